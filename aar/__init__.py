@@ -1,0 +1,8 @@
+"""aar: a team of automated alignment researchers on one problem, under one budget.
+
+``aar start`` runs a campaign; the packages below are its rooms, in the order of their imports
+(upper may import lower, never the other way): cli, web, campaign, report, researcher, scoring,
+forum / budget / snapshots, sandbox, problems, store, events, settings, errors.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,179 @@
+"""What a research problem promises: data, hidden labels, a brief, baselines, and a score.
+
+The controller asks for splits after a method is frozen, runs the method on each split's *public* bundle in a fresh
+sandbox, and hands the method's output to ``score`` with the *hidden* bundle, which is never mounted anywhere.
+A problem is found by the entry point group ``aar.problems`` or by a path to its folder (``problem.py`` with one
+class that keeps this protocol). ``aar.testing.problem_suite`` checks the promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+class Stage(StrEnum):
+    """What a split is for."""
+
+    RESEARCH = "research"
+    """The public data a researcher works with; its test items are disjoint in use from none, its labels hidden."""
+    MEASURE = "measure"
+    """Splits drawn for ordinary scoring runs."""
+    CONFIRM = "confirm"
+    """The sealed final split; only ever scored at confirmation."""
+    TRANSFER = "transfer"
+    """Domains nobody climbed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The number that is climbed.
+
+    Args:
+        name: as shown, such as "PGR".
+        higher_is_better: direction.
+        human_baseline: what people reached, and ``human_baseline_source`` where that is written.
+        ceiling: the value of perfection.
+    """
+
+    name: str
+    higher_is_better: bool
+    ceiling: float
+    human_baseline: float | None = None
+    human_baseline_source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Bounds of one execution of a method: wall-clock seconds, bytes of memory, CPU cores, bytes of output file."""
+
+    seconds: float = 120.0
+    memory_bytes: int = 2 * 1024**3
+    cpus: float = 1.0
+    output_bytes: int = 16 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One (domain, split) on which a method runs once: ``run.py --data public --seed seed --out FILE``.
+
+    Args:
+        domain: name of the domain, such as "movie".
+        stage: what the split is for.
+        split_seed: what the split was drawn with.
+        public: directory the method sees, read-only.
+        hidden: directory it never sees.
+    """
+
+    domain: str
+    stage: Stage
+    split_seed: int
+    public: Path
+    hidden: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A method that ships with the problem: its key, its directory (``run.py``, ``method.yaml``), one line about it."""
+
+    key: str
+    directory: Path
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """What ``score`` measured on one task.
+
+    Args:
+        parts: named numbers needed to pool over tasks; for PGR the accuracies of method, weak and ceiling and the
+            number of items. Never shown to a researcher.
+    """
+
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A pooled score with its uncertainty.
+
+    Args:
+        mean: the score.
+        standard_error: of ``mean``, over seeds and items.
+        low, high: ends of the 90 % interval.
+        tasks: number of task scores pooled.
+        by_domain: the same per domain.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    tasks: int
+    by_domain: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+class OutputRejected(Exception):  # noqa: N818 - a verdict on a method, not a failure of this program
+    """The method's output file cannot be scored; the message is shown to the researcher, so it names no label."""
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """One research problem."""
+
+    name: str
+    title: str
+    metric: Metric
+    climbed_domains: Sequence[str]
+    transfer_domains: Sequence[str]
+    run_limits: RunLimits
+    default_seeds: int
+    """How many fresh seeds (and splits) an ordinary measurement draws."""
+    research_domains: Sequence[str]
+    """Domains whose public bundles are mounted for researchers at ``/data/<domain>``."""
+
+    def check_data(self) -> None:
+        """Fail early if the data is absent or damaged. Raises DataMissing."""
+        ...
+
+    def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
+        """Write one task's bundles to ``into/public`` and ``into/hidden``. CPU-bound: call it off the loop.
+
+        The same arguments give the same bytes. Raises DataMissing, ProblemError.
+        """
+        ...
+
+    def score(self, task: Task, output: Path) -> TaskScore:
+        """Measure one output file. CPU-bound. Raises OutputRejected with a text for the researcher."""
+        ...
+
+    def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
+        """The pooled score over tasks of one method, with an honest standard error."""
+        ...
+
+    def brief(self) -> str:
+        """Markdown for the researcher's system prompt: the problem, the data's files, the contract, the lab library."""
+        ...
+
+    def baselines(self) -> Sequence[Baseline]:
+        """The methods that ship with the problem."""
+        ...
+
+    def lab(self) -> Path:
+        """Directory of the library mounted at ``/lab`` and put on PYTHONPATH in every sandbox of this problem."""
+        ...
+
+    def sandbox_packages(self) -> Sequence[str]:
+        """Python distributions that a method may import, such as ``numpy``; a backend without images mounts these."""
+        ...
+
+    def directions(self) -> Path:
+        """YAML file of research directions (``research_seeds/``) to deal from by default."""
+        ...
+
+    def validate(self) -> Sequence[str]:
+        """Problems found when grading the baselines and trying to derive hidden from public; empty when sound."""
+        ...

@@ -1,0 +1,258 @@
+"""What a sandbox promises, whatever runs it.
+
+A backend makes sandboxes; a sandbox runs commands and moves files for one researcher or one scoring run.
+Promises, held by every backend and checked by ``aar.testing.sandbox_suite``:
+
+- *Isolation*: no network, no host file beyond the mounts of its spec, a non-root user, no capability.
+- *Bounds*: memory, processes, CPU and workspace are limited; output is bounded, its middle dropped and said so.
+- *Time limits are enforced from outside*, and the whole process tree dies with its command.
+- *"The command failed" and "the sandbox is gone" are never confused*: the first is an ``ExecResult``, the second
+  raises ``SandboxGone``.
+- *No waiting on the loop*: every method is async and may be called by many tasks at once.
+
+Paths inside a sandbox are POSIX paths; relative ones start at ``/workspace``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+WORKSPACE = "/workspace"
+"""Where a sandbox's writable workspace is mounted."""
+
+
+class ExitReason(StrEnum):
+    """Why a command is no longer running."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    STOPPED = "stopped"
+    """Somebody stopped the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """How a command ended.
+
+    Args:
+        reason: why it is no longer running.
+        code: exit code; 128 + signal where a signal ended it.
+        output: standard output and error, interleaved, decoded with replacement.
+        dropped_bytes: bytes cut from the middle of ``output``; 0 when it is whole.
+        seconds: wall-clock seconds.
+    """
+
+    reason: ExitReason
+    code: int
+    output: str
+    dropped_bytes: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited by itself with code 0."""
+        return self.reason is ExitReason.EXITED and self.code == 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A background job as it stands.
+
+    Args:
+        job_id: name of the job within its sandbox.
+        command: what was started.
+        running: whether it still runs.
+        result: how it ended; None while it runs. ``output`` holds the job's last lines only.
+        seconds: wall-clock seconds so far.
+    """
+
+    job_id: str
+    command: str
+    running: bool
+    result: ExecResult | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxStats:
+    """What a sandbox uses now: bytes of memory, number of processes, CPU seconds so far, bytes of workspace."""
+
+    memory_bytes: int
+    processes: int
+    cpu_seconds: float
+    workspace_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host directory shown inside, read-only unless said otherwise."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What to make.
+
+    Args:
+        name: unique on this machine, ``[a-z0-9-]``; such as ``k3v9qd-r1`` or ``k3v9qd-s12-0``.
+        campaign_id: label under which orphans are found.
+        workspace: host directory that becomes ``/workspace``; made if absent; survives ``destroy``.
+        mounts: further host directories, read-only by default (data, lab, forum mirror).
+        env: environment of every command; the host's own environment never enters.
+        memory_bytes, cpus, max_processes, workspace_bytes: bounds of the whole sandbox.
+        image: image name for backends that use one; empty means the backend's default.
+        gpus: device ids to show inside, for backends that can.
+        lifetime_seconds: after so long the backend ends the sandbox whatever happens; None means no such end.
+    """
+
+    name: str
+    campaign_id: str
+    workspace: Path
+    mounts: Sequence[Mount] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = 2 * 1024**3
+    cpus: float = 1.0
+    max_processes: int = 256
+    workspace_bytes: int = 2 * 1024**3
+    image: str = ""
+    gpus: Sequence[str] = ()
+    lifetime_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend works on this machine.
+
+    Args:
+        ok: whether a sandbox could be created now.
+        detail: one line: version and what holds, or what is missing.
+        remedy: one line: what to install or start; empty when ok.
+        notes: guarantees that are weaker here, one line each (such as "memory by rlimit: cgroup not writable").
+    """
+
+    ok: bool
+    detail: str
+    remedy: str = ""
+    notes: Sequence[str] = ()
+
+
+class Sandbox(Protocol):
+    """One running sandbox."""
+
+    @property
+    def spec(self) -> SandboxSpec:
+        """What it was made from."""
+        ...
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float,
+        cwd: str = WORKSPACE,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        output_limit: int = 64 * 1024,
+    ) -> ExecResult:
+        """Run a command to its end.
+
+        Args:
+            command: a string for ``bash -c``, or an argument vector.
+            timeout: seconds until the whole process tree is killed; the result then says TIME_LIMIT.
+            cwd: directory to run in.
+            env: added to the sandbox's own.
+            stdin: fed to the command.
+            output_limit: bytes of output kept: half from the start, half from the end.
+
+        Raises:
+            SandboxGone: the sandbox ended meanwhile.
+        """
+        ...
+
+    async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
+        """Start a background job (``bash -c``); output goes to a capped file. Raises SandboxGone."""
+        ...
+
+    async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
+        """The job's status once it ended or ``timeout`` seconds passed. Raises SandboxGone, NotFound."""
+        ...
+
+    async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
+        """The job's output, its middle dropped beyond ``limit`` bytes. Raises SandboxGone, NotFound."""
+        ...
+
+    async def stop_job(self, job_id: str) -> JobStatus:
+        """Kill the job's whole process tree. Raises SandboxGone, NotFound."""
+        ...
+
+    async def jobs(self) -> Sequence[JobStatus]:
+        """All jobs, oldest first. Raises SandboxGone."""
+        ...
+
+    async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
+        """A file's bytes. Raises FileNotFoundError, IsADirectoryError, PermissionError, TransferRefused (over
+        ``limit``), SandboxGone."""
+        ...
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a file, making its parents. Raises PermissionError, IsADirectoryError, SandboxGone."""
+        ...
+
+    async def put(self, source: Path, target: str) -> None:
+        """Copy a host directory's content into ``target``. Raises TransferRefused, SandboxGone."""
+        ...
+
+    async def get(
+        self, source: str, target: Path, *, limit: int = 64 * 1024**2, max_files: int = 2000
+    ) -> None:
+        """Copy a directory's regular files to a new host directory. Links, devices, sockets and names that leave
+        ``target`` are refused. Raises TransferRefused, FileNotFoundError, SandboxGone."""
+        ...
+
+    async def stats(self) -> SandboxStats:
+        """What it uses now. Raises SandboxGone."""
+        ...
+
+    async def destroy(self) -> None:
+        """End it and everything in it; the workspace directory stays. Safe to call twice."""
+        ...
+
+
+class SandboxBackend(Protocol):
+    """Makes, finds and removes sandboxes of one kind."""
+
+    name: str
+    """As a spec names it: ``docker``, ``bubblewrap``."""
+
+    async def check(self) -> Availability:
+        """Whether it works here; never raises, never takes more than a few seconds."""
+        ...
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict (the name is in use)."""
+        ...
+
+    async def attach(self, spec: SandboxSpec) -> Sandbox:
+        """Take up a sandbox that a former controller made under ``spec.name``. Raises SandboxGone."""
+        ...
+
+    async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
+        """Names of sandboxes of this backend that exist, of one campaign or of all."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """End and remove a sandbox by name; silently done when absent."""
+        ...
+
+    async def close(self) -> None:
+        """Drop connections; running sandboxes stay for a later ``attach`` where the backend allows it."""
+        ...

@@ -1,0 +1,47 @@
+"""What a machine or a person sets once, from the environment (``AAR_*``) and never from a spec."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_home() -> Path:
+    data_home = os.environ.get("XDG_DATA_HOME")
+    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "aar"
+
+
+class Settings(BaseSettings):
+    """Machine-wide settings; each field is read from ``AAR_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="AAR_", extra="ignore")
+
+    home: Path = Field(default_factory=_default_home)
+    """Where campaigns, the database, snapshots and caches live."""
+    database: str = ""
+    """SQLAlchemy URL; empty means SQLite under ``home``."""
+    docker_host: str = ""
+    """Docker engine to use; empty means what the docker SDK finds (``DOCKER_HOST``, the usual socket)."""
+    log_level: str = "warning"
+    """Level of the log on standard error."""
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    """Key for Claude. Read here and handed to the gateway; never written anywhere."""
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database in force."""
+        return self.database or f"sqlite:///{self.home / 'aar.db'}"
+
+    def campaign_dir(self, campaign_id: str) -> Path:
+        """Folder of one campaign's workspaces and bundles; the hidden ones are mode 0700."""
+        return self.home / "campaigns" / campaign_id
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings in force, read once; tests call ``get_settings.cache_clear()``."""
+    return Settings()
