@@ -211,9 +211,7 @@ class Sandbox(Protocol):
         """Copy a host directory's content into ``target``. Raises TransferRefused, SandboxGone."""
         ...
 
-    async def get(
-        self, source: str, target: Path, *, limit: int = 64 * 1024**2, max_files: int = 2000
-    ) -> None:
+    async def get(self, source: str, target: Path, *, limit: int = 64 * 1024**2, max_files: int = 2000) -> None:
         """Copy a directory's regular files to a new host directory. Links, devices, sockets and names that leave
         ``target`` are refused. Raises TransferRefused, FileNotFoundError, SandboxGone."""
         ...
