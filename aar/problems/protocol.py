@@ -116,7 +116,7 @@ class Estimate:
     by_domain: Mapping[str, Estimate] = field(default_factory=dict)
 
 
-class OutputRejected(Exception):  # noqa: N818 - a verdict on a method, not a failure of this program
+class OutputRejected(Exception):
     """The method's output file cannot be scored; the message is shown to the researcher, so it names no label."""
 
 

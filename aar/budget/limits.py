@@ -1,0 +1,45 @@
+"""The limits a spec can set; all nest, and an absent one does not bind."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ResearcherLimits(BaseModel):
+    """Limits of each single researcher."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usd: Decimal | None = Field(default=None, ge=0)
+    """Dollars for model calls and compute together."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Tokens of all kinds together, cache reads included."""
+    turns: int | None = Field(default=None, ge=1)
+    """Model calls."""
+    submissions: int | None = Field(default=None, ge=0)
+    """Methods handed in for scoring."""
+
+
+class Limits(BaseModel):
+    """Limits of a whole campaign, and of each researcher under it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usd: Decimal | None = Field(default=Decimal(5), ge=0)
+    """Dollars for model calls and compute together; never overshot, because each call's worst case is reserved."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Tokens of all kinds together, cache reads included."""
+    hours: float | None = Field(default=None, gt=0)
+    """Wall-clock hours of running; pauses do not count."""
+    usd_per_agent_hour: Decimal | None = Field(default=None, gt=0)
+    """Dollars spent per hour worked by a researcher, over the whole campaign so far, after its first agent-hour."""
+    core_hours: float | None = Field(default=None, ge=0)
+    """CPU core-hours reserved by sandboxes and scoring runs."""
+    submissions: int | None = Field(default=None, ge=0)
+    """Methods handed in for scoring, by all researchers together."""
+    usd_per_core_hour: Decimal = Field(default=Decimal(0), ge=0)
+    """Price of compute; 0 where the machine is already paid for."""
+    researcher: ResearcherLimits = ResearcherLimits()
+    """Limits of each researcher."""
