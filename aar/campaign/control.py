@@ -1,0 +1,75 @@
+"""Asking a running campaign to do something, from any process that reaches its database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import Conflict, NotFound, UsageError
+from aar.events import ControlRequested
+from aar.store.event_log import append
+from aar.store.models import Campaign, Control
+from aar.store.types import now
+
+Command = Literal["pause", "stop"]
+HEARTBEAT_DEAD = timedelta(seconds=20)
+"""A controller that has not been heard of for so long is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request not yet handled."""
+
+    id: int
+    command: str
+    argument: str
+    by: str
+
+
+def controller_alive(campaign: Campaign) -> bool:
+    """Whether some controller holds the campaign and gave a sign of life of late."""
+    if not campaign.controller or campaign.heartbeat_at is None:
+        return False
+    return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_DEAD
+
+
+def request_control(session: Session, campaign_id: str, command: str, argument: str, by: str) -> bool:
+    """Ask for ``pause`` or ``stop``; returns whether a controller is there to hear it.
+
+    With no controller alive, a stop takes effect at once (the campaign becomes finished) and a pause likewise.
+
+    Raises:
+        NotFound: no such campaign.
+        UsageError: no such command.
+        Conflict: the campaign is over already.
+    """
+    if command not in get_args(Command):
+        raise UsageError(f"no command {command}", f"There are: {', '.join(get_args(Command))}")
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    if campaign.state in ("finished", "failed"):
+        raise Conflict(f"campaign {campaign_id} is {campaign.state} already")
+    append(session, campaign_id, ControlRequested(command=command, argument=argument, by=by))
+    if controller_alive(campaign):
+        session.add(Control(campaign_id=campaign_id, command=command, argument=argument, by=by))
+        return True
+    campaign.state = "finished" if command == "stop" else "paused"
+    campaign.cause = f"{command} asked by {by}" + (f": {argument}" if argument else "")
+    if command == "stop":
+        campaign.finished_at = now()
+    return False
+
+
+def take_requests(session: Session, campaign_id: str) -> list[Request]:
+    """Requests not yet handled, oldest first; they count as handled from now on."""
+    found = session.scalars(
+        select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None)).order_by(Control.id)
+    ).all()
+    for request in found:
+        request.handled_at = now()
+    return [Request(request.id, request.command, request.argument, request.by) for request in found]

@@ -1,0 +1,140 @@
+"""What a campaign is to be: the spec that a YAML file or the flags of ``aar start`` give."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aar.budget.limits import Limits
+
+AUTO = "auto"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ResearcherOverride(_Part):
+    """What is different for one researcher."""
+
+    model: str | None = None
+    """Model id; None takes the team's."""
+    direction: str | None = None
+    """Key of a direction in the directions file; None takes the dealt one."""
+
+
+class Researchers(_Part):
+    """The team."""
+
+    count: int = Field(default=4, ge=1, le=500)
+    """How many researchers work in parallel."""
+    model: str = AUTO
+    """Model id of all; ``auto`` is Claude with a key in the environment and the offline search baseline without."""
+    base_url: str | None = None
+    """Another server that speaks the Messages API; None is Anthropic's own."""
+    max_output_tokens: int = Field(default=8192, ge=256, le=128_000)
+    """Bound of one turn; its cost is reserved before the call."""
+    overrides: dict[int, ResearcherOverride] = Field(default_factory=dict)
+    """By researcher number, from 1."""
+
+    @model_validator(mode="after")
+    def _overrides_exist(self) -> Researchers:
+        for index in self.overrides:
+            if not 1 <= index <= self.count:
+                raise ValueError(f"overrides names researcher {index}, but there are {self.count} (numbered from 1)")
+        return self
+
+
+class Directions(_Part):
+    """Where the researchers start from."""
+
+    file: str | None = None
+    """YAML file of directions; None takes the problem's own."""
+    deal: Literal["distinct", "same", "named"] = "distinct"
+    """distinct: a different one each; same: one for all; named: those in ``names``, in that order."""
+    names: list[str] = Field(default_factory=list)
+    """Keys of directions: all of them for ``named``, the single one for ``same`` (else the first is taken)."""
+
+    @model_validator(mode="after")
+    def _named_has_names(self) -> Directions:
+        if self.deal == "named" and not self.names:
+            raise ValueError("deal: named needs names, a list of direction keys")
+        return self
+
+
+class SandboxOptions(_Part):
+    """What each researcher's sandbox may use."""
+
+    backend: Literal["auto", "docker", "bubblewrap"] = "auto"
+    """auto takes Docker where an engine and the image are there, else bubblewrap."""
+    image: str = ""
+    """Docker image; empty is the one that ``aar sandbox build`` makes."""
+    memory_gib: float = Field(default=2.0, gt=0)
+    """Memory of one sandbox."""
+    cpus: float = Field(default=1.0, gt=0)
+    """CPU cores of one sandbox."""
+    workspace_gib: float = Field(default=1.0, gt=0)
+    """Disk space of one workspace."""
+    command_seconds: float = Field(default=300.0, gt=0)
+    """Longest time that one foreground command may take."""
+    job_seconds: float = Field(default=3600.0, gt=0)
+    """Longest time that one background job may take."""
+
+
+class ScoringOptions(_Part):
+    """How submissions are measured."""
+
+    seeds: int | None = Field(default=None, ge=1, le=64)
+    """Fresh seeds, each with a fresh split, a submission is run on; None takes the problem's default."""
+    parallel: int | None = Field(default=None, ge=1)
+    """Scoring runs at the same time; None takes one per CPU core."""
+
+
+class ServeOptions(_Part):
+    """Where the campaign's pages are served while it runs."""
+
+    enabled: bool = True
+    """Whether to serve at all."""
+    host: str = "127.0.0.1"
+    """Address to listen on; beyond loopback every request needs the operator's token."""
+    port: int = Field(default=8808, ge=0, le=65535)
+    """Port; 0 takes a free one."""
+
+
+class Price(_Part):
+    """Dollars per million tokens of a model that the price library does not know."""
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(ge=0)
+    cache_write_5m: Decimal = Field(ge=0)
+    cache_write_1h: Decimal = Field(ge=0)
+    cache_read: Decimal = Field(ge=0)
+
+
+class CampaignSpec(_Part):
+    """A whole campaign. Every field has a default: an empty spec is the quick campaign."""
+
+    name: str = Field(default="quick", min_length=1, max_length=200)
+    """For people."""
+    problem: str = "weak_to_strong"
+    """Name of a problem, or path of a folder with ``problem.py``."""
+    researchers: Researchers = Researchers()
+    """The team."""
+    directions: Directions = Directions()
+    """Where the researchers start from."""
+    sandbox: SandboxOptions = SandboxOptions()
+    """What each researcher's sandbox may use."""
+    limits: Limits = Limits(hours=0.1, submissions=16)
+    """What may be spent. The quick campaign's are six minutes, sixteen submissions and five dollars."""
+    scoring: ScoringOptions = ScoringOptions()
+    """How submissions are measured."""
+    serve: ServeOptions = ServeOptions()
+    """Where the campaign's pages are served while it runs."""
+    prices: dict[str, Price] = Field(default_factory=dict)
+    """Prices of models that the price library does not know, by model id."""
+    seed: int | None = Field(default=None, ge=0)
+    """Makes offline researchers and the scorer's draws repeatable, for tests; leave out for real campaigns."""
+    database: str | None = None
+    """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME."""

@@ -1,0 +1,98 @@
+"""Reading a spec from YAML, with errors that name the field and the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from aar.campaign.spec import CampaignSpec
+from aar.errors import SpecError
+
+
+def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> CampaignSpec:
+    """The spec in a YAML file, or the quick campaign's, with overrides on top.
+
+    Args:
+        path: YAML file; None for the quick campaign.
+        overrides: dotted field names to values, such as ``{"limits.usd": 3}``; they win over the file. A file that
+            sets ``limits`` replaces the quick campaign's limits as a whole.
+
+    Raises:
+        SpecError: the file is unreadable, is not YAML, or does not hold; names the field.
+    """
+    values = _read(path) if path is not None else {}
+    where = str(path) if path is not None else "spec"
+    for dotted, value in (overrides or {}).items():
+        _set(values, dotted, value, where)
+    try:
+        return CampaignSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {_explain(error)}", "See `aar spec example` and `aar spec schema`") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecError(f"no spec file {path}", "Write one with: aar spec example > campaign.yaml") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read spec {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise SpecError(f"{path} holds a {type(loaded).__name__}, not fields", "See `aar spec example`")
+    return loaded
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any, where: str) -> None:
+    *parents, last = dotted.split(".")
+    for key, default in zip(parents, _defaults(parents), strict=True):
+        inside = values.get(key, default)
+        if not isinstance(inside, dict):
+            raise SpecError(f"{where}: {key} must hold fields, not {inside!r}", "See `aar spec example`")
+        values[key] = inside
+        values = inside
+    values[last] = value
+
+
+def _defaults(parents: list[str]) -> list[dict[str, Any]]:
+    """What an absent part starts from: the quick campaign's own values."""
+    part: Any = CampaignSpec().model_dump(exclude_none=True)
+    found = []
+    for key in parents:
+        part = part.get(key, {})
+        found.append(dict(part))
+    return found
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        *parents, wrong = (str(step) for step in first["loc"])
+        known = list(_fields(parents))
+        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        return f"no field {place}; {hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
+    return f"{place or 'spec'}: {message[0].lower()}{message[1:]}{given}{more}"
+
+
+def _fields(parents: list[str]) -> list[str]:
+    model: type[BaseModel] = CampaignSpec
+    for key in parents:
+        field = model.model_fields.get(key)
+        if field is None:
+            continue  # a key of a mapping, such as a researcher's number
+        kinds = [field.annotation, *get_args(field.annotation)]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)

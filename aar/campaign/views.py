@@ -1,0 +1,141 @@
+"""What people see of campaigns and researchers: read-only views for the CLI, the pages and the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound
+from aar.store.models import Campaign, Researcher
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignView:
+    """A campaign as people see it.
+
+    Args:
+        state: created, running, paused, finished, failed.
+        cause: why it is in this state, for people.
+        address: where its pages are served; empty when nobody serves them.
+        sandbox: name of the backend its sandboxes run on.
+    """
+
+    id: str
+    name: str
+    problem: str
+    state: str
+    cause: str
+    address: str
+    sandbox: str
+    spec: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResearcherView:
+    """A researcher as people see it.
+
+    Args:
+        state: created, running, waiting, paused, finished, failed.
+        doing: what it is doing now, in one line; agent text, so sanitise before showing.
+        active_seconds: agent-seconds worked so far.
+    """
+
+    id: str
+    campaign_id: str
+    index: int
+    name: str
+    direction_key: str
+    direction: str
+    family: str
+    model: str
+    state: str
+    cause: str
+    doing: str
+    active_seconds: float
+
+
+def list_campaigns(session: Session, *, limit: int = 100) -> list[CampaignView]:
+    """Campaigns, newest first."""
+    found = session.scalars(select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id).limit(limit))
+    return [_campaign_view(campaign) for campaign in found]
+
+
+def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
+    """The campaign of an id, of an id's unambiguous beginning, or the latest.
+
+    Raises:
+        NotFound: there is none, or several begin so.
+    """
+    query = select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id)
+    if name == LATEST:
+        found = session.scalars(query.limit(1)).all()
+        if not found:
+            raise NotFound("there is no campaign yet", "Start one with: aar start")
+        return _campaign_view(found[0])
+    found = session.scalars(query.where(Campaign.id.startswith(name, autoescape=True)).limit(5)).all()
+    exact = [campaign for campaign in found if campaign.id == name]
+    if len(exact or found) == 1:
+        return _campaign_view((exact or found)[0])
+    if found:
+        raise NotFound(
+            f"several campaigns begin with {name}: {', '.join(campaign.id for campaign in found)}", "Give more letters"
+        )
+    raise NotFound(f"no campaign {name}", "See `aar list`")
+
+
+def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]:
+    """The team of a campaign, by number."""
+    found = session.scalars(select(Researcher).where(Researcher.campaign_id == campaign_id).order_by(Researcher.index))
+    return [_researcher_view(researcher) for researcher in found]
+
+
+def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:
+    """A researcher by id, name ("r2") or number. Raises NotFound."""
+    for researcher in list_researchers(session, campaign_id):
+        if name in (researcher.id, researcher.name, str(researcher.index)):
+            return researcher
+    raise NotFound(f"no researcher {name} in campaign {campaign_id}", "See `aar status`")
+
+
+def _campaign_view(campaign: Campaign) -> CampaignView:
+    return CampaignView(
+        id=campaign.id,
+        name=campaign.name,
+        problem=campaign.problem,
+        state=campaign.state,
+        cause=campaign.cause,
+        address=campaign.address,
+        sandbox=campaign.sandbox,
+        spec=campaign.spec,
+        created_at=campaign.created_at,
+        started_at=campaign.started_at,
+        finished_at=campaign.finished_at,
+        heartbeat_at=campaign.heartbeat_at,
+    )
+
+
+def _researcher_view(researcher: Researcher) -> ResearcherView:
+    return ResearcherView(
+        id=researcher.id,
+        campaign_id=researcher.campaign_id,
+        index=researcher.index,
+        name=researcher.name,
+        direction_key=researcher.direction_key,
+        direction=researcher.direction,
+        family=researcher.family,
+        model=researcher.model,
+        state=researcher.state,
+        cause=researcher.cause,
+        doing=researcher.doing,
+        active_seconds=researcher.active_seconds,
+    )
