@@ -1,0 +1,1 @@
+"""What a researcher can do: one file a tool group."""

@@ -1,0 +1,186 @@
+"""The tools as a model sees them: names, descriptions, and input models that become JSON schemas.
+
+The first two are Anthropic's own client tool types. What every other tool accepts is a pydantic model here; its
+schema is sent to the model, and the same model validates what comes back. First lines of results are stable, so
+that a program can play a researcher:
+
+==================  =====================================================================================
+tool                first line of its result
+==================  =====================================================================================
+start_job           ``Job j1 started.``
+wait (submission)   ``s3 measured: PGR 0.31 ± 0.02``, ``s3 rejected: <verdict>`` or ``s3 is still <state>.``
+wait (job)          ``Job j1 exited with code 0.`` or ``Job j1 is still running.``
+wait (news)         ``News:`` or ``No news.``
+submit_method       ``Submission s3 received, snapshot <12 hex digits>.``
+leaderboard         ``rank  submission  researcher  PGR  error  status  families  title``, then one row a line
+post, comment       ``Post #7 created.``, ``Comment on #7 created.``
+fetch_snapshot      ``Snapshot <12 hex digits> written to <directory>:``
+budget              ``spent $1.20 of $5.00 (campaign) ...``
+==================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EDITOR = "str_replace_based_edit_tool"
+"""Name that Anthropic's text-editor tool type prescribes."""
+
+_SUBMISSION = r"^s[1-9][0-9]{0,8}$"
+
+
+class ToolInput(BaseModel):
+    """Base of all inputs: unknown fields are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class BashInput(ToolInput):
+    command: str | None = None
+    restart: bool = False
+
+
+class EditorInput(ToolInput):
+    command: Literal["view", "create", "str_replace", "insert"]
+    path: str = Field(min_length=1, max_length=4096)
+    view_range: tuple[int, int] | None = None
+    file_text: str | None = None
+    old_str: str | None = None
+    new_str: str | None = None
+    insert_line: int | None = Field(default=None, ge=0)
+    insert_text: str | None = None
+
+
+class StartJobInput(ToolInput):
+    """Start a command in the background and return at once with a job id. Use it for anything longer than about two
+    minutes, then `wait` for it. The job is killed after `timeout_minutes`."""
+
+    command: str = Field(min_length=1, description="Command for bash, run in /workspace.")
+    timeout_minutes: float = Field(default=60, gt=0, le=24 * 60)
+
+
+class JobOutputInput(ToolInput):
+    """Show a job's state and output so far; long output has its middle left out, the whole stays in a file."""
+
+    job: str = Field(min_length=1, max_length=100, description="Job id from start_job.")
+
+
+class StopJobInput(ToolInput):
+    """Kill a job and everything it started."""
+
+    job: str = Field(min_length=1, max_length=100, description="Job id from start_job.")
+
+
+class WaitInput(ToolInput):
+    """Sleep until something happens; it costs no tokens, however long it takes. `submission` waits for a score, `job`
+    for a job's end, `news` for new posts or messages, `time` for the given seconds. Returns early with the state as
+    it stands when `timeout_seconds` have passed."""
+
+    for_: Literal["submission", "job", "news", "time"] = Field(alias="for")
+    id: str | None = Field(default=None, max_length=100, description="s<number> for a submission, job id for a job.")
+    timeout_seconds: float = Field(default=900, gt=0, le=6 * 3600)
+
+
+class SubmitMethodInput(ToolInput):
+    """Hand in the method in a directory of the workspace (run.py, method.yaml) for scoring. Code and claim are frozen
+    now; the score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see `budget`."""
+
+    path: str = Field(min_length=1, max_length=4096, description="Directory of the method, such as /workspace/method.")
+    parent: str | None = Field(
+        default=None, max_length=64, description="Submission (s3) or snapshot digest that this method builds on."
+    )
+
+
+class LeaderboardInput(ToolInput):
+    """The measured submissions of all researchers, best first, rounded."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class PostInput(ToolInput):
+    """Publish a finding on the forum for the other researchers: negative results are as useful as positive ones.
+    Posts by all are mirrored as files under /forum."""
+
+    kind: Literal["hypothesis", "result", "insight", "error", "question"]
+    title: str = Field(min_length=1)
+    body: str = Field(min_length=1, description="Markdown.")
+    submission: str | None = Field(default=None, pattern=_SUBMISSION, description="s<number>")
+
+
+class CommentInput(ToolInput):
+    """Comment on a post."""
+
+    post: int = Field(ge=1, description="Number of the post, without #.")
+    body: str = Field(min_length=1, description="Markdown.")
+
+
+class VoteInput(ToolInput):
+    """Vote a post up or down; voting again replaces the vote."""
+
+    post: int = Field(ge=1, description="Number of the post, without #.")
+    value: Literal[1, -1]
+
+
+class FetchSnapshotInput(ToolInput):
+    """Copy the frozen code of any submission or snapshot into a new directory of the workspace, to read or build on."""
+
+    snapshot: str = Field(min_length=2, max_length=64, description="s<number>, or the first digits of a digest.")
+    into: str | None = Field(
+        default=None, max_length=4096, description="New directory; default /workspace/fetched/<snapshot>."
+    )
+
+
+class BudgetInput(ToolInput):
+    """What is spent and what is left: dollars, tokens, turns, submissions."""
+
+
+class FinishInput(ToolInput):
+    """End your work for good. Call it only when nothing useful is left to do within the limits."""
+
+    summary: str = Field(min_length=1, description="What was found, for the report.")
+
+
+INPUTS: dict[str, type[ToolInput]] = {
+    "bash": BashInput,
+    EDITOR: EditorInput,
+    "start_job": StartJobInput,
+    "wait": WaitInput,
+    "job_output": JobOutputInput,
+    "stop_job": StopJobInput,
+    "submit_method": SubmitMethodInput,
+    "leaderboard": LeaderboardInput,
+    "post": PostInput,
+    "comment": CommentInput,
+    "vote": VoteInput,
+    "fetch_snapshot": FetchSnapshotInput,
+    "budget": BudgetInput,
+    "finish": FinishInput,
+}
+"""Every tool by name, in the order in which definitions are sent; the order never changes within a conversation."""
+
+_ANTHROPIC_TYPES = {"bash": "bash_20250124", EDITOR: "text_editor_20250728"}
+
+
+@lru_cache(maxsize=1)
+def tool_definitions() -> tuple[dict[str, Any], ...]:
+    """The ``tools`` of every model call; the same bytes each time, so that the prompt cache holds."""
+    return tuple(_definition(name, model) for name, model in INPUTS.items())
+
+
+def _definition(name: str, model: type[ToolInput]) -> dict[str, Any]:
+    if name in _ANTHROPIC_TYPES:
+        return {"type": _ANTHROPIC_TYPES[name], "name": name}
+    schema = _without_titles(model.model_json_schema(by_alias=True))
+    description = " ".join(schema.pop("description").split())
+    return {"name": name, "description": description, "input_schema": schema}
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    cleaned = {key: value for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
+    properties = cleaned.get("properties", {})
+    if properties:
+        cleaned["properties"] = {key: _without_titles(value) for key, value in properties.items()}
+    return cleaned
