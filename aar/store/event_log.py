@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, func, select, text
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, Event, parse_event
 from aar.store.models import EventRecord
+from aar.store.types import now
+
+_LOCK = text("SELECT pg_advisory_xact_lock(1, hashtext(:campaign))")
+_INSERT = cast(Table, EventRecord.__table__).insert().returning(EventRecord.id)
+_COLUMNS = (
+    EventRecord.id,
+    EventRecord.campaign_id,
+    EventRecord.researcher_id,
+    EventRecord.at,
+    EventRecord.payload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +36,35 @@ class LoggedEvent:
     event: AnyEvent
 
 
+def lock_campaign(session: Session, campaign_id: str) -> None:
+    """Queue behind other writers of this campaign until the transaction ends.
+
+    Ids are drawn in the order of insertion but become visible in the order of commits; a reader that keeps the last
+    id as its cursor would skip a smaller one that commits later. One appending transaction a campaign at a time
+    keeps the two orders the same. SQLite has one writer anyway. A service that changes rows that others change too
+    takes the lock before it reads them, so that it also sees their latest state.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(_LOCK, {"campaign": campaign_id})
+
+
 def append(session: Session, campaign_id: str, happened: Event, researcher_id: str | None = None) -> int:
-    """Append one event in the caller's transaction; returns its id."""
-    record = EventRecord(
-        campaign_id=campaign_id,
-        researcher_id=researcher_id,
-        kind=happened.kind,
-        payload=happened.model_dump(mode="json"),
-    )
-    session.add(record)
+    """Append one event in the caller's transaction; returns its id, which is larger than all that readers saw."""
     session.flush()
-    return record.id
+    lock_campaign(session, campaign_id)
+    row = {
+        "campaign_id": campaign_id,
+        "researcher_id": researcher_id,
+        "kind": happened.kind,
+        "at": now(),
+        "payload": happened.model_dump(mode="json"),
+    }
+    return int(session.connection().execute(_INSERT, row).scalar_one())
+
+
+def latest_event_id(session: Session, campaign_id: str) -> int:
+    """The id of the campaign's newest event; 0 when there is none."""
+    return session.scalar(select(func.max(EventRecord.id)).where(EventRecord.campaign_id == campaign_id)) or 0
 
 
 def read(
@@ -47,13 +77,10 @@ def read(
     kinds: Sequence[str] = (),
 ) -> list[LoggedEvent]:
     """Events after a cursor, oldest first; at most ``limit``."""
-    query = select(EventRecord).where(EventRecord.campaign_id == campaign_id, EventRecord.id > after)
+    query = select(*_COLUMNS).where(EventRecord.campaign_id == campaign_id, EventRecord.id > after)
     if researcher_id is not None:
         query = query.where(EventRecord.researcher_id == researcher_id)
     if kinds:
         query = query.where(EventRecord.kind.in_(kinds))
-    records = session.scalars(query.order_by(EventRecord.id).limit(limit))
-    return [
-        LoggedEvent(record.id, record.campaign_id, record.researcher_id, record.at, parse_event(record.payload))
-        for record in records
-    ]
+    rows = session.execute(query.order_by(EventRecord.id).limit(limit))
+    return [LoggedEvent(row.id, row.campaign_id, row.researcher_id, row.at, parse_event(row.payload)) for row in rows]

@@ -80,7 +80,7 @@ class Researcher(Base):
     cause: Mapped[str] = mapped_column(Text, default="")
     doing: Mapped[str] = mapped_column(Text, default="")
     """What it is doing now, one line."""
-    token_hash: Mapped[str] = mapped_column(String(64), default="")
+    token_hash: Mapped[str] = mapped_column(String(64), default="", index=True)
     """SHA-256 of its forum token."""
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     """Agent-seconds worked: wall clock while its supervisor ran."""
@@ -155,7 +155,8 @@ class Vote(Base):
 
     id: Mapped[int] = mapped_column(_big_key, primary_key=True, autoincrement=True)
     post_id: Mapped[int] = mapped_column(ForeignKey("post.id"))
-    voter: Mapped[str] = mapped_column(String(64))
+    voter: Mapped[str] = mapped_column(String(80))
+    """A researcher's id, or "human:" and a person's name."""
     value: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     __table_args__ = (UniqueConstraint("post_id", "voter"),)

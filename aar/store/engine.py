@@ -1,0 +1,102 @@
+"""SQLAlchemy engines with the settings that campaigns rely on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from aar.errors import DatabaseError
+
+_CONNECTIONS = {"pool_size": 8, "max_overflow": 40}  # one for each worker thread that may read at once
+
+
+def make_engine(url: str, busy_seconds: float) -> Engine:
+    """An engine for SQLite (WAL, foreign keys, immediate write transactions) or PostgreSQL (psycopg 3).
+
+    Args:
+        url: SQLAlchemy URL; ``postgresql://`` and ``postgres://`` mean psycopg 3 too.
+        busy_seconds: how long to wait for a lock that somebody else holds.
+
+    Raises:
+        DatabaseError: the URL, its driver or its folder will not do.
+    """
+    try:
+        parsed = _parse(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed, busy_seconds)
+        return _postgresql(parsed, busy_seconds)
+    except ArgumentError as error:
+        raise DatabaseError(
+            f"database URL is not one: {error}", "Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        ) from error
+    except NoSuchModuleError as error:
+        raise DatabaseError(f"no database driver: {error}", "Use sqlite or postgresql+psycopg") from error
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"the database driver {error.name} is not installed", 'Install it with: pip install "aar[postgres]"'
+        ) from error
+    except OSError as error:
+        raise DatabaseError(
+            f"cannot make the database's folder: {error}", "Set AAR_HOME to a writable folder"
+        ) from error
+
+
+def _parse(url: str) -> URL:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise DatabaseError(f"no support for databases of type {parsed.drivername}", "Use sqlite or postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise DatabaseError("a database in memory cannot be shared by threads", "Write sqlite:///FILE")
+    return parsed
+
+
+def _sqlite(url: URL, busy_seconds: float) -> Engine:
+    path = Path(str(url.database)).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url.set(database=str(path)), connect_args={"timeout": busy_seconds}, **_CONNECTIONS)
+    event.listen(engine, "connect", partial(_configure_sqlite, busy_seconds))
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(url: URL, busy_seconds: float) -> Engine:
+    settings: dict[str, Any] = {}
+    if "connect_timeout" not in url.query:
+        settings["connect_timeout"] = 10
+    if "options" not in url.query:
+        settings["options"] = f"-c lock_timeout={int(busy_seconds * 1000)}"
+    return create_engine(url, connect_args=settings, pool_pre_ping=True, **_CONNECTIONS)
+
+
+def _configure_sqlite(busy_seconds: float, connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's "begin" below opens transactions, not the driver
+    _enter_wal(connection, time.monotonic() + busy_seconds)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={int(busy_seconds * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    """Switch to write-ahead logging; SQLite does not wait by itself when two processes switch at once."""
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Any) -> None:
+    writes = connection.get_execution_options().get("aar_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

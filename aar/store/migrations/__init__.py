@@ -1,0 +1,1 @@
+"""Alembic migrations, run by ``aar.store.open_database``."""

@@ -1,0 +1,15 @@
+"""Alembic's environment: it runs migrations on the connection, and in the transaction, that its caller opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from aar.store.models import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

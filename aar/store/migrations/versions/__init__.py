@@ -1,0 +1,1 @@
+"""One file a schema version; each is written by hand and never changed once released."""
