@@ -1,0 +1,130 @@
+"""``method.yaml``: what a method says about itself, checked with texts that its author can act on."""
+
+from __future__ import annotations
+
+import difflib
+import stat
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from aar.errors import UsageError
+
+MANIFEST = "method.yaml"
+ENTRY_POINT = "run.py"
+MAX_TITLE = 120
+MAX_CLAIM = 2000
+MAX_FAMILIES = 4
+MAX_BYTES = 64 * 1024
+
+FAMILIES = (
+    "self-training",
+    "ensemble",
+    "distillation",
+    "data-filtering",
+    "confidence-weighting",
+    "loss-function",
+    "unsupervised-elicitation",
+    "curriculum",
+    "model-internals",
+    "evolutionary",
+    "other",
+)
+"""The idea families over which the public study measured diversity."""
+
+_EXAMPLE = "title: ...\nclaim: ...\nfamilies: [ensemble]"
+
+
+def _one_line(value: Any) -> Any:
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def _family(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    name = "-".join(value.lower().replace("_", " ").replace("-", " ").split())
+    if name in FAMILIES:
+        return name
+    near = difflib.get_close_matches(name, FAMILIES, n=1)
+    hint = f"did you mean {near[0]}? Known" if near else "known"
+    raise ValueError(f"unknown family {value[:60]!r}; {hint}: {', '.join(FAMILIES)}")
+
+
+class MethodManifest(BaseModel):
+    """What the author of a method says about it, before any score exists."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_TITLE)]
+    """One line."""
+    claim: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_CLAIM)]
+    """One paragraph: what the method does and what is expected of it."""
+    families: Annotated[list[Annotated[str, BeforeValidator(_family)]], Field(min_length=1, max_length=MAX_FAMILIES)]
+    """Idea families, the leading one first; see ``FAMILIES``."""
+    parent: Annotated[str | None, Field(max_length=64)] = None
+    """What it builds on: ``s<number>`` or the first digits of a snapshot's digest."""
+
+
+def read_manifest(directory: Path) -> MethodManifest:
+    """The manifest of a method's directory, whose ``run.py`` must exist too.
+
+    Links are not followed, so the directory may be a copy of anything a sandbox wrote.
+
+    Raises:
+        UsageError: a text for the method's author: which file or field, what is wrong, what to write.
+    """
+    _require_file(directory, ENTRY_POINT, "It is started as: python run.py --data DIR --seed N --out FILE")
+    _require_file(directory, MANIFEST, f"Write it with:\n{_EXAMPLE}")
+    content = (directory / MANIFEST).read_bytes()
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{MANIFEST} has {len(content)} bytes, at most {MAX_BYTES} are read", "Shorten it")
+    try:
+        fields = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"{MANIFEST} is not YAML: {reason}", "Quote texts that hold a colon or begin with a sign"
+        ) from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"{MANIFEST} holds no fields", f"Write it with:\n{_EXAMPLE}")
+    try:
+        return MethodManifest.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(_explain(error), "") from error
+
+
+def _require_file(directory: Path, name: str, remedy: str) -> None:
+    try:
+        mode = (directory / name).lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"the method has no {name}", remedy) from error
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{name} is not a regular file", "Links and devices are not taken; copy the file itself")
+
+
+def _explain(error: ValidationError) -> str:
+    return f"{MANIFEST}: " + "; ".join(_complaint(detail) for detail in error.errors()[:5])
+
+
+def _complaint(detail: Any) -> str:
+    field = str(detail["loc"][0])[:60] if detail["loc"] else "the file"
+    match detail["type"]:
+        case "missing":
+            return f"{field} is missing"
+        case "extra_forbidden":
+            known = list(MethodManifest.model_fields)
+            near = difflib.get_close_matches(field, known, n=1)
+            return f"unknown field {field!r}; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
+        case "string_too_long":
+            limit, length = detail["ctx"]["max_length"], len(detail["input"])
+            return f"{field} has {length} characters, at most {limit} fit"
+        case "string_too_short" | "too_short":
+            return f"{field} is empty"
+        case "too_long":
+            return f"{field} names {detail['ctx']['actual_length']}, at most {detail['ctx']['max_length']} fit"
+        case "value_error":
+            return f"{field}: {detail['ctx']['error']}"
+        case _:
+            return f"{field}: {detail['msg']}"
