@@ -52,7 +52,7 @@ class CampaignPaused(Event):
 class CampaignFinished(Event):
     kind: Literal["campaign_finished"] = "campaign_finished"
     line = "campaign {state}: {cause}"
-    state: Literal["finished", "failed", "stopped"]
+    state: Literal["finished", "failed"]
     cause: str
 
 
@@ -102,6 +102,18 @@ class MessageAdded(Event):
     line = "told: {reason}"
     reason: str
     content: list[dict[str, Any]]
+    news_cursor: int | None = None
+    """Up to which event the forum's news are told with this message."""
+
+
+class ContextReset(Event):
+    """The conversation so far was set aside: it goes on with ``content`` and the last ``kept_turns`` turns."""
+
+    kind: Literal["context_reset"] = "context_reset"
+    line = "context handed over: {reason}"
+    reason: str
+    content: list[dict[str, Any]]
+    kept_turns: int
 
 
 class ModelCalled(Event):
@@ -124,6 +136,8 @@ class TurnReceived(Event):
     stop_reason: str
     output_tokens: int
     usd: Decimal
+    prompt_tokens: int = 0
+    """Input tokens of all kinds, cache reads and writes included; 0 where the service did not say."""
 
 
 class ModelCallFailed(Event):
@@ -262,6 +276,7 @@ AnyEvent = Annotated[
     | SandboxCreated
     | SandboxLost
     | MessageAdded
+    | ContextReset
     | ModelCalled
     | TurnReceived
     | ModelCallFailed
