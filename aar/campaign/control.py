@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import Conflict, NotFound, UsageError
@@ -63,6 +63,12 @@ def request_control(session: Session, campaign_id: str, command: str, argument: 
     if command == "stop":
         campaign.finished_at = now()
     return False
+
+
+def pending_requests(session: Session, campaign_id: str) -> int:
+    """Number of requests not yet handled."""
+    query = select(func.count()).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
+    return session.scalar(query) or 0
 
 
 def take_requests(session: Session, campaign_id: str) -> list[Request]:

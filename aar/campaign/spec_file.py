@@ -26,6 +26,8 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
         SpecError: the file is unreadable, is not YAML, or does not hold; names the field.
     """
     values = _read(path) if path is not None else {}
+    if path is not None:
+        _anchor(values, path.parent)
     where = str(path) if path is not None else "spec"
     for dotted, value in (overrides or {}).items():
         _set(values, dotted, value, where)
@@ -49,6 +51,13 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise SpecError(f"{path} holds a {type(loaded).__name__}, not fields", "See `aar spec example`")
     return loaded
+
+
+def _anchor(values: dict[str, Any], folder: Path) -> None:
+    """A directions file named in a spec is looked for beside that spec."""
+    directions = values.get("directions")
+    if isinstance(directions, dict) and isinstance(directions.get("file"), str):
+        values["directions"] = {**directions, "file": str(folder / Path(directions["file"]).expanduser())}
 
 
 def _set(values: dict[str, Any], dotted: str, value: Any, where: str) -> None:

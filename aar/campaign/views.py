@@ -99,6 +99,14 @@ def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]
     return [_researcher_view(researcher) for researcher in found]
 
 
+def working_researchers(session: Session, campaign_id: str) -> list[str]:
+    """Ids of the researchers whose time counts now: at work, or waiting for a job or a score."""
+    query = select(Researcher.id).where(
+        Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting"))
+    )
+    return list(session.scalars(query))
+
+
 def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:
     """A researcher by id, name ("r2") or number. Raises NotFound."""
     for researcher in list_researchers(session, campaign_id):

@@ -1,0 +1,69 @@
+"""What a controller does every moment: signs of life, requests, the clock, the diversity gauge."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from aar.campaign import custody
+from aar.campaign.clock import Clock
+from aar.campaign.control import pending_requests, take_requests
+from aar.campaign.diversity import record_diversity
+from aar.campaign.ending import StopSignal
+from aar.campaign.views import working_researchers
+from aar.store.database import Database
+
+_TICK_SECONDS = 0.5
+_BEAT_SECONDS = 3.0
+
+
+class Attendance:
+    """Attends to one campaign until cancelled."""
+
+    def __init__(self, database: Database, campaign_id: str, clock: Clock, stop: StopSignal) -> None:
+        self._database = database
+        self._campaign_id = campaign_id
+        self._clock = clock
+        self._stop = stop
+        self._beaten = time.monotonic()
+
+    async def run(self) -> None:
+        """Attend until cancelled.
+
+        Raises:
+            Conflict: another controller took the campaign over.
+        """
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            await self._hear()
+            if time.monotonic() - self._beaten >= _BEAT_SECONDS:
+                await self.beat()
+            if self._clock.expired() and self._stop.ending is None:
+                self._stop.finish(await self._database.write(self._record_time))
+
+    async def beat(self) -> None:
+        """Give a sign of life and book the time worked since the last one."""
+        moment = time.monotonic()
+        elapsed, self._beaten = timedelta(seconds=moment - self._beaten), moment
+
+        def write(session: Session) -> None:
+            custody.beat(session, self._campaign_id, working_researchers(session, self._campaign_id), elapsed)
+            record_diversity(session, self._campaign_id)
+
+        await self._database.write(write)
+
+    async def _hear(self) -> None:
+        if not await self._database.read(lambda session: pending_requests(session, self._campaign_id)):
+            return
+        for request in await self._database.write(lambda session: take_requests(session, self._campaign_id)):
+            cause = f"{request.command} asked by {request.by}"
+            if request.command == "stop":
+                self._stop.finish(cause)
+            else:
+                self._stop.pause(cause)
+
+    def _record_time(self, session: Session) -> str:
+        return self._clock.record(session, self._campaign_id)

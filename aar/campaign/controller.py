@@ -1,0 +1,178 @@
+"""The controller: takes one campaign up, runs its parts side by side, and leaves it in a state that can be told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aar.campaign import custody
+from aar.campaign.attendance import Attendance
+from aar.campaign.clock import Clock, seconds_run
+from aar.campaign.ending import Ending, StopSignal, natural_ending
+from aar.campaign.preflight import Plan
+from aar.campaign.supervisor import Supervisor
+from aar.campaign.team import run_team
+from aar.campaign.views import list_researchers
+from aar.campaign.workshop import Workshop, open_workshop
+from aar.errors import AarError
+from aar.forum.mirror import ForumMirror
+from aar.scoring.scorer import pending_submissions
+from aar.store.database import Database
+from aar.store.models import Campaign
+
+_MIRROR_SECONDS = 1.0
+_DRAIN_SECONDS = 120.0
+"""How long submissions handed in before the end may still take to be scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A campaign under way, for those who watch or serve it.
+
+    Args:
+        address: where its pages are served; empty when nobody serves.
+        resumed: whether a former controller had begun it.
+    """
+
+    campaign_id: str
+    plan: Plan
+    address: str
+    resumed: bool
+
+    @property
+    def database(self) -> Database:
+        """The campaign's database."""
+        return self.plan.database
+
+
+Companion = Callable[[Running], Awaitable[None]]
+"""Something that runs beside a campaign until it is cancelled: the live view, the web server."""
+
+
+class Controller:
+    """Runs one campaign that ``create_campaign`` wrote. Make it and run it in one event loop.
+
+    Args:
+        plan: what the campaign needs, checked.
+        campaign_id: the campaign.
+        address: where its pages are served; empty when nobody serves.
+    """
+
+    def __init__(self, plan: Plan, campaign_id: str, *, address: str = "") -> None:
+        self.stop = StopSignal()
+        self._plan = plan
+        self._campaign_id = campaign_id
+        self._address = address
+        self._research_task: asyncio.Task[None] | None = None
+
+    def abandon(self) -> None:
+        """End at once: what is under way is lost as after a crash, and nothing else."""
+        self.stop.pause("stopped at once")
+        if self._research_task is not None:
+            self._research_task.cancel()
+
+    async def run(self, companions: Sequence[Companion] = ()) -> Ending:
+        """Run the campaign until it ends; returns how.
+
+        Raises:
+            Conflict: another controller runs it, or it is over.
+        """
+        db = self._plan.database
+        resumed = await db.write(
+            lambda session: custody.claim(
+                session, self._campaign_id, sandbox=self._plan.backend.name, address=self._address
+            )
+        )
+        running = Running(self._campaign_id, self._plan, self._address, resumed)
+        beside = [asyncio.ensure_future(companion(running)) for companion in companions]
+        ending = Ending("paused", "interrupted")
+        try:
+            self._research_task = asyncio.create_task(self._research())
+            ending = await self._outcome(self._research_task)
+        except AarError as error:
+            ending = Ending("paused", str(error))
+            raise
+        finally:
+            await db.write(
+                lambda session: custody.let_go(session, self._campaign_id, state=ending.state, cause=ending.cause)
+            )
+            await cancel(beside)
+        return ending
+
+    async def _outcome(self, research: asyncio.Task[None]) -> Ending:
+        try:
+            await research
+        except asyncio.CancelledError:
+            if self.stop.ending is None:
+                raise
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        if self.stop.ending is None:
+            raise RuntimeError("the campaign came to rest without an ending")
+        return self.stop.ending
+
+    async def _research(self) -> None:
+        db, plan = self._plan.database, self._plan
+        secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
+        before = await db.read(lambda session: seconds_run(session, self._campaign_id))
+        attendance = Attendance(db, self._campaign_id, Clock(before, plan.spec.limits.hours), self.stop)
+        async with open_workshop(plan, self._campaign_id, secret, self.stop) as workshop:
+            async with asyncio.TaskGroup() as group:
+                services = [
+                    group.create_task(service)
+                    for service in (workshop.scorer.serve(), _keep_mirror(workshop.mirror), attendance.run())
+                ]
+                await self._live(workshop)
+                await cancel(services)
+            await attendance.beat()
+            await workshop.mirror.sync()
+
+    async def _live(self, workshop: Workshop) -> None:
+        views = await self._plan.database.read(lambda session: list_researchers(session, self._campaign_id))
+        lives: list[Coroutine[Any, Any, Any]] = [
+            Supervisor(workshop, view).run() for view in views if view.state != "finished"
+        ]
+        outcomes = await run_team(lives, self.stop)
+        if self.stop.ending is None or self.stop.ending.state == "finished":
+            await self._drain()
+        if self.stop.ending is None:
+            self.stop.ending = natural_ending(outcomes)
+
+    async def _drain(self) -> None:
+        """Let what was handed in be scored: the researchers were promised so."""
+        deadline = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            if not await self._plan.database.read(lambda session: pending_submissions(session, self._campaign_id)):
+                return
+            await asyncio.sleep(0.2)
+
+
+async def cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait until they are gone; an error that one of them died of before is raised."""
+    died = [task for task in tasks if task.done() and not task.cancelled() and task.exception() is not None]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in died:
+        task.result()
+
+
+async def _keep_mirror(mirror: ForumMirror) -> None:
+    while True:
+        await mirror.sync()
+        await asyncio.sleep(_MIRROR_SECONDS)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of a person's interest: one of ours if there is one, else the first."""
+    flat: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        else:
+            flat.append(error)
+    return next((error for error in flat if isinstance(error, AarError)), flat[0])

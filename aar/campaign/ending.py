@@ -1,0 +1,50 @@
+"""How a campaign ends, and the signal that asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aar.researcher import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a controller leaves a campaign: ``paused``, ``finished`` or ``failed``, and why."""
+
+    state: str
+    cause: str
+
+
+class StopSignal:
+    """Asks everything in a campaign to come to an end. The first request wins; a stop overrules a pause."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.ending: Ending | None = None
+
+    def pause(self, cause: str) -> None:
+        """End after the turns in progress, so that the campaign can be resumed."""
+        if self.ending is None:
+            self.ending = Ending("paused", cause)
+        self.event.set()
+
+    def finish(self, cause: str) -> None:
+        """End after the turns in progress, for good."""
+        if self.ending is None or self.ending.state == "paused":
+            self.ending = Ending("finished", cause)
+        self.event.set()
+
+
+def natural_ending(outcomes: Sequence[Outcome]) -> Ending:
+    """How a campaign ends whose researchers all came to rest by themselves."""
+    failed = [outcome for outcome in outcomes if outcome.reason == "failed"]
+    if failed and len(failed) == len(outcomes):
+        return Ending("failed", f"every researcher failed: {failed[0].detail}")
+    limited = [outcome for outcome in outcomes if outcome.reason == "limit"]
+    if limited:
+        return Ending("paused", limited[0].detail)
+    if failed:
+        return Ending("finished", f"the team is done; {len(failed)} of {len(outcomes)} failed: {failed[0].detail}")
+    return Ending("finished", "every researcher finished")

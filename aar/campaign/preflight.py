@@ -1,0 +1,79 @@
+"""Everything that can be wrong is found here, before anything is started or spent."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from aar.budget.prices import ModelPrice, PriceBook
+from aar.campaign.directions import Direction, deal, load_directions
+from aar.campaign.models import Team, resolve_team
+from aar.campaign.spec import CampaignSpec
+from aar.errors import SetupError
+from aar.problems.protocol import Problem
+from aar.problems.registry import find
+from aar.sandbox.choose import choose
+from aar.sandbox.protocol import SandboxBackend
+from aar.settings import Settings
+from aar.store import open_database
+from aar.store.database import Database
+
+_FREE_BYTES = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a campaign needs, found and checked; nothing has been started."""
+
+    spec: CampaignSpec
+    settings: Settings
+    problem: Problem
+    directions: list[Direction]
+    team: Team
+    prices: PriceBook
+    backend: SandboxBackend
+    database: Database
+
+
+async def check(spec: CampaignSpec, settings: Settings) -> Plan:
+    """Find and check all that a campaign of this spec needs.
+
+    Raises:
+        AarError: the first thing that is wrong, with its remedy.
+    """
+    problem = find(spec.problem)
+    dealt = deal(spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions()))
+    team = resolve_team(spec, settings)
+    prices = price_book(spec)
+    for model in dict.fromkeys(team.models):
+        prices.price(model)
+    await anyio.to_thread.run_sync(problem.check_data)
+    _check_disk(settings.home)
+    database = await anyio.to_thread.run_sync(open_database, spec.database or settings.database_url)
+    try:
+        backend = await choose(spec.sandbox.backend)
+    except BaseException:
+        database.close()
+        raise
+    return Plan(spec, settings, problem, dealt, team, prices, backend, database)
+
+
+def price_book(spec: CampaignSpec) -> PriceBook:
+    """The price library with the spec's own prices on top."""
+    return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in spec.prices.items()})
+
+
+def _check_disk(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        raise SetupError(f"cannot use {home}: {error.strerror}", "Set AAR_HOME to a writable folder") from error
+    if free < _FREE_BYTES:
+        raise SetupError(
+            f"only {free // 1024**2} MB free under {home}, a campaign needs {_FREE_BYTES // 1024**2} MB",
+            "Free some space or set AAR_HOME to a folder on another disk",
+        )

@@ -1,0 +1,81 @@
+"""Keeps one researcher supplied with a sandbox: takes up what a former controller left, makes anew what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sqlalchemy.orm import Session
+
+from aar.errors import Conflict, SandboxGone
+from aar.events import SandboxCreated, SandboxLost
+from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
+from aar.store.database import Database
+from aar.store.event_log import append
+
+
+class SandboxKeeper:
+    """The sandbox of one researcher.
+
+    Args:
+        backend: makes sandboxes.
+        spec: what to make; its workspace outlives every sandbox.
+        database: for the events.
+        researcher_id: whose sandbox it is.
+    """
+
+    def __init__(self, backend: SandboxBackend, spec: SandboxSpec, database: Database, researcher_id: str) -> None:
+        self._backend = backend
+        self._spec = spec
+        self._database = database
+        self._researcher_id = researcher_id
+        self._sandbox: Sandbox | None = None
+        self._lock = asyncio.Lock()
+
+    async def current(self) -> Sandbox:
+        """The sandbox in use; made or taken up again on the first call and after ``lost``.
+
+        Raises:
+            SandboxUnavailable, SandboxError: none could be made.
+        """
+        async with self._lock:
+            if self._sandbox is None:
+                self._sandbox = await self._open()
+            return self._sandbox
+
+    async def lost(self, cause: str) -> None:
+        """Note that the sandbox is gone; the next call of ``current`` makes a new one on the same workspace."""
+        async with self._lock:
+            if self._sandbox is None:
+                return
+            sandbox, self._sandbox = self._sandbox, None
+            await sandbox.destroy()
+            await self._log(SandboxLost(name=self._spec.name, cause=cause))
+
+    async def close(self) -> None:
+        """End the sandbox; the workspace stays."""
+        async with self._lock:
+            if self._sandbox is not None:
+                sandbox, self._sandbox = self._sandbox, None
+                await sandbox.destroy()
+
+    async def _open(self) -> Sandbox:
+        started = time.monotonic()
+        try:
+            sandbox = await self._backend.attach(self._spec)
+        except SandboxGone:
+            await self._backend.remove(self._spec.name)
+            try:
+                sandbox = await self._backend.create(self._spec)
+            except Conflict:
+                await self._backend.remove(self._spec.name)
+                sandbox = await self._backend.create(self._spec)
+        milliseconds = round((time.monotonic() - started) * 1000)
+        await self._log(SandboxCreated(name=self._spec.name, backend=self._backend.name, milliseconds=milliseconds))
+        return sandbox
+
+    async def _log(self, happened: SandboxCreated | SandboxLost) -> None:
+        def write(session: Session) -> None:
+            append(session, self._spec.campaign_id, happened, self._researcher_id)
+
+        await self._database.write(write)

@@ -1,0 +1,113 @@
+"""What the researchers of one campaign share: ledger, snapshots, scorer, model endpoints, data and forum mirror."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from aar.budget.ledger import Ledger
+from aar.campaign.ending import StopSignal
+from aar.campaign.endpoints import Endpoints
+from aar.campaign.preflight import Plan
+from aar.forum.mirror import ForumMirror
+from aar.problems.protocol import Stage
+from aar.sandbox.protocol import Mount
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.scorer import Scorer
+from aar.snapshots.store import SnapshotStore
+
+_LAB = "/lab"
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """The shared parts, built and open."""
+
+    plan: Plan
+    campaign_id: str
+    home: Path
+    ledger: Ledger
+    endpoints: Endpoints
+    snapshots: SnapshotStore
+    scorer: Scorer
+    mirror: ForumMirror
+    stop: StopSignal
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """What every researcher's sandbox sees beside its workspace, all of it read-only."""
+        return [
+            Mount(self.home / "data", "/data"),
+            Mount(self.home / "forum", "/forum"),
+            Mount(self.plan.problem.lab(), _LAB),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of every researcher's commands."""
+        return {"PYTHONPATH": _LAB}
+
+
+@asynccontextmanager
+async def open_workshop(plan: Plan, campaign_id: str, secret: str, stop: StopSignal) -> AsyncIterator[Workshop]:
+    """Build the shared parts of a campaign and close them again.
+
+    Args:
+        secret: the campaign's own; seeds of scoring runs and of offline researchers are drawn from it.
+        stop: the campaign's stop signal.
+    """
+    db, home = plan.database, plan.settings.campaign_dir(campaign_id)
+    await anyio.to_thread.run_sync(_make_private, home)
+    ledger = Ledger(db, campaign_id, plan.spec.limits, plan.prices)
+    snapshots = SnapshotStore(home / "snapshots")
+    mirror = ForumMirror(db, campaign_id, home / "forum")
+    scorer = Scorer(
+        db,
+        campaign_id,
+        plan.problem,
+        CleanRoom(plan.backend, plan.problem, snapshots, home / "scoring"),
+        ledger,
+        seeds=plan.spec.scoring.seeds or plan.problem.default_seeds,
+        parallel=plan.spec.scoring.parallel or len(os.sched_getaffinity(0)),
+        secret=secret,
+    )
+    async with asyncio.TaskGroup() as opening:
+        opening.create_task(ledger.load())
+        opening.create_task(mirror.sync())
+        opening.create_task(_lay_out_data(plan, home))
+    async with Endpoints(plan, seed=int(secret[:8], 16)) as endpoints:
+        yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, stop)
+
+
+async def _lay_out_data(plan: Plan, home: Path) -> None:
+    async with asyncio.TaskGroup() as preparing:
+        for domain in plan.problem.research_domains:
+            preparing.create_task(anyio.to_thread.run_sync(_prepare_public, plan, domain, home))
+
+
+def _prepare_public(plan: Plan, domain: str, home: Path) -> None:
+    """Put one domain's public bundle in place; its hidden twin is of no use to anybody and goes at once."""
+    target = home / "data" / domain
+    if target.exists():
+        return
+    target.parent.mkdir(exist_ok=True)
+    scratch = home / "preparing" / domain
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    task = plan.problem.prepare(domain, Stage.RESEARCH, 0, scratch)
+    shutil.rmtree(task.hidden)
+    task.public.rename(target)
+    shutil.rmtree(scratch)
+
+
+def _make_private(home: Path) -> None:
+    """The campaign's folder is its owner's alone; sandboxes see the folders below that are mounted into them."""
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
