@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from types import TracebackType
 
-from aar.campaign.models import OFFLINE_MODEL
+from aar.campaign.model_choice import OFFLINE_MODEL
 from aar.campaign.preflight import Plan
 from aar.researcher.gateway import Gateway
 from aar.researcher.offline.launch import offline_server

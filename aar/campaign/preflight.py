@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from aar.budget.prices import ModelPrice, PriceBook
 from aar.campaign.directions import Direction, deal, load_directions
-from aar.campaign.models import Team, resolve_team
+from aar.campaign.model_choice import Team, resolve_team
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError
 from aar.problems.protocol import Problem
