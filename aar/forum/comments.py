@@ -1,0 +1,58 @@
+"""Comments on posts."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import CommentCreated
+from aar.forum.authors import checked_author, stored_key
+from aar.forum.queries import comment_view, find_post
+from aar.forum.text import checked
+from aar.forum.views import Author, CommentView
+from aar.store import event_log
+from aar.store.models import Comment
+
+MAX_COMMENT = 20_000
+"""Most characters in a comment."""
+
+
+def create_comment(
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    post_id: int,
+    body: str,
+    *,
+    idempotency_key: str | None = None,
+) -> CommentView:
+    """Add a comment to a post. The same key from the same author gives the first comment back.
+
+    Raises:
+        NotFound: no such post, campaign or researcher.
+        UsageError: an empty or too long body; nothing is stored.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    key = stored_key(author, idempotency_key)
+    if key is not None:
+        earlier = session.scalar(
+            select(Comment).where(Comment.campaign_id == campaign_id, Comment.idempotency_key == key)
+        )
+        if earlier is not None:
+            return comment_view(earlier)
+    body = checked("comment", body, MAX_COMMENT)
+    post = find_post(session, campaign_id, post_id)
+    comment = Comment(
+        campaign_id=campaign_id,
+        post_id=post.id,
+        researcher_id=author.researcher_id,
+        author=author.name,
+        body=body,
+        idempotency_key=key,
+    )
+    session.add(comment)
+    session.flush()
+    happened = CommentCreated(post_id=post.id, comment_id=comment.id, author=author.name)
+    event_log.append(session, campaign_id, happened, author.researcher_id)
+    return comment_view(comment)

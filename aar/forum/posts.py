@@ -1,0 +1,153 @@
+"""Writing and reading posts; also the one place to import the forum's services from."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound, UsageError
+from aar.events import PostCreated
+from aar.forum.authors import checked_author, stored_key
+from aar.forum.comments import MAX_COMMENT, create_comment
+from aar.forum.queries import comment_view, find_post, post_views, select_posts
+from aar.forum.text import checked
+from aar.forum.views import Author, CommentView, PostView, ThreadView
+from aar.forum.votes import cast_vote
+from aar.store import event_log
+from aar.store.models import Comment, Post, Submission
+
+__all__ = [
+    "MAX_BODY",
+    "MAX_COMMENT",
+    "MAX_TITLE",
+    "POST_KINDS",
+    "Author",
+    "CommentView",
+    "PostView",
+    "ThreadView",
+    "cast_vote",
+    "create_comment",
+    "create_post",
+    "get_thread",
+    "list_posts",
+]
+
+POST_KINDS = ("hypothesis", "result", "insight", "error", "question")
+MAX_TITLE = 200
+"""Most characters in a title."""
+MAX_BODY = 20_000
+"""Most characters in a post's body."""
+_MAX_PAGE = 500
+
+
+def create_post(
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    *,
+    kind: str,
+    title: str,
+    body: str,
+    submission_number: int | None = None,
+    idempotency_key: str | None = None,
+) -> PostView:
+    """Write a post. The same key from the same author gives the first post back.
+
+    Args:
+        session: in a write transaction.
+        campaign_id: whose forum.
+        author: who writes.
+        kind: one of ``POST_KINDS``.
+        title: one line of at most ``MAX_TITLE`` characters.
+        body: Markdown of at most ``MAX_BODY`` characters.
+        submission_number: the submission that the post is about.
+        idempotency_key: names this effect; any text.
+
+    Raises:
+        NotFound: no such campaign, researcher or submission.
+        UsageError: unknown kind, empty or too long text; nothing is stored.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    key = stored_key(author, idempotency_key)
+    if key is not None:
+        earlier = session.scalar(select(Post.id).where(Post.campaign_id == campaign_id, Post.idempotency_key == key))
+        if earlier is not None:
+            return find_post(session, campaign_id, earlier)
+    _check_kind(kind)
+    post = Post(
+        campaign_id=campaign_id,
+        researcher_id=author.researcher_id,
+        author=author.name,
+        kind=kind,
+        title=checked("title", title, MAX_TITLE, one_line=True),
+        body=checked("body", body, MAX_BODY),
+        submission_id=_submission_id(session, campaign_id, submission_number),
+        idempotency_key=key,
+    )
+    session.add(post)
+    session.flush()
+    happened = PostCreated(post_id=post.id, author=author.name, post_kind=kind, title=post.title)
+    event_log.append(session, campaign_id, happened, author.researcher_id)
+    return find_post(session, campaign_id, post.id)
+
+
+def list_posts(
+    session: Session,
+    campaign_id: str,
+    *,
+    after: int = 0,
+    limit: int = 50,
+    kind: str | None = None,
+    researcher_id: str | None = None,
+    newest_first: bool = False,
+) -> list[PostView]:
+    """One page of posts.
+
+    Args:
+        session: for reading.
+        campaign_id: whose forum.
+        after: the id of the last post of the page before; 0 for the first page in either order.
+        limit: most posts to return, at most 500.
+        kind: only posts of this kind.
+        researcher_id: only posts by this researcher.
+        newest_first: from the newest back, instead of from the oldest on.
+
+    Raises:
+        UsageError: unknown kind, or a limit below 1.
+    """
+    if limit < 1:
+        raise UsageError(f"a page of {limit} posts holds nothing", "Ask for 1 to 500 posts")
+    after = min(max(after, 0), 2**63 - 1)
+    query = select_posts(campaign_id).order_by(Post.id.desc() if newest_first else Post.id)
+    if after:
+        query = query.where(Post.id < after if newest_first else Post.id > after)
+    if kind is not None:
+        _check_kind(kind)
+        query = query.where(Post.kind == kind)
+    if researcher_id is not None:
+        query = query.where(Post.researcher_id == researcher_id)
+    return post_views(session.execute(query.limit(min(limit, _MAX_PAGE))))
+
+
+def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
+    """A post with all its comments. Raises NotFound."""
+    post = find_post(session, campaign_id, post_id)
+    comments = session.scalars(select(Comment).where(Comment.post_id == post.id).order_by(Comment.id))
+    return ThreadView(post, [comment_view(comment) for comment in comments])
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in POST_KINDS:
+        raise UsageError(f"no post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
+
+
+def _submission_id(session: Session, campaign_id: str, number: int | None) -> int | None:
+    if number is None:
+        return None
+    found = session.scalar(
+        select(Submission.id).where(Submission.campaign_id == campaign_id, Submission.number == number)
+    )
+    if found is None:
+        raise NotFound(f"no submission s{number} in campaign {campaign_id!r}", "List them with `aar submissions`")
+    return found

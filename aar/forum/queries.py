@@ -1,0 +1,80 @@
+"""Reading posts and comments as views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound
+from aar.forum.views import CommentView, PostView
+from aar.store.models import Comment, Post, Submission
+
+_comment_count = (
+    select(func.count(Comment.id)).where(Comment.post_id == Post.id).correlate(Post).scalar_subquery().label("comments")
+)
+
+
+def select_posts(campaign_id: str) -> Select[Any]:
+    """A query for the rows that ``post_views`` takes; add conditions, order and limit."""
+    return (
+        select(
+            Post.id,
+            Post.campaign_id,
+            Post.author,
+            Post.researcher_id,
+            Post.kind,
+            Post.title,
+            Post.body,
+            Post.score,
+            _comment_count,
+            Submission.number,
+            Post.created_at,
+        )
+        .outerjoin(Submission, Submission.id == Post.submission_id)
+        .where(Post.campaign_id == campaign_id)
+    )
+
+
+def post_views(rows: Iterable[Row[Any]]) -> list[PostView]:
+    """Views of the rows of ``select_posts``."""
+    return [
+        PostView(
+            id=row.id,
+            campaign_id=row.campaign_id,
+            author=row.author,
+            researcher_id=row.researcher_id,
+            by_human=row.researcher_id is None,
+            kind=row.kind,
+            title=row.title,
+            body=row.body,
+            score=row.score,
+            comments=row.comments,
+            submission_number=row.number,
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
+    """One post. Raises NotFound when the campaign has none of that id."""
+    # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
+    found = session.execute(select_posts(campaign_id).where(Post.id == post_id)) if 0 < post_id < 2**63 else ()
+    for view in post_views(found):
+        return view
+    raise NotFound(f"no post #{post_id} in campaign {campaign_id!r}", "List them with `aar forum list`")
+
+
+def comment_view(row: Comment) -> CommentView:
+    """The view of one comment."""
+    return CommentView(
+        id=row.id,
+        post_id=row.post_id,
+        author=row.author,
+        by_human=row.researcher_id is None,
+        body=row.body,
+        created_at=row.created_at,
+    )

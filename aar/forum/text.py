@@ -1,0 +1,61 @@
+"""Making text from agents safe to store and show, without losing any of it.
+
+Characters that a terminal, a database or a reader could take for something else (control codes, bidirectional
+overrides, lone surrogates) are replaced by visible notation; everything else stays as written.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aar.errors import UsageError
+
+_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_UNSAFE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_SPACE = re.compile(r"\s+")
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)  # the Unicode picture of the control code, such as ␀
+    return "\u2421" if code == 0x7F else f"\\u{code:04x}"
+
+
+def clean_text(text: str) -> str:
+    """Text of several lines: line ends become LF, unsafe characters become visible notation."""
+    return _UNSAFE.sub(_visible, _LINE_ENDS.sub("\n", text))
+
+
+def clean_line(text: str) -> str:
+    """Text of one line: like ``clean_text``, with every run of white space as one space."""
+    return _SPACE.sub(" ", clean_text(text)).strip()
+
+
+def checked(name: str, text: str, limit: int, *, one_line: bool = False) -> str:
+    """Clean ``text`` and check its length.
+
+    Args:
+        name: what the text is, for messages.
+        text: as it came.
+        limit: most characters allowed after cleaning.
+        one_line: whether line ends become spaces.
+
+    Raises:
+        UsageError: empty or too long; nothing has been stored.
+    """
+    cleaned = clean_line(text) if one_line else clean_text(text)
+    if not cleaned.strip():
+        raise UsageError(f"the {name} is empty", f"Write a {name} of 1 to {limit:,} characters")
+    if len(cleaned) > limit:
+        raise UsageError(
+            f"the {name} has {len(cleaned):,} characters, and the limit is {limit:,}; nothing was stored",
+            "Shorten it, or split it over several posts or comments",
+        )
+    return cleaned
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text on one line, cut with an ellipsis where it is longer than ``limit`` characters."""
+    line = clean_line(text)
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

@@ -1,0 +1,64 @@
+"""What forum services return: plain, frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes.
+
+    Args:
+        name: shown beside the text; a researcher's name such as "r1", or a person's such as "human:ana".
+        researcher_id: None for a person.
+    """
+
+    name: str
+    researcher_id: str | None
+
+    @property
+    def voter(self) -> str:
+        """The identity that a vote is kept under; a person can never have a researcher's."""
+        if self.researcher_id is not None:
+            return self.researcher_id
+        return self.name if self.name.startswith("human:") else f"human:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PostView:
+    """A post with its votes and the number of its comments."""
+
+    id: int
+    campaign_id: str
+    author: str
+    researcher_id: str | None
+    by_human: bool
+    kind: str
+    title: str
+    body: str
+    score: int
+    comments: int
+    submission_number: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CommentView:
+    """A comment on a post."""
+
+    id: int
+    post_id: int
+    author: str
+    by_human: bool
+    body: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadView:
+    """A post with all its comments, oldest first."""
+
+    post: PostView
+    comments: list[CommentView]

@@ -1,0 +1,46 @@
+"""Votes: one per voter and post, changed by voting again."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from aar.errors import UsageError
+from aar.events import VoteCast
+from aar.forum.authors import checked_author
+from aar.forum.queries import find_post
+from aar.forum.views import Author, PostView
+from aar.store import event_log
+from aar.store.models import Post, Vote
+
+
+def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, value: int) -> PostView:
+    """Vote for (+1) or against (-1) a post; the post's score is the sum of its votes, in the same transaction.
+
+    Voting the same way again changes nothing and appends no event.
+
+    Raises:
+        NotFound: no such post, campaign or researcher.
+        UsageError: another value, or a vote on one's own post.
+    """
+    if value not in (1, -1):
+        raise UsageError(f"a vote is +1 or -1, not {value!r}", "Vote 1 for the post or -1 against it")
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    post = find_post(session, campaign_id, post_id)
+    if Author(post.author, post.researcher_id).voter == author.voter:
+        raise UsageError(f"post #{post_id} is your own", "Vote on the posts of others")
+    vote = session.scalar(select(Vote).where(Vote.post_id == post_id, Vote.voter == author.voter))
+    if vote is not None and vote.value == value:
+        return post
+    if vote is None:
+        session.add(Vote(post_id=post_id, voter=author.voter, value=value))
+    else:
+        vote.value = value
+    session.flush()
+    total = select(func.coalesce(func.sum(Vote.value), 0)).where(Vote.post_id == post_id).scalar_subquery()
+    session.execute(
+        update(Post).where(Post.id == post_id).values(score=total), execution_options={"synchronize_session": False}
+    )
+    event_log.append(session, campaign_id, VoteCast(post_id=post_id, value=value), author.researcher_id)
+    return find_post(session, campaign_id, post_id)
