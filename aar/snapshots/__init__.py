@@ -1,0 +1,1 @@
+"""Content-addressed copies of workspaces and methods, and where each came from."""

@@ -1,0 +1,97 @@
+"""Which snapshots a campaign has, and which came from which."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound
+from aar.events import SnapshotTaken
+from aar.snapshots.manifest import Saved
+from aar.store import event_log
+from aar.store.models import Snapshot, Submission
+
+_NUMBER = re.compile(r"[sS]([0-9]{1,9})")
+_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+
+
+def record(session: Session, campaign_id: str, researcher_id: str | None, saved: Saved, parent: str | None) -> None:
+    """Note a saved snapshot and its parent; once a campaign has a digest, recording it again changes nothing.
+
+    Args:
+        session: in a write transaction.
+        campaign_id: whose snapshot.
+        researcher_id: who took it; None for the controller.
+        saved: what ``SnapshotStore.save`` returned.
+        parent: digest that it was made from, which the campaign must already have; None for a fresh start.
+
+    Raises:
+        NotFound: the campaign has no snapshot ``parent``.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    if session.get(Snapshot, (saved.digest, campaign_id)) is not None:
+        return
+    parent = None if parent == saved.digest else parent
+    if parent is not None and session.get(Snapshot, (parent, campaign_id)) is None:
+        raise NotFound(f"no parent snapshot {parent[:12]!r} in this campaign", "Name one that exists, or none")
+    session.add(
+        Snapshot(
+            digest=saved.digest,
+            campaign_id=campaign_id,
+            researcher_id=researcher_id,
+            parent=parent,
+            files=saved.files,
+            size_bytes=saved.size_bytes,
+        )
+    )
+    event_log.append(session, campaign_id, SnapshotTaken(digest=saved.digest, parent=parent), researcher_id)
+
+
+def lineage(session: Session, campaign_id: str, digest: str) -> list[str]:
+    """The digest itself, its parent, its parent's parent, and so on to the first. Raises NotFound."""
+    line: list[str] = []
+    current: str | None = digest
+    while current is not None:
+        found = session.get(Snapshot, (current, campaign_id))
+        if found is None:
+            raise NotFound(f"no snapshot {current[:12]!r} in this campaign", "See `aar submissions` for their digests")
+        line.append(current)
+        current = found.parent
+    return line
+
+
+def resolve(session: Session, campaign_id: str, prefix_or_s_number: str) -> str:
+    """The digest that a person or a researcher means.
+
+    Args:
+        session: for reading.
+        campaign_id: whose snapshots.
+        prefix_or_s_number: a submission such as "s7", or the first four or more digits of a digest.
+
+    Raises:
+        NotFound: nothing, or more than one thing, is meant.
+    """
+    asked = prefix_or_s_number.strip()
+    if number := _NUMBER.fullmatch(asked):
+        digest = session.scalar(
+            select(Submission.digest).where(Submission.campaign_id == campaign_id, Submission.number == int(number[1]))
+        )
+        if digest is None:
+            raise NotFound(f"no submission {asked} in this campaign", "See the leaderboard for their numbers")
+        return digest
+    if not _PREFIX.fullmatch(asked.lower()):
+        raise NotFound(
+            f"{asked[:80]!r} names no snapshot", "Give a submission such as s7, or four or more digits of a digest"
+        )
+    query = select(Snapshot.digest).where(
+        Snapshot.campaign_id == campaign_id, Snapshot.digest.startswith(asked.lower())
+    )
+    found = list(session.scalars(query.order_by(Snapshot.digest).limit(4)))
+    if len(found) > 1:
+        listed = ", ".join(digest[:16] for digest in found)
+        raise NotFound(f"{asked!r} means several snapshots: {listed}", "Give more digits")
+    if not found:
+        raise NotFound(f"no snapshot {asked!r} in this campaign", "See the leaderboard for submissions")
+    return found[0]
