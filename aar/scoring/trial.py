@@ -1,0 +1,104 @@
+"""One scoring run from split to score: prepare, run in the clean room, score; retried when a sandbox is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio import CapacityLimiter
+
+from aar.errors import AarError, SandboxError, SandboxUnavailable
+from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
+from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom, RunOutcome
+from aar.scoring.verdicts import Failure, rejected_output, sandbox_lost, unreadable_output
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one run came to.
+
+    Args:
+        score: the parts that the problem measured; None when the run failed.
+        failure, verdict: why it failed, for the researcher; None and empty when scored.
+        output_digest: SHA-256 of the output file; None without one.
+        seconds: wall-clock seconds of the method itself.
+    """
+
+    score: TaskScore | None
+    failure: Failure | None
+    verdict: str
+    output_digest: str | None
+    seconds: float
+
+
+async def run_trial(
+    problem: Problem,
+    clean_room: CleanRoom,
+    task: Task,
+    source: str | Path,
+    seed: int,
+    *,
+    owner: str = DEFAULT_OWNER,
+    slot: AbstractAsyncContextManager[object] | None = None,
+    limiter: CapacityLimiter | None = None,
+) -> Trial:
+    """Run a method on a prepared task and score its output.
+
+    Args:
+        slot: held while the method runs, so that only so many run at once.
+        limiter: bounds the threads that score.
+
+    Raises:
+        SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.
+        ProblemError, DataMissing: from the problem.
+    """
+    async with slot or nullcontext():
+        outcome = await _execute(clean_room, task, source, seed, owner)
+    if outcome.output is None:
+        return Trial(None, outcome.failure, outcome.verdict, None, outcome.seconds)
+    try:
+        score, bad = await anyio.to_thread.run_sync(
+            _score, problem, task, outcome.output, (clean_room.work_dir, task.public.parent), limiter=limiter
+        )
+    finally:
+        outcome.discard()
+    failure, verdict = bad or (None, "")
+    return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds)
+
+
+async def _execute(clean_room: CleanRoom, task: Task, source: str | Path, seed: int, owner: str) -> RunOutcome:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await clean_room.run(task, source, seed, owner=owner)
+        except (SandboxError, SandboxUnavailable) as error:
+            log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
+            await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
+    # Whether the machine or the method is to blame shows in a sandbox without the method.
+    await clean_room.probe(owner=owner)
+    failure, verdict = sandbox_lost(_ATTEMPTS)
+    return RunOutcome(False, failure, verdict, None, None, 0.0)
+
+
+def _score(
+    problem: Problem, task: Task, output: Path, hosts: Iterable[Path]
+) -> tuple[TaskScore | None, tuple[Failure, str] | None]:
+    try:
+        return problem.score(task, output), None
+    except OutputRejected as rejection:
+        return None, rejected_output(str(rejection), hosts)
+    except AarError:
+        raise
+    except Exception:
+        # The plug-in read a file that an adversary wrote: whatever it raised is about that file.
+        log.exception("the problem could not read an output file", problem=problem.name, domain=task.domain)
+        return None, unreadable_output()

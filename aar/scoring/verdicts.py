@@ -1,0 +1,155 @@
+"""The words in which a researcher learns what became of its method: exact about its own failure, silent on all else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from aar.problems.protocol import Estimate, Metric, RunLimits
+from aar.sandbox.protocol import ExecResult, ExitReason
+from aar.scoring.leaderboard import LeaderboardRow
+
+_TAIL_LINES = 15
+_TAIL_CHARACTERS = 1500
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+_MIB = 1024**2
+
+
+class Failure(StrEnum):
+    """Why a run has no score."""
+
+    CRASHED = "crashed"
+    TIME_LIMIT = "time_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    NO_OUTPUT = "no_output"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    OUTPUT_REJECTED = "output_rejected"
+    SANDBOX_LOST = "sandbox_lost"
+
+
+def why_it_ended(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[Failure, str] | None:
+    """What to say of a command that did not end well; None for one that did.
+
+    Args:
+        limits: the bounds that it ran under.
+        hosts: host directories whose paths must not be shown.
+    """
+    match result.reason:
+        case ExitReason.EXITED if result.code == 0:
+            return None
+        case ExitReason.TIME_LIMIT:
+            return Failure.TIME_LIMIT, (
+                f"was stopped at the time limit of {limits.seconds:g} s.{_end_of(result.output, hosts)}"
+            )
+        case ExitReason.OUT_OF_MEMORY:
+            gib = limits.memory_bytes / 1024**3
+            return (
+                Failure.OUT_OF_MEMORY,
+                f"ran out of memory: a run may use {gib:.3g} GiB.{_end_of(result.output, hosts)}",
+            )
+        case ExitReason.EXITED:
+            how = f"run.py exited with code {result.code}"
+        case _:
+            how = f"run.py was ended by signal {result.code - 128}"
+    return Failure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
+
+
+def no_output(detail: str = "wrote no file there") -> tuple[Failure, str]:
+    """Of a run that ended well and left nothing where ``--out`` pointed."""
+    return Failure.NO_OUTPUT, f"gave no output: run.py exited with code 0 but {detail} (the path given as --out)."
+
+
+def too_large(limits: RunLimits) -> tuple[Failure, str]:
+    """Of an output file beyond the limit."""
+    return Failure.OUTPUT_TOO_LARGE, f"wrote too much: an output file may have {limits.output_bytes / _MIB:.3g} MiB."
+
+
+def rejected_output(reason: str, hosts: Iterable[Path]) -> tuple[Failure, str]:
+    """Of an output file that the problem cannot score; ``reason`` is the problem's text for the researcher."""
+    return Failure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {scrub(reason, hosts)}"
+
+
+def unreadable_output() -> tuple[Failure, str]:
+    """Of an output file that broke the problem's reader, whose own error may quote hidden data."""
+    return (
+        Failure.OUTPUT_REJECTED,
+        "wrote an output that cannot be scored: it is not in the format that the brief names.",
+    )
+
+
+def sandbox_lost(times: int) -> tuple[Failure, str]:
+    """Of a method whose sandbox ended under it each time, though an idle one holds."""
+    return Failure.SANDBOX_LOST, (
+        f"ended its own sandbox {times} times in a row, while a fresh sandbox without it holds. "
+        "Does it kill processes that it did not start?"
+    )
+
+
+def rejected(number: int, index: int, runs: int, domain: str, text: str) -> str:
+    """The verdict on a submission one of whose runs failed."""
+    return f"s{number} rejected: run {index + 1} of {runs} ({domain}) {text}\nEvery run has to succeed."
+
+
+def measured(
+    number: int,
+    metric: Metric,
+    estimate: Estimate,
+    *,
+    seeds: int,
+    domains: int,
+    row: LeaderboardRow,
+    rows: int,
+    leader: LeaderboardRow,
+) -> str:
+    """The verdict on a measured submission: rounded, with its place on the board.
+
+    Args:
+        row: the board's row that shows this code; another number's when the same code was handed in before.
+        rows: how many rows the board has.
+        leader: its first row.
+    """
+    score = f"{metric.name} {_two(estimate.mean)} ± {_two(estimate.standard_error)}"
+    interval = f"90 % interval {_two(estimate.low)} to {_two(estimate.high)}"
+    basis = f"{_count(seeds, 'seed')} x {_count(domains, 'domain')}"
+    text = f"s{number} measured: {score} ({interval}, {basis})."
+    if row.submission.number != number:
+        first_number = row.submission.number
+        text += (
+            f" It is the same code as s{first_number}: their seeds are pooled, and s{first_number} stands on the board."
+        )
+    if row.rank == 1:
+        return f"{text} Rank 1 of {rows}."
+    first = leader.submission
+    return (
+        f"{text} Rank {row.rank} of {rows}; best is s{first.number} by {first.researcher_name} with {_two(first.mean)}."
+    )
+
+
+def scrub(text: str, hosts: Iterable[Path]) -> str:
+    """Text without control characters and without the paths of host directories, which say nothing to a researcher.
+
+    A path is found by its last two parts too, since the kernel's mount table shows some without their beginning.
+    """
+    clean = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    for host in hosts:
+        if len(host.parts) >= 2:
+            tail = re.escape("/".join(host.parts[-2:]).lstrip("/"))
+            clean = re.sub(rf"[^\s'\"(=]*/{tail}(?:/[^\s'\")]*)?(?![\w-])", "<path>", clean)
+    return clean
+
+
+def _end_of(output: str, hosts: Iterable[Path]) -> str:
+    # Bounded before the patterns run: what a method prints may be long.
+    lines = scrub(output[-8 * _TAIL_CHARACTERS :], hosts).strip().splitlines()[-_TAIL_LINES:]
+    tail = "\n".join(lines)[-_TAIL_CHARACTERS:].strip()
+    return f" The end of its output:\n{tail}" if tail else " It printed nothing."
+
+
+def _two(value: float | None) -> str:
+    return "?" if value is None else f"{round(value, 2) + 0.0:.2f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
