@@ -1,0 +1,98 @@
+"""Tokens: one for each researcher, of which only a hash is kept, and one for the person at this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import Forbidden, NotFound, SetupError
+from aar.store.models import Researcher
+
+_OPERATOR_FILE = "operator-token"
+
+
+def new_token() -> str:
+    """A fresh secret of 256 bits."""
+    return "aar_" + secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    """What is stored in a token's stead: its SHA-256; a secret of 256 bits needs no salt."""
+    return hashlib.sha256(token.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def issue_token(session: Session, researcher_id: str) -> str:
+    """Give a researcher a new token; its old one ends. The token itself is nowhere stored. Raises NotFound."""
+    researcher = session.get(Researcher, researcher_id)
+    if researcher is None:
+        raise NotFound(f"no researcher {researcher_id!r}", "See `aar status` for their names")
+    token = new_token()
+    researcher.token_hash = hash_token(token)
+    return token
+
+
+def researcher_of(session: Session, token: str) -> str:
+    """The id of the researcher whose token this is. Raises Forbidden."""
+    asked = hash_token(token)
+    query = select(Researcher.id, Researcher.token_hash).where(Researcher.token_hash == asked)
+    for row in session.execute(query):
+        if hmac.compare_digest(row.token_hash, asked):
+            return str(row.id)
+    raise Forbidden("the token is nobody's", "Use the token that the researcher was given")
+
+
+def operator_token(home: Path) -> str:
+    """The token of the person who owns ``home``; made at the first call, in a file that only its owner reads.
+
+    Raises:
+        SetupError: the file cannot be made or read, or others may read it.
+    """
+    path = home / _OPERATOR_FILE
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path)
+        return _read(path)
+    except OSError as error:
+        raise SetupError(
+            f"cannot keep the operator's token in {path}: {error.strerror or error}",
+            "Set AAR_HOME to a folder of your own",
+        ) from error
+
+
+def is_operator(home: Path, token: str) -> bool:
+    """Whether the token is the operator's. Raises SetupError like ``operator_token``."""
+    return hmac.compare_digest(hash_token(operator_token(home)), hash_token(token))
+
+
+def _create(path: Path) -> None:
+    """Write the file whole; of several processes at once the first wins."""
+    descriptor, draft = tempfile.mkstemp(prefix=".operator-", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(new_token() + "\n")
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass  # another process was first; its token holds
+    finally:
+        Path(draft).unlink()
+
+
+def _read(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor) as file:
+        status = os.fstat(descriptor)
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or status.st_uid != os.geteuid():
+            raise SetupError(f"others may read {path}", f"Delete it, or run: chmod 600 {path}")
+        token = file.read().strip()
+    if not token:
+        raise SetupError(f"{path} is empty", "Delete it; a new one is made")
+    return token
