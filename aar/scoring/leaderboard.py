@@ -44,7 +44,7 @@ def leaderboard(
         .order_by(order, Submission.number)
         .limit(limit)
     )
-    return [LeaderboardRow(rank, view_of(row)) for rank, row in enumerate(session.execute(query), start=1)]
+    return [LeaderboardRow(rank, view_of(*row)) for rank, row in enumerate(session.execute(query), start=1)]
 
 
 def best(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> SubmissionView | None:

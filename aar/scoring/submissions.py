@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
+from aar.budget.submissions import check_submission
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.scoring.manifest import MethodManifest
-from aar.scoring.quotas import check_quota
 from aar.snapshots.store import Saved, record, resolve
-from aar.store.event_log import append
-from aar.store.models import Campaign, Researcher, Submission
+from aar.store.event_log import append, lock_campaign
+from aar.store.models import Researcher, Submission
 
 SHOWN_DECIMALS = 2
 """Scores leave the scorer rounded to so many decimals."""
@@ -95,7 +95,7 @@ def submit(
         Conflict: the idempotency key was used by another researcher.
         LimitReached: a submission quota is used up.
     """
-    _lock(session, campaign_id)
+    lock_campaign(session, campaign_id)
     author = session.get(Researcher, researcher_id)
     if author is None or author.campaign_id != campaign_id:
         raise NotFound(f"no researcher {researcher_id} in campaign {campaign_id}", "See `aar status`")
@@ -104,11 +104,11 @@ def submit(
             _views(campaign_id).where(Submission.idempotency_key == idempotency_key)
         ).one_or_none()
         if earlier is not None:
-            if earlier[0].researcher_id != researcher_id:
+            if earlier.Submission.researcher_id != researcher_id:
                 raise Conflict(f"idempotency key {idempotency_key} belongs to another researcher", "Use a fresh key")
-            return view_of(earlier)
+            return view_of(*earlier)
     if limits is not None:
-        check_quota(session, campaign_id, researcher_id, limits)
+        check_submission(session, campaign_id, researcher_id, limits)
     parent = None if manifest.parent is None else resolve(session, campaign_id, manifest.parent)
     record(session, campaign_id, researcher_id, saved, parent)
     last = session.scalar(select(func.max(Submission.number)).where(Submission.campaign_id == campaign_id))
@@ -130,7 +130,7 @@ def submit(
         submission_id=submission.id, number=submission.number, title=submission.title, digest=submission.digest
     )
     append(session, campaign_id, received, researcher_id)
-    return view_of((submission, author.name))
+    return view_of(submission, author.name)
 
 
 def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
@@ -138,7 +138,7 @@ def get_submission(session: Session, campaign_id: str, number: int) -> Submissio
     found = session.execute(_views(campaign_id).where(Submission.number == number)).one_or_none()
     if found is None:
         raise NotFound(f"no submission s{number} in campaign {campaign_id}", "See `aar submissions`")
-    return view_of(found)
+    return view_of(*found)
 
 
 def list_submissions(
@@ -148,10 +148,10 @@ def list_submissions(
     query = _views(campaign_id).where(Submission.number > after)
     if researcher_id is not None:
         query = query.where(Submission.researcher_id == researcher_id)
-    return [view_of(row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
+    return [view_of(*row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
 
 
-def _views(campaign_id: str) -> Select[tuple[Submission, str]]:
+def _views(campaign_id: str) -> Select[Submission, str]:
     return (
         select(Submission, Researcher.name)
         .join(Researcher, Researcher.id == Submission.researcher_id)
@@ -159,15 +159,14 @@ def _views(campaign_id: str) -> Select[tuple[Submission, str]]:
     )
 
 
-def view_of(row: Row[tuple[Submission, str]] | tuple[Submission, str]) -> SubmissionView:
+def view_of(submission: Submission, researcher_name: str) -> SubmissionView:
     """The view of a submission and its author's name."""
-    submission, name = row
     return SubmissionView(
         id=submission.id,
         campaign_id=submission.campaign_id,
         number=submission.number,
         researcher_id=submission.researcher_id,
-        researcher_name=name,
+        researcher_name=researcher_name,
         digest=submission.digest,
         parent=submission.parent,
         title=submission.title,
@@ -188,9 +187,3 @@ def view_of(row: Row[tuple[Submission, str]] | tuple[Submission, str]) -> Submis
 
 def _shown(value: float | None) -> float | None:
     return None if value is None else round(value, SHOWN_DECIMALS) + 0.0
-
-
-def _lock(session: Session, campaign_id: str) -> None:
-    """Make submissions of a campaign queue for its numbers where the database has several writers."""
-    if session.scalar(select(Campaign.id).where(Campaign.id == campaign_id).with_for_update()) is None:
-        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
