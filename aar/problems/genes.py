@@ -1,0 +1,119 @@
+"""Genes with weighted values: what repertoires are built from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from aar.problems.repertoire import Genome
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """One choice in a method.
+
+    Args:
+        name: as in the genome.
+        values: what it may be, to an odds each: how likely a fresh genome has it when no direction says otherwise.
+        ordered: whether neighbouring values are alike (a strength, a count), so that mutation prefers small steps.
+        needs: the gene matters only where this gene of the genome ...
+        needs_not: ... has none of these values.
+    """
+
+    name: str
+    values: Mapping[Value, float]
+    ordered: bool = False
+    needs: str = ""
+    needs_not: tuple[Value, ...] = ()
+
+    def matters(self, genome: Genome) -> bool:
+        """Whether the gene has an effect in ``genome``."""
+        return not self.needs or genome[self.needs] not in self.needs_not
+
+    def draw(self, rng: Random, odds: Mapping[Value, float]) -> Value:
+        """A value by its odds times those of a direction."""
+        choices = list(self.values)
+        return rng.choices(choices, [self.values[value] * odds.get(value, 1.0) for value in choices])[0]
+
+    def step(self, rng: Random, value: Value, odds: Mapping[Value, float]) -> Value:
+        """Another value: a neighbour where values are ordered, by its odds otherwise."""
+        choices = list(self.values)
+        if self.ordered:
+            at = choices.index(value)
+            near = [choices[i] for i in (at - 1, at + 1) if 0 <= i < len(choices)]
+            return rng.choice(near) if near else value
+        others = [choice for choice in choices if choice != value]
+        return rng.choices(others, [max(self.values[v] * odds.get(v, 1.0), 1e-6) for v in others])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaning:
+    """What a direction makes likely: these odds are multiplied in when one of ``words`` begins a word of it."""
+
+    words: tuple[str, ...]
+    odds: Mapping[str, Mapping[Value, float]]
+
+    def heard(self, direction: str) -> bool:
+        """Whether the direction speaks of it."""
+        return any(re.search(rf"\b{re.escape(word)}", direction, re.IGNORECASE) for word in self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class GenePool:
+    """All genes of a problem, with the leanings of directions."""
+
+    genes: Sequence[Gene]
+    leanings: Sequence[Leaning] = field(default=())
+
+    def odds(self, direction: str) -> dict[str, dict[Value, float]]:
+        """Gene to value to odds that the words of ``direction`` multiply in."""
+        odds: dict[str, dict[Value, float]] = {gene.name: {} for gene in self.genes}
+        for leaning in self.leanings:
+            if leaning.heard(direction):
+                for name, factors in leaning.odds.items():
+                    for value, factor in factors.items():
+                        odds[name][value] = odds[name].get(value, 1.0) * factor
+        return odds
+
+    def sample(self, rng: Random, direction: str) -> Genome:
+        """A fresh genome."""
+        odds = self.odds(direction)
+        return {gene.name: gene.draw(rng, odds[gene.name]) for gene in self.genes}
+
+    def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
+        """A genome that differs in one gene that matters, sometimes in two or three."""
+        odds = self.odds(direction)
+        changed = dict(genome)
+        for _ in range(rng.choices((1, 2, 3), (6, 3, 1))[0]):
+            gene = rng.choice([gene for gene in self.genes if gene.matters(changed) and len(gene.values) > 1])
+            changed[gene.name] = gene.step(rng, changed[gene.name], odds[gene.name])
+        return changed
+
+    def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
+        """Uniform crossover: every gene from one or the other; a gene travels with the gene that it needs."""
+        sides: dict[str, Genome] = {}
+        for gene in self.genes:
+            sides[gene.name] = sides.get(gene.needs) or rng.choice((first, second))
+        return {name: side[name] for name, side in sides.items()}
+
+    def distance(self, first: Genome, second: Genome) -> float:
+        """Genes that differ and matter to either; a small step of an ordered gene counts for less."""
+        total = 0.0
+        for gene in self.genes:
+            if first[gene.name] == second[gene.name] or not (gene.matters(first) or gene.matters(second)):
+                continue
+            if not gene.ordered:
+                total += 1.0
+                continue
+            choices = list(gene.values)
+            total += min(1.0, abs(choices.index(first[gene.name]) - choices.index(second[gene.name])) / 3)
+        return total
+
+    def holds(self, genome: Mapping[str, object]) -> bool:
+        """Whether it has exactly these genes, each with a value of its own."""
+        names = {gene.name for gene in self.genes}
+        return set(genome) == names and all(genome[gene.name] in gene.values for gene in self.genes)

@@ -1,0 +1,24 @@
+"""Researchers without a key: a model server on loopback that speaks the Messages API and plays a search program.
+
+What it plays is named ``offline-search`` everywhere: an evolutionary search over a problem's own components, guided by
+measured scores. It is no language model; it is the baseline that one has to beat. ``launch.offline_server`` starts the
+server as a process of its own; ``python -m aar.researcher.offline`` is that process.
+
+==================  ==============================================================
+``wire``            what a request may say, and the errors of the API
+``usage``           token estimates
+``reply``           an answer as one message, or as a stream of server-sent events
+``app``             the HTTP routes
+``conversation``    a request's messages as what was done and what was seen
+``memory``          what the researcher knows, read from its conversation
+``evolution``       which genome to try next
+``policy``          the next turn
+``writing``         its posts and texts
+==================  ==============================================================
+"""
+
+MODEL = "offline-search"
+"""Model id that the server answers to."""
+
+SELF = "offline search baseline, not an LLM"
+"""What the researcher calls itself wherever it speaks."""

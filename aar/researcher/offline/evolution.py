@@ -1,0 +1,112 @@
+"""Which genome to try next: evolution, its offspring ranked by a Gaussian process over the scores seen so far.
+
+Parents are measured methods, own and others', the better the likelier. Offspring come by mutation, crossover and
+now and then afresh from the direction. A Gaussian process with the kernel exp(-distance / scale) over genomes predicts
+each one's score, and a draw from its posterior at each offspring (Thompson sampling) picks the one to try: with few
+scores the draw explores, with more it follows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from aar.problems.repertoire import Genome, Repertoire
+
+OFFSPRING = 80
+FRESH_SHARE = 0.1
+CROSS_SHARE = 0.4
+KERNEL_SCALE = 3.0
+"""Distance, in genes, at which two methods' scores are correlated by 1/e."""
+PARENT_SPREAD = 0.04
+"""Difference in score that makes a parent e times as likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A method whose score is known: submission number, genome, mean score and standard error."""
+
+    number: int
+    genome: Genome
+    mean: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A genome to try, the submission it comes from (None: fresh), and how it came about."""
+
+    genome: Genome
+    parent: int | None
+    origin: str
+
+
+def propose(
+    rng: Random, repertoire: Repertoire, direction: str, measured: Sequence[Measured], tried: Sequence[Genome]
+) -> Proposal:
+    """The next genome to try.
+
+    Args:
+        rng: where every draw comes from.
+        repertoire: the problem's components.
+        direction: words that shift what is likely.
+        measured: methods with scores; higher is better (the caller turns a metric round where lower is).
+        tried: genomes not to try again, measured or failed.
+    """
+    if not measured:
+        return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
+    offspring = [
+        child
+        for child in (_breed(rng, repertoire, direction, measured) for _ in range(OFFSPRING))
+        if all(repertoire.distance(child.genome, known) > 0 for known in tried)
+    ]
+    if not offspring:
+        return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
+    predictions = _predict(repertoire, measured, [child.genome for child in offspring])
+    draws = [rng.gauss(mean, deviation) for mean, deviation in predictions]
+    return offspring[draws.index(max(draws))]
+
+
+def _breed(rng: Random, repertoire: Repertoire, direction: str, measured: Sequence[Measured]) -> Proposal:
+    if rng.random() < FRESH_SHARE:
+        return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
+    first = _pick(rng, measured)
+    if len(measured) > 1 and rng.random() < CROSS_SHARE:
+        second = _pick(rng, [method for method in measured if method is not first])
+        child = repertoire.cross(rng, first.genome, second.genome)
+        if rng.random() < 0.5:
+            child = repertoire.mutate(rng, child, direction)
+        return Proposal(child, first.number, f"crossed s{first.number} with s{second.number}")
+    return Proposal(repertoire.mutate(rng, first.genome, direction), first.number, f"mutated s{first.number}")
+
+
+def _pick(rng: Random, measured: Sequence[Measured]) -> Measured:
+    import math
+
+    top = max(method.mean for method in measured)
+    return rng.choices(measured, [math.exp((method.mean - top) / PARENT_SPREAD) for method in measured])[0]
+
+
+def _predict(
+    repertoire: Repertoire, measured: Sequence[Measured], genomes: Sequence[Genome]
+) -> list[tuple[float, float]]:
+    """Posterior mean and standard deviation of each genome's score (Rasmussen & Williams 2006, eq. 2.25 and 2.26)."""
+    import numpy as np
+
+    scores = np.array([method.mean for method in measured])
+    centre = float(np.median(scores))
+    spread = max(float(scores.std()), 0.05)
+
+    def kernel(rows: Sequence[Genome], columns: Sequence[Genome]) -> np.typing.NDArray[np.float64]:
+        distances = [[repertoire.distance(row, column) for column in columns] for row in rows]
+        return spread**2 * np.exp(-np.array(distances) / KERNEL_SCALE)
+
+    known = [method.genome for method in measured]
+    noise = np.diag([method.error**2 + (0.1 * spread) ** 2 for method in measured])
+    across = kernel(genomes, known)
+    weights = np.linalg.solve(kernel(known, known) + noise, np.column_stack([scores - centre, across.T]))
+    means = centre + across @ weights[:, 0]
+    variances = spread**2 - np.einsum("ij,ji->i", across, weights[:, 1:])
+    deviations = np.sqrt(np.maximum(variances, 1e-8))
+    return [(float(mean), float(deviation)) for mean, deviation in zip(means, deviations, strict=True)]

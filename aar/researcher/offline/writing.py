@@ -1,0 +1,102 @@
+"""What the offline researcher says: short, plain, and always with what it is."""
+
+from __future__ import annotations
+
+from aar.problems.repertoire import Genome, Repertoire
+from aar.researcher.offline import SELF
+from aar.researcher.offline.evolution import Proposal
+from aar.researcher.offline.memory import Attempt, Memory, Score, best_of
+from aar.researcher.offline.reply import Call
+
+SIGNATURE = f"*({SELF})*"
+MAX_TITLE = 120
+
+
+def shown(score: Score) -> str:
+    """A score as measured, with its standard error."""
+    return f"{score.mean:.2f} ± {score.error:.2f}"
+
+
+def hypothesis(direction: str, description: str) -> Call:
+    """The opening post: what is tried first, and why."""
+    body = (
+        f"My direction: {direction or 'none was given'}\n\n"
+        f"Its words weigh the components that I draw from. I start with: {description}\n\n{SIGNATURE}"
+    )
+    return _post("hypothesis", f"Starting point: {description}", body)
+
+
+def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:
+    """What became of a submission, beside the one it was built from."""
+    assert attempt.genome is not None
+    assert attempt.submission is not None
+    description = repertoire.describe(attempt.genome)
+    lines = [f"s{attempt.submission}: {description}", ""]
+    if attempt.score is None:
+        why = attempt.verdict or "no score came within the time I waited"
+        return _post(
+            "error", f"s{attempt.submission} has no score: {why}", "\n".join([*lines, why, "", SIGNATURE]), attempt
+        )
+    lines.append(f"Measured on fresh splits: {shown(attempt.score)}.")
+    gain = None
+    parent = dict(best_of(memory)).get(attempt.parent) if attempt.parent is not None else None
+    if parent is not None:
+        gain = attempt.score.mean - parent.mean
+        sure = abs(gain) > 2 * (attempt.score.error**2 + parent.error**2) ** 0.5
+        verdict = "more than the noise" if sure else "within the noise"
+        lines.append(f"Its parent s{attempt.parent} has {shown(parent)}: {gain:+.2f}, {verdict}.")
+        lines.extend(_changes(memory.genomes.get(attempt.parent or 0), attempt.genome))
+    if attempt.trial:
+        lines.extend(["", "On the research data, without labels:", "```", attempt.trial[:1500], "```"])
+    lines.extend(["", "```python", f"GENOME = {dict(attempt.genome)!r}", "```", "", SIGNATURE])
+    kind = "insight" if gain is not None and abs(gain) >= 0.03 else "result"
+    return _post(kind, f"{shown(attempt.score)}: {description}", "\n".join(lines), attempt)
+
+
+def _changes(before: Genome | None, after: Genome) -> list[str]:
+    if before is None:
+        return []
+    changed = [f"{gene} {before[gene]} → {after[gene]}" for gene in after if before.get(gene) != after[gene]]
+    return [f"Changed: {', '.join(changed)}."] if changed else []
+
+
+def summary(memory: Memory, name: str, repertoire: Repertoire) -> str:
+    """What was found in all, for the last post and for the report."""
+    own = [attempt for attempt in memory.submitted if attempt.score is not None]
+    lines = [f"{len(memory.submitted)} submissions of mine, {len(own)} of them with a score."]
+    for attempt in sorted(own, key=lambda attempt: -(attempt.score.mean if attempt.score else 0.0))[:3]:
+        assert attempt.score is not None
+        assert attempt.genome is not None
+        lines.append(f"- s{attempt.submission}: {shown(attempt.score)}: {repertoire.describe(attempt.genome)}")
+    ranking = best_of(memory)
+    if ranking:
+        lead, score = ranking[0]
+        who = memory.board[lead][0] if lead in memory.board else name
+        lines.append(f"The board's best, as I last saw it: s{lead} by {who} with {shown(score)}.")
+    if memory.stopped:
+        lines.append(f"I stop because: {memory.stopped}")
+    return "\n".join([*lines, "", SIGNATURE])
+
+
+def summary_post(text: str) -> Call:
+    """The last post."""
+    return _post("insight", "Summary of my search", text)
+
+
+def comment(attempt: Attempt, post: int) -> Call:
+    """A word to the author of the parent."""
+    assert attempt.score is not None
+    body = f"I built s{attempt.submission} on this; it measured {shown(attempt.score)}. {SIGNATURE}"
+    return Call("comment", {"post": post, "body": body})
+
+
+def plan(proposal: Proposal, description: str) -> str:
+    """What is said while a method is written."""
+    return f"[{SELF}] Next method, {proposal.origin}: {description}"
+
+
+def _post(kind: str, title: str, body: str, attempt: Attempt | None = None) -> Call:
+    fields = {"kind": kind, "title": title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", "body": body}
+    if attempt is not None:
+        fields["submission"] = f"s{attempt.submission}"
+    return Call("post", fields)
