@@ -92,7 +92,7 @@ def submit(
 
     Raises:
         NotFound: no such campaign or researcher, or the manifest's parent names no snapshot.
-        Conflict: the idempotency key was used by another researcher.
+        Conflict: this exact code was rejected before, or the idempotency key is another researcher's.
         LimitReached: a submission quota is used up.
     """
     lock_campaign(session, campaign_id)
@@ -109,6 +109,7 @@ def submit(
             return view_of(*earlier)
     if limits is not None:
         check_submission(session, campaign_id, researcher_id, limits)
+    _refuse_rejected(session, campaign_id, saved.digest)
     parent = None if manifest.parent is None else resolve(session, campaign_id, manifest.parent)
     record(session, campaign_id, researcher_id, saved, parent)
     last = session.scalar(select(func.max(Submission.number)).where(Submission.campaign_id == campaign_id))
@@ -157,6 +158,17 @@ def _views(campaign_id: str) -> Select[Submission, str]:
         .join(Researcher, Researcher.id == Submission.researcher_id)
         .where(Submission.campaign_id == campaign_id)
     )
+
+
+def _refuse_rejected(session: Session, campaign_id: str, digest: str) -> None:
+    # Trying failed code again until every run happens to succeed would select favourable splits.
+    rejected = session.scalar(
+        select(func.min(Submission.number)).where(
+            Submission.campaign_id == campaign_id, Submission.digest == digest, Submission.state == "rejected"
+        )
+    )
+    if rejected is not None:
+        raise Conflict(f"this exact code is s{rejected}, which was rejected", "Mend it, then submit it again")
 
 
 def view_of(submission: Submission, researcher_name: str) -> SubmissionView:

@@ -1,0 +1,136 @@
+"""A problem's own baselines, measured by the same clean room and the same pooling as submissions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from aar.errors import NotFound
+from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
+from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.seeds import Draw, draw
+from aar.scoring.trial import Trial, run_trial
+
+_PUBLIC_SECRET = "baselines"  # noqa: S105 - baselines have nothing to hide; fixed, so that the table repeats
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineResult:
+    """What became of one baseline.
+
+    Args:
+        estimate: the pooled score; None when a run failed.
+        verdict: why there is none; empty otherwise.
+        seconds: wall-clock seconds of its runs together.
+    """
+
+    key: str
+    estimate: Estimate | None
+    verdict: str
+    seconds: float
+
+
+async def measure_baselines(
+    problem: Problem,
+    clean_room: CleanRoom,
+    *,
+    stage: Stage = Stage.MEASURE,
+    seeds: int,
+    keys: Sequence[str] | None = None,
+    parallel: int = 1,
+    on_result: Callable[[BaselineResult], None] | None = None,
+    on_run: Callable[[str, int, int], None] | None = None,
+) -> list[BaselineResult]:
+    """Measure baselines on the same splits, so that they can be compared pair by pair; the same seeds every time.
+
+    Args:
+        stage: TRANSFER takes the transfer domains, any other the ones climbed on.
+        seeds: seeds, each with a split of its own, on every domain.
+        keys: which baselines, in this order; None for all.
+        parallel: runs at the same time.
+        on_result: called with each baseline's result as soon as it is there.
+        on_run: called after each run with the baseline's key, its finished runs and its runs in all.
+
+    Raises:
+        NotFound: no baseline of that key.
+        SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_trial``.
+    """
+    chosen = _choose(problem, keys)
+    domains = problem.transfer_domains if stage is Stage.TRANSFER else problem.climbed_domains
+    draws = [(domain, draw(_PUBLIC_SECRET, stage, 0, domain, index)) for index in range(seeds) for domain in domains]
+    threads, slots = CapacityLimiter(parallel), CapacityLimiter(parallel)
+    async with AsyncExitStack() as stack:
+        tasks: list[Task | None] = [None] * len(draws)
+
+        async def prepare(place: int) -> None:
+            domain, drawn = draws[place]
+            tasks[place] = await stack.enter_async_context(
+                prepared(
+                    problem,
+                    clean_room.work_dir,
+                    domain=domain,
+                    stage=stage,
+                    split_seed=drawn.split_seed,
+                    limiter=threads,
+                )
+            )
+
+        async with anyio.create_task_group() as preparing:
+            for place in range(len(draws)):
+                preparing.start_soon(prepare, place)
+        ready = [(task, drawn) for task, (_, drawn) in zip(tasks, draws, strict=True) if task is not None]
+        results = []
+        for baseline in chosen:
+            result = await _measure(problem, clean_room, baseline, ready, slots, threads, on_run)
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+        return results
+
+
+async def _measure(
+    problem: Problem,
+    clean_room: CleanRoom,
+    baseline: Baseline,
+    ready: Sequence[tuple[Task, Draw]],
+    slots: CapacityLimiter,
+    threads: CapacityLimiter,
+    on_run: Callable[[str, int, int], None] | None,
+) -> BaselineResult:
+    trials: dict[int, Trial] = {}
+
+    async def one(place: int) -> None:
+        task, drawn = ready[place]
+        trials[place] = await run_trial(
+            problem, clean_room, task, baseline.directory, drawn.seed, slot=slots, limiter=threads
+        )
+        if on_run is not None:
+            on_run(baseline.key, len(trials), len(ready))
+
+    async with anyio.create_task_group() as running:
+        for place in range(len(ready)):
+            running.start_soon(one, place)
+    seconds = sum(trial.seconds for trial in trials.values())
+    scores: list[tuple[Task, TaskScore]] = []
+    for place, (task, _) in enumerate(ready):
+        score = trials[place].score
+        if score is None:
+            verdict = f"run {place + 1} of {len(ready)} ({task.domain}) {trials[place].verdict}"
+            return BaselineResult(baseline.key, None, verdict, seconds)
+        scores.append((task, score))
+    estimate = await anyio.to_thread.run_sync(problem.pool, scores, limiter=threads)
+    return BaselineResult(baseline.key, estimate, "", seconds)
+
+
+def _choose(problem: Problem, keys: Sequence[str] | None) -> list[Baseline]:
+    known = {baseline.key: baseline for baseline in problem.baselines()}
+    for key in keys or ():
+        if key not in known:
+            raise NotFound(f"problem {problem.name} has no baseline {key!r}", f"Known: {', '.join(known)}")
+    return [known[key] for key in (known if keys is None else keys)]
