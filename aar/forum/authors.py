@@ -16,22 +16,25 @@ _MAX_NAME = 64
 
 
 def checked_author(session: Session, campaign_id: str, author: Author) -> Author:
-    """The author with a clean name.
+    """The author as stored: a researcher under its own name whatever the caller wrote, a person under a clean one.
 
     Raises:
         NotFound: no such campaign, or no such researcher in it.
-        UsageError: an empty name, or one over 64 characters.
+        UsageError: a person's name is empty or over 64 characters.
     """
-    if author.researcher_id is None:
-        if session.scalar(select(Campaign.id).where(Campaign.id == campaign_id)) is None:
-            raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
-    else:
-        home = session.scalar(select(Researcher.campaign_id).where(Researcher.id == author.researcher_id))
-        if home != campaign_id:
+    if author.researcher_id is not None:
+        query = select(Researcher.name).where(
+            Researcher.id == author.researcher_id, Researcher.campaign_id == campaign_id
+        )
+        name = session.scalar(query)
+        if name is None:
             raise NotFound(
                 f"no researcher {author.researcher_id!r} in campaign {campaign_id!r}", "See `aar status` for its names"
             )
-    return Author(checked("author's name", author.name, _MAX_NAME, one_line=True), author.researcher_id)
+        return Author(name, author.researcher_id)
+    if session.scalar(select(Campaign.id).where(Campaign.id == campaign_id)) is None:
+        raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
+    return Author(checked("author's name", author.name, _MAX_NAME, one_line=True), None)
 
 
 def stored_key(author: Author, idempotency_key: str | None) -> str | None:

@@ -73,7 +73,7 @@ def _byline(author: str, by_human: bool) -> str:
 
 
 def _quoted(body: str) -> str:
-    return "\n".join(f"> {line}".rstrip() for line in body.split("\n"))
+    return "\n".join(f"> {line}" if line else ">" for line in body.split("\n"))
 
 
 def _escaped(line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -55,38 +56,48 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
         EventRecord.kind.in_(_KINDS),
         or_(EventRecord.researcher_id.is_(None), EventRecord.researcher_id != researcher_id),
     )
-    teller = _Teller(session, campaign_id, researcher_id)
-    for actor, payload in session.execute(query.order_by(EventRecord.id)).all():
+    teller = _Teller(session, campaign_id, researcher_id, limit)
+    for actor, payload in session.execute(query.order_by(EventRecord.id.desc())):
         teller.tell(actor, payload)
-    lines = teller.lines
-    if len(lines) > limit:
-        left = len(lines) - limit
-        lines = [f"({left} older lines left out: read the forum's files, or list its posts)", *lines[-limit:]]
-    return News(max(latest, after_event), lines, teller.human_messages)
+    lines = teller.lines[::-1]
+    if teller.left_out:
+        lines.insert(0, f"({teller.left_out} older lines left out: read the forum's files, or list its posts)")
+    return News(max(latest, after_event), lines, teller.human_messages[::-1])
 
 
 class _Teller:
-    def __init__(self, session: Session, campaign_id: str, researcher_id: str) -> None:
+    """Turns events, newest first, into at most ``limit`` lines and any number of people's messages."""
+
+    def __init__(self, session: Session, campaign_id: str, reader: str, limit: int) -> None:
         self._session = session
-        self._reader = researcher_id
+        self._reader = reader
+        self._limit = limit
         names = select(Researcher.id, Researcher.name).where(Researcher.campaign_id == campaign_id)
         self._names = {row.id: row.name for row in session.execute(names)}
         self.lines: list[str] = []
+        self.left_out = 0
         self.human_messages: list[str] = []
 
-    def tell(self, actor: str | None, payload: dict[str, object]) -> None:
+    def tell(self, actor: str | None, payload: dict[str, Any]) -> None:
+        by_person = actor is None and payload["kind"] != "submission_measured"
+        if len(self.lines) == self._limit and not by_person:
+            self.left_out += 1
+            return
         match parse_event(payload):
             case PostCreated() as happened:
                 self._post(actor, happened)
             case CommentCreated() as happened:
                 self._comment(actor, happened)
             case SubmissionMeasured() as happened:
-                lead = ", and leads the board" if happened.best else ""
-                by = f" by {self._names[actor]}" if actor in self._names else ""
-                self.lines.append(
-                    f"s{happened.number}{by} measured: {happened.metric} {happened.score:.2f} "
-                    f"± {happened.standard_error:.2f}{lead}"
-                )
+                self._score(actor, happened)
+
+    def _score(self, actor: str | None, happened: SubmissionMeasured) -> None:
+        by = f" by {self._names[actor]}" if actor in self._names else ""
+        lead = ", and leads the board" if happened.best else ""
+        self.lines.append(
+            f"s{happened.number}{by} measured: {happened.metric} {happened.score:.2f} "
+            f"± {happened.standard_error:.2f}{lead}"
+        )
 
     def _post(self, actor: str | None, happened: PostCreated) -> None:
         if actor is not None:

@@ -1,0 +1,254 @@
+"""What every database that `aar` runs on must do: one suite, passed by SQLite and PostgreSQL alike.
+
+Use it for another server or version::
+
+    class TestOurDatabase(StoreSuite):
+        @pytest.fixture
+        def database_url(self) -> str:
+            return "postgresql+psycopg://..."  # a fresh, empty database for each test
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from aar.errors import DatabaseError, NotFound, UsageError
+from aar.events import CampaignPaused
+from aar.forum.posts import Author, create_comment, create_post, get_thread
+from aar.forum.search import search
+from aar.forum.votes import cast_vote
+from aar.store import Database, event_log, open_database
+from aar.store.models import Base, LedgerEntry
+from aar.store.schema import HEAD
+from aar.testing.rows import add_campaign
+
+CAMPAIGN = "k3v9qd"
+_THREADS = 6
+_ODD_QUERIES = (
+    *("", "   ", '"', "*", "a OR", "NEAR(a b", "title:x", "-x ^y", "a & | !b", "x:*", "'; --", "a_b", "the"),
+    *("\x00a", "\ud800 b", "²³", "ﬁ ß", "word " * 2000),
+)
+
+
+def _author(index: int) -> Author:
+    return Author(f"r{index}", f"{CAMPAIGN}-r{index}")
+
+
+def _at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        return [future.result() for future in [threads.submit(job) for job in jobs]]
+
+
+class StoreSuite:
+    """Subclass it and give it the fixture ``database_url``."""
+
+    @pytest.fixture
+    def database_url(self) -> str:
+        """The URL of a fresh, empty database."""
+        raise NotImplementedError("give the fixture database_url")
+
+    @pytest.fixture
+    def db(self, database_url: str) -> Iterator[Database]:
+        """The database, migrated, with one campaign of six researchers."""
+        database = open_database(database_url)
+        with database.writing() as session:
+            add_campaign(session, CAMPAIGN, researchers=_THREADS)
+        yield database
+        database.close()
+
+    def test_models_and_migrations_agree(self, db: Database) -> None:
+        def ours(_object: Any, name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:
+            return not (name and kind in ("table", "index") and "_search" in name)
+
+        with db.engine.connect() as connection:
+            options = {"include_object": ours, "compare_type": True}
+            assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
+
+    def test_opening_again_changes_nothing(self, db: Database, database_url: str) -> None:
+        again = open_database(database_url)
+        with again.reading() as session:
+            assert session.scalar(text("SELECT count(*) FROM researcher")) == _THREADS
+        again.close()
+
+    def test_processes_may_create_it_together(self, database_url: str) -> None:
+        program = "import sys; from aar.store import open_database; open_database(sys.argv[1]).close()"
+        command = [sys.executable, "-c", program, database_url]
+        running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+        assert [process.communicate()[1] for process in running] == [b"", b"", b""]
+        assert [process.returncode for process in running] == [0, 0, 0]
+
+    def test_a_newer_schema_is_refused_by_name(self, db: Database, database_url: str) -> None:
+        with db.writing() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '9876'"))
+        with pytest.raises(DatabaseError, match=f"9876.*{HEAD}") as refusal:
+            open_database(database_url)
+        assert "Upgrade" in refusal.value.remedy
+
+    def test_an_older_schema_is_migrated_and_keeps_its_rows(self, db: Database, database_url: str) -> None:
+        with db.writing() as session:
+            create_post(session, CAMPAIGN, _author(1), kind="insight", title="kept", body="through the migration")
+            for table in ("post", "comment"):
+                if db.is_sqlite:
+                    for trigger in ("insert", "delete", "update"):
+                        session.execute(text(f"DROP TRIGGER {table}_search_{trigger}"))
+                session.execute(text(f"DROP {'TABLE' if db.is_sqlite else 'INDEX'} {table}_search"))
+            session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        again = open_database(database_url)
+        with again.reading() as session:
+            assert [post.title for post in search(session, CAMPAIGN, "migrations")] == ["kept"]
+            assert session.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+        again.close()
+
+    def test_dollars_add_up_exactly_and_times_know_their_zone(self, db: Database) -> None:
+        moment = datetime(2026, 11, 3, 4, 5, 6, 789012, tzinfo=UTC)
+        with db.writing() as session:
+            for index in range(10):
+                entry = LedgerEntry(
+                    request_id=f"q{index}",
+                    campaign_id=CAMPAIGN,
+                    kind="model",
+                    state="settled",
+                    reserved_usd=Decimal("0.1"),
+                    usd=Decimal("0.1"),
+                    created_at=moment,
+                )
+                session.add(entry)
+        with db.reading() as session:
+            entries = session.query(LedgerEntry).all()
+            assert sum((entry.usd for entry in entries), Decimal(0)) == 1
+            assert {entry.created_at for entry in entries} == {moment}
+
+    def test_a_failed_transaction_leaves_no_event(self, db: Database) -> None:
+        class Stop(Exception):
+            pass
+
+        def post_and_stop(session: Any) -> None:
+            create_post(session, CAMPAIGN, _author(1), kind="insight", title="lost", body="lost")
+            raise Stop
+
+        with pytest.raises(Stop):
+            db.write_now(post_and_stop)
+        with db.reading() as session:
+            assert event_log.latest_event_id(session, CAMPAIGN) == 0
+            assert search(session, CAMPAIGN, "lost") == []
+
+    def test_events_are_read_by_cursor_researcher_and_kind(self, db: Database) -> None:
+        with db.writing() as session:
+            ids = [
+                event_log.append(
+                    session, CAMPAIGN, CampaignPaused(cause=str(index)), _author(1 + index % 2).researcher_id
+                )
+                for index in range(4)
+            ]
+        assert ids == sorted(ids)
+        with db.reading() as session:
+            assert [entry.id for entry in event_log.read(session, CAMPAIGN, after=ids[1], limit=1)] == [ids[2]]
+            assert [entry.id for entry in event_log.read(session, CAMPAIGN, researcher_id=f"{CAMPAIGN}-r2")] == ids[
+                1::2
+            ]
+            assert event_log.read(session, CAMPAIGN, kinds=["post_created"]) == []
+            assert event_log.latest_event_id(session, CAMPAIGN) == ids[-1]
+
+    def test_a_cursor_skips_no_event_of_concurrent_writers(self, db: Database) -> None:
+        each, seen = 20, list[int]()
+
+        def write() -> None:
+            for _ in range(each):
+                db.write_now(lambda session: event_log.append(session, CAMPAIGN, CampaignPaused(cause="x")))
+
+        def follow() -> None:
+            while len(seen) < each * (_THREADS - 1):
+                with db.reading() as session:
+                    events = event_log.read(session, CAMPAIGN, after=seen[-1] if seen else 0)
+                    seen.extend(event.id for event in events)
+                    if not events and done:
+                        return
+
+        done: list[bool] = []
+        with ThreadPoolExecutor(1) as reader:
+            following = reader.submit(follow)
+            _at_once([write] * (_THREADS - 1))
+            done.append(True)
+            following.result()
+        assert len(seen) == each * (_THREADS - 1)
+        assert seen == sorted(set(seen))
+
+    def test_one_key_is_one_post_however_often_it_is_sent(self, db: Database) -> None:
+        def send(title: str) -> int:
+            return db.write_now(
+                lambda session: (
+                    create_post(
+                        session, CAMPAIGN, _author(1), kind="insight", title=title, body="b", idempotency_key="toolu_1"
+                    ).id
+                )
+            )
+
+        assert len(set(_at_once([lambda: send("t")] * _THREADS))) == 1
+        with db.reading() as session:
+            assert len(event_log.read(session, CAMPAIGN)) == 1
+
+    def test_concurrent_votes_are_all_counted(self, db: Database) -> None:
+        with db.writing() as session:
+            post = create_post(session, CAMPAIGN, Author("human:ana", None), kind="question", title="t", body="b").id
+
+        def vote(author: Author) -> None:
+            for value in (1, -1, 1, 1):
+                db.write_now(partial(cast_vote, campaign_id=CAMPAIGN, author=author, post_id=post, value=value))
+
+        _at_once([partial(vote, _author(index)) for index in range(1, _THREADS + 1)])
+        with db.reading() as session:
+            assert get_thread(session, CAMPAIGN, post).post.score == _THREADS
+            assert len(event_log.read(session, CAMPAIGN, kinds=["vote_cast"])) == 3 * _THREADS
+
+    def test_search_ranks_finds_stems_and_reads_comments(self, db: Database) -> None:
+        with db.writing() as session:
+            texts = [("denoised labels", "with neighbours"), ("something", "one denoised label"), ("other", "nothing")]
+            posts = [
+                create_post(session, CAMPAIGN, _author(1), kind="result", title=title, body=body).id
+                for title, body in texts
+            ]
+            create_comment(session, CAMPAIGN, _author(2), posts[2], "have you tried a zebra?")
+            other = add_campaign(session, "other2", researchers=1)
+            create_post(session, "other2", Author("r1", other[0]), kind="result", title="zebra", body="elsewhere")
+        with db.reading() as session:
+            found = {
+                query: [post.id for post in search(session, CAMPAIGN, query)]
+                for query in ("label denoising", "zebras", "neighbour zebra", "absent")
+            }
+        assert found["label denoising"] == posts[:2]
+        assert found["zebras"] == [posts[2]]
+        assert set(found["neighbour zebra"]) == {posts[0], posts[2]}
+        assert found["absent"] == []
+
+    def test_search_takes_any_text(self, db: Database) -> None:
+        with db.writing() as session:
+            create_post(session, CAMPAIGN, _author(1), kind="result", title="x", body="y")
+            for query in _ODD_QUERIES:
+                assert isinstance(search(session, CAMPAIGN, query), list)
+
+    def test_hostile_text_is_kept_visibly(self, db: Database) -> None:
+        with db.writing() as session:
+            hostile = "a\x00b\x1b[2J\ud800\u202e\r\n; DROP TABLE post; --"
+            post = create_post(session, CAMPAIGN, _author(1), kind="error", title=hostile, body=hostile)
+            assert get_thread(session, CAMPAIGN, post.id).post.body == ("a␀b␛[2J\\ud800\\u202e\n; DROP TABLE post; --")
+
+    def test_refusals_store_nothing(self, db: Database) -> None:
+        with db.writing() as session:
+            with pytest.raises(UsageError, match="20,000"):
+                create_post(session, CAMPAIGN, _author(1), kind="result", title="t", body="x" * 20_001)
+            with pytest.raises(NotFound):
+                create_comment(session, CAMPAIGN, _author(1), 2**70, "b")
+        with db.reading() as session:
+            assert event_log.latest_event_id(session, CAMPAIGN) == 0
