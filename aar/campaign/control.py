@@ -52,7 +52,7 @@ def request_control(session: Session, campaign_id: str, command: str, argument: 
     campaign = session.get(Campaign, campaign_id)
     if campaign is None:
         raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
-    if campaign.state in ("finished", "failed"):
+    if campaign.state == "finished":
         raise Conflict(f"campaign {campaign_id} is {campaign.state} already")
     append(session, campaign_id, ControlRequested(command=command, argument=argument, by=by))
     if controller_alive(campaign):

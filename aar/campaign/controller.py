@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,8 @@ from aar.campaign.supervisor import Supervisor
 from aar.campaign.team import run_team
 from aar.campaign.views import list_researchers
 from aar.campaign.workshop import Workshop, open_workshop
-from aar.errors import AarError
+from aar.errors import AarError, LimitReached
 from aar.forum.mirror import ForumMirror
-from aar.scoring.scorer import pending_submissions
 from aar.store.database import Database
 from aar.store.models import Campaign
 
@@ -108,7 +108,10 @@ class Controller:
             if self.stop.ending is None:
                 raise
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            error = _first(group)
+            if not isinstance(error, LimitReached):
+                raise error from group
+            self.stop.pause(str(error))
         if self.stop.ending is None:
             raise RuntimeError("the campaign came to rest without an ending")
         return self.stop.ending
@@ -136,17 +139,12 @@ class Controller:
         ]
         outcomes = await run_team(lives, self.stop)
         if self.stop.ending is None or self.stop.ending.state == "finished":
-            await self._drain()
+            # What was handed in is scored: the researchers were promised so.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await workshop.scorer.drain()
         if self.stop.ending is None:
             self.stop.ending = natural_ending(outcomes)
-
-    async def _drain(self) -> None:
-        """Let what was handed in be scored: the researchers were promised so."""
-        deadline = asyncio.get_running_loop().time() + _DRAIN_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
-            if not await self._plan.database.read(lambda session: pending_submissions(session, self._campaign_id)):
-                return
-            await asyncio.sleep(0.2)
 
 
 async def cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:

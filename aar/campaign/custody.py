@@ -16,7 +16,8 @@ from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
 from aar.store.types import now
 
-RESUMABLE = ("created", "running", "paused")
+RESUMABLE = ("created", "running", "paused", "failed")
+"""States from which a controller may take a campaign up; a failed one may have been mended meanwhile."""
 
 
 def identity() -> str:

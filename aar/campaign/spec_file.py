@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,16 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
     if path is not None:
         _anchor(values, path.parent)
     where = str(path) if path is not None else "spec"
-    for dotted, value in (overrides or {}).items():
+    return _build(values, overrides or {}, where)
+
+
+def respecify(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> CampaignSpec:
+    """The spec that was stored as ``values``, with overrides on top. Raises SpecError."""
+    return _build(copy.deepcopy(dict(values)), overrides, "spec")
+
+
+def _build(values: dict[str, Any], overrides: Mapping[str, Any], where: str) -> CampaignSpec:
+    for dotted, value in overrides.items():
         _set(values, dotted, value, where)
     try:
         return CampaignSpec.model_validate(values)

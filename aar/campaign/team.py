@@ -25,7 +25,8 @@ async def run_team(lives: Sequence[Coroutine[Any, Any, Outcome]], stop: StopSign
     asked = asyncio.create_task(stop.event.wait())
     together = asyncio.gather(*tasks)
     try:
-        await asyncio.wait({together, asked}, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [together, asked]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not together.done():
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
     finally:

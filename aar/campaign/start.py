@@ -1,0 +1,77 @@
+"""Running a campaign from a process of one's own: signals, the report at the end, and clean hands."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio.to_thread
+
+from aar.campaign.controller import Companion, Controller
+from aar.campaign.ending import Ending
+from aar.campaign.preflight import Plan
+from aar.report.write import write_report
+from aar.snapshots.store import SnapshotStore
+
+
+async def run_campaign(
+    plan: Plan, campaign_id: str, *, address: str = "", companions: Sequence[Companion] = ()
+) -> Ending:
+    """Run a written campaign to its end in this process, and write its report.
+
+    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on.
+
+    Args:
+        plan: what it needs, from ``preflight.check``.
+        campaign_id: from ``creation.create_campaign``, or an earlier campaign to take up again.
+        address: where ``companions`` serve its pages, for people.
+        companions: run beside the campaign until it ends, such as a live view or a web server.
+
+    Raises:
+        Conflict: another controller runs it, or it is over.
+        AarError: something broke that no researcher can go on without; the campaign is paused.
+    """
+    controller = Controller(plan, campaign_id, address=address)
+    try:
+        with _signals(controller):
+            ending = await controller.run(companions)
+        await anyio.to_thread.run_sync(_report, plan, campaign_id)
+        return ending
+    finally:
+        await plan.backend.close()
+
+
+def _report(plan: Plan, campaign_id: str) -> None:
+    snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
+    write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
+
+
+def report_path(plan: Plan, campaign_id: str) -> Path:
+    """Where a campaign's report is written."""
+    return plan.settings.campaign_dir(campaign_id) / "report.html"
+
+
+@contextmanager
+def _signals(controller: Controller) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    asked = 0
+
+    def hear(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            controller.stop.pause(f"paused by {name}")
+        else:
+            controller.abandon()
+
+    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+    for number, name in names.items():
+        loop.add_signal_handler(number, hear, name)
+    try:
+        yield
+    finally:
+        for number in names:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,148 @@
+"""One researcher's life: its sandbox, its loop, its meter, and what is written down when it comes to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from aar.campaign.directions import Direction
+from aar.campaign.metering import meter
+from aar.campaign.sandbox_keeper import SandboxKeeper
+from aar.campaign.views import ResearcherView
+from aar.campaign.workshop import Workshop
+from aar.errors import AarError, Conflict, LimitReached
+from aar.events import ResearcherStarted, ResearcherStateChanged
+from aar.researcher import Outcome, ResearcherContext, run_researcher
+from aar.sandbox.protocol import SandboxSpec
+from aar.store.event_log import append
+from aar.store.models import Researcher
+
+log = structlog.get_logger(__name__)
+
+_STATE_AFTER = {"finished": "finished", "paused": "paused", "limit": "paused", "failed": "failed"}
+_RESTARTS = 3
+_GIB = 1024**3
+
+
+class Supervisor:
+    """Lives one researcher's life within a campaign.
+
+    A loop that dies of an unexpected error is started again from its events, a few times and ever later; an error
+    that names its cause (a refused key, say) ends it at once.
+    """
+
+    def __init__(self, workshop: Workshop, view: ResearcherView) -> None:
+        self._workshop = workshop
+        self._view = view
+        self._keeper = SandboxKeeper(workshop.plan.backend, self._sandbox_spec(), workshop.plan.database, view.id)
+
+    async def run(self) -> Outcome:
+        """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
+        outcome = Outcome("paused", "interrupted")
+        try:
+            await self._begin()
+            outcome = await self._metered()
+        except LimitReached as error:
+            outcome = Outcome("limit", str(error))
+        except Conflict:
+            raise
+        except AarError as error:
+            outcome = Outcome("failed", str(error))
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._rest(outcome)))
+        return outcome
+
+    async def _metered(self) -> Outcome:
+        """The researcher's work, ended when the ledger refuses to pay for its sandbox any longer."""
+        plan = self._workshop.plan
+        limits = plan.spec.limits
+        work: asyncio.Future[Outcome] = asyncio.ensure_future(self._work())
+        tasks: list[asyncio.Future[Any]] = [work]
+        if limits.usd_per_core_hour or limits.core_hours is not None:
+            metering = meter(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
+            tasks.append(asyncio.ensure_future(metering))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {work}:
+                task.result()
+            return await work
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> Outcome:
+        for restart in range(_RESTARTS + 1):
+            try:
+                return await run_researcher(self._context())
+            except AarError:
+                raise
+            except Exception as error:
+                log.exception("researcher's loop died", researcher=self._view.id)
+                cause = f"{type(error).__name__}: {error}"
+                await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._workshop.stop.event.wait(), timeout=2.0**restart)
+        return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
+
+    def _context(self) -> ResearcherContext:
+        workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
+        return ResearcherContext(
+            campaign_id=workshop.campaign_id,
+            researcher_id=view.id,
+            name=view.name,
+            model=view.model,
+            direction=Direction(view.direction_key, view.direction, view.family),
+            problem=workshop.plan.problem,
+            db=workshop.plan.database,
+            ledger=workshop.ledger,
+            gateway=workshop.endpoints.gateway(view.model),
+            sandbox=self._keeper,
+            snapshots=workshop.snapshots,
+            scorer=workshop.scorer,
+            stopping=workshop.stop.event,
+            limits=spec.limits,
+            max_output_tokens=spec.researchers.max_output_tokens,
+            command_seconds=spec.sandbox.command_seconds,
+            job_seconds=spec.sandbox.job_seconds,
+        )
+
+    def _sandbox_spec(self) -> SandboxSpec:
+        workshop, options = self._workshop, self._workshop.plan.spec.sandbox
+        return SandboxSpec(
+            name=self._view.id,
+            campaign_id=workshop.campaign_id,
+            workspace=workshop.home / "workspaces" / self._view.name,
+            mounts=workshop.mounts,
+            env=workshop.environment,
+            memory_bytes=int(options.memory_gib * _GIB),
+            cpus=options.cpus,
+            workspace_bytes=int(options.workspace_gib * _GIB),
+            image=options.image,
+        )
+
+    async def _begin(self) -> None:
+        view, db = self._view, self._workshop.plan.database
+        if view.state == "created":
+            started = ResearcherStarted(direction=view.direction_key, model=view.model)
+            await db.write(lambda session: append(session, view.campaign_id, started, view.id))
+        await self._write("running", "")
+
+    async def _rest(self, outcome: Outcome) -> None:
+        await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
+        await self._keeper.close()
+
+    async def _write(self, state: str, cause: str) -> None:
+        view = self._view
+
+        def write(session: Session) -> None:
+            researcher = session.get_one(Researcher, view.id)
+            if researcher.state != state or cause:
+                append(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
+            researcher.state, researcher.cause, researcher.doing = state, cause, ""
+
+        await self._workshop.plan.database.write(write)
