@@ -14,6 +14,7 @@ from aar.errors import NotFound
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
 from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.groups import one_error
 from aar.scoring.seeds import Draw, draw
 from aar.scoring.trial import Trial, run_trial
 
@@ -81,9 +82,10 @@ async def measure_baselines(
                 )
             )
 
-        async with anyio.create_task_group() as preparing:
-            for place in range(len(draws)):
-                preparing.start_soon(prepare, place)
+        with one_error():
+            async with anyio.create_task_group() as preparing:
+                for place in range(len(draws)):
+                    preparing.start_soon(prepare, place)
         ready = [(task, drawn) for task, (_, drawn) in zip(tasks, draws, strict=True) if task is not None]
         results = []
         for baseline in chosen:
@@ -113,9 +115,10 @@ async def _measure(
         if on_run is not None:
             on_run(baseline.key, len(trials), len(ready))
 
-    async with anyio.create_task_group() as running:
-        for place in range(len(ready)):
-            running.start_soon(one, place)
+    with one_error():
+        async with anyio.create_task_group() as running:
+            for place in range(len(ready)):
+                running.start_soon(one, place)
     seconds = sum(trial.seconds for trial in trials.values())
     scores: list[tuple[Task, TaskScore]] = []
     for place, (task, _) in enumerate(ready):

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
-from uuid import uuid4
 
 import anyio
 import anyio.to_thread
-from anyio import CancelScope, CapacityLimiter
-from sqlalchemy.orm import Session
+from anyio import CancelScope
 
 from aar.budget.ledger import Ledger
-from aar.errors import AarError, LimitReached
+from aar.errors import LimitReached
 from aar.problems.protocol import Problem
 from aar.scoring import queue, records
 from aar.scoring.agenda import Agenda
-from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.execution import Executor
+from aar.scoring.groups import one_error
 from aar.scoring.submissions import SubmissionView, get_submission
-from aar.scoring.trial import Trial, run_trial
 from aar.scoring.work import RunTicket, Work
 from aar.store.database import Database
-
-_RATE_PAUSE_SECONDS = 5.0
 
 
 class Scorer:
@@ -58,7 +54,7 @@ class Scorer:
         self._campaign_id = campaign_id
         self._problem = problem
         self._clean_room = clean_room
-        self._ledger = ledger
+        self._executor = Executor(db, campaign_id, problem, clean_room, ledger, parallel)
         self._seeds = seeds
         self._parallel = parallel
         self._secret = secret
@@ -79,14 +75,11 @@ class Scorer:
         self._agenda = Agenda(self._claim, left)
         for work in [work for work in left if work.failed or not work.unfinished]:
             await self._close(work)
-        slots, threads = CapacityLimiter(self._parallel), CapacityLimiter(self._parallel)
-        try:
+        with one_error():
             async with anyio.create_task_group() as lanes:
                 # One lane more than runs at a time: it prepares the next split meanwhile.
                 for _ in range(self._parallel + 1):
-                    lanes.start_soon(self._lane, slots, threads)
-        except ExceptionGroup as group:
-            raise _first(group) from group
+                    lanes.start_soon(self._lane)
 
     def notify(self) -> None:
         """A submission was committed: start on it now instead of at the next look."""
@@ -136,82 +129,27 @@ class Scorer:
             )
         )
 
-    async def _lane(self, slots: CapacityLimiter, threads: CapacityLimiter) -> None:
+    async def _lane(self) -> None:
         while True:
             work, ticket = await self._agenda.next()
             with CancelScope() as scope:
                 work.under_way.add(scope)
                 try:
-                    await self._score(work, ticket, slots, threads)
+                    await self._make(work, ticket)
                 finally:
                     work.under_way.discard(scope)
 
-    async def _score(self, work: Work, ticket: RunTicket, slots: CapacityLimiter, threads: CapacityLimiter) -> None:
-        request_id = f"{self._campaign_id}-s{work.number}-{ticket.index}-{uuid4().hex[:12]}"
+    async def _make(self, work: Work, ticket: RunTicket) -> None:
         try:
-            await self._reserve(request_id, work)
+            trial = await self._executor.execute(work, ticket)
         except LimitReached as limit:
             if limit.breach.scope == "campaign":
                 raise
             self._agenda.park(work, ticket, limit)
             await self._tell()
             return
-        try:
-            trial = await self._try(work, ticket, slots, threads)
-        except BaseException:
-            with CancelScope(shield=True):
-                await self._ledger.release(request_id)
-            raise
-        await self._record(work, ticket, trial, request_id)
-
-    async def _reserve(self, request_id: str, work: Work) -> None:
-        limits = self._problem.run_limits
-        while True:
-            try:
-                await self._ledger.reserve_compute(
-                    request_id=request_id,
-                    researcher_id=work.researcher_id,
-                    kind="scoring",
-                    core_seconds=limits.seconds * limits.cpus,
-                )
-                return
-            except LimitReached as limit:
-                if limit.breach.limit != "usd_per_agent_hour":
-                    raise
-            # A rate frees itself as hours are worked.
-            await anyio.sleep(_RATE_PAUSE_SECONDS)
-
-    async def _try(self, work: Work, ticket: RunTicket, slots: CapacityLimiter, threads: CapacityLimiter) -> Trial:
-        async with prepared(
-            self._problem,
-            self._clean_room.work_dir,
-            domain=ticket.domain,
-            stage=ticket.stage,
-            split_seed=ticket.split_seed,
-            limiter=threads,
-        ) as task:
-            await self._db.write(lambda session: records.start_run(session, ticket.run_id))
-            return await run_trial(
-                self._problem,
-                self._clean_room,
-                task,
-                work.digest,
-                ticket.seed,
-                owner=self._campaign_id,
-                slot=slots,
-                limiter=threads,
-            )
-
-    async def _record(self, work: Work, ticket: RunTicket, trial: Trial, request_id: str) -> None:
-        core_seconds = trial.seconds * self._problem.run_limits.cpus
-
-        def write(session: Session) -> bool:
-            self._ledger.settle_compute_in(session, request_id, core_seconds)
-            return records.finish_run(session, self._campaign_id, ticket.run_id, trial)
-
-        # Shielded: the first failure of a submission cancels its other runs, and must not stop half-way itself.
+        # The first failure of a submission cancels its other runs, this one's lane among them.
         with CancelScope(shield=True):
-            await self._db.write(write)
             work.unfinished -= 1
             if work.failed:
                 return
@@ -244,12 +182,3 @@ class Scorer:
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """The one error that tells a person what happened: lanes usually break over the same thing."""
-    ours = group.subgroup(AarError)
-    first: Exception = ours or group
-    while isinstance(first, ExceptionGroup) and (ours or len(first.exceptions) == 1):
-        first = first.exceptions[0]
-    return first

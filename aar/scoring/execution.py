@@ -1,0 +1,101 @@
+"""One scoring run with its money: reserve, prepare, run, score, and record the result together with its cost."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import anyio
+from anyio import CancelScope, CapacityLimiter
+from sqlalchemy.orm import Session
+
+from aar.budget.ledger import Ledger
+from aar.errors import LimitReached
+from aar.problems.protocol import Problem
+from aar.scoring import records
+from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.trial import Trial, run_trial
+from aar.scoring.work import RunTicket, Work
+from aar.store.database import Database
+
+_RATE_PAUSE_SECONDS = 5.0
+
+
+class Executor:
+    """Makes the scoring runs of one campaign.
+
+    Args:
+        parallel: methods running at once; as many threads prepare and score.
+    """
+
+    def __init__(
+        self, db: Database, campaign_id: str, problem: Problem, clean_room: CleanRoom, ledger: Ledger, parallel: int
+    ) -> None:
+        self._db = db
+        self._campaign_id = campaign_id
+        self._problem = problem
+        self._clean_room = clean_room
+        self._ledger = ledger
+        self._slots = CapacityLimiter(parallel)
+        self._threads = CapacityLimiter(parallel)
+
+    async def execute(self, work: Work, ticket: RunTicket) -> Trial:
+        """Make a run and record its result; cancelled before that, it leaves no result and no charge.
+
+        Raises:
+            LimitReached: the run's worst case does not fit; nothing was run.
+            SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_trial``.
+        """
+        request_id = f"{self._campaign_id}-s{work.number}-{ticket.index}-{uuid4().hex[:12]}"
+        await self._reserve(request_id, work.researcher_id)
+        try:
+            trial = await self._try(work, ticket)
+        except BaseException:
+            with CancelScope(shield=True):
+                await self._ledger.release(request_id)
+            raise
+        with CancelScope(shield=True):
+            await self._db.write(lambda session: self._record(session, ticket, trial, request_id))
+        return trial
+
+    async def _reserve(self, request_id: str, researcher_id: str) -> None:
+        limits = self._problem.run_limits
+        while True:
+            try:
+                await self._ledger.reserve_compute(
+                    request_id=request_id,
+                    researcher_id=researcher_id,
+                    kind="scoring",
+                    core_seconds=limits.seconds * limits.cpus,
+                )
+                return
+            except LimitReached as limit:
+                if limit.breach.limit != "usd_per_agent_hour":
+                    raise
+            # A rate frees itself as hours are worked.
+            await anyio.sleep(_RATE_PAUSE_SECONDS)
+
+    async def _try(self, work: Work, ticket: RunTicket) -> Trial:
+        async with prepared(
+            self._problem,
+            self._clean_room.work_dir,
+            domain=ticket.domain,
+            stage=ticket.stage,
+            split_seed=ticket.split_seed,
+            limiter=self._threads,
+        ) as task:
+            await self._db.write(lambda session: records.start_run(session, ticket.run_id))
+            return await run_trial(
+                self._problem,
+                self._clean_room,
+                task,
+                work.digest,
+                ticket.seed,
+                owner=self._campaign_id,
+                slot=self._slots,
+                limiter=self._threads,
+            )
+
+    def _record(self, session: Session, ticket: RunTicket, trial: Trial, request_id: str) -> None:
+        self._ledger.settle_compute_in(session, request_id, trial.seconds * self._problem.run_limits.cpus)
+        records.finish_run(session, self._campaign_id, ticket.run_id, trial)
