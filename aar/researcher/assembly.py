@@ -1,0 +1,95 @@
+"""Putting a streamed reply together, block by block, exactly as the service sent it.
+
+The SDK's own accumulator parses the whole tool input anew at every fragment, which is quadratic in its length, and
+builds a model per event. Here fragments are joined once, and unknown fields and block types survive untouched, so
+that what goes back with the next request (signed thinking above all) is what came.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_APPENDED = {"text_delta": "text", "thinking_delta": "thinking"}
+INVALID_INPUT = "_not_valid_json"
+"""Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
+
+
+class Assembly:
+    """One reply under construction; feed it the data of each server-sent event."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] | None = None
+        self.complete = False
+        self._fragments: dict[int, list[str]] = {}
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Usage as far as it was seen; empty before the reply began."""
+        usage: dict[str, Any] = (self.message or {}).get("usage") or {}
+        return usage
+
+    def feed(self, event: dict[str, Any]) -> None:
+        """Take one event. Raises ValueError when the order of events makes no sense."""
+        kind = event.get("type")
+        if kind == "message_start":
+            self.message = dict(event["message"], content=[])
+            return
+        if self.message is None:
+            raise ValueError(f"stream began with {kind!r}")
+        if kind == "content_block_start":
+            self._open(event["index"], event["content_block"])
+        elif kind == "content_block_delta":
+            self._extend(event["index"], event["delta"])
+        elif kind == "content_block_stop":
+            self._close(event["index"])
+        elif kind == "message_delta":
+            self.message.update({key: value for key, value in event["delta"].items() if value is not None})
+            self.usage.update({key: value for key, value in (event.get("usage") or {}).items() if value is not None})
+        elif kind == "message_stop":
+            for index in list(self._fragments):
+                self._close(index)
+            self.complete = True
+
+    def _open(self, index: int, block: dict[str, Any]) -> None:
+        content = self._content
+        if index != len(content):
+            raise ValueError(f"content block {index} out of order")
+        content.append(dict(block))
+        self._fragments[index] = []
+
+    def _extend(self, index: int, delta: dict[str, Any]) -> None:
+        block = self._content[index]
+        kind = delta["type"]
+        if kind in _APPENDED:
+            self._fragments[index].append(delta[_APPENDED[kind]])
+        elif kind == "input_json_delta":
+            self._fragments[index].append(delta["partial_json"])
+        elif kind == "signature_delta":
+            block["signature"] = delta["signature"]
+        elif kind == "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+
+    def _close(self, index: int) -> None:
+        block = self._content[index]
+        joined = "".join(self._fragments.pop(index, []))
+        if not joined:
+            return
+        if block["type"] in ("text", "thinking"):
+            block[block["type"]] = block.get(block["type"], "") + joined
+        elif "input" in block:
+            block["input"] = _parsed(joined)
+
+    @property
+    def _content(self) -> list[dict[str, Any]]:
+        assert self.message is not None
+        content: list[dict[str, Any]] = self.message["content"]
+        return content
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return {INVALID_INPUT: text[:2000]}
+    return value if isinstance(value, dict) else {INVALID_INPUT: text[:2000]}

@@ -1,0 +1,121 @@
+"""What a researcher's loop is given, and what it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.problems.protocol import Problem
+from aar.researcher.gateway import Gateway
+from aar.sandbox.protocol import Sandbox
+from aar.scoring.submissions import SubmissionView
+from aar.snapshots.store import SnapshotStore
+from aar.store.database import Database
+
+T = TypeVar("T")
+
+
+class StartingPoint(Protocol):
+    """A direction: the short, deliberately vague text that one researcher starts from."""
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """As the researcher reads it."""
+        ...
+
+
+class SandboxSource(Protocol):
+    """Keeps the researcher supplied with a sandbox on one lasting workspace."""
+
+    async def current(self) -> Sandbox:
+        """The sandbox in use, made anew after ``lost``. Raises SandboxUnavailable, SandboxError."""
+        ...
+
+    async def lost(self, cause: str) -> None:
+        """Note that the sandbox is gone."""
+        ...
+
+
+class ScoreSource(Protocol):
+    """Tells when a submission is scored."""
+
+    async def wait_for(self, submission_number: int, timeout: float) -> SubmissionView:
+        """The submission once its scoring is over or ``timeout`` seconds passed. Raises NotFound."""
+        ...
+
+
+class Stopping(Exception):
+    """The campaign asks for a clean pause; what was under way is taken up again at the next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResearcherContext:
+    """Everything one researcher works with.
+
+    Args:
+        name: as shown, such as "r1".
+        model: model id.
+        direction: where it starts from.
+        sandbox: where its commands run.
+        stopping: set when the campaign asks for a clean pause.
+        limits: as in the spec, for the prompt; the ledger holds them.
+        max_output_tokens: bound of one turn, thinking included.
+        context_tokens: when a conversation passes this size it is handed over to a fresh one.
+        command_seconds, job_seconds: longest time of a foreground command and of a background job.
+        patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
+    """
+
+    campaign_id: str
+    researcher_id: str
+    name: str
+    model: str
+    direction: StartingPoint
+    problem: Problem
+    db: Database
+    ledger: Ledger
+    gateway: Gateway
+    sandbox: SandboxSource
+    snapshots: SnapshotStore
+    scorer: ScoreSource
+    stopping: asyncio.Event
+    limits: Limits
+    max_output_tokens: int = 8192
+    context_tokens: int = 90_000
+    command_seconds: float = 300.0
+    job_seconds: float = 3600.0
+    patience: int = 8
+
+    async def unless_stopping(self, work: Awaitable[T]) -> T:
+        """The result of ``work``, which is cancelled when the campaign asks for a pause meanwhile. Raises Stopping."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Stopping
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep. Raises Stopping."""
+        await self.unless_stopping(asyncio.sleep(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Why a researcher's loop ended, and one line of detail."""
+
+    reason: Literal["finished", "paused", "limit", "failed"]
+    detail: str

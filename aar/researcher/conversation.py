@@ -1,0 +1,193 @@
+"""A researcher's conversation, folded from the events of the log and from nothing else.
+
+The same events give the same messages, byte for byte, so that a conversation survives its process and the prompt
+cache holds across turns. Messages alternate, and every ``tool_use`` is answered in the very next message, whatever
+the log looks like: a turn with calls still unanswered is ``pending`` and no request is made before it is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
+from aar.researcher.estimate import most_tokens
+
+Block = dict[str, Any]
+Message = dict[str, Any]
+
+TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
+"""Stop reasons after which the last block is cut off."""
+REFUSAL_NOTE = (
+    "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
+)
+EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
+_CACHED = {"type": "ephemeral"}
+_UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call that the last turn asks for.
+
+    Args:
+        id: the block's id, unique within the turn.
+        key: unique within the campaign; what makes an effect happen once.
+        name: the tool.
+        input: as the model wrote it, unchecked.
+        cut_off: the turn ended within this call, so that it must not run.
+        interrupted: it was started before, by a process that died.
+    """
+
+    id: str
+    key: str
+    name: str
+    input: Any
+    cut_off: bool = False
+    interrupted: bool = False
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The state after the events applied so far."""
+
+    messages: list[Message] = field(default_factory=list)
+    turns: int = 0
+    prompt_tokens: int = 0
+    """Tokens of the last request, as the service counted them; 0 before the first reply and after a reset."""
+    output_tokens: int = 0
+    """Tokens of the last reply."""
+    last_stop: str = ""
+    news_cursor: int = 0
+    finished: str | None = None
+    """The summary that the researcher finished with."""
+    warned: bool = False
+    """Whether it was told that its context will be set aside soon."""
+    _counted: int = 0
+    """Messages that ``prompt_tokens`` covers."""
+    _calls: dict[str, ToolCall] = field(default_factory=dict)
+    _results: dict[str, Block] = field(default_factory=dict)
+    _held: list[Block] = field(default_factory=list)
+    """Said while calls were unanswered; follows their results."""
+
+    @property
+    def pending(self) -> list[ToolCall]:
+        """Calls of the last turn that have no result yet, in their order."""
+        return [call for call in self._calls.values() if call.id not in self._results]
+
+    @property
+    def awaits_model(self) -> bool:
+        """Whether the next thing to do is a model call: the last word is the user's, or the model paused its turn."""
+        return bool(self.messages) and (self.messages[-1]["role"] == "user" or self.last_stop == "pause_turn")
+
+    def apply(self, event: AnyEvent) -> None:
+        """Take one event; kinds that do not concern the conversation are passed over."""
+        if isinstance(event, MessageAdded):
+            if self.pending:
+                self._held.extend(event.content)
+            else:
+                self._say(event.content)
+            if event.news_cursor is not None:
+                self.news_cursor = max(self.news_cursor, event.news_cursor)
+            self.warned = self.warned or event.reason == "context"
+        elif isinstance(event, TurnReceived):
+            self._turn(event)
+        elif isinstance(event, ToolStarted):
+            if event.tool_use_id in self._calls:
+                self._calls[event.tool_use_id] = _interrupted(self._calls[event.tool_use_id])
+        elif isinstance(event, ToolFinished):
+            self._result(event)
+        elif isinstance(event, ContextReset):
+            self._reset(event)
+
+    def request_messages(self) -> list[Message]:
+        """The messages to send, with cache breakpoints on the last two user messages; the stored ones stay as they are.
+
+        Two, because a turn with many calls may put the last request's end beyond the reach of one breakpoint.
+        """
+        assert not self.pending, "a request while calls are unanswered"
+        sent = list(self.messages)
+        for index in [index for index, message in enumerate(sent) if message["role"] == "user"][-2:]:
+            sent[index] = _with_breakpoint(sent[index])
+        return sent
+
+    def most_prompt_tokens(self, stable: int) -> int:
+        """Upper bound of the prompt tokens of the next request.
+
+        Reasoning is shown shortened but billed whole when it goes back, hence the reply's own count beside its bytes.
+
+        Args:
+            stable: upper bound of the tokens of the system prompt and the tools.
+        """
+        known = self.prompt_tokens if self._counted else stable
+        return known + most_tokens(self.messages[self._counted :]) + self.output_tokens
+
+    def recent_turns(self, most: int, most_bytes: int) -> int:
+        """How many of the last turns fit a hand-over: at most ``most``, of at most ``most_bytes`` together."""
+        kept = size = 0
+        for message in reversed(self.messages):
+            size += most_tokens([message])
+            if kept == most or size > most_bytes:
+                break
+            kept += message["role"] == "assistant"
+        return kept
+
+    def _say(self, content: Sequence[Block]) -> None:
+        if self.messages and self.messages[-1]["role"] == "user":
+            self.messages[-1] = {"role": "user", "content": [*self.messages[-1]["content"], *content]}
+        else:
+            self.messages.append({"role": "user", "content": list(content)})
+
+    def _turn(self, event: TurnReceived) -> None:
+        self.turns += 1
+        self.last_stop = event.stop_reason
+        self.prompt_tokens, self.output_tokens = event.prompt_tokens, event.output_tokens
+        self._calls, self._results = {}, {}
+        content = [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
+        void = event.stop_reason == "refusal" or all(block.get("type") in _UNCACHEABLE for block in content)
+        grows = void or (self.messages and self.messages[-1]["role"] == "assistant")
+        # A message that grows is counted anew as a whole: the bound must never be below the truth.
+        self._counted = len(self.messages) - bool(grows) if event.prompt_tokens else 0
+        if void:
+            self._say([{"type": "text", "text": REFUSAL_NOTE if event.stop_reason == "refusal" else EMPTY_NOTE}])
+            return
+        if self.messages and self.messages[-1]["role"] == "assistant":
+            self.messages[-1] = {"role": "assistant", "content": [*self.messages[-1]["content"], *content]}
+        else:
+            self.messages.append({"role": "assistant", "content": content})
+        for block in content:
+            if block.get("type") == "tool_use":
+                cut_off = event.stop_reason in TRUNCATED and block is content[-1]
+                key = f"{event.request_id}:{block['id']}"
+                self._calls[block["id"]] = ToolCall(block["id"], key, block["name"], block.get("input"), cut_off)
+
+    def _result(self, event: ToolFinished) -> None:
+        if event.tool_use_id not in self._calls or event.tool_use_id in self._results:
+            return
+        result: Block = {"type": "tool_result", "tool_use_id": event.tool_use_id, "content": event.content}
+        if event.is_error:
+            result["is_error"] = True
+        self._results[event.tool_use_id] = result
+        if event.tool == "finish" and not event.is_error:
+            self.finished = str(self._calls[event.tool_use_id].input.get("summary", ""))
+        if not self.pending:
+            self._say([*(self._results[call_id] for call_id in self._calls), *self._held])
+            self._held = []
+
+    def _reset(self, event: ContextReset) -> None:
+        starts = [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
+        kept = self.messages[starts[-event.kept_turns] :] if event.kept_turns else []
+        self.messages = [{"role": "user", "content": list(event.content)}, *kept]
+        self.prompt_tokens = self.output_tokens = self._counted = 0
+        self.warned = False
+
+
+def _interrupted(call: ToolCall) -> ToolCall:
+    return ToolCall(call.id, call.key, call.name, call.input, call.cut_off, interrupted=True)
+
+
+def _with_breakpoint(message: Message) -> Message:
+    content = list(message["content"])
+    content[-1] = {**content[-1], "cache_control": _CACHED}
+    return {**message, "content": content}

@@ -1,0 +1,34 @@
+"""How many tokens a request can be at most, without asking the service.
+
+Every token of a byte-level tokenizer covers at least one byte, so the UTF-8 bytes of what is sent bound its tokens;
+markup that the service adds around blocks, and the instructions it adds for tools, are bounded by constants. Once a
+turn came back, its own count is exact for everything up to it, and only what was added since is bounded by bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+FIXED_TOKENS = 4096
+"""More than the service adds for tool use as such and for Anthropic's own tool types."""
+BLOCK_TOKENS = 48
+"""More than the markup around one block or message."""
+IMAGE_TOKENS = 6000
+"""More than the largest image costs after the service scaled it down."""
+
+
+def most_tokens(parts: Iterable[Mapping[str, Any]]) -> int:
+    """Upper bound of the tokens of messages, blocks or tool definitions."""
+    return sum(_bound(part) for part in parts)
+
+
+def _bound(part: Mapping[str, Any]) -> int:
+    content = part.get("content")
+    if isinstance(content, list):
+        rest = {key: value for key, value in part.items() if key != "content"}
+        return _bound(rest) + most_tokens(content)
+    if part.get("type") == "image":
+        return IMAGE_TOKENS
+    return len(json.dumps(part, ensure_ascii=False).encode("utf-8", "surrogatepass")) + BLOCK_TOKENS

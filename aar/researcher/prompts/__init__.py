@@ -1,0 +1,52 @@
+"""What a researcher is told; nothing in it prescribes a workflow.
+
+The three lines ``Researcher: ...``, ``Problem: ...`` and ``Direction: <key>: ...`` of the system prompt are a contract
+with programs that play a researcher.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aar.researcher.context import ResearcherContext
+
+OPENING = (
+    "You are starting now. Your workspace is /workspace; look at /data, /lab and /forum, and at /workspace/NOTEBOOK.md "
+    "if it exists, then begin."
+)
+NUDGE = "[No tool was called. Go on with your work, or call `finish` if nothing useful is left to do.]"
+CONTEXT_WARNING = (
+    "[This conversation will soon be set aside: only /workspace/NOTEBOOK.md and the last few turns will remain. Write "
+    "down now what you want to keep.]"
+)
+
+
+def system_prompt(ctx: ResearcherContext) -> str:
+    """The system prompt; the same text throughout a researcher's life, so that the prompt cache holds."""
+    return _template().substitute(
+        name=ctx.name,
+        problem=ctx.problem.name,
+        direction_key=ctx.direction.key,
+        direction=" ".join(ctx.direction.text.split()),
+        brief=ctx.problem.brief().strip(),
+        command_seconds=f"{ctx.command_seconds:.0f}",
+        job_minutes=f"{ctx.job_seconds / 60:.0f}",
+    )
+
+
+def handover(notebook: str) -> str:
+    """What a researcher reads when its earlier conversation was set aside."""
+    told = notebook.strip() or "(there is none: you have not written /workspace/NOTEBOOK.md)"
+    return (
+        "[Your earlier conversation grew too long and was set aside; files, jobs, posts and submissions are as you "
+        f"left them. The last few turns follow. Your notebook, /workspace/NOTEBOOK.md:]\n\n{told}"
+    )
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    return Template(files(__name__).joinpath("system.md").read_text(encoding="utf-8"))

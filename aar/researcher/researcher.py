@@ -1,0 +1,96 @@
+"""A researcher's life: news, a model call, the tools it asks for, and again; every step in the log before the next.
+
+Nothing is remembered outside the log, so that a controller killed anywhere is followed by one that goes on from there:
+a turn that was paid for is never asked for again, and an effect that was recorded never happens twice.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from aar.errors import GatewayError, LimitReached, ModelUnavailable, SandboxError, SandboxUnavailable
+from aar.events import LimitHit, MessageAdded
+from aar.researcher.context import Outcome, ResearcherContext, Stopping
+from aar.researcher.gateway import PromptTooLong
+from aar.researcher.journal import Journal, open_journal
+from aar.researcher.prompts import NUDGE, system_prompt
+from aar.researcher.tools.toolbox import answer_calls
+from aar.researcher.turns import take_turn
+from aar.researcher.upkeep import keep_context_small, open_conversation, tell_news, text_block
+
+_LONGEST_BREATH = 60.0
+
+
+async def run_researcher(ctx: ResearcherContext) -> Outcome:
+    """Work until finished, paused, out of budget, or unable to go on.
+
+    Raises:
+        DatabaseError: the log cannot be written; nothing further was done.
+    """
+    journal = await open_journal(ctx.db, ctx.campaign_id, ctx.researcher_id)
+    try:
+        return await _work(ctx, journal)
+    except Stopping:
+        return Outcome("paused", "pause asked for")
+    except LimitReached as error:
+        breach = error.breach
+        await journal.record(
+            LimitHit(
+                scope=breach.scope,
+                limit=breach.limit,
+                ceiling=breach.ceiling,
+                committed=breach.committed,
+                asked=breach.asked,
+            )
+        )
+        return Outcome("limit", str(error))
+    except (GatewayError, SandboxError, SandboxUnavailable) as error:
+        return Outcome("failed", str(error))
+
+
+@dataclass(slots=True)
+class _Strain:
+    """What went wrong in a row: model calls that failed, and turns that achieved nothing."""
+
+    failed_calls: int = 0
+    barren_turns: int = 0
+
+
+async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
+    talk, strain, system = journal.conversation, _Strain(), system_prompt(ctx)
+    if not talk.messages:
+        await open_conversation(journal)
+    while talk.finished is None:
+        if ctx.stopping.is_set():
+            raise Stopping
+        if talk.pending:
+            done = await answer_calls(ctx, journal)
+            strain.barren_turns = 0 if done else strain.barren_turns + 1
+        elif strain.barren_turns > ctx.patience:
+            return Outcome("failed", f"{strain.barren_turns} turns in a row achieved nothing")
+        elif not talk.awaits_model:
+            strain.barren_turns += 1
+            await journal.record(MessageAdded(reason="nudge", content=[text_block(NUDGE)]))
+        else:
+            await _next_turn(ctx, journal, system, strain)
+    return Outcome("finished", talk.finished)
+
+
+async def _next_turn(ctx: ResearcherContext, journal: Journal, system: str, strain: _Strain) -> None:
+    if journal.conversation.last_stop != "pause_turn":
+        await tell_news(ctx, journal)
+        await keep_context_small(ctx, journal)
+    try:
+        await take_turn(ctx, journal, system)
+        strain.failed_calls = 0
+    except PromptTooLong:
+        strain.failed_calls += 1
+        if strain.failed_calls > 1:
+            raise
+        await keep_context_small(ctx, journal, now=True)
+    except ModelUnavailable:
+        strain.failed_calls += 1
+        if strain.failed_calls >= ctx.patience:
+            raise
+        await ctx.pause(min(_LONGEST_BREATH, 2.0**strain.failed_calls) * random.uniform(0.5, 1.0))  # noqa: S311

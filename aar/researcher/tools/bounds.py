@@ -1,0 +1,35 @@
+"""Tool results are bounded; what does not fit is left whole in a file of the workspace that the result names."""
+
+from __future__ import annotations
+
+import hashlib
+
+from aar.researcher.context import ResearcherContext
+from aar.researcher.conversation import ToolCall
+from aar.researcher.tools.base import ToolResult
+
+RESULT_CHARACTERS = 16_000
+_HEAD, _TAIL = 6_000, 9_000
+DIRECTORY = "/workspace/.aar/results"
+
+
+async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
+    """The result as the model reads it.
+
+    Raises:
+        SandboxError: the whole could not be written into the workspace.
+    """
+    text = _clean(result.text)
+    if len(text) <= RESULT_CHARACTERS:
+        return ToolResult(text, result.is_error)
+    name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"
+    sandbox = await ctx.sandbox.current()
+    await sandbox.write(name, text.encode())
+    left_out = len(text) - _HEAD - _TAIL
+    cut = f"\n[... {left_out} characters left out; the whole is in {name} ...]\n"
+    return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error)
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which no JSON encoder sends, and NULs, which PostgreSQL does not store."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "�") or "(empty)"

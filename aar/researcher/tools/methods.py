@@ -1,0 +1,112 @@
+"""``submit_method``, ``fetch_snapshot``, ``leaderboard``: frozen code and its measured scores."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from pathlib import Path
+
+import anyio.to_thread
+
+from aar.errors import NotFound, TransferRefused, UsageError
+from aar.researcher.tools.base import Tool, ToolResult, ToolRun
+from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
+from aar.sandbox.protocol import WORKSPACE, Sandbox
+from aar.scoring.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.manifest import MethodManifest, read_manifest
+from aar.scoring.submissions import submit
+from aar.snapshots.lineage import resolve
+from aar.snapshots.store import Saved, SnapshotStore
+
+SHORT_DIGEST = 12
+
+
+async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
+    ctx = run.ctx
+    if not run.repeated:
+        await ctx.ledger.check_submission(ctx.researcher_id)
+    sandbox = await ctx.sandbox.current()
+    path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
+    with tempfile.TemporaryDirectory(prefix="aar-method-", ignore_cleanup_errors=True) as scratch:
+        directory = Path(scratch) / "method"
+        await _take(sandbox, path, directory)
+        saved, manifest = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
+    if given.parent is not None:
+        manifest = manifest.model_copy(update={"parent": given.parent})
+    submission = await ctx.db.write(
+        lambda session: submit(
+            session,
+            campaign_id=ctx.campaign_id,
+            researcher_id=ctx.researcher_id,
+            saved=saved,
+            manifest=manifest,
+            idempotency_key=run.key,
+            limits=ctx.ledger.limits,
+        )
+    )
+    return ToolResult(
+        f"Submission s{submission.number} received, snapshot {submission.digest[:SHORT_DIGEST]}.\n"
+        f"Its code and claim are frozen; `wait` for submission s{submission.number} to read its score."
+    )
+
+
+async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
+    try:
+        await sandbox.get(path, directory)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{path} is not a directory", "Name the directory that holds run.py and method.yaml"
+        ) from error
+    except TransferRefused as error:
+        raise UsageError(f"{path} cannot be taken: {error.message}", error.remedy) from error
+
+
+def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest]:
+    manifest = read_manifest(directory)
+    return snapshots.save(directory), manifest
+
+
+async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
+    ctx = run.ctx
+    digest = await ctx.db.read(lambda session: resolve(session, ctx.campaign_id, given.snapshot))
+    sandbox = await ctx.sandbox.current()
+    target = posixpath.normpath(posixpath.join(WORKSPACE, given.into or f"fetched/{given.snapshot}"))
+    if not run.repeated and (await sandbox.exec(["test", "-e", target], timeout=30)).ok:
+        raise UsageError(f"{target} exists already", "Name a new directory in `into`")
+    with tempfile.TemporaryDirectory(prefix="aar-fetch-", ignore_cleanup_errors=True) as scratch:
+        directory = Path(scratch) / "snapshot"
+        await anyio.to_thread.run_sync(ctx.snapshots.materialise, digest, directory)
+        await sandbox.put(directory, target)
+        names = await anyio.to_thread.run_sync(_names, directory)
+    return ToolResult(f"Snapshot {digest[:SHORT_DIGEST]} written to {target}:\n" + "\n".join(names))
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
+    ctx, metric = run.ctx, run.ctx.problem.metric
+    rows = await ctx.db.read(
+        lambda session: leaderboard(
+            session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better
+        )
+    )
+    if not rows:
+        raise NotFound("nothing is measured yet", "Submit a method")
+    head = f"rank  submission  researcher  {metric.name}  error  status  families  title"
+    return ToolResult("\n".join([head, *(_row(row) for row in rows)]))
+
+
+def _row(row: LeaderboardRow) -> str:
+    entry = row.submission
+    families = ",".join(entry.families) or "other"
+    return (
+        f"{row.rank}  s{entry.number}  {entry.researcher_name}  {entry.mean or 0.0:.2f}  "
+        f"{entry.standard_error or 0.0:.2f}  {entry.status}  {families}  {entry.title}"
+    )
+
+
+SUBMIT_METHOD = Tool(run=_submit, about=lambda given: given.path)
+FETCH_SNAPSHOT = Tool(run=_fetch, about=lambda given: given.snapshot)
+LEADERBOARD = Tool(run=_leaderboard, about=lambda given: f"top {given.limit}")

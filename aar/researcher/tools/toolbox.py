@@ -1,0 +1,96 @@
+"""Answering the calls of a turn: each is checked, logged before it runs, run once, and logged with its whole result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from aar.errors import AarError, SandboxGone, SetupError
+from aar.events import ToolFinished, ToolStarted
+from aar.researcher.context import ResearcherContext
+from aar.researcher.conversation import ToolCall
+from aar.researcher.journal import Journal
+from aar.researcher.tools.base import Tool, ToolResult, ToolRun, one_line
+from aar.researcher.tools.bounds import bounded
+from aar.researcher.tools.definitions import INPUTS, ToolInput
+from aar.researcher.tools.registry import TOOLS
+
+CUT_OFF = "This call was cut off by the length limit of a turn and did not run. Write less in one turn."
+UNKNOWN_EFFECT = "The controller restarted while this ran; its effect is unknown. Look before you do it again."
+SANDBOX_LOST = (
+    "The sandbox was lost and made anew ({cause}). /workspace is as it was; running jobs, the shell's state and /tmp "
+    "are gone. Whether this call had an effect is unknown."
+)
+
+
+async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
+    """Answer every pending call of the last turn, one after the other, for later ones may build on earlier ones.
+
+    Returns:
+        Whether any of them succeeded.
+
+    Raises:
+        Stopping: a pause was asked for; unanswered calls are taken up at the next start.
+        SetupError: no sandbox can be had.
+    """
+    succeeded = False
+    for call in journal.conversation.pending:
+        if ctx.stopping.is_set():
+            break
+        succeeded |= await _answer(ctx, journal, call)
+    return succeeded
+
+
+async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> bool:
+    started = time.monotonic()
+    result = await _result(ctx, journal, call)
+    finished = ToolFinished(
+        tool_use_id=call.id,
+        tool=call.name,
+        content=[{"type": "text", "text": result.text}],
+        is_error=result.is_error,
+        seconds=time.monotonic() - started,
+    )
+    await journal.record(finished)
+    return not result.is_error
+
+
+async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> ToolResult:
+    tool = TOOLS.get(call.name)
+    if call.cut_off:
+        return ToolResult(CUT_OFF, is_error=True)
+    if tool is None:
+        return ToolResult(f"There is no tool {call.name[:64]!r}. Tools: {', '.join(TOOLS)}.", is_error=True)
+    try:
+        given = INPUTS[call.name].model_validate(call.input)
+    except ValidationError as error:
+        return ToolResult(f"The input of {call.name} does not hold: {_complaints(error)}", is_error=True)
+    if call.interrupted and not tool.repeatable(given):
+        return ToolResult(UNKNOWN_EFFECT, is_error=True)
+    if not call.interrupted:
+        about = one_line(tool.about(given))
+        await journal.record(ToolStarted(tool_use_id=call.id, tool=call.name, about=about))
+    run = ToolRun(ctx, call.key, call.interrupted, journal.news_seen)
+    return await _carried_out(run, tool, given, call)
+
+
+async def _carried_out(run: ToolRun, tool: Tool, given: ToolInput, call: ToolCall) -> ToolResult:
+    try:
+        result = await tool.run(run, given)
+        return await bounded(run.ctx, call, result)
+    except SandboxGone as error:
+        await run.ctx.sandbox.lost(error.message)
+        return ToolResult(SANDBOX_LOST.format(cause=error.message), is_error=True)
+    except SetupError:
+        raise
+    except AarError as error:
+        return ToolResult(str(error), is_error=True)
+
+
+def _complaints(error: ValidationError) -> str:
+    found: Sequence[str] = [
+        f"{'.'.join(str(part) for part in each['loc']) or 'input'}: {each['msg']}" for each in error.errors()[:5]
+    ]
+    return "; ".join(found)

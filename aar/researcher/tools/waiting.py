@@ -1,0 +1,95 @@
+"""``wait``: sleeping until something happens, at no cost in tokens.
+
+A person's message and a clean pause of the campaign end any wait; a wait that a pause cut short is begun again when
+the campaign goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aar.errors import UsageError
+from aar.forum.news import News, news_since
+from aar.researcher.tools.base import Tool, ToolResult, ToolRun
+from aar.researcher.tools.definitions import WaitInput
+from aar.researcher.tools.jobs import ended, job_status
+
+_NEWS_SECONDS = 3.0
+_SLICE_SECONDS = 60.0
+
+
+async def _run(run: ToolRun, given: WaitInput) -> ToolResult:
+    waited = asyncio.ensure_future(_KINDS[given.for_](run, given))
+    person = asyncio.ensure_future(_person_writes(run))
+    try:
+        await run.ctx.unless_stopping(asyncio.wait((waited, person), return_when=asyncio.FIRST_COMPLETED))
+        if waited.done():
+            return ToolResult(waited.result())
+        return ToolResult(f"The wait for {given.for_} ended early: {person.result()}")
+    finally:
+        waited.cancel()
+        person.cancel()
+        await asyncio.gather(waited, person, return_exceptions=True)
+
+
+async def _submission(run: ToolRun, given: WaitInput) -> str:
+    if given.id is None or not given.id.removeprefix("s").isascii() or not given.id.removeprefix("s").isdigit():
+        raise UsageError("wait for a submission needs its id", "Such as id: s3")
+    view = await run.ctx.scorer.wait_for(int(given.id.removeprefix("s")), given.timeout_seconds)
+    return view.verdict if view.finished else f"s{view.number} is still {view.state}."
+
+
+async def _job(run: ToolRun, given: WaitInput) -> str:
+    if given.id is None:
+        raise UsageError("wait for a job needs its id", "The one that start_job gave")
+    sandbox = await run.ctx.sandbox.current()
+    deadline = time.monotonic() + given.timeout_seconds
+    while True:
+        left = deadline - time.monotonic()
+        job = await job_status(sandbox, given.id, timeout=max(0.0, min(left, _SLICE_SECONDS)))
+        if not job.running or left <= _SLICE_SECONDS:
+            return await ended(sandbox, job)
+
+
+async def _news(run: ToolRun, given: WaitInput) -> str:
+    deadline = time.monotonic() + given.timeout_seconds
+    while not (await _latest(run)).lines:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return "No news."
+        await asyncio.sleep(min(left, _NEWS_SECONDS))
+    return "News: see below."
+
+
+async def _time(run: ToolRun, given: WaitInput) -> str:
+    await asyncio.sleep(given.timeout_seconds)
+    return f"{given.timeout_seconds:g} seconds have passed."
+
+
+_KINDS: dict[str, Callable[[ToolRun, WaitInput], Awaitable[str]]] = {
+    "submission": _submission,
+    "job": _job,
+    "news": _news,
+    "time": _time,
+}
+
+
+async def _person_writes(run: ToolRun) -> str:
+    while True:
+        if (await _latest(run)).human_messages:
+            return "a person wrote, see below."
+        await asyncio.sleep(_NEWS_SECONDS)
+
+
+async def _latest(run: ToolRun) -> News:
+    ctx = run.ctx
+    return await ctx.db.read(lambda session: news_since(session, ctx.campaign_id, ctx.researcher_id, run.news_cursor))
+
+
+def _about(given: WaitInput) -> str:
+    return f"for {given.for_} {given.id or ''}, at most {given.timeout_seconds:g} s"
+
+
+WAIT = Tool(run=_run, about=_about)

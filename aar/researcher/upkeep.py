@@ -1,0 +1,81 @@
+"""What happens between turns: news are told, and a conversation that grew too long is handed over to a fresh one."""
+
+from __future__ import annotations
+
+from aar.errors import SandboxGone, TransferRefused
+from aar.events import ContextReset, MessageAdded
+from aar.forum.news import News, news_since
+from aar.researcher.context import ResearcherContext
+from aar.researcher.conversation import Block, Conversation
+from aar.researcher.estimate import most_tokens
+from aar.researcher.journal import Journal
+from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover
+
+NOTEBOOK = "/workspace/NOTEBOOK.md"
+_NOTEBOOK_CHARACTERS = 24_000
+_KEPT_TURNS = 6
+_WARN_AT = 0.8
+_BYTES_PER_TOKEN = 3
+
+
+def text_block(text: str) -> Block:
+    """A text block of a message."""
+    return {"type": "text", "text": text}
+
+
+async def open_conversation(journal: Journal) -> None:
+    """Say the first words."""
+    await journal.record(MessageAdded(reason="opening", content=[text_block(OPENING)]))
+
+
+async def tell_news(ctx: ResearcherContext, journal: Journal) -> None:
+    """Add what others did and people said since the last time, if anything."""
+    seen = journal.news_seen
+    news = await ctx.db.read(lambda session: news_since(session, ctx.campaign_id, ctx.researcher_id, seen))
+    journal.news_seen = news.cursor
+    if news.lines or news.human_messages:
+        content = [text_block(told) for told in _news_texts(news)]
+        await journal.record(MessageAdded(reason="news", content=content, news_cursor=news.cursor))
+
+
+def _news_texts(news: News) -> list[str]:
+    texts = list(news.human_messages)
+    if news.lines:
+        texts.append("[News from the team; the whole texts are under /forum]\n" + "\n".join(news.lines))
+    return texts
+
+
+async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: bool = False) -> None:
+    """Warn a researcher whose conversation nears its bound, and hand over one that passed it, or at once if ``now``."""
+    talk = journal.conversation
+    size = context_size(talk)
+    if now or size > ctx.context_tokens:
+        kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
+        content = [text_block(OPENING), text_block(handover(await _notebook(ctx)))]
+        reason = "too long for the model" if now else f"over {ctx.context_tokens} tokens"
+        await journal.record(ContextReset(reason=reason, content=content, kept_turns=0 if now else kept))
+    elif size > _WARN_AT * ctx.context_tokens and not talk.warned:
+        await journal.record(MessageAdded(reason="context", content=[text_block(CONTEXT_WARNING)]))
+
+
+def context_size(talk: Conversation) -> int:
+    """About how many tokens the next prompt has: as the service counted the last one if it did, else by bytes."""
+    if talk.prompt_tokens:
+        return talk.prompt_tokens + talk.output_tokens
+    return most_tokens(talk.messages) // _BYTES_PER_TOKEN
+
+
+async def _notebook(ctx: ResearcherContext) -> str:
+    sandbox = await ctx.sandbox.current()
+    try:
+        text = (await sandbox.read(NOTEBOOK)).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    except (IsADirectoryError, PermissionError, TransferRefused) as error:
+        return f"(it cannot be read: {error})"
+    except SandboxGone as error:
+        await ctx.sandbox.lost(error.message)
+        return await _notebook(ctx)
+    if len(text) <= _NOTEBOOK_CHARACTERS:
+        return text
+    return "[its beginning is left out]\n" + text[-_NOTEBOOK_CHARACTERS:]
