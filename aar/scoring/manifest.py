@@ -117,13 +117,11 @@ def _complaint(detail: Any) -> str:
             known = list(MethodManifest.model_fields)
             near = difflib.get_close_matches(field, known, n=1)
             return f"unknown field {field!r}; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
-        case "string_too_long":
-            limit, length = detail["ctx"]["max_length"], len(detail["input"])
-            return f"{field} has {length} characters, at most {limit} fit"
         case "string_too_short" | "too_short":
             return f"{field} is empty"
-        case "too_long":
-            return f"{field} names {detail['ctx']['actual_length']}, at most {detail['ctx']['max_length']} fit"
+        case "string_too_long" | "too_long":
+            unit = "characters" if isinstance(detail["input"], str) else "entries"
+            return f"{field} has {len(detail['input'])} {unit}, at most {detail['ctx']['max_length']} fit"
         case "value_error":
             return f"{field}: {detail['ctx']['error']}"
         case _:
