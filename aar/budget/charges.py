@@ -1,0 +1,128 @@
+"""Amounts that count against limits, and their running sums.
+
+An entry's charge depends on its state alone: a reservation and a lost call count at their worst case, a settled one at
+what it used, a released one not at all. The sums in memory are therefore always the sums of the table's rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.store.models import LedgerEntry
+
+MODEL, COMPUTE, SCORING = "model", "compute", "scoring"
+RESERVED, SETTLED, RELEASED, LOST = "reserved", "settled", "released", "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What counts against limits: dollars, tokens, model calls, milliseconds of one core."""
+
+    usd: Decimal = Decimal(0)
+    tokens: int = 0
+    calls: int = 0
+    core_ms: int = 0
+
+    def __add__(self, other: Charge) -> Charge:
+        return Charge(
+            self.usd + other.usd,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.core_ms + other.core_ms,
+        )
+
+    def __neg__(self) -> Charge:
+        return Charge(-self.usd, -self.tokens, -self.calls, -self.core_ms)
+
+    def __sub__(self, other: Charge) -> Charge:
+        return self + -other
+
+
+class Sums:
+    """Charges summed over the campaign and over each researcher; not locked, the ledger does that."""
+
+    def __init__(self) -> None:
+        self.campaign = Charge()
+        self.researchers: defaultdict[str, Charge] = defaultdict(Charge)
+
+    def add(self, researcher_id: str | None, charge: Charge) -> None:
+        """Count a charge (or, negated, take it back)."""
+        self.campaign += charge
+        if researcher_id is not None:
+            self.researchers[researcher_id] += charge
+
+
+def milliseconds(core_seconds: float) -> int:
+    """Core-seconds as whole milliseconds, rounded up, so that sums are exact."""
+    return math.ceil(round(core_seconds * 1000, 6))
+
+
+def charge_of(entry: LedgerEntry) -> Charge:
+    """What one row counts for."""
+    if entry.state == RELEASED:
+        return Charge()
+    used = entry.state == SETTLED
+    on_cores = entry.kind != MODEL
+    return Charge(
+        usd=entry.usd if used else entry.reserved_usd,
+        tokens=tokens_of(entry) if used else entry.reserved_tokens,
+        calls=0 if on_cores else 1,
+        core_ms=milliseconds(entry.seconds) if on_cores else 0,
+    )
+
+
+def tokens_of(entry: LedgerEntry) -> int:
+    """Tokens of all kinds that a settled row used."""
+    return (
+        entry.input_tokens
+        + entry.cache_write_5m_tokens
+        + entry.cache_write_1h_tokens
+        + entry.cache_read_tokens
+        + entry.output_tokens
+    )
+
+
+def sums_of(session: Session, campaign_id: str) -> Sums:
+    """The sums of a campaign's rows, computed by the database."""
+    used_tokens = (
+        LedgerEntry.input_tokens
+        + LedgerEntry.cache_write_5m_tokens
+        + LedgerEntry.cache_write_1h_tokens
+        + LedgerEntry.cache_read_tokens
+        + LedgerEntry.output_tokens
+    )
+    rows = session.execute(
+        select(
+            LedgerEntry.researcher_id,
+            LedgerEntry.state,
+            LedgerEntry.kind,
+            func.sum(LedgerEntry.usd),
+            func.sum(LedgerEntry.reserved_usd),
+            func.sum(used_tokens),
+            func.sum(LedgerEntry.reserved_tokens),
+            func.count(),
+            func.sum(func.round(LedgerEntry.seconds * 1000)),
+        )
+        .where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state != RELEASED)
+        .group_by(LedgerEntry.researcher_id, LedgerEntry.state, LedgerEntry.kind)
+    )
+    sums = Sums()
+    for researcher_id, state, kind, usd, reserved_usd, tokens, reserved_tokens, count, core_ms in rows:
+        used = state == SETTLED
+        on_cores = kind != MODEL
+        sums.add(
+            researcher_id,
+            Charge(
+                usd=usd if used else reserved_usd,
+                tokens=int(tokens if used else reserved_tokens),
+                calls=0 if on_cores else count,
+                core_ms=int(core_ms) if on_cores else 0,
+            ),
+        )
+    return sums

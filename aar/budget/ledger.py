@@ -1,0 +1,239 @@
+"""Money is reserved before it is spent.
+
+The one controller of a campaign holds the sums in memory; each reservation and settlement is a row as well, so that a
+restart finds the same sums. A check and the counting of what it lets through happen under one lock, before the row is
+written: two requests can never both take the last cent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from anyio import CancelScope
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from aar.budget import charges, entries
+from aar.budget.charges import Charge, Sums, milliseconds
+from aar.budget.checks import Standing, check, standings
+from aar.budget.commits import when_committed
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook, round_up
+from aar.budget.submissions import check_submission
+from aar.budget.usage import Usage
+from aar.errors import Conflict, NotFound
+from aar.store.database import Database
+from aar.store.models import LedgerEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A worst case set aside: dollars, tokens and core-seconds, until ``request_id`` is settled or released."""
+
+    request_id: str
+    usd: Decimal
+    tokens: int = 0
+    core_seconds: float = 0.0
+
+
+class Ledger:
+    """What one campaign has spent and reserved, and what it may.
+
+    Args:
+        db: where each reservation becomes a row.
+        campaign_id: whose ledger.
+        limits: in force until ``change_limits``.
+        prices: of every model that will be called.
+    """
+
+    def __init__(self, db: Database, campaign_id: str, limits: Limits, prices: PriceBook) -> None:
+        self._db = db
+        self._campaign_id = campaign_id
+        self._limits = limits
+        self._prices = prices
+        self._sums = Sums()
+        self._lock = threading.Lock()
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        return self._limits
+
+    async def change_limits(self, new: Limits) -> None:
+        """Put other limits in force; what is already reserved stays reserved."""
+        with self._lock:
+            self._limits = new
+
+    async def load(self) -> int:
+        """Take up the campaign's rows; call once, before any reservation of this controller.
+
+        Returns:
+            How many reservations a former controller left open. Nobody knows what they cost, so they become "lost" and
+            stay charged at their worst case.
+        """
+
+        lost, sums = await self._db.write(lambda session: entries.take_up(session, self._campaign_id))
+        with self._lock:
+            self._sums = sums
+        return lost
+
+    async def reserve_call(
+        self, *, request_id: str, researcher_id: str, model: str, input_tokens: int, max_output_tokens: int
+    ) -> Reservation:
+        """Set a model call's worst case aside.
+
+        Args:
+            request_id: unique; settles or releases the reservation later.
+            researcher_id: who calls.
+            model: priced by the book.
+            input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
+            max_output_tokens: the bound sent with the call.
+
+        Raises:
+            LimitReached: the worst case does not fit some limit.
+            SpecError: the model has no price.
+            Conflict: the request id was used before.
+        """
+        tokens = input_tokens + max_output_tokens
+        worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens), tokens, calls=1)
+        row = LedgerEntry(model=model, reserved_tokens=tokens)
+        await self._reserve(request_id, researcher_id, charges.MODEL, worst, row)
+        return Reservation(request_id, worst.usd, tokens)
+
+    async def reserve_compute(
+        self,
+        *,
+        request_id: str,
+        researcher_id: str | None,
+        kind: Literal["compute", "scoring"],
+        core_seconds: float,
+    ) -> Reservation:
+        """Set the most that a computation can take aside: its time limit times its cores.
+
+        Raises:
+            LimitReached, Conflict: as for a call.
+        """
+        core_ms = milliseconds(core_seconds)
+        worst = Charge(self._compute_usd(core_ms), core_ms=core_ms)
+        await self._reserve(request_id, researcher_id, kind, worst, LedgerEntry(seconds=core_ms / 1000))
+        return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
+
+    def settle_in(self, session: Session, request_id: str, usage: Usage, seconds: float) -> Decimal:
+        """Replace a call's worst case by what it used, in the caller's transaction.
+
+        Settling again changes nothing. What is above the reservation is recorded as it is.
+
+        Args:
+            session: in a write transaction; the running sums follow when it commits.
+            request_id: of the reservation.
+            usage: as the answer reports it.
+            seconds: waited for the answer.
+
+        Returns:
+            Dollars billed.
+
+        Raises:
+            NotFound: no such reservation in this campaign.
+        """
+
+        def use(entry: LedgerEntry) -> None:
+            entry.usd = self._prices.cost(entry.model, usage)
+            entries.fill_call(entry, usage, seconds)
+
+        return self._end(session, request_id, charges.SETTLED, use)
+
+    def settle_compute_in(self, session: Session, request_id: str, core_seconds: float) -> Decimal:
+        """Replace a computation's worst case by the core-seconds it took; otherwise like ``settle_in``."""
+
+        def use(entry: LedgerEntry) -> None:
+            entry.usd = self._compute_usd(milliseconds(core_seconds))
+            entries.fill_compute(entry, core_seconds)
+
+        return self._end(session, request_id, charges.SETTLED, use)
+
+    async def release(self, request_id: str) -> None:
+        """Give a reservation back: it was not billed. A settled or unknown one stays as it is."""
+
+        def give_back(session: Session) -> None:
+            try:
+                self._end(session, request_id, charges.RELEASED, lambda entry: None)
+            except NotFound:
+                return
+
+        await self._db.write(give_back)
+
+    async def check_submission(self, researcher_id: str) -> None:
+        """Refuse when one more submission would pass a limit. Raises LimitReached."""
+        await self._db.read(lambda session: self.check_submission_in(session, researcher_id))
+
+    def check_submission_in(self, session: Session, researcher_id: str) -> None:
+        """The same inside the transaction that hands the method in, so nobody comes between. Raises LimitReached."""
+        check_submission(session, self._campaign_id, researcher_id, self._limits)
+
+    async def standings(self, researcher_id: str | None = None) -> list[Standing]:
+        """How far each limit in force is used, the researcher's own included."""
+        agent_seconds = await self._agent_seconds()
+        with self._lock:
+            return standings(self._limits, self._sums, researcher_id, agent_seconds)
+
+    def committed(self, researcher_id: str | None = None) -> Charge:
+        """What the campaign, or one researcher, has spent and reserved."""
+        with self._lock:
+            return self._sums.campaign if researcher_id is None else self._sums.researchers[researcher_id]
+
+    async def _reserve(
+        self, request_id: str, researcher_id: str | None, kind: str, worst: Charge, row: LedgerEntry
+    ) -> None:
+        agent_seconds = await self._agent_seconds()
+        row.request_id, row.campaign_id, row.researcher_id = request_id, self._campaign_id, researcher_id
+        row.kind, row.state, row.reserved_usd = kind, charges.RESERVED, worst.usd
+        with self._lock:
+            check(self._limits, self._sums, researcher_id, agent_seconds, worst)
+            self._sums.add(researcher_id, worst)
+        written = False
+
+        def write(session: Session) -> None:
+            def mark() -> None:
+                nonlocal written
+                written = True
+
+            when_committed(session, mark)
+            session.add(row)
+            session.flush()
+
+        try:
+            await self._db.write(write)
+        except BaseException as error:
+            if written:  # cancelled while the row was being committed: no call will follow
+                with CancelScope(shield=True):
+                    await self.release(request_id)
+            else:
+                with self._lock:
+                    self._sums.add(researcher_id, -worst)
+            if isinstance(error, IntegrityError):
+                raise Conflict(f"cannot reserve {request_id}: {error.orig}", "Use a fresh request id") from error
+            raise
+
+    def _end(self, session: Session, request_id: str, state: str, use: Callable[[LedgerEntry], None]) -> Decimal:
+        entry, change = entries.end(session, self._campaign_id, request_id, state, use)
+        researcher_id = entry.researcher_id
+
+        def count() -> None:
+            with self._lock:
+                self._sums.add(researcher_id, change)
+
+        if change != Charge():
+            when_committed(session, count)
+        return entry.usd
+
+    def _compute_usd(self, core_ms: int) -> Decimal:
+        return round_up(self._limits.usd_per_core_hour * core_ms / 3_600_000)
+
+    async def _agent_seconds(self) -> float:
+        if self._limits.usd_per_agent_hour is None:
+            return 0.0
+        return await self._db.read(lambda session: entries.agent_seconds(session, self._campaign_id))

@@ -1,0 +1,83 @@
+"""Reading the tables of ``genai-prices``, and the model ids that it does not map.
+
+Importing this module loads the price tables (over half a second): import it where a price is needed, not before.
+Batch and fast-mode prices are left out, because no call is made in those modes.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from genai_prices import types as library
+from genai_prices.data import providers
+
+from aar.budget.prices import ModelPrice, PriceTier, scaled
+
+_BEDROCK = re.compile(r"^(?:(?P<region>[a-z]{2,6}(?:-[a-z]+)?)\.)?anthropic\.(?P<name>claude-.+?)(?:-v\d+)?(?::\d+)?$")
+_VERTEX = re.compile(r"^(?P<name>claude-[^@]+)@(?P<version>\d{8}|default|latest)$")
+_DATE = re.compile(r"-\d{8}$")
+_REGIONAL_SURCHARGE = Decimal("1.1")
+"""Bedrock's endpoints bound to a region cost a tenth more than the global ones, in the library's own tables."""
+
+
+def known_models() -> list[str]:
+    """Ids of Anthropic's models in the tables."""
+    return [model.id for model in _provider("anthropic").models]
+
+
+def look_up(model: str) -> tuple[PriceTier, ...] | None:
+    """The price tiers of a model id in Anthropic's, Bedrock's or Vertex's spelling; None where it is unknown."""
+    bedrock = _BEDROCK.match(model)
+    if bedrock is not None:
+        found = _provider("aws").find_model(model)
+        if found is not None:
+            return _tiers(found)
+        plain = _anthropic(bedrock["name"])
+        if plain is None or bedrock["region"] == "global":
+            return plain
+        return tuple(PriceTier(tier.above, scaled(tier.price, _REGIONAL_SURCHARGE)) for tier in plain)
+    vertex = _VERTEX.match(model)
+    return _anthropic(vertex["name"] if vertex is not None else model)
+
+
+def _anthropic(name: str) -> tuple[PriceTier, ...] | None:
+    provider = _provider("anthropic")
+    found = provider.find_model(name) or provider.find_model(_DATE.sub("", name))
+    return None if found is None else _tiers(found)
+
+
+def _provider(name: str) -> library.Provider:
+    return next(provider for provider in providers if provider.id == name)
+
+
+def _tiers(model: library.ModelInfo) -> tuple[PriceTier, ...] | None:
+    prices = model.get_prices(datetime.now(UTC))
+    if prices.input_mtok is None or prices.output_mtok is None:
+        return None
+    kinds = (prices.input_mtok, prices.output_mtok, prices.cache_write_mtok, prices.cache_read_mtok)
+    starts = {tier.start for kind in kinds if isinstance(kind, library.TieredPrices) for tier in kind.tiers}
+    return tuple(PriceTier(start, _at(prices, start + 1 if start else 0)) for start in sorted({0, *starts}))
+
+
+def _at(prices: library.ModelPrice, prompt_tokens: int) -> ModelPrice:
+    plain = _value(prices.input_mtok, prompt_tokens, Decimal(0))
+    searches = prices.web_searches_kcount
+    # Models too old for caching have no cache prices; a write there costs what writes cost elsewhere.
+    return ModelPrice(
+        input=plain,
+        output=_value(prices.output_mtok, prompt_tokens, Decimal(0)),
+        cache_write_5m=_value(prices.cache_write_mtok, prompt_tokens, plain * Decimal("1.25")),
+        cache_write_1h=_value(prices.cache_write_1h_mtok, prompt_tokens, plain * 2),
+        cache_read=_value(prices.cache_read_mtok, prompt_tokens, plain),
+        web_search_per_1000=_value(searches, prompt_tokens, Decimal(10)),
+    )
+
+
+def _value(price: Decimal | library.TieredPrices | None, prompt_tokens: int, absent: Decimal) -> Decimal:
+    if price is None:
+        return absent
+    if isinstance(price, library.TieredPrices):
+        return next((tier.price for tier in reversed(price.tiers) if prompt_tokens > tier.start), price.base)
+    return price
