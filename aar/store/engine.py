@@ -59,9 +59,11 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite(url: URL, busy_seconds: float) -> Engine:
-    path = Path(str(url.database)).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url.set(database=str(path)), connect_args={"timeout": busy_seconds}, **_CONNECTIONS)
+    if not str(url.database).startswith("file:"):  # SQLite's own URIs name existing files
+        path = Path(str(url.database)).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = url.set(database=str(path))
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_CONNECTIONS)
     event.listen(engine, "connect", partial(_configure_sqlite, busy_seconds))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
