@@ -1,0 +1,67 @@
+"""Scales and ticks of a chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_TIME_STEPS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)
+_OUTLIER = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A linear map from ``[low, high]`` to ``[start, end]`` in pixels; values outside land on the edge."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers within ``[low, high]``, at most about ``most`` of them."""
+    rough = (high - low) / max(most, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 10) + 0.0 for index in range(first, last + 1)]
+
+
+def time_ticks(minutes: float, most: int) -> list[float]:
+    """Round points in time from 0 to ``minutes``."""
+    step = next((each for each in _TIME_STEPS if minutes / each <= most), float(_TIME_STEPS[-1]))
+    return [index * step for index in range(math.floor(minutes / step) + 1)]
+
+
+def time_label(minutes: float, longest: float) -> str:
+    """A tick's label: minutes in a short run, hours in a long one."""
+    return f"{minutes / 60:g} h" if longest > 180 else f"{minutes:g}"
+
+
+def span(values: Sequence[float], anchors: Sequence[float]) -> tuple[float, float]:
+    """The range of an axis that shows all anchors and all values but far outliers, with some air.
+
+    A value further below the median than four times the distance from the median to the top would press all others
+    into one line; it is drawn on the edge instead (and the same upwards).
+    """
+    if not values and not anchors:
+        return 0.0, 1.0
+    ordered = sorted(values)
+    low, high = min([*ordered, *anchors]), max([*ordered, *anchors])
+    if ordered:
+        median = ordered[len(ordered) // 2]
+        above, below = max(high - median, 0.02), max(median - low, 0.02)
+        if below > _OUTLIER * above:
+            low = min([median - _OUTLIER * above, *anchors])
+        elif above > _OUTLIER * below and len(ordered) > 4:
+            high = max([median + _OUTLIER * below, *anchors])
+    air = 0.06 * (high - low) or 0.1
+    return low - air, high + air

@@ -1,0 +1,175 @@
+"""Gathering all that a report says, in one read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.budget.totals import CampaignTotals, totals
+from aar.errors import NotFound
+from aar.forum.posts import PostView, list_posts
+from aar.problems.protocol import Metric
+from aar.report.code import CodeFile, read_code
+from aar.report.labels import is_offline
+from aar.report.lineage import LineageEntry, lineage_tree
+from aar.report.metrics import metric_of
+from aar.report.progress import Progress, all_submissions, progress
+from aar.scoring.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.submissions import SubmissionView
+from aar.snapshots.store import SnapshotStore
+from aar.store.event_log import LoggedEvent, read
+from aar.store.models import Campaign, Researcher
+from aar.store.types import now
+
+_TOP_POSTS = 10
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCampaign:
+    """What a report says of the campaign itself."""
+
+    id: str
+    name: str
+    problem: str
+    state: str
+    cause: str
+    sandbox: str
+    limits: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResearcher:
+    """A researcher with its direction and its best submission."""
+
+    id: str
+    index: int
+    name: str
+    direction_key: str
+    direction: str
+    model: str
+    state: str
+    cause: str
+    active_seconds: float
+    submissions: int
+    best: SubmissionView | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything in a report.
+
+    Args:
+        offline: how many researchers were the offline search baseline.
+        best_code: the leading submission's files.
+        limits_hit: in order of time.
+        top_posts: by votes, then by number of comments.
+    """
+
+    campaign: ReportCampaign
+    metric: Metric | None
+    researchers: list[ReportResearcher]
+    offline: int
+    submissions: list[SubmissionView]
+    board: list[LeaderboardRow]
+    progress: Progress
+    totals: CampaignTotals
+    lineage: list[LineageEntry]
+    best_code: list[CodeFile]
+    top_posts: list[PostView]
+    posts: int
+    limits_hit: list[LoggedEvent]
+    written_at: datetime
+
+    @property
+    def best(self) -> SubmissionView | None:
+        """The leading submission."""
+        return self.board[0].submission if self.board else None
+
+
+def build_report(session: Session, snapshots: SnapshotStore, campaign_id: str) -> ReportData:
+    """Gather a campaign's report from the database and the frozen code of its best method.
+
+    Raises:
+        NotFound: no such campaign.
+    """
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    metric = metric_of(campaign.problem)
+    higher_is_better = metric is None or metric.higher_is_better
+    submissions = all_submissions(session, campaign_id)
+    board = leaderboard(session, campaign_id, higher_is_better=higher_is_better)
+    team = session.scalars(
+        select(Researcher).where(Researcher.campaign_id == campaign_id).order_by(Researcher.index)
+    ).all()
+    posts = _all_posts(session, campaign_id)
+    return ReportData(
+        campaign=_campaign(campaign),
+        metric=metric,
+        researchers=[_researcher(each, submissions, board) for each in team],
+        offline=sum(is_offline(each.model) for each in team),
+        submissions=submissions,
+        board=board,
+        progress=progress(session, campaign_id, higher_is_better=higher_is_better),
+        totals=totals(session, campaign_id),
+        lineage=lineage_tree(submissions),
+        best_code=read_code(snapshots, board[0].submission.digest) if board else [],
+        top_posts=sorted(posts, key=lambda post: (-post.score, -post.comments, post.id))[:_TOP_POSTS],
+        posts=len(posts),
+        limits_hit=read(session, campaign_id, kinds=["limit_hit"]),
+        written_at=now(),
+    )
+
+
+def best_of(researcher_id: str, board: Sequence[LeaderboardRow]) -> SubmissionView | None:
+    """A researcher's best submission on the board."""
+    return next((row.submission for row in board if row.submission.researcher_id == researcher_id), None)
+
+
+def _campaign(campaign: Campaign) -> ReportCampaign:
+    return ReportCampaign(
+        id=campaign.id,
+        name=campaign.name,
+        problem=campaign.problem,
+        state=campaign.state,
+        cause=campaign.cause,
+        sandbox=campaign.sandbox,
+        limits=dict(campaign.spec.get("limits") or {}),
+        created_at=campaign.created_at,
+        started_at=campaign.started_at,
+        finished_at=campaign.finished_at,
+    )
+
+
+def _researcher(
+    each: Researcher, submissions: Sequence[SubmissionView], board: Sequence[LeaderboardRow]
+) -> ReportResearcher:
+    return ReportResearcher(
+        id=each.id,
+        index=each.index,
+        name=each.name,
+        direction_key=each.direction_key,
+        direction=each.direction,
+        model=each.model,
+        state=each.state,
+        cause=each.cause,
+        active_seconds=each.active_seconds,
+        submissions=sum(submission.researcher_id == each.id for submission in submissions),
+        best=best_of(each.id, board),
+    )
+
+
+def _all_posts(session: Session, campaign_id: str) -> list[PostView]:
+    found: list[PostView] = []
+    while batch := list_posts(session, campaign_id, after=found[-1].id if found else 0, limit=_BATCH):
+        found += batch
+    return found

@@ -1,0 +1,60 @@
+"""A campaign's own clock: minutes of running, so that a night's pause leaves no hole in the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.store.models import EventRecord
+
+_STARTS = ("campaign_started",)
+_ENDS = ("campaign_paused", "campaign_finished")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningClock:
+    """Spans of running, in order, none overlapping."""
+
+    spans: Sequence[tuple[datetime, datetime]]
+
+    def minutes(self, at: datetime) -> float:
+        """Minutes run until a moment."""
+        return sum((min(at, until) - since).total_seconds() / 60 for since, until in self.spans if since < at)
+
+    @property
+    def total(self) -> float:
+        """Minutes run in all."""
+        return sum((until - since).total_seconds() / 60 for since, until in self.spans)
+
+
+def running_clock(session: Session, campaign_id: str) -> RunningClock:
+    """The clock of a campaign. A span that no event ends was cut off by a crash and ends with its last event."""
+    of_campaign = EventRecord.campaign_id == campaign_id
+    marks = session.execute(
+        select(EventRecord.id, EventRecord.kind, EventRecord.at)
+        .where(of_campaign, EventRecord.kind.in_(_STARTS + _ENDS))
+        .order_by(EventRecord.id)
+    ).all()
+    spans: list[tuple[datetime, datetime]] = []
+    since: tuple[int, datetime] | None = None
+
+    def cut_off(upto: int | None) -> None:
+        if since is None:
+            return
+        query = select(func.max(EventRecord.id)).where(of_campaign, EventRecord.id >= since[0])
+        last = session.scalar(query if upto is None else query.where(EventRecord.id < upto))
+        spans.append((since[1], session.get_one(EventRecord, last).at))
+
+    for mark in marks:
+        if mark.kind in _STARTS:
+            cut_off(mark.id)
+            since = (mark.id, mark.at)
+        elif since is not None:
+            spans.append((since[1], mark.at))
+            since = None
+    cut_off(None)
+    return RunningClock(spans)

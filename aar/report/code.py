@@ -1,0 +1,37 @@
+"""The frozen code of a submission, for people to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aar.snapshots.store import SnapshotStore
+
+_LONGEST = 200_000
+_MOST_FILES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFile:
+    """One file; ``text`` is None where it is not text or too long."""
+
+    path: str
+    size_bytes: int
+    text: str | None
+
+
+def read_code(snapshots: SnapshotStore, digest: str) -> list[CodeFile]:
+    """The files of a snapshot, the entry point first; none where the snapshot is no longer kept."""
+    if not snapshots.exists(digest):
+        return []
+    files = snapshots.read_files(digest)
+    order = sorted(files, key=lambda path: (path != "run.py", path != "method.yaml", path))
+    return [CodeFile(path, len(files[path]), _text(files[path])) for path in order[:_MOST_FILES]]
+
+
+def _text(content: bytes) -> str | None:
+    if len(content) > _LONGEST:
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,65 @@
+"""How things are called wherever people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+OFFLINE_MODEL = "offline-search"
+OFFLINE_LABEL = "offline search baseline (not an LLM)"
+PUBLIC_USD_PER_AGENT_HOUR = Decimal(22)
+"""What the public study paid for an agent-hour, tokens and GPUs together ($18,000 for 800 hours)."""
+
+
+def is_offline(model: str) -> bool:
+    """Whether a model id stands for the keyless search baseline."""
+    return model == OFFLINE_MODEL
+
+
+def model_label(model: str) -> str:
+    """A model as people should read it."""
+    return OFFLINE_LABEL if is_offline(model) else model
+
+
+def money(usd: Decimal) -> str:
+    """Dollars: whole cents, or more digits where cents would hide a small sum."""
+    if usd and abs(usd) < Decimal("0.1"):
+        return f"${usd:.4f}"
+    return f"${usd:,.2f}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``3 h 05 min``, ``4 min 10 s``, ``12 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: int) -> str:
+    """A count with thin digits grouped: ``12,345``; from a million on ``1.2 M``."""
+    return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"
+
+
+def score(value: float | None) -> str:
+    """A score to two decimals with a true minus sign; a dash for none."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def moment(at: datetime) -> str:
+    """A point in time: ``2026-04-01 09:30 UTC``."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+FILTERS = {
+    "model_label": model_label,
+    "is_offline": is_offline,
+    "money": money,
+    "duration": duration,
+    "count": count,
+    "score": score,
+    "moment": moment,
+}
+"""For templates."""

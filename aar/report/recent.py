@@ -1,0 +1,19 @@
+"""The newest events, for a log that begins at the end."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import parse_event
+from aar.store.event_log import LoggedEvent
+from aar.store.models import EventRecord
+
+
+def recent_events(session: Session, campaign_id: str, *, limit: int = 40) -> list[LoggedEvent]:
+    """The newest events, newest first."""
+    query = select(EventRecord).where(EventRecord.campaign_id == campaign_id).order_by(EventRecord.id.desc())
+    return [
+        LoggedEvent(row.id, row.campaign_id, row.researcher_id, row.at, parse_event(row.payload))
+        for row in session.scalars(query.limit(limit))
+    ]

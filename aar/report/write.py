@@ -1,0 +1,81 @@
+"""Writing the report: one HTML file that needs nothing else, opens from disk, and can do nothing but be read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from aar.errors import UsageError
+from aar.forum.text import clean_line, clean_text
+from aar.report import ASSETS
+from aar.report.build import ReportData, build_report
+from aar.report.charts import diversity_chart, interval_bar, legend, score_chart, series_class
+from aar.report.labels import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
+from aar.report.markdown import render_markdown
+from aar.snapshots.store import SnapshotStore
+from aar.store.database import Database
+
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""Said inside the file itself, so that nothing in it could run or load even if it got in."""
+
+
+def environment(package: str) -> Environment:
+    """A template environment that escapes everything and knows the labels, for the report and the pages."""
+    made = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(FILTERS, markdown=render_markdown, line=clean_line, clean=clean_text, series=series_class)
+    made.globals.update(
+        offline_label=OFFLINE_LABEL,
+        public_rate=PUBLIC_USD_PER_AGENT_HOUR,
+        score_chart=score_chart,
+        diversity_chart=diversity_chart,
+        interval_bar=interval_bar,
+        legend=legend,
+    )
+    return made
+
+
+_templates = environment("aar.report")
+
+
+def render_report(data: ReportData) -> str:
+    """The report as HTML."""
+    style = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("base.css", "chart.css", "report.css"))
+    series = {each.id: each.index for each in data.researchers}
+    return _templates.get_template("report.html").render(data=data, style=style, policy=CONTENT_POLICY, series=series)
+
+
+def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: SnapshotStore) -> Path:
+    """Write a campaign's report; an existing file is replaced at once or not at all.
+
+    Args:
+        path: the file to write; its folder is made if absent.
+        snapshots: where the frozen code lies.
+
+    Raises:
+        NotFound: no such campaign.
+        UsageError: the file cannot be written.
+    """
+    with db.reading() as session:
+        html = render_report(build_report(session, snapshots, campaign_id))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(html)
+            Path(draft).chmod(0o644)
+            Path(draft).replace(path)
+        finally:
+            Path(draft).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", "Choose another place with --output") from error
+    return path

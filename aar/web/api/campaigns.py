@@ -1,0 +1,97 @@
+"""Campaigns: what they are to be, how they stand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from aar.campaign.views import CampaignView, list_campaigns, list_researchers
+from aar.report.labels import is_offline, model_label
+from aar.report.metrics import metric_of
+from aar.scoring.leaderboard import best
+from aar.web.api.paging import After, Limit, Page
+from aar.web.api.submissions import SubmissionOut
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/campaigns", tags=["campaigns"])
+_UNSHOWN = ("seed", "database")
+"""Not told: the secret of seeded campaigns follows from the seed, and a database's address may hold a password."""
+
+
+class CampaignOut(BaseModel):
+    """A campaign."""
+
+    id: str
+    name: str
+    problem: str
+    state: str
+    cause: str
+    sandbox: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class MetricOut(BaseModel):
+    """The number that is climbed."""
+
+    name: str
+    higher_is_better: bool
+    ceiling: float
+    human_baseline: float | None
+    human_baseline_source: str
+
+
+class CampaignDetail(CampaignOut):
+    """A campaign with what it climbs and how far it came."""
+
+    spec: dict[str, Any]
+    metric: MetricOut | None
+    """None where the problem is not installed here."""
+    best: SubmissionOut | None
+    offline: bool
+    """Whether any researcher is the offline search baseline, which is not an LLM."""
+    models: list[str]
+
+
+@router.get("")
+def campaigns(shared: SharedDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
+    """All campaigns, newest first; the cursor counts those already seen."""
+    until = min(after, 100_000) + limit
+    found = shared.read(lambda session: list_campaigns(session, limit=until + 1))[after:]
+    return Page(items=[_brief(view) for view in found[:limit]], next_cursor=until if len(found) > limit else None)
+
+
+@router.get("/{campaign_id}")
+def campaign(shared: SharedDep, campaign_id: CampaignId) -> CampaignDetail:
+    """One campaign."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        metric = metric_of(view.problem)
+        leader = best(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
+        models = list(dict.fromkeys(each.model for each in list_researchers(session, view.id)))
+    return CampaignDetail(
+        **_brief(view).model_dump(),
+        spec=public_spec(view),
+        metric=None if metric is None else MetricOut(**asdict(metric)),
+        best=None if leader is None else SubmissionOut.of(leader),
+        offline=any(is_offline(model) for model in models),
+        models=[model_label(model) for model in models],
+    )
+
+
+def public_spec(view: CampaignView) -> dict[str, Any]:
+    """The spec without what must not leave the controller."""
+    spec = {key: value for key, value in view.spec.items() if key not in _UNSHOWN}
+    if isinstance(spec.get("researchers"), dict):
+        spec["researchers"] = {key: value for key, value in spec["researchers"].items() if key != "base_url"}
+    return spec
+
+
+def _brief(view: CampaignView) -> CampaignOut:
+    return CampaignOut(**{name: getattr(view, name) for name in CampaignOut.model_fields})

@@ -1,0 +1,195 @@
+"""The forum: reading for everybody, writing for those with a token."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from aar.forum.posts import (
+    CommentView,
+    PostView,
+    cast_vote,
+    create_comment,
+    create_post,
+    get_thread,
+    list_posts,
+)
+from aar.forum.search import search
+from aar.web.api.paging import BIGGEST, After, Limit, Number, Page, page_of
+from aar.web.auth import WriterDep, author_of
+from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
+]
+_Name = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+
+
+class PostOut(BaseModel):
+    """A post."""
+
+    id: int
+    author: str
+    researcher_id: str | None
+    by_human: bool
+    kind: str
+    title: str
+    body: str
+    score: int
+    comments: int
+    submission_number: int | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, view: PostView) -> PostOut:
+        """From a service's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class CommentOut(BaseModel):
+    """A comment."""
+
+    id: int
+    post_id: int
+    author: str
+    by_human: bool
+    body: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, view: CommentView) -> CommentOut:
+        """From a service's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class ThreadOut(BaseModel):
+    """A post with its comments, oldest first."""
+
+    post: PostOut
+    comments: list[CommentOut]
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    author: _Name = None
+
+
+class PostIn(_Written):
+    """A new post."""
+
+    kind: str
+    title: str
+    body: str
+    submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
+
+
+class CommentIn(_Written):
+    """A new comment."""
+
+    body: str
+
+
+class VoteIn(_Written):
+    """A vote; a second one by the same voter replaces the first."""
+
+    value: Annotated[int, Field(ge=-1, le=1)]
+
+
+@router.get("/posts")
+def posts(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    after: After = 0,
+    limit: Limit = 50,
+    kind: str | None = None,
+    researcher: str | None = None,
+    newest_first: bool = False,
+) -> Page[PostOut]:
+    """Posts by id, oldest first unless ``newest_first``."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        by = researcher_of_address(session, view.id, researcher).id if researcher else None
+        found = list_posts(
+            session, view.id, after=after, limit=limit + 1, kind=kind, researcher_id=by, newest_first=newest_first
+        )
+    return page_of(found, limit, PostOut.of, lambda post: post.id)
+
+
+@router.get("/posts/{post_id}")
+def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
+    """A post with its comments."""
+    with shared.db.reading() as session:
+        thread = get_thread(session, campaign_of(session, campaign_id).id, post_id)
+    return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
+
+
+@router.get("/search")
+def search_posts(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    q: Annotated[str, Query(max_length=400, description="Free text")],
+    limit: Limit = 20,
+) -> Page[PostOut]:
+    """Posts that match, best first."""
+    with shared.db.reading() as session:
+        found = search(session, campaign_of(session, campaign_id).id, q.replace("\0", " "), limit=limit)
+    return Page(items=[PostOut.of(view) for view in found], next_cursor=None)
+
+
+@router.post("/posts", status_code=201)
+async def write_post(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
+) -> PostOut:
+    """Write a post: a researcher as itself, the operator as a person."""
+
+    def write(session: Session) -> PostView:
+        view = campaign_of(session, campaign_id)
+        return create_post(
+            session,
+            view.id,
+            author_of(who, view.id, sent.author),
+            kind=sent.kind,
+            title=sent.title,
+            body=sent.body,
+            submission_number=sent.submission_number,
+            idempotency_key=idempotency_key,
+        )
+
+    return PostOut.of(await shared.db.write(write))
+
+
+@router.post("/posts/{post_id}/comments", status_code=201)
+async def write_comment(
+    shared: SharedDep,
+    who: WriterDep,
+    campaign_id: CampaignId,
+    post_id: Number,
+    sent: CommentIn,
+    idempotency_key: IdempotencyKey = None,
+) -> CommentOut:
+    """Comment on a post."""
+
+    def write(session: Session) -> CommentView:
+        view = campaign_of(session, campaign_id)
+        author = author_of(who, view.id, sent.author)
+        return create_comment(session, view.id, author, post_id, sent.body, idempotency_key=idempotency_key)
+
+    return CommentOut.of(await shared.db.write(write))
+
+
+@router.put("/posts/{post_id}/vote")
+async def vote(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: VoteIn) -> PostOut:
+    """Vote for or against a post: +1 or -1."""
+
+    def write(session: Session) -> PostView:
+        view = campaign_of(session, campaign_id)
+        return cast_vote(session, view.id, author_of(who, view.id, sent.author), post_id, sent.value)
+
+    return PostOut.of(await shared.db.write(write))

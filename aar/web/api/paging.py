@@ -1,0 +1,32 @@
+"""Pages of a longer list, by cursor: pass ``next_cursor`` as ``after`` until it is null."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Path, Query
+from pydantic import BaseModel
+
+M = TypeVar("M", bound=BaseModel)
+V = TypeVar("V")
+BIGGEST = 2**63 - 1
+"""The largest key that the database can hold."""
+
+After = Annotated[int, Query(ge=0, le=BIGGEST, description="Cursor: the next_cursor of the page before")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
+Number = Annotated[int, Path(ge=0, le=BIGGEST)]
+
+
+class Page(BaseModel, Generic[M]):
+    """Some items and where the next ones begin."""
+
+    items: list[M]
+    next_cursor: int | None
+
+
+def page_of(found: Sequence[V], limit: int, show: Callable[[V], M], cursor: Callable[[V], int]) -> Page[M]:
+    """A page of views of which one more than ``limit`` was asked for, to know whether more follow."""
+    shown = found[:limit]
+    more = len(found) > limit
+    return Page(items=[show(view) for view in shown], next_cursor=cursor(shown[-1]) if more else None)

@@ -1,0 +1,103 @@
+"""Researchers and their transcripts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from aar.campaign.views import ResearcherView, list_researchers
+from aar.report.labels import is_offline, model_label
+from aar.report.transcript import TranscriptItem, read_transcript
+from aar.web.api.paging import BIGGEST, Limit, Page
+from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/researchers", tags=["researchers"])
+
+
+class ResearcherOut(BaseModel):
+    """A researcher."""
+
+    id: str
+    name: str
+    direction_key: str
+    direction: str
+    family: str
+    model: str
+    model_label: str
+    """The model as people should read it; the offline search baseline is named as such."""
+    offline: bool
+    state: str
+    cause: str
+    doing: str
+    active_seconds: float
+
+    @classmethod
+    def of(cls, view: ResearcherView) -> ResearcherOut:
+        """From a service's view."""
+        same = {name: getattr(view, name) for name in cls.model_fields if name not in ("model_label", "offline")}
+        return cls(**same, model_label=model_label(view.model), offline=is_offline(view.model))
+
+
+class BlockOut(BaseModel):
+    """A piece of a message: text, thinking, a tool's use or its result."""
+
+    type: str
+    title: str
+    text: str
+
+
+class TranscriptOut(BaseModel):
+    """One entry of a conversation."""
+
+    event_id: int
+    at: datetime
+    who: str
+    """researcher, tool, controller."""
+    note: str
+    blocks: list[BlockOut]
+    is_error: bool
+
+
+@router.get("")
+def researchers(shared: SharedDep, campaign_id: CampaignId) -> Page[ResearcherOut]:
+    """The whole team."""
+    with shared.db.reading() as session:
+        team = list_researchers(session, campaign_of(session, campaign_id).id)
+    return Page(items=[ResearcherOut.of(view) for view in team], next_cursor=None)
+
+
+@router.get("/{name}")
+def researcher(shared: SharedDep, campaign_id: CampaignId, name: ResearcherName) -> ResearcherOut:
+    """One researcher."""
+    with shared.db.reading() as session:
+        return ResearcherOut.of(researcher_of_address(session, campaign_of(session, campaign_id).id, name))
+
+
+@router.get("/{name}/transcript")
+def transcript(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    name: ResearcherName,
+    before: Annotated[int, Query(ge=0, le=BIGGEST, description="Only what came before this event; 0: newest")] = 0,
+    limit: Limit = 50,
+) -> Page[TranscriptOut]:
+    """A researcher's conversation in order; ``next_cursor`` is the ``before`` of the page that came earlier."""
+    with shared.db.reading() as session:
+        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        found = read_transcript(session, view.id, before=before or None, limit=limit)
+    return Page(items=[_entry(item) for item in found.items], next_cursor=found.earlier)
+
+
+def _entry(item: TranscriptItem) -> TranscriptOut:
+    return TranscriptOut(
+        event_id=item.event_id,
+        at=item.at,
+        who=item.who,
+        note=item.note,
+        blocks=[BlockOut(type=block.type, title=block.title, text=block.text) for block in item.blocks],
+        is_error=item.is_error,
+    )

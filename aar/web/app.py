@@ -1,0 +1,76 @@
+"""The web application: a typed API under ``/api/v1``, pages for people, and one stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from aar import __version__
+from aar.forum.tokens import operator_token
+from aar.report import ASSETS
+from aar.snapshots.store import SnapshotStore
+from aar.store.database import Database
+from aar.web import api, failures, pages
+from aar.web.doorman import Doorman, is_loopback
+from aar.web.feed import EventFeed
+from aar.web.state import Shared
+
+_HERE = Path(__file__).parent
+
+
+def create_app(
+    db: Database,
+    *,
+    home: Path,
+    campaign_id: str | None = None,
+    host: str = "127.0.0.1",
+    snapshots: SnapshotStore | None = None,
+) -> FastAPI:
+    """The application over one database.
+
+    Args:
+        db: an open database; the app does not close it.
+        home: folder that holds the operator's token (made if absent) and, by default, the snapshots.
+        campaign_id: the campaign that this process runs; its page is then the first one.
+        host: the address that will be listened on; beyond loopback every request needs the operator's token.
+        snapshots: where frozen code lies; ``home/snapshots`` by default.
+    """
+    feed = EventFeed(db)
+    shared = Shared(
+        db=db,
+        home=home,
+        snapshots=snapshots or SnapshotStore(home / "snapshots"),
+        feed=feed,
+        campaign_id=campaign_id,
+        operator_token=operator_token(home),
+        open_reading=is_loopback(host),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        feed.close()
+
+    app = FastAPI(
+        title="aar",
+        version=__version__,
+        description="Campaigns of automated alignment researchers. Scores are measured by the controller; "
+        "no request can set or change one.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=failures.DOCUMENTED,  # type: ignore[arg-type]  # its keys are int | str
+    )
+    app.state.aar = shared
+    failures.install(app)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.mount("/static/report", StaticFiles(directory=ASSETS), name="report-static")
+    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.add_middleware(Doorman, shared=shared)
+    return app

@@ -1,0 +1,122 @@
+"""Failures as people and programs get them: problem details (RFC 9457) under ``/api``, a page elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, UsageError
+from aar.web.pages.render import render
+
+_log = logging.getLogger(__name__)
+_STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (UsageError, HTTPStatus.BAD_REQUEST),
+    (Conflict, HTTPStatus.CONFLICT),
+    (LimitReached, HTTPStatus.CONFLICT),
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (SetupError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+class Unauthorized(AarError):
+    """The request carries no token, or one that nobody gave out."""
+
+
+class FieldProblem(BaseModel):
+    """One field of a request that does not hold."""
+
+    where: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong, by RFC 9457."""
+
+    type: str = Field(examples=["urn:aar:error:NotFound"])
+    title: str
+    status: int
+    detail: str
+    remedy: str = ""
+    errors: list[FieldProblem] = []
+
+
+DOCUMENTED = {
+    code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {"application/problem+json": {}}}
+    for code in (400, 401, 403, 404, 409, 422)
+}
+"""For the OpenAPI description of every endpoint."""
+
+
+def status_of(error: AarError) -> HTTPStatus:
+    """The HTTP status that says the same as the error."""
+    if isinstance(error, Unauthorized):
+        return HTTPStatus.UNAUTHORIZED
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def respond(request: Request, error: AarError, headers: dict[str, str] | None = None) -> Response:
+    """The answer to a request that failed with an error raised on purpose."""
+    status = status_of(error)
+    details = ProblemDetails(
+        type=f"urn:aar:error:{type(error).__name__}",
+        title=status.phrase,
+        status=status,
+        detail=error.message,
+        remedy=error.remedy,
+    )
+    return _respond(request, details, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every kind of failure of an app in the form that its asker reads."""
+
+    def on_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AarError)
+        headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
+        return respond(request, error, headers)
+
+    def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        title = HTTPStatus(error.status_code).phrase
+        detail = f"nothing at {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else str(error.detail)
+        details = ProblemDetails(type="about:blank", title=title, status=error.status_code, detail=detail)
+        return _respond(request, details, dict(error.headers or {}))
+
+    def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        found = [
+            FieldProblem(where=".".join(str(step) for step in each["loc"]), message=each["msg"])
+            for each in error.errors()
+        ]
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        details = ProblemDetails(
+            type="about:blank", title="Invalid request", status=status, detail="the request does not hold", errors=found
+        )
+        return _respond(request, details)
+
+    def on_bug(request: Request, error: Exception) -> Response:
+        _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return _respond(
+            request,
+            ProblemDetails(type="about:blank", title=status.phrase, status=status, detail="see the server's log"),
+        )
+
+    app.add_exception_handler(AarError, on_error)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(Exception, on_bug)
+
+
+def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
+    if request.url.path.startswith("/api/"):
+        body = details.model_dump(mode="json")
+        return JSONResponse(body, details.status, headers, media_type="application/problem+json")
+    return render("failure.html", {"failure": details}, status=details.status, headers=headers)

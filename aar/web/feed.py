@@ -1,0 +1,124 @@
+"""Following the event log on behalf of all watchers: one poll a campaign, however many look on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from aar.errors import DatabaseError
+from aar.store.database import Database
+from aar.store.event_log import LoggedEvent, read
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 2.0
+_POLL_SECONDS = 0.25
+_BATCH = 200
+_TAIL = 1000
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The newest events of one campaign: all those after ``floor`` up to ``newest``."""
+
+    floor: int
+    newest: int
+    events: deque[LoggedEvent] = field(default_factory=deque)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: int = 0
+    task: asyncio.Task[None] | None = None
+
+    def extend(self, events: list[LoggedEvent]) -> None:
+        self.events.extend(events)
+        self.newest = events[-1].id
+        while len(self.events) > _TAIL:
+            self.floor = self.events.popleft().id
+        self.wake()
+
+    def wake(self) -> None:
+        self.moved.set()
+        self.moved = asyncio.Event()
+
+
+class EventFeed:
+    """Hands new events to any number of watchers while polling the log once per campaign watched.
+
+    Polling, unlike a signal inside this process, also sees what other processes write.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._tails: dict[str, _Tail] = {}
+        self._closed = False
+
+    async def follow(self, campaign_id: str, after: int, *, idle: float) -> AsyncIterator[LoggedEvent | None]:
+        """All events after a cursor, then new ones as they come; None whenever ``idle`` seconds passed without one.
+
+        Ends when the feed is closed.
+        """
+        tail = self._join(campaign_id, after)
+        cursor = after
+        try:
+            while not self._closed:
+                moved = tail.moved
+                batch = await self._next(tail, campaign_id, cursor)
+                for event in batch:
+                    cursor = event.id
+                    yield event
+                if batch or self._closed:
+                    continue
+                try:
+                    await asyncio.wait_for(moved.wait(), idle)
+                except TimeoutError:
+                    yield None
+        finally:
+            self._leave(campaign_id, tail)
+
+    def close(self) -> None:
+        """End every watcher's stream, so that a server can stop."""
+        self._closed = True
+        for tail in self._tails.values():
+            if tail.task is not None:
+                tail.task.cancel()
+            tail.wake()
+
+    async def _next(self, tail: _Tail, campaign_id: str, cursor: int) -> list[LoggedEvent]:
+        if cursor >= tail.newest:
+            return []
+        if cursor >= tail.floor:
+            return [event for event in tail.events if event.id > cursor]
+        return await self._read(campaign_id, cursor)
+
+    async def _read(self, campaign_id: str, after: int) -> list[LoggedEvent]:
+        return await self._db.read(partial(read, campaign_id=campaign_id, after=after, limit=_BATCH))
+
+    def _join(self, campaign_id: str, after: int) -> _Tail:
+        tail = self._tails.get(campaign_id)
+        if tail is None:
+            tail = self._tails[campaign_id] = _Tail(floor=after, newest=after)
+            tail.task = asyncio.create_task(self._poll(campaign_id, tail))
+        tail.watchers += 1
+        return tail
+
+    def _leave(self, campaign_id: str, tail: _Tail) -> None:
+        tail.watchers -= 1
+        if tail.watchers == 0:
+            if tail.task is not None:
+                tail.task.cancel()
+            self._tails.pop(campaign_id, None)
+
+    async def _poll(self, campaign_id: str, tail: _Tail) -> None:
+        while True:
+            try:
+                events = await self._read(campaign_id, tail.newest)
+            except DatabaseError as error:
+                _log.warning("watchers of %s wait: %s", campaign_id, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if events:
+                tail.extend(events)
+            if len(events) < _BATCH:
+                await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,41 @@
+"""Addresses of the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+
+def campaign_link(campaign_id: str) -> str:
+    """A campaign's page."""
+    return f"/campaigns/{quote(campaign_id, safe='')}"
+
+
+def post_link(campaign_id: str, post_id: int) -> str:
+    """A post's page."""
+    return f"{campaign_link(campaign_id)}/posts/{post_id}"
+
+
+def submission_link(campaign_id: str, number: int) -> str:
+    """A submission's page."""
+    return f"{campaign_link(campaign_id)}/submissions/{number}"
+
+
+def researcher_link(campaign_id: str, name: str) -> str:
+    """A researcher's page."""
+    return f"{campaign_link(campaign_id)}/researchers/{quote(name, safe='')}"
+
+
+def stream_link(campaign_id: str, after: int) -> str:
+    """The stream of a campaign's events from a cursor on."""
+    return f"/api/v1{campaign_link(campaign_id)}/events/stream?brief=true&after={after}"
+
+
+GLOBALS: dict[str, Callable[..., str]] = {
+    "campaign_link": campaign_link,
+    "post_link": post_link,
+    "submission_link": submission_link,
+    "researcher_link": researcher_link,
+    "stream_link": stream_link,
+}
+"""For templates."""

@@ -1,0 +1,26 @@
+"""Finding what an address names, for API and pages alike."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path
+from sqlalchemy.orm import Session
+
+from aar.campaign.views import CampaignView, ResearcherView, get_campaign, get_researcher
+from aar.errors import NotFound
+
+CampaignId = Annotated[str, Path(description="A campaign's id, its beginning, or `latest`", examples=["latest"])]
+ResearcherName = Annotated[str, Path(description="A researcher's name, such as `r1`", examples=["r1"])]
+
+
+def campaign_of(session: Session, name: str) -> CampaignView:
+    """The campaign that an address names. Raises NotFound."""
+    if not (name.isascii() and name.isalnum()):
+        raise NotFound(f"no campaign {name[:40]!r}", "See /campaigns")
+    return get_campaign(session, name)
+
+
+def researcher_of_address(session: Session, campaign_id: str, name: str) -> ResearcherView:
+    """The researcher that an address names. Raises NotFound."""
+    return get_researcher(session, campaign_id, name)

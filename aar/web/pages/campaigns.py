@@ -1,0 +1,116 @@
+"""The list of campaigns, one campaign, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy.orm import Session
+
+from aar.budget.totals import totals
+from aar.campaign.views import CampaignView, list_campaigns, list_researchers
+from aar.forum.posts import list_posts
+from aar.problems.protocol import Metric
+from aar.report.build import best_of, build_report
+from aar.report.labels import is_offline
+from aar.report.metrics import metric_of
+from aar.report.progress import ScorePoint, all_submissions, progress
+from aar.report.recent import recent_events
+from aar.report.write import CONTENT_POLICY, render_report
+from aar.scoring.leaderboard import LeaderboardRow, best, leaderboard
+from aar.store.event_log import latest_event_id
+from aar.web.links import campaign_link, submission_link
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.pages.render import render
+from aar.web.state import SharedDep
+
+router = APIRouter()
+
+
+@router.get("/")
+def start(shared: SharedDep) -> Response:
+    """The campaign under way, or the list of all."""
+    return RedirectResponse(campaign_link(shared.campaign_id) if shared.campaign_id else "/campaigns", 307)
+
+
+@router.get("/campaigns")
+def campaigns_page(shared: SharedDep) -> Response:
+    """All campaigns, newest first."""
+    with shared.db.reading() as session:
+        rows = [_row(session, view) for view in list_campaigns(session)]
+    return render("campaigns.html", {"rows": rows})
+
+
+@router.get("/campaigns/{campaign_id}")
+def campaign_page(shared: SharedDep, campaign_id: CampaignId) -> Response:
+    """How one campaign stands."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        if view.id != campaign_id:
+            return RedirectResponse(campaign_link(view.id), 307)
+        context = _campaign_context(session, view)
+    return render("campaign.html", context)
+
+
+@router.get("/campaigns/{campaign_id}/report")
+def report_page(shared: SharedDep, campaign_id: CampaignId) -> HTMLResponse:
+    """The self-contained report, as ``aar report`` writes it."""
+    with shared.db.reading() as session:
+        html = render_report(build_report(session, shared.snapshots, campaign_of(session, campaign_id).id))
+    return HTMLResponse(html, headers={"Content-Security-Policy": CONTENT_POLICY})
+
+
+def _row(session: Session, view: CampaignView) -> dict[str, Any]:
+    metric = metric_of(view.problem)
+    team = list_researchers(session, view.id)
+    return {
+        "campaign": view,
+        "metric": metric,
+        "best": best(session, view.id, higher_is_better=metric is None or metric.higher_is_better),
+        "team": len(team),
+        "models": list(dict.fromkeys(each.model for each in team)),
+        "totals": totals(session, view.id).campaign,
+    }
+
+
+def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
+    metric = metric_of(view.problem)
+    higher_is_better = metric is None or metric.higher_is_better
+    cursor = latest_event_id(session, view.id)  # first, so that the stream repeats rather than misses
+    board = leaderboard(session, view.id, higher_is_better=higher_is_better)
+    team = list_researchers(session, view.id)
+    submissions = all_submissions(session, view.id)
+    return {
+        "campaign": view,
+        "metric": metric,
+        "cursor": cursor,
+        "board": board,
+        "axis": board_axis(board, metric),
+        "team": team,
+        "offline": sum(is_offline(each.model) for each in team),
+        "best_of": {each.id: best_of(each.id, board) for each in team},
+        "handed_in": {each.id: sum(one.researcher_id == each.id for one in submissions) for each in team},
+        "submissions": submissions,
+        "series": {each.id: each.index for each in team},
+        "progress": progress(session, view.id, higher_is_better=higher_is_better),
+        "totals": totals(session, view.id),
+        "posts": list_posts(session, view.id, limit=8, newest_first=True),
+        "log": recent_events(session, view.id),
+        "link": lambda point: _point_link(view.id, point),
+    }
+
+
+def board_axis(board: Sequence[LeaderboardRow], metric: Metric | None) -> tuple[float, float]:
+    """The shared axis of the leaderboard's interval bars."""
+    values = [value for row in board for value in (row.submission.low, row.submission.high, row.submission.mean)]
+    known = [value for value in values if value is not None]
+    if metric is not None and metric.human_baseline is not None:
+        known.append(metric.human_baseline)
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _point_link(campaign_id: str, point: ScorePoint) -> str:
+    return submission_link(campaign_id, point.submission.number)

@@ -1,0 +1,37 @@
+"""A submission's page: claim, verdict, code."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from aar.report.code import read_code
+from aar.report.lineage import parent_of
+from aar.report.metrics import metric_of
+from aar.report.progress import all_submissions
+from aar.scoring.submissions import get_submission
+from aar.store.event_log import latest_event_id
+from aar.web.api.paging import Number
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.pages.render import render
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
+
+
+@router.get("/{number}")
+def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) -> Response:
+    """A method as it was handed in, and what was measured."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        cursor = latest_event_id(session, view.id)
+        submission = get_submission(session, view.id, number)
+        parent = parent_of(submission, all_submissions(session, view.id))
+    context = {
+        "campaign": view,
+        "metric": metric_of(view.problem),
+        "submission": submission,
+        "parent": parent,
+        "files": read_code(shared.snapshots, submission.digest),
+        "cursor": cursor,
+    }
+    return render("submission.html", context)

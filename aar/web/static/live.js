@@ -1,0 +1,64 @@
+// Keeps an open page fresh: follows the campaign's events and takes the page's live parts anew when one matters.
+(() => {
+  const source = document.body.dataset.stream;
+  if (!source || !window.EventSource) return;
+  const quiet = new Set(["model_called", "tool_started", "tool_finished", "scoring_run_finished"]);
+  const status = document.querySelector(".live");
+  const show = (on) => {
+    if (!status) return;
+    status.dataset.on = on ? "yes" : "no";
+    status.textContent = on ? "live" : "connection lost, trying again";
+  };
+  let due = null;
+  let busy = false;
+
+  const refresh = async () => {
+    due = null;
+    if (busy || document.hidden) return;
+    busy = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of document.querySelectorAll("[data-live]")) {
+        const next = fresh.getElementById(part.id);
+        const reading = part.querySelector("details[open]") || part.contains(document.activeElement);
+        if (next && !reading && next.innerHTML !== part.innerHTML) part.replaceChildren(...next.childNodes);
+      }
+    } catch {
+      show(false);
+    } finally {
+      busy = false;
+    }
+  };
+  const soon = (delay) => { due ??= setTimeout(refresh, delay); };
+
+  const log = (event) => {
+    const list = document.getElementById("log");
+    if (!list) return;
+    const data = JSON.parse(event.data);
+    const row = document.createElement("li");
+    const cell = (tag, text, name) => {
+      const made = document.createElement(tag);
+      made.textContent = text;
+      if (name) made.className = name;
+      row.append(made);
+    };
+    cell("time", data.at.slice(11, 19));
+    cell("span", data.researcher_id ? data.researcher_id.split("-").pop() : "", "soft");
+    cell("span", data.line, "what");
+    list.prepend(row);
+    while (list.childElementCount > 60) list.lastElementChild.remove();
+  };
+
+  const stream = new EventSource(source);
+  stream.onopen = () => show(true);
+  stream.onerror = () => show(false);
+  for (const kind of document.body.dataset.kinds.split(" ")) {
+    stream.addEventListener(kind, (event) => {
+      log(event);
+      if (!quiet.has(kind)) soon(1000);
+    });
+  }
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
+})();
