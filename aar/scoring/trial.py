@@ -98,7 +98,13 @@ def _score(
         return None, rejected_output(str(rejection), hosts)
     except AarError:
         raise
-    except Exception:
-        # The plug-in read a file that an adversary wrote: whatever it raised is about that file.
-        log.exception("the problem could not read an output file", problem=problem.name, domain=task.domain)
+    except Exception as error:
+        # The plug-in read a file that an adversary wrote: whatever it raised is about that file. Neither the error's
+        # text nor its frames are logged: a log that shows local variables would show the labels.
+        log.warning(
+            "the problem could not read an output file; it should raise OutputRejected",
+            problem=problem.name,
+            domain=task.domain,
+            error=type(error).__name__,
+        )
         return None, unreadable_output()
