@@ -1,0 +1,12 @@
+"""Treat the weak score as a noisy observation of the true label: alternate between a posterior and a head trained
+on it."""
+
+import numpy as np
+import w2s
+
+args = w2s.arguments()
+data = w2s.load(args.data)
+rng = np.random.default_rng(args.seed)
+posterior = w2s.noisy_channel(data.train, data.weak, rng=rng)
+head = w2s.fit_logistic(data.train, posterior, l2=1e-4)
+w2s.save(head.proba(data.test), args.out)

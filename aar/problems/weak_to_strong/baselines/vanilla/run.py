@@ -1,0 +1,9 @@
+"""Train a logistic head on the strong states with the teacher's hard labels, as the ceiling is trained on true
+ones (Burns et al. 2023)."""
+
+import w2s
+
+args = w2s.arguments()
+data = w2s.load(args.data)
+head = w2s.fit_logistic(data.train, w2s.harden(data.weak), l2=1e-4)
+w2s.save(head.proba(data.test), args.out)

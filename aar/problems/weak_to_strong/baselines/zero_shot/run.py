@@ -1,0 +1,7 @@
+"""Ignore the teacher: judge by the direction between the two classes' prompts in the student's own space."""
+
+import w2s
+
+args = w2s.arguments()
+data = w2s.load(args.data)
+w2s.save(w2s.sigmoid(w2s.zero_shot_logits(data, data.test)), args.out)

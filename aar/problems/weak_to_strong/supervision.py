@@ -1,0 +1,48 @@
+"""The two ends of the gap on one split: the weak teacher below, the student trained on true labels above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.problems.weak_to_strong.corpus import Corpus
+from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
+from aar.problems.weak_to_strong.splits import Split
+
+TEACHER_C = 1.0
+"""scikit-learn's inverse strength of the teacher's head."""
+CEILING_L2 = 1e-4
+"""Strength of the ceiling's head; the vanilla baseline uses the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What the teacher says, and what both ends get right.
+
+    Args:
+        weak: the teacher's P(class 1) on the pool: float32 [n].
+        weak_right: whether the teacher is right on each test row: bool [m].
+        ceiling_right: whether the ceiling is right on each test row: bool [m].
+    """
+
+    weak: NDArray[np.float32]
+    weak_right: NDArray[np.bool_]
+    ceiling_right: NDArray[np.bool_]
+
+
+def supervise(data: Corpus, split: Split) -> Supervision:
+    """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
+    from sklearn.linear_model import LogisticRegression
+
+    teacher = LogisticRegression(C=TEACHER_C, max_iter=1000)
+    teacher.fit(data.teacher[split.teacher], data.labels[split.teacher])
+    pool, truth = data.states[split.pool].astype(np.float32), data.labels[split.test]
+    ceiling = fit_logistic(pool, data.labels[split.pool], l2=CEILING_L2)
+    judged = ceiling.logits(data.states[split.test].astype(np.float32)) > 0
+    return Supervision(
+        weak=teacher.predict_proba(data.teacher[split.pool])[:, 1].astype(np.float32),
+        weak_right=teacher.predict(data.teacher[split.test]) == truth,
+        ceiling_right=judged == truth.astype(bool),
+    )
