@@ -141,7 +141,7 @@ class Supervisor:
 
         def write(session: Session) -> None:
             researcher = session.get_one(Researcher, view.id)
-            if researcher.state != state or cause:
+            if cause:
                 append(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
             researcher.state, researcher.cause, researcher.doing = state, cause, ""
 
