@@ -151,7 +151,7 @@ class Gateway:
             ) as response:
                 await _receive(response.http_response, assembly)
         except anthropic.APIStatusError as error:
-            raise _refusal(error) from error
+            raise _refusal(error.status_code, self._scrubbed(error), error.response.headers) from error
         except anthropic.APIConnectionError as error:
             if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
                 unreachable = ModelUnavailable(f"cannot reach {self._shown_url}", "Check the network and the base URL")
@@ -179,6 +179,10 @@ class Gateway:
             )
         return self._client
 
+    def _scrubbed(self, error: APIStatusError) -> str:
+        text = error.api_message or error.message
+        return _bounded(text.replace(self._api_key.get_secret_value(), "[key]") if self._api_key else text)
+
     @property
     def _shown_url(self) -> str:
         return self._base_url or "api.anthropic.com"
@@ -195,10 +199,9 @@ async def _receive(response: Any, assembly: Assembly) -> None:
             assembly.feed(json.loads(sse.data))
 
 
-def _refusal(error: APIStatusError) -> _Refused:
-    status, text = error.status_code, _bounded(error.api_message or error.message)
-    retry_after = retry_after_seconds(error.response.headers)
+def _refusal(status: int, text: str, headers: Mapping[str, str]) -> _Refused:
     if is_retried(status):
+        retry_after = retry_after_seconds(headers)
         return _Refused(
             ModelUnavailable(f"the service answered {status}: {text}"), retried=True, retry_after=retry_after
         )

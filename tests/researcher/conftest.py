@@ -104,18 +104,20 @@ class House:
     folder: Path
     server: MessagesServer
     bench: Workbench
-    gateways: list[Gateway] = field(default_factory=list)
+    gateways: dict[tuple[float, float], Gateway] = field(default_factory=dict)
 
     def ledger(self, **limits: Any) -> Ledger:
         prices = PriceBook({"m": ModelPrice(*(Decimal(figure) for figure in (4, 20, 5, 8, 1)))})
         return Ledger(self.db, CAMPAIGN, Limits(**{"usd": None, **limits}), prices)
 
+    def gateway(self, deadline: float, timeout: float) -> Gateway:
+        policy = RetryPolicy(deadline=deadline, first=0.01)
+        fresh = Gateway(self.server.url, SecretStr(KEY), timeout=timeout, policy=policy)
+        return self.gateways.setdefault((deadline, timeout), fresh)
+
     async def context(self, index: int = 1, db: Database | None = None, **changes: Any) -> ResearcherContext:
         ledger = changes.pop("ledger", None) or self.ledger(**changes.pop("limits", {}))
         await ledger.load()
-        policy = RetryPolicy(deadline=changes.pop("deadline", 5.0), first=0.01)
-        gateway = Gateway(self.server.url, SecretStr(KEY), timeout=changes.pop("timeout", 5.0), policy=policy)
-        self.gateways.append(gateway)
         given: dict[str, Any] = {
             "campaign_id": CAMPAIGN,
             "researcher_id": f"{CAMPAIGN}-r{index}",
@@ -125,7 +127,7 @@ class House:
             "problem": Puzzle(),
             "db": db or self.db,
             "ledger": ledger,
-            "gateway": gateway,
+            "gateway": self.gateway(changes.pop("deadline", 5.0), changes.pop("timeout", 5.0)),
             "sandbox": self.bench,
             "snapshots": SnapshotStore(self.folder / "snapshots"),
             "scorer": NoScores(self.db),
@@ -134,6 +136,13 @@ class House:
             "max_output_tokens": 1000,
         }
         return ResearcherContext(**{**given, **changes})
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while True:
+        if holds():
+            return
+        await asyncio.sleep(0.01)
 
 
 def make_database(file: Path) -> Database:
@@ -163,6 +172,6 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with server.serving():
         house = House(make_database(tmp_path / "aar.db"), tmp_path, server, Workbench())
         yield house
-        for gateway in house.gateways:
+        for gateway in house.gateways.values():
             await gateway.close()
         house.db.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT
 from aar.store.event_log import read
 from aar.store.models import LedgerEntry
 
-from .conftest import CAMPAIGN, KEY, House
+from .conftest import CAMPAIGN, KEY, House, until
 from .messages_server import Refusal, Turn, call, say
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +71,7 @@ async def test_prefix_of_every_request_is_the_former_request(house: House) -> No
     house.server.by_turn(Turn([call(1, "budget")]), Turn([call(2, "budget"), call(3, "leaderboard")]), FINISH)
     await run_researcher(await house.context())
     requests = [without_marks(request) for request in house.server.requests]
-    for earlier, later in zip(requests, requests[1:], strict=False):
+    for earlier, later in pairwise(requests):
         assert earlier["system"] == later["system"]
         assert earlier["tools"] == later["tools"]
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
@@ -294,8 +295,7 @@ async def test_pause_before_a_call_and_during_a_wait(house: House) -> None:
     house.server.by_turn(Turn([call(1, "wait", **{"for": "time", "timeout_seconds": 3000})]), FINISH)
 
     async def stop_soon() -> None:
-        while "tool_started" not in kinds(house):
-            await asyncio.sleep(0.01)
+        await until(lambda: "tool_started" in kinds(house))
         ctx.stopping.set()
 
     outcome, _ = await asyncio.gather(run_researcher(ctx), stop_soon())
@@ -312,8 +312,7 @@ async def test_pause_while_the_service_is_away_owes_nothing(house: House) -> Non
     house.server.script = lambda _: Refusal(529, headers={"retry-after": "600"})
 
     async def stop_soon() -> None:
-        while not house.server.requests:
-            await asyncio.sleep(0.01)
+        await until(lambda: bool(house.server.requests))
         ctx.stopping.set()
 
     outcome, _ = await asyncio.gather(run_researcher(ctx), stop_soon())
@@ -324,9 +323,7 @@ async def test_pause_while_the_service_is_away_owes_nothing(house: House) -> Non
 async def test_cancelled_in_mid_call_is_charged_at_its_worst_case(house: House) -> None:
     house.server.play(Turn([say("x")], breaks_after=1, breaking="silence"))
     task = asyncio.create_task(run_researcher(await house.context(timeout=60)))
-    while "model_called" not in kinds(house) or not house.server.requests:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(house.server.requests))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -336,16 +333,12 @@ async def test_cancelled_in_mid_call_is_charged_at_its_worst_case(house: House) 
 async def test_interrupted_command_is_not_run_again(house: House) -> None:
     house.server.by_turn(Turn([call(1, "bash", command="make")]), FINISH)
 
-    async def die() -> None:
-        raise KeyboardInterrupt
-
     async def hang() -> None:
         await asyncio.sleep(60)
 
     house.bench.on_exec = hang
     task = asyncio.create_task(run_researcher(await house.context()))
-    while not house.bench.executed:
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(house.bench.executed))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -368,7 +361,7 @@ async def test_long_output_is_left_whole_in_a_file(house: House) -> None:
 async def test_the_key_is_written_nowhere(house: House) -> None:
     house.server.play(Turn([call(1, "budget")]), Refusal(401, f"invalid x-api-key {KEY}"))
     await run_researcher(await house.context())
-    assert house.server.headers[0]["x-api-key"] == KEY
+    assert house.server.headers[0]["authorization"] == f"Bearer {KEY}"
     house.db.close()
     for file in house.folder.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
