@@ -1,0 +1,140 @@
+"""What the server inside answers, checked field by field: it may have been taken over."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from aar.errors import NotFound, SandboxError, SandboxGone, TransferRefused
+from aar.sandbox.protocol import ExecResult, ExitReason, JobStatus, SandboxStats
+
+_T = TypeVar("_T", str, int, float, bool)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise what an answer that is an error means.
+
+    Raises:
+        OSError: of the kind that fits its errno (FileNotFoundError, ...).
+        TransferRefused, NotFound, SandboxError, SandboxGone: as the answer says.
+    """
+    kind = fields.get("error")
+    if kind is None or "reason" in fields:
+        return
+    message = str(fields.get("message", ""))[:500]
+    path = str(asked.get("path", ""))
+    if kind == "os":
+        number = _field(fields, "errno", int)
+        if number in _NO_SPACE:
+            raise TransferRefused(f"cannot write {path}: {os.strerror(number)}", "free space in the workspace")
+        if number == errno.EROFS:
+            number = errno.EACCES
+        raise OSError(number, os.strerror(number), path)
+    if kind == "refused":
+        raise TransferRefused(message)
+    if kind == "request" and "job" in asked:
+        raise NotFound(f"no job {asked['job']} in this sandbox")
+    raise SandboxError(f"the sandbox's server refused a request: {message}")
+
+
+def exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
+    """How a command ended. Raises SandboxGone when the fields make no sense."""
+    try:
+        reason = ExitReason(_field(fields, "reason", str))
+    except ValueError:
+        raise SandboxGone("the sandbox's server gave an unknown exit reason") from None
+    return ExecResult(
+        reason=reason,
+        code=_field(fields, "code", int),
+        output=output.decode(errors="replace"),
+        dropped_bytes=_field(fields, "dropped", int),
+        seconds=_field(fields, "seconds", float),
+    )
+
+
+def job_status(fields: Mapping[str, Any]) -> JobStatus:
+    """A job as it stands. Raises SandboxGone when the fields make no sense."""
+    result = None
+    running = _field(fields, "running", bool)
+    if not running:
+        outcome = {**_mapping(fields, "outcome"), "dropped": fields.get("dropped")}
+        result = exec_result(outcome, _field(fields, "output", str).encode())
+    return JobStatus(
+        job_id=_field(fields, "job", str),
+        command=_field(fields, "command", str),
+        running=running,
+        result=result,
+        seconds=_field(fields, "seconds", float),
+    )
+
+
+def job_list(fields: Mapping[str, Any]) -> Sequence[JobStatus]:
+    """All jobs, oldest first. Raises SandboxGone when the fields make no sense."""
+    return [job_status(job) for job in _jobs(fields)]
+
+
+def time_left(fields: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds until its time limit of every job that runs. Raises SandboxGone when the fields make no sense."""
+    return {
+        _field(job, "job", str): max(0.0, _field(job, "limit", float) - _field(job, "seconds", float))
+        for job in _jobs(fields)
+        if _field(job, "running", bool)
+    }
+
+
+def stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> SandboxStats:
+    """Use of resources: the host's figures where it has them, the server's for the rest."""
+    return SandboxStats(
+        memory_bytes=from_host.memory_bytes if from_host else _field(fields, "memory", int),
+        processes=from_host.processes if from_host else _field(fields, "processes", int),
+        cpu_seconds=from_host.cpu_seconds if from_host else _field(fields, "cpu", float),
+        workspace_bytes=_field(fields, "workspace", int),
+    )
+
+
+def listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """``(relative path, size or -1 for a folder, mode)`` of a directory's entries; names that leave it are refused.
+
+    Raises:
+        TransferRefused: a name is absolute, holds ``..`` or a NUL byte.
+        SandboxGone: the fields make no sense.
+    """
+    entries = fields.get("entries")
+    if not isinstance(entries, list):
+        raise SandboxGone("the sandbox's server gave no listing")
+    checked = []
+    for entry in entries:
+        match entry:
+            case [str() as name, int() as size, int() as mode]:
+                if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+                    raise TransferRefused(f"the name {name[:200]!r} leaves its directory")
+                checked.append((name, size, mode))
+            case _:
+                raise SandboxGone("the sandbox's server gave a listing of another shape")
+    return checked
+
+
+def _jobs(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    jobs = fields.get("jobs")
+    if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+        raise SandboxGone("the sandbox's server gave no list of jobs")
+    return jobs
+
+
+def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = fields.get(name)
+    if not isinstance(value, dict):
+        raise SandboxGone(f"the sandbox's server gave no {name}")
+    return value
+
+
+def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    value = fields.get(name)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise SandboxGone(f"the sandbox's server gave no proper {name}")
+    return value

@@ -1,0 +1,99 @@
+"""The argument vector of one bubblewrap sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aar.sandbox.bubblewrap.python_mounts import (
+    BIN,
+    PYTHON,
+    directory,
+    library_path,
+    python_mounts,
+    system_mounts,
+)
+from aar.sandbox.cgroups import Cgroup, inside_paths
+from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
+from aar.sandbox.protocol import WORKSPACE, SandboxSpec
+
+PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+INNER_UID = 10001
+_TMP_BYTES = 256 * 1024**2
+_MASKED = ("kcore", "keys", "kallsyms", "timer_list", "sysrq-trigger", "sched_debug", "latency_stats")
+_PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Numbers of the descriptors that bwrap inherits: it tells its child's pid on one and waits on the other."""
+
+    info: int
+    block: int
+
+
+def arguments(
+    spec: SandboxSpec,
+    *,
+    channel: Path,
+    etc: Path,
+    drop_to: int | None,
+    group: Cgroup | None,
+    distributions: Sequence[str],
+    descriptors: Descriptors,
+) -> list[str]:
+    """Everything after ``bwrap``.
+
+    Args:
+        channel, etc: host directories for ``/run/aar`` and ``/etc``.
+        drop_to: as root, the uid that the first process drops to before it runs anything; None: a user namespace.
+        group: control group whose out-of-memory counter is shown inside.
+        distributions: Python packages to show.
+
+    Raises:
+        SandboxUnavailable: a distribution is not installed.
+    """
+    made = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    made += ["--hostname", "sandbox", "--new-session", "--clearenv", "--as-pid-1", "--cap-drop", "ALL"]
+    if drop_to is None:
+        made += ["--unshare-user", "--uid", str(INNER_UID), "--gid", str(INNER_UID), "--disable-userns"]
+    else:
+        for capability in _PRIVILEGES:
+            made += ["--cap-add", capability]
+    made += system_mounts()
+    made += python_mounts(tuple(distributions))
+    made += ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    for name in _MASKED if drop_to is not None else ():
+        if Path("/proc", name).exists():
+            made += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    made += ["--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
+    for target in ("/etc", CHANNEL_TARGET, SERVER_TARGET, "/run/cgroup", WORKSPACE, *(m.target for m in spec.mounts)):
+        made += directory(target)
+    made += ["--ro-bind", str(etc), "/etc", "--ro-bind", str(channel), CHANNEL_TARGET]
+    made += ["--ro-bind", str(SERVER_SOURCE), SERVER_TARGET]
+    for path in inside_paths(group) if group else ():
+        made += ["--ro-bind", str(path), "/run/cgroup"]
+    made += ["--bind", str(spec.workspace.absolute()), WORKSPACE]
+    for mount in spec.mounts:
+        made += ["--bind" if mount.writable else "--ro-bind", str(mount.source.absolute()), mount.target]
+    for device in gpu_devices(spec.gpus):
+        made += ["--dev-bind", device, device]
+    made += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--setenv", "PATH", PATH]
+    if library_path():
+        made += ["--setenv", "LD_LIBRARY_PATH", library_path()]
+    made += ["--info-fd", str(descriptors.info), "--block-fd", str(descriptors.block)]
+    return [*made, "--", *(_drop(drop_to) if drop_to is not None else ()), *server_command(f"{BIN}/python3")]
+
+
+def gpu_devices(gpus: Sequence[str]) -> list[str]:
+    """Device files of NVIDIA GPUs by index, with the control devices that every use of one needs."""
+    if not gpus:
+        return []
+    shared = [p for p in ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools") if Path(p).exists()]
+    return [*shared, *(f"/dev/nvidia{index}" for index in gpus)]
+
+
+def _drop(uid: int) -> list[str]:
+    ids = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    return ["/usr/bin/setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]

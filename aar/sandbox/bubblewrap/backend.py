@@ -1,0 +1,171 @@
+"""The bubblewrap backend: makes, finds and removes sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from aar.errors import Conflict, SandboxError, SandboxGone
+from aar.sandbox import cgroups, workspaces
+from aar.sandbox.bubblewrap import identity
+from aar.sandbox.bubblewrap.arguments import PATH, Descriptors, arguments
+from aar.sandbox.bubblewrap.availability import availability
+from aar.sandbox.bubblewrap.body import BwrapBody
+from aar.sandbox.bubblewrap.launch import Started, start
+from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
+from aar.sandbox.channel.client import Channel
+from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.protocol import Availability, SandboxSpec
+from aar.sandbox.remote import ChannelSandbox
+from aar.sandbox.runtime import Place, check_name, runtime_root, states
+
+_START_SECONDS = 30.0
+_ATTACH_SECONDS = 5.0
+
+
+class BubblewrapBackend:
+    """Sandboxes made by bubblewrap.
+
+    Args:
+        distributions: Python packages, installed beside `aar`, that commands may import.
+        abandoned_after: seconds without any controller after which a sandbox ends itself.
+    """
+
+    name = "bubblewrap"
+
+    def __init__(
+        self, distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS, abandoned_after: float = ABANDONED_SECONDS
+    ) -> None:
+        self._distributions = tuple(distributions)
+        self._abandoned_after = abandoned_after
+        self._live: dict[str, ChannelSandbox] = {}
+
+    async def check(self) -> Availability:
+        """Whether it works here: makes an empty sandbox once and remembers."""
+        return await asyncio.to_thread(availability, self._distributions)
+
+    async def create(self, spec: SandboxSpec) -> ChannelSandbox:
+        """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
+        place = Place(runtime_root(), self.name, check_name(spec.name))
+        state = place.load()
+        if state is not None:
+            body = BwrapBody.restored(place, state)
+            if body.alive:
+                raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
+            await body.release()
+        await asyncio.to_thread(place.make)
+        channel = Channel(spec.name, place.channel)
+        body = BwrapBody(place, spec.workspace.absolute())
+        try:
+            await channel.listen()
+            await asyncio.to_thread(self._start, spec, place, body)
+            await channel.connected(body.first, _START_SECONDS)
+        except BaseException as error:
+            said = await asyncio.to_thread(body.last_words)
+            await channel.close()
+            await body.release()
+            if isinstance(error, SandboxGone):
+                raise SandboxError(f"sandbox {spec.name} did not start: {said or error.message}") from error
+            raise
+        return self._remember(ChannelSandbox(spec, channel, body))
+
+    def _start(self, spec: SandboxSpec, place: Place, body: BwrapBody) -> None:
+        uid = identity.unprivileged_uid(place)
+        bounded = workspaces.prepare(body.workspace, spec.workspace_bytes, uid)
+        group = cgroups.make(place.path.name)
+        if group is not None:
+            group.limit(spec)
+        body.group = group
+        env = base_environment(spec, path=PATH, site=SITE)
+        if library_path():
+            env["LD_LIBRARY_PATH"] = library_path()
+        write_config(
+            place.channel,
+            spec,
+            env,
+            watch_quota=not bounded,
+            rlimits=identity.rlimits(spec, limited=group is not None),
+            abandoned_after=self._abandoned_after,
+        )
+        etc = identity.write_etc(place, uid)
+
+        def vector(descriptors: Descriptors) -> Sequence[str]:
+            return arguments(
+                spec,
+                channel=place.channel,
+                etc=etc,
+                drop_to=uid,
+                group=group,
+                distributions=self._distributions,
+                descriptors=descriptors,
+            )
+
+        def before_run(pid: int) -> None:
+            if group is not None:
+                group.add(pid)
+
+        started: Started = start(vector, place.path / "bwrap.log", before_run)
+        body.took(started)
+        body.save(spec)
+
+    async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
+        """Take up a sandbox that a former controller made. Raises SandboxGone."""
+        place = Place(runtime_root(), self.name, check_name(spec.name))
+        state = place.load()
+        body = BwrapBody.restored(place, state) if state is not None else None
+        if body is None or not body.alive:
+            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
+        channel = Channel(spec.name, place.channel)
+        await channel.listen()
+        sandbox = ChannelSandbox(spec, channel, body)
+        try:
+            await channel.connected(body.first, _ATTACH_SECONDS)
+            await sandbox.adopt_jobs(_ATTACH_SECONDS)
+        except SandboxGone:
+            await sandbox.destroy()
+            raise
+        return self._remember(sandbox)
+
+    async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
+        """Names of sandboxes that exist, dead ones that left something behind included."""
+        found = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
+        return [state["name"] for state in found if campaign_id in (None, state["campaign"])]
+
+    async def remove(self, name: str) -> None:
+        """End and remove a sandbox by name; silently done when absent."""
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.destroy()
+        place = Place(runtime_root(), self.name, check_name(name))
+        state = place.load()
+        if state is not None:
+            await BwrapBody.restored(place, state).release()
+
+    async def close(self) -> None:
+        """Drop connections; running sandboxes stay for a later ``attach``."""
+        for sandbox in self._live.values():
+            await sandbox.detach()
+        self._live.clear()
+
+    def _remember(self, sandbox: ChannelSandbox) -> ChannelSandbox:
+        self._live[sandbox.spec.name] = sandbox
+        return sandbox
+
+
+def shell(name: str) -> list[str]:
+    """The command line that opens a shell in a running sandbox (as root; needs ``nsenter``).
+
+    Raises:
+        SandboxGone: no sandbox of that name runs.
+        SandboxError: this user may not enter it.
+    """
+    place = Place(runtime_root(), BubblewrapBackend.name, check_name(name))
+    state = place.load()
+    if state is None or not (process := HostProcess(state["first"], state["first_started"])).alive():
+        raise SandboxGone(f"no sandbox named {name} is running")
+    if os.getuid() != 0:
+        raise SandboxError("a shell in a bubblewrap sandbox needs root", "run it with sudo, or use the docker backend")
+    ids = ["--setuid", str(state["uid"]), "--setgid", str(state["uid"])]
+    return ["nsenter", "-t", str(process.pid), "-m", "-p", "-n", "-i", "-u", *ids, "--wd=/workspace", "bash"]

@@ -1,0 +1,116 @@
+"""A bubblewrap sandbox from outside: its processes, its control group, its folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from aar.errors import SandboxError
+from aar.sandbox import cgroups, workspaces
+from aar.sandbox.bubblewrap.launch import Started
+from aar.sandbox.processes import HostProcess, reap
+from aar.sandbox.protocol import SandboxSpec, SandboxStats
+from aar.sandbox.runtime import Place
+
+_REMOVE_SECONDS = 5.0
+
+
+class BwrapBody:
+    """The ``Body`` of a bubblewrap sandbox; killing its first process kills every process in it.
+
+    Args:
+        place: its folder.
+        workspace: its host directory.
+    """
+
+    def __init__(self, place: Place, workspace: Path) -> None:
+        self.workspace = workspace
+        self.group: cgroups.Cgroup | None = None
+        self._place = place
+        self._first: HostProcess | None = None
+        self._bwrap = 0
+
+    @classmethod
+    def restored(cls, place: Place, state: dict[str, Any]) -> BwrapBody:
+        """The body of a sandbox that another process started."""
+        body = cls(place, Path(state["workspace"]))
+        body.group = cgroups.restored(state["cgroup"])
+        body._first = HostProcess(state["first"], state["first_started"])
+        return body
+
+    @property
+    def alive(self) -> bool:
+        """Whether its first process runs."""
+        return self._first is not None and self._first.alive()
+
+    @property
+    def first(self) -> HostProcess:
+        """Its first process."""
+        return self._first or HostProcess(-1, 0)
+
+    def took(self, started: Started) -> None:
+        """Note the processes that were started."""
+        self._bwrap = started.bwrap
+        self._first = HostProcess.of(started.first)
+
+    def save(self, spec: SandboxSpec) -> None:
+        """Write down what another process needs to find, adopt or remove it."""
+        first = self.first
+        info = self.workspace.stat()
+        self._place.save(
+            {
+                "name": spec.name,
+                "campaign": spec.campaign_id,
+                "workspace": str(self.workspace),
+                "cgroup": cgroups.saved(self.group),
+                "first": first.pid,
+                "first_started": first.started,
+                "uid": info.st_uid,
+                "created": time.time(),
+            }
+        )
+
+    def last_words(self) -> str:
+        """What bwrap or the server inside said before it ended."""
+        log = self._place.path / "bwrap.log"
+        return log.read_text(errors="replace").strip()[-500:] if log.exists() else ""
+
+    async def kill(self) -> None:
+        """End every process of it at once."""
+        if self._first is not None:
+            await asyncio.to_thread(self._first.kill)
+        if self._bwrap:
+            reap(self._bwrap)
+
+    async def release(self) -> None:
+        """End it and remove everything but the workspace's content."""
+        await self.kill()
+        await asyncio.to_thread(self._clean_up)
+        if self._bwrap:
+            reap(self._bwrap)
+
+    async def fate(self) -> str:
+        """Why it is gone, as far as the kernel tells."""
+        if self.alive:
+            return ""
+        return "out of memory" if self.group is not None and self.group.kernel_kills() else "its processes ended"
+
+    async def usage(self) -> SandboxStats | None:
+        """What its control group says; None without one."""
+        used = self.group.usage() if self.group is not None else None
+        if used is None:
+            return None
+        workspace = workspaces.used(self.workspace)
+        return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
+
+    def _clean_up(self) -> None:
+        deadline = time.monotonic() + _REMOVE_SECONDS
+        while self.group is not None and not self.group.remove():
+            if time.monotonic() > deadline:
+                raise SandboxError(f"the control group of {self.workspace.name} still holds processes")
+            time.sleep(0.01)
+        if self._place.path.exists():
+            workspaces.release(self.workspace)
+        self._place.remove()

@@ -1,0 +1,70 @@
+"""Who the commands of a bubblewrap sandbox are: a uid of their own, an ``/etc`` of their own, resource limits."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+from aar.sandbox.bubblewrap.arguments import INNER_UID
+from aar.sandbox.protocol import SandboxSpec
+from aar.sandbox.runtime import Place
+
+FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
+"""Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""
+_KEPT = ("ld.so.cache", "localtime")
+_COPIED_DIRECTORIES = ("alternatives",)
+
+
+def unprivileged_uid(place: Place) -> int | None:
+    """As root: a uid that no other sandbox has, held while the sandbox's folder exists. None as a plain user."""
+    if os.getuid() != 0:
+        return None
+    folder = Path("/run/aar-uids")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        taken = set()
+        for holder in folder.glob("[0-9]*"):
+            if Path(os.readlink(holder)).is_dir():  # noqa: PTH115 - the link's own text, wherever it leads
+                taken.add(int(holder.name))
+            else:
+                holder.unlink()
+        uid = next(uid for uid in range(FIRST_UID, LAST_UID + 1) if uid not in taken)
+        (folder / str(uid)).symlink_to(place.path)
+    return uid
+
+
+def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
+    """Resource limits on top of the usual ones: processes always, memory per process where no control group is."""
+    limits = {"nproc": spec.max_processes}
+    if not limited:
+        limits["as"] = spec.memory_bytes
+    return limits
+
+
+def write_etc(place: Place, uid: int | None) -> Path:
+    """A small ``/etc``: who one is, how libraries are found; nothing of the host's users or network."""
+    number = INNER_UID if uid is None else uid
+    etc = place.path / "etc"
+    etc.mkdir(mode=0o755)
+    texts = {
+        "passwd": f"researcher:x:{number}:{number}:researcher:/workspace:/bin/bash\n",
+        "group": f"researcher:x:{number}:\n",
+        "hosts": "127.0.0.1 localhost sandbox\n",
+        "hostname": "sandbox\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    }
+    for name, text in texts.items():
+        (etc / name).write_text(text)
+    for name in _KEPT:
+        if Path("/etc", name).is_file():
+            shutil.copyfile(Path("/etc", name), etc / name)
+    for name in _COPIED_DIRECTORIES:
+        if Path("/etc", name).is_dir():
+            shutil.copytree(Path("/etc", name), etc / name, symlinks=True)
+    for path in (etc, *etc.iterdir()):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    return etc

@@ -1,0 +1,98 @@
+"""Starting bwrap so that it outlives this process, and learning which process of the host is the sandbox's first."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aar.errors import SandboxError
+from aar.sandbox.bubblewrap.arguments import Descriptors
+
+_INFO, _BLOCK = 10, 11
+_START_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Host pids of bwrap itself and of the sandbox's first process."""
+
+    bwrap: int
+    first: int
+
+
+def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]) -> Started:
+    """Start bwrap in a session of its own; blocking.
+
+    Args:
+        arguments: makes its argument vector, without ``bwrap``.
+        log: file for what it says when it fails.
+        before_run: called with the first process's pid before anything in the sandbox runs (to limit it).
+
+    Raises:
+        SandboxError: it did not start; says what it said.
+    """
+    info_read, info_write = os.pipe2(os.O_CLOEXEC)
+    block_read, block_write = os.pipe2(os.O_CLOEXEC)
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    # The targets' numbers may be in use as sources: move the sources out of the way first.
+    high = [_duplicate(fd) for fd in (info_write, block_read, said, nothing)]
+    try:
+        program = shutil.which("bwrap") or "bwrap"
+        pid = os.posix_spawn(
+            program,
+            ["bwrap", *arguments(Descriptors(_INFO, _BLOCK))],
+            {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, high[3], 0),
+                (os.POSIX_SPAWN_DUP2, high[2], 1),
+                (os.POSIX_SPAWN_DUP2, high[2], 2),
+                (os.POSIX_SPAWN_DUP2, high[0], _INFO),
+                (os.POSIX_SPAWN_DUP2, high[1], _BLOCK),
+            ],
+            setsid=True,
+        )
+        for fd in (info_write, block_read, *high):
+            os.close(fd)
+        first = _first_process(info_read)
+        if first is None:
+            os.waitpid(pid, 0)
+            raise SandboxError(
+                f"bwrap did not start: {log.read_text(errors='replace').strip()[:500] or 'it said nothing'}"
+            )
+        before_run(first)
+        os.write(block_write, b"1")
+        return Started(pid, first)
+    finally:
+        for fd in (info_read, block_write, said, nothing):
+            os.close(fd)
+
+
+def _duplicate(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
+
+
+def _first_process(info: int) -> int | None:
+    """The pid in bwrap's JSON; None when it ended without telling."""
+    told = b""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        poll = select.poll()
+        poll.register(info, select.POLLIN)
+        if not poll.poll(1000):
+            continue
+        piece = os.read(info, 4096)
+        told += piece
+        try:
+            return int(json.loads(told)["child-pid"])
+        except ValueError:
+            if not piece:
+                return None
+    return None

@@ -1,0 +1,146 @@
+"""The host's Python and a few of its packages, shown inside without anything else that is installed.
+
+The Python that runs `aar` is shown at ``/opt/python`` (or as part of ``/usr``) with every package folder masked: one
+of them holds `aar` itself, and with it hidden labels. Of the packages that a problem names, and of those they require,
+only their own files are shown, below ``/opt/site``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+from aar.errors import SandboxUnavailable
+
+SITE = "/opt/site"
+"""Where the packages are shown; goes into PYTHONPATH."""
+PYTHON = "/opt/python"
+BIN = "/opt/bin"
+"""Holds ``python`` and ``python3``; first in PATH."""
+DEFAULT_DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn")
+_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share")
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+
+
+@functools.cache
+def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple[str, ...]:
+    """Arguments for bwrap that show Python and the distributions, read-only.
+
+    Args:
+        distributions: names as on PyPI; what they require comes along.
+
+    Raises:
+        SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree.
+    """
+    return (*_python(), *_packages(distributions))
+
+
+def system_mounts() -> list[str]:
+    """Arguments for bwrap that show the host's programs and libraries, without any Python package of the host."""
+    arguments = directory("/usr")
+    for name in _SYSTEM:
+        usr, top = Path("/usr") / name, Path("/") / name
+        if usr.is_dir() and not usr.is_symlink():
+            arguments += ["--ro-bind", str(usr), str(usr)]
+        if top.is_symlink():
+            arguments += ["--symlink", str(top.readlink()), str(top)]
+        elif top.is_dir():
+            arguments += ["--ro-bind", str(top), str(top)]
+    for folder in _package_folders(Path("/usr/lib")):
+        arguments += ["--tmpfs", str(folder)]
+    return arguments
+
+
+def base_python() -> Path:
+    """The interpreter behind the virtual environment that `aar` runs in, all links resolved."""
+    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+
+
+def _python() -> list[str]:
+    executable, prefix = base_python(), Path(sys.base_prefix).resolve()
+    if prefix == Path("/usr"):
+        return _named(executable)
+    arguments = ["--tmpfs", PYTHON]
+    for name in ("bin", "lib", "lib64"):
+        part = prefix / name
+        if part.is_dir() and not part.is_symlink():
+            arguments += ["--ro-bind", str(part), f"{PYTHON}/{name}"]
+    for folder in _package_folders(prefix / "lib"):
+        arguments += ["--tmpfs", f"{PYTHON}/{folder.relative_to(prefix)}"]
+    return [*arguments, *_named(Path(PYTHON) / executable.relative_to(prefix))]
+
+
+def library_path() -> str:
+    """LD_LIBRARY_PATH for a Python whose shared library is shown at another place than it was built for; or empty."""
+    moved = Path(sys.base_prefix).resolve() != Path("/usr")
+    return f"{PYTHON}/lib" if moved and any(Path(sys.base_prefix, "lib").glob("libpython3*.so*")) else ""
+
+
+def _named(executable: Path) -> list[str]:
+    links = [["--symlink", str(executable), f"{BIN}/{name}"] for name in ("python", "python3")]
+    return [*directory(BIN), *links[0], *links[1]]
+
+
+def directory(path: str) -> list[str]:
+    """Arguments that make a directory and its parents open to every uid; bwrap's own parents are closed to others."""
+    parents = [str(parent) for parent in reversed(PurePosixPath(path).parents)][1:]
+    return [argument for name in (*parents, path) for argument in ("--perms", "0755", "--dir", name)]
+
+
+def _package_folders(library: Path) -> list[Path]:
+    candidates = [library / name for name in _PACKAGE_FOLDERS]
+    for version in library.glob("python3*"):
+        candidates += [version / name for name in _PACKAGE_FOLDERS]
+    return sorted(folder for folder in candidates if folder.is_dir() and not folder.is_symlink())
+
+
+def _packages(distributions: Sequence[str]) -> list[str]:
+    arguments = ["--tmpfs", SITE]
+    shown: set[str] = set()
+    for distribution in _closure(distributions):
+        for name, path in _top_level(distribution):
+            if name not in shown:
+                shown.add(name)
+                arguments += ["--ro-bind", str(path), f"{SITE}/{name}"]
+    return [*arguments, "--remount-ro", SITE]
+
+
+def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
+    found: dict[str, metadata.Distribution] = {}
+    todo = list(names)
+    while todo:
+        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        if name in found:
+            continue
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise SandboxUnavailable(
+                f"the package {name}, which sandboxes need, is not installed beside aar",
+                f"install it: pip install {name}",
+            ) from None
+        found[name] = distribution
+        for requirement in distribution.requires or ():
+            match = _REQUIREMENT.match(requirement)
+            if match and ";" not in requirement:
+                todo.append(match.group(1))
+    return [found[name] for name in sorted(found)]
+
+
+def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
+    files = distribution.files or []
+    names = sorted({file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__", "/")})
+    found = [(name, Path(str(distribution.locate_file(name)))) for name in names]
+    if not any(path.is_dir() and not name.endswith(".dist-info") for name, path in found) and not any(
+        name.endswith(".py") for name, _path in found
+    ):
+        raise SandboxUnavailable(
+            f"the package {distribution.name} is installed as a link into a source tree",
+            f"install it plainly: pip install --force-reinstall {distribution.name}",
+        )
+    return [(name, path) for name, path in found if path.exists()]

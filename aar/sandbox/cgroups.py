@@ -1,0 +1,184 @@
+"""Control groups of the host, versions 1 and 2: limits for one sandbox, and the kernel's books on what it uses.
+
+Docker makes its own groups; here they are made for bubblewrap and read for both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aar.sandbox.protocol import SandboxSpec, SandboxStats
+
+_ROOT = Path("/sys/fs/cgroup")
+_V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
+_PERIOD = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """The group of one sandbox.
+
+    Args:
+        version: 1 or 2.
+        folders: controller -> directory; version 2 has one, under ``""``.
+    """
+
+    version: int
+    folders: dict[str, Path]
+
+    def add(self, pid: int) -> None:
+        """Move a process in, and with it all that it starts. Raises OSError."""
+        for folder in dict.fromkeys(self.folders.values()):
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def limit(self, spec: SandboxSpec) -> None:
+        """Set the bounds of a spec. Raises OSError."""
+        quota = max(1000, int(spec.cpus * _PERIOD))
+        if self.version == 2:
+            self._set("", "memory.max", spec.memory_bytes)
+            self._set("", "memory.swap.max", 0, optional=True)
+            self._set("", "pids.max", spec.max_processes)
+            self._set("", "cpu.max", f"{quota} {_PERIOD}", optional=True)
+        else:
+            self._set("memory", "memory.limit_in_bytes", spec.memory_bytes)
+            self._set("memory", "memory.memsw.limit_in_bytes", spec.memory_bytes, optional=True)
+            self._set("pids", "pids.max", spec.max_processes)
+            self._set("cpu", "cpu.cfs_period_us", _PERIOD, optional=True)
+            self._set("cpu", "cpu.cfs_quota_us", quota, optional=True)
+
+    def usage(self) -> SandboxStats | None:
+        """Memory without what the kernel can drop, processes, CPU seconds; None when the books are closed to us."""
+        try:
+            if self.version == 2:
+                memory = self._number("", "memory.current") - self._entry("", "memory.stat", "inactive_file")
+                cpu = self._entry("", "cpu.stat", "usage_usec") / 1e6
+                processes = self._number("", "pids.current")
+            else:
+                cached = self._entry("memory", "memory.stat", "total_inactive_file")
+                memory = self._number("memory", "memory.usage_in_bytes") - cached
+                cpu = self._number("cpuacct", "cpuacct.usage") / 1e9
+                processes = self._number("pids", "pids.current")
+        except (OSError, KeyError, ValueError):
+            return None
+        return SandboxStats(max(0, memory), processes, cpu, -1)
+
+    def kernel_kills(self) -> int:
+        """Processes of this group that the kernel has killed for memory."""
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        try:
+            return self._entry("" if self.version == 2 else "memory", name, "oom_kill")
+        except (OSError, KeyError, ValueError):
+            return 0
+
+    def remove(self) -> bool:
+        """Remove the directories; False while a process is left in them."""
+        for folder in dict.fromkeys(self.folders.values()):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return True
+
+    def _set(self, controller: str, name: str, value: object, *, optional: bool = False) -> None:
+        path = self.folders[controller] / name
+        if not optional or path.exists():
+            path.write_text(str(value))
+
+    def _number(self, controller: str, name: str) -> int:
+        return int((self.folders[controller] / name).read_text())
+
+    def _entry(self, controller: str, name: str, key: str) -> int:
+        for line in (self.folders[controller] / name).read_text().splitlines():
+            found, _, value = line.partition(" ")
+            if found == key:
+                return int(value)
+        return 0
+
+
+def make(name: str, root: Path = _ROOT) -> Cgroup | None:
+    """A new group below this process's own; None where none may be made.
+
+    Args:
+        name: of the new directory, unique on this machine.
+        root: where the control group file systems are mounted.
+    """
+    try:
+        if (root / "cgroup.controllers").exists():
+            parent = _parent_v2(root)
+            if parent is None:
+                return None
+            folders = {"": parent / name}
+            version = 2
+        else:
+            own = _own_groups()
+            folders = {c: _v1_home(root, c, own) / name for c in _V1_CONTROLLERS}
+            version = 1
+        for folder in folders.values():
+            folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return Cgroup(version, folders)
+
+
+def of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
+    """The group that a process of this host is in; None when it is gone."""
+    try:
+        own = _own_groups(str(pid))
+    except OSError:
+        return None
+    if (root / "cgroup.controllers").exists():
+        return Cgroup(2, {"": root / own.get("", "/").lstrip("/")})
+    return Cgroup(1, {c: root / c / own.get(c, "/").lstrip("/") for c in _V1_CONTROLLERS})
+
+
+def saved(group: Cgroup | None) -> dict[str, str]:
+    """A group as JSON can hold it."""
+    return {} if group is None else {str(c): str(folder) for c, folder in group.folders.items()}
+
+
+def restored(folders: dict[str, str]) -> Cgroup | None:
+    """A group from what ``saved`` gave."""
+    if not folders:
+        return None
+    return Cgroup(2 if "" in folders else 1, {c: Path(folder) for c, folder in folders.items()})
+
+
+def inside_paths(group: Cgroup) -> Sequence[Path]:
+    """The directory whose out-of-memory counter the server inside may read."""
+    return [group.folders["" if group.version == 2 else "memory"]]
+
+
+def _own_groups(pid: str = "self") -> dict[str, str]:
+    groups = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _number, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            groups[controller] = path
+    return groups
+
+
+def _v1_home(root: Path, controller: str, own: dict[str, str]) -> Path:
+    home = root / controller / own.get(controller, "/").lstrip("/")
+    home = (home if home.is_dir() else root / controller) / "aar"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _parent_v2(root: Path) -> Path | None:
+    """The nearest ancestor that hands memory and process limits to its children and lets us make one."""
+    folder = root / _own_groups().get("", "/").lstrip("/")
+    while folder.is_relative_to(root):
+        control = folder / "cgroup.subtree_control"
+        if control.exists() and os.access(folder, os.W_OK) and {"memory", "pids"} <= set(control.read_text().split()):
+            home = folder / "aar"
+            home.mkdir(exist_ok=True)
+            wanted = [c for c in ("memory", "pids", "cpu") if c in control.read_text().split()]
+            (home / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in wanted))
+            return home
+        folder = folder.parent
+    return None

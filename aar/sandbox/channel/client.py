@@ -1,0 +1,205 @@
+"""The host's end of a channel: many requests at once over one connection.
+
+Everything that comes from inside is treated as hostile: sizes are capped, a malformed frame ends the sandbox, and only
+the sandbox's first process is listened to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aar.errors import SandboxGone
+from aar.sandbox.channel.frames import BadFrame, frames_of, read_frame
+from aar.sandbox.channel.launch import SOCKET_NAME
+from aar.sandbox.processes import HostProcess
+
+_STREAM_LIMIT = 1 << 20
+_LOOK_SECONDS = 0.25
+_UCRED = struct.Struct("3i")
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to one request: the fields of its last frame, and the bytes of all."""
+
+    fields: dict[str, Any]
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Pending:
+    future: asyncio.Future[dict[str, Any]]
+    room: int
+    on_data: Callable[[bytes], None] | None
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Channel:
+    """Listens in ``directory`` and talks to the one process that may connect there.
+
+    Args:
+        name: the sandbox's name, for messages.
+        directory: host directory that the sandbox sees read-only; holds the socket.
+    """
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.strangers = 0
+        """Connections refused because they did not come from the sandbox's first process."""
+        self._path = directory / SOCKET_NAME
+        self._numbers = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._server: asyncio.Server | None = None
+        self._peer = 0
+        self._arrived: asyncio.Queue[tuple[int, asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue(64)
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._broken = ""
+
+    async def listen(self) -> None:
+        """Open the socket; a former controller's is replaced."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._accept, str(self._path), limit=_STREAM_LIMIT)
+        self._path.chmod(0o666)
+
+    async def connected(self, process: HostProcess, timeout: float) -> None:
+        """Wait for the sandbox's first process.
+
+        Raises:
+            SandboxGone: it ended, or did not come within ``timeout`` seconds.
+        """
+        self._peer = process.pid
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            try:
+                peer, reader, writer = await asyncio.wait_for(self._arrived.get(), _LOOK_SECONDS)
+            except TimeoutError:
+                if not process.alive():
+                    raise SandboxGone(f"sandbox {self.name}: its first process ended") from None
+                if asyncio.get_running_loop().time() > deadline:
+                    raise SandboxGone(f"sandbox {self.name}: no server answered within {timeout:.0f} s") from None
+                continue
+            if peer == process.pid:
+                break
+            self._refuse(writer)
+        self._writer = writer
+        self._reading = asyncio.create_task(self._read(reader))
+
+    async def call(
+        self,
+        op: str,
+        fields: dict[str, Any],
+        payload: bytes = b"",
+        *,
+        timeout: float,
+        most: int = 1 << 20,
+        on_data: Callable[[bytes], None] | None = None,
+    ) -> Reply:
+        """Send a request and wait for the end of its answer.
+
+        Args:
+            timeout: seconds after which the sandbox counts as gone.
+            most: bytes the answer may carry; more is an attack.
+            on_data: told each piece as it comes.
+
+        Raises:
+            SandboxGone: the connection ended, the answer did not come, or was no answer.
+        """
+        if self._writer is None or self._broken:
+            raise SandboxGone(self._gone())
+        number = next(self._numbers)
+        pending = _Pending(asyncio.get_running_loop().create_future(), most, on_data)
+        self._pending[number] = pending
+        try:
+            async with asyncio.timeout(timeout):
+                self._writer.writelines(frames_of({"id": number, "op": op, **fields}, payload))
+                await self._writer.drain()
+                done = await pending.future
+        except TimeoutError:
+            raise SandboxGone(f"sandbox {self.name}: no answer to {op} within {timeout:.0f} s") from None
+        except OSError:
+            raise SandboxGone(self._gone()) from None
+        except asyncio.CancelledError:
+            if op == "exec" and not self._broken:
+                self._writer.writelines(frames_of({"id": next(self._numbers), "op": "cancel", "target": number}, b""))
+            raise
+        finally:
+            self._pending.pop(number, None)
+            if not pending.future.done():
+                pending.future.cancel()
+        return Reply(done, bytes(pending.data))
+
+    async def close(self) -> None:
+        """Hang up; the sandbox stays and waits for the next controller."""
+        self._fail("the channel was closed")
+        if self._server is not None:
+            self._server.close()
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+        while not self._arrived.empty():
+            self._arrived.get_nowait()[2].close()
+
+    def _gone(self) -> str:
+        return f"sandbox {self.name}: {self._broken or 'not connected'}"
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        pid, _uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        wanted = self._reading is None and self._peer in (0, pid)
+        if not wanted or self._arrived.full():
+            self._refuse(writer)
+        else:
+            self._arrived.put_nowait((pid, reader, writer))
+
+    def _refuse(self, writer: asyncio.StreamWriter) -> None:
+        self.strangers += 1
+        writer.transport.abort()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                header, payload = await read_frame(reader)
+                self._take(header, payload)
+        except asyncio.IncompleteReadError:
+            self._fail("its server ended")
+        except (BadFrame, OSError) as error:
+            self._fail(f"the channel broke ({error})")
+            if self._writer is not None:
+                self._writer.transport.abort()
+
+    def _take(self, header: dict[str, Any], payload: bytes) -> None:
+        number = header.get("id")
+        pending = self._pending.get(number) if isinstance(number, int) else None
+        if pending is None:  # the hello, or the rest of an answer that nobody waits for any more
+            return
+        if len(payload) > pending.room:
+            raise BadFrame("the sandbox sent more than was asked for")
+        pending.room -= len(payload)
+        pending.data += payload
+        if payload and pending.on_data is not None:
+            pending.on_data(payload)
+        done = header.get("done")
+        if done is not None and not pending.future.done():
+            if not isinstance(done, dict):
+                raise BadFrame("the sandbox sent an answer that is no object")
+            pending.future.set_result(done)
+
+    def _fail(self, why: str) -> None:
+        self._broken = self._broken or why
+        for pending in self._pending.values():
+            if not pending.future.done():
+                pending.future.set_exception(SandboxGone(self._gone()))

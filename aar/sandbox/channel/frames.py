@@ -1,0 +1,48 @@
+"""The host's side of the frames: read and written through asyncio streams, with nothing from inside trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aar.errors import AarError
+from aar.sandbox.channel.server.wire import LENGTHS, MAX_PAYLOAD
+
+MAX_HEADER = 64 << 20
+"""A header from inside may list every file of a directory; beyond this it is an attack."""
+
+
+class BadFrame(AarError):
+    """What came through the channel is no frame of the protocol."""
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+    """The next frame. Raises BadFrame, asyncio.IncompleteReadError (the other side hung up)."""
+    header_size, payload_size = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
+    if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
+        raise BadFrame(f"the sandbox sent a frame of {header_size} + {payload_size} bytes")
+    encoded = await reader.readexactly(header_size)
+    payload = await reader.readexactly(payload_size) if payload_size else b""
+    try:
+        header = json.loads(encoded)
+    except (ValueError, RecursionError) as error:
+        raise BadFrame("the sandbox sent a frame whose header is no JSON") from error
+    if not isinstance(header, dict):
+        raise BadFrame("the sandbox sent a frame whose header is no object")
+    return header, payload
+
+
+def frames_of(header: dict[str, Any], payload: bytes) -> list[bytes]:
+    """A request as bytes to write; a large payload is split."""
+    pieces = []
+    while len(payload) > MAX_PAYLOAD:
+        pieces.append(_frame({"id": header["id"], "more": True}, payload[:MAX_PAYLOAD]))
+        payload = payload[MAX_PAYLOAD:]
+    pieces.append(_frame(header, payload))
+    return pieces
+
+
+def _frame(header: dict[str, Any], payload: bytes) -> bytes:
+    encoded = json.dumps(header).encode()
+    return LENGTHS.pack(len(encoded), len(payload)) + encoded + payload

@@ -1,0 +1,87 @@
+"""What a backend needs to start the server inside a sandbox: the command, its files and its configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aar.sandbox import seccomp
+from aar.sandbox.channel import server
+from aar.sandbox.protocol import WORKSPACE, SandboxSpec
+
+SERVER_SOURCE = Path(server.__file__).parent
+"""Host directory with the server's code; shown inside, read-only, at ``SERVER_TARGET``."""
+SERVER_TARGET = "/opt/aar/server"
+CHANNEL_TARGET = "/run/aar"
+"""Where the channel's host directory is shown inside, read-only."""
+SOCKET_NAME = "sock"
+CONFIG_NAME = "config.json"
+OOM_FILES = (
+    "/run/cgroup/memory.oom_control",
+    "/run/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
+    "/sys/fs/cgroup/memory.events",
+)
+"""Where the kernel's count of out-of-memory kills may be found inside, first match wins."""
+ABANDONED_SECONDS = 24 * 3600.0
+"""A sandbox that no controller talks to ends after so long."""
+
+
+def server_command(python: str = "python3") -> list[str]:
+    """The argument vector of the sandbox's first process. ``-I -S``: nothing in the workspace is ever imported."""
+    start = "import sys; sys.path.insert(0, '/opt/aar'); from server.main import main; main()"
+    return [python, "-I", "-S", "-B", "-c", start, f"{CHANNEL_TARGET}/{CONFIG_NAME}"]
+
+
+def base_environment(spec: SandboxSpec, *, path: str, site: str = "") -> dict[str, str]:
+    """The environment of every command: the spec's over a small clean one; nothing of the host's.
+
+    Args:
+        spec: its ``env`` wins, but its PYTHONPATH is put in front of ``site`` and does not replace it.
+        path: PATH inside.
+        site: directory inside that holds the scientific packages, where they are not in Python's own place.
+    """
+    threads = str(max(1, math.ceil(spec.cpus)))
+    env = {
+        "PATH": path,
+        "HOME": WORKSPACE,
+        "USER": "researcher",
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
+        **spec.env,
+    }
+    if site:
+        env["PYTHONPATH"] = f"{spec.env['PYTHONPATH']}:{site}" if spec.env.get("PYTHONPATH") else site
+    return env
+
+
+def write_config(
+    directory: Path,
+    spec: SandboxSpec,
+    env: dict[str, str],
+    *,
+    watch_quota: bool,
+    rlimits: dict[str, int] | None = None,
+    abandoned_after: float = ABANDONED_SECONDS,
+    oom_files: Sequence[str] = OOM_FILES,
+) -> None:
+    """Write the server's configuration into the channel's directory."""
+    config: dict[str, Any] = {
+        "socket": f"{CHANNEL_TARGET}/{SOCKET_NAME}",
+        "env": env,
+        "rlimits": {"core": 0, "nofile": 4096, "fsize": spec.workspace_bytes, **(rlimits or {})},
+        "lifetime": spec.lifetime_seconds,
+        "abandoned_after": abandoned_after,
+        "quota": spec.workspace_bytes if watch_quota else None,
+        "oom_files": list(oom_files),
+        "seccomp": seccomp.programs(),
+    }
+    path = directory / CONFIG_NAME
+    path.write_text(json.dumps(config))
+    path.chmod(0o644)

@@ -1,0 +1,64 @@
+"""Bounded output: the first half and the last half of a limit are kept, the middle is counted and dropped."""
+
+from __future__ import annotations
+
+import collections
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
+    from collections.abc import Callable
+
+
+class Capture:
+    """Takes output of any length in bounded memory.
+
+    The first half goes to ``sink`` as it comes when there is one (and is not kept), so that a large limit costs no
+    memory in here.
+    """
+
+    def __init__(self, limit: int, sink: Callable[[bytes], object] | None = None) -> None:
+        self.head_room = limit - limit // 2
+        self.tail_limit = limit // 2
+        self.sink = sink
+        self.head = bytearray()
+        self._tail: collections.deque[bytes] = collections.deque()
+        self._tail_size = 0
+        self._evicted = 0
+        self.total = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.total += len(data)
+        if self.head_room:
+            first = data[: self.head_room]
+            self.head_room -= len(first)
+            if self.sink is not None:
+                self.sink(first)
+            else:
+                self.head += first
+            data = data[len(first) :]
+        if data:
+            self._tail.append(data)
+            self._tail_size += len(data)
+            while self._tail_size - len(self._tail[0]) >= self.tail_limit and len(self._tail) > 1:
+                gone = len(self._tail.popleft())
+                self._tail_size -= gone
+                self._evicted += gone
+
+    def end(self) -> tuple[bytes, int]:
+        """The kept tail, and how many bytes were dropped before it."""
+        joined = b"".join(self._tail)
+        over = max(0, len(joined) - self.tail_limit)
+        return joined[over:], self._evicted + over
+
+    def text(self, limit: int | None = None) -> bytes:
+        """All that is kept, shortened to ``limit`` bytes, with a line where bytes are missing."""
+        tail, dropped = self.end()
+        head = bytes(self.head)
+        if limit is not None and len(head) + len(tail) > limit:
+            whole = len(head) + len(tail)
+            head, tail = (head + tail)[: limit - limit // 2], (head + tail)[whole - limit // 2 :]
+            dropped += whole - limit
+        if not dropped:
+            return head + tail
+        return head + b"\n[... %d bytes dropped ...]\n" % dropped + tail

@@ -1,0 +1,201 @@
+"""One running command: its supervisor, its output, its time limit, and the certain end of its tree."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import selectors
+import signal
+import time
+
+from . import supervisor
+from .processes import kill_below, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
+    from collections.abc import Callable
+    from typing import Any
+
+    from .capture import Capture
+    from .loop import Loop
+
+_PIPE = 1 << 19
+_LONG_COMMAND = 100_000
+_SWEEP_SECONDS = 0.005
+_SWEEP_AGAIN_SECONDS = 0.05
+
+
+def argument_vector(command: str | list[str]) -> tuple[list[str], str | None]:
+    """``bash -c`` for a string, and the script file to remove later where one argument cannot hold it."""
+    if not isinstance(command, str):
+        return list(command), None
+    encoded = command.encode()
+    if len(encoded) < _LONG_COMMAND:
+        return ["bash", "-c", command], None
+    path = f"/tmp/.aar-{os.getpid()}-{time.monotonic_ns()}.sh"  # noqa: S108 - the sandbox's own
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, encoded)
+    finally:
+        os.close(fd)
+    return ["bash", path], path
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor that reads ``data`` from its start."""
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+class Command:
+    """A command from its start to the moment when nothing of its tree is left.
+
+    ``on_end(outcome)`` gets a dict: reason, code, seconds, oom (kills by the kernel meanwhile), error (text, when it
+    could not be started).
+    """
+
+    def __init__(
+        self, loop: Loop, kills: Callable[[], int], capture: Capture, on_end: Callable[[dict[str, Any]], object]
+    ) -> None:
+        self.loop = loop
+        self.capture = capture
+        self.started = time.monotonic()
+        self.supervisor = 0
+        self.timeout = 0.0
+        self._kills = kills
+        self._kills_before = kills()
+        self._on_end = on_end
+        self._asked: str | None = None
+        self._status: int | None = None
+        self._errno = 0
+        self._report = b""
+        self._timer: list[Any] | None = None
+        self._script: str | None = None
+        self._out = -1
+        self._report_in = -1
+        self._sweeping = False
+
+    def start(self, command: str | list[str], env: dict[str, str], cwd: str, stdin: bytes, timeout: float) -> None:
+        """Start it; whatever goes wrong comes through ``on_end``."""
+        self.timeout = timeout
+        fds = []
+        try:
+            argv, self._script = argument_vector(command)
+            source = memory_file(stdin) if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            fds.append(source)
+            self._out, out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fds.append(out)
+            os.set_blocking(out, True)
+            fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _PIPE)
+            self._report_in, report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fds.append(report)
+            self.supervisor = supervisor.start(argv, env, cwd, source, out, report)
+        except OSError as error:
+            number = error.errno or errno.EIO
+            self.loop.later(0, lambda: self._release(number))
+            return
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self.loop.watch(self._out, selectors.EVENT_READ, self._read_output)
+        self.loop.watch(self._report_in, selectors.EVENT_READ, self._read_report)
+        self._timer = self.loop.later(timeout, lambda: self.stop("time_limit"))
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading its output (the controller is slow)."""
+        if self.supervisor and self._out >= 0:
+            self.loop.watch(self._out, 0 if paused else selectors.EVENT_READ, self._read_output)
+
+    def stop(self, reason: str) -> None:
+        """Kill the whole tree, and say why."""
+        if self._asked is None and self._status is None:
+            self._asked = reason
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if not self.supervisor:
+            return
+        self._sweeping = True
+        kill_below([self.supervisor])
+        send(self.supervisor, signal.SIGCONT)
+        self.loop.later(_SWEEP_AGAIN_SECONDS, self._sweep)
+
+    def _read_output(self, _mask: int) -> bool:
+        try:
+            data = os.read(self._out, _PIPE)
+        except BlockingIOError:
+            return False
+        if data:
+            self.capture.feed(data)
+            return True
+        self.loop.watch(self._out, 0, None)
+        return False
+
+    def _read_report(self, _mask: int) -> None:
+        data = os.read(self._report_in, 4096)
+        self._report += data
+        while len(self._report) >= supervisor.STATUS.size:
+            kind, value = supervisor.STATUS.unpack_from(self._report)
+            self._report = self._report[supervisor.STATUS.size :]
+            if kind == b"S":
+                self._status = value
+            else:
+                self._errno = value
+        if not data:
+            self._close()
+        elif not self._sweeping:
+            self.loop.later(_SWEEP_SECONDS, self._sweep)
+
+    def _close(self) -> None:
+        """The supervisor is gone: its tree is dead, or a command killed it and the server ends the strays."""
+        self.supervisor = 0
+        self.loop.cancel(self._timer)
+        while self._read_output(0):
+            pass
+        self._release(self._errno)
+
+    def _release(self, number: int) -> None:
+        """Close what is open and end, with the errno of a start that failed or 0."""
+        for fd in (self._report_in, self._out):
+            if fd >= 0:
+                self.loop.watch(fd, 0, None)
+                os.close(fd)
+        self._report_in = self._out = -1
+        self._finish(number)
+
+    def _finish(self, number: int) -> None:
+        if self._script is not None:
+            try:
+                os.unlink(self._script)
+            except OSError:  # the command removed its own script
+                self._script = None
+        outcome: dict[str, Any] = {
+            "seconds": time.monotonic() - self.started,
+            "oom": self._kills() - self._kills_before,
+        }
+        if number:
+            outcome.update(reason="exited", code=127 if number == errno.ENOENT else 126, error=_explain(number))
+        else:
+            status = self._status if self._status is not None else signal.SIGKILL
+            signalled = os.WIFSIGNALED(status)
+            code = 128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status)
+            reason = self._asked or ("signalled" if signalled else "exited")
+            if self._asked:
+                code = 128 + signal.SIGKILL
+            elif code == 128 + signal.SIGKILL and outcome["oom"]:
+                reason = "out_of_memory"
+            outcome.update(reason=reason, code=code)
+        self._on_end(outcome)
+
+
+def _explain(number: int) -> str:
+    if number == errno.EAGAIN:
+        return "cannot start: the sandbox is at its limit of processes"
+    if number == errno.E2BIG:
+        return "cannot start: the command or its environment is too long"
+    return f"cannot start: {os.strerror(number)}"

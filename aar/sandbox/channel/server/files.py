@@ -1,0 +1,106 @@
+"""Files of the sandbox, read and written in pieces with the rights that commands have."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+WORKSPACE = "/workspace"
+
+
+class Refused(Exception):
+    """What was asked for is too large, or no regular file."""
+
+
+def resolve(path: str) -> str:
+    """An absolute path; relative ones start at the workspace."""
+    return os.path.join(WORKSPACE, path)
+
+
+def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
+    """``(bytes, size of the file)``. Never waits on a pipe or a device. Raises OSError, Refused."""
+    fd = os.open(resolve(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        info = os.fstat(fd)
+        if stat.S_ISDIR(info.st_mode):
+            raise IsADirectoryError(errno.EISDIR, path)
+        if not stat.S_ISREG(info.st_mode):
+            raise Refused(f"{path} is no regular file")
+        pieces, position = [], offset
+        while length > 0:
+            piece = os.pread(fd, length, position)
+            if not piece:
+                break
+            pieces.append(piece)
+            position += len(piece)
+            length -= len(piece)
+        return b"".join(pieces), info.st_size
+    finally:
+        os.close(fd)
+
+
+def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
+    """Write or extend a file, making its parents. Raises OSError, Refused."""
+    full = resolve(path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    flags |= os.O_APPEND if append else os.O_TRUNC
+    fd = os.open(full, flags, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Refused(f"{path} is no regular file")
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if mode is not None:
+            os.fchmod(fd, mode & 0o777)
+    finally:
+        os.close(fd)
+
+
+def listing(path: str, most: int) -> list[tuple[str, int, int]]:
+    """The regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
+
+    Raises OSError, Refused (a link, device, pipe or socket; more than ``most`` entries).
+    """
+    top = resolve(path)
+    found: list[tuple[str, int, int]] = []
+    todo = [""]
+    while todo:
+        folder = todo.pop()
+        with os.scandir(os.path.join(top, folder)) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                info = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    todo.append(name)
+                    found.append((name, -1, info.st_mode & 0o777))
+                elif stat.S_ISREG(info.st_mode):
+                    found.append((name, info.st_size, info.st_mode & 0o777))
+                else:
+                    raise Refused(f"{name} is a link, device, pipe or socket")
+                if len(found) > most:
+                    raise Refused(f"more than {most} files")
+    return found
+
+
+def usage(path: str) -> int:
+    """Bytes that a tree takes on its disk; what vanishes meanwhile is not counted."""
+    total, todo = 0, [path]
+    seen: set[int] = set()
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    info = entry.stat(follow_symlinks=False)
+                    if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
+                        if info.st_ino in seen:
+                            continue
+                        seen.add(info.st_ino)
+                    total += info.st_blocks * 512
+                    if stat.S_ISDIR(info.st_mode):
+                        todo.append(entry.path)
+        except OSError:  # gone meanwhile, or closed to its own owner by a command
+            continue
+    return total

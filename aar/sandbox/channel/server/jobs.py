@@ -1,0 +1,130 @@
+"""Background jobs: they outlive the controller; their bounded output is also a file in the workspace."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .capture import Capture
+from .command import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
+    from collections.abc import Callable
+    from typing import Any
+
+    from .loop import Loop
+
+OUTPUT_CAP = 2 << 20
+MAX_JOBS = 1000
+_FLUSH_SECONDS = 1.0
+_LAST_BYTES = 4096
+
+
+class Jobs:
+    """All jobs of this sandbox, oldest first."""
+
+    def __init__(self, loop: Loop, kills: Callable[[], int], folder: str) -> None:
+        self._loop = loop
+        self._kills = kills
+        self._folder = folder
+        self._jobs: dict[str, Job] = {}
+        self._count = 0
+
+    def start(self, command: str, env: dict[str, str], cwd: str, timeout: float) -> Job:
+        """Start a job and return its status."""
+        self._count += 1
+        job = Job(self._loop, self._kills, f"j{self._count}", command, self._folder)
+        self._jobs[job.name] = job
+        job.run.start(command, env, cwd, b"", timeout)
+        for name in [n for n, j in self._jobs.items() if j.outcome is not None][: max(0, len(self._jobs) - MAX_JOBS)]:
+            del self._jobs[name]
+        return job
+
+    def find(self, name: str) -> Job | None:
+        """The job of that name, or None."""
+        return self._jobs.get(name)
+
+    def all(self) -> list[Job]:
+        """Every job, oldest first."""
+        return list(self._jobs.values())
+
+
+class Job:
+    """One job: a command whose end is remembered."""
+
+    def __init__(self, loop: Loop, kills: Callable[[], int], name: str, command: str, folder: str) -> None:
+        self.name = name
+        self.command = command
+        self.outcome: dict[str, Any] | None = None
+        self.waiting: list[list[Any]] = []
+        self.capture = Capture(OUTPUT_CAP)
+        self.run = Command(loop, kills, self.capture, self._ended)
+        self._loop = loop
+        self._path = f"{folder}/{name}.log"
+        self._flush = loop.later(_FLUSH_SECONDS, self._save)
+        self._saved = -1
+
+    def status(self) -> dict[str, Any]:
+        """What the controller is told."""
+        fields: dict[str, Any] = {
+            "job": self.name,
+            "command": self.command,
+            "running": self.outcome is None,
+            "seconds": time.monotonic() - self.run.started,
+            "limit": self.run.timeout,
+        }
+        if self.outcome is not None:
+            fields["seconds"] = self.outcome["seconds"]
+            fields["outcome"] = self.outcome
+            fields["output"] = self.text(_LAST_BYTES).decode(errors="replace")
+            fields["dropped"] = max(0, self.capture.total - _LAST_BYTES)
+        return fields
+
+    def text(self, limit: int) -> bytes:
+        """Its output, with the reason in its place when it never started."""
+        text = self.capture.text(limit)
+        if self.outcome is not None and "error" in self.outcome:
+            text += self.outcome["error"].encode() + b"\n"
+        return text
+
+    def wait(self, seconds: float, answer: Callable[[Job], object]) -> None:
+        """Call ``answer(job)`` once it ended or the time passed."""
+        if self.outcome is not None:
+            answer(self)
+            return
+        entry: list[Any] = []
+
+        def now() -> None:
+            self.waiting.remove(entry)
+            answer(self)
+
+        entry[:] = [self._loop.later(seconds, now), answer]
+        self.waiting.append(entry)
+
+    def _ended(self, outcome: dict[str, Any]) -> None:
+        self.outcome = outcome
+        self._loop.cancel(self._flush)
+        self._save(again=False)
+        waiting, self.waiting = self.waiting, []
+        for timer, answer in waiting:
+            self._loop.cancel(timer)
+            answer(self)
+
+    def _save(self, again: bool = True) -> None:
+        if self.capture.total != self._saved:
+            self._saved = self.capture.total
+            temporary = f"{self._path}.part"
+            try:
+                os.makedirs(os.path.dirname(self._path), exist_ok=True)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                fd = os.open(temporary, flags, 0o644)
+                try:
+                    os.write(fd, self.text(OUTPUT_CAP))
+                finally:
+                    os.close(fd)
+                os.replace(temporary, self._path)
+            except OSError:  # the workspace is full or the folder was taken over; the output is still in here
+                self._saved = -1
+        if again:
+            self._flush = self._loop.later(_FLUSH_SECONDS, self._save)

@@ -1,0 +1,139 @@
+"""Start of the server: see ``aar.sandbox.channel.launch``."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+
+from . import limits, supervisor
+from .loop import Loop
+from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, kill_below, prctl
+from .service import Service
+from .wire import Closed, Connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
+    from typing import Any
+
+_RECONNECT_SECONDS = 0.2
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class Server:
+    """Keeps the channel up, reaps what is left over, and ends the sandbox when its time is over."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.loop = Loop()
+        kills = limits.kernel_kills(config["oom_files"])
+        self.service = Service(self.loop, kills, config["env"])
+        self._path = config["socket"]
+        self._abandoned_after = config["abandoned_after"]
+        self._abandoned: list[Any] | None = None
+        self._partial: dict[int, bytearray] = {}
+        self._writing = False
+        self.loop.on_child(self._reap)
+        self.loop.each_round = self._want_write
+        if config["lifetime"] is not None:
+            self.loop.later(config["lifetime"], self._end)
+        if config["quota"] is not None:
+            limits.Quota(self.loop, config["quota"], self.service.running)
+        self._disconnected()
+
+    def _end(self) -> None:
+        self.loop.stopping = True
+
+    def _disconnected(self) -> None:
+        self._partial.clear()
+        self._abandoned = self.loop.later(self._abandoned_after, self._end)
+        self._connect()
+
+    def _connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            self.loop.later(_RECONNECT_SECONDS, self._connect)
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.loop.cancel(self._abandoned)
+        connection = Connection(sock)
+        self.service.connected(connection)
+        self._writing = False
+        self.loop.watch(sock, _READ, self._ready)
+        connection.send({"hello": 1, "pid": os.getpid()})
+
+    def _ready(self, mask: int) -> None:
+        connection = self.service.connection
+        if connection is None:
+            return
+        if mask & _WRITE:
+            connection.flush()
+            self.service.drained()
+        if mask & _READ:
+            try:
+                for header, payload in connection.receive():
+                    self._request(header, payload)
+            except (Closed, ValueError, KeyError, TypeError):
+                self.loop.watch(connection.sock, 0, None)
+                connection.sock.close()
+                self.service.lost()
+                self._disconnected()
+                return
+
+    def _want_write(self) -> None:
+        """Be told when the socket takes more, while something waits."""
+        connection = self.service.connection
+        if connection is None:
+            return
+        writing = connection.queued > 0
+        if writing != self._writing:
+            self._writing = writing
+            self.loop.watch(connection.sock, _READ | _WRITE if writing else _READ, self._ready)
+
+    def _request(self, header: dict[str, Any], payload: bytes) -> None:
+        number = header["id"]
+        if header.get("more"):
+            self._partial.setdefault(number, bytearray()).extend(payload)
+            return
+        if number in self._partial:
+            payload = bytes(self._partial.pop(number) + payload)
+        self.service.handle(header, payload)
+
+    def _reap(self) -> None:
+        """Reap children. What a killed supervisor left behind came to this process: end it and its like."""
+        strange = False
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            strange = strange or pid not in supervisor.alive or os.WIFSIGNALED(status)
+            supervisor.alive.discard(pid)
+        if strange:
+            self._end_strays()
+
+    def _end_strays(self) -> None:
+        if kill_below([os.getpid()], spare=supervisor.alive):
+            self.loop.later(0.05, self._end_strays)
+
+
+def main() -> None:
+    """Read the configuration, give up what is not needed, serve."""
+    with open(sys.argv[-1], "rb") as file:
+        config = json.loads(file.read())
+    os.umask(0o022)
+    limits.apply(config["rlimits"])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    limits.filter_calls(config["seccomp"])
+    Server(config).loop.run()

@@ -1,0 +1,158 @@
+"""What the server does for the controller: one method per operation."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import files
+from .capture import Capture
+from .command import Command
+from .jobs import Job, Jobs
+from .processes import consumption, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
+    from collections.abc import Callable
+    from typing import Any
+
+    from .loop import Loop
+    from .wire import Connection
+
+_SLOW_READER = 8 << 20
+
+
+class Service:
+    """Carries out requests; answers go to the connection that asked, while it lasts."""
+
+    def __init__(self, loop: Loop, kills: Callable[[], int], env: dict[str, str]) -> None:
+        self.loop = loop
+        self.jobs = Jobs(loop, kills, f"{files.WORKSPACE}/.jobs")
+        self.connection: Connection | None = None
+        self._kills = kills
+        self._env = env
+        self._running: dict[int, Command] = {}
+        self._paused = False
+        self._began = time.monotonic()
+
+    def running(self) -> list[Command]:
+        """Every command that runs now, jobs included."""
+        return [*self._running.values(), *(job.run for job in self.jobs.all() if job.outcome is None)]
+
+    def connected(self, connection: Connection) -> None:
+        """A controller took up the channel."""
+        self.connection = connection
+
+    def lost(self) -> None:
+        """The controller is gone: nobody will read what its foreground commands say, so they end; jobs go on."""
+        self.connection = None
+        for command in list(self._running.values()):
+            command.stop("stopped")
+
+    def drained(self) -> None:
+        """The controller read on: go on reading output that waited for it."""
+        if self._paused and self.connection is not None and self.connection.queued < _SLOW_READER // 2:
+            self._paused = False
+            for command in self._running.values():
+                command.pause(False)
+
+    def handle(self, request: dict[str, Any], payload: bytes) -> None:
+        """Carry out one request; a failure is an answer."""
+        connection, number = self.connection, request.get("id")
+
+        def answer(fields: dict[str, Any], data: bytes = b"") -> None:
+            if connection is not None and connection is self.connection:
+                last = {"id": number, "done": fields}
+                connection.send_all({"id": number}, data, last)
+
+        try:
+            operation = getattr(self, "op_" + request["op"])
+            operation(request, payload, answer)
+        except files.Refused as refused:
+            answer({"error": "refused", "message": str(refused)})
+        except OSError as error:
+            answer({"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            answer({"error": "request", "message": f"{type(error).__name__}: {error}"})
+
+    def op_ping(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        answer({"uptime": time.monotonic() - self._began})
+
+    def op_exec(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        number, connection = request["id"], self.connection
+
+        def stream(data: bytes) -> None:
+            if connection is self.connection and connection is not None:
+                connection.send({"id": number}, data)
+                if connection.queued > _SLOW_READER and not self._paused:
+                    self._paused = True
+                    for command in self._running.values():
+                        command.pause(True)
+
+        capture = Capture(request["limit"], stream)
+
+        def ended(outcome: dict[str, Any]) -> None:
+            self._running.pop(number, None)
+            if "error" in outcome:
+                capture.feed(outcome["error"].encode() + b"\n")
+            tail, outcome["dropped"] = capture.end()
+            answer(outcome, tail)
+
+        command = Command(self.loop, self._kills, capture, ended)
+        self._running[number] = command
+        cwd = files.resolve(request["cwd"])
+        command.start(request["command"], {**self._env, **request["env"]}, cwd, payload, request["timeout"])
+        if self._paused:
+            command.pause(True)
+
+    def op_cancel(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        command = self._running.get(request["target"])
+        if command is not None:
+            command.stop("stopped")
+        answer({})
+
+    def op_job_start(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        env = {**self._env, **request["env"]}
+        job = self.jobs.start(request["command"], env, files.resolve(request["cwd"]), request["timeout"])
+        answer(job.status())
+
+    def op_job_wait(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        self._job(request).wait(request["seconds"], lambda job: answer(job.status()))
+
+    def op_job_output(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        answer({}, self._job(request).text(request["limit"]))
+
+    def op_job_stop(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        job = self._job(request)
+        if job.outcome is None:
+            job.run.stop("stopped")
+        job.wait(request["seconds"], lambda job: answer(job.status()))
+
+    def op_jobs(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        answer({"jobs": [job.status() for job in self.jobs.all()]})
+
+    def op_read(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        data, size = files.read(request["path"], request["offset"], request["length"])
+        answer({"size": size}, data)
+
+    def op_write(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        files.write(request["path"], payload, request["append"], request.get("mode"))
+        answer({})
+
+    def op_mkdir(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        os.makedirs(files.resolve(request["path"]), exist_ok=True)
+        answer({})
+
+    def op_list(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        answer({"entries": files.listing(request["path"], request["most"])})
+
+    def op_stats(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
+        used = files.usage(files.WORKSPACE) if request["workspace"] else 0
+        memory, cpu = consumption()
+        answer({"workspace": used, "processes": len(table()), "memory": memory, "cpu": cpu})
+
+    def _job(self, request: dict[str, Any]) -> Job:
+        job = self.jobs.find(request["job"])
+        if job is None:
+            raise ValueError(f"no job {request['job']}")
+        return job

@@ -1,0 +1,198 @@
+"""A sandbox as the controller holds it: the protocol's methods spoken over a channel, whatever runs the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from aar.errors import NotFound, SandboxGone
+from aar.sandbox import answers, transfer
+from aar.sandbox.channel.client import Channel, Reply
+from aar.sandbox.protocol import WORKSPACE, ExecResult, JobStatus, SandboxSpec, SandboxStats
+
+GRACE_SECONDS = 15.0
+"""How long past a command's time limit the server inside may take to kill it before the sandbox is ended."""
+CALL_SECONDS = 60.0
+"""Longest that any other request may take."""
+_KILL_SECONDS = 10.0
+_TEXT_LIMIT = 1 << 20
+
+
+class Body(Protocol):
+    """What only the backend can do with a sandbox, all of it from outside."""
+
+    async def kill(self) -> None:
+        """End every process of it at once; what it left stays for ``release``."""
+        ...
+
+    async def release(self) -> None:
+        """End it and remove everything but the workspace's content. Safe to call twice."""
+        ...
+
+    async def fate(self) -> str:
+        """One clause on why it is gone, such as "out of memory"; empty when unknown."""
+        ...
+
+    async def usage(self) -> SandboxStats | None:
+        """What it uses, from the host's own books; None where the host keeps none. ``workspace_bytes`` -1: unknown."""
+        ...
+
+
+class ChannelSandbox:
+    """The ``Sandbox`` of every backend."""
+
+    def __init__(self, spec: SandboxSpec, channel: Channel, body: Body) -> None:
+        self._spec = spec
+        self._channel = channel
+        self._body = body
+        self._deadlines: dict[str, asyncio.Task[None]] = {}
+        self._destroyed = False
+
+    @property
+    def spec(self) -> SandboxSpec:
+        """What it was made from."""
+        return self._spec
+
+    @property
+    def refused_connections(self) -> int:
+        """How often something other than the sandbox's first process tried to speak for it."""
+        return self._channel.strangers
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float,
+        cwd: str = WORKSPACE,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        output_limit: int = 64 * 1024,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> ExecResult:
+        """Run a command to its end: see ``Sandbox.exec``.
+
+        Args:
+            on_output: told the first half of ``output_limit`` as it comes, then the kept tail.
+        """
+        fields = {
+            "command": command if isinstance(command, str) else list(command),
+            "cwd": cwd,
+            "env": dict(env or {}),
+            "timeout": timeout,
+            "limit": output_limit,
+        }
+        limit = timeout + GRACE_SECONDS
+        reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit, on_data=on_output)
+        return answers.exec_result(reply.fields, reply.data)
+
+    async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
+        """Start a background job: see ``Sandbox.start_job``."""
+        fields = {"command": command, "cwd": cwd, "env": {}, "timeout": timeout}
+        status = answers.job_status((await self._call("job_start", fields)).fields)
+        self._deadlines[status.job_id] = asyncio.create_task(self._enforce(status.job_id, timeout))
+        return status
+
+    async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
+        """The job's status once it ended or the time passed: see ``Sandbox.wait_job``."""
+        fields = {"job": job_id, "seconds": timeout}
+        return answers.job_status((await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields)
+
+    async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
+        """The job's output, its middle dropped: see ``Sandbox.job_output``."""
+        reply = await self._call("job_output", {"job": job_id, "limit": limit}, most=limit + 1024)
+        return reply.data.decode(errors="replace")
+
+    async def stop_job(self, job_id: str) -> JobStatus:
+        """Kill the job's whole process tree: see ``Sandbox.stop_job``."""
+        reply = await self._call("job_stop", {"job": job_id, "seconds": _KILL_SECONDS})
+        status = answers.job_status(reply.fields)
+        if status.running:
+            await self._lost(SandboxGone(f"sandbox {self._spec.name}: job {job_id} did not die"))
+        return status
+
+    async def jobs(self) -> Sequence[JobStatus]:
+        """All jobs, oldest first."""
+        return answers.job_list((await self._call("jobs", {})).fields)
+
+    async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
+        """A file's bytes: see ``Sandbox.read``."""
+        return await transfer.read_file(self._call, path, limit)
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a file, making its parents: see ``Sandbox.write``."""
+        await transfer.write_file(self._call, path, data)
+
+    async def put(self, source: Path, target: str) -> None:
+        """Copy a host directory's content into ``target``: see ``Sandbox.put``."""
+        await transfer.put_directory(self._call, source, target)
+
+    async def get(self, source: str, target: Path, *, limit: int = 64 * 1024**2, max_files: int = 2000) -> None:
+        """Copy a directory's regular files to a new host directory: see ``Sandbox.get``."""
+        await transfer.get_directory(self._call, source, target, limit=limit, max_files=max_files)
+
+    async def stats(self) -> SandboxStats:
+        """What it uses now."""
+        used = await self._body.usage()
+        if used is not None and used.workspace_bytes >= 0:
+            return used
+        reply = await self._call("stats", {"workspace": True})
+        return answers.stats(reply.fields, used)
+
+    async def destroy(self) -> None:
+        """End it and everything in it; the workspace directory stays."""
+        if self._destroyed:
+            return
+        self._destroyed = True
+        await self.detach()
+        await self._body.release()
+
+    async def detach(self) -> None:
+        """Let go of it: it stays for a later ``attach``."""
+        for task in self._deadlines.values():
+            task.cancel()
+        await asyncio.gather(*self._deadlines.values(), return_exceptions=True)
+        self._deadlines.clear()
+        await self._channel.close()
+
+    async def adopt_jobs(self, timeout: float) -> None:
+        """After ``attach``: enforce from outside again the limits of jobs that run on. Raises SandboxGone."""
+        reply = await self._call("jobs", {}, timeout=timeout)
+        for job_id, seconds in answers.time_left(reply.fields).items():
+            self._deadlines[job_id] = asyncio.create_task(self._enforce(job_id, seconds))
+
+    async def _enforce(self, job_id: str, seconds: float) -> None:
+        await asyncio.sleep(seconds + GRACE_SECONDS)
+        try:
+            status = await self.wait_job(job_id, timeout=0)
+        except (SandboxGone, NotFound):
+            return
+        if status.running:
+            await self._body.kill()
+
+    async def _call(
+        self,
+        op: str,
+        fields: dict[str, Any],
+        payload: bytes = b"",
+        *,
+        timeout: float = CALL_SECONDS,
+        most: int = _TEXT_LIMIT,
+        on_data: Callable[[bytes], None] | None = None,
+    ) -> Reply:
+        if self._destroyed:
+            raise SandboxGone(f"sandbox {self._spec.name} was destroyed")
+        try:
+            reply = await self._channel.call(op, fields, payload, timeout=timeout, most=most, on_data=on_data)
+            answers.check(reply.fields, fields)
+        except SandboxGone as gone:
+            await self._lost(gone)
+        return reply
+
+    async def _lost(self, gone: SandboxGone) -> NoReturn:
+        """Whatever was wrong, nothing of it may run on."""
+        fate = await self._body.fate()
+        await self._body.kill()
+        message = f"{gone.message} ({fate})" if fate else gone.message
+        raise SandboxGone(message, "create it again; its workspace is kept") from gone

@@ -1,0 +1,102 @@
+"""Where running sandboxes keep their sockets and state on this machine: a short path, closed to other users.
+
+One folder per sandbox. A unix socket's path must stay under 108 bytes, so the folder is named by a short hash of the
+sandbox's name; its state file tells which sandbox it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aar.errors import SandboxError, UsageError
+from aar.settings import get_settings
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def runtime_root() -> Path:
+    """``$XDG_RUNTIME_DIR/aar``, else ``/run/aar`` for root, else ``/tmp/aar-<uid>``; made with mode 0700.
+
+    Raises:
+        SandboxError: the folder belongs to somebody else.
+    """
+    chosen = os.environ.get("XDG_RUNTIME_DIR")
+    if chosen:
+        root = Path(chosen) / "aar"
+    elif os.getuid() == 0:
+        root = Path("/run/aar")
+    else:
+        root = Path(f"/tmp/aar-{os.getuid()}")  # noqa: S108 - ownership is checked below
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = root.lstat()
+    if info.st_uid != os.getuid() or root.is_symlink():
+        raise SandboxError(f"{root} belongs to another user", "remove it, or set XDG_RUNTIME_DIR")
+    root.chmod(0o700)
+    return root
+
+
+def check_name(name: str) -> str:
+    """The name, when it may name a sandbox. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a sandbox", "use a-z, 0-9 and -, at most 63 of them")
+    return name
+
+
+def scope() -> str:
+    """A short name for the `aar` home in force: sandboxes of another home are none of ours to list or remove."""
+    return hashlib.sha256(str(get_settings().home.absolute()).encode()).hexdigest()[:8]
+
+
+class Place:
+    """The folder of one sandbox of one backend: ``channel/`` (shown inside) and ``state.json``."""
+
+    def __init__(self, root: Path, backend: str, name: str) -> None:
+        digest = hashlib.sha256(f"{backend}/{name}".encode()).hexdigest()[:16]
+        self.path = root / scope() / backend[0] / digest
+        self.channel = self.path / "channel"
+        self._state = self.path / "state.json"
+
+    def make(self) -> None:
+        """Make the folders; what a former sandbox of this name left there is removed."""
+        self.remove()
+        self.path.mkdir(mode=0o700, parents=True)
+        self.channel.mkdir()
+        self.channel.chmod(0o755)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state file in one step."""
+        temporary = self._state.with_suffix(".part")
+        temporary.write_text(json.dumps(state))
+        temporary.replace(self._state)
+
+    def load(self) -> dict[str, Any] | None:
+        """The state as saved; None where there is none, or it was cut short by a crash."""
+        return read_state(self._state)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """A state file's content; None where there is none, or it was cut short by a crash."""
+    try:
+        state = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
+    """The saved states of all sandboxes of a backend."""
+    for path in sorted((root / scope() / backend[0]).glob("*/state.json")):
+        state = read_state(path)
+        if state is not None:
+            yield state

@@ -1,0 +1,87 @@
+"""A system call filter for what runs inside, made without a library: a list of refusals as classic BPF.
+
+The server inside loads it before it runs anything, on top of whatever the backend sets. It refuses new namespaces,
+mounts, tracing, keys, kernel programs, clocks, and socket families that network namespaces do not contain (vsock
+reaches the hypervisor). Calls newer than the list are refused as unknown, so that a new kernel opens no new door.
+
+Source of the numbers: the kernel's syscall_64.tbl and asm-generic/unistd.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+_INSTRUCTION = struct.Struct("=HBBI")
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_NR, _ARCH, _ARG0 = 0, 4, 16
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_X32_BIT = 0x40000000
+_NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
+_SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
+_NEWEST = 462  # mseal, Linux 6.10
+
+_GENERIC = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
+"""io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd, mount_setattr: same everywhere."""
+
+_X86_64 = (
+    *(101, 103, 134, 135, 153, 154, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 172, 173, 175, 176, 179, 180),
+    *(212, 227, 237, 238, 246, 248, 249, 250, 272, 279, 298, 300, 303, 304, 305, 308, 310, 311, 312, 313, 320, 321),
+    323,
+)
+"""ptrace, syslog, uselib, personality, vhangup, modify_ldt, pivot_root, adjtimex, chroot, acct, settimeofday, mount,
+umount2, swapon, swapoff, reboot, iopl, ioperm, init_module, delete_module, quotactl, nfsservctl, lookup_dcookie,
+clock_settime, mbind, set_mempolicy, kexec_load, add_key, request_key, keyctl, unshare, move_pages, perf_event_open,
+fanotify_init, name_to_handle_at, open_by_handle_at, clock_adjtime, setns, process_vm_readv, process_vm_writev, kcmp,
+finit_module, kexec_file_load, bpf, userfaultfd."""
+
+_AARCH64 = (
+    *(18, 39, 40, 41, 51, 58, 60, 89, 92, 97, 104, 105, 106, 112, 116, 117, 142, 170, 171, 217, 218, 219, 224, 225),
+    *(235, 237, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294),
+)
+"""The same calls, where aarch64 has them."""
+
+_MACHINES = {
+    "x86_64": (0xC000003E, _X86_64, 56, 41),
+    "aarch64": (0xC00000B7, _AARCH64, 220, 198),
+}
+"""Machine -> audit architecture, refused calls, numbers of clone and socket."""
+
+
+def programs() -> dict[str, str]:
+    """The filter for each machine that is known, by ``os.uname().machine``, as hexadecimal ``sock_filter`` entries."""
+    return {machine: _program(machine).hex() for machine in _MACHINES}
+
+
+def _program(machine: str) -> bytes:
+    architecture, refused, clone, socket = _MACHINES[machine]
+    body: list[tuple[int, int, int, int]] = [
+        (_LOAD, 0, 0, _ARCH),
+        (_JUMP_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NR),
+    ]
+    if machine == "x86_64":
+        body += _refuse_when(_JUMP_SET, _X32_BIT, errno.ENOSYS)
+    body += _refuse_when(_JUMP_GREATER, _NEWEST, errno.ENOSYS)
+    body += _refuse_when(_JUMP_EQUAL, 435, errno.ENOSYS)  # clone3: its flags are behind a pointer; libc falls back
+    for number in (*refused, *_GENERIC):
+        body += _refuse_when(_JUMP_EQUAL, number, errno.EPERM)
+    body += [
+        (_JUMP_EQUAL, 0, 4, clone),
+        (_LOAD, 0, 0, _ARG0),
+        (_JUMP_SET, 0, 1, _NAMESPACES),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+        (_JUMP_EQUAL, 1, 0, socket),
+        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _ARG0),
+    ]
+    for family in _SOCKET_FAMILIES:
+        body += [(_JUMP_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
+    body.append((_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT))
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in body)
+
+
+def _refuse_when(test: int, value: int, error: int) -> list[tuple[int, int, int, int]]:
+    return [(test, 0, 1, value), (_RETURN, 0, 0, _ERRNO | error)]
