@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from aar.errors import SetupError
 from aar.forum.markdown import file_name, index_page, thread_page
-from aar.forum.posts import get_thread, list_posts
-from aar.forum.queries import post_views, select_posts
-from aar.forum.views import PostView
+from aar.forum.posts import list_posts
+from aar.forum.queries import post_views, select_posts, threads
+from aar.forum.views import PostView, ThreadView
 from aar.store import Database, event_log
 from aar.store.models import EventRecord, Post
 
@@ -61,9 +61,7 @@ class ForumMirror:
                 if latest == self._cursor:
                     return 0
                 changed = self._everything(session) if self._cursor is None else self._changed(session, self._cursor)
-                written = 0
-                if changed:
-                    written += sum(self._write_post(session, post_id) for post_id in changed)
+                written = sum(map(self._write_post, threads(session, self._campaign_id, changed)))
                 if changed or self._cursor is None:
                     written += self._write_index(session)
         except OSError as error:
@@ -96,8 +94,7 @@ class ForumMirror:
             path.unlink()
         return [row.id for row in rows]
 
-    def _write_post(self, session: Session, post_id: int) -> bool:
-        thread = get_thread(session, self._campaign_id, post_id)
+    def _write_post(self, thread: ThreadView) -> bool:
         return _replace(self._posts / file_name(thread.post.id, thread.post.title), thread_page(thread))
 
     def _write_index(self, session: Session) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
-from aar.forum.views import CommentView, PostView
+from aar.forum.views import CommentView, PostView, ThreadView
 from aar.store.models import Comment, Post, Submission
+
+_comments = select(Comment.id, Comment.post_id, Comment.author, Comment.researcher_id, Comment.body, Comment.created_at)
+_PAGE = 300  # SQLite binds at most 999 values a statement in its older builds
 
 _comment_count = (
     select(func.count(Comment.id)).where(Comment.post_id == Post.id).correlate(Post).scalar_subquery().label("comments")
@@ -68,8 +72,8 @@ def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
     raise NotFound(f"no post #{post_id} in campaign {campaign_id!r}", "List them with `aar forum list`")
 
 
-def comment_view(row: Comment) -> CommentView:
-    """The view of one comment."""
+def comment_view(row: Any) -> CommentView:
+    """The view of one comment, or of its columns."""
     return CommentView(
         id=row.id,
         post_id=row.post_id,
@@ -78,3 +82,16 @@ def comment_view(row: Comment) -> CommentView:
         body=row.body,
         created_at=row.created_at,
     )
+
+
+def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iterator[ThreadView]:
+    """Whole threads in the order of their ids, read a few hundred at a time; ids of other campaigns are passed over."""
+    left = sorted(post_ids)
+    while left:
+        page, left = left[:_PAGE], left[_PAGE:]
+        comments: dict[int, list[CommentView]] = defaultdict(list)
+        for comment in session.execute(_comments.where(Comment.post_id.in_(page)).order_by(Comment.id)):
+            comments[comment.post_id].append(comment_view(comment))
+        query = select_posts(campaign_id).where(Post.id.in_(page)).order_by(Post.id)
+        for post in post_views(session.execute(query)):
+            yield ThreadView(post, comments[post.id])

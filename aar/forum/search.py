@@ -14,15 +14,16 @@ from aar.store.models import Post
 _WORD = re.compile(r"[^\W_]+")
 _MAX_WORDS = 24
 
+# CROSS JOIN keeps SQLite from looking each row of a campaign up in the index, one by one
 _FTS5 = text(
     """
     SELECT post_id FROM (
         SELECT p.id AS post_id, bm25(post_search, 4.0, 1.0) AS distance
-        FROM post_search JOIN post p ON p.id = post_search.rowid
+        FROM post_search CROSS JOIN post p ON p.id = post_search.rowid
         WHERE post_search MATCH :words AND p.campaign_id = :campaign
         UNION ALL
         SELECT c.post_id, bm25(comment_search) / 2 AS distance
-        FROM comment_search JOIN comment c ON c.id = comment_search.rowid
+        FROM comment_search CROSS JOIN comment c ON c.id = comment_search.rowid
         WHERE comment_search MATCH :words AND c.campaign_id = :campaign
     ) GROUP BY post_id ORDER BY min(distance), post_id DESC LIMIT :limit
     """

@@ -68,7 +68,7 @@ class SnapshotStore:
             entries.append(FileEntry(name, bool(status.st_mode & stat.S_IXUSR), size, sha256))
 
         with _writing(self._contents):
-            each_file(directory, take, max_entries=2 * self._max_files)
+            each_file(directory, take, max_entries=2 * self._max_files + 10)
             manifest = encode(entries)
             digest = digest_of(manifest)
             if not self.exists(digest):
