@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -35,9 +34,7 @@ from numpy.typing import NDArray
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Estimate
-
-COVERAGE = 0.90
-"""Of the interval of an estimate."""
+from aar.problems.statistics import Term, estimate
 
 PATTERNS = tuple(product((0, 1), repeat=3))
 """All (method right, weak right, ceiling right); a task's parts count its test items by them."""
@@ -61,14 +58,6 @@ def count_patterns(
         "weak_accuracy": float(weak.mean()),
         "ceiling_accuracy": float(ceiling.mean()),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One source of error: its share of a variance, and its degrees of freedom."""
-
-    variance: float
-    freedom: float
 
 
 def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[Term]]:
@@ -107,23 +96,10 @@ def pool_domains(by_domain: Mapping[str, Sequence[Mapping[str, float]]]) -> Esti
         raise ProblemError("there is no task score to pool")
     pooled = {domain: pool_domain(splits) for domain, splits in by_domain.items()}
     share = 1 / len(pooled)
-    terms = [Term(term.variance * share**2, term.freedom) for _, terms in pooled.values() for term in terms]
+    terms = [term.scaled(share) for _, terms in pooled.values() for term in terms]
     mean = math.fsum(ratio for ratio, _ in pooled.values()) * share
-    parts = {domain: _estimate(*pooled[domain], len(splits)) for domain, splits in by_domain.items()}
-    return _estimate(mean, terms, sum(len(splits) for splits in by_domain.values()), parts)
-
-
-def _estimate(
-    mean: float, terms: Sequence[Term], tasks: int, by_domain: Mapping[str, Estimate] | None = None
-) -> Estimate:
-    from scipy.special import stdtrit
-
-    variance = math.fsum(term.variance for term in terms)
-    curvature = math.fsum(term.variance**2 / term.freedom for term in terms)
-    error = math.sqrt(variance)
-    freedom = variance**2 / curvature if curvature > 0 else 1.0
-    reach = float(stdtrit(freedom, 0.5 + COVERAGE / 2)) * error
-    return Estimate(mean, error, mean - reach, mean + reach, tasks, by_domain or {})
+    parts = {domain: estimate(*pooled[domain], len(splits)) for domain, splits in by_domain.items()}
+    return estimate(mean, terms, sum(len(splits) for splits in by_domain.values()), parts)
 
 
 def _key(pattern: tuple[int, ...]) -> str:

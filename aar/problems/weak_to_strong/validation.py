@@ -27,7 +27,7 @@ ORDER_LIMIT = 4.5
 
 
 def find_problems(problem: WeakToStrong) -> list[str]:
-    """Everything found wrong, one line each; empty when the problem is sound. Runs every baseline on every climbed domain."""
+    """Everything found wrong, one line each; empty when all is sound. Runs every baseline."""
     try:
         problem.check_data()
     except AarError as error:

@@ -1,1 +1,1 @@
-"""Builds the shipped data files from the named packages: ``python -m aar.problems.weak_to_strong.builder --out DIR``."""
+"""Builds the shipped data from the named packages: ``python -m aar.problems.weak_to_strong.builder --out DIR``."""

@@ -1,0 +1,5 @@
+"""The small problem: a complete plug-in that runs in milliseconds, for tests and to copy."""
+
+from aar.problems.toy.problem import Toy
+
+__all__ = ["Toy"]
