@@ -25,7 +25,7 @@ from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.bundles import open_up
-from aar.scoring.verdicts import Failure, no_output, too_large, why_it_ended
+from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
 from aar.snapshots.store import SnapshotStore
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,7 @@ DEFAULT_OWNER = "cleanroom"
 _PRINTED_BYTES = 16 * 1024
 _READ_SECONDS = 60.0
 _LIFETIME_MARGIN_SECONDS = 120.0
+_WORKSPACE_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,9 @@ class CleanRoom:
         try:
             method = await anyio.to_thread.run_sync(self._lay_out, source, folder)
             spec = self._spec(name, owner, folder / "workspace", [*mounts, *method])
-            sandbox = await self.backend.create(spec)
+            # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
+            with CancelScope(shield=True):
+                sandbox = await self.backend.create(spec)
             yield sandbox
         finally:
             with CancelScope(shield=True):
@@ -175,6 +178,7 @@ class CleanRoom:
                 "OPENBLAS_NUM_THREADS": threads,
             },
             memory_bytes=limits.memory_bytes,
+            workspace_bytes=_WORKSPACE_BYTES,
             cpus=limits.cpus,
             lifetime_seconds=limits.seconds + _LIFETIME_MARGIN_SECONDS,
         )
@@ -191,10 +195,8 @@ class CleanRoom:
                 content = await sandbox.read(OUTPUT, limit=limits.output_bytes)
         except FileNotFoundError:
             return _failed(no_output(), result)
-        except (IsADirectoryError, PermissionError, TimeoutError):
-            return _failed(no_output("left something there that is not a readable file"), result)
-        except TransferRefused:
-            return _failed(too_large(limits), result)
+        except (OSError, TransferRefused):  # TimeoutError is an OSError
+            return _failed(refused_output(limits), result)
         path = await anyio.to_thread.run_sync(self._keep, content)
         return RunOutcome(True, None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
 

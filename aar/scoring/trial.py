@@ -98,7 +98,7 @@ def _score(
         return None, rejected_output(str(rejection), hosts)
     except AarError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # The plug-in read a file that an adversary wrote: whatever it raised is about that file. Neither the error's
         # text nor its frames are logged: a log that shows local variables would show the labels.
         log.warning(

@@ -24,7 +24,7 @@ class Failure(StrEnum):
     TIME_LIMIT = "time_limit"
     OUT_OF_MEMORY = "out_of_memory"
     NO_OUTPUT = "no_output"
-    OUTPUT_TOO_LARGE = "output_too_large"
+    OUTPUT_REFUSED = "output_refused"
     OUTPUT_REJECTED = "output_rejected"
     SANDBOX_LOST = "sandbox_lost"
 
@@ -56,14 +56,15 @@ def why_it_ended(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -
     return Failure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
 
 
-def no_output(detail: str = "wrote no file there") -> tuple[Failure, str]:
+def no_output() -> tuple[Failure, str]:
     """Of a run that ended well and left nothing where ``--out`` pointed."""
-    return Failure.NO_OUTPUT, f"gave no output: run.py exited with code 0 but {detail} (the path given as --out)."
+    return Failure.NO_OUTPUT, "gave no output: run.py exited with code 0 but wrote no file to the path given as --out."
 
 
-def too_large(limits: RunLimits) -> tuple[Failure, str]:
-    """Of an output file beyond the limit."""
-    return Failure.OUTPUT_TOO_LARGE, f"wrote too much: an output file may have {limits.output_bytes / _MIB:.3g} MiB."
+def refused_output(limits: RunLimits) -> tuple[Failure, str]:
+    """Of something at the output's path that is not fetched: too large, or not a regular file."""
+    size = f"{limits.output_bytes / _MIB:.3g} MiB"
+    return Failure.OUTPUT_REFUSED, f"left an output that is not taken: it must be a regular file of at most {size}."
 
 
 def rejected_output(reason: str, hosts: Iterable[Path]) -> tuple[Failure, str]:

@@ -1,13 +1,22 @@
-"""A campaign with three researchers in a real database, and a snapshot store."""
+"""A campaign with three researchers in a real database, a problem with tight limits, and real sandboxes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
+from aar.problems.protocol import Problem, Stage, Task
+from aar.problems.registry import find
+from aar.sandbox.bubblewrap.backend import BubblewrapBackend
+from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.manifest import read_manifest
 from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
@@ -71,3 +80,52 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
             )
     yield Desk(db, SnapshotStore(tmp_path / "snapshots"), folder)
     db.close()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def problem() -> Problem:
+    return find(Path(__file__).parent / "coins")
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> str:
+    """Skips where bubblewrap does not work; in CI that is an error."""
+    availability = anyio.run(BubblewrapBackend().check)
+    if not availability.ok:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{availability.detail}. {availability.remedy}")
+    return availability.detail
+
+
+@pytest.fixture
+async def backend(bubblewrap: str) -> AsyncIterator[SandboxBackend]:
+    """A real backend; a test that leaves a sandbox behind fails."""
+    made = BubblewrapBackend(distributions=("numpy",))
+    before = set(await made.orphans())
+    yield made
+    left = set(await made.orphans()) - before
+    for name in left:
+        await made.remove(name)
+    await made.close()
+    assert not left
+
+
+@pytest.fixture
+def clean_room(backend: SandboxBackend, problem: Problem, desk: Desk, tmp_path: Path) -> Iterator[CleanRoom]:
+    """A clean room; a test after which its work folder holds a file fails."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(Path(tempfile.gettempdir())) and folder != Path(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o011)  # pytest closes its folders; a sandbox's user passes through
+    work_dir = tmp_path / "work"
+    yield CleanRoom(backend, problem, desk.snapshots, work_dir)
+    assert [path for path in work_dir.rglob("*") if not path.is_dir()] == []
+
+
+@pytest.fixture
+async def task(problem: Problem, clean_room: CleanRoom) -> AsyncIterator[Task]:
+    async with prepared(problem, clean_room.work_dir, domain="heads", stage=Stage.MEASURE, split_seed=7) as made:
+        yield made

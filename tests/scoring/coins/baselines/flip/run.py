@@ -1,0 +1,5 @@
+import coinlab
+import numpy as np
+
+given = coinlab.arguments()
+np.save(given.out, 1 - coinlab.noisy(given))
