@@ -1,0 +1,13 @@
+"""The command line: parse, call, render. Nothing is decided here.
+
+Commands import what they need when they run, so that ``aar --help`` and shell completion stay quick.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Entry point of ``aar``."""
+    from aar.cli.app import app
+
+    app(prog_name="aar")

@@ -1,0 +1,75 @@
+"""The commands of ``aar`` by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aar.cli import (
+    campaign,
+    costs,
+    doctor,
+    events,
+    forum,
+    leaderboard,
+    problem,
+    report,
+    sandbox,
+    serve,
+    spec,
+    start,
+    submissions,
+)
+from aar.cli.failures import Commands
+
+_RUN, _READ, _PARTS = "Run a campaign", "Look at a campaign", "Parts"
+
+app = typer.Typer(
+    name="aar",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Run a team of automated alignment researchers on one problem, under a budget that holds.",
+    epilog="Start with: aar start. Shell completion: aar --install-completion.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from aar import __version__
+
+        print(f"aar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+for name, function, panel in (
+    ("start", start.start, _RUN),
+    ("resume", start.resume, _RUN),
+    ("pause", campaign.pause, _RUN),
+    ("stop", campaign.stop, _RUN),
+    ("list", campaign.list_, _READ),
+    ("status", campaign.status, _READ),
+    ("leaderboard", leaderboard.leaderboard, _READ),
+    ("submissions", submissions.submissions, _READ),
+    ("costs", costs.costs, _READ),
+    ("events", events.events, _READ),
+    ("report", report.report, _READ),
+    ("serve", serve.serve, _READ),
+    ("doctor", doctor.doctor, _PARTS),
+):
+    app.command(name, rich_help_panel=panel)(function)
+app.add_typer(forum.app, name="forum", rich_help_panel=_READ)
+for group, group_name in ((spec.app, "spec"), (problem.app, "problem"), (sandbox.app, "sandbox")):
+    app.add_typer(group, name=group_name, rich_help_panel=_PARTS)

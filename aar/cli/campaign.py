@@ -1,0 +1,95 @@
+"""``aar list``, ``status``, ``pause`` and ``stop``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
+
+
+def list_(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")] = 30,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """List campaigns, newest first."""
+    from aar.campaign.views import list_campaigns
+    from aar.cli.opening import opened
+    from aar.cli.output import plain, print_json, print_table, table
+    from aar.cli.text import clean_line, moment, shorten
+
+    with opened(database) as workplace, workplace.database.reading() as session:
+        views = list_campaigns(session, limit=limit)
+    if json:
+        print_json([{key: value for key, value in plain(view).items() if key != "spec"} for view in views])
+        return
+    made = table("id", "name", "problem", "state", "created", "why")
+    for view in views:
+        made.add_row(
+            view.id,
+            clean_line(view.name),
+            clean_line(view.problem),
+            view.state,
+            moment(view.created_at),
+            shorten(view.cause, 60),
+        )
+    print_table(made, empty="There is no campaign yet. Start one with: aar start")
+
+
+def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
+    """Show how a campaign and its team stand.
+
+    The team, the best score against the human baseline, idea diversity, cost, limits and the newest posts.
+    """
+    from aar.campaign.clock import seconds_run
+    from aar.cli.opening import opened
+    from aar.cli.output import console, print_json
+    from aar.cli.overview import overview, overview_json
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            found = overview(session, view.id)
+            seconds = seconds_run(session, view.id)
+    if json:
+        print_json({**overview_json(found), "seconds_run": round(seconds, 3)})
+        return
+    from aar.cli.dashboard import dashboard
+
+    hint = f"aar resume {view.id}" if view.state in ("paused", "created") else ""
+    console().print(dashboard(found, seconds=seconds, hint=f"Go on with: {hint}" if hint else ""))
+
+
+def pause(campaign: CampaignId = LATEST, reason: _Reason = "", database: DatabaseOption = None) -> None:
+    """Pause a campaign; `aar resume` goes on.
+
+    The turns in progress are finished first.
+    """
+    _ask(campaign, "pause", reason, database)
+
+
+def stop(campaign: CampaignId = LATEST, reason: _Reason = "", database: DatabaseOption = None) -> None:
+    """End a campaign for good; its results stay.
+
+    The turns in progress are finished first, and what was handed in is still scored.
+    """
+    _ask(campaign, "stop", reason, database)
+
+
+def _ask(campaign: str, command: str, reason: str, database: str | None) -> None:
+    from aar.campaign.control import request_control
+    from aar.cli.opening import opened
+    from aar.cli.people import person
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            heard = request_control(session, view.id, command, reason, person())
+    if heard:
+        print(f"asked {view.id} to {command}; see it happen with: aar events {view.id} --follow")
+    else:
+        print(f"{view.id} is {'finished' if command == 'stop' else 'paused'} now; no controller was running it")

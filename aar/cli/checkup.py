@@ -1,0 +1,186 @@
+"""The checks behind ``aar doctor``: each looks, changes nothing, and says what would help."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio.to_thread
+
+from aar.errors import AarError, UsageError
+from aar.settings import Settings
+
+_FREE_GIB = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    Args:
+        name: of the check; several findings may share it.
+        ok: whether it works.
+        needed: whether no campaign can run without it.
+        detail: what is there, or what is missing.
+        remedy: what to do where it is not ok.
+        notes: what holds less well here than elsewhere.
+    """
+
+    name: str
+    ok: bool
+    needed: bool
+    detail: str
+    remedy: str = ""
+    notes: Sequence[str] = ()
+
+
+_Check = Callable[[Settings], Awaitable[list[Finding]]]
+
+
+async def examine(settings: Settings, only: Sequence[str]) -> list[Finding]:
+    """Run the checks named, or all, one after the other.
+
+    Raises:
+        UsageError: no check of that name.
+    """
+    for name in only:
+        if name not in CHECKS:
+            raise UsageError(f"no check {name}", f"There are: {', '.join(CHECKS)}")
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        if name in only or not only:
+            found += await check(settings)
+    return found
+
+
+async def _machine(_settings: Settings) -> list[Finding]:
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_memory()}"
+    linux = sys.platform == "linux"
+    python = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    return [
+        Finding("machine", linux, False, system, "Only Docker sandboxes can work outside Linux"),
+        Finding("python", sys.version_info >= (3, 11), True, python, "Install Python 3.11 or newer"),
+    ]
+
+
+async def _home(settings: Settings) -> list[Finding]:
+    home = settings.home
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1024**3
+    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    if not writable:
+        return [Finding("home", False, True, f"{home} is not writable", "Set AAR_HOME to a folder of your own")]
+    detail = f"{home}, {free:.1f} GiB free"
+    return [Finding("home", free >= _FREE_GIB, True, detail, f"A campaign needs {_FREE_GIB:g} GiB: free some space")]
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    return [await anyio.to_thread.run_sync(_open_and_close, settings.database_url)]
+
+
+def _open_and_close(url: str) -> Finding:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from aar.store import open_database
+
+    try:
+        shown = make_url(url).render_as_string(hide_password=True)
+        file = make_url(url).database
+        if make_url(url).get_backend_name() == "sqlite" and not Path(file or "").expanduser().exists():
+            return Finding("database", True, True, f"{shown} (made at the first campaign)")
+        open_database(url).close()
+    except ArgumentError:
+        return Finding("database", False, True, "the database URL is not one", "Write sqlite:///FILE in AAR_DATABASE")
+    except AarError as error:
+        return Finding("database", False, True, error.message, error.remedy)
+    return Finding("database", True, True, shown)
+
+
+async def _sandbox(_settings: Settings) -> list[Finding]:
+    from aar.cli.backends import backends
+
+    found: list[Finding] = []
+    for backend in backends():
+        state = await backend.check()
+        found.append(Finding(backend.name, state.ok, False, state.detail, state.remedy, tuple(state.notes)))
+        await backend.close()
+    usable = [each.name for each in found if each.ok]
+    detail = f"campaigns here use {usable[0]}" if usable else "no sandbox works here"
+    remedy = "Install bubblewrap (Debian: apt-get install bubblewrap), or Docker and then run: aar sandbox build"
+    return [*found, Finding("sandbox", bool(usable), True, detail, remedy)]
+
+
+async def _problem(_settings: Settings) -> list[Finding]:
+    from aar.problems.registry import available, find
+
+    found: list[Finding] = []
+    for each in available():
+        try:
+            problem = find(each.name)
+            await anyio.to_thread.run_sync(problem.check_data)
+        except AarError as error:
+            found.append(Finding("problem", False, each.name == "weak_to_strong", error.message, error.remedy))
+        else:
+            found.append(Finding("problem", True, True, f"{problem.name}: {problem.title}; its data is complete"))
+    return found
+
+
+async def _model(settings: Settings) -> list[Finding]:
+    from aar.budget.prices import PriceBook
+    from aar.campaign.model_choice import CLAUDE_MODEL
+    from aar.report.labels import OFFLINE_LABEL
+
+    key = settings.anthropic_api_key
+    has_key = key is not None and bool(key.get_secret_value().strip())
+    price = await anyio.to_thread.run_sync(PriceBook().price, CLAUDE_MODEL)
+    detail = (
+        f"ANTHROPIC_API_KEY is set: researchers are {CLAUDE_MODEL} (${price.input} in, ${price.output} out per million)"
+        if has_key
+        else f"no ANTHROPIC_API_KEY: researchers are the {OFFLINE_LABEL}"
+    )
+    return [Finding("model", has_key, False, detail, "Set ANTHROPIC_API_KEY to use Claude")]
+
+
+async def _extras(_settings: Settings) -> list[Finding]:
+    extras = (
+        ("postgres", "psycopg", "PostgreSQL instead of SQLite, for a team"),
+        ("minilm", "torch", "fine-tuning the encoder in methods"),
+    )
+    return [
+        Finding(
+            f"extra {name}",
+            find_spec(module) is not None,
+            False,
+            what if find_spec(module) is not None else f"not installed: {what}",
+            f'pip install "aar[{name}]"',
+        )
+        for name, module, what in extras
+    ]
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return "memory unknown"
+    return f"{size / 1024**3:.0f} GiB of memory"
+
+
+CHECKS: dict[str, _Check] = {
+    "machine": _machine,
+    "home": _home,
+    "database": _database,
+    "sandbox": _sandbox,
+    "problem": _problem,
+    "model": _model,
+    "extras": _extras,
+}
+"""By name, in the order they are shown."""

@@ -1,0 +1,58 @@
+"""``aar doctor``: what works on this machine, and what to install for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.options import DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from aar.cli.checkup import Finding
+
+
+def doctor(
+    only: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CHECK", help="Only these: machine, home, database, sandbox, problem, model, extras."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Say what works here, and what to install for the rest.
+
+    Exits with 3 when something is missing that every campaign needs.
+    """
+    import asyncio
+
+    from aar.cli.checkup import examine
+    from aar.cli.opening import settings_for
+    from aar.cli.output import plain, print_json
+
+    findings = asyncio.run(examine(settings_for(database), only or []))
+    fit = all(finding.ok or not finding.needed for finding in findings)
+    if json:
+        print_json({"ok": fit, "checks": plain(findings)})
+    elif not quiet:
+        _print(findings, fit)
+    raise typer.Exit(0 if fit else 3)
+
+
+def _print(findings: list[Finding], fit: bool) -> None:
+    from rich.text import Text
+
+    from aar.cli.output import console
+    from aar.cli.text import clean_text
+
+    out = console()
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        sign, style = ("✓", "green") if finding.ok else ("✗", "red") if finding.needed else ("–", "yellow")
+        out.print(Text.assemble((sign, style), f" {finding.name:<{width}}  {clean_text(finding.detail)}"))
+        if finding.remedy and not finding.ok:
+            out.print(f"  {'':<{width}}  → {clean_text(finding.remedy)}")
+        for note in finding.notes:
+            out.print(f"  {'':<{width}}  note: {clean_text(note)}", style="dim")
+    out.print("\nReady: aar start" if fit else "\nA campaign cannot run yet; see the lines marked ✗.", style="bold")

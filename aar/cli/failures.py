@@ -1,0 +1,59 @@
+"""Groups of commands: a user's mistake ends in one line and a remedy, never in a traceback.
+
+Help is plain text: drawing it with rich would load a Markdown parser and a syntax highlighter first, half a second of
+every ``aar --help``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from aar.errors import AarError
+
+
+class Commands(TyperGroup):
+    """A command group whose commands may raise ``AarError``."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error becomes ``error: ...`` and ``→ remedy`` on standard error, with its exit code."""
+        try:
+            return super().invoke(ctx)
+        except AarError as error:
+            show(error)
+            raise typer.Exit(error.exit_code) from error
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands in help, under the headings that they were registered with."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        names = self.list_commands(ctx)
+        width = formatter.width - 6 - max(map(len, names), default=0)
+        for name in names:
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panel = getattr(command, "rich_help_panel", None)
+                heading = panel if isinstance(panel, str) else "Commands"
+                panels.setdefault(heading, []).append((name, command.get_short_help_str(width)))
+        for heading, rows in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows, col_max=12)
+
+
+def show(error: AarError) -> None:
+    """Print an error the way all commands do."""
+    from aar.cli.text import clean_text
+
+    sys.stdout.flush()
+    red, plain = ("\033[1;31m", "\033[0m") if _coloured() else ("", "")
+    print(f"{red}error:{plain} {clean_text(error.message)}", file=sys.stderr)
+    if error.remedy:
+        print(f"  → {clean_text(error.remedy)}", file=sys.stderr)
+
+
+def _coloured() -> bool:
+    import os
+
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,21 @@
+"""Who sits at this terminal."""
+
+from __future__ import annotations
+
+
+def person(name: str | None = None) -> str:
+    """The name a person writes under: ``human:ana``; their login where they give none. Raises UsageError."""
+    import getpass
+    import re
+
+    from aar.errors import UsageError
+
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError):
+            name = "operator"
+        name = re.sub(r"[^\w .-]+", "-", name)[:40] or "operator"
+    if not re.fullmatch(r"[\w .-]{1,40}", name):
+        raise UsageError(f"{name!r} is no name to write under", "Use 1 to 40 letters, digits, spaces, dots or dashes")
+    return f"human:{name.strip()}"

@@ -1,0 +1,50 @@
+"""``aar serve``: the pages and the API without a campaign running in this process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aar.cli.options import LATEST, CampaignId, DatabaseOption
+
+
+def serve(
+    campaign: CampaignId = LATEST,
+    host: Annotated[str, typer.Option("--host", help="Address; beyond loopback every request needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8808,
+    database: DatabaseOption = None,
+) -> None:
+    """Serve the pages and the API, until Ctrl-C.
+
+    Over what the database holds; a campaign that runs serves its own already.
+    """
+    import asyncio
+
+    from aar.cli.opening import opened
+    from aar.errors import NotFound
+    from aar.web.app import create_app
+    from aar.web.serve import address_of, bind, notice
+    from aar.web.serve import serve as run
+
+    with opened(database) as workplace:
+        home = workplace.settings.home
+        try:
+            view = workplace.campaign(campaign)
+        except NotFound:
+            if campaign != LATEST:
+                raise
+            view = None  # an empty house can be looked at as well
+        listener = bind(host, port)
+        app = create_app(
+            workplace.database,
+            home=home,
+            campaign_id=view.id if view else None,
+            host=host,
+            snapshots=workplace.snapshots(view.id) if view else None,
+        )
+        print(f"{address_of(listener, host)}  (Ctrl-C ends)")
+        print(notice(host, str(home / "operator-token")), flush=True)
+        asyncio.run(run(app, listener, handle_signals=True))

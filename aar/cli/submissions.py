@@ -1,0 +1,110 @@
+"""``aar submissions``: the list, or one with its frozen code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from aar.cli.opening import Workplace
+    from aar.report.code import CodeFile
+    from aar.scoring.submissions import SubmissionView
+
+
+def submissions(
+    number: Annotated[
+        str | None, typer.Argument(metavar="NUMBER", help="Show one with its code: `12` or `s12`.")
+    ] = None,
+    campaign: CampaignOption = LATEST,
+    researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """List what was handed in, or show one with its code."""
+    from aar.cli.opening import opened
+
+    with opened(database) as workplace:
+        if number is None:
+            _list(workplace, campaign, researcher, json)
+        else:
+            _show(workplace, campaign, number, json)
+
+
+def _list(workplace: Workplace, campaign: str, researcher: str | None, json: bool) -> None:
+    from aar.campaign.views import get_researcher
+    from aar.cli.output import print_json, print_table, table
+    from aar.cli.text import clean_line, clock, score
+    from aar.scoring.submissions import list_submissions
+
+    view = workplace.campaign(campaign)
+    found: list[SubmissionView] = []
+    with workplace.database.reading() as session:
+        by = None if researcher is None else get_researcher(session, view.id, researcher).id
+        while page := list_submissions(
+            session, view.id, researcher_id=by, after=found[-1].number if found else 0, limit=500
+        ):
+            found += page
+    if json:
+        print_json(found)
+        return
+    made = table("", "by", "at", "state", "score", "title")
+    for each in found:
+        made.add_row(
+            f"s{each.number}",
+            clean_line(each.researcher_name),
+            clock(each.created_at),
+            each.state,
+            score(each.mean, each.standard_error),
+            clean_line(each.title),
+        )
+    print_table(made, empty="Nothing was handed in yet.")
+
+
+def _show(workplace: Workplace, campaign: str, number: str, json: bool) -> None:
+    from aar.cli.output import plain, print_json
+    from aar.errors import UsageError
+    from aar.report.code import read_code
+    from aar.scoring.submissions import get_submission
+
+    digits = number.removeprefix("s").removeprefix("S")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise UsageError(f"{number!r} is no submission's number", "Give one such as 12 or s12; see `aar submissions`")
+    view = workplace.campaign(campaign)
+    with workplace.database.reading() as session:
+        found = get_submission(session, view.id, int(digits))
+    files = read_code(workplace.snapshots(view.id), found.digest)
+    if json:
+        print_json({**plain(found), "files": files})
+        return
+    _print(found, files)
+
+
+def _print(found: SubmissionView, files: list[CodeFile]) -> None:
+    from rich.rule import Rule
+
+    from aar.cli.output import console
+    from aar.cli.text import clean_line, clean_text, moment, score
+
+    out = console()
+    out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
+    for name, value in (
+        ("by", f"{clean_line(found.researcher_name)}, {moment(found.created_at)}"),
+        ("state", f"{found.state} ({found.status})"),
+        ("score", f"{score(found.mean, found.standard_error)} over {found.seeds} seeds" if found.seeds else "–"),
+        ("verdict", clean_text(found.verdict) or "–"),
+        ("families", ", ".join(clean_line(family) for family in found.families) or "–"),
+        ("digest", found.digest + (f", built on {found.parent}" if found.parent else "")),
+    ):
+        out.print(f"{name:>9}  {value}")
+    out.print()
+    out.print(clean_text(found.claim))
+    if not files:
+        out.print("\nIts code is not kept on this machine.", style="dim")
+    for file in files:
+        out.print()
+        out.print(Rule(clean_line(file.path), align="left", characters="─"))
+        text = f"({file.size_bytes} bytes, not text)" if file.text is None else clean_text(file.text)
+        out.print(text, soft_wrap=True)

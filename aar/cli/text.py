@@ -1,0 +1,79 @@
+"""Text for the terminal. Whatever an agent wrote passes through here: nothing in it may move a cursor or colour a line.
+
+``clean_line`` and ``clean_text`` replace control characters, terminal escapes and direction marks by visible notation.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
+
+from aar.forum.text import clean_line, clean_text, shorten
+
+__all__ = [
+    "ago",
+    "clean_line",
+    "clean_text",
+    "clock",
+    "count",
+    "duration",
+    "moment",
+    "money",
+    "score",
+    "shorten",
+    "signed",
+]
+
+
+def money(usd: Decimal | float | None) -> str:
+    """Dollars to the cent, rounded up so that a cost never looks smaller than it is: ``$1,234.57``; ``–`` for none."""
+    if usd is None:
+        return "–"
+    exact = Decimal(str(usd))
+    return f"${exact.quantize(Decimal('0.01'), ROUND_CEILING):,}"
+
+
+def moment(at: datetime | None) -> str:
+    """A point in time in the local zone: ``2026-11-05 14:03:20``; ``–`` for none."""
+    return "–" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def clock(at: datetime) -> str:
+    """The time of day in the local zone: ``14:03:20``."""
+    return f"{at.astimezone():%H:%M:%S}"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago: ``12 s ago``, ``3 min ago``, ``2 h 05 min ago``."""
+    return f"{duration((now - at).total_seconds())} ago"
+
+
+def duration(seconds: float) -> str:
+    """A length of time: ``12 s``, ``4 min 10 s``, ``2 h 05 min``."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: int) -> str:
+    """A count in at most four characters and a unit: ``812``, ``12.3k``, ``4.56M``."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            share = number / size
+            return f"{share:.2f}{unit}" if share < 10 else f"{share:.1f}{unit}" if share < 100 else f"{share:.0f}{unit}"
+    return str(number)
+
+
+def score(mean: float | None, standard_error: float | None = None) -> str:
+    """A score with its standard error: ``0.31 ± 0.02``; ``–`` for none."""
+    if mean is None:
+        return "–"
+    return f"{mean:.2f}" if standard_error is None else f"{mean:.2f} ± {standard_error:.2f}"
+
+
+def signed(number: int) -> str:
+    """A sum of votes: ``+3``, ``-1``, ``0``."""
+    return f"{number:+d}" if number else "0"
