@@ -12,7 +12,7 @@ from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
 from aar.problems.weak_to_strong.splits import Split
 
 TEACHER_C = 1.0
-"""scikit-learn's inverse strength of the teacher's head."""
+"""Inverse strength of the teacher's head, as scikit-learn counts it."""
 CEILING_L2 = 1e-4
 """Strength of the ceiling's head; the vanilla baseline uses the same."""
 
@@ -34,15 +34,13 @@ class Supervision:
 
 def supervise(data: Corpus, split: Split) -> Supervision:
     """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
-    from sklearn.linear_model import LogisticRegression
-
-    teacher = LogisticRegression(C=TEACHER_C, max_iter=1000)
-    teacher.fit(data.teacher[split.teacher], data.labels[split.teacher])
-    pool, truth = data.states[split.pool].astype(np.float32), data.labels[split.test]
+    features = data.teacher
+    teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))
+    pool, truth = data.states[split.pool].astype(np.float32), data.labels[split.test].astype(bool)
     ceiling = fit_logistic(pool, data.labels[split.pool], l2=CEILING_L2)
     judged = ceiling.logits(data.states[split.test].astype(np.float32)) > 0
     return Supervision(
-        weak=teacher.predict_proba(data.teacher[split.pool])[:, 1].astype(np.float32),
-        weak_right=teacher.predict(data.teacher[split.test]) == truth,
-        ceiling_right=judged == truth.astype(bool),
+        weak=teacher.proba(features[split.pool]),
+        weak_right=(teacher.logits(features[split.test]) > 0) == truth,
+        ceiling_right=judged == truth,
     )

@@ -1,4 +1,4 @@
-"""Class prompts per domain: what a person would write to ask the student, without looking at a label.
+"""Class prompts per domain: what a person would write to ask the student.
 
 Their embeddings ship next to the texts' own, so that zero-shot elicitation needs no encoder in the sandbox.
 """
