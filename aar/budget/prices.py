@@ -102,7 +102,8 @@ class PriceBook:
 
 def round_up(usd: Decimal) -> Decimal:
     """Dollars, rounded up to the nanodollar that the ledger keeps."""
-    return usd.quantize(_NANO, ROUND_CEILING)
+    exact = usd.quantize(_NANO, ROUND_CEILING).normalize()
+    return exact.quantize(Decimal(1)) if exact == exact.to_integral_value() else exact
 
 
 @lru_cache(maxsize=256)

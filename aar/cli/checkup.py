@@ -105,13 +105,12 @@ def _open_and_close(url: str) -> Finding:
 
 
 async def _sandbox(_settings: Settings) -> list[Finding]:
-    from aar.cli.backends import backends
+    from aar.sandbox.choose import availability
 
-    found: list[Finding] = []
-    for backend in backends():
-        state = await backend.check()
-        found.append(Finding(backend.name, state.ok, False, state.detail, state.remedy, tuple(state.notes)))
-        await backend.close()
+    found = [
+        Finding(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))
+        for name, state in (await availability()).items()
+    ]
     usable = [each.name for each in found if each.ok]
     detail = f"campaigns here use {usable[0]}" if usable else "no sandbox works here"
     remedy = "Install bubblewrap (Debian: apt-get install bubblewrap), or Docker and then run: aar sandbox build"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from aar.campaign.control import HEARTBEAT_DEAD
 from aar.campaign.views import CampaignView, list_campaigns
-from aar.cli.backends import backend, backends
 from aar.cli.opening import opened
 from aar.errors import NotFound
 from aar.sandbox import cgroups
 from aar.sandbox.bubblewrap.backend import shell as bubblewrap_shell
 from aar.sandbox.bubblewrap.body import BwrapBody
+from aar.sandbox.choose import BACKENDS, backend_named
 from aar.sandbox.docker.backend import shell as docker_shell
 from aar.sandbox.docker.engine import Engine
 from aar.sandbox.docker.options import LABEL, container_name
@@ -56,7 +56,7 @@ def found(database: str | None) -> list[Found]:
 
 async def _found(campaigns: dict[str, CampaignView]) -> list[Found]:
     result: list[Found] = []
-    for each in backends():
+    for each in map(backend_named, BACKENDS):
         if (await each.check()).ok:
             for name in await each.orphans():
                 campaign_id = name.partition("-")[0]
@@ -90,7 +90,7 @@ def shell_command(each: Found) -> list[str]:
 async def remove(chosen: Sequence[Found]) -> None:
     """End and remove sandboxes; their workspaces stay."""
     for kind in sorted({each.backend for each in chosen}):
-        made = backend(kind)
+        made = backend_named(kind)
         for each in chosen:
             if each.backend == kind:
                 await made.remove(each.name)
