@@ -50,6 +50,9 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
     if any(workspace.iterdir()):
         _fill(image, workspace, owner)
     _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(workspace))
+    lost = workspace / "lost+found"
+    if lost.is_dir() and not any(lost.iterdir()):
+        lost.rmdir()
     return True
 
 
@@ -120,9 +123,6 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a tree with its links and holes, without devices, and with no set-user-id bit left."""
     _run("cp", "-a", "--sparse=always", "--one-file-system", "--", f"{source}/.", str(target))
     _run("find", str(target), "-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+")
-    lost = target / "lost+found"
-    if lost.is_dir() and not any(lost.iterdir()):
-        lost.rmdir()
 
 
 def _run(*command: str) -> None:

@@ -1,0 +1,55 @@
+"""Which backend to use on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from aar.errors import SandboxUnavailable, UsageError
+from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.docker import DockerBackend
+from aar.sandbox.protocol import Availability, SandboxBackend
+
+BACKENDS = ("docker", "bubblewrap")
+"""In order of preference."""
+
+
+async def availability() -> Mapping[str, Availability]:
+    """What works on this machine and what to do about the rest, by backend, in order of preference."""
+    backends = [backend_named(name) for name in BACKENDS]
+    found = await asyncio.gather(*(backend.check() for backend in backends))
+    for backend in backends:
+        await backend.close()
+    return dict(zip(BACKENDS, found, strict=True))
+
+
+async def choose(preference: str = "auto") -> SandboxBackend:
+    """The backend to use.
+
+    Args:
+        preference: ``docker``, ``bubblewrap``, or ``auto``: the first of the two that works here.
+
+    Raises:
+        SandboxUnavailable: it does not work here; says for each backend what is missing and what to do.
+        UsageError: there is no backend of that name.
+    """
+    names = BACKENDS if preference == "auto" else (preference,)
+    missing, remedies = [], []
+    for name in names:
+        backend = backend_named(name)
+        found = await backend.check()
+        if found.ok:
+            return backend
+        await backend.close()
+        missing.append(f"{name}: {found.detail}")
+        remedies.append(f"{name}: {found.remedy}")
+    raise SandboxUnavailable(f"no sandbox works here ({'; '.join(missing)})", "; or ".join(remedies))
+
+
+def backend_named(name: str) -> SandboxBackend:
+    """The backend of that name, whether it works here or not. Raises UsageError."""
+    if name == "docker":
+        return DockerBackend()
+    if name == "bubblewrap":
+        return BubblewrapBackend()
+    raise UsageError(f"no sandbox backend is named {name!r}", f"choose one of: auto, {', '.join(BACKENDS)}")

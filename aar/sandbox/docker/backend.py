@@ -1,0 +1,172 @@
+"""The Docker backend: makes, finds and removes sandboxes that are containers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
+from aar.sandbox import workspaces
+from aar.sandbox.channel.client import Channel
+from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
+from aar.sandbox.docker.body import ContainerBody
+from aar.sandbox.docker.engine import Engine
+from aar.sandbox.docker.options import LABEL, PATH, UID, container_name, options
+from aar.sandbox.images.tags import default_tag
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.protocol import Availability, SandboxSpec
+from aar.sandbox.remote import ChannelSandbox
+from aar.sandbox.runtime import Place, check_name, runtime_root
+
+_START_SECONDS = 30.0
+_ATTACH_SECONDS = 5.0
+_CHECK_SECONDS = 5.0
+
+
+class DockerBackend:
+    """Sandboxes that are containers.
+
+    Args:
+        host: address of the engine; empty means the setting ``AAR_DOCKER_HOST``, or what the docker SDK finds.
+        image: default image; empty means the one that ``aar sandbox build`` makes.
+        runtime: another runtime of the engine, such as ``runsc`` (gVisor); empty means its default.
+        abandoned_after: seconds without any controller after which a sandbox ends itself.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self, host: str = "", image: str = "", runtime: str = "", abandoned_after: float = ABANDONED_SECONDS
+    ) -> None:
+        self._engine = Engine(host)
+        self._image = image
+        self._runtime = runtime
+        self._abandoned_after = abandoned_after
+        self._live: dict[str, ChannelSandbox] = {}
+
+    async def check(self) -> Availability:
+        """Whether the engine answers, has the image, and the runtime asked for."""
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                info = await self._engine.version()
+                version = f"Docker engine {info.get('ServerVersion', '?')}"
+                if self._runtime and self._runtime not in info.get("Runtimes", {}):
+                    return Availability(False, f"{version} has no runtime {self._runtime}", "install and register it")
+                tag = self._image or default_tag("cpu")
+                if await self._engine.image(tag) is None:
+                    return Availability(False, f"{version} has no image {tag}", "build it: aar sandbox build")
+        except TimeoutError:
+            return Availability(False, "the Docker engine does not answer in time", "restart the Docker engine")
+        except AarError as error:
+            return Availability(False, error.message, error.remedy)
+        return Availability(True, f"{version}, image {tag}", notes=_notes(info.get("SecurityOptions") or []))
+
+    async def create(self, spec: SandboxSpec) -> ChannelSandbox:
+        """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
+        place = Place(runtime_root(), self.name, check_name(spec.name))
+        name = container_name(spec.name)
+        former = await self._engine.state(name)
+        if former is not None and former.running:
+            raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
+        workspace = spec.workspace.absolute()
+        body = ContainerBody(self._engine, name, place, workspace)
+        if former is not None:
+            await body.release()
+        image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
+        channel = Channel(spec.name, place.channel)
+        try:
+            await asyncio.to_thread(self._prepare, spec, place, workspace)
+            await channel.listen()
+            made = options(
+                spec,
+                image=image,
+                channel=place.channel,
+                environment=base_environment(spec, path=PATH),
+                runtime=self._runtime,
+            )
+            pid = await self._engine.start(name, made)
+            body.first = HostProcess.of(pid) or HostProcess(pid, 0)
+            await channel.connected(body.first, _START_SECONDS)
+        except BaseException as error:
+            fate = await body.fate() if isinstance(error, SandboxGone) else ""
+            await channel.close()
+            await body.release()
+            if isinstance(error, SandboxGone):
+                raise SandboxError(f"sandbox {spec.name} did not start: {fate or error.message}") from error
+            if isinstance(error, SandboxError) and "No such image" in error.message:
+                raise SandboxUnavailable(f"the image {image} is missing", "build it: aar sandbox build") from error
+            raise
+        return self._remember(ChannelSandbox(spec, channel, body))
+
+    def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path) -> None:
+        place.make()
+        owner = UID if os.getuid() == 0 else None
+        bounded = workspaces.prepare(workspace, spec.workspace_bytes, owner)
+        environment = base_environment(spec, path=PATH)
+        write_config(place.channel, spec, environment, watch_quota=not bounded, abandoned_after=self._abandoned_after)
+
+    async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
+        """Take up a sandbox that a former controller made. Raises SandboxGone."""
+        place = Place(runtime_root(), self.name, check_name(spec.name))
+        name = container_name(spec.name)
+        state = await self._engine.state(name)
+        if state is None or not state.running or not place.channel.is_dir():
+            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
+        body = ContainerBody(self._engine, name, place, spec.workspace.absolute())
+        body.first = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
+        channel = Channel(spec.name, place.channel)
+        sandbox = ChannelSandbox(spec, channel, body)
+        try:
+            await channel.listen()
+            await channel.connected(body.first, _ATTACH_SECONDS)
+            await sandbox.adopt_jobs(_ATTACH_SECONDS)
+        except SandboxGone:
+            await sandbox.destroy()
+            raise
+        return self._remember(sandbox)
+
+    async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
+        """Names of sandboxes that exist, ended ones included. Raises SandboxUnavailable."""
+        return sorted(c["Labels"][f"{LABEL}.name"] for c in await self._engine.list(campaign_id))
+
+    async def remove(self, name: str) -> None:
+        """End and remove a sandbox by name; silently done when absent."""
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.destroy()
+        container = container_name(check_name(name))
+        found = await self._engine.inspect(container)
+        if found is not None:
+            workspace = Path(found["Config"]["Labels"][f"{LABEL}.workspace"])
+            place = Place(runtime_root(), self.name, name)
+            await ContainerBody(self._engine, container, place, workspace).release()
+
+    async def close(self) -> None:
+        """Drop connections; running sandboxes stay for a later ``attach``."""
+        for sandbox in self._live.values():
+            await sandbox.detach()
+        self._live.clear()
+        self._engine.close()
+
+    def _remember(self, sandbox: ChannelSandbox) -> ChannelSandbox:
+        self._live[sandbox.spec.name] = sandbox
+        return sandbox
+
+
+def shell(name: str) -> list[str]:
+    """The command line that opens a shell in a running sandbox."""
+    return ["docker", "exec", "-it", container_name(check_name(name)), "bash"]
+
+
+def _notes(security: Sequence[str]) -> list[str]:
+    notes = []
+    if not any("seccomp" in option for option in security):
+        notes.append("the engine has no seccomp: only the sandbox's own system call filter holds")
+    if os.getuid() != 0:
+        notes.append("workspace size is watched, not fixed: mounting a file system needs root")
+        notes.append("files that commands made belong to uid 10001: removing them needs root or aar sandbox prune")
+    elif not workspaces.can_mount():
+        notes.append("workspace size is watched, not fixed: this machine cannot mount an ext4 file")
+    return notes

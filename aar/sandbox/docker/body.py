@@ -1,0 +1,69 @@
+"""A container from outside: ended through the engine, measured through the host's control groups."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from aar.errors import SandboxError, SandboxUnavailable
+from aar.sandbox import cgroups, workspaces
+from aar.sandbox.docker.engine import Engine
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.protocol import SandboxStats
+from aar.sandbox.runtime import Place
+
+
+class ContainerBody:
+    """The ``Body`` of a Docker sandbox.
+
+    Args:
+        engine: where it runs.
+        container: its name there.
+        place: its folder on this host.
+        workspace: its host directory.
+    """
+
+    def __init__(self, engine: Engine, container: str, place: Place, workspace: Path) -> None:
+        self.first = HostProcess(-1, 0)
+        self._engine = engine
+        self._container = container
+        self._place = place
+        self._workspace = workspace
+
+    async def kill(self) -> None:
+        """End every process of it at once. An engine that does not answer has ended, or will end, its containers."""
+        try:
+            await self._engine.kill(self._container)
+        except SandboxUnavailable:
+            if os.getuid() == 0 and self.first.alive():
+                await asyncio.to_thread(self.first.kill)
+
+    async def release(self) -> None:
+        """End it and remove everything but the workspace's content."""
+        await self._engine.remove(self._container)
+        await asyncio.to_thread(workspaces.release, self._workspace)
+        await asyncio.to_thread(self._place.remove)
+
+    async def fate(self) -> str:
+        """Why it is gone, as the engine tells."""
+        try:
+            state = await self._engine.state(self._container)
+        except (SandboxUnavailable, SandboxError):
+            return "the Docker engine does not answer"
+        if state is None:
+            return "its container was removed"
+        if state.running:
+            return ""
+        return "out of memory" if state.out_of_memory else f"its container ended with code {state.exit_code}"
+
+    async def usage(self) -> SandboxStats | None:
+        """What the kernel's books say; None where they are not those of this host."""
+        return await asyncio.to_thread(self._usage)
+
+    def _usage(self) -> SandboxStats | None:
+        group = cgroups.of_process(self.first.pid)
+        used = group.usage() if group is not None else None
+        if used is None:
+            return None
+        return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used(self._workspace))

@@ -1,0 +1,182 @@
+"""The few calls to a Docker engine that sandboxes need, each in a thread: the docker SDK blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aar.errors import Conflict, SandboxError, SandboxUnavailable
+from aar.sandbox.docker.options import LABEL, ContainerOptions
+from aar.sandbox.runtime import scope
+from aar.settings import get_settings
+
+_T = TypeVar("_T")
+_TIMEOUT_SECONDS = 60
+_POOL = 32
+_START = "start the Docker engine and see that this user may use its socket"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """A container as the engine sees it."""
+
+    running: bool
+    pid: int
+    out_of_memory: bool
+    exit_code: int
+
+
+class Engine:
+    """A connection to one engine, opened at the first call.
+
+    Args:
+        host: its address; empty means the setting, or what the docker SDK finds.
+    """
+
+    def __init__(self, host: str = "") -> None:
+        self._host = host or get_settings().docker_host
+        self._client: Any = None
+        self._lock = asyncio.Lock()
+
+    async def call(self, work: Callable[[Any], _T]) -> _T:
+        """Run ``work(api)`` with the SDK's low-level client in a thread.
+
+        Raises:
+            SandboxUnavailable: the engine does not answer.
+            SandboxError: the engine refused.
+        """
+        import docker.errors
+        import requests
+
+        try:
+            async with self._lock:
+                if self._client is None:
+                    self._client = await asyncio.to_thread(self._open)
+            return await asyncio.to_thread(work, self._client)
+        except docker.errors.APIError as error:
+            kind = Conflict if error.status_code == 409 else SandboxError
+            raise kind(f"the Docker engine refused: {error.explanation or error}") from error
+        except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+            raise SandboxUnavailable(f"the Docker engine does not answer ({_first_line(error)})", _START) from error
+
+    def _open(self) -> Any:
+        import docker
+
+        if self._host:
+            client = docker.DockerClient(base_url=self._host, timeout=_TIMEOUT_SECONDS, max_pool_size=_POOL)
+        else:
+            client = docker.from_env(timeout=_TIMEOUT_SECONDS, max_pool_size=_POOL)
+        return client.api
+
+    async def version(self) -> Mapping[str, Any]:
+        """What the engine says of itself: ``ServerVersion``, ``Runtimes``, ... Raises SandboxUnavailable."""
+        info: Mapping[str, Any] = await self.call(lambda api: api.info())
+        return info
+
+    async def image(self, tag: str) -> Mapping[str, Any] | None:
+        """The image of that tag, or None."""
+        import docker.errors
+
+        def look(api: Any) -> Mapping[str, Any] | None:
+            try:
+                found: Mapping[str, Any] = api.inspect_image(tag)
+            except docker.errors.ImageNotFound:
+                return None
+            return found
+
+        return await self.call(look)
+
+    async def start(self, name: str, options: ContainerOptions) -> int:
+        """Create and start a container; returns the host pid of its first process. Raises Conflict, SandboxError."""
+
+        def run(api: Any) -> int:
+            host = api.create_host_config(**options.host)
+            made = api.create_container(
+                image=options.image,
+                command=options.command,
+                entrypoint=[],
+                name=name,
+                user=options.user,
+                environment=options.environment,
+                labels=options.labels,
+                working_dir=options.working_dir,
+                hostname=options.hostname,
+                host_config=host,
+                network_disabled=True,
+            )
+            api.start(made["Id"])
+            return int(api.inspect_container(made["Id"])["State"]["Pid"])
+
+        return await self.call(run)
+
+    async def state(self, name: str) -> ContainerState | None:
+        """A container's state; None when there is no such container."""
+        found = await self.inspect(name)
+        if found is None:
+            return None
+        state = found["State"]
+        return ContainerState(
+            bool(state["Running"]), int(state["Pid"]), bool(state["OOMKilled"]), int(state["ExitCode"])
+        )
+
+    async def inspect(self, name: str) -> Mapping[str, Any] | None:
+        """Everything about a container; None when there is no such container."""
+        return await self.call(functools.partial(_unless_absent, lambda api: api.inspect_container(name)))
+
+    async def kill(self, name: str) -> None:
+        """Kill a container; one that is not running is fine."""
+        import docker.errors
+
+        def run(api: Any) -> None:
+            try:
+                api.kill(name)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):
+                    raise
+
+        await self.call(run)
+
+    async def remove(self, name: str) -> None:
+        """Kill and remove a container; one that is not there, or is being removed, is fine."""
+        import docker.errors
+
+        def run(api: Any) -> None:
+            try:
+                api.remove_container(name, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):
+                    raise
+
+        await self.call(run)
+
+    async def list(self, campaign_id: str | None = None) -> list[Mapping[str, Any]]:
+        """All sandboxes of this `aar` home, running or not, in the engine's short form."""
+        filters = [f"{LABEL}.scope={scope()}"]
+        if campaign_id is not None:
+            filters.append(f"{LABEL}.campaign={campaign_id}")
+        found: list[Mapping[str, Any]] = await self.call(
+            lambda api: api.containers(all=True, filters={"label": filters})
+        )
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _unless_absent(look: Callable[[Any], Mapping[str, Any]], api: Any) -> Mapping[str, Any] | None:
+    import docker.errors
+
+    try:
+        return look(api)
+    except docker.errors.NotFound:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,95 @@
+"""How a container is made: every hardening that an engine offers, in the words of the engine's API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
+from aar.sandbox.protocol import WORKSPACE, SandboxSpec
+from aar.sandbox.runtime import scope
+
+UID = 10001
+PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+LABEL = "org.aar"
+_TMP = "rw,nosuid,nodev,size=256m,mode=1777"
+_SHM_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """What goes to ``POST /containers/create``.
+
+    Args:
+        image, command, user, env, labels, working_dir, hostname: as the engine means them.
+        host: keyword arguments of the docker SDK's ``create_host_config``.
+    """
+
+    image: str
+    user: str
+    host: dict[str, Any]
+    labels: dict[str, str]
+    environment: dict[str, str]
+    command: list[str] = field(default_factory=lambda: server_command())
+    working_dir: str = WORKSPACE
+    hostname: str = "sandbox"
+
+
+def container_name(name: str) -> str:
+    """The engine's name for a sandbox: apart from those of another `aar` home on the same engine."""
+    return f"aar-{scope()}-{name}"
+
+
+def labels(spec: SandboxSpec) -> dict[str, str]:
+    """Labels under which a sandbox is found again."""
+    return {
+        f"{LABEL}.scope": scope(),
+        f"{LABEL}.name": spec.name,
+        f"{LABEL}.campaign": spec.campaign_id,
+        f"{LABEL}.workspace": str(spec.workspace.absolute()),
+    }
+
+
+def options(
+    spec: SandboxSpec, *, image: str, channel: Path, environment: dict[str, str], runtime: str = ""
+) -> ContainerOptions:
+    """The container of a spec.
+
+    No network; no capability, and none to be gained; a user that the host does not know; a read-only root; memory,
+    processes, CPU and open files bounded, no swap; no log, because a log would fill the host's disk.
+
+    Args:
+        image: image to run.
+        channel: host directory for ``/run/aar``.
+        environment: of every command.
+        runtime: name of another runtime of the engine, such as ``runsc``; empty means its default.
+    """
+    binds = [
+        f"{spec.workspace.absolute()}:{WORKSPACE}:rw",
+        f"{channel}:{CHANNEL_TARGET}:ro",
+        f"{SERVER_SOURCE}:{SERVER_TARGET}:ro",
+        *(f"{m.source.absolute()}:{m.target}:{'rw' if m.writable else 'ro'}" for m in spec.mounts),
+    ]
+    host: dict[str, Any] = {
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "read_only": True,
+        "tmpfs": {"/tmp": _TMP},  # noqa: S108 - the sandbox's own
+        "binds": binds,
+        "mem_limit": spec.memory_bytes,
+        "memswap_limit": spec.memory_bytes,
+        "pids_limit": spec.max_processes,
+        "nano_cpus": int(spec.cpus * 1e9),
+        "shm_size": _SHM_BYTES,
+        "ipc_mode": "private",
+        "log_config": {"Type": "none", "Config": {}},
+        "restart_policy": {"Name": "no"},
+        "init": False,
+    }
+    if runtime:
+        host["runtime"] = runtime
+    if spec.gpus:
+        host["device_requests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
+    return ContainerOptions(image=image, user=f"{UID}:{UID}", host=host, labels=labels(spec), environment=environment)

@@ -1,0 +1,110 @@
+"""Proof that an image holds nothing that a researcher must not see: every file of it is read and compared."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import IO, Any
+
+from aar.errors import SetupError
+
+_CODE = (".py", ".pyi", ".md", ".yaml", ".yml", ".toml", ".txt", ".typed", ".pyc", ".html")
+_SMALLEST = 64
+"""Data files under so many bytes are not compared: an empty or trivial file is found everywhere."""
+
+
+def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
+    """Read every file of an image; blocking.
+
+    Args:
+        api: the docker SDK's low-level client.
+        tag: the image.
+        hosts: host names (package index, proxy) that its configuration and history may not name.
+
+    Returns:
+        How many files were read.
+
+    Raises:
+        SetupError: a data file of a problem, the `aar` package, or one of ``hosts`` is in it.
+    """
+    described = json.dumps([api.inspect_image(tag), api.history(tag)])
+    for host in hosts:
+        if host in described:
+            raise SetupError(f"the image {tag} names the host {host}", "report this as a bug of aar sandbox build")
+    made = api.create_container(image=tag, command=["true"], network_disabled=True)
+    try:
+        return scan(_Stream(api.export(made["Id"])), known_data())
+    finally:
+        api.remove_container(made["Id"], force=True)
+
+
+def scan(archive: IO[bytes] | _Stream, hidden: dict[int, set[str]]) -> int:
+    """Read a tar archive file by file; returns how many. Raises SetupError: one of the hidden files is in it.
+
+    Args:
+        archive: of a file system.
+        hidden: size -> SHA-256 digests of files that may not be in it.
+    """
+    count = 0
+    with tarfile.open(fileobj=archive, mode="r|") as tar:  # type: ignore[call-overload]
+        for member in tar:
+            parts = member.name.split("/")
+            if any(a.endswith("-packages") and b == "aar" for a, b in itertools.pairwise(parts)):
+                raise SetupError(f"the aar package is in the image, at {member.name}")
+            if not member.isfile():
+                continue
+            count += 1
+            if member.size not in hidden:
+                continue
+            content = tar.extractfile(member)
+            if content is not None and hashlib.sha256(content.read()).hexdigest() in hidden[member.size]:
+                raise SetupError(f"a problem's data file is in the image, at {member.name}")
+    return count
+
+
+def known_data() -> dict[int, set[str]]:
+    """Size -> digests of every data file that ships with the problems."""
+    found: dict[int, set[str]] = {}
+    for file in _files(resources.files("aar") / "problems"):
+        if not file.name.endswith(_CODE):
+            data = file.read_bytes()
+            if len(data) >= _SMALLEST:
+                found.setdefault(len(data), set()).add(hashlib.sha256(data).hexdigest())
+    return found
+
+
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
+
+
+class _Stream:
+    """What the engine streams, as a file that can be read once."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next ``size`` bytes, fewer only at the end."""
+        collected = [self._rest]
+        have = len(self._rest)
+        while size < 0 or have < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            collected.append(piece)
+            have += len(piece)
+        data = b"".join(collected)
+        if size < 0:
+            size = len(data)
+        data, self._rest = data[:size], data[size:]
+        return data

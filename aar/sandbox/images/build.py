@@ -1,0 +1,142 @@
+"""Building an image: base, wheels, the Dockerfile without a network, the audit, and only then the tag."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from aar.errors import SetupError
+from aar.sandbox.docker.engine import Engine
+from aar.sandbox.images.audit import audit
+from aar.sandbox.images.base import ensure_base
+from aar.sandbox.images.tags import Kind, default_tag
+from aar.sandbox.images.wheels import fetch, index_hosts
+
+_PROBE = "import sys, os; print('%d.%d' % sys.version_info[:2], os.uname().machine)"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image as it was built: its tag, its base, its size, and how many files the audit read."""
+
+    tag: str
+    base: str
+    size_bytes: int
+    files_checked: int
+
+
+async def build(
+    kind: Kind = "cpu",
+    progress: Callable[[str], None] = lambda _line: None,
+    *,
+    base: str = "",
+    host: str = "",
+) -> Built:
+    """Build the image of that kind and audit it; it gets its tag only when the audit finds nothing.
+
+    Args:
+        kind: ``cpu`` or ``gpu``.
+        progress: told one line a step, from a thread.
+        base: base image; empty means ``python:3.11-slim``, or one made from Debian packages where there is no registry.
+        host: address of the engine; empty means the one that sandboxes use.
+
+    Raises:
+        SandboxUnavailable: the engine does not answer.
+        SetupError: a step failed; says which.
+    """
+    engine = Engine(host)
+    try:
+        return await engine.call(lambda api: _build(api, kind, progress, base))
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+def recipe(kind: Kind) -> str:
+    """A digest of the Dockerfile and the pins: the image's label ``org.aar.recipe``."""
+    folder = resources.files("aar.sandbox.images") / "recipes"
+    digest = hashlib.sha256()
+    for name in (f"{kind}.Dockerfile", f"{kind}.txt"):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -> Built:
+    base = ensure_base(api, wanted_base, say)
+    python, machine = _python_of(api, base)
+    tag, candidate = default_tag(kind), f"aar-candidate:{uuid.uuid4().hex[:12]}"
+    with tempfile.TemporaryDirectory(prefix="aar-image-") as folder:
+        context = Path(folder)
+        recipes = resources.files("aar.sandbox.images") / "recipes"
+        (context / "requirements.txt").write_bytes((recipes / f"{kind}.txt").read_bytes())
+        (context / "Dockerfile").write_bytes((recipes / f"{kind}.Dockerfile").read_bytes())
+        say(f"fetching packages for Python {python} on {machine}")
+        fetch(context / "requirements.txt", context / "wheels", python=python, machine=machine)
+        say(f"building on {base}")
+        try:
+            _run_build(api, context, candidate, {"BASE_IMAGE": base, "RECIPE": recipe(kind)})
+            say("looking for hidden data in the image")
+            checked = audit(api, candidate, index_hosts())
+            repository, _, version = tag.rpartition(":")
+            api.tag(candidate, repository, version)
+            size = int(api.inspect_image(tag)["Size"])
+        finally:
+            _untag(api, candidate)
+            api.prune_images(filters={"dangling": True, "label": [f"org.aar.kind={kind}"]})
+    say(f"built {tag}")
+    return Built(tag, base, size, checked)
+
+
+def _run_build(api: Any, context: Path, tag: str, arguments: dict[str, str]) -> None:
+    archive = context.parent / f"{context.name}.tar"
+    try:
+        with tarfile.open(archive, "w") as tar:
+            tar.add(context, arcname=".")
+        with archive.open("rb") as file:
+            lines = api.build(
+                fileobj=file,
+                custom_context=True,
+                tag=tag,
+                buildargs=arguments,
+                network_mode="none",
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            said = ""
+            for line in lines:
+                said = line.get("stream", "").strip() or said
+                if "error" in line:
+                    raise SetupError(f"the image did not build: {line['error'][:300]} (after: {said[:200]})")
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _python_of(api: Any, base: str) -> tuple[str, str]:
+    """Version and machine of the Python in an image."""
+    made = api.create_container(image=base, command=["python3", "-c", _PROBE], entrypoint=[], network_disabled=True)
+    try:
+        api.start(made["Id"])
+        code = api.wait(made["Id"])["StatusCode"]
+        said = api.logs(made["Id"]).decode(errors="replace").split()
+    finally:
+        api.remove_container(made["Id"], force=True)
+    if code != 0 or len(said) != 2:
+        raise SetupError(f"the base image {base} has no python3", "choose another with --base")
+    return said[0], said[1]
+
+
+def _untag(api: Any, tag: str) -> None:
+    import docker.errors
+
+    try:
+        api.remove_image(tag, noprune=False)
+    except docker.errors.ImageNotFound:  # the build failed before there was one
+        return

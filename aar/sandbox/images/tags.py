@@ -1,0 +1,15 @@
+"""Names of the images that sandboxes run from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aar import __version__
+
+Kind = Literal["cpu", "gpu"]
+"""``cpu``: numpy, scipy, scikit-learn. ``gpu``: also PyTorch and transformers."""
+
+
+def default_tag(kind: Kind) -> str:
+    """The tag of the image of that kind for this version of `aar`."""
+    return f"aar-sandbox-{kind}:{__version__}"

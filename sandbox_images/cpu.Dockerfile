@@ -1,0 +1,1 @@
+../aar/sandbox/images/recipes/cpu.Dockerfile
