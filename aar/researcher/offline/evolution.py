@@ -1,9 +1,10 @@
 """Which genome to try next: evolution, its offspring ranked by a Gaussian process over the scores seen so far.
 
 Parents are measured methods, own and others', the better the likelier. Offspring come by mutation, crossover and
-now and then afresh from the direction. A Gaussian process with the kernel exp(-distance / scale) over genomes predicts
-each one's score, and a draw from its posterior at each offspring (Thompson sampling) picks the one to try: with few
-scores the draw explores, with more it follows them.
+now and then afresh from the direction. A Gaussian process over genomes predicts each one's score; the offspring with
+the highest mean + daring * deviation is tried, with a daring drawn anew each time, so that researchers who see the same
+board do not all try the same thing. The kernel has a part that is linear in the genes that two methods share, which
+credits single components across otherwise different methods, and a part that falls off with distance.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from aar.problems.repertoire import Genome, Repertoire
 OFFSPRING = 80
 FRESH_SHARE = 0.1
 CROSS_SHARE = 0.4
-KERNEL_SCALE = 3.0
-"""Distance, in genes, at which two methods' scores are correlated by 1/e."""
+SHARED_SHARE = 0.7
+"""Share of the kernel's variance that is linear in shared genes."""
+NEAR = 2.0
+"""Distance, in genes, over which the other part falls to 1/e."""
+MEAN_DARING = 0.5
 PARENT_SPREAD = 0.04
 """Difference in score that makes a parent e times as likely."""
 
@@ -64,8 +68,9 @@ def propose(
     if not offspring:
         return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
     predictions = _predict(repertoire, measured, [child.genome for child in offspring])
-    draws = [rng.gauss(mean, deviation) for mean, deviation in predictions]
-    return offspring[draws.index(max(draws))]
+    daring = rng.expovariate(1 / MEAN_DARING)
+    hopes = [mean + daring * deviation for mean, deviation in predictions]
+    return offspring[hopes.index(max(hopes))]
 
 
 def _breed(rng: Random, repertoire: Repertoire, direction: str, measured: Sequence[Measured]) -> Proposal:
@@ -99,8 +104,9 @@ def _predict(
     spread = max(float(scores.std()), 0.05)
 
     def kernel(rows: Sequence[Genome], columns: Sequence[Genome]) -> np.typing.NDArray[np.float64]:
-        distances = [[repertoire.distance(row, column) for column in columns] for row in rows]
-        return spread**2 * np.exp(-np.array(distances) / KERNEL_SCALE)
+        distances = np.array([[repertoire.distance(row, column) for column in columns] for row in rows])
+        shared = 1 - distances / len(rows[0])
+        return spread**2 * (SHARED_SHARE * shared + (1 - SHARED_SHARE) * np.exp(-distances / NEAR))
 
     known = [method.genome for method in measured]
     noise = np.diag([method.error**2 + (0.1 * spread) ** 2 for method in measured])
