@@ -12,6 +12,7 @@ import yaml
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Baseline, Estimate, Metric, RunLimits, Stage, Task, TaskScore
+from aar.problems.repertoire import Repertoire
 from aar.problems.weak_to_strong import bundles, corpus, pgr, splits
 
 _HERE = Path(str(files("aar.problems.weak_to_strong")))
@@ -110,6 +111,16 @@ class WeakToStrong:
         from aar.problems.weak_to_strong.validation import find_problems
 
         return find_problems(self)
+
+    def fetch(self) -> None:
+        """What ``aar problem fetch`` does: get the texts that may not ship. Raises DataMissing."""
+        self.fetch_texts()
+
+    def repertoire(self) -> Repertoire:
+        """What the offline search baseline composes methods from."""
+        from aar.problems.weak_to_strong.repertoire import WeakToStrongRepertoire
+
+        return WeakToStrongRepertoire()
 
     def fetch_texts(self, wheels: Path | None = None, progress: Callable[[str], None] = print) -> Path:
         """Get the texts that may not ship (``sarcasm``) from their package and put them where ``prepare`` finds them.
