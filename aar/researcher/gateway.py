@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.researcher.assembly import Assembly
+from aar.researcher.encoding import MessageEncoder, body
 from aar.researcher.retries import RetryPolicy, is_retried, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class PromptTooLong(GatewayError):
 class CallRequest:
     """One model call.
 
+    The body is made of bytes here: the SDK would copy the whole conversation and encode it anew at every turn.
+
     Args:
         model: model id.
         system: the system prompt's blocks.
@@ -57,6 +60,7 @@ class CallRequest:
         messages: the conversation.
         max_tokens: bound of the reply.
         extra: further parameters of the Messages API, such as ``thinking``.
+        encoder: the conversation's, so that it is not encoded anew.
     """
 
     model: str
@@ -65,6 +69,19 @@ class CallRequest:
     messages: Sequence[Mapping[str, Any]]
     max_tokens: int
     extra: Mapping[str, Any] = field(default_factory=dict)
+    encoder: MessageEncoder = field(default_factory=MessageEncoder)
+
+    def body(self) -> bytes:
+        """The request's body."""
+        fields = {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "stream": True,
+            "system": self.system,
+            "tools": self.tools,
+            **self.extra,
+        }
+        return body(fields, self.encoder.encode(self.messages))
 
 
 class _Refused(Exception):
@@ -140,16 +157,15 @@ class Gateway:
 
         assembly = Assembly()
         try:
-            async with self._opened().messages.with_streaming_response.create(
-                model=request.model,
-                system=request.system,  # type: ignore[arg-type]
-                tools=request.tools,  # type: ignore[arg-type]
-                messages=request.messages,  # type: ignore[arg-type]
-                max_tokens=request.max_tokens,
+            async with await self._opened().post(
+                "/v1/messages",
+                cast_to=object,
+                content=request.body(),
+                options={"headers": {"Content-Type": "application/json"}},
                 stream=True,
-                **request.extra,
-            ) as response:
-                await _receive(response.http_response, assembly)
+                stream_cls=anthropic.AsyncStream[object],
+            ) as stream:
+                await _receive(stream.response, assembly)
         except anthropic.APIStatusError as error:
             raise _refusal(error.status_code, self._scrubbed(error), error.response.headers) from error
         except anthropic.APIConnectionError as error:

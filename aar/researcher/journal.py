@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent
 from aar.researcher.conversation import Conversation
+from aar.researcher.encoding import MessageEncoder
 from aar.store.database import Database
 from aar.store.event_log import append, read
 
@@ -20,6 +21,7 @@ class Journal:
 
     def __init__(self, db: Database, campaign_id: str, researcher_id: str, conversation: Conversation) -> None:
         self.conversation = conversation
+        self.encoder = MessageEncoder()
         self.news_seen = conversation.news_cursor
         """Up to which event the news are known; ahead of the log's own cursor while there are none."""
         self._db = db

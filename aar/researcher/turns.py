@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from anthropic.types import Message
 
 
-def request_of(ctx: ResearcherContext, system: str, messages: Sequence[Mapping[str, Any]]) -> CallRequest:
+def request_of(ctx: ResearcherContext, journal: Journal, system: str) -> CallRequest:
     """The next call: a prefix that never changes within a conversation, then the messages."""
     block = {"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}
-    return CallRequest(ctx.model, [block], tool_definitions(), messages, ctx.max_output_tokens)
+    messages = journal.conversation.request_messages()
+    return CallRequest(ctx.model, [block], tool_definitions(), messages, ctx.max_output_tokens, encoder=journal.encoder)
 
 
 async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> None:
@@ -43,7 +44,7 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> No
         GatewayError: the call failed for good and was not charged.
     """
     talk = journal.conversation
-    request = request_of(ctx, system, talk.request_messages())
+    request = request_of(ctx, journal, system)
     input_bound = talk.most_prompt_tokens(_stable_tokens(system))
     request_id = f"call-{uuid.uuid4().hex}"
     await ctx.ledger.reserve_call(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.errors import NotFound, TransferRefused, UsageError
+from aar.errors import TransferRefused, UsageError
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
@@ -92,10 +92,8 @@ async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
             session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better
         )
     )
-    if not rows:
-        raise NotFound("nothing is measured yet", "Submit a method")
     head = f"rank  submission  researcher  {metric.name}  error  status  families  title"
-    return ToolResult("\n".join([head, *(_row(row) for row in rows)]))
+    return ToolResult("\n".join([head, *(_row(row) for row in rows)] if rows else [head, "(nothing is measured yet)"]))
 
 
 def _row(row: LeaderboardRow) -> str:
