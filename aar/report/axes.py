@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_TIME_STEPS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)
-_OUTLIER = 4.0
+_TIME_STEPS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)
+_DAY = 1440.0
+_FENCE = 1.5
+_ENOUGH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 def time_ticks(minutes: float, most: int) -> list[float]:
     """Round points in time from 0 to ``minutes``."""
-    step = next((each for each in _TIME_STEPS if minutes / each <= most), float(_TIME_STEPS[-1]))
+    days = _DAY * math.ceil(minutes / most / _DAY)
+    step = next((each for each in _TIME_STEPS if minutes / each <= most), days)
     return [index * step for index in range(math.floor(minutes / step) + 1)]
 
 
@@ -49,19 +52,20 @@ def time_label(minutes: float, longest: float) -> str:
 def span(values: Sequence[float], anchors: Sequence[float]) -> tuple[float, float]:
     """The range of an axis that shows all anchors and all values but far outliers, with some air.
 
-    A value further below the median than four times the distance from the median to the top would press all others
-    into one line; it is drawn on the edge instead (and the same upwards).
+    A value further from the quartiles than one and a half times their distance (Tukey's fences) would press all
+    others into one line; it is drawn on the edge instead.
     """
     if not values and not anchors:
         return 0.0, 1.0
-    ordered = sorted(values)
-    low, high = min([*ordered, *anchors]), max([*ordered, *anchors])
-    if ordered:
-        median = ordered[len(ordered) // 2]
-        above, below = max(high - median, 0.02), max(median - low, 0.02)
-        if below > _OUTLIER * above:
-            low = min([median - _OUTLIER * above, *anchors])
-        elif above > _OUTLIER * below and len(ordered) > 4:
-            high = max([median + _OUTLIER * below, *anchors])
+    shown = [*_within_fences(sorted(values)), *anchors]
+    low, high = min(shown), max(shown)
     air = 0.06 * (high - low) or 0.1
     return low - air, high + air
+
+
+def _within_fences(ordered: Sequence[float]) -> Sequence[float]:
+    if len(ordered) < _ENOUGH:
+        return ordered
+    lower, upper = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
+    reach = _FENCE * max(upper - lower, 0.01 * abs(upper))
+    return [value for value in ordered if lower - reach <= value <= upper + reach]

@@ -106,11 +106,13 @@ def _svg(size: Size, description: str, body: Markup) -> Markup:
 def _grid(frame: _Frame, name: str) -> Markup:
     left, right, bottom = frame.x.start, frame.x.end, frame.y.start
     parts = []
-    for value in ticks(frame.y.low, frame.y.high, 5):
+    for value in ticks(frame.y.low, frame.y.high, 6):
         y = frame.y(value)
         kind = "zero" if value == 0 else "grid"
         parts.append(Markup('<path class="{}" d="M{} {}H{}"/>').format(kind, left, y, right))
-        parts.append(Markup('<text x="{}" y="{}" class="end">{}</text>').format(left - 7, y + 4, f"{value:g}"))
+        parts.append(
+            Markup('<text x="{}" y="{}" class="end">{}</text>').format(left - 7, y + 4, f"{value:g}".replace("-", "−"))
+        )
     for value in time_ticks(frame.minutes, frame.size.ticks):
         x = frame.x(value)
         label = time_label(value, frame.minutes)

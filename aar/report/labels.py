@@ -23,7 +23,7 @@ def model_label(model: str) -> str:
 
 def money(usd: Decimal) -> str:
     """Dollars: whole cents, or more digits where cents would hide a small sum."""
-    if usd and abs(usd) < Decimal("0.1"):
+    if usd and abs(usd) < Decimal("0.01"):
         return f"${usd:.4f}"
     return f"${usd:,.2f}"
 

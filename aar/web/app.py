@@ -63,6 +63,7 @@ def create_app(
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         responses=failures.DOCUMENTED,  # type: ignore[arg-type]  # its keys are int | str
     )

@@ -13,6 +13,7 @@ from aar.budget.totals import totals
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
+from aar.report.axes import span
 from aar.report.build import best_of, build_report
 from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
@@ -104,12 +105,8 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
 
 def board_axis(board: Sequence[LeaderboardRow], metric: Metric | None) -> tuple[float, float]:
     """The shared axis of the leaderboard's interval bars."""
-    values = [value for row in board for value in (row.submission.low, row.submission.high, row.submission.mean)]
-    known = [value for value in values if value is not None]
-    if metric is not None and metric.human_baseline is not None:
-        known.append(metric.human_baseline)
-    low, high = min(known, default=0.0), max(known, default=1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
+    return span([row.submission.mean for row in board if row.submission.mean is not None], human)
 
 
 def _point_link(campaign_id: str, point: ScorePoint) -> str:

@@ -1,0 +1,86 @@
+"""A served campaign, written by real services, asked through ASGI or a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from aar.forum.tokens import operator_token
+from aar.snapshots.store import SnapshotStore
+from aar.store import open_database
+from aar.store.database import Database
+from aar.testing.example_campaign import ExampleCampaign, write_example
+from aar.web.app import create_app
+from aar.web.serve import bind, serve
+
+BASE = "http://127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An example campaign and the folder it lives in."""
+
+    home: Path
+    db: Database
+    example: ExampleCampaign
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The operator's header."""
+        return {"Authorization": f"Bearer {operator_token(self.home)}"}
+
+    def researcher(self, name: str) -> dict[str, str]:
+        """A researcher's header."""
+        return {"Authorization": f"Bearer {self.example.tokens[f'{self.example.id}-{name}']}"}
+
+    def app(self, **options: str) -> FastAPI:
+        """A fresh app over the campaign."""
+        return create_app(self.db, home=self.home, **options)  # type: ignore[arg-type]
+
+    def client(self, **options: str) -> httpx.AsyncClient:
+        """A client that asks the app directly."""
+        transport = httpx.ASGITransport(self.app(**options), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url=BASE)
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        """The app behind a real server on a free port; its address."""
+        listener = bind("127.0.0.1", 0)
+        address = f"{BASE}:{listener.getsockname()[1]}"
+        task = asyncio.create_task(serve(self.app(), listener))
+        try:
+            yield address
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def write_site(home: Path) -> Site:
+    methods = home / "methods"
+    methods.mkdir()
+    db = open_database(f"sqlite:///{home / 'aar.db'}")
+    try:
+        example = asyncio.run(write_example(db, SnapshotStore(home / "snapshots"), methods))
+    finally:
+        db.close()
+    return Site(home, open_database(f"sqlite:///{home / 'aar.db'}"), example)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One campaign for a whole file; tests add to it, and none counts on what others added."""
+    made = write_site(tmp_path_factory.mktemp("home"))
+    yield made
+    made.db.close()

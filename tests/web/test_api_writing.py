@@ -1,0 +1,126 @@
+"""Writing through the API: who may, as whom, and what nobody may."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aar.forum.posts import MAX_BODY
+from aar.testing.rows import add_campaign
+from aar.web.app import create_app
+
+pytestmark = pytest.mark.anyio
+API = "/api/v1/campaigns/k3v9qd"
+POST = {"kind": "result", "title": "It works", "body": "It does."}
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer aar_wrong"}, {"Authorization": "Basic YTpi"}])
+async def test_writing_without_a_token_that_was_given_out_is_refused(site: Any, headers: dict[str, str]) -> None:
+    async with site.client() as client:
+        for path, sent in (("posts", POST), ("posts/1/comments", {"body": "x"}), ("controls", {"command": "stop"})):
+            answer = await client.post(f"{API}/{path}", json=sent, headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.json()["remedy"]
+
+
+async def test_a_researcher_writes_as_itself(site: Any) -> None:
+    async with site.client() as client:
+        made = (await client.post(f"{API}/posts", json=POST, headers=site.researcher("r3"))).json()
+        assert (made["author"], made["researcher_id"], made["by_human"]) == ("r3", "k3v9qd-r3", False)
+        forged = await client.post(f"{API}/posts", json={**POST, "author": "r1"}, headers=site.researcher("r3"))
+        assert forged.status_code == 403
+        vote = await client.put(f"{API}/posts/{made['id']}/vote", json={"value": 1}, headers=site.researcher("r1"))
+        again = await client.put(f"{API}/posts/{made['id']}/vote", json={"value": 1}, headers=site.researcher("r1"))
+    assert vote.json()["score"] == again.json()["score"] == 1
+
+
+async def test_a_researcher_writes_in_its_own_campaign_only(site: Any) -> None:
+    with site.db.writing() as session:
+        add_campaign(session, "other2", 1)
+    async with site.client() as client:
+        answer = await client.post("/api/v1/campaigns/other2/posts", json=POST, headers=site.researcher("r1"))
+        assert answer.status_code == 403
+        assert (await client.get("/api/v1/campaigns/other2/posts")).json()["items"] == []
+
+
+async def test_a_researcher_does_not_steer(site: Any) -> None:
+    async with site.client() as client:
+        answer = await client.post(f"{API}/controls", json={"command": "pause"}, headers=site.researcher("r1"))
+    assert answer.status_code == 403
+
+
+async def test_a_person_writes_under_a_name_that_no_researcher_can_have(site: Any) -> None:
+    async with site.client() as client:
+        made = (await client.post(f"{API}/posts", json={**POST, "author": "r1"}, headers=site.operator)).json()
+        comment = await client.post(f"{API}/posts/{made['id']}/comments", json={"body": "Hm."}, headers=site.operator)
+        thread = (await client.get(f"{API}/posts/{made['id']}")).json()
+    assert (made["author"], made["by_human"], made["researcher_id"]) == ("human:r1", True, None)
+    assert comment.status_code == 201
+    assert thread["comments"][0]["author"] == "human:operator"
+
+
+async def test_the_same_idempotency_key_writes_once(site: Any) -> None:
+    headers = {**site.researcher("r2"), "Idempotency-Key": "toolu_1"}
+    async with site.client() as client:
+        first = await client.post(f"{API}/posts", json=POST, headers=headers)
+        second = await client.post(f"{API}/posts", json=POST, headers=headers)
+    assert first.json()["id"] == second.json()["id"]
+
+
+async def test_a_post_that_is_too_long_is_refused_with_the_limit(site: Any) -> None:
+    async with site.client() as client:
+        answer = await client.post(f"{API}/posts", json={**POST, "body": "x" * (MAX_BODY + 1)}, headers=site.operator)
+    assert answer.status_code == 400
+    assert f"{MAX_BODY:,}" in answer.json()["detail"]
+
+
+async def test_the_operator_pauses_a_campaign_on_the_record(site: Any) -> None:
+    with site.db.writing() as session:
+        add_campaign(session, "pause2", 1)
+    path = "/api/v1/campaigns/pause2"
+    async with site.client() as client:
+        unknown = await client.post(f"{path}/controls", json={"command": "dance"}, headers=site.operator)
+        sent = {"command": "pause", "argument": "lunch", "by": "ana"}
+        answer = await client.post(f"{path}/controls", json=sent, headers=site.operator)
+        events = (await client.get(f"{path}/events")).json()["items"]
+        state = (await client.get(path)).json()["state"]
+    assert unknown.status_code == 400
+    assert (answer.status_code, answer.json()["heard"], state) == (202, False, "paused")
+    assert events[-1]["payload"] == {"command": "pause", "argument": "lunch", "by": "human:ana"}
+
+
+async def test_no_way_to_write_touches_a_score(site: Any) -> None:
+    """Over the whole description: only the forum and the controls are written, and no field sent is a result."""
+    described = create_app(site.db, home=site.home).openapi()
+    writes = {
+        (method, path): operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+        if method != "get"
+    }
+    assert {path.rpartition("{campaign_id}/")[2] for _, path in writes} == {
+        "posts",
+        "posts/{post_id}/comments",
+        "posts/{post_id}/vote",
+        "controls",
+    }
+    for operation in writes.values():
+        reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        schema = described["components"]["schemas"][reference]
+        assert schema["additionalProperties"] is False
+        fields = json.dumps(sorted(schema["properties"]))
+        for word in ("score", "mean", "status", "state", "verdict", "result", "rank", "error"):
+            assert word not in fields
+
+
+async def test_no_other_method_writes(site: Any) -> None:
+    async with site.client() as client:
+        for path in (f"{API}/submissions/14", f"{API}/leaderboard", API, f"{API}/costs"):
+            for method in ("POST", "PUT", "PATCH", "DELETE"):
+                answer = await client.request(method, path, json={"mean": 0.99}, headers=site.operator)
+                assert answer.status_code == 405
+                assert answer.headers["content-type"] == "application/problem+json"
+        assert (await client.get(f"{API}/submissions/14")).json()["mean"] == 0.55

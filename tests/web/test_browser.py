@@ -1,0 +1,114 @@
+"""Pages in a real browser: they stay fresh by themselves, fit a phone, and run nothing that an agent wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from aar.forum.posts import Author, create_post
+from aar.web.serve import address_of, bind, serve
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+ARGUMENTS = (
+    "--no-sandbox",
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CAMPAIGN = "/campaigns/k3v9qd"
+
+
+@pytest.fixture(scope="module")
+def address(site: Any) -> Iterator[str]:
+    """A server in a thread of its own: the browser's own interface blocks this one."""
+    listener = bind("127.0.0.1", 0)
+    where = address_of(listener, "127.0.0.1")
+    loop = asyncio.new_event_loop()
+    stop = Event()
+
+    async def live() -> None:
+        serving = asyncio.create_task(serve(site.app(), listener))
+        await asyncio.to_thread(stop.wait)
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    thread = Thread(target=lambda: (loop.run_until_complete(live()), loop.close()))
+    thread.start()
+    yield where
+    stop.set()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("AAR_REQUIRE_ALL") == "1":
+            pytest.fail("no chromium here, and AAR_REQUIRE_ALL=1")
+        pytest.skip("no chromium here: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+def test_a_new_post_appears_by_itself(site: Any, address: str, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}{CAMPAIGN}")
+    page.wait_for_selector('.live[data-on="yes"]')
+    with site.db.writing() as session:
+        create_post(session, "k3v9qd", Author("r2", "k3v9qd-r2"), kind="insight", title="Fresh from r2", body="b")
+    page.wait_for_selector("#posts >> text=Fresh from r2")
+    assert "Fresh from r2" in page.locator("#log").inner_text()
+    page.close()
+
+
+def test_an_attack_in_a_post_does_nothing(address: str, browser: Any) -> None:
+    page = browser.new_page()
+    elsewhere, complaints = [], []
+    page.on("request", lambda request: elsewhere.append(request.url) if address not in request.url else None)
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    for path in ("/posts/5", "/posts", "", "/submissions/14", "/researchers/r1", "/report"):
+        page.goto(f"{address}{CAMPAIGN}{path}")
+        page.wait_for_load_state("load")
+        assert page.title() != "owned"
+    assert (elsewhere, complaints) == ([], [])
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone(address: str, browser: Any, scheme: str, tmp_path: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    for path in ("", "/posts", "/posts/1", "/posts/5", "/submissions/14", "/researchers/r2", "/report"):
+        page.goto(f"{address}{CAMPAIGN}{path}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert page.evaluate("document.querySelectorAll('h1').length") == 1
+    page.screenshot(path=tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 0
+    context.close()
+
+
+def test_everything_reads_without_javascript(address: str, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}{CAMPAIGN}")
+    page.click("#board >> text=PCA-10 head, prior, confidence floor")
+    assert "Rank 1 of 13" in page.inner_text("main")
+    page.click("nav >> text=forum")
+    page.fill("input[name=q]", "components")
+    page.click("main button")
+    assert "Ten principal components are enough" in page.inner_text("main")
+    context.close()

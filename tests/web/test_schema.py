@@ -1,0 +1,46 @@
+"""Whatever is sent to any endpoint of the description, the server does not break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+
+from aar.forum.tokens import operator_token
+
+KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14}
+
+
+@pytest.mark.parametrize(
+    ("mode", "known"),
+    [(GenerationMode.POSITIVE, True), (GenerationMode.NEGATIVE, True), (GenerationMode.POSITIVE, False)],
+    ids=["valid", "invalid", "unknown ids"],
+)
+def test_no_request_breaks_the_server(site: Any, mode: GenerationMode, known: bool) -> None:
+    headers = {"Host": "127.0.0.1", "Authorization": f"Bearer {operator_token(site.home)}"}
+    described = schemathesis.openapi.from_asgi("/api/v1/openapi.json", site.app(), headers=headers)
+    tried = 0
+    for found in described.exclude(path_regex="/stream$").get_all_operations():
+        operation = found.ok()
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        def ask(case: Any) -> None:
+            if known:
+                case.path_parameters = {name: KNOWN[name] for name in case.path_parameters or {}}
+            case.headers = {**(case.headers or {}), **headers}
+            case.call_and_validate(checks=[not_a_server_error])
+
+        try:
+            ask()
+        except Unsatisfiable:
+            # An operation that takes any text has no invalid request.
+            assert mode is GenerationMode.NEGATIVE
+            continue
+        tried += 1
+    assert tried >= (16 if mode is GenerationMode.POSITIVE else 10)
