@@ -1,0 +1,80 @@
+"""Problems are found by name and by path, and a broken one says what is wrong with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aar.errors import NotFound, ProblemError
+from aar.problems.protocol import Problem
+from aar.problems.registry import available, find
+
+
+def test_lists_what_is_installed() -> None:
+    assert {"toy", "weak_to_strong"} <= {problem.name for problem in available()}
+
+
+def test_finds_by_name() -> None:
+    assert isinstance(find("toy"), Problem)
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(NotFound) as caught:
+        find("weak-to-strong")
+    assert "Did you mean 'weak_to_strong'?" in str(caught.value)
+    assert "toy" in str(caught.value)
+
+
+def test_unlike_name_lists_what_there_is() -> None:
+    with pytest.raises(NotFound) as caught:
+        find("zzz")
+    assert "Did you mean" not in str(caught.value)
+    assert "Installed: " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere-at-all"])
+def test_path_without_a_problem(name: str) -> None:
+    with pytest.raises(NotFound, match=r"no problem\.py"):
+        find(name)
+
+
+def test_folder_with_relative_imports(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("WORD = 'from beside'\n")
+    (tmp_path / "problem.py").write_text(
+        "from aar.problems.toy.problem import Toy\nfrom .helper import WORD\n\n\n"
+        "class Mine(Toy):\n    name = 'mine'\n    title = WORD\n"
+    )
+    assert find(tmp_path).title == "from beside"
+    assert find(str(tmp_path) + "/").title == "from beside"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import nothing_of_that_name\n", "ModuleNotFoundError"),
+        ("class Broken(\n", "SyntaxError"),
+        ("X = 1\n", "found: none"),
+        ("class A:\n    prepare = score = None\n\nclass B:\n    prepare = score = None\n", "found: A, B"),
+        ("class A:\n    prepare = score = None\n", "it lacks"),
+        (
+            "class A:\n    prepare = score = None\n    def __init__(self):\n        raise ValueError('no data')\n",
+            "no data",
+        ),
+    ],
+)
+def test_broken_folder_names_the_cause(tmp_path: Path, source: str, said: str) -> None:
+    (tmp_path / "problem.py").write_text(source)
+    with pytest.raises(ProblemError) as caught:
+        find(tmp_path)
+    assert said in str(caught.value)
+    assert "problem.py" in str(caught.value)
+
+
+def test_registry_is_light_to_import() -> None:
+    code = "import sys, aar.problems.registry as r; r.available(); print([m for m in sys.modules if m in sys.argv[1:]])"
+    heavy = ["numpy", "scipy", "sklearn", "yaml", "torch"]
+    ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
