@@ -32,14 +32,11 @@ _TSVECTOR = text(
     """
     WITH asked AS (SELECT to_tsquery('english', :words) AS query)
     SELECT post_id FROM (
-        SELECT p.id AS post_id,
-               ts_rank(setweight(to_tsvector('english', p.title), 'A') || to_tsvector('english', p.body), query) AS near
-        FROM post p, asked
-        WHERE to_tsvector('english', p.title || ' ' || p.body) @@ query AND p.campaign_id = :campaign
+        SELECT p.id AS post_id, ts_rank(p.post_search, query) AS near
+        FROM post p, asked WHERE p.post_search @@ query AND p.campaign_id = :campaign
         UNION ALL
-        SELECT c.post_id, ts_rank(to_tsvector('english', c.body), query) / 2 AS near
-        FROM comment c, asked
-        WHERE to_tsvector('english', c.body) @@ query AND c.campaign_id = :campaign
+        SELECT c.post_id, ts_rank(c.comment_search, query) / 2 AS near
+        FROM comment c, asked WHERE c.comment_search @@ query AND c.campaign_id = :campaign
     ) AS found GROUP BY post_id ORDER BY max(near) DESC, post_id DESC LIMIT :limit
     """
 )

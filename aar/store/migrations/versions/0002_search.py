@@ -1,4 +1,4 @@
-"""Full-text search over posts and comments: FTS5 on SQLite, GIN indexes over tsvector on PostgreSQL.
+"""Full-text search over posts and comments: FTS5 on SQLite, tsvector columns with GIN indexes on PostgreSQL.
 
 Revision ID: 0002
 Revises: 0001
@@ -40,5 +40,12 @@ def _fts5(table: str, columns: tuple[str, ...]) -> list[str]:
 
 
 def _gin(table: str, columns: tuple[str, ...]) -> list[str]:
-    document = " || ' ' || ".join(columns)
-    return [f"CREATE INDEX {table}_search ON {table} USING gin (to_tsvector('english', {document}))"]
+    first, *others = columns
+    weighed = [
+        f"setweight(to_tsvector('english', {first}), 'A')",
+        *(f"to_tsvector('english', {name})" for name in others),
+    ]
+    return [
+        f"ALTER TABLE {table} ADD COLUMN {table}_search tsvector GENERATED ALWAYS AS ({' || '.join(weighed)}) STORED",
+        f"CREATE INDEX ix_{table}_search ON {table} USING gin ({table}_search)",
+    ]
