@@ -95,8 +95,11 @@ class ReportData:
         return self.board[0].submission if self.board else None
 
 
-def build_report(session: Session, snapshots: SnapshotStore, campaign_id: str) -> ReportData:
+def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id: str) -> ReportData:
     """Gather a campaign's report from the database and the frozen code of its best method.
+
+    Args:
+        snapshots: where that code lies; None leaves it out.
 
     Raises:
         NotFound: no such campaign.

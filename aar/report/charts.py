@@ -106,7 +106,7 @@ def _svg(size: Size, description: str, body: Markup) -> Markup:
 def _grid(frame: _Frame, name: str) -> Markup:
     left, right, bottom = frame.x.start, frame.x.end, frame.y.start
     parts = []
-    for value in ticks(frame.y.low, frame.y.high, 6):
+    for value in ticks(frame.y.low, frame.y.high, 7):
         y = frame.y(value)
         kind = "zero" if value == 0 else "grid"
         parts.append(Markup('<path class="{}" d="M{} {}H{}"/>').format(kind, left, y, right))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from aar.snapshots.store import SnapshotStore
 
@@ -19,9 +20,15 @@ class CodeFile:
     text: str | None
 
 
-def read_code(snapshots: SnapshotStore, digest: str) -> list[CodeFile]:
-    """The files of a snapshot, the entry point first; none where the snapshot is no longer kept."""
-    if not snapshots.exists(digest):
+def kept_snapshots(campaign_dir: Path) -> SnapshotStore | None:
+    """The snapshots in a campaign's folder; None where the folder is not on this machine."""
+    root = campaign_dir / "snapshots"
+    return SnapshotStore(root) if root.is_dir() else None
+
+
+def read_code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
+    """The files of a snapshot, the entry point first; none where the snapshot is not kept on this machine."""
+    if snapshots is None or not snapshots.exists(digest):
         return []
     files = snapshots.read_files(digest)
     order = sorted(files, key=lambda path: (path != "run.py", path != "method.yaml", path))

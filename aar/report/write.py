@@ -13,8 +13,10 @@ from aar.forum.text import clean_line, clean_text
 from aar.report import ASSETS
 from aar.report.build import ReportData, build_report
 from aar.report.charts import diversity_chart, interval_bar, legend, score_chart, series_class
+from aar.report.code import kept_snapshots
 from aar.report.labels import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
 from aar.report.markdown import render_markdown
+from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 
@@ -53,19 +55,20 @@ def render_report(data: ReportData) -> str:
     return _templates.get_template("report.html").render(data=data, style=style, policy=CONTENT_POLICY, series=series)
 
 
-def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: SnapshotStore) -> Path:
+def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: SnapshotStore | None = None) -> Path:
     """Write a campaign's report; an existing file is replaced at once or not at all.
 
     Args:
         path: the file to write; its folder is made if absent.
-        snapshots: where the frozen code lies.
+        snapshots: where the frozen code lies; the campaign's own folder under AAR_HOME by default.
 
     Raises:
         NotFound: no such campaign.
         UsageError: the file cannot be written.
     """
+    kept = snapshots or kept_snapshots(get_settings().campaign_dir(campaign_id))
     with db.reading() as session:
-        html = render_report(build_report(session, snapshots, campaign_id))
+        html = render_report(build_report(session, kept, campaign_id))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from aar import __version__
 from aar.forum.tokens import operator_token
 from aar.report import ASSETS
+from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web import api, failures, pages
@@ -34,16 +35,16 @@ def create_app(
 
     Args:
         db: an open database; the app does not close it.
-        home: folder that holds the operator's token (made if absent) and, by default, the snapshots.
+        home: folder that holds the operator's token (made if absent) and the campaigns' folders.
         campaign_id: the campaign that this process runs; its page is then the first one.
         host: the address that will be listened on; beyond loopback every request needs the operator's token.
-        snapshots: where frozen code lies; ``home/snapshots`` by default.
+        snapshots: where the code of ``campaign_id`` lies, if not in its folder under ``home``.
     """
     feed = EventFeed(db)
     shared = Shared(
         db=db,
-        home=home,
-        snapshots=snapshots or SnapshotStore(home / "snapshots"),
+        settings=get_settings().model_copy(update={"home": home}),
+        own_snapshots=snapshots,
         feed=feed,
         campaign_id=campaign_id,
         operator_token=operator_token(home),

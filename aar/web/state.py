@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from aar.report.code import kept_snapshots
+from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web.feed import EventFeed
@@ -23,8 +24,8 @@ class Shared:
 
     Args:
         db: the database that is served.
-        home: folder of campaigns and of the operator's token.
-        snapshots: where frozen code is read from.
+        settings: with ``home``, the folder of campaigns and of the operator's token.
+        own_snapshots: the frozen code of ``campaign_id``; None where it lies in that campaign's folder.
         feed: follows the event log for all watchers.
         campaign_id: the campaign that this process runs; None when past campaigns are served.
         operator_token: what a person proves to be the operator with.
@@ -32,12 +33,18 @@ class Shared:
     """
 
     db: Database
-    home: Path
-    snapshots: SnapshotStore
+    settings: Settings
+    own_snapshots: SnapshotStore | None
     feed: EventFeed
     campaign_id: str | None
     operator_token: str
     open_reading: bool
+
+    def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:
+        """Where a campaign's frozen code lies; None where it is not on this machine."""
+        if campaign_id == self.campaign_id and self.own_snapshots is not None:
+            return self.own_snapshots
+        return kept_snapshots(self.settings.campaign_dir(campaign_id))
 
     def read(self, fn: Callable[[Session], T]) -> T:
         """Run a query in this thread; for handlers that run in the thread pool."""

@@ -62,7 +62,7 @@ def test_it_loads_nothing_and_runs_nothing(html: str) -> None:
     "part",
     [
         "The best reached PGR 0.55",
-        "people reached 0.23",
+        "the human baseline is 0.23",
         'class="frontier"',
         'class="diversity"',
         "Which of the teacher&#39;s labels deserve belief",

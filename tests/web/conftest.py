@@ -72,7 +72,7 @@ def write_site(home: Path) -> Site:
     methods.mkdir()
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     try:
-        example = asyncio.run(write_example(db, SnapshotStore(home / "snapshots"), methods))
+        example = asyncio.run(write_example(db, SnapshotStore(home / "campaigns" / "k3v9qd" / "snapshots"), methods))
     finally:
         db.close()
     return Site(home, open_database(f"sqlite:///{home / 'aar.db'}"), example)

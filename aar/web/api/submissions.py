@@ -87,7 +87,7 @@ def submission(shared: SharedDep, campaign_id: CampaignId, number: Number) -> Su
         view = get_submission(session, campaign_of(session, campaign_id).id, number)
     files = [
         FileOut(path=file.path, size_bytes=file.size_bytes, text=file.text)
-        for file in read_code(shared.snapshots, view.digest)
+        for file in read_code(shared.snapshots_of(view.campaign_id), view.digest)
     ]
     return SubmissionDetail(**SubmissionOut.of(view).model_dump(), files=files)
 

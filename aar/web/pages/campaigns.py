@@ -59,7 +59,8 @@ def campaign_page(shared: SharedDep, campaign_id: CampaignId) -> Response:
 def report_page(shared: SharedDep, campaign_id: CampaignId) -> HTMLResponse:
     """The self-contained report, as ``aar report`` writes it."""
     with shared.db.reading() as session:
-        html = render_report(build_report(session, shared.snapshots, campaign_of(session, campaign_id).id))
+        view = campaign_of(session, campaign_id)
+        html = render_report(build_report(session, shared.snapshots_of(view.id), view.id))
     return HTMLResponse(html, headers={"Content-Security-Policy": CONTENT_POLICY})
 
 

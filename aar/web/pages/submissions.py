@@ -31,7 +31,7 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         "metric": metric_of(view.problem),
         "submission": submission,
         "parent": parent,
-        "files": read_code(shared.snapshots, submission.digest),
+        "files": read_code(shared.snapshots_of(view.id), submission.digest),
         "cursor": cursor,
     }
     return render("submission.html", context)
