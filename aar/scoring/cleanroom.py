@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,13 +83,22 @@ class CleanRoom:
         self.work_dir = work_dir
         self._snapshots = snapshots
 
-    async def run(self, task: Task, source: str | Path, seed: int, *, owner: str = DEFAULT_OWNER) -> RunOutcome:
+    async def run(
+        self,
+        task: Task,
+        source: str | Path,
+        seed: int,
+        *,
+        owner: str = DEFAULT_OWNER,
+        slot: AbstractAsyncContextManager[object] | None = None,
+    ) -> RunOutcome:
         """Run a method once on a task's public bundle.
 
         Args:
             source: digest of a snapshot, or a directory that nobody changes meanwhile.
             seed: given as ``--seed``.
             owner: campaign id under which the sandbox is found if this process dies.
+            slot: held while the method itself runs; the sandbox is made before and removed after.
 
         Raises:
             SandboxUnavailable, SandboxError: the sandbox could not be made or was lost; the method is not to blame.
@@ -99,7 +108,8 @@ class CleanRoom:
         mounts = [Mount(task.public, "/data"), Mount(self.problem.lab(), "/lab")]
         async with self._sandbox(owner, source, mounts) as sandbox:
             command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
-            result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
+            async with slot or nullcontext():
+                result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
             bad = why_it_ended(result, limits, self._hosts(task, source))
             if bad is not None:
                 return _failed(bad, result)
@@ -132,8 +142,9 @@ class CleanRoom:
             spec = self._spec(name, owner, folder / "workspace", [*mounts, *method])
             # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
             with CancelScope(shield=True):
-                sandbox = await self.backend.create(spec)
-            yield sandbox
+                made = await self.backend.create(spec)
+            sandbox = made
+            yield made
         finally:
             with CancelScope(shield=True):
                 await self._clear(name, sandbox)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from uuid import uuid4
 
 import anyio
@@ -38,6 +39,8 @@ class Executor:
         self._ledger = ledger
         self._slots = CapacityLimiter(parallel)
         self._threads = CapacityLimiter(parallel)
+        self._under_way: Counter[str] = Counter()
+        self._ended = anyio.Event()
 
     async def execute(self, work: Work, ticket: RunTicket) -> Trial:
         """Make a run and record its result; cancelled before that, it leaves no result and no charge.
@@ -48,14 +51,20 @@ class Executor:
         """
         request_id = f"{self._campaign_id}-s{work.number}-{ticket.index}-{uuid4().hex[:12]}"
         await self._reserve(request_id, work.researcher_id)
+        self._under_way[work.researcher_id] += 1
         try:
             trial = await self._try(work, ticket)
+            with CancelScope(shield=True):
+                await self._db.write(lambda session: self._record(session, ticket, trial, request_id))
         except BaseException:
+            # Leaves a settled reservation as it is.
             with CancelScope(shield=True):
                 await self._ledger.release(request_id)
             raise
-        with CancelScope(shield=True):
-            await self._db.write(lambda session: self._record(session, ticket, trial, request_id))
+        finally:
+            self._under_way[work.researcher_id] -= 1
+            self._ended.set()
+            self._ended = anyio.Event()
         return trial
 
     async def _reserve(self, request_id: str, researcher_id: str) -> None:
@@ -70,10 +79,14 @@ class Executor:
                 )
                 return
             except LimitReached as limit:
-                if limit.breach.limit != "usd_per_agent_hour":
+                scope, ended = limit.breach.scope, self._ended
+                under_way = self._under_way[scope] if scope == researcher_id else self._under_way.total()
+                if limit.breach.limit == "usd_per_agent_hour":
+                    await anyio.sleep(_RATE_PAUSE_SECONDS)  # a rate frees itself as hours are worked
+                elif under_way:
+                    await ended.wait()  # runs in progress hold their worst case, and will cost less
+                else:
                     raise
-            # A rate frees itself as hours are worked.
-            await anyio.sleep(_RATE_PAUSE_SECONDS)
 
     async def _try(self, work: Work, ticket: RunTicket) -> Trial:
         async with prepared(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,7 @@ async def run_trial(
         SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.
         ProblemError, DataMissing: from the problem.
     """
-    async with slot or nullcontext():
-        outcome = await _execute(clean_room, task, source, seed, owner)
+    outcome = await _execute(clean_room, task, source, seed, owner, slot)
     if outcome.output is None:
         return Trial(None, outcome.failure, outcome.verdict, None, outcome.seconds)
     try:
@@ -76,10 +75,17 @@ async def run_trial(
     return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds)
 
 
-async def _execute(clean_room: CleanRoom, task: Task, source: str | Path, seed: int, owner: str) -> RunOutcome:
+async def _execute(
+    clean_room: CleanRoom,
+    task: Task,
+    source: str | Path,
+    seed: int,
+    owner: str,
+    slot: AbstractAsyncContextManager[object] | None,
+) -> RunOutcome:
     for attempt in range(_ATTEMPTS):
         try:
-            return await clean_room.run(task, source, seed, owner=owner)
+            return await clean_room.run(task, source, seed, owner=owner, slot=slot)
         except (SandboxError, SandboxUnavailable) as error:
             log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
             await anyio.sleep(_PAUSE_SECONDS * 2**attempt)

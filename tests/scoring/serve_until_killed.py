@@ -1,0 +1,30 @@
+"""A scorer in a process of its own, for the test that kills it: database URL, snapshots, work folder, problem."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
+from aar.problems.registry import find
+from aar.sandbox.bubblewrap.backend import BubblewrapBackend
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.scorer import Scorer
+from aar.snapshots.store import SnapshotStore
+from aar.store import open_database
+
+
+async def main(url: str, snapshots: str, work_dir: str, problem_folder: str) -> None:
+    db, problem = open_database(url), find(Path(problem_folder))
+    ledger = Ledger(db, "k3v9qd", Limits(), PriceBook())
+    await ledger.load()
+    clean_room = CleanRoom(
+        BubblewrapBackend(distributions=("numpy",)), problem, SnapshotStore(Path(snapshots)), Path(work_dir)
+    )
+    await Scorer(db, "k3v9qd", problem, clean_room, ledger, seeds=2, parallel=2, secret="s" * 64).serve()
+
+
+asyncio.run(main(*sys.argv[1:]))
