@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -78,10 +79,10 @@ def corpus(domain: str) -> Corpus:
     entry = about["domains"][domain]
     path = DATA / f"{domain}.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             states, teacher = arrays["states"], arrays["teacher"]
             labels, prompts = arrays["labels"], arrays["prompts"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataMissing(f"cannot read {path}: {error}", _REMEDY) from error
     step, kept = np.float32(about["step"]), int(about["kept"])
     return Corpus(

@@ -38,11 +38,11 @@ def find_problems(problem: WeakToStrong) -> list[str]:
             stage = Stage.MEASURE if domain in problem.climbed_domains else Stage.TRANSFER
             task = problem.prepare(domain, stage, SPLIT_SEED, Path(scratch) / domain)
             baselines = _baselines(problem, task) if stage is Stage.MEASURE else []
-            found += [f"{domain}: {line}" for line in (*_leaks(task), *_extremes(problem, task), *baselines)]
+            found += [f"{domain}: {line}" for line in (*find_leaks(task), *_extremes(problem, task), *baselines)]
     return found
 
 
-def _leaks(task: Task) -> list[str]:
+def find_leaks(task: Task) -> list[str]:
     """Ways in which the public bundle gives the test labels away."""
     found = [f"unexpected public file {path.name}" for path in task.public.iterdir() if path.name not in PUBLIC_FILES]
     labels = read_hidden(task.hidden)["labels"].astype(bool)
