@@ -20,6 +20,8 @@ from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 
 PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 INNER_UID = 10001
+SHARED_ETC = (Path("/etc/alternatives"),)
+"""What of the host's ``/etc`` is shown as it is: links by which commands such as ``awk`` are found."""
 _TMP_BYTES = 256 * 1024**2
 _MASKED = ("kcore", "keys", "kallsyms", "timer_list", "sysrq-trigger", "sched_debug", "latency_stats")
 _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
@@ -71,6 +73,8 @@ def arguments(
     for target in ("/etc", CHANNEL_TARGET, SERVER_TARGET, "/run/cgroup", WORKSPACE, *(m.target for m in spec.mounts)):
         made += directory(target)
     made += ["--ro-bind", str(etc), "/etc", "--ro-bind", str(channel), CHANNEL_TARGET]
+    for shared in SHARED_ETC:
+        made += ["--ro-bind-try", str(shared), str(shared)]
     made += ["--ro-bind", str(SERVER_SOURCE), SERVER_TARGET]
     for path in inside_paths(group) if group else ():
         made += ["--ro-bind", str(path), "/run/cgroup"]

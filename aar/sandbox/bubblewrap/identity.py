@@ -7,14 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
-from aar.sandbox.bubblewrap.arguments import INNER_UID
+from aar.sandbox.bubblewrap.arguments import INNER_UID, SHARED_ETC
 from aar.sandbox.protocol import SandboxSpec
 from aar.sandbox.runtime import Place
 
 FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
 """Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""
 _KEPT = ("ld.so.cache", "localtime")
-_COPIED_DIRECTORIES = ("alternatives",)
 
 
 def unprivileged_uid(place: Place) -> int | None:
@@ -61,9 +60,8 @@ def write_etc(place: Place, uid: int | None) -> Path:
     for name in _KEPT:
         if Path("/etc", name).is_file():
             shutil.copyfile(Path("/etc", name), etc / name)
-    for name in _COPIED_DIRECTORIES:
-        if Path("/etc", name).is_dir():
-            shutil.copytree(Path("/etc", name), etc / name, symlinks=True)
+    for shared in SHARED_ETC:
+        (etc / shared.name).mkdir()
     for path in (etc, *etc.iterdir()):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
