@@ -122,7 +122,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
         offline=sum(is_offline(each.model) for each in team),
         submissions=submissions,
         board=board,
-        progress=progress(session, campaign_id, higher_is_better=higher_is_better),
+        progress=progress(session, campaign_id, submissions, higher_is_better=higher_is_better),
         totals=totals(session, campaign_id),
         lineage=lineage_tree(submissions),
         best_code=read_code(snapshots, board[0].submission.digest) if board else [],

@@ -45,15 +45,24 @@ class Progress:
 def all_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
     """Every submission of a campaign, by number."""
     found: list[SubmissionView] = []
-    while batch := list_submissions(session, campaign_id, after=found[-1].number if found else 0, limit=_BATCH):
+    while True:
+        batch = list_submissions(session, campaign_id, after=found[-1].number if found else 0, limit=_BATCH)
         found += batch
-    return found
+        if len(batch) < _BATCH:
+            return found
 
 
-def progress(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> Progress:
-    """The progress of a campaign so far."""
+def progress(
+    session: Session, campaign_id: str, submissions: Sequence[SubmissionView], *, higher_is_better: bool = True
+) -> Progress:
+    """The progress of a campaign so far.
+
+    Args:
+        submissions: from ``all_submissions``.
+        higher_is_better: the problem's ``metric.higher_is_better``.
+    """
     clock = running_clock(session, campaign_id)
-    points = sorted(_points(all_submissions(session, campaign_id), clock), key=lambda point: point.minutes)
+    points = sorted(_points(submissions, clock), key=lambda point: point.minutes)
     return Progress(
         points=points,
         frontier=_frontier(points, higher_is_better),

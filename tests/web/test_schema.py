@@ -29,7 +29,7 @@ def test_no_request_breaks_the_server(site: Any, mode: GenerationMode, known: bo
         operation = found.ok()
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         def ask(case: Any) -> None:
             if known:
                 case.path_parameters = {name: KNOWN[name] for name in case.path_parameters or {}}

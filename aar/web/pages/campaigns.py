@@ -96,7 +96,7 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
         "handed_in": {each.id: sum(one.researcher_id == each.id for one in submissions) for each in team},
         "submissions": submissions,
         "series": {each.id: each.index for each in team},
-        "progress": progress(session, view.id, higher_is_better=higher_is_better),
+        "progress": progress(session, view.id, submissions, higher_is_better=higher_is_better),
         "totals": totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
         "log": recent_events(session, view.id),

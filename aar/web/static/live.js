@@ -51,14 +51,29 @@
     while (list.childElementCount > 60) list.lastElementChild.remove();
   };
 
-  const stream = new EventSource(source);
-  stream.onopen = () => show(true);
-  stream.onerror = () => show(false);
-  for (const kind of document.body.dataset.kinds.split(" ")) {
-    stream.addEventListener(kind, (event) => {
-      log(event);
-      if (!quiet.has(kind)) soon(1000);
-    });
-  }
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
+  // A browser keeps at most six connections to a host: a page that nobody looks at gives its own back.
+  let stream = null;
+  let last = new URL(source, location.href).searchParams.get("after");
+  const follow = () => {
+    const from = new URL(source, location.href);
+    from.searchParams.set("after", last);
+    stream = new EventSource(from);
+    stream.onopen = () => show(true);
+    stream.onerror = () => show(false);
+    for (const kind of document.body.dataset.kinds.split(" ")) {
+      stream.addEventListener(kind, (event) => {
+        last = event.lastEventId;
+        log(event);
+        if (!quiet.has(kind)) soon(1000);
+      });
+    }
+  };
+  const unfollow = () => { stream?.close(); stream = null; };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) unfollow();
+    else if (!stream) { follow(); soon(0); }
+  });
+  window.addEventListener("pagehide", unfollow);
+  window.addEventListener("pageshow", (event) => { if (event.persisted && !stream) { follow(); soon(0); } });
+  follow();
 })();
