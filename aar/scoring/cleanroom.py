@@ -23,6 +23,7 @@ from anyio import CancelScope
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
+from aar.sandbox import workspaces
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.bundles import open_up
 from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
@@ -129,8 +130,14 @@ class CleanRoom:
         for name in await self.backend.orphans(owner):
             if name.startswith(f"{owner}-run-"):
                 await self.backend.remove(name)
+        await anyio.to_thread.run_sync(self._sweep_files)
+
+    def _sweep_files(self) -> None:
+        # A process killed while it made a sandbox may leave a mounted workspace that no backend knows of.
+        for workspace in self.work_dir.glob("runs/*/workspace"):
+            workspaces.release(workspace)
         for folder in ("bundles", "runs", "outputs"):
-            await anyio.to_thread.run_sync(_remove, self.work_dir / folder)
+            _remove(self.work_dir / folder)
 
     @asynccontextmanager
     async def _sandbox(self, owner: str, source: str | Path | None, mounts: Sequence[Mount]) -> AsyncIterator[Sandbox]:

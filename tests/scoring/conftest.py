@@ -19,6 +19,7 @@ from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.manifest import read_manifest
 from aar.scoring.submissions import SubmissionView, submit
+from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
@@ -102,12 +103,20 @@ def bubblewrap() -> str:
 
 
 @pytest.fixture
-async def backend(bubblewrap: str) -> AsyncIterator[SandboxBackend]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own: sandboxes of other homes are neither seen nor touched."""
+    monkeypatch.setenv("AAR_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    yield tmp_path / "home"
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+async def backend(bubblewrap: str, home: Path) -> AsyncIterator[SandboxBackend]:
     """A real backend; a test that leaves a sandbox behind fails."""
     made = BubblewrapBackend(distributions=("numpy",))
-    before = set(await made.orphans())
     yield made
-    left = set(await made.orphans()) - before
+    left = await made.orphans()
     for name in left:
         await made.remove(name)
     await made.close()

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -94,14 +95,17 @@ async def test_a_failed_run_stops_the_others(desk: Any, serving: Serving) -> Non
     assert entries <= {"settled", "released"}
 
 
-async def test_a_waiter_is_woken_and_a_timeout_shows_the_state(desk: Any, serving: Serving) -> None:
+async def test_a_waiter_is_woken_and_a_timeout_shows_the_state(
+    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problem, "run_limits", replace(problem.run_limits, seconds=3.0))
     slow = desk.submit(desk.method("import time; time.sleep(600)"))
     async with serving() as (scorer, _):
         still = await scorer.wait_for(slow.number, 0.3)
         assert still.state in ("queued", "scoring")
         ended = await asyncio.gather(*(scorer.wait_for(slow.number, 60) for _ in range(20)))
         assert {view.state for view in ended} == {"rejected"}
-        assert "time limit of 4 s" in ended[0].verdict
+        assert "time limit of 3 s" in ended[0].verdict
         with pytest.raises(NotFound):
             await scorer.wait_for(99, 1)
 
@@ -159,12 +163,12 @@ async def test_a_campaign_limit_stops_the_scorer_before_it_runs(desk: Any, servi
             await asyncio.wait_for(service, 30)
     assert raised.value.breach.limit == "core_hours"
     assert not events(desk, "scoring_run_finished")
-    async with serving(Limits(core_hours=1.0)) as (scorer, _):
+    async with serving(Limits(core_hours=2.0)) as (scorer, _):
         assert (await scorer.wait_for(1, 60)).state == "measured"
 
 
 async def test_a_researcher_at_its_limit_waits_and_others_go_on(desk: Any, serving: Serving) -> None:
-    limits = Limits.model_validate({"usd_per_core_hour": "3600", "usd": "1000", "researcher": {"usd": "10"}})
+    limits = Limits.model_validate({"usd_per_core_hour": "60", "usd": "100", "researcher": {"usd": "5"}})
     with desk.db.writing() as session:
         session.add(
             LedgerEntry(
@@ -173,8 +177,8 @@ async def test_a_researcher_at_its_limit_waits_and_others_go_on(desk: Any, servi
                 researcher_id=f"{CAMPAIGN}-r1",
                 kind="compute",
                 state="settled",
-                reserved_usd=Decimal(9),
-                usd=Decimal(9),
+                reserved_usd=Decimal("4.5"),
+                usd=Decimal("4.5"),
             )
         )
     poor, other = desk.submit(desk.method(COPY)), desk.submit(desk.method(FLIP), researcher=2)

@@ -31,7 +31,7 @@ class Coins:
     climbed_domains = ("heads", "tails")
     transfer_domains = ("edge",)
     research_domains = climbed_domains
-    run_limits = RunLimits(seconds=4.0, memory_bytes=256 * 1024**2, cpus=1.0, output_bytes=256 * 1024)
+    run_limits = RunLimits(seconds=60.0, memory_bytes=256 * 1024**2, cpus=1.0, output_bytes=256 * 1024)
     default_seeds = 2
 
     def check_data(self) -> None:
