@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -113,7 +113,12 @@ class GenePool:
             total += min(1.0, abs(choices.index(first[gene.name]) - choices.index(second[gene.name])) / 3)
         return total
 
-    def holds(self, genome: Mapping[str, object]) -> bool:
-        """Whether it has exactly these genes, each with a value of its own."""
-        names = {gene.name for gene in self.genes}
-        return set(genome) == names and all(genome[gene.name] in gene.values for gene in self.genes)
+    def holds(self, genome: object) -> bool:
+        """Whether ``genome``, which may be anything, has exactly these genes, each with one of its own values."""
+        if not isinstance(genome, dict) or set(genome) != {gene.name for gene in self.genes}:
+            return False
+        return all(_is_one_of(genome[gene.name], gene.values) for gene in self.genes)
+
+
+def _is_one_of(value: object, values: Iterable[Value]) -> bool:
+    return any(type(value) is type(own) and value == own for own in values)

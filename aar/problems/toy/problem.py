@@ -24,6 +24,7 @@ from aar.problems.protocol import (
     Task,
     TaskScore,
 )
+from aar.problems.repertoire import Repertoire
 from aar.problems.statistics import pool_means
 
 HERE = Path(__file__).parent
@@ -146,6 +147,12 @@ class Toy:
     def directions(self) -> Path:
         """The directions dealt by default."""
         return HERE / "directions.yaml"
+
+    def repertoire(self) -> Repertoire:
+        """What offline researchers compose methods from; leave it out where only language models shall work."""
+        from .repertoire import ToyRepertoire
+
+        return ToyRepertoire()
 
     def validate(self) -> Sequence[str]:
         """Look for the hidden values among the public ones."""

@@ -10,7 +10,9 @@ server as a process of its own; ``python -m aar.researcher.offline`` is that pro
 ``reply``           an answer as one message, or as a stream of server-sent events
 ``app``             the HTTP routes
 ``conversation``    a request's messages as what was done and what was seen
-``memory``          what the researcher knows, read from its conversation
+``memory``          what the researcher knows
+``recollection``    how it is read from the conversation
+``repertoires``     what a problem gives to work with
 ``evolution``       which genome to try next
 ``policy``          the next turn
 ``writing``         its posts and texts

@@ -6,20 +6,20 @@ import shlex
 from dataclasses import dataclass
 from random import Random
 
-from aar.problems.repertoire import Repertoire
 from aar.researcher.offline import SELF, writing
 from aar.researcher.offline.conversation import Conversation
 from aar.researcher.offline.evolution import Measured, Proposal, propose
-from aar.researcher.offline.memory import EDITOR, Attempt, Memory, best_of, remember
-from aar.researcher.offline.repertoires import repertoire_of
+from aar.researcher.offline.memory import Attempt, Memory, Score, scores_of
+from aar.researcher.offline.recollection import EDITOR, NOTEBOOK, remember
+from aar.researcher.offline.repertoires import Trade, trade_of
 from aar.researcher.offline.reply import Call, Turn
 
 MAX_SUBMISSIONS = 8
 MAX_FETCHES = 4
 """Snapshots fetched in one turn."""
 MAX_WAITS = 8
-MAX_TRIES = 5
-"""Tool calls on one method's files and trial before it is given up."""
+MAX_SETBACKS = 4
+"""Failed calls on one method before it is given up."""
 MAX_FAILURES = 4
 """Methods in a row that came to nothing before the researcher gives up."""
 WAIT_SECONDS = 900
@@ -31,6 +31,11 @@ ls -l /data/* 2>/dev/null | head -n 60
 grep -hE '^- (post #|about submission s)[0-9]+' /forum/posts/*.md 2>/dev/null | tail -n 200
 true"""
 
+READ = """# read genomes
+for method in {names}; do
+  echo "== $method"; sed -n '/^GENOME = {{/,/^}}/p' "$method/run.py" | head -n 60
+done"""
+
 
 class Researcher:
     """Plays the researchers of one seed; it keeps nothing between turns."""
@@ -39,12 +44,15 @@ class Researcher:
         self._seed = seed
 
     def next_turn(self, conversation: Conversation) -> Turn:
-        """What the researcher of this conversation says and does next."""
-        repertoire = repertoire_of(conversation.problem)
-        if repertoire is None:
+        """What the researcher of this conversation says and does next.
+
+        Raises:
+            ProblemError: the conversation's problem cannot be loaded.
+        """
+        trade = trade_of(conversation.problem)
+        if trade is None:
             return _without_repertoire(conversation)
-        memory = remember(conversation, repertoire)
-        return _Deliberation(self._seed, conversation, memory, repertoire).turn()
+        return _Deliberation(self._seed, conversation, remember(conversation, trade.repertoire), trade).turn()
 
 
 def _without_repertoire(conversation: Conversation) -> Turn:
@@ -64,7 +72,7 @@ class _Deliberation:
     seed: int
     conversation: Conversation
     memory: Memory
-    repertoire: Repertoire
+    trade: Trade
 
     def turn(self) -> Turn:
         memory = self.memory
@@ -76,23 +84,24 @@ class _Deliberation:
         if memory.stopped or self._submissions() >= MAX_SUBMISSIONS or self._failures() >= MAX_FAILURES:
             return self._end()
         if memory.looked_after < len(memory.attempts):
-            return self._say("I look at the board and the forum.", Call("leaderboard"), Call("bash", {"command": LOOK}))
+            return self._look()
         return self._study() or self._write()
-
-    def _rng(self, purpose: str) -> Random:
-        name, key = self.conversation.researcher, self.conversation.direction_key
-        return Random(f"{self.seed}:{name}:{key}:{purpose}:{len(self.memory.attempts)}")  # noqa: S311
-
-    @property
-    def _direction(self) -> str:
-        return "\n".join([self.conversation.direction, *self.memory.steering])
 
     def _say(self, text: str, *calls: Call) -> Turn:
         return Turn(f"[{SELF}] {text}", calls)
 
+    def _rng(self, purpose: str) -> Random:
+        name, key = self.conversation.researcher, self.conversation.direction_key
+        methods = self.memory.earlier + len(self.memory.attempts)
+        return Random(f"{self.seed}:{name}:{key}:{purpose}:{methods}")  # noqa: S311 - must repeat
+
+    def _ranked(self) -> list[tuple[int, str, Score]]:
+        """Measured submissions, best first."""
+        return sorted(scores_of(self.memory), key=lambda row: (-self.trade.sign * row[2].mean, row[0]))
+
     def _submissions(self) -> int:
-        name = self.conversation.researcher
-        return max(len(self.memory.submitted), sum(who == name for who, _ in self.memory.board.values()))
+        own = sum(who == self.conversation.researcher for who, _ in self.memory.board.values())
+        return max(self.memory.earlier + len(self.memory.submitted), own)
 
     def _failures(self) -> int:
         """Methods at the end of the record that came to nothing."""
@@ -103,73 +112,74 @@ class _Deliberation:
             count += 1
         return count
 
+    def _look(self) -> Turn:
+        replies = [writing.answer(post) for post in self.memory.steering if post not in self.memory.answered]
+        look = Call("bash", {"command": LOOK})
+        return self._say("I look at the board and the forum.", Call("leaderboard", {"limit": 50}), look, *replies)
+
     def _study(self) -> Turn | None:
         """Fetch and read the code of measured methods whose genome is not known yet, the best first."""
         memory = self.memory
-        unknown = [n for n, _ in best_of(memory) if n not in memory.genomes and n not in memory.fetched]
+        unknown = [n for n, _, _ in self._ranked() if n not in memory.genomes and n not in memory.fetched]
         if unknown:
             calls = [Call("fetch_snapshot", {"snapshot": f"s{number}"}) for number in unknown[:MAX_FETCHES]]
             return self._say("I fetch the code of methods that I do not know yet.", *calls)
         unread = sorted({path for n, path in memory.fetched.items() if path and n not in memory.read})
-        if not unread or memory.looked_after < 0:
+        if not unread:
             return None
-        names = " ".join(shlex.quote(path) for path in unread)
-        command = (
-            "# read genomes\n"
-            f"for method in {names}; do\n"
-            '  echo "== $method"; sed -n \'/^GENOME = {/,/^}/p\' "$method/run.py" | head -n 60\ndone'
-        )
+        command = READ.format(names=" ".join(shlex.quote(path) for path in unread))
         return self._say("I read how they are made.", Call("bash", {"command": command}))
 
     def _write(self) -> Turn:
         proposal = self._proposal()
-        parent = f"s{proposal.parent}" if proposal.parent is not None else None
-        description = self.repertoire.describe(proposal.genome)
-        directory = f"{METHODS}/m{len(self.memory.attempts) + 1}"
-        files = self.repertoire.render(proposal.genome, parent=parent)
-        calls = [
-            Call(EDITOR, {"command": "create", "path": f"{directory}/{name}", "file_text": text})
-            for name, text in files.items()
-        ]
+        description = self.trade.repertoire.describe(proposal.genome)
+        attempt = Attempt(f"{METHODS}/m{self.memory.earlier + len(self.memory.attempts) + 1}", proposal.genome)
+        attempt.parent = proposal.parent
+        calls = self._files(attempt)
         if not self.memory.announced:
             calls.append(writing.hypothesis(self.conversation.direction, description))
         return Turn(writing.plan(proposal, description), calls)
 
+    def _files(self, attempt: Attempt) -> list[Call]:
+        """What creates the files of a method that are not written yet."""
+        assert attempt.genome is not None
+        parent = None if attempt.parent is None else f"s{attempt.parent}"
+        files = self.trade.repertoire.render(attempt.genome, parent=parent)
+        return [
+            Call(EDITOR, {"command": "create", "path": f"{attempt.directory}/{name}", "file_text": text})
+            for name, text in files.items()
+            if name not in attempt.written
+        ]
+
     def _proposal(self) -> Proposal:
-        memory = self.memory
+        memory, repertoire = self.memory, self.trade.repertoire
         last = memory.attempts[-1] if memory.attempts else None
         if last is not None and last.genome is not None and (last.works is False or last.verdict):
-            simpler = self.repertoire.simplify(last.genome)
+            simpler = repertoire.simplify(last.genome)
             if simpler != last.genome:
                 return Proposal(simpler, last.parent, "simplified because the last one failed")
         measured = [
-            Measured(number, memory.genomes[number], score.mean, score.error)
-            for number, score in best_of(memory)
+            Measured(number, memory.genomes[number], self.trade.sign * score.mean, score.error)
+            for number, _, score in self._ranked()
             if number in memory.genomes
         ]
         tried = [method.genome for method in measured]
         tried += [attempt.genome for attempt in memory.attempts if attempt.genome is not None]
-        return propose(self._rng("propose"), self.repertoire, self._direction, measured, tried)
+        said = [text for texts in memory.steering.values() for text in texts]
+        direction = "\n".join([f"{self.conversation.direction_key}: {self.conversation.direction}", *said])
+        return propose(self._rng("propose"), repertoire, direction, measured, tried)
 
     def _go_on(self, attempt: Attempt) -> Turn:
         """The next step of a method that is under way."""
-        if attempt.genome is None or attempt.tries > MAX_TRIES:
+        if attempt.genome is None or attempt.setbacks >= MAX_SETBACKS:
             return self._end()
         if attempt.submission is not None:
             return self._follow(attempt)
-        missing = {
-            name: text
-            for name, text in self.repertoire.render(attempt.genome, parent=_name(attempt.parent)).items()
-            if name not in attempt.written
-        }
-        if missing:
-            calls = [
-                Call(EDITOR, {"command": "create", "path": f"{attempt.directory}/{name}", "file_text": text})
-                for name, text in missing.items()
-            ]
-            return self._say("I write again what could not be written.", *calls)
+        if missing := self._files(attempt):
+            return self._say("I write again what could not be written.", *missing)
         if attempt.works is None:
-            command = f"# try {attempt.directory}\n{self.repertoire.trial(attempt.directory, RESEARCH_DATA)}"
+            trial = self.trade.repertoire.trial(attempt.directory, RESEARCH_DATA)
+            command = f"# try {attempt.directory}\n{trial}"
             return self._say("I run it on the research data.", Call("bash", {"command": command}))
         arguments = {"path": attempt.directory}
         if attempt.parent is not None:
@@ -177,35 +187,32 @@ class _Deliberation:
         return self._say("It runs; I hand it in.", Call("submit_method", arguments))
 
     def _follow(self, attempt: Attempt) -> Turn:
-        """Wait for the verdict, then tell the others."""
+        """Wait for the verdict, then note it and tell the others."""
+        number = f"s{attempt.submission}"
         if attempt.score is None and not attempt.verdict and attempt.waits < MAX_WAITS:
-            number = f"s{attempt.submission}"
             wait = Call("wait", {"for": "submission", "id": number, "timeout_seconds": WAIT_SECONDS})
             return self._say(f"I wait for the score of {number}.", wait)
-        calls = [writing.result(attempt, self.memory, self.repertoire)]
-        calls += self._reactions(attempt)
-        return self._say("I tell the others.", *calls)
+        notes = writing.notebook(self._ranked(), self.memory, self.conversation.researcher)
+        note = Call(EDITOR, {"command": "create", "path": NOTEBOOK, "file_text": notes})
+        post = writing.result(attempt, self.memory, self.trade.repertoire)
+        return self._say("I note it and tell the others.", note, post, *self._reactions(attempt))
 
     def _reactions(self, attempt: Attempt) -> list[Call]:
         """A vote for, and sometimes a comment on, the post about somebody else's method that this one builds on."""
         memory = self.memory
         post = memory.posts.get(attempt.parent or 0)
-        scores = dict(best_of(memory))
-        if post is None or post in memory.own_posts or attempt.score is None or attempt.parent not in scores:
+        parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
+        if post is None or post in memory.own_posts or attempt.score is None or parent is None:
             return []
         calls: list[Call] = []
-        if attempt.score.mean > scores[attempt.parent].mean and post not in memory.voted:
+        if self.trade.sign * (attempt.score.mean - parent.mean) > 0 and post not in memory.voted:
             calls.append(Call("vote", {"post": post, "value": 1}))
-        if self._rng("comment").random() < 0.5:
+        if self._rng("comment").random() < 0.5 and post not in memory.answered:
             calls.append(writing.comment(attempt, post))
         return calls
 
     def _end(self) -> Turn:
-        text = writing.summary(self.memory, self.conversation.researcher, self.repertoire)
+        text = writing.summary(self._ranked(), self.memory, self.conversation.researcher, self.trade.repertoire)
         if not self.memory.summed_up:
             return self._say("I sum up.", writing.summary_post(text))
         return self._say("I am done.", Call("finish", {"summary": text}))
-
-
-def _name(number: int | None) -> str | None:
-    return None if number is None else f"s{number}"

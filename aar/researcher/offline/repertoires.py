@@ -1,17 +1,34 @@
-"""The repertoire of a problem, by the name that the system prompt gives."""
+"""What there is to work with on a problem, by the name that the system prompt gives."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import entry_points
 
+from aar.errors import NotFound
+from aar.problems.registry import find
 from aar.problems.repertoire import HasRepertoire, Repertoire
 
 
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A problem's components, and which way its metric is climbed: 1 where higher is better, -1 where lower is."""
+
+    repertoire: Repertoire
+    sign: int
+
+
 @lru_cache(maxsize=16)
-def repertoire_of(problem: str) -> Repertoire | None:
-    """The components of the problem registered as ``problem``; None where it has none or is not registered."""
-    for entry in entry_points(group="aar.problems", name=problem):
-        found = entry.load()()
-        return found.repertoire() if isinstance(found, HasRepertoire) else None
-    return None
+def trade_of(problem: str) -> Trade | None:
+    """The trade of the problem registered as ``problem``; None where it has no repertoire or is not registered.
+
+    Raises:
+        ProblemError: the problem cannot be loaded.
+    """
+    try:
+        found = find(problem)
+    except NotFound:
+        return None
+    if not isinstance(found, HasRepertoire):
+        return None
+    return Trade(found.repertoire(), 1 if found.metric.higher_is_better else -1)

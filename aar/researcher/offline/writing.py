@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aar.problems.repertoire import Genome, Repertoire
 from aar.researcher.offline import SELF
 from aar.researcher.offline.evolution import Proposal
-from aar.researcher.offline.memory import Attempt, Memory, Score, best_of
+from aar.researcher.offline.memory import Attempt, Memory, Score, scores_of
 from aar.researcher.offline.reply import Call
 
 SIGNATURE = f"*({SELF})*"
@@ -39,7 +41,7 @@ def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:
         )
     lines.append(f"Measured on fresh splits: {shown(attempt.score)}.")
     gain = None
-    parent = dict(best_of(memory)).get(attempt.parent) if attempt.parent is not None else None
+    parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
     if parent is not None:
         gain = attempt.score.mean - parent.mean
         sure = abs(gain) > 2 * (attempt.score.error**2 + parent.error**2) ** 0.5
@@ -60,22 +62,32 @@ def _changes(before: Genome | None, after: Genome) -> list[str]:
     return [f"Changed: {', '.join(changed)}."] if changed else []
 
 
-def summary(memory: Memory, name: str, repertoire: Repertoire) -> str:
-    """What was found in all, for the last post and for the report."""
-    own = [attempt for attempt in memory.submitted if attempt.score is not None]
-    lines = [f"{len(memory.submitted)} submissions of mine, {len(own)} of them with a score."]
-    for attempt in sorted(own, key=lambda attempt: -(attempt.score.mean if attempt.score else 0.0))[:3]:
-        assert attempt.score is not None
-        assert attempt.genome is not None
-        lines.append(f"- s{attempt.submission}: {shown(attempt.score)}: {repertoire.describe(attempt.genome)}")
-    ranking = best_of(memory)
-    if ranking:
-        lead, score = ranking[0]
-        who = memory.board[lead][0] if lead in memory.board else name
-        lines.append(f"The board's best, as I last saw it: s{lead} by {who} with {shown(score)}.")
+def summary(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str, repertoire: Repertoire) -> str:
+    """What was found in all, for the last post and for the report; ``ranked`` is best first."""
+    genomes = {attempt.submission: attempt.genome for attempt in memory.submitted}
+    own = [(number, score) for number, who, score in ranked if number in genomes or who == name]
+    lines = [f"{len(memory.submitted) + memory.earlier} submissions of mine, {len(own)} of them with a score."]
+    for number, score in own[:3]:
+        genome = genomes.get(number) or memory.genomes.get(number)
+        lines.append(f"- s{number}: {shown(score)}{': ' + repertoire.describe(genome) if genome else ''}")
+    if ranked:
+        lead, who, score = ranked[0]
+        lines.append(f"The board's best, as I last saw it: s{lead} by {who or name} with {shown(score)}.")
     if memory.stopped:
         lines.append(f"I stop because: {memory.stopped}")
     return "\n".join([*lines, "", SIGNATURE])
+
+
+def notebook(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str) -> str:
+    """The notebook: every method whose score and genome are known, best first, in lines that can be read back."""
+    lines = [
+        f"- s{number} by {who or name}: {score.mean:.2f} ± {score.error:.2f} GENOME = {dict(memory.genomes[number])!r}"
+        for number, who, score in ranked[:40]
+        if number in memory.genomes
+    ]
+    return "\n".join(
+        [f"# Notebook of {name} ({SELF})", "", "Measured methods that I know, best first:", "", *lines, ""]
+    )
 
 
 def summary_post(text: str) -> Call:
@@ -87,6 +99,15 @@ def comment(attempt: Attempt, post: int) -> Call:
     """A word to the author of the parent."""
     assert attempt.score is not None
     body = f"I built s{attempt.submission} on this; it measured {shown(attempt.score)}. {SIGNATURE}"
+    return Call("comment", {"post": post, "body": body})
+
+
+def answer(post: int) -> Call:
+    """A word to a person."""
+    body = (
+        f"Read. I am an {SELF}: I cannot follow instructions, but from now on your words weigh the components that I "
+        "draw from, as those of my direction do."
+    )
     return Call("comment", {"post": post, "body": body})
 
 

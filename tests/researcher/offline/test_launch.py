@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -17,8 +18,6 @@ from aar.errors import SetupError
 from aar.researcher.offline import launch
 from aar.researcher.offline.launch import offline_server
 
-pytestmark = pytest.mark.anyio
-
 COMMAND = [sys.executable, "-m", "aar.researcher.offline", "--port", "0", "--seed", "1"]
 
 
@@ -26,11 +25,12 @@ def children(parent: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-async def gone(pid: int) -> None:
+def wait_until_gone(pid: int) -> None:
     """Return when no such process runs any more."""
-    async with asyncio.timeout(30):
-        while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-            await asyncio.sleep(0.02)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.02)
 
 
 async def answers(base_url: str) -> bool:
@@ -68,15 +68,16 @@ def test_a_port_in_use_is_named() -> None:
     assert port in result.stderr
 
 
+@pytest.mark.anyio
 async def test_the_context_leaves_no_process() -> None:
     before = set(children(os.getpid()))
     async with offline_server(seed=1) as base_url:
         (pid,) = set(children(os.getpid())) - before
         assert await answers(base_url)
-    await gone(pid)
+    wait_until_gone(pid)
 
 
-async def test_a_killed_controller_takes_the_server_with_it() -> None:
+def test_a_killed_controller_takes_the_server_with_it() -> None:
     program = (
         "import asyncio\n"
         "from aar.researcher.offline.launch import offline_server\n"
@@ -92,9 +93,10 @@ async def test_a_killed_controller_takes_the_server_with_it() -> None:
         (server,) = children(controller.pid)
         controller.kill()
         controller.wait(timeout=30)
-    await gone(server)
+    wait_until_gone(server)
 
 
+@pytest.mark.anyio
 async def test_a_killed_server_comes_back_at_its_address() -> None:
     before = set(children(os.getpid()))
     async with offline_server(seed=1) as base_url:
@@ -110,6 +112,7 @@ async def test_a_killed_server_comes_back_at_its_address() -> None:
     assert set(children(os.getpid())) == before
 
 
+@pytest.mark.anyio
 async def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch.sys, "executable", "/bin/false")
     with pytest.raises(SetupError, match="exit code 1"):

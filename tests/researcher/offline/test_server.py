@@ -38,12 +38,10 @@ async def test_a_whole_message(client: AsyncAnthropic) -> None:
 
 async def test_a_stream_adds_up_to_the_same_message(client: AsyncAnthropic) -> None:
     whole = await ask(client, HELLO)
-    kinds = []
     async with client.messages.stream(
         model=MODEL, max_tokens=4096, system=SYSTEM, tools=TOOLS, messages=HELLO
     ) as stream:
-        async for event in stream:
-            kinds.append(event.type)
+        kinds = [event.type async for event in stream]
         streamed = await stream.get_final_message()
     assert [block.model_dump(exclude={"id"}) for block in streamed.content] == [
         block.model_dump(exclude={"id"}) for block in whole.content

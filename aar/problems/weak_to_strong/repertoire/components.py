@@ -17,7 +17,7 @@ from aar.problems.weak_to_strong.repertoire.words import claim, describe, famili
 
 MAX_TITLE = 120
 
-_LITERAL = re.compile(r"^GENOME = (\{.*?^\})", re.MULTILINE | re.DOTALL)
+_LITERAL = re.compile(r"^GENOME = (\{[^{}]*\})", re.MULTILINE)
 _MAX_LITERAL = 4000
 
 _TRIAL = """cd {directory} || exit 1
@@ -93,7 +93,7 @@ class WeakToStrongRepertoire:
             return None
         try:
             genome = ast.literal_eval(found.group(1))
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return None
         return genome if POOL.holds(genome) else None
 
@@ -102,7 +102,7 @@ class WeakToStrongRepertoire:
         return describe(genome)
 
     def trial(self, directory: str, research_data: str) -> str:
-        """Runs the method on every research domain and compares its predictions with other guesses, for want of labels."""
+        """Runs the method on every research domain and compares its predictions with other guesses."""
         return _TRIAL.format(
             directory=shlex.quote(directory), data=shlex.quote(research_data), data_literal=json.dumps(research_data)
         )

@@ -1,0 +1,173 @@
+"""Reads a conversation into a memory: every turn starts from the messages alone, nothing is kept between requests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from aar.problems.repertoire import Repertoire
+from aar.researcher.offline.conversation import Conversation, Step
+from aar.researcher.offline.memory import Attempt, Memory, Score
+
+EDITOR = "str_replace_based_edit_tool"
+NOTEBOOK = "/workspace/NOTEBOOK.md"
+UNKNOWN_EFFECT = "effect is unknown"
+"""In a tool's result after the controller restarted or the sandbox was lost: the call may or may not have happened."""
+
+_ROW = re.compile(r"^\s*\d+\s+s(\d+)\s+(\S+)\s+(-?\d*\.?\d+)\s+(?:±\s*)?(\d*\.?\d+)", re.MULTILINE)
+_RECEIVED = re.compile(r"^Submission s(\d+) received", re.MULTILINE)
+_MEASURED = re.compile(r"^s(\d+) measured: (\S+) (-?\d*\.?\d+) ± (\d*\.?\d+)", re.MULTILINE)
+_REJECTED = re.compile(r"^s(\d+) rejected: (.*)", re.MULTILINE)
+_WRITTEN_TO = re.compile(r"^Snapshot \S+ written to (.+):\s*$", re.MULTILINE)
+_POSTED = re.compile(r"^Post #(\d+) created", re.MULTILINE)
+_ABOUT = re.compile(r"^- post #(\d+), \w+, by .*\n- about submission s(\d+)$", re.MULTILINE)
+_GENOME_OF = re.compile(r"^== (.+)$", re.MULTILINE)
+_EXISTS = re.compile(r"^(/\S+) exists already", re.MULTILINE)
+_NOTED = re.compile(r"^- s(\d+) by (\S+): (-?\d*\.?\d+) ± (\d*\.?\d+) (GENOME = \{.*\})$", re.MULTILINE)
+_FROM_A_PERSON = re.compile(r"^\S+, a person, (?:posted|commented on (?:your )?post) #(\d+)")
+_LIMIT = re.compile(r"\blimit\b.*\breached\b|\bno submissions? left\b", re.IGNORECASE)
+
+
+def remember(conversation: Conversation, repertoire: Repertoire) -> Memory:
+    """Read a conversation. What was set aside is known as far as the notebook in the opening says."""
+    memory = Memory()
+    for number, who, mean, error, literal in _NOTED.findall(conversation.opening):
+        genome = repertoire.parse(literal)
+        memory.board[int(number)] = (who, Score(float(mean), float(error)))
+        memory.announced = True
+        memory.earlier += who == conversation.researcher
+        if genome is not None:
+            memory.genomes[int(number)] = genome
+    for exchange in conversation.exchanges:
+        for step in exchange.steps:
+            reader = _READERS.get(step.tool)
+            if step.failed and _LIMIT.search(step.result):
+                memory.stopped = step.result.strip().splitlines()[0][:300]
+            if reader is not None:
+                reader(memory, step, repertoire)
+        for text in exchange.told:
+            if said := _FROM_A_PERSON.match(text):
+                memory.steering.setdefault(int(said.group(1)), []).append(text)
+    return memory
+
+
+def _read_editor(memory: Memory, step: Step, repertoire: Repertoire) -> None:
+    if step.asked("command") != "create":
+        return
+    path = PurePosixPath(step.asked("path"))
+    directory = str(path.parent)
+    if str(path) == NOTEBOOK:
+        return
+    if not memory.attempts or memory.attempts[-1].directory != directory:
+        memory.attempts.append(Attempt(directory))
+    attempt = memory.attempts[-1]
+    attempt.setbacks += step.failed
+    if path.name == "run.py":
+        attempt.genome = repertoire.parse(step.asked("file_text"))
+    found = re.search(r"^parent: s(\d+)", step.asked("file_text"), re.MULTILINE)
+    if path.name == "method.yaml" and found:
+        attempt.parent = int(found.group(1))
+    if not step.failed:
+        attempt.written.add(path.name)
+
+
+def _read_bash(memory: Memory, step: Step, repertoire: Repertoire) -> None:
+    purpose = step.asked("command").partition("\n")[0]
+    if purpose.startswith("# look"):
+        for post, submission in _ABOUT.findall(step.result):
+            memory.posts.setdefault(int(submission), int(post))
+    elif purpose.startswith("# try ") and memory.attempts:
+        attempt = memory.attempts[-1]
+        if UNKNOWN_EFFECT in step.result:
+            attempt.setbacks += 1
+        else:
+            attempt.works, attempt.trial = "trial: ok" in step.result, step.result.strip()
+    elif purpose.startswith("# read genomes"):
+        parts = _GENOME_OF.split(step.result)
+        texts = dict(zip(parts[1::2], parts[2::2], strict=True))
+        for number, directory in memory.fetched.items():
+            if directory in texts:
+                memory.read.add(number)
+                genome = repertoire.parse(texts[directory])
+                if genome is not None:
+                    memory.genomes[number] = genome
+
+
+def _read_submit(memory: Memory, step: Step, _: Repertoire) -> None:
+    if not memory.attempts:
+        return
+    attempt = memory.attempts[-1]
+    received = _RECEIVED.search(step.result)
+    if received and not step.failed:
+        attempt.submission = int(received.group(1))
+        if attempt.genome is not None:
+            memory.genomes[attempt.submission] = attempt.genome
+    else:
+        attempt.refusal = step.result.strip()[:300] or "refused"
+
+
+def _read_wait(memory: Memory, step: Step, _: Repertoire) -> None:
+    by_number = {attempt.submission: attempt for attempt in memory.submitted}
+    asked = by_number.get(int(step.asked("id").removeprefix("s") or 0)) if step.asked("for") == "submission" else None
+    if asked is None:
+        return
+    asked.waits += 1
+    for number, _name, mean, error in _MEASURED.findall(step.result):
+        if attempt := by_number.get(int(number)):
+            attempt.score = Score(float(mean), float(error))
+    for number, verdict in _REJECTED.findall(step.result):
+        if attempt := by_number.get(int(number)):
+            attempt.verdict = verdict.strip()
+
+
+def _read_leaderboard(memory: Memory, step: Step, _: Repertoire) -> None:
+    memory.looked_after = len(memory.attempts)
+    if not step.failed:
+        memory.board = {int(n): (who, Score(float(m), float(e))) for n, who, m, e in _ROW.findall(step.result)}
+
+
+def _read_fetch(memory: Memory, step: Step, _: Repertoire) -> None:
+    number = step.asked("snapshot").removeprefix("s")
+    found = (_EXISTS if step.failed else _WRITTEN_TO).search(step.result)
+    if number.isdigit() and UNKNOWN_EFFECT not in step.result:
+        memory.fetched[int(number)] = found.group(1) if found else ""
+
+
+def _read_post(memory: Memory, step: Step, _: Repertoire) -> None:
+    created = _POSTED.search(step.result)
+    if created:
+        memory.own_posts.add(int(created.group(1)))
+    if step.asked("kind") == "hypothesis":
+        memory.announced = True
+    elif step.asked("submission"):
+        for attempt in memory.submitted:
+            if f"s{attempt.submission}" == step.asked("submission"):
+                attempt.posted = True
+    elif step.asked("title").startswith("Summary"):
+        memory.summed_up = True
+
+
+def _read_comment(memory: Memory, step: Step, _: Repertoire) -> None:
+    memory.answered.add(int(step.asked("post")))
+
+
+def _read_vote(memory: Memory, step: Step, _: Repertoire) -> None:
+    memory.voted.add(int(step.asked("post")))
+
+
+def _read_finish(memory: Memory, step: Step, _: Repertoire) -> None:
+    memory.finished = memory.finished or not step.failed
+
+
+_READERS = {
+    EDITOR: _read_editor,
+    "bash": _read_bash,
+    "submit_method": _read_submit,
+    "wait": _read_wait,
+    "leaderboard": _read_leaderboard,
+    "fetch_snapshot": _read_fetch,
+    "post": _read_post,
+    "comment": _read_comment,
+    "vote": _read_vote,
+    "finish": _read_finish,
+}
