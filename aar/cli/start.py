@@ -57,7 +57,6 @@ def start(
     Ctrl-C pauses cleanly; a second one stops at once and loses nothing either.
     """
     from aar.campaign.spec_file import load_spec
-    from aar.cli.launch import run_new
 
     changes: dict[str, Any] = {
         "name": name,
@@ -72,7 +71,10 @@ def start(
     }
     given = {field: value for field, value in changes.items() if value is not None}
     given |= _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)
-    raise typer.Exit(run_new(load_spec(spec, given), plain=plain, yes=yes, any_port=port is None))
+    loaded = load_spec(spec, given)
+    from aar.cli.launch import run_new  # loads the server and all else, which a wrong spec need not wait for
+
+    raise typer.Exit(run_new(loaded, plain=plain, yes=yes, any_port=port is None))
 
 
 def resume(
@@ -94,7 +96,6 @@ def resume(
     Its limits can be raised on the way; what was asked for in its spec holds otherwise.
     """
     from aar.campaign.resume import changed_spec
-    from aar.cli.launch import run_again
     from aar.cli.opening import opened
 
     given = _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)
@@ -104,6 +105,8 @@ def resume(
             spec = changed_spec(session, view.id, given)
     if database is not None:
         spec = spec.model_copy(update={"database": database})
+    from aar.cli.launch import run_again
+
     raise typer.Exit(run_again(view.id, spec, plain=plain, yes=yes, any_port=port is None))
 
 

@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import aar
+
+from .conftest import Terminal
+
+COMMANDS = [
+    *(["start"], ["resume"], ["pause"], ["stop"], ["list"], ["status"], ["leaderboard"], ["submissions"], ["costs"]),
+    *(["events"], ["report"], ["serve"], ["doctor"]),
+    *(["spec", each] for each in ("validate", "schema", "example")),
+    *(["forum", each] for each in ("list", "show", "search", "post", "comment")),
+    *(["problem", each] for each in ("list", "show", "baselines", "validate", "fetch")),
+    *(["sandbox", each] for each in ("build", "list", "prune", "shell", "stats")),
+]
+READING = [["list"], ["status"], ["leaderboard"], ["submissions"], ["costs"], ["events"], ["report"], ["doctor"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(empty: Terminal, command: list[str]) -> None:
+    said = empty.ok(*command, "--help")
+    assert f"Usage: aar {' '.join(command)}" in said
+    assert said.splitlines()[2].strip()
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_every_reading_command_speaks_json(empty: Terminal, command: list[str]) -> None:
+    assert "--json" in empty.ok(*command, "--help")
+
+
+def test_first_page_fits_its_lines(empty: Terminal) -> None:
+    said = empty.ok("--help")
+    assert "Run a campaign:" in said
+    assert "..." not in said.replace("[ARGS]...", "")
+
+
+def test_version(empty: Terminal) -> None:
+    assert empty.ok("--version") == f"aar {aar.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(["strat"], "start"), (["forum", "serch"], "search"), (["status", "--jsno"], "--json")]
+)
+def test_a_slip_is_answered_by_what_was_meant(empty: Terminal, typed: list[str], meant: str) -> None:
+    result = empty.run(*typed)
+    assert result.exit_code == 2
+    assert meant in result.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, json; from aar.cli.app import app\n"
+        "try: app(['--help'], prog_name='aar')\n"
+        "except SystemExit: print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stderr))
+    heavy = {"pydantic", "sqlalchemy", "fastapi", "anthropic", "numpy", "docker", "rich.markdown", "asyncio"}
+    assert not heavy & loaded
+
+
+def test_shell_completion_names_commands_and_campaigns(terminal: Terminal) -> None:
+    def completed(line: str) -> str:
+        env = terminal.env | {"_AAR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        code = "from aar.cli import main; main()"
+        return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "leaderboard" in completed("aar lea")
+    assert "k3v9qd" in completed("aar status k3")

@@ -1,0 +1,53 @@
+import pytest
+
+from .conftest import Terminal
+
+
+def test_a_person_posts_and_comments(writable: Terminal) -> None:
+    assert "posted #6 in k3v9qd as human:ana" in writable.ok(
+        "forum", "post", "Try fewer components", "Does 5 do?", "--kind", "question", "--as", "ana"
+    )
+    assert "commented on #6" in writable.ok("forum", "comment", "6", "-", "--as", "ana", input="And 3?\n")
+    thread = writable.json("forum", "show", "6")
+    assert (thread["post"]["by_human"], thread["post"]["kind"]) == (True, "question")
+    assert thread["comments"][0]["body"].strip() == "And 3?"
+    kinds = writable.ok("events", "-n", "2", "--json")
+    assert "post_created" in kinds
+    assert "comment_created" in kinds
+
+
+def test_the_body_comes_from_standard_input(writable: Terminal) -> None:
+    writable.ok("forum", "post", "Long words", "--as", "ana", input="line one\nline two\n")
+    assert "line one\nline two" in writable.json("forum", "show", "6")["post"]["body"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["forum", "post", "A title", ""], "the body is empty"),
+        (["forum", "post", "x" * 300, "body"], "the title has 300 characters"),
+        (["forum", "post", "A title", "body", "--kind", "gossip"], "no post kind 'gossip'"),
+        (["forum", "post", "A title", "body", "--as", "human:\x1b[31m"], "is no name to write under"),
+        (["forum", "comment", "77", "hello"], "no post #77"),
+    ],
+)
+def test_nothing_is_stored_of_a_refused_text(writable: Terminal, arguments: list[str], message: str) -> None:
+    result = writable.run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "\x1b" not in result.stderr
+    assert len(writable.json("forum", "list")) == 5
+
+
+def test_pause_and_stop_without_a_controller_take_effect_at_once(writable: Terminal) -> None:
+    assert "k3v9qd is paused now; no controller was running it" in writable.ok("pause", "--reason", "lunch")
+    paused = writable.json("status")
+    assert (paused["state"], paused["cause"].endswith(": lunch")) == ("paused", True)
+    assert "Go on with: aar resume k3v9qd" in writable.ok("status")
+    assert "is finished now" in writable.ok("stop")
+    again = writable.run("stop")
+    assert again.exit_code == 1
+    assert "error: campaign k3v9qd is finished already" in again.stderr
+    over = writable.run("resume")
+    assert over.exit_code == 1
+    assert "→ Start a new one with: aar start" in over.stderr
