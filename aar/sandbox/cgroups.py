@@ -14,6 +14,7 @@ from aar.sandbox.protocol import SandboxSpec, SandboxStats
 
 _ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
+_WANTED = ("memory", "pids", "cpu", "cpuset")
 _PERIOD = 100_000
 
 
@@ -42,12 +43,16 @@ class Cgroup:
             self._set("", "memory.swap.max", 0, optional=True)
             self._set("", "pids.max", spec.max_processes)
             self._set("", "cpu.max", f"{quota} {_PERIOD}", optional=True)
+            if spec.cores:
+                self._set("", "cpuset.cpus", _numbers(spec.cores), optional=True)
         else:
             self._set("memory", "memory.limit_in_bytes", spec.memory_bytes)
             self._set("memory", "memory.memsw.limit_in_bytes", spec.memory_bytes, optional=True)
             self._set("pids", "pids.max", spec.max_processes)
             self._set("cpu", "cpu.cfs_period_us", _PERIOD, optional=True)
             self._set("cpu", "cpu.cfs_quota_us", quota, optional=True)
+            if spec.cores and "cpuset" in self.folders:
+                self._set("cpuset", "cpuset.cpus", _numbers(spec.cores))
 
     def usage(self) -> SandboxStats | None:
         """Memory without what the kernel can drop, processes, CPU seconds; None when the books are closed to us."""
@@ -117,9 +122,14 @@ def make(name: str, root: Path = _ROOT) -> Cgroup | None:
         else:
             own = _own_groups()
             folders = {c: _v1_home(root, c, own) / name for c in _V1_CONTROLLERS}
+            if (root / "cpuset").is_dir():
+                folders["cpuset"] = root / "cpuset" / f"aar-{name}"
             version = 1
         for folder in folders.values():
             folder.mkdir(exist_ok=True)
+        if version == 1 and "cpuset" in folders:  # version 1 takes no process before these two are set
+            for setting in ("cpuset.mems", "cpuset.cpus"):
+                (folders["cpuset"] / setting).write_text((root / "cpuset" / setting).read_text())
     except OSError:
         return None
     return Cgroup(version, folders)
@@ -153,6 +163,10 @@ def inside_paths(group: Cgroup) -> Sequence[Path]:
     return [group.folders["" if group.version == 2 else "memory"]]
 
 
+def _numbers(cores: Sequence[int]) -> str:
+    return ",".join(str(core) for core in cores)
+
+
 def _own_groups(pid: str = "self") -> dict[str, str]:
     groups = {}
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
@@ -177,7 +191,7 @@ def _parent_v2(root: Path) -> Path | None:
         if control.exists() and os.access(folder, os.W_OK) and {"memory", "pids"} <= set(control.read_text().split()):
             home = folder / "aar"
             home.mkdir(exist_ok=True)
-            wanted = [c for c in ("memory", "pids", "cpu") if c in control.read_text().split()]
+            wanted = [c for c in _WANTED if c in control.read_text().split()]
             (home / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in wanted))
             return home
         folder = folder.parent

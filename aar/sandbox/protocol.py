@@ -112,6 +112,7 @@ class SandboxSpec:
         image: image name for backends that use one; empty means the backend's default.
         gpus: device ids to show inside, for backends that can.
         lifetime_seconds: after so long the backend ends the sandbox whatever happens; None means no such end.
+        cores: host cores to run on, as a lease gives them; empty means any.
     """
 
     name: str
@@ -126,6 +127,7 @@ class SandboxSpec:
     image: str = ""
     gpus: Sequence[str] = ()
     lifetime_seconds: float | None = None
+    cores: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from aar.sandbox.bubblewrap.launch import Started, start
 from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
-from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, states
@@ -105,6 +104,8 @@ class BubblewrapBackend:
         def before_run(pid: int) -> None:
             if group is not None:
                 group.add(pid)
+            if spec.cores:
+                os.sched_setaffinity(pid, spec.cores)
 
         started: Started = start(vector, place.path / "bwrap.log", before_run)
         body.took(started)
@@ -152,20 +153,3 @@ class BubblewrapBackend:
     def _remember(self, sandbox: ChannelSandbox) -> ChannelSandbox:
         self._live[sandbox.spec.name] = sandbox
         return sandbox
-
-
-def shell(name: str) -> list[str]:
-    """The command line that opens a shell in a running sandbox (as root; needs ``nsenter``).
-
-    Raises:
-        SandboxGone: no sandbox of that name runs.
-        SandboxError: this user may not enter it.
-    """
-    place = Place(runtime_root(), BubblewrapBackend.name, check_name(name))
-    state = place.load()
-    if state is None or not (process := HostProcess(state["first"], state["first_started"])).alive():
-        raise SandboxGone(f"no sandbox named {name} is running")
-    if os.getuid() != 0:
-        raise SandboxError("a shell in a bubblewrap sandbox needs root", "run it with sudo, or use the docker backend")
-    ids = ["--setuid", str(state["uid"]), "--setgid", str(state["uid"])]
-    return ["nsenter", "-t", str(process.pid), "-m", "-p", "-n", "-i", "-u", *ids, "--wd=/workspace", "bash"]

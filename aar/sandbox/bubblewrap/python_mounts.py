@@ -8,13 +8,11 @@ only their own files are shown, below ``/opt/site``.
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from aar.errors import SandboxUnavailable
+from aar.sandbox.bubblewrap.site import site_tree
 
 SITE = "/opt/site"
 """Where the packages are shown; goes into PYTHONPATH."""
@@ -24,7 +22,6 @@ BIN = "/opt/bin"
 DEFAULT_DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn")
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share")
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 @functools.cache
@@ -37,7 +34,7 @@ def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple
     Raises:
         SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree.
     """
-    return (*_python(), *_packages(distributions))
+    return (*_python(), *directory(SITE), "--ro-bind", str(site_tree(distributions, SITE)), SITE)
 
 
 def system_mounts() -> list[str]:
@@ -97,50 +94,3 @@ def _package_folders(library: Path) -> list[Path]:
     for version in library.glob("python3*"):
         candidates += [version / name for name in _PACKAGE_FOLDERS]
     return sorted(folder for folder in candidates if folder.is_dir() and not folder.is_symlink())
-
-
-def _packages(distributions: Sequence[str]) -> list[str]:
-    arguments = ["--tmpfs", SITE]
-    shown: set[str] = set()
-    for distribution in _closure(distributions):
-        for name, path in _top_level(distribution):
-            if name not in shown:
-                shown.add(name)
-                arguments += ["--ro-bind", str(path), f"{SITE}/{name}"]
-    return [*arguments, "--remount-ro", SITE]
-
-
-def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
-    found: dict[str, metadata.Distribution] = {}
-    todo = list(names)
-    while todo:
-        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
-        if name in found:
-            continue
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            raise SandboxUnavailable(
-                f"the package {name}, which sandboxes need, is not installed beside aar",
-                f"install it: pip install {name}",
-            ) from None
-        found[name] = distribution
-        for requirement in distribution.requires or ():
-            match = _REQUIREMENT.match(requirement)
-            if match and ";" not in requirement:
-                todo.append(match.group(1))
-    return [found[name] for name in sorted(found)]
-
-
-def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
-    files = distribution.files or []
-    names = sorted({file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__", "/")})
-    found = [(name, Path(str(distribution.locate_file(name)))) for name in names]
-    if not any(path.is_dir() and not name.endswith(".dist-info") for name, path in found) and not any(
-        name.endswith(".py") for name, _path in found
-    ):
-        raise SandboxUnavailable(
-            f"the package {distribution.name} is installed as a link into a source tree",
-            f"install it plainly: pip install --force-reinstall {distribution.name}",
-        )
-    return [(name, path) for name, path in found if path.exists()]

@@ -155,11 +155,6 @@ class DockerBackend:
         return sandbox
 
 
-def shell(name: str) -> list[str]:
-    """The command line that opens a shell in a running sandbox."""
-    return ["docker", "exec", "-it", container_name(check_name(name)), "bash"]
-
-
 def _notes(security: Sequence[str]) -> list[str]:
     notes = []
     if not any("seccomp" in option for option in security):

@@ -88,6 +88,8 @@ def options(
         "restart_policy": {"Name": "no"},
         "init": False,
     }
+    if spec.cores:
+        host["cpuset_cpus"] = ",".join(str(core) for core in spec.cores)
     if runtime:
         host["runtime"] = runtime
     if spec.gpus:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import selectors
 import signal
 import time
 
-from . import supervisor
+from .loop import READ
 from .processes import kill_below, send
+from .supervisor import MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
@@ -19,10 +19,12 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
 
     from .capture import Capture
     from .loop import Loop
+    from .supervisor import Supervisor, Supervisors
 
-_PIPE = 1 << 19
+_SMALL_PIPE = 1 << 16
+_READ_SIZE = 1 << 19
 _LONG_COMMAND = 100_000
-_SWEEP_SECONDS = 0.005
+_SWEEP_SECONDS = 0.01
 _SWEEP_AGAIN_SECONDS = 0.05
 
 
@@ -60,24 +62,29 @@ class Command:
     """
 
     def __init__(
-        self, loop: Loop, kills: Callable[[], int], capture: Capture, on_end: Callable[[dict[str, Any]], object]
+        self,
+        loop: Loop,
+        supervisors: Supervisors,
+        kills: Callable[[], int],
+        capture: Capture,
+        on_end: Callable[[dict[str, Any]], object],
     ) -> None:
         self.loop = loop
         self.capture = capture
         self.started = time.monotonic()
-        self.supervisor = 0
         self.timeout = 0.0
+        self._supervisors = supervisors
+        self._supervisor: Supervisor | None = None
         self._kills = kills
         self._kills_before = kills()
         self._on_end = on_end
         self._asked: str | None = None
         self._status: int | None = None
         self._errno = 0
-        self._report = b""
+        self._told = b""
         self._timer: list[Any] | None = None
         self._script: str | None = None
         self._out = -1
-        self._report_in = -1
         self._sweeping = False
 
     def start(self, command: str | list[str], env: dict[str, str], cwd: str, stdin: bytes, timeout: float) -> None:
@@ -88,28 +95,29 @@ class Command:
             argv, self._script = argument_vector(command)
             source = memory_file(stdin) if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             fds.append(source)
-            self._out, out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._out, out = os.pipe2(os.O_CLOEXEC)
             fds.append(out)
-            os.set_blocking(out, True)
-            fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _PIPE)
-            self._report_in, report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            fds.append(report)
-            self.supervisor = supervisor.start(argv, env, cwd, source, out, report)
+            os.set_blocking(self._out, False)
+            self._supervisor = self._supervisors.start(argv, env, cwd, source, out)
         except OSError as error:
-            number = error.errno or errno.EIO
-            self.loop.later(0, lambda: self._release(number))
+            self._errno = error.errno or errno.EIO
+            self.loop.later(0, self._close)
             return
         finally:
             for fd in fds:
                 os.close(fd)
-        self.loop.watch(self._out, selectors.EVENT_READ, self._read_output)
-        self.loop.watch(self._report_in, selectors.EVENT_READ, self._read_report)
+        self.loop.watch(self._out, READ, self._read_output)
+        self.loop.watch(self._supervisor.sock.fileno(), READ, self._read_report)
         self._timer = self.loop.later(timeout, lambda: self.stop("time_limit"))
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading its output (the controller is slow)."""
-        if self.supervisor and self._out >= 0:
-            self.loop.watch(self._out, 0 if paused else selectors.EVENT_READ, self._read_output)
+        if self._out < 0:
+            return
+        if paused:
+            self.loop.forget(self._out)
+        else:
+            self.loop.watch(self._out, READ, self._read_output)
 
     def stop(self, reason: str) -> None:
         """Kill the whole tree, and say why."""
@@ -118,55 +126,66 @@ class Command:
         self._sweep()
 
     def _sweep(self) -> None:
-        if not self.supervisor:
+        if self._supervisor is None:
             return
         self._sweeping = True
-        kill_below([self.supervisor])
-        send(self.supervisor, signal.SIGCONT)
+        kill_below([self._supervisor.pid])
+        send(self._supervisor.pid, signal.SIGCONT)
         self.loop.later(_SWEEP_AGAIN_SECONDS, self._sweep)
 
     def _read_output(self, _mask: int) -> bool:
         try:
-            data = os.read(self._out, _PIPE)
+            data = os.read(self._out, _READ_SIZE)
         except BlockingIOError:
             return False
         if data:
+            if len(data) == _SMALL_PIPE:  # it says much: fewer, larger pieces
+                fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, _READ_SIZE)
             self.capture.feed(data)
             return True
-        self.loop.watch(self._out, 0, None)
+        self.loop.forget(self._out)
         return False
 
     def _read_report(self, _mask: int) -> None:
-        data = os.read(self._report_in, 4096)
-        self._report += data
-        while len(self._report) >= supervisor.STATUS.size:
-            kind, value = supervisor.STATUS.unpack_from(self._report)
-            self._report = self._report[supervisor.STATUS.size :]
+        supervisor = self._supervisor
+        if supervisor is None:
+            return
+        try:
+            data = supervisor.sock.recv(4096)
+        except OSError:
+            data = b""
+        self._told += data
+        dead = False
+        while len(self._told) >= MESSAGE.size:
+            kind, value = MESSAGE.unpack_from(self._told)
+            self._told = self._told[MESSAGE.size :]
             if kind == b"S":
                 self._status = value
-            else:
+            elif kind == b"E":
                 self._errno = value
-        if not data:
+            else:
+                dead = True
+        if dead or not data:
+            self.loop.forget(supervisor.sock.fileno())
+            self._supervisor = None
+            if dead:
+                self._supervisors.give_back(supervisor)
+            else:  # a command killed it; the server ends what it left
+                supervisor.sock.close()
             self._close()
         elif not self._sweeping:
             self.loop.later(_SWEEP_SECONDS, self._sweep)
 
     def _close(self) -> None:
-        """The supervisor is gone: its tree is dead, or a command killed it and the server ends the strays."""
-        self.supervisor = 0
+        """Nothing of the tree is left: take the rest of its output and tell."""
         self.loop.cancel(self._timer)
-        while self._read_output(0):
-            pass
-        self._release(self._errno)
-
-    def _release(self, number: int) -> None:
-        """Close what is open and end, with the errno of a start that failed or 0."""
-        for fd in (self._report_in, self._out):
-            if fd >= 0:
-                self.loop.watch(fd, 0, None)
-                os.close(fd)
-        self._report_in = self._out = -1
-        self._finish(number)
+        if self._out >= 0:
+            while self._read_output(0):
+                pass
+            self.loop.forget(self._out)
+            os.close(self._out)
+            self._out = -1
+        self._finish(self._errno)
 
     def _finish(self, number: int) -> None:
         if self._script is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
     from typing import Any
 
     from .loop import Loop
+    from .supervisor import Supervisors
 
 OUTPUT_CAP = 2 << 20
 MAX_JOBS = 1000
@@ -24,8 +25,9 @@ _LAST_BYTES = 4096
 class Jobs:
     """All jobs of this sandbox, oldest first."""
 
-    def __init__(self, loop: Loop, kills: Callable[[], int], folder: str) -> None:
+    def __init__(self, loop: Loop, supervisors: Supervisors, kills: Callable[[], int], folder: str) -> None:
         self._loop = loop
+        self._supervisors = supervisors
         self._kills = kills
         self._folder = folder
         self._jobs: dict[str, Job] = {}
@@ -34,7 +36,7 @@ class Jobs:
     def start(self, command: str, env: dict[str, str], cwd: str, timeout: float) -> Job:
         """Start a job and return its status."""
         self._count += 1
-        job = Job(self._loop, self._kills, f"j{self._count}", command, self._folder)
+        job = Job(self._loop, self._supervisors, self._kills, f"j{self._count}", command, self._folder)
         self._jobs[job.name] = job
         job.run.start(command, env, cwd, b"", timeout)
         for name in [n for n, j in self._jobs.items() if j.outcome is not None][: max(0, len(self._jobs) - MAX_JOBS)]:
@@ -53,13 +55,15 @@ class Jobs:
 class Job:
     """One job: a command whose end is remembered."""
 
-    def __init__(self, loop: Loop, kills: Callable[[], int], name: str, command: str, folder: str) -> None:
+    def __init__(
+        self, loop: Loop, supervisors: Supervisors, kills: Callable[[], int], name: str, command: str, folder: str
+    ) -> None:
         self.name = name
         self.command = command
         self.outcome: dict[str, Any] | None = None
         self.waiting: list[list[Any]] = []
         self.capture = Capture(OUTPUT_CAP)
-        self.run = Command(loop, kills, self.capture, self._ended)
+        self.run = Command(loop, supervisors, kills, self.capture, self._ended)
         self._loop = loop
         self._path = f"{folder}/{name}.log"
         self._flush = loop.later(_FLUSH_SECONDS, self._save)

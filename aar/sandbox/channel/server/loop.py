@@ -1,11 +1,11 @@
-"""A selector loop with timers and a wake-up on SIGCHLD."""
+"""A loop over epoll with timers and a wake-up on SIGCHLD."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import os
-import selectors
+import select
 import signal
 import time
 
@@ -14,27 +14,32 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
     from collections.abc import Callable
     from typing import Any
 
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+
 
 class Loop:
     """Calls functions when a descriptor is ready, a moment has come, or a child changed."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], object]] = {}
         self._timers: list[list[Any]] = []
         self._order = itertools.count()
         self.stopping = False
         self.each_round: Callable[[], object] | None = None
 
-    def watch(self, fd: Any, events: int, function: Callable[[int], object] | None) -> None:
-        """Call ``function(mask)`` when ``fd`` is ready; replaces what was watched there; no events: stop."""
-        try:
-            if not events:
-                self._selector.unregister(fd)
-            else:
-                self._selector.modify(fd, events, function)
-        except KeyError:
-            if events:
-                self._selector.register(fd, events, function)
+    def watch(self, fd: int, events: int, function: Callable[[int], object]) -> None:
+        """Call ``function(mask)`` when ``fd`` is ready; replaces what was watched there."""
+        if fd in self._watched:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._watched[fd] = function
+
+    def forget(self, fd: int) -> None:
+        """Watch ``fd`` no more."""
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
 
     def later(self, seconds: float, function: Callable[[], object]) -> list[Any]:
         """Call ``function()`` after so many seconds; returns a handle for ``cancel``."""
@@ -58,20 +63,20 @@ class Loop:
             os.read(read, 4096)
             function()
 
-        self.watch(read, selectors.EVENT_READ, woken)
+        self.watch(read, READ, woken)
 
     def run(self) -> None:
         """Run until ``stopping``."""
         while not self.stopping:
             while self._timers and self._timers[0][2] is None:
                 heapq.heappop(self._timers)
-            wait = None
+            wait = -1.0
             if self._timers:
                 wait = max(0.0, self._timers[0][0] - time.monotonic())
-            for key, mask in self._selector.select(wait):
-                current = self._selector.get_map().get(key.fd)
-                if current is not None and current.data == key.data:  # not closed by a call just before
-                    key.data(mask)
+            ready = [(self._watched[fd], fd, mask) for fd, mask in self._epoll.poll(wait)]
+            for function, fd, mask in ready:
+                if self._watched.get(fd) is function:  # not forgotten by a call just before
+                    function(mask)
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 function = heapq.heappop(self._timers)[2]

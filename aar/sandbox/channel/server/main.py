@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
 import socket
 import sys
 
-from . import limits, supervisor
-from .loop import Loop
+from . import limits
+from .loop import READ, WRITE, Loop
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, kill_below, prctl
 from .service import Service
 from .wire import Closed, Connection
@@ -20,7 +19,6 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
     from typing import Any
 
 _RECONNECT_SECONDS = 0.2
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Server:
@@ -65,22 +63,22 @@ class Server:
         connection = Connection(sock)
         self.service.connected(connection)
         self._writing = False
-        self.loop.watch(sock, _READ, self._ready)
+        self.loop.watch(sock.fileno(), READ, self._ready)
         connection.send({"hello": 1, "pid": os.getpid()})
 
     def _ready(self, mask: int) -> None:
         connection = self.service.connection
         if connection is None:
             return
-        if mask & _WRITE:
+        if mask & WRITE:
             connection.flush()
             self.service.drained()
-        if mask & _READ:
+        if mask & READ:
             try:
                 for header, payload in connection.receive():
                     self._request(header, payload)
             except (Closed, ValueError, KeyError, TypeError):
-                self.loop.watch(connection.sock, 0, None)
+                self.loop.forget(connection.sock.fileno())
                 connection.sock.close()
                 self.service.lost()
                 self._disconnected()
@@ -94,7 +92,7 @@ class Server:
         writing = connection.queued > 0
         if writing != self._writing:
             self._writing = writing
-            self.loop.watch(connection.sock, _READ | _WRITE if writing else _READ, self._ready)
+            self.loop.watch(connection.sock.fileno(), READ | WRITE if writing else READ, self._ready)
 
     def _request(self, header: dict[str, Any], payload: bytes) -> None:
         number = header["id"]
@@ -115,13 +113,13 @@ class Server:
                 break
             if pid == 0:
                 break
-            strange = strange or pid not in supervisor.alive or os.WIFSIGNALED(status)
-            supervisor.alive.discard(pid)
+            strange = strange or pid not in self.service.supervisors.alive or os.WIFSIGNALED(status)
+            self.service.supervisors.alive.discard(pid)
         if strange:
             self._end_strays()
 
     def _end_strays(self) -> None:
-        if kill_below([os.getpid()], spare=supervisor.alive):
+        if kill_below([os.getpid()], spare=self.service.supervisors.alive):
             self.loop.later(0.05, self._end_strays)
 
 

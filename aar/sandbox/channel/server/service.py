@@ -10,6 +10,7 @@ from .capture import Capture
 from .command import Command
 from .jobs import Job, Jobs
 from .processes import consumption, table
+from .supervisor import Supervisors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
@@ -27,7 +28,8 @@ class Service:
 
     def __init__(self, loop: Loop, kills: Callable[[], int], env: dict[str, str]) -> None:
         self.loop = loop
-        self.jobs = Jobs(loop, kills, f"{files.WORKSPACE}/.jobs")
+        self.supervisors = Supervisors(loop)
+        self.jobs = Jobs(loop, self.supervisors, kills, f"{files.WORKSPACE}/.jobs")
         self.connection: Connection | None = None
         self._kills = kills
         self._env = env
@@ -98,7 +100,7 @@ class Service:
             tail, outcome["dropped"] = capture.end()
             answer(outcome, tail)
 
-        command = Command(self.loop, self._kills, capture, ended)
+        command = Command(self.loop, self.supervisors, self._kills, capture, ended)
         self._running[number] = command
         cwd = files.resolve(request["cwd"])
         command.start(request["command"], {**self._env, **request["env"]}, cwd, payload, request["timeout"])

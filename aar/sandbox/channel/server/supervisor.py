@@ -1,77 +1,161 @@
-"""One supervisor per command: a fork of the server that adopts everything the command leaves behind.
+"""Supervisors: forks of the server that start commands and adopt everything a command leaves behind.
 
-It is the command's child subreaper, so a daemon that forked twice and left its session is still found below it; when
-it has no child left, the command's whole tree is proven dead, and it exits.
+A supervisor is its command's child subreaper, so a daemon that forked twice and left its session is still found below
+it; when it has no child left, the command's whole tree is proven dead. Then it may serve the next command: keeping one
+for a while saves a fork on the way of every command.
 """
 
 from __future__ import annotations
 
 import errno
+import marshal
 import os
 import signal
+import socket
 import struct
 
 from .processes import PR_SET_CHILD_SUBREAPER, prctl
 
-STATUS = struct.Struct("=ci")
-"""What goes through the report pipe: b"S" and a wait status, or b"E" and an errno."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
+    from typing import Any
 
-alive: set[int] = set()
-"""Pids of supervisors that were not reaped yet."""
+    from .loop import Loop
 
+MESSAGE = struct.Struct("=ci")
+"""What a supervisor tells: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""
+
+_SIZE = struct.Struct("=I")
 _NICE = 5
+_IDLE_SECONDS = 20.0
 
 
-def start(argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int, report: int) -> int:
-    """Fork a supervisor for a command; returns its pid. Raises OSError (no process left)."""
-    pid = os.fork()
-    if pid:
-        alive.add(pid)
-        return pid
-    code = 1
-    try:
-        code = _supervise(argv, env, cwd, stdin, output, report)
-    finally:
-        os._exit(code)
+class Supervisor:
+    """The server's side of one supervisor."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self.pid = pid
+        self.sock = sock
+        self.retiring: list[Any] | None = None
+
+    def start(self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> None:
+        """Have it run a command. Raises OSError (it was killed)."""
+        request = marshal.dumps((argv, env, cwd))
+        self.sock.setblocking(True)
+        socket.send_fds(self.sock, [_SIZE.pack(len(request))], [stdin, output])
+        self.sock.sendall(request)
+        self.sock.setblocking(False)
 
 
-def _supervise(argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int, report: int) -> int:
+class Supervisors:
+    """All supervisors of a sandbox."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.alive: set[int] = set()
+        """Pids that were not reaped yet."""
+        self._loop = loop
+        self._idle: list[Supervisor] = []
+
+    def start(self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> Supervisor:
+        """Run a command under an idle supervisor, or a new one. Raises OSError (no process left)."""
+        while self._idle:
+            idle = self._idle.pop()
+            self._loop.cancel(idle.retiring)
+            try:
+                idle.start(argv, env, cwd, stdin, output)
+            except OSError:  # a command killed it while it was idle
+                idle.sock.close()
+                continue
+            return idle
+        fresh = self._fork()
+        fresh.start(argv, env, cwd, stdin, output)
+        return fresh
+
+    def give_back(self, supervisor: Supervisor) -> None:
+        """Its command's tree is dead: keep it for a while."""
+        if self._idle:
+            supervisor.sock.close()
+            return
+        self._idle.append(supervisor)
+
+        def retire() -> None:
+            self._idle.remove(supervisor)
+            supervisor.sock.close()
+
+        supervisor.retiring = self._loop.later(_IDLE_SECONDS, retire)
+
+    def _fork(self) -> Supervisor:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            try:
+                _serve(theirs)
+            finally:
+                os._exit(1)
+        theirs.close()
+        self.alive.add(pid)
+        return Supervisor(pid, ours)
+
+
+def _serve(sock: socket.socket) -> None:
+    """Life of a supervisor: one command after the other, until the server hangs up."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    keep = sorted((stdin, output, report))
-    for low, high in zip([2, *keep], [*keep, 1 << 16], strict=True):
-        os.closerange(low + 1, high)
+    os.closerange(3, sock.fileno())
+    os.closerange(sock.fileno() + 1, 1 << 16)
     os.setsid()
     os.nice(_NICE)
-    try:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
-        os.chdir(cwd)
-        os.environ["PATH"] = env.get("PATH", os.defpath)
-        child = os.posix_spawnp(
-            argv[0],
-            argv,
-            env,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, stdin, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
-                (os.POSIX_SPAWN_DUP2, output, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD],
-        )
-    except OSError as error:
-        os.write(report, STATUS.pack(b"E", error.errno or errno.EIO))
-        return 0
-    os.close(output)
-    _prefer_as_victim(child)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     while True:
+        size, fds, _flags, _address = socket.recv_fds(sock, _SIZE.size, 2)
+        if not size:
+            os._exit(0)
+        (missing,) = _SIZE.unpack(size)
+        request = b""
+        while len(request) < missing:
+            request += sock.recv(missing - len(request))
+        argv, env, cwd = marshal.loads(request)  # noqa: S302 - from the server that this process was forked from
         try:
-            pid, status = os.wait()
-        except ChildProcessError:
-            return 0
-        if pid == child:
-            os.write(report, STATUS.pack(b"S", status))
+            child = _spawn(argv, env, cwd, *fds)
+        except OSError as error:
+            sock.sendall(MESSAGE.pack(b"E", error.errno or errno.EIO))
+            child = 0
+        finally:
+            for fd in fds:
+                os.close(fd)
+        while True:
+            try:
+                pid, status = os.wait()
+            except ChildProcessError:
+                break
+            if pid == child:
+                sock.sendall(MESSAGE.pack(b"S", status))
+        sock.sendall(MESSAGE.pack(b"D", 0))
+
+
+def _spawn(argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> int:
+    os.chdir(cwd)
+    os.environ["PATH"] = env.get("PATH", os.defpath)
+    child = os.posix_spawnp(
+        argv[0],
+        argv,
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, stdin, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD],
+    )
+    _prefer_as_victim(child)
+    return child
 
 
 def _prefer_as_victim(pid: int) -> None:

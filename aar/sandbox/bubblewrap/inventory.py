@@ -1,0 +1,55 @@
+"""What exists of bubblewrap's sandboxes, without taking them up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from aar.errors import SandboxError, SandboxGone
+from aar.sandbox import cgroups, workspaces
+from aar.sandbox.inventory_row import SandboxRow
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.protocol import SandboxStats
+from aar.sandbox.runtime import Place, check_name, runtime_root, states
+
+_NAME = "bubblewrap"
+
+
+async def rows() -> list[SandboxRow]:
+    """Every sandbox of this `aar` home, dead ones that left something behind included."""
+    return await asyncio.to_thread(_rows)
+
+
+def _rows() -> list[SandboxRow]:
+    found = []
+    for state in states(runtime_root(), _NAME):
+        running = HostProcess(state["first"], state["first_started"]).alive()
+        group = cgroups.restored(state["cgroup"])
+        used = group.usage() if group is not None and running else None
+        if used is not None:
+            workspace = workspaces.used(Path(state["workspace"]))
+            used = SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
+        age = time.time() - state["created"]
+        found.append(SandboxRow(state["name"], _NAME, state["campaign"], running, age, used))
+    return found
+
+
+def shell(name: str) -> list[str]:
+    """The command line that opens a shell in a running sandbox; needs root and ``nsenter``.
+
+    Raises:
+        SandboxGone: no sandbox of that name runs.
+        SandboxError: this user may not enter it.
+    """
+    state = Place(runtime_root(), _NAME, check_name(name)).load()
+    if state is None or not (process := HostProcess(state["first"], state["first_started"])).alive():
+        raise SandboxGone(f"no sandbox named {name} is running")
+    if os.getuid() != 0:
+        raise SandboxError("a shell in a bubblewrap sandbox needs root", "run it with sudo, or use the docker backend")
+    who = ["--setuid", str(state["uid"]), "--setgid", str(state["uid"])]
+    spaces = ["-m", "-p", "-n", "-i", "-u"]
+    clean = ["env", "-i", "HOME=/workspace", "TERM=xterm", "PATH=/opt/bin:/usr/bin:/bin", "PYTHONPATH=/opt/site"]
+    inside = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--", *clean, "bash"]
+    return ["nsenter", "-t", str(process.pid), *spaces, *who, "--wd=/workspace", "--", *inside]

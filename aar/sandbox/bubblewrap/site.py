@@ -1,0 +1,138 @@
+"""A directory with just the Python packages that sandboxes may import, made once per set of versions and kept.
+
+The files are hard links to the installed ones where the file system allows it. Byte code is compiled beside them in the
+background: a sandbox cannot keep what it compiles, and importing scikit-learn without byte code takes seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from aar.errors import SandboxUnavailable
+
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_COMPILED = ".compiled"
+_COMPILE_SECONDS = 900
+
+
+def site_tree(distributions: Sequence[str], target: str) -> Path:
+    """The directory for these distributions and all that they require; blocking, a second the first time.
+
+    Args:
+        distributions: names as on PyPI; each must be installed beside `aar`.
+        target: where the directory is shown inside; goes into tracebacks.
+
+    Raises:
+        SandboxUnavailable: one of them is not installed, or only as a link into a source tree.
+    """
+    found = _closure(distributions)
+    cache = _cache()
+    tree = cache / _key(found)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tree.is_dir():
+            _link(found, tree)
+            _compile(tree, target)
+    return tree
+
+
+def _cache() -> Path:
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    cache = (Path(chosen) if chosen else Path.home() / ".cache") / "aar" / "site"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _key(distributions: Sequence[metadata.Distribution]) -> str:
+    parts = [sys.version, sys.base_prefix]
+    parts += [f"{d.name}=={d.version}@{d.locate_file('')}" for d in distributions]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _link(distributions: Sequence[metadata.Distribution], tree: Path) -> None:
+    making = Path(tempfile.mkdtemp(prefix="making-", dir=tree.parent))
+    try:
+        for distribution in distributions:
+            for name, path in _top_level(distribution):
+                if path.is_dir():
+                    shutil.copytree(
+                        path,
+                        making / name,
+                        copy_function=_link_or_copy,
+                        ignore=shutil.ignore_patterns("__pycache__"),
+                        dirs_exist_ok=True,
+                    )
+                else:
+                    _link_or_copy(str(path), str(making / name))
+        for folder in (making, *(p for p in making.rglob("*") if p.is_dir())):
+            folder.chmod(0o755)
+        making.rename(tree)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+        Path(target).chmod(0o644)
+    return target
+
+
+def _compile(tree: Path, target: str) -> None:
+    """Start compiling and do not wait: sandboxes work without byte code, only slower."""
+    script = 'nice -n 19 timeout "$5" "$1" -I -m compileall -q -x /tests/ -s "$2" -p "$3" "$2" && : > "$2/$4"'
+    values = [sys.executable, str(tree), target, _COMPILED, str(_COMPILE_SECONDS)]
+    # A shell that ends at once leaves the compiler to init, so that nobody has to wait for it.
+    subprocess.run(
+        ["/bin/sh", "-c", f"({script}) </dev/null >/dev/null 2>&1 &", "compile", *values],
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+        start_new_session=True,
+        check=True,
+    )
+
+
+def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
+    found: dict[str, metadata.Distribution] = {}
+    todo = list(names)
+    while todo:
+        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        if name in found:
+            continue
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise SandboxUnavailable(
+                f"the package {name}, which sandboxes need, is not installed beside aar",
+                f"install it: pip install {name}",
+            ) from None
+        found[name] = distribution
+        for requirement in distribution.requires or ():
+            match = _REQUIREMENT.match(requirement)
+            if match and ";" not in requirement:
+                todo.append(match.group(1))
+    return [found[name] for name in sorted(found)]
+
+
+def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
+    """Names and places of a distribution's top-level packages and modules; none of its scripts."""
+    files = distribution.files or []
+    names = sorted({file.parts[0] for file in files if file.parts[0] not in ("..", "/", "__pycache__")})
+    found = [(name, Path(str(distribution.locate_file(name)))) for name in names]
+    if all(name.endswith((".dist-info", ".pth", ".egg-link")) for name in names):
+        raise SandboxUnavailable(
+            f"the package {distribution.name} is installed as a link into a source tree",
+            f"install it plainly: pip install --force-reinstall {distribution.name}",
+        )
+    return [(name, path) for name, path in found if path.exists() and not name.endswith(".pth")]

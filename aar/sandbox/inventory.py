@@ -1,0 +1,45 @@
+"""What exists on this machine, for people: list, shell, prune. Listing takes no sandbox from its controller."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aar.errors import NotFound, SandboxUnavailable
+from aar.sandbox.bubblewrap import inventory as bubblewrap
+from aar.sandbox.choose import BACKENDS, backend_named
+from aar.sandbox.cleanup import sweep
+from aar.sandbox.docker import inventory as docker
+from aar.sandbox.inventory_row import SandboxRow
+
+
+async def list_sandboxes() -> list[SandboxRow]:
+    """Every sandbox of this `aar` home on every backend that answers, with what it uses now."""
+    rows = await bubblewrap.rows()
+    try:
+        rows += await docker.rows()
+    except SandboxUnavailable:
+        return rows
+    return rows
+
+
+async def shell_command(name: str) -> list[str]:
+    """The command line that opens a shell in a running sandbox.
+
+    Raises:
+        NotFound: none of that name runs.
+        SandboxError: this user may not enter it.
+    """
+    for row in await list_sandboxes():
+        if row.name == name and row.running:
+            return docker.shell(name) if row.backend == "docker" else bubblewrap.shell(name)
+    raise NotFound(f"no sandbox named {name} is running", "see: aar sandbox list")
+
+
+async def prune(live_campaigns: Collection[str] = ()) -> list[str]:
+    """Remove every sandbox whose campaign is not in ``live_campaigns``; returns the names of what was removed."""
+    backends = [backend_named(name) for name in BACKENDS]
+    try:
+        return await sweep(backends, live_campaigns)
+    finally:
+        for backend in backends:
+            await backend.close()

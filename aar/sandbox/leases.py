@@ -1,0 +1,212 @@
+"""Leases of cores and GPUs on one machine, between researchers and scoring runs of every campaign on it.
+
+- A scoring run gets cores of its own, from a set that no researcher may use, so that its timing is comparable and
+  researchers cannot starve it. Researchers share the other cores.
+- A GPU belongs to one holder at a time. Scoring runs come first; among researchers, the one that has held GPUs for the
+  shortest time so far. Where there are two GPUs or more, one is kept for scoring runs.
+- A lease ends with its holder's process: one of a controller that was killed is free at the next look.
+
+The book is a small file under a lock, so that campaigns of several controllers see each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aar.errors import UsageError
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.runtime import runtime_root
+
+_T = TypeVar("_T")
+_LOOK_SECONDS = 0.05
+_SCORING, _RESEARCHER = "scoring", "researcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What its holder may use: host cores (shared for researchers, exclusive for scoring runs) and GPU ids."""
+
+    id: str
+    cores: tuple[int, ...]
+    gpus: tuple[str, ...]
+
+
+class Leases:
+    """The cores and GPUs of this machine.
+
+    Args:
+        cores: core numbers to give; None means those that this process may use.
+        gpus: GPU ids to give; None means those that the NVIDIA driver shows.
+        scoring_cores: how many cores are kept for scoring runs; None means a quarter, at least one. A machine with one
+            core keeps none: scoring runs then share it.
+        book: file that holds the leases; None means the one of this machine and user.
+    """
+
+    def __init__(
+        self,
+        cores: Sequence[int] | None = None,
+        gpus: Sequence[str] | None = None,
+        scoring_cores: int | None = None,
+        book: Path | None = None,
+    ) -> None:
+        self._cores = tuple(sorted(os.sched_getaffinity(0) if cores is None else cores))
+        self._gpus = tuple(detect_gpus() if gpus is None else gpus)
+        kept = max(1, len(self._cores) // 4) if scoring_cores is None else scoring_cores
+        kept = min(kept, len(self._cores) - 1)
+        self.scoring_cores = self._cores[len(self._cores) - kept :] if kept else self._cores
+        """Cores that scoring runs are given."""
+        self.shared_cores = self._cores[: len(self._cores) - kept]
+        """Cores that all researchers share."""
+        self._exclusive = kept > 0
+        self._book = (book or runtime_root() / "leases.json").absolute()
+
+    @asynccontextmanager
+    async def scoring(self, *, cores: int = 1, gpus: int = 0, owner: str = "") -> AsyncIterator[Lease]:
+        """Hold cores of one's own, and GPUs, for a scoring run; waits until they are free.
+
+        Args:
+            cores: how many; more than are kept for scoring runs means all of those.
+            gpus: how many.
+            owner: who it is for, for the book.
+
+        Raises:
+            UsageError: this machine never has as many GPUs.
+        """
+        wanted = min(cores, len(self.scoring_cores)) if self._exclusive else 0
+        async with self._held(_SCORING, owner, wanted, gpus, len(self._gpus)) as lease:
+            yield lease if self._exclusive else Lease(lease.id, self._cores, lease.gpus)
+
+    @asynccontextmanager
+    async def researcher(self, owner: str, *, gpus: int = 0) -> AsyncIterator[Lease]:
+        """Share the researchers' cores, and hold GPUs, for a researcher; waits until the GPUs are free.
+
+        Args:
+            owner: the researcher's id; who has held GPUs least comes first.
+            gpus: how many.
+
+        Raises:
+            UsageError: researchers never get as many GPUs on this machine.
+        """
+        most = len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
+        async with self._held(_RESEARCHER, owner, 0, gpus, most) as lease:
+            yield Lease(lease.id, self.shared_cores, lease.gpus)
+
+    @asynccontextmanager
+    async def _held(self, kind: str, owner: str, cores: int, gpus: int, most: int) -> AsyncIterator[Lease]:
+        if gpus > most:
+            raise UsageError(f"{gpus} GPUs asked for a {kind}, {most} can be given", "ask for fewer")
+        me = HostProcess.of(os.getpid())
+        process = [me.pid, me.started] if me is not None else [os.getpid(), 0]
+        entry = {
+            "id": uuid.uuid4().hex,
+            "kind": kind,
+            "owner": owner,
+            "cores": cores,
+            "gpus": gpus,
+            "process": process,
+            "since": time.time(),
+        }
+        lease = None
+        try:
+            await asyncio.to_thread(self._change, lambda book: book["waiting"].append(entry))
+            while (lease := await asyncio.to_thread(self._try, entry)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_SECONDS)  # the holder may be another process: there is no event to wait for
+            yield lease
+        finally:
+            # Not awaited: a cancelled holder gives its lease back all the same.
+            self._change(lambda book: _end(book, str(entry["id"])))
+
+    def _try(self, entry: dict[str, Any]) -> Lease | None:
+        def look(book: dict[str, Any]) -> Lease | None:
+            if _next(book, self._free(book)) != entry["id"]:
+                return None
+            cores, gpus = self._free(book)
+            given = Lease(entry["id"], tuple(cores[: entry["cores"]]), tuple(gpus[: entry["gpus"]]))
+            book["waiting"] = [w for w in book["waiting"] if w["id"] != entry["id"]]
+            granted = {**entry, "given_cores": given.cores, "given_gpus": given.gpus, "since": time.time()}
+            book["held"].append(granted)
+            return given
+
+        return self._change(look)
+
+    def _free(self, book: dict[str, Any]) -> tuple[list[int], list[str]]:
+        cores = {core for held in book["held"] for core in held["given_cores"]}
+        gpus = {gpu for held in book["held"] for gpu in held["given_gpus"]}
+        free_cores = [core for core in self.scoring_cores if core not in cores]
+        return free_cores, [gpu for gpu in self._gpus if gpu not in gpus]
+
+    def _change(self, change: Callable[[dict[str, Any]], _T]) -> _T:
+        with _locked(self._book) as book:
+            book["waiting"] = [w for w in book["waiting"] if HostProcess(*w["process"]).alive()]
+            for dead in [h for h in book["held"] if not HostProcess(*h["process"]).alive()]:
+                _end(book, dead["id"])
+            book["spare_gpus"] = 1 if len(self._gpus) > 1 else 0
+            return change(book)
+
+
+def _next(book: dict[str, Any], free: tuple[list[int], list[str]]) -> str | None:
+    """The id of the waiting entry that is served now: the first in order, if what it wants is free.
+
+    Whoever is first is waited for; serving a smaller one behind it could starve it.
+    """
+    cores, gpus = len(free[0]), len(free[1])
+    queue = sorted(book["waiting"], key=lambda w: _order(book, w))
+    for waiting in queue:
+        usable = gpus if waiting["kind"] == _SCORING else gpus - _unused_spare(book)
+        if waiting["cores"] <= cores and waiting["gpus"] <= max(0, usable):
+            return str(waiting["id"])
+        cores -= waiting["cores"]
+        gpus -= waiting["gpus"]
+    return None
+
+
+def _order(book: dict[str, Any], waiting: dict[str, Any]) -> tuple[bool, float, float]:
+    served = book["gpu_seconds"].get(waiting["owner"], 0.0) if waiting["kind"] == _RESEARCHER else 0.0
+    return waiting["kind"] != _SCORING, served, waiting["since"]
+
+
+def _unused_spare(book: dict[str, Any]) -> int:
+    """GPUs kept for scoring runs that no scoring run holds now."""
+    used = sum(len(held["given_gpus"]) for held in book["held"] if held["kind"] == _SCORING)
+    return max(0, int(book["spare_gpus"]) - used)
+
+
+def _end(book: dict[str, Any], entry_id: str) -> None:
+    """Take an entry out of the book, and write down how long it held GPUs."""
+    book["waiting"] = [w for w in book["waiting"] if w["id"] != entry_id]
+    for held in [h for h in book["held"] if h["id"] == entry_id]:
+        seconds = (time.time() - held["since"]) * len(held["given_gpus"])
+        book["gpu_seconds"][held["owner"]] = book["gpu_seconds"].get(held["owner"], 0.0) + seconds
+        book["held"].remove(held)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[dict[str, Any]]:
+    """The book, alone; written back in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            book = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            book = {"waiting": [], "held": [], "gpu_seconds": {}}
+        yield book
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(book))
+        temporary.replace(path)
+
+
+def detect_gpus() -> list[str]:
+    """Indices of the NVIDIA GPUs of this machine, by their device files."""
+    found = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return sorted((name for name in found if name.isdigit()), key=int)
