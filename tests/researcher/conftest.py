@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
@@ -145,32 +147,42 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-def make_database(file: Path) -> Database:
+def add_team(session: Session) -> None:
+    """A campaign of two researchers."""
+    session.add(Campaign(id=CAMPAIGN, name="test", problem="puzzle", spec={}, state="running", secret="s" * 64))
+    session.flush()
+    for index in (1, 2):
+        session.add(
+            Researcher(
+                id=f"{CAMPAIGN}-r{index}",
+                campaign_id=CAMPAIGN,
+                name=f"r{index}",
+                index=index,
+                direction_key="noise",
+                direction="d",
+                model="m",
+                state="running",
+            )
+        )
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign of two researchers who did nothing yet; copy it, for making it takes a while."""
+    file = tmp_path_factory.mktemp("database") / "empty.db"
     db = open_database(f"sqlite:///{file}")
     with db.writing() as session:
-        session.add(Campaign(id=CAMPAIGN, name="test", problem="puzzle", spec={}, state="running", secret="s" * 64))
-        session.flush()
-        for index in (1, 2):
-            session.add(
-                Researcher(
-                    id=f"{CAMPAIGN}-r{index}",
-                    campaign_id=CAMPAIGN,
-                    name=f"r{index}",
-                    index=index,
-                    direction_key="noise",
-                    direction="d",
-                    model="m",
-                    state="running",
-                )
-            )
-    return db
+        add_team(session)
+    db.close()
+    return file
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(empty_database: Path, tmp_path: Path) -> AsyncIterator[House]:
     server = MessagesServer()
     async with server.serving():
-        house = House(make_database(tmp_path / "aar.db"), tmp_path, server, Workbench())
+        shutil.copy(empty_database, tmp_path / "aar.db")
+        house = House(Database(f"sqlite:///{tmp_path / 'aar.db'}"), tmp_path, server, Workbench())
         yield house
         for gateway in house.gateways.values():
             await gateway.close()

@@ -355,7 +355,7 @@ async def test_long_output_is_left_whole_in_a_file(house: House) -> None:
     assert len(text) < 16_500
     (name,) = house.bench.files
     assert name in text
-    assert house.bench.files[name].decode() == house.bench.output.rstrip("\n")
+    assert house.bench.files[name].decode() == house.bench.output
 
 
 async def test_the_key_is_written_nowhere(house: House) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +16,9 @@ from aar.researcher import run_researcher
 from aar.researcher.conversation import Conversation
 from aar.store.database import Database
 from aar.store.event_log import read
-from aar.store.models import LedgerEntry
+from aar.store.models import Base
 
-from .conftest import CAMPAIGN, House, Workbench, make_database
+from .conftest import CAMPAIGN, House, Workbench, add_team
 from .messages_server import Turn, call, say
 
 pytestmark = pytest.mark.anyio
@@ -55,19 +55,34 @@ class Killed(BaseException):
 
 
 class MortalDatabase(Database):
-    """Dies at its n-th write: before it, or after it was committed; from then on nothing is written."""
+    """Dies at its n-th write: before it, or after it was committed; then nothing is written until ``revive``."""
 
-    def __init__(self, url: str, at: int, *, after_commit: bool) -> None:
-        super().__init__(url)
-        self._left = at
-        self._after_commit = after_commit
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"sqlite:///{file}")
+        self._left = 0
+        self._after_commit = False
+        self.dead = False
+
+    def begin_anew(self, at: int, *, after_commit: bool) -> None:
+        """Forget everything, and die at the given write. The engine stays, for its compiled statements' sake."""
+        with self.writing() as session:
+            for table in reversed(Base.metadata.sorted_tables):
+                session.execute(table.delete())
+            add_team(session)
+        self._left, self._after_commit, self.dead = at, after_commit, False
+
+    def revive(self) -> None:
+        """Be immortal from now on."""
+        self._left, self.dead = 10**9, False
 
     async def write(self, fn: Callable[[Session], T]) -> T:
         self._left -= 1
-        if self._left < 0 or (self._left == 0 and not self._after_commit):
+        self.dead = self._left < 0 or (self._left == 0 and not self._after_commit)
+        if self.dead:
             raise Killed
         result = await super().write(fn)
         if self._left == 0:
+            self.dead = True
             raise Killed
         return result
 
@@ -80,14 +95,8 @@ def state_of(db: Database) -> dict[str, Any]:
             "posts": [(post.title, post.score, len(get_thread(session, CAMPAIGN, post.id).comments)) for post in posts],
             "turns": [event.content for event in events if event.kind == "turn_received"],
             "messages": [event.content for event in events if event.kind == "message_added"],
-            "settled": session.query(LedgerEntry).where(LedgerEntry.state == "settled").count(),
             "reserved": totals(session, CAMPAIGN).campaign.reserved_usd,
         }
-
-
-async def run_on(house: House, db: Database) -> str:
-    ctx = await house.context(db=db, ledger=None)
-    return (await run_researcher(ctx)).reason
 
 
 async def test_every_request_follows_from_the_events_before_it(house: House) -> None:
@@ -104,48 +113,36 @@ async def test_every_request_follows_from_the_events_before_it(house: House) -> 
     assert next(sent, None) is None
 
 
-async def test_killed_at_every_write(house: House, tmp_path: Path) -> None:
+@pytest.mark.slow
+async def test_killed_at_every_write(house: House) -> None:
     house.server.script = by_seen
-    assert await run_on(house, house.db) == "finished"
-    expected, requests = state_of(house.db), list(house.server.requests)
-    make_database(house.folder / "empty.db").close()
-    at, deaths = 0, 0
-    while at == 0 or deaths == 2 * at:
+    house.db.close()
+    house.db = db = MortalDatabase(house.folder / "aar.db")
+    db.begin_anew(0, after_commit=False)
+    db.revive()
+    assert (await run_researcher(await house.context())).reason == "finished"
+    expected, requests = state_of(db), len(house.server.requests)
+    at, died = 0, True
+    while died:
         at += 1
         for after_commit in (False, True):
-            died = await life_and_afterlife(
-                house, tmp_path / f"{at}-{after_commit}.db", at, after_commit, expected, requests
-            )
-            deaths += died
+            db.begin_anew(at, after_commit=after_commit)
+            died = await die_and_come_back(house, db)
+            found = state_of(db)
+            assert found == expected, (at, after_commit)
+            extra = len(house.server.requests) - requests
+            assert extra in ((0, 1) if died else (0,)), "at most the call in flight is made anew"
     assert at > 30
 
 
-async def life_and_afterlife(
-    house: House, file: Path, at: int, after_commit: bool, expected: dict[str, Any], requests: list[Any]
-) -> bool:
-    """Die at the given write and come back; whether it died at all."""
+async def die_and_come_back(house: House, db: MortalDatabase) -> bool:
+    """Live until the database dies, and again with a new controller; whether it died at all."""
     house.server.requests.clear()
     house.bench = Workbench()
-    shutil.copy(house.folder / "empty.db", file)
-    mortal = MortalDatabase(f"sqlite:///{file}", at, after_commit=after_commit)
-    house.db = mortal
-    died = False
-    try:
-        await run_on(house, mortal)
-    except Killed:
-        died = True
-    mortal.close()
-    house.db = Database(f"sqlite:///{file}")
-    try:
-        assert await run_on(house, house.db) == "finished"
-        state = state_of(house.db)
-    finally:
-        house.db.close()
-    assert state["posts"] == expected["posts"], (at, after_commit)
-    assert state["turns"] == expected["turns"], (at, after_commit)
-    assert state["messages"] == expected["messages"], (at, after_commit)
-    assert state["reserved"] == 0
+    with suppress(Killed):
+        await run_researcher(await house.context())
+    died = db.dead
+    db.revive()
+    assert (await run_researcher(await house.context())).reason == "finished"
     assert len(house.bench.executed) <= 1
-    extra = len(house.server.requests) - len(requests)
-    assert extra in ((0, 1) if died else (0,)), "at most the call in flight is made anew"
     return died

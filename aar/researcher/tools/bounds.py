@@ -24,7 +24,7 @@ async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) ->
         return ToolResult(text, result.is_error)
     name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"
     sandbox = await ctx.sandbox.current()
-    await sandbox.write(name, text.encode())
+    await sandbox.write(name, f"{text}\n".encode())
     left_out = len(text) - _HEAD - _TAIL
     cut = f"\n[... {left_out} characters left out; the whole is in {name} ...]\n"
     return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error)
