@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from aar.errors import SandboxUnavailable, UsageError
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.docker import DockerBackend
+from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxBackend
 
 BACKENDS = ("docker", "bubblewrap")
@@ -23,11 +24,12 @@ async def availability() -> Mapping[str, Availability]:
     return dict(zip(BACKENDS, found, strict=True))
 
 
-async def choose(preference: str = "auto") -> SandboxBackend:
+async def choose(preference: str = "auto", on_incident: IncidentSink | None = None) -> SandboxBackend:
     """The backend to use.
 
     Args:
         preference: ``docker``, ``bubblewrap``, or ``auto``: the first of the two that works here.
+        on_incident: told what was stopped, refused or lost in any sandbox.
 
     Raises:
         SandboxUnavailable: it does not work here; says for each backend what is missing and what to do.
@@ -36,7 +38,7 @@ async def choose(preference: str = "auto") -> SandboxBackend:
     names = BACKENDS if preference == "auto" else (preference,)
     missing, remedies = [], []
     for name in names:
-        backend = backend_named(name)
+        backend = backend_named(name, on_incident)
         found = await backend.check()
         if found.ok:
             return backend
@@ -46,10 +48,10 @@ async def choose(preference: str = "auto") -> SandboxBackend:
     raise SandboxUnavailable(f"no sandbox works here ({'; '.join(missing)})", "; or ".join(remedies))
 
 
-def backend_named(name: str) -> SandboxBackend:
+def backend_named(name: str, on_incident: IncidentSink | None = None) -> SandboxBackend:
     """The backend of that name, whether it works here or not. Raises UsageError."""
     if name == "docker":
-        return DockerBackend()
+        return DockerBackend(on_incident=on_incident)
     if name == "bubblewrap":
-        return BubblewrapBackend()
+        return BubblewrapBackend(on_incident=on_incident)
     raise UsageError(f"no sandbox backend is named {name!r}", f"choose one of: auto, {', '.join(BACKENDS)}")

@@ -65,7 +65,7 @@ class Leases:
         kept = min(kept, len(self._cores) - 1)
         self.scoring_cores = self._cores[len(self._cores) - kept :] if kept else self._cores
         """Cores that scoring runs are given."""
-        self.shared_cores = self._cores[: len(self._cores) - kept]
+        self.shared_cores = self._cores[: len(self._cores) - kept] or self._cores
         """Cores that all researchers share."""
         self._exclusive = kept > 0
         self._book = (book or runtime_root() / "leases.json").absolute()

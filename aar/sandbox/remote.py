@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from aar.errors import NotFound, SandboxGone
+from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.sandbox import answers, transfer
 from aar.sandbox.channel.client import Channel, Reply
-from aar.sandbox.protocol import WORKSPACE, ExecResult, JobStatus, SandboxSpec, SandboxStats
+from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
+from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
 
 GRACE_SECONDS = 15.0
 """How long past a command's time limit the server inside may take to kill it before the sandbox is ended."""
@@ -43,12 +44,16 @@ class Body(Protocol):
 class ChannelSandbox:
     """The ``Sandbox`` of every backend."""
 
-    def __init__(self, spec: SandboxSpec, channel: Channel, body: Body) -> None:
+    def __init__(
+        self, spec: SandboxSpec, channel: Channel, body: Body, on_incident: IncidentSink | None = None
+    ) -> None:
         self._spec = spec
         self._channel = channel
         self._body = body
         self._deadlines: dict[str, asyncio.Task[None]] = {}
         self._destroyed = False
+        self._on_incident = on_incident
+        channel.on_stranger = lambda detail: self._report(IncidentKind.IMPOSTOR, detail)
 
     @property
     def spec(self) -> SandboxSpec:
@@ -85,7 +90,10 @@ class ChannelSandbox:
         }
         limit = timeout + GRACE_SECONDS
         reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit, on_data=on_output)
-        return answers.exec_result(reply.fields, reply.data)
+        result = answers.exec_result(reply.fields, reply.data)
+        if result.reason in (ExitReason.OUT_OF_MEMORY, ExitReason.TIME_LIMIT, ExitReason.STOPPED):
+            self._report(IncidentKind(result.reason.value), str(command)[:200])
+        return result
 
     async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
         """Start a background job: see ``Sandbox.start_job``."""
@@ -188,11 +196,19 @@ class ChannelSandbox:
             answers.check(reply.fields, fields)
         except SandboxGone as gone:
             await self._lost(gone)
+        except TransferRefused as refused:
+            self._report(IncidentKind.REFUSED, refused.message)
+            raise
         return reply
+
+    def _report(self, kind: IncidentKind, detail: str) -> None:
+        if self._on_incident is not None:
+            self._on_incident(Incident(self._spec.name, self._spec.campaign_id, kind, detail))
 
     async def _lost(self, gone: SandboxGone) -> NoReturn:
         """Whatever was wrong, nothing of it may run on."""
         fate = await self._body.fate()
         await self._body.kill()
+        self._report(IncidentKind.GONE, fate or gone.message)
         message = f"{gone.message} ({fate})" if fate else gone.message
         raise SandboxGone(message, "create it again; its workspace is kept") from gone

@@ -43,7 +43,7 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
     if workspace.is_mount():
         return True
     if not can_mount():
-        _run("chown", "-R", f"{owner}:{owner}", str(workspace))
+        _run("chown", "-hR", f"{owner}:{owner}", str(workspace))
         return False
     image = _image(workspace)
     _format(image, size, owner)
@@ -114,7 +114,7 @@ def _fill(image: Path, source: Path, owner: int) -> None:
         _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), folder)
         try:
             _copy(source, Path(folder))
-            _run("chown", "-R", f"{owner}:{owner}", folder)
+            _run("chown", "-hR", f"{owner}:{owner}", folder)
         finally:
             _run("umount", folder)
 

@@ -16,6 +16,7 @@ from aar.sandbox.bubblewrap.launch import Started, start
 from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
+from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, states
@@ -30,15 +31,20 @@ class BubblewrapBackend:
     Args:
         distributions: Python packages, installed beside `aar`, that commands may import.
         abandoned_after: seconds without any controller after which a sandbox ends itself.
+        on_incident: told what was stopped, refused or lost in any of its sandboxes.
     """
 
     name = "bubblewrap"
 
     def __init__(
-        self, distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS, abandoned_after: float = ABANDONED_SECONDS
+        self,
+        distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS,
+        abandoned_after: float = ABANDONED_SECONDS,
+        on_incident: IncidentSink | None = None,
     ) -> None:
         self._distributions = tuple(distributions)
         self._abandoned_after = abandoned_after
+        self._on_incident = on_incident
         self._live: dict[str, ChannelSandbox] = {}
 
     async def check(self) -> Availability:
@@ -68,7 +74,7 @@ class BubblewrapBackend:
             if isinstance(error, SandboxGone):
                 raise SandboxError(f"sandbox {spec.name} did not start: {said or error.message}") from error
             raise
-        return self._remember(ChannelSandbox(spec, channel, body))
+        return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
     def _start(self, spec: SandboxSpec, place: Place, body: BwrapBody) -> None:
         uid = identity.unprivileged_uid(place)
@@ -120,7 +126,7 @@ class BubblewrapBackend:
             raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
         channel = Channel(spec.name, place.channel)
         await channel.listen()
-        sandbox = ChannelSandbox(spec, channel, body)
+        sandbox = ChannelSandbox(spec, channel, body, self._on_incident)
         try:
             await channel.connected(body.first, _ATTACH_SECONDS)
             await sandbox.adopt_jobs(_ATTACH_SECONDS)

@@ -23,6 +23,7 @@ from aar.sandbox.processes import HostProcess
 
 _STREAM_LIMIT = 1 << 20
 _LOOK_SECONDS = 0.25
+_STRANGERS_TOLD = 100
 _UCRED = struct.Struct("3i")
 
 
@@ -54,6 +55,7 @@ class Channel:
         self.name = name
         self.strangers = 0
         """Connections refused because they did not come from the sandbox's first process."""
+        self.on_stranger: Callable[[str], None] | None = None
         self._path = directory / SOCKET_NAME
         self._numbers = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
@@ -89,7 +91,7 @@ class Channel:
                 continue
             if peer == process.pid:
                 break
-            self._refuse(writer)
+            self._refuse(writer, peer)
         self._writer = writer
         self._reading = asyncio.create_task(self._read(reader))
 
@@ -161,13 +163,15 @@ class Channel:
         pid, _uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         wanted = self._reading is None and self._peer in (0, pid)
         if not wanted or self._arrived.full():
-            self._refuse(writer)
+            self._refuse(writer, pid)
         else:
             self._arrived.put_nowait((pid, reader, writer))
 
-    def _refuse(self, writer: asyncio.StreamWriter) -> None:
+    def _refuse(self, writer: asyncio.StreamWriter, pid: int) -> None:
         self.strangers += 1
         writer.transport.abort()
+        if self.on_stranger is not None and self.strangers <= _STRANGERS_TOLD:
+            self.on_stranger(f"host process {pid} tried to speak for the sandbox's server")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:

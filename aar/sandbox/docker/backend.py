@@ -15,6 +15,7 @@ from aar.sandbox.docker.body import ContainerBody
 from aar.sandbox.docker.engine import Engine
 from aar.sandbox.docker.options import LABEL, PATH, UID, container_name, options
 from aar.sandbox.images.tags import default_tag
+from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
@@ -33,17 +34,24 @@ class DockerBackend:
         image: default image; empty means the one that ``aar sandbox build`` makes.
         runtime: another runtime of the engine, such as ``runsc`` (gVisor); empty means its default.
         abandoned_after: seconds without any controller after which a sandbox ends itself.
+        on_incident: told what was stopped, refused or lost in any of its sandboxes.
     """
 
     name = "docker"
 
     def __init__(
-        self, host: str = "", image: str = "", runtime: str = "", abandoned_after: float = ABANDONED_SECONDS
+        self,
+        host: str = "",
+        image: str = "",
+        runtime: str = "",
+        abandoned_after: float = ABANDONED_SECONDS,
+        on_incident: IncidentSink | None = None,
     ) -> None:
         self._engine = Engine(host)
         self._image = image
         self._runtime = runtime
         self._abandoned_after = abandoned_after
+        self._on_incident = on_incident
         self._live: dict[str, ChannelSandbox] = {}
 
     async def check(self) -> Availability:
@@ -98,7 +106,7 @@ class DockerBackend:
             if isinstance(error, SandboxError) and "No such image" in error.message:
                 raise SandboxUnavailable(f"the image {image} is missing", "build it: aar sandbox build") from error
             raise
-        return self._remember(ChannelSandbox(spec, channel, body))
+        return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
     def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path) -> None:
         place.make()
@@ -117,7 +125,7 @@ class DockerBackend:
         body = ContainerBody(self._engine, name, place, spec.workspace.absolute())
         body.first = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
         channel = Channel(spec.name, place.channel)
-        sandbox = ChannelSandbox(spec, channel, body)
+        sandbox = ChannelSandbox(spec, channel, body, self._on_incident)
         try:
             await channel.listen()
             await channel.connected(body.first, _ATTACH_SECONDS)

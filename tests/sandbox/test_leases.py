@@ -1,0 +1,128 @@
+"""Leases: exclusive where they say so, fair, and back when their holder dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aar.errors import UsageError
+from aar.sandbox.leases import Lease, Leases
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """The file that the leases of a test are in."""
+    return tmp_path / "leases.json"
+
+
+def test_scoring_runs_have_cores_that_no_researcher_gets(book: Path) -> None:
+    leases = Leases(cores=range(8), gpus=[], book=book)
+
+    async def whole() -> None:
+        async with leases.scoring() as one, leases.scoring() as two, leases.researcher("r1") as three:
+            assert len({*one.cores, *two.cores}) == 2
+            assert not {*one.cores, *two.cores} & {*three.cores}
+            assert three.cores == leases.shared_cores == (0, 1, 2, 3, 4, 5)
+
+    asyncio.run(whole())
+
+
+def test_one_core_is_shared_by_all(book: Path) -> None:
+    leases = Leases(cores=[3], gpus=[], book=book)
+
+    async def whole() -> None:
+        async with leases.scoring() as one, leases.researcher("r1") as two:
+            assert (one.cores, two.cores) == ((3,), (3,))
+
+    asyncio.run(whole())
+
+
+def test_a_gpu_has_one_holder_and_scoring_is_never_starved(book: Path) -> None:
+    leases = Leases(cores=range(2), gpus=["0"], book=book)
+    order: list[str] = []
+
+    async def hungry(name: str) -> None:
+        for _ in range(4):
+            async with leases.researcher(name, gpus=1) as lease:
+                assert lease.gpus == ("0",)
+                order.append(name)
+                await asyncio.sleep(0.02)
+
+    async def score() -> None:
+        await asyncio.sleep(0.1)
+        order.append("asked")
+        async with leases.scoring(gpus=1):
+            order.append("scored")
+
+    async def whole() -> None:
+        await asyncio.gather(hungry("r1"), hungry("r2"), hungry("r3"), score())
+
+    asyncio.run(whole())
+    assert order.index("scored") - order.index("asked") <= 2
+    first = [name for name in order if name.startswith("r")][:3]
+    assert sorted(first) == ["r1", "r2", "r3"]
+
+
+def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
+    leases = Leases(cores=range(4), gpus=["0", "1"], book=book)
+
+    async def whole() -> None:
+        with pytest.raises(UsageError):
+            async with leases.researcher("r1", gpus=2):
+                pass
+        async with leases.researcher("r1", gpus=1):
+            waiting = asyncio.create_task(_take(leases, "r2"))
+            async with leases.scoring(gpus=1):
+                pass
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+        assert len((await waiting).gpus) == 1
+
+    asyncio.run(whole())
+
+
+def test_a_cancelled_wait_leaves_nothing_in_the_book(book: Path) -> None:
+    leases = Leases(cores=range(4), gpus=["0"], book=book)
+
+    async def whole() -> None:
+        async with leases.researcher("r1", gpus=1):
+            waiting = asyncio.create_task(_take(leases, "r2"))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        async with leases.researcher("r3", gpus=1):
+            pass
+
+    asyncio.run(whole())
+    assert '"waiting": [], "held": []' in book.read_text()
+
+
+def test_a_killed_holder_s_lease_comes_back(book: Path) -> None:
+    code = (
+        "import asyncio, sys, pathlib\n"
+        "from aar.sandbox.leases import Leases\n"
+        "async def hold():\n"
+        f"    leases = Leases(cores=range(2), gpus=['0'], book=pathlib.Path({str(book)!r}))\n"
+        "    async with leases.researcher('r1', gpus=1):\n"
+        "        print('held', flush=True)\n"
+        "        await asyncio.sleep(600)\n"
+        "asyncio.run(hold())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    leases = Leases(cores=range(2), gpus=["0"], book=book)
+    assert asyncio.run(_take(leases, "r2")).gpus == ("0",)
+
+
+async def _take(leases: Leases, owner: str) -> Lease:
+    async with leases.researcher(owner, gpus=1) as lease:
+        return lease
