@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Mount, Sandbox, SandboxBackend, SandboxSpec
+from aar.sandbox.runtime import runtime_root
 from aar.scoring.bundles import open_up
 from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
+from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 
 log = structlog.get_logger(__name__)
@@ -38,6 +41,7 @@ _PRINTED_BYTES = 16 * 1024
 _READ_SECONDS = 60.0
 _LIFETIME_MARGIN_SECONDS = 120.0
 _WORKSPACE_BYTES = 1024**3
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +206,12 @@ class CleanRoom:
         )
 
     def _hosts(self, task: Task, source: str | Path) -> list[Path]:
-        hosts = [self.work_dir, task.public.parent, self.problem.lab(), Path.home()]
-        return [*hosts, source] if isinstance(source, Path) else hosts
+        own = [_PACKAGE, Path(sys.prefix), Path.home(), get_settings().home.absolute(), runtime_root()]
+        hosts = [self.work_dir, task.public.parent, self.problem.lab(), *own]
+        if isinstance(source, Path):
+            hosts.append(source)
+        # What lies under /usr is shown inside under the same name.
+        return [host for host in hosts if not host.is_relative_to("/usr")]
 
     async def _collect(self, sandbox: Sandbox, result: ExecResult) -> RunOutcome:
         limits = self.problem.run_limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ import anyio
 import numpy as np
 import pytest
 
+import aar
 from aar.errors import NotFound
 from aar.problems.protocol import Problem, Task
 from aar.scoring.cleanroom import CleanRoom
@@ -189,12 +191,13 @@ async def test_the_controllers_paths_and_environment_stay_out(
     problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-canary")
-    code = "import os\nprint(dict(os.environ))\nprint(open('/proc/self/mountinfo').read()[-2000:])\n1/0\n"
-    trial = await attempt(problem, clean_room, task, desk, code)
-    assert trial.failure is Failure.CRASHED
-    assert "canary" not in trial.verdict
-    assert "bundles" not in trial.verdict
-    assert "/runs/" not in trial.verdict
+    codes = ["import os\nprint(dict(os.environ))\n1/0\n"]
+    codes += [f"print(open('/proc/self/mountinfo').read()[{part}:][:1200])\n1/0\n" for part in range(0, 6000, 1200)]
+    for code in codes:
+        trial = await attempt(problem, clean_room, task, desk, code)
+        assert trial.failure is Failure.CRASHED
+        for secret in ("canary", "bundles", "/runs/", sys.prefix, str(Path(aar.__file__).parent)):
+            assert secret not in trial.verdict
 
 
 async def test_an_unknown_snapshot_is_not_run(clean_room: CleanRoom, task: Task) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import aar
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.docker import DockerBackend
 from aar.sandbox.protocol import SandboxBackend
@@ -48,9 +50,9 @@ async def test_walls_and_verdicts(problem: Problem, clean_room: CleanRoom, task:
         "    except OSError:\n"
         "        refused += 1\n"
         "print('refused', refused)\n"
-        "print(open('/proc/self/mountinfo').read()[-900:])\n"
         "1/0\n"
     )
+    mounts = "print('\\n'.join(line[:90] for line in open('/proc/self/mountinfo') if ' ro' in line))\n1/0"
     memory = "x = [bytes(2**20) * 1 for _ in range(10**6)]"
 
     async def attempt(code: str) -> Any:
@@ -60,5 +62,7 @@ async def test_walls_and_verdicts(problem: Problem, clean_room: CleanRoom, task:
     trial = await attempt(attack)
     for line in ("hidden False", "found []", "refused 6"):
         assert line in trial.verdict
-    assert "bundles" not in trial.verdict
+    shown = (await attempt(mounts)).verdict
+    for part in ("bundles", str(clean_room.work_dir), sys.prefix, str(Path(aar.__file__).parent)):
+        assert part not in shown
     assert (await attempt(memory)).failure is Failure.OUT_OF_MEMORY
