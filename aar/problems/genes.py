@@ -88,9 +88,14 @@ class GenePool:
         """A genome that differs in one gene that matters, sometimes in two or three."""
         odds = self.odds(direction)
         changed = dict(genome)
+        touched: set[str] = set()
         for _ in range(rng.choices((1, 2, 3), (6, 3, 1))[0]):
-            gene = rng.choice([gene for gene in self.genes if gene.matters(changed) and len(gene.values) > 1])
+            movable = [gene for gene in self.genes if gene.name not in touched and gene.matters(changed)]
+            if not movable:
+                break
+            gene = rng.choice(movable)
             changed[gene.name] = gene.step(rng, changed[gene.name], odds[gene.name])
+            touched.add(gene.name)
         return changed
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:

@@ -47,6 +47,11 @@ def make_app(play: Player) -> Starlette:
         request_id = _request_id()
         return JSONResponse(error.body(request_id), status_code=error.status, headers={"request-id": request_id})
 
+    async def failed(_: Request, error: Exception) -> Response:
+        # The server's own traceback goes to standard error; whoever called reads this.
+        broken = RequestRefused(500, "api_error", f"{type(error).__name__}: {error}")
+        return JSONResponse(broken.body(_request_id()), status_code=500)
+
     async def not_found(request: Request, _: Exception) -> Response:
         return await refused(request, RequestRefused(404, "not_found_error", "Not found"))
 
@@ -59,7 +64,7 @@ def make_app(play: Player) -> Starlette:
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/models", models, methods=["GET"]),
         ],
-        exception_handlers={RequestRefused: refused, 404: not_found, 405: wrong_method},
+        exception_handlers={RequestRefused: refused, Exception: failed, 404: not_found, 405: wrong_method},
     )
 
 

@@ -75,11 +75,11 @@ def _line(system: str, label: str) -> str:
 
 
 def _exchange(turn: RequestMessage, answer: RequestMessage) -> Exchange:
-    results = {block.tool_use_id: block for block in answer.blocks() if isinstance(block, ToolResultBlock)}
-    calls = [block for block in turn.blocks() if isinstance(block, ToolUseBlock)]
+    results = {block.tool_use_id: block for block in answer.content if isinstance(block, ToolResultBlock)}
+    calls = [block for block in turn.content if isinstance(block, ToolUseBlock)]
     steps = [Step(call.name, call.input, results[call.id].text(), results[call.id].is_error) for call in calls]
-    return Exchange(_texts(turn), steps, [block.text for block in answer.blocks() if isinstance(block, TextBlock)])
+    return Exchange(_texts(turn), steps, [block.text for block in answer.content if isinstance(block, TextBlock)])
 
 
 def _texts(message: RequestMessage) -> str:
-    return "\n".join(block.text for block in message.blocks() if isinstance(block, TextBlock))
+    return "\n".join(block.text for block in message.content if isinstance(block, TextBlock))

@@ -30,7 +30,7 @@ def _fixed_tokens(request: CountRequest) -> int:
 
 def _message_tokens(request: CountRequest) -> list[int]:
     return [
-        sum(estimate(block.model_dump(mode="json", exclude={"cache_control"})) for block in message.blocks())
+        sum(estimate(block.model_dump(mode="json", exclude={"cache_control"})) for block in message.content)
         for message in request.messages
     ]
 
@@ -68,11 +68,10 @@ def _breakpoint(request: CountRequest, fixed: int, messages: Sequence[int]) -> t
     if request.cache_control is not None:
         return fixed + sum(messages), request.cache_control
     for index in range(len(messages) - 1, -1, -1):
-        for block in request.messages[index].blocks():
+        for block in request.messages[index].content:
             if block.cache_control is not None:
                 return fixed + sum(messages[: index + 1]), block.cache_control
     controls = [tool.cache_control for tool in request.tools]
-    if not isinstance(request.system, str):
-        controls += [block.cache_control for block in request.system]
+    controls += [block.cache_control for block in request.system]
     asked = next((control for control in controls if control is not None), None)
     return (fixed if asked else 0), asked

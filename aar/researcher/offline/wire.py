@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from aar.researcher.offline import MODEL
 
@@ -27,6 +27,9 @@ class RequestRefused(Exception):
 def invalid(message: str) -> RequestRefused:
     """A malformed request: status 400, ``invalid_request_error``."""
     return RequestRefused(400, "invalid_request_error", message)
+
+
+_TAGS = ("text", "tool_use", "tool_result", "other")
 
 
 class Lenient(BaseModel):
@@ -59,21 +62,26 @@ class ToolUseBlock(Block):
     input: dict[str, Any]
 
 
+def _as_blocks(content: Any) -> Any:
+    """A plain string as the one text block that it stands for."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return content
+
+
 def _kind(value: Any) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return kind if kind in {"text", "tool_use", "tool_result"} else "other"
+    return kind if kind in _TAGS[:3] else "other"
 
 
 class ToolResultBlock(Block):
     type: Literal["tool_result"]
     tool_use_id: str
-    content: str | list[Block] = ""
+    content: Annotated[list[Block], BeforeValidator(_as_blocks)] = []
     is_error: bool = False
 
     def text(self) -> str:
         """The text of the result, its other blocks left out."""
-        if isinstance(self.content, str):
-            return self.content
         return "\n".join(str(getattr(block, "text", "")) for block in self.content if block.type == "text")
 
 
@@ -88,13 +96,7 @@ ContentBlock = Annotated[
 
 class RequestMessage(Lenient):
     role: Literal["user", "assistant"]
-    content: str | list[ContentBlock]
-
-    def blocks(self) -> Sequence[Block]:
-        """The content as blocks, a plain string being one text block."""
-        if isinstance(self.content, str):
-            return [TextBlock(type="text", text=self.content)] if self.content else []
-        return self.content
+    content: Annotated[list[ContentBlock], BeforeValidator(_as_blocks)]
 
 
 class Tool(Lenient):
@@ -108,14 +110,12 @@ class CountRequest(Lenient):
 
     model: str
     messages: list[RequestMessage] = Field(min_length=1)
-    system: str | list[TextBlock] = ""
+    system: Annotated[list[TextBlock], BeforeValidator(_as_blocks)] = []
     tools: list[Tool] = []
     cache_control: CacheControl | None = None
 
     def system_text(self) -> str:
         """The system prompt as one text."""
-        if isinstance(self.system, str):
-            return self.system
         return "\n".join(block.text for block in self.system)
 
 
@@ -144,8 +144,13 @@ def read_request(kind: type[R], body: bytes) -> R:
 
 def _first_complaint(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in {"list[tagged-union]", "other"})
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    places: list[str] = []
+    for at, part in enumerate(first["loc"]):
+        # The tag of a union stands after the block's number; it is no field.
+        is_tag = at > 0 and isinstance(first["loc"][at - 1], int) and part in _TAGS
+        if not is_tag:
+            places.append(str(part))
+    return f"{'.'.join(places)}: {first['msg']}" if places else str(first["msg"])
 
 
 def _complaints(request: CountRequest) -> Iterator[str]:
@@ -164,15 +169,15 @@ def _complaints(request: CountRequest) -> Iterator[str]:
                 f'messages: roles must alternate between "user" and "assistant", '
                 f'but found multiple "{message.role}" roles in a row'
             )
-        if not message.blocks():
+        if not message.content:
             yield f"messages.{index}: all messages must have non-empty content"
         yield from _unpaired(index, message, waiting)
-        waiting = [block.id for block in message.blocks() if isinstance(block, ToolUseBlock)]
+        waiting = [block.id for block in message.content if isinstance(block, ToolUseBlock)]
 
 
 def _unpaired(index: int, message: RequestMessage, waiting: Sequence[str]) -> Iterator[str]:
     """Complaints about one message's tool results, given the calls of the message before it."""
-    blocks = message.blocks()
+    blocks = message.content
     if message.role == "assistant":
         if any(isinstance(block, ToolResultBlock) for block in blocks):
             yield f"messages.{index}: `tool_result` blocks can only be in `user` messages"
