@@ -34,12 +34,14 @@ class Running:
     Args:
         address: where its pages are served; empty when nobody serves.
         resumed: whether a former controller had begun it.
+        stop: tells once the campaign is asked to end, and why.
     """
 
     campaign_id: str
     plan: Plan
     address: str
     resumed: bool
+    stop: StopSignal
 
     @property
     def database(self) -> Database:
@@ -85,7 +87,7 @@ class Controller:
                 session, self._campaign_id, sandbox=self._plan.backend.name, address=self._address
             )
         )
-        running = Running(self._campaign_id, self._plan, self._address, resumed)
+        running = Running(self._campaign_id, self._plan, self._address, resumed, self.stop)
         beside = [asyncio.ensure_future(companion(running)) for companion in companions]
         ending = Ending("paused", "interrupted")
         try:

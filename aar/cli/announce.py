@@ -68,7 +68,8 @@ def farewell(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None
     out.print()
     out.print(board(rows, metric.name) if rows else "Nothing was measured.")
     if metric.human_baseline is not None:
-        out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}")
+        source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
+        out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
     rate = f" ({money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd else ""
     worked = duration(spent.agent_seconds)
     out.print(f"cost: {money(spent.usd)}{rate} for {count(spent.total_tokens)} tokens and {worked} of work")

@@ -125,7 +125,9 @@ def _gauges(found: Overview) -> Table:
         human = "" if metric.human_baseline is None else f"; the human baseline is {metric.human_baseline:.2f}"
         grid.add_row(f"best {metric.name}", _bar(0, {}, "green"), f"nothing measured yet{human}")
     share = found.bits / found.most_bits if found.most_bits else 0.0
-    said = f"{found.bits:.2f} of {found.most_bits:.2f} bits" + (" – ideas collapse" if 0 < share < 0.5 else "")
+    said = f"{found.bits:.2f} of {found.most_bits:.2f} bits"
+    if len(found.rows) > 1 and share < 0.5:
+        said += " – ideas collapse" if found.bits else " – all follow the same idea"
     grid.add_row("idea diversity", _bar(share, {}, "magenta"), said)
     ceiling = found.limits.get("usd")
     if ceiling is not None and float(ceiling) > 0 and not _free(found):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio.to_thread
 from rich.live import Live
@@ -13,6 +17,7 @@ from aar.campaign.controller import Running
 from aar.cli.dashboard import dashboard
 from aar.cli.output import console
 from aar.cli.overview import Overview, overview
+from aar.cli.text import clean_line
 from aar.errors import DatabaseError
 
 _REFRESH_SECONDS = 0.7
@@ -30,7 +35,7 @@ async def live_view(running: Running) -> None:
         seconds = before + time.monotonic() - began
         view.update(dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
 
-    with Live(console=out, auto_refresh=False, vertical_overflow="crop") as view:
+    with keys_unseen(), Live(console=out, auto_refresh=False, vertical_overflow="crop") as view:
         try:
             while True:
                 try:
@@ -38,8 +43,33 @@ async def live_view(running: Running) -> None:
                 except DatabaseError:
                     pass  # busy for longer than is worth waiting for a picture; the next one comes
                 else:
-                    await anyio.to_thread.run_sync(draw, found, _HINT)
+                    await anyio.to_thread.run_sync(draw, found, _hint(running))
                 await asyncio.sleep(_REFRESH_SECONDS)
         finally:
             with db.reading() as session:
                 draw(overview(session, campaign_id), "")
+
+
+def _hint(running: Running) -> str:
+    ending = running.stop.ending
+    if ending is None:
+        return _HINT
+    if ending.state == "paused":
+        return f"{clean_line(ending.cause)}: waiting for the turns in progress; Ctrl-C now stops at once"
+    return f"{clean_line(ending.cause)}: waiting for turns in progress and scores; Ctrl-C now stops at once"
+
+
+@contextmanager
+def keys_unseen() -> Iterator[None]:
+    """Keep the terminal from writing typed keys (a Ctrl-C's ``^C`` too) into the picture; the keys work as ever."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(terminal, termios.TCSADRAIN, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -48,16 +48,55 @@ def build(
 @app.command("list")
 def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """List the sandboxes on this machine, and whose they are."""
-    from aar.cli.output import print_json, print_table, table
-    from aar.cli.sandboxes import found
+    import asyncio
 
-    everything = found(database)
+    from aar.cli.output import plain, print_json, print_table, table
+    from aar.cli.sandboxes import alive, by_name
+    from aar.cli.text import duration
+    from aar.sandbox.inventory import list_sandboxes
+
+    campaigns = alive(database)
+    rows = by_name(asyncio.run(list_sandboxes()))
     if json:
-        print_json(everything)
+        print_json([{**plain(row), "in_use": campaigns.get(row.campaign_id, False)} for row in rows])
         return
-    made = table("name", "backend", "campaign", "in use")
-    for each in everything:
-        made.add_row(each.name, each.backend, each.campaign_id, "yes" if each.in_use else "no")
+    made = table("name", "backend", "campaign", "state", "age", "in use", right=("age",))
+    for row in rows:
+        use = {True: "yes", False: "no", None: "not in this database"}[campaigns.get(row.campaign_id)]
+        state = "running" if row.running else "ended"
+        made.add_row(row.name, row.backend, row.campaign_id, state, duration(row.age_seconds), use)
+    print_table(made, empty="There is no sandbox.")
+
+
+@app.command()
+def stats(json: JsonFlag = False) -> None:
+    """Show what each sandbox uses now: memory, processes, CPU time, workspace."""
+    import asyncio
+
+    from aar.cli.output import print_json, print_table, table
+    from aar.cli.sandboxes import by_name
+    from aar.cli.text import duration
+    from aar.sandbox.inventory import list_sandboxes
+
+    rows = by_name(asyncio.run(list_sandboxes()))
+    if json:
+        print_json(rows)
+        return
+    numbers = ("memory", "processes", "CPU time", "workspace")
+    made = table("name", "backend", *numbers, right=numbers)
+    for row in rows:
+        if row.stats is None:
+            made.add_row(row.name, row.backend, *("–" for _ in numbers))
+            continue
+        room = row.stats.workspace_bytes
+        made.add_row(
+            row.name,
+            row.backend,
+            f"{row.stats.memory_bytes / 1024**2:.0f} MB",
+            str(row.stats.processes),
+            duration(row.stats.cpu_seconds),
+            "–" if room < 0 else f"{room / 1024**2:.0f} MB",
+        )
     print_table(made, empty="There is no sandbox.")
 
 
@@ -74,54 +113,24 @@ def prune(
     import asyncio
 
     from aar.cli.output import print_json
-    from aar.cli.sandboxes import found, remove
+    from aar.cli.sandboxes import prune as remove
 
-    chosen = [each for each in found(database) if not each.in_use and (each.known or everything)]
-    asyncio.run(remove(chosen))
+    names = asyncio.run(remove(database, unknown_too=everything))
     if json:
-        print_json(chosen)
+        print_json({"removed": names})
     else:
-        for each in chosen:
-            print(f"removed {each.name} ({each.backend})")
-        print(f"{len(chosen)} removed")
+        for name in names:
+            print(f"removed {name}")
+        print(f"{len(names)} removed")
 
 
 @app.command()
-def shell(name: _Name, database: DatabaseOption = None) -> None:
+def shell(name: _Name) -> None:
     """Open a shell in a running sandbox, to look around."""
+    import asyncio
     import os
 
-    from aar.cli.sandboxes import one, shell_command
+    from aar.sandbox.inventory import shell_command
 
-    command = shell_command(one(name, database))
+    command = asyncio.run(shell_command(name))
     os.execvp(command[0], command)  # noqa: S606 - the person's own terminal becomes the shell
-
-
-@app.command()
-def stats(json: JsonFlag = False, database: DatabaseOption = None) -> None:
-    """Show what each sandbox uses now: memory, processes, CPU time, workspace."""
-    import asyncio
-
-    from aar.cli.output import plain, print_json, print_table, table
-    from aar.cli.sandboxes import found, usage
-    from aar.cli.text import duration
-
-    everything = found(database)
-    used = asyncio.run(usage(everything))
-    if json:
-        print_json([{**plain(each), "stats": plain(used[each])} for each in everything])
-        return
-    numbers = ("memory", "processes", "CPU time", "workspace")
-    made = table("name", "backend", *numbers, right=numbers)
-    for each in everything:
-        now = used[each]
-        cells = ("–",) * 4
-        if now is not None:
-            cells = (
-                f"{now.memory_bytes / 1024**2:.0f} MB",
-                str(now.processes),
-                duration(now.cpu_seconds),
-                f"{now.workspace_bytes / 1024**2:.0f} MB",
-            )
-        made.add_row(each.name, each.backend, *cells)
-    print_table(made, empty="There is no sandbox.")
