@@ -8,9 +8,7 @@ library at ``/lab``; what the method writes to ``--out`` is read through the san
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -24,10 +22,9 @@ from anyio import CancelScope
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
-from aar.sandbox import workspaces
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.sandbox.runtime import runtime_root
-from aar.scoring.bundles import open_up
+from aar.scoring import files
 from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
@@ -134,14 +131,7 @@ class CleanRoom:
         for name in await self.backend.orphans(owner):
             if name.startswith(f"{owner}-run-"):
                 await self.backend.remove(name)
-        await anyio.to_thread.run_sync(self._sweep_files)
-
-    def _sweep_files(self) -> None:
-        # A process killed while it made a sandbox may leave a mounted workspace that no backend knows of.
-        for workspace in self.work_dir.glob("runs/*/workspace"):
-            workspaces.release(workspace)
-        for folder in ("bundles", "runs", "outputs"):
-            _remove(self.work_dir / folder)
+        await anyio.to_thread.run_sync(files.sweep, self.work_dir)
 
     @asynccontextmanager
     async def _sandbox(self, owner: str, source: str | Path | None, mounts: Sequence[Mount]) -> AsyncIterator[Sandbox]:
@@ -149,7 +139,7 @@ class CleanRoom:
         folder = self.work_dir / "runs" / name
         sandbox: Sandbox | None = None
         try:
-            method = await anyio.to_thread.run_sync(self._lay_out, source, folder)
+            method = await anyio.to_thread.run_sync(files.lay_out, source, self._snapshots, folder)
             spec = self._spec(name, owner, folder / "workspace", [*mounts, *method])
             # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
             with CancelScope(shield=True):
@@ -159,7 +149,7 @@ class CleanRoom:
         finally:
             with CancelScope(shield=True):
                 await self._clear(name, sandbox)
-                await anyio.to_thread.run_sync(_remove, folder)
+                await anyio.to_thread.run_sync(files.remove, folder)
 
     async def _clear(self, name: str, sandbox: Sandbox | None) -> None:
         try:
@@ -169,20 +159,6 @@ class CleanRoom:
                 await self.backend.remove(name)
         except SandboxError as error:
             log.warning("sandbox left behind; the next start sweeps it", name=name, error=str(error))
-
-    def _lay_out(self, source: str | Path | None, folder: Path) -> list[Mount]:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-        folder.chmod(0o711)
-        if source is None:
-            return []
-        if isinstance(source, Path):
-            return [Mount(source, "/method")]
-        if self._snapshots is None:
-            raise SandboxError("this clean room has no snapshot store", "Give it one, or a directory to run")
-        self._snapshots.materialise(source, folder / "method")
-        open_up(folder / "method")
-        return [Mount(folder / "method", "/method")]
 
     def _spec(self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount]) -> SandboxSpec:
         limits = self.problem.run_limits
@@ -223,29 +199,9 @@ class CleanRoom:
             return _failed(no_output(), result)
         except (OSError, TransferRefused):  # TimeoutError is an OSError
             return _failed(refused_output(limits), result)
-        path = await anyio.to_thread.run_sync(self._keep, content)
+        path = await anyio.to_thread.run_sync(files.keep, content, self.work_dir)
         return RunOutcome(True, None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
-
-    def _keep(self, content: bytes) -> Path:
-        outputs = self.work_dir / "outputs"
-        outputs.mkdir(parents=True, exist_ok=True)
-        path = outputs / f"{secrets.token_hex(8)}.npy"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        return path
 
 
 def _failed(bad: tuple[Failure, str], result: ExecResult) -> RunOutcome:
     return RunOutcome(False, bad[0], bad[1], None, None, result.seconds)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder that a method may have filled with closed directories."""
-    if not folder.exists():
-        return
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            inner = Path(parent, name)
-            if not inner.is_symlink() and not os.access(inner, os.R_OK | os.W_OK | os.X_OK):
-                inner.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
