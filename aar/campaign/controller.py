@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +22,6 @@ from aar.store.database import Database
 from aar.store.models import Campaign
 
 _MIRROR_SECONDS = 1.0
-_DRAIN_SECONDS = 120.0
-"""How long submissions handed in before the end may still take to be scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +137,20 @@ class Controller:
             Supervisor(workshop, view).run() for view in views if view.state != "finished"
         ]
         outcomes = await run_team(lives, self.stop)
-        if self.stop.ending is None or self.stop.ending.state == "finished":
-            # What was handed in is scored: the researchers were promised so.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN_SECONDS):
-                    await workshop.scorer.drain()
+        await self._drain(workshop)
         if self.stop.ending is None:
             self.stop.ending = natural_ending(outcomes)
+
+    async def _drain(self, workshop: Workshop) -> None:
+        """Let what was handed in be scored, as the researchers were promised, unless a person is in a hurry."""
+        draining: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(workshop.scorer.drain()),
+            asyncio.ensure_future(self.stop.hurry.wait()),
+        ]
+        try:
+            await asyncio.wait(draining, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(draining)
 
 
 async def cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:

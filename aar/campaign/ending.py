@@ -18,21 +18,27 @@ class Ending:
 
 
 class StopSignal:
-    """Asks everything in a campaign to come to an end. The first request wins; a stop overrules a pause."""
+    """Asks everything in a campaign to come to an end, and remembers which.
+
+    ``event`` is set once the researchers are asked to end. ``hurry`` is set once even the scoring of what they handed
+    in is to be left for the next time.
+    """
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self.hurry = asyncio.Event()
         self.ending: Ending | None = None
 
     def pause(self, cause: str) -> None:
-        """End after the turns in progress, so that the campaign can be resumed."""
-        if self.ending is None:
+        """End after the turns in progress, so that the campaign can be resumed; the first cause stays."""
+        if self.ending is None or self.ending.state == "finished":
             self.ending = Ending("paused", cause)
         self.event.set()
+        self.hurry.set()
 
     def finish(self, cause: str) -> None:
-        """End after the turns in progress, for good."""
-        if self.ending is None or self.ending.state == "paused":
+        """End after the turns in progress and the scoring of what was handed in, for good; a pause stays a pause."""
+        if self.ending is None:
             self.ending = Ending("finished", cause)
         self.event.set()
 

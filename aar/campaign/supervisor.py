@@ -133,7 +133,11 @@ class Supervisor:
         await self._write("running", "")
 
     async def _rest(self, outcome: Outcome) -> None:
-        await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
+        ending = self._workshop.stop.ending
+        if outcome.reason == "paused" and ending is not None and ending.state == "finished":
+            await self._write("finished", ending.cause)
+        else:
+            await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
         await self._keeper.close()
 
     async def _write(self, state: str, cause: str) -> None:

@@ -86,13 +86,15 @@ def test_the_natural_ending_tells_what_happened(outcomes: list[Outcome], ending:
     assert natural_ending(outcomes) == ending
 
 
-def test_the_first_request_wins_but_a_stop_overrules_a_pause() -> None:
+def test_the_first_pause_stays_and_a_pause_overrules_a_finish() -> None:
     stop = StopSignal()
+    stop.finish("time is up")
+    assert (stop.ending, stop.event.is_set(), stop.hurry.is_set()) == (Ending("finished", "time is up"), True, False)
     stop.pause("one")
     stop.pause("two")
-    assert stop.ending == Ending("paused", "one")
     stop.finish("three")
-    assert stop.ending == Ending("finished", "three")
+    assert stop.ending == Ending("paused", "one")
+    assert stop.hurry.is_set()
 
 
 async def _run(lives: list[object], stop: StopSignal) -> list[Outcome]:
