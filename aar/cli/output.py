@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -15,15 +17,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Cell = Any
-"""A string, printed as it stands, or something that rich renders."""
+_PIPE_WIDTH = 160
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that takes text as it stands: no markup, no guessing at numbers, no emoji codes."""
+    """A console that takes text as it stands: no markup, no guessing at numbers, no emoji codes.
+
+    In a pipe, where there is no screen to fit, lines are long unless COLUMNS says otherwise.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
 def print_json(value: Any) -> None:

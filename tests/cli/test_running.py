@@ -1,0 +1,166 @@
+"""Real campaigns in processes of their own, on the small problem, as a person at a terminal sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aar.sandbox.choose import availability
+
+from .conftest import Terminal
+
+pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
+
+_ARGUMENTS = ["--problem", "toy", "--researchers", "2", "--sandbox", "bubblewrap", "--port", "0"]
+_PATIENCE = 240.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bubblewrap() -> None:
+    state = asyncio.run(availability())["bubblewrap"]
+    if not state.ok:
+        if os.environ.get("CI"):
+            pytest.fail(f"bubblewrap must work in CI: {state.detail}")
+        pytest.skip(state.detail)
+
+
+class Screen:
+    """A process on a pseudo-terminal of 140 by 45."""
+
+    def __init__(self, terminal: Terminal, *arguments: str) -> None:
+        self.shown = ""
+        self._master, slave = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "aar", *arguments],
+            env=terminal.env | {"COLUMNS": "140", "LINES": "45", "TERM": "xterm"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+        os.close(slave)
+
+    def wait_for(self, pattern: str) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not re.search(pattern, self.shown):
+            assert self._read(deadline), f"ended, or too long, without {pattern}: {self.shown[-3000:]}"
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def end(self) -> int:
+        deadline = time.monotonic() + _PATIENCE
+        while self._read(deadline):
+            pass
+        return self._process.wait(timeout=30)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._master)
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(deadline - time.monotonic(), 0))
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+def _take_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+def screen(empty: Terminal) -> Iterator[Screen]:
+    made = Screen(empty, "start", *_ARGUMENTS)
+    yield made
+    made.close()
+
+
+def test_lines_for_pipes(empty: Terminal) -> None:
+    done = empty.process("start", *_ARGUMENTS, "--hours", "0.004", timeout=_PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for part in ("not an LLM", "controller started", "-- campaign finished: ", "cost: $0.00", "next: aar "):
+        assert part in done.stdout
+    assert "\x1b" not in done.stdout
+    found = empty.json("status")
+    assert found["state"] == "finished"
+    assert Path(re.search(r"^report: (.*)$", done.stdout, re.MULTILINE)[1]).exists()  # type: ignore[index]
+    assert empty.json("sandbox", "list") == []
+
+
+def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Screen) -> None:
+    screen.wait_for(r"http://127\.0\.0\.1:\d+")
+    screen.wait_for(r"idea diversity")
+    address = re.search(r"http://127\.0\.0\.1:\d+", screen.shown)[0]  # type: ignore[index]
+    assert httpx.get(f"{address}/api/v1/campaigns").json()["items"][0]["state"] == "running"
+    screen.type(b"\x03")
+    assert screen.end() == 0
+    assert "^C" not in screen.shown
+    assert "paused: paused by Ctrl-C" in screen.shown
+    identifier = re.search(r"aar resume (\w+)", screen.shown)[1]  # type: ignore[index]
+    paused = empty.json("status")
+    assert (paused["id"], paused["state"]) == (identifier, "paused")
+
+    again = empty.process("resume", identifier[:3], "--hours", "0.01", "--no-serve", timeout=_PATIENCE)
+    assert again.returncode == 0, again.stderr
+    assert "campaign created" not in again.stdout
+    assert again.stdout.count("controller started") == 1
+    assert empty.json("status")["state"] == "finished"
+
+
+def test_another_terminal_stops_it(empty: Terminal) -> None:
+    arguments = [sys.executable, "-m", "aar", "start", *_ARGUMENTS, "--no-serve", "--plain"]
+    with subprocess.Popen(arguments, env=empty.env, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            next(line for line in running.stdout if "controller started" in line)
+            taken = empty.process("resume", "--no-serve")
+            assert taken.returncode == 1
+            assert "is run by another controller" in taken.stderr
+            assert "asked" in empty.ok("stop", "--reason", "seen enough")
+            rest = running.stdout.read()
+            assert running.wait(timeout=_PATIENCE) == 0
+        finally:
+            running.kill()
+    assert "seen enough" in rest
+    assert empty.json("status")["state"] == "finished"
+    followed = empty.process("events", "--follow", "-n", "2")
+    assert "campaign finished" in followed.stdout.splitlines()[-1]
+
+
+def test_serve_until_ctrl_c(terminal: Terminal) -> None:
+    arguments = [sys.executable, "-m", "aar", "serve", "--port", "0"]
+    with subprocess.Popen(arguments, env=terminal.env, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            address = running.stdout.readline().split()[0]
+            assert "writing needs the token" in running.stdout.readline()
+            assert httpx.get(f"{address}/api/v1/campaigns/latest").json()["id"] == "k3v9qd"
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=60) in (0, 130)
+        finally:
+            running.kill()

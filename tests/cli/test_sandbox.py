@@ -1,0 +1,50 @@
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.choose import availability
+from aar.sandbox.protocol import SandboxSpec
+
+from .conftest import Terminal
+
+
+@pytest.fixture
+def leftovers(writable: Terminal, tmp_path: Path) -> None:
+    """Sandboxes of a campaign whose controller is dead, and of one that the database does not hold."""
+    state = asyncio.run(availability())["bubblewrap"]
+    if not state.ok:
+        if os.environ.get("CI"):
+            pytest.fail(f"bubblewrap must work in CI: {state.detail}")
+        pytest.skip(state.detail)
+
+    async def make() -> None:
+        backend = BubblewrapBackend()
+        for name in ("k3v9qd-r1", "zzzzzz-r1"):
+            await backend.create(SandboxSpec(name, name.partition("-")[0], tmp_path / name))
+        await backend.close()
+
+    asyncio.run(make())
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.usefixtures("leftovers")
+def test_list_stats_and_prune(writable: Terminal) -> None:
+    listed = {each["name"]: each for each in writable.json("sandbox", "list")}
+    assert listed.keys() == {"k3v9qd-r1", "zzzzzz-r1"}
+    assert not listed["k3v9qd-r1"]["in_use"]
+    assert "not in this database" in writable.ok("sandbox", "list")
+    assert {each["name"] for each in writable.json("sandbox", "stats")} == listed.keys()
+    assert "k3v9qd-r1" in writable.ok("sandbox", "stats")
+    assert writable.json("sandbox", "prune") == {"removed": ["k3v9qd-r1"]}
+    assert [each["name"] for each in writable.json("sandbox", "list")] == ["zzzzzz-r1"]
+    assert "removed zzzzzz-r1" in writable.ok("sandbox", "prune", "--all")
+    assert writable.ok("sandbox", "list").strip() == "There is no sandbox."
+
+
+def test_a_shell_where_there_is_no_sandbox(writable: Terminal) -> None:
+    result = writable.run("sandbox", "shell", "k3v9qd-r9")
+    assert result.exit_code == 2
+    assert "no sandbox named k3v9qd-r9" in result.stderr
