@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -126,19 +127,23 @@ class ChannelSandbox:
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
         """A file's bytes: see ``Sandbox.read``."""
-        return await transfer.read_file(self._call, path, limit)
+        with self._refusals():
+            return await transfer.read_file(self._call, path, limit)
 
     async def write(self, path: str, data: bytes) -> None:
         """Write a file, making its parents: see ``Sandbox.write``."""
-        await transfer.write_file(self._call, path, data)
+        with self._refusals():
+            await transfer.write_file(self._call, path, data)
 
     async def put(self, source: Path, target: str) -> None:
         """Copy a host directory's content into ``target``: see ``Sandbox.put``."""
-        await transfer.put_directory(self._call, source, target)
+        with self._refusals():
+            await transfer.put_directory(self._call, source, target)
 
     async def get(self, source: str, target: Path, *, limit: int = 64 * 1024**2, max_files: int = 2000) -> None:
         """Copy a directory's regular files to a new host directory: see ``Sandbox.get``."""
-        await transfer.get_directory(self._call, source, target, limit=limit, max_files=max_files)
+        with self._refusals():
+            await transfer.get_directory(self._call, source, target, limit=limit, max_files=max_files)
 
     async def stats(self) -> SandboxStats:
         """What it uses now."""
@@ -196,10 +201,15 @@ class ChannelSandbox:
             answers.check(reply.fields, fields)
         except SandboxGone as gone:
             await self._lost(gone)
+        return reply
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
         except TransferRefused as refused:
             self._report(IncidentKind.REFUSED, refused.message)
             raise
-        return reply
 
     def _report(self, kind: IncidentKind, detail: str) -> None:
         if self._on_incident is not None:

@@ -14,13 +14,14 @@ from aar.sandbox.protocol import SandboxBackend
 from aar.settings import get_settings
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Sandboxes of a test belong to a home of its own, so that no other test finds or sweeps them."""
+@pytest.fixture(autouse=True, scope="module")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Sandboxes of a test file belong to a home of its own, so that no other test finds or sweeps them."""
     home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("AAR_HOME", str(home))
-    get_settings.cache_clear()
-    yield home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AAR_HOME", str(home))
+        get_settings.cache_clear()
+        yield home
     get_settings.cache_clear()
 
 
@@ -45,7 +46,9 @@ def need(name: str) -> Callable[[], SandboxBackend]:
     return lambda: backend_named(name)
 
 
-@pytest.fixture(params=[pytest.param(n, marks=getattr(pytest.mark, n)) for n in ("docker", "bubblewrap")])
+@pytest.fixture(
+    scope="class", params=[pytest.param(n, marks=getattr(pytest.mark, n)) for n in ("docker", "bubblewrap")]
+)
 def each_backend(request: pytest.FixtureRequest, own_home: Path) -> Callable[[], SandboxBackend]:
     """Each backend in turn."""
     return need(request.param)

@@ -120,6 +120,7 @@ class BubblewrapBackend:
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""
         place = Place(runtime_root(), self.name, check_name(spec.name))
+        await self._let_go(spec.name)
         state = place.load()
         body = BwrapBody.restored(place, state) if state is not None else None
         if body is None or not body.alive:
@@ -155,6 +156,12 @@ class BubblewrapBackend:
         for sandbox in self._live.values():
             await sandbox.detach()
         self._live.clear()
+
+    async def _let_go(self, name: str) -> None:
+        """Free the channel of a sandbox that this object holds, for a new one."""
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.detach()
 
     def _remember(self, sandbox: ChannelSandbox) -> ChannelSandbox:
         self._live[sandbox.spec.name] = sandbox

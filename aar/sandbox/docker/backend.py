@@ -119,6 +119,7 @@ class DockerBackend:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""
         place = Place(runtime_root(), self.name, check_name(spec.name))
         name = container_name(spec.name)
+        await self._let_go(spec.name)
         state = await self._engine.state(name)
         if state is None or not state.running or not place.channel.is_dir():
             raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
@@ -157,6 +158,12 @@ class DockerBackend:
             await sandbox.detach()
         self._live.clear()
         self._engine.close()
+
+    async def _let_go(self, name: str) -> None:
+        """Free the channel of a sandbox that this object holds, for a new one."""
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.detach()
 
     def _remember(self, sandbox: ChannelSandbox) -> ChannelSandbox:
         self._live[sandbox.spec.name] = sandbox
