@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ import anyio.to_thread
 from aar.budget.ledger import Ledger
 from aar.campaign.ending import StopSignal
 from aar.campaign.endpoints import Endpoints
+from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
 from aar.forum.mirror import ForumMirror
-from aar.problems.protocol import Stage
 from aar.sandbox.protocol import Mount
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
@@ -44,7 +43,7 @@ class Workshop:
     def mounts(self) -> list[Mount]:
         """What every researcher's sandbox sees beside its workspace, all of it read-only."""
         return [
-            Mount(self.home / "data", "/data"),
+            Mount(self.home / DATA, "/data"),
             Mount(self.home / "forum", "/forum"),
             Mount(self.plan.problem.lab(), _LAB),
         ]
@@ -78,33 +77,16 @@ async def open_workshop(plan: Plan, campaign_id: str, secret: str, stop: StopSig
         parallel=plan.spec.scoring.parallel or len(os.sched_getaffinity(0)),
         secret=secret,
     )
-    async with asyncio.TaskGroup() as opening:
-        opening.create_task(ledger.load())
-        opening.create_task(mirror.sync())
-        opening.create_task(_lay_out_data(plan, home))
-    async with Endpoints(plan, seed=int(secret[:8], 16)) as endpoints:
+    endpoints = Endpoints(plan, seed=int(secret[:8], 16))
+    try:
+        async with asyncio.TaskGroup() as opening:
+            opening.create_task(ledger.load())
+            opening.create_task(mirror.sync())
+            opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
+            opening.create_task(endpoints.open())
         yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, stop)
-
-
-async def _lay_out_data(plan: Plan, home: Path) -> None:
-    async with asyncio.TaskGroup() as preparing:
-        for domain in plan.problem.research_domains:
-            preparing.create_task(anyio.to_thread.run_sync(_prepare_public, plan, domain, home))
-
-
-def _prepare_public(plan: Plan, domain: str, home: Path) -> None:
-    """Put one domain's public bundle in place; its hidden twin is of no use to anybody and goes at once."""
-    target = home / "data" / domain
-    if target.exists():
-        return
-    target.parent.mkdir(exist_ok=True)
-    scratch = home / "preparing" / domain
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    task = plan.problem.prepare(domain, Stage.RESEARCH, 0, scratch)
-    shutil.rmtree(task.hidden)
-    task.public.rename(target)
-    shutil.rmtree(scratch)
+    finally:
+        await endpoints.close()
 
 
 def _make_private(home: Path) -> None:

@@ -8,6 +8,7 @@ policy's deadline; an attempt that broke off once the request was on its way may
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
@@ -116,6 +118,10 @@ class Gateway:
         self._timeout = timeout
         self._policy = policy or RetryPolicy()
         self._client: AsyncAnthropic | None = None
+
+    async def warm_up(self) -> None:
+        """Import the SDK in a thread: it takes most of a second, and the first call would hold up the loop for it."""
+        await anyio.to_thread.run_sync(importlib.import_module, "anthropic")
 
     async def complete(
         self, request: CallRequest, *, pause: Callable[[float], Awaitable[None]] = anyio.sleep
