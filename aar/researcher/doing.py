@@ -1,4 +1,4 @@
-"""What a researcher is doing now, in one line for people, as its newest event tells."""
+"""What a researcher is doing now, in one line for people and as a state, as its newest event tells."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ _LONGEST = 300
 
 def note_doing(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:
     """Write it down in the transaction of the events; events that begin nothing leave it as it is."""
-    lines = [line for event in events if (line := _line(event))]
-    if lines:
-        session.execute(update(Researcher).where(Researcher.id == researcher_id).values(doing=lines[-1][:_LONGEST]))
+    begun = [(line, _state(event)) for event in events if (line := _line(event))]
+    if begun:
+        doing, state = begun[-1]
+        changed = update(Researcher).where(Researcher.id == researcher_id).values(doing=doing[:_LONGEST], state=state)
+        session.execute(changed)
+
+
+def _state(event: AnyEvent) -> str:
+    return "waiting" if isinstance(event, ToolStarted) and event.tool == "wait" else "running"
 
 
 def _line(event: AnyEvent) -> str:

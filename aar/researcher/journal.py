@@ -10,7 +10,6 @@ from aar.events import AnyEvent
 from aar.researcher.conversation import Conversation
 from aar.researcher.doing import note_doing
 from aar.researcher.encoding import MessageEncoder
-from aar.researcher.presence import note
 from aar.store.database import Database
 from aar.store.event_log import append, read
 
@@ -41,7 +40,6 @@ class Journal:
             events = effect(session)
             for event in events:
                 append(session, self._campaign_id, event, self._researcher_id)
-                note(session, self._researcher_id, event)
             note_doing(session, self._researcher_id, events)
             return events
 

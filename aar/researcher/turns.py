@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from aar.researcher.context import ResearcherContext, Stopping
 from aar.researcher.estimate import FIXED_TOKENS, most_tokens
 from aar.researcher.gateway import CallRequest, StreamBroken
 from aar.researcher.journal import Journal
+from aar.researcher.reserving import reserve
 from aar.researcher.tools.definitions import tool_definitions
 
 if TYPE_CHECKING:
@@ -46,14 +46,7 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> No
     talk = journal.conversation
     request = request_of(ctx, journal, system)
     input_bound = talk.most_prompt_tokens(_stable_tokens(system))
-    request_id = f"call-{uuid.uuid4().hex}"
-    await ctx.ledger.reserve_call(
-        request_id=request_id,
-        researcher_id=ctx.researcher_id,
-        model=ctx.model,
-        input_tokens=input_bound,
-        max_output_tokens=request.max_tokens,
-    )
+    request_id = await reserve(ctx, input_bound)
     started = time.monotonic()
     worst = Usage(cache_write_5m_tokens=input_bound, output_tokens=request.max_tokens)
 

@@ -89,7 +89,7 @@ async def _latest(run: ToolRun) -> News:
 
 
 def _about(given: WaitInput) -> str:
-    return f"for {given.for_} {given.id or ''}, at most {given.timeout_seconds:g} s"
+    return f"for {given.id or given.for_}, at most {given.timeout_seconds:g} s"
 
 
 WAIT = Tool(run=_run, about=_about)

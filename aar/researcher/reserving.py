@@ -1,0 +1,60 @@
+"""Reserving a call's worst case, with patience for what others have reserved and will not use.
+
+A worst case is several times what a call costs in the end. Near a limit the reservations of a few calls under way can
+fill what is left for a minute, so a refusal that their settlement may undo is waited out.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from aar.budget.totals import totals
+from aar.errors import LimitBreach, LimitReached
+from aar.researcher.context import ResearcherContext
+
+_WAITED_FOR = frozenset({"usd", "tokens"})
+_LONGEST_SECONDS = 600.0
+_POLL_SECONDS = 0.5
+
+
+async def reserve(ctx: ResearcherContext, input_tokens: int) -> str:
+    """Reserve one call.
+
+    Args:
+        input_tokens: upper bound of its prompt's tokens.
+
+    Returns:
+        The request id that the reservation is settled by.
+
+    Raises:
+        LimitReached: the worst case does not fit, whatever becomes of the calls under way.
+        Stopping: a pause was asked for while waiting.
+    """
+    request_id = f"call-{uuid.uuid4().hex}"
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while True:
+        try:
+            await ctx.ledger.reserve_call(
+                request_id=request_id,
+                researcher_id=ctx.researcher_id,
+                model=ctx.model,
+                input_tokens=input_tokens,
+                max_output_tokens=ctx.max_output_tokens,
+            )
+        except LimitReached as error:
+            if time.monotonic() > deadline or not await _may_pass(ctx, error.breach):
+                raise
+            await ctx.pause(_POLL_SECONDS)
+        else:
+            return request_id
+
+
+async def _may_pass(ctx: ResearcherContext, breach: LimitBreach) -> bool:
+    """Whether calls that are under way hold what is missing."""
+    if breach.limit not in _WAITED_FOR or breach.scope != "campaign":
+        return False
+    spent = (await ctx.db.read(lambda session: totals(session, ctx.campaign_id))).campaign
+    if not spent.reserved_usd:
+        return False
+    return breach.limit != "usd" or spent.usd + breach.asked <= breach.ceiling
