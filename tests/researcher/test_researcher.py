@@ -15,7 +15,7 @@ from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT
 from aar.store.event_log import read
-from aar.store.models import LedgerEntry
+from aar.store.models import LedgerEntry, Researcher
 
 from .conftest import CAMPAIGN, KEY, House, until
 from .messages_server import Refusal, Turn, call, say
@@ -365,3 +365,31 @@ async def test_the_key_is_written_nowhere(house: House) -> None:
     house.db.close()
     for file in house.folder.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+
+
+async def test_what_others_reserved_and_do_not_use_is_waited_for(house: House) -> None:
+    ledger = house.ledger(usd="0.40")
+    ctx = await house.context(ledger=ledger)
+    await ledger.reserve_call(
+        request_id="other", researcher_id=f"{CAMPAIGN}-r2", model="m", input_tokens=40_000, max_output_tokens=1000
+    )
+    house.server.by_turn(FINISH)
+    life = asyncio.create_task(run_researcher(ctx))
+    await asyncio.sleep(0.2)
+    assert not house.server.requests
+    await ledger.release("other")
+    assert (await life).reason == "finished"
+
+
+async def test_what_it_is_doing_is_shown(house: House) -> None:
+    def doing() -> tuple[str, str]:
+        with house.db.reading() as session:
+            researcher = session.get_one(Researcher, f"{CAMPAIGN}-r1")
+            return researcher.state, researcher.doing
+
+    ctx = await house.context()
+    house.server.by_turn(Turn([call(1, "wait", **{"for": "time", "timeout_seconds": 3000})]), FINISH)
+    life = asyncio.create_task(run_researcher(ctx))
+    await until(lambda: doing() == ("waiting", "wait: for time, at most 3000 s"))
+    ctx.stopping.set()
+    assert (await life).reason == "paused"

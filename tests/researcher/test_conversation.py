@@ -1,0 +1,102 @@
+"""Whatever the log holds, a request made of it is one that the service takes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
+from aar.researcher.conversation import Conversation
+from aar.researcher.encoding import MessageEncoder, compact
+
+from .messages_server import byte_tokens, call, complaint_about, say
+
+STOPS = (
+    "end_turn",
+    "tool_use",
+    "max_tokens",
+    "refusal",
+    "pause_turn",
+    "model_context_window_exceeded",
+    "stop_sequence",
+)
+
+
+@st.composite
+def turns(draw: st.DrawFn) -> TurnReceived:
+    number = draw(st.integers(0, 10**6))
+    kinds = draw(st.lists(st.sampled_from(["text", "blank", "thinking", "call"]), max_size=4))
+    made: dict[str, Any] = {
+        "text": say("é words"),
+        "blank": say("  "),
+        "thinking": {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+    }
+    content = [made.get(kind) or call(number * 10 + place, "budget") for place, kind in enumerate(kinds)]
+    stop = draw(st.sampled_from(STOPS))
+    prompt = draw(st.sampled_from([0, 5000]))
+    return TurnReceived(
+        request_id=f"q{number}",
+        model="m",
+        content=content,
+        stop_reason=stop,
+        output_tokens=40,
+        usd=Decimal(0),
+        prompt_tokens=prompt,
+    )
+
+
+NUDGE = MessageAdded(reason="nudge", content=[say("go on")])
+
+
+def answers(conversation: Conversation, draw: st.DataObject) -> list[AnyEvent]:
+    """Results of all pending calls in any order, with words in between."""
+    events: list[AnyEvent] = []
+    for pending in draw.draw(st.permutations(conversation.pending)):
+        events.append(ToolStarted(tool_use_id=pending.id, tool=pending.name, about=""))
+        if draw.draw(st.booleans()):
+            events.append(NUDGE)
+        result = [say("done")]
+        events.append(
+            ToolFinished(tool_use_id=pending.id, tool=pending.name, content=result, is_error=False, seconds=0.0)
+        )
+    return events
+
+
+@given(story=st.lists(turns(), max_size=8), draw=st.data())
+def test_any_log_makes_requests_that_the_service_takes(story: list[TurnReceived], draw: st.DataObject) -> None:
+    conversation, encoder = Conversation(), MessageEncoder()
+    conversation.apply(MessageAdded(reason="opening", content=[say("start")]))
+    for turn in story:
+        conversation.apply(turn)
+        for event in answers(conversation, draw):
+            conversation.apply(event)
+        if not conversation.awaits_model:
+            conversation.apply(NUDGE)
+        if draw.draw(st.booleans()) and conversation.messages[-1]["role"] == "user":
+            kept = conversation.recent_turns(draw.draw(st.integers(0, 3)), 10**6)
+            conversation.apply(ContextReset(reason="r", content=[say("so far")], kept_turns=kept))
+        if not conversation.awaits_model:
+            continue
+        messages = conversation.request_messages()
+        request = {"system": [], "tools": [], "messages": messages}
+        assert complaint_about(request) == ""
+        assert encoder.encode(messages) == compact(messages)
+        if conversation.prompt_tokens == 0:
+            assert conversation.most_prompt_tokens(0) >= byte_tokens(request)
+
+
+def test_a_reset_keeps_whole_turns() -> None:
+    conversation = Conversation()
+    conversation.apply(MessageAdded(reason="opening", content=[say("start")]))
+    for number in range(5):
+        received = {"request_id": f"q{number}", "model": "m", "stop_reason": "tool_use", "output_tokens": 1}
+        conversation.apply(TurnReceived(content=[call(number, "budget")], usd=Decimal(0), prompt_tokens=9, **received))
+        finished = {"tool": "budget", "is_error": False, "seconds": 0.0}
+        conversation.apply(ToolFinished(tool_use_id=f"toolu_{number}", content=[say("ok")], **finished))
+    tail = conversation.messages[-4:]
+    conversation.apply(ContextReset(reason="r", content=[say("notes")], kept_turns=2))
+    assert conversation.messages == [{"role": "user", "content": [say("notes")]}, *tail]
+    assert conversation.prompt_tokens == 0
