@@ -22,7 +22,6 @@ from aar.cli.logs import log_to
 from aar.cli.output import console
 from aar.cli.plain import plain_view
 from aar.settings import get_settings
-from aar.snapshots.store import SnapshotStore
 from aar.web.app import create_app
 from aar.web.serve import address_of, bind, serve
 
@@ -97,13 +96,11 @@ async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | N
 
 def _serving(host: str, listener: socket.socket) -> Companion:
     async def pages(running: Running) -> None:
-        settings = running.plan.settings
         app = create_app(
             running.database,
-            home=settings.home,
+            home=running.plan.settings.home,
             campaign_id=running.campaign_id,
             host=host,
-            snapshots=SnapshotStore(settings.campaign_dir(running.campaign_id) / "snapshots"),
         )
         await serve(app, listener)
 

@@ -38,13 +38,7 @@ def serve(
                 raise
             view = None  # an empty house can be looked at as well
         listener = bind(host, port)
-        app = create_app(
-            workplace.database,
-            home=home,
-            campaign_id=view.id if view else None,
-            host=host,
-            snapshots=workplace.snapshots(view.id) if view else None,
-        )
+        app = create_app(workplace.database, home=home, campaign_id=view.id if view else None, host=host)
         print(f"{address_of(listener, host)}  (Ctrl-C ends)")
         print(notice(host, str(home / "operator-token")), flush=True)
         asyncio.run(run(app, listener, handle_signals=True))

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
 from aar.forum.text import clean_line, clean_text, shorten
+from aar.report.labels import duration
 
 __all__ = [
     "ago",
@@ -45,17 +46,7 @@ def clock(at: datetime) -> str:
 
 def ago(at: datetime, now: datetime) -> str:
     """How long ago: ``12 s ago``, ``3 min ago``, ``2 h 05 min ago``."""
-    return f"{duration((now - at).total_seconds())} ago"
-
-
-def duration(seconds: float) -> str:
-    """A length of time: ``12 s``, ``4 min 10 s``, ``2 h 05 min``."""
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{duration(max((now - at).total_seconds(), 0))} ago"
 
 
 def count(number: int) -> str:
