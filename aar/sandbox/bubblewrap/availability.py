@@ -65,7 +65,7 @@ def _output(vector: Sequence[str]) -> tuple[int, str]:
 def _notes() -> list[str]:
     notes = []
     if not _cgroup_works():
-        notes.append("memory by resource limit per process, not for the whole sandbox: no control group is writable")
+        notes.append("memory is watched, not bounded by the kernel: no control group is writable")
         notes.append("CPU is shared, not limited: no control group is writable")
     if not workspaces.can_mount():
         notes.append("workspace size is watched, not fixed: mounting a file system needs root and mkfs.ext4")

@@ -90,7 +90,8 @@ class BubblewrapBackend:
             place.channel,
             spec,
             env,
-            watch_quota=not bounded,
+            watch_workspace=not bounded,
+            watch_memory=group is None,
             rlimits=identity.rlimits(spec, limited=group is not None),
             abandoned_after=self._abandoned_after,
         )

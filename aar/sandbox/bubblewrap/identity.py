@@ -13,6 +13,7 @@ from aar.sandbox.runtime import Place
 
 FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
 """Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""
+_RESERVED_BYTES = 512 * 1024**2
 _KEPT = ("ld.so.cache", "localtime")
 
 
@@ -36,10 +37,13 @@ def unprivileged_uid(place: Place) -> int | None:
 
 
 def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
-    """Resource limits on top of the usual ones: processes always, memory per process where no control group is."""
+    """Resource limits on top of the usual ones: processes always; data of one process where no control group is.
+
+    The latter is a backstop above the memory that the server inside watches: libraries reserve more than they use.
+    """
     limits = {"nproc": spec.max_processes}
     if not limited:
-        limits["as"] = spec.memory_bytes
+        limits["data"] = 2 * spec.memory_bytes + _RESERVED_BYTES
     return limits
 
 

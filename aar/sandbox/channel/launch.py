@@ -66,19 +66,30 @@ def write_config(
     spec: SandboxSpec,
     env: dict[str, str],
     *,
-    watch_quota: bool,
+    watch_workspace: bool,
+    watch_memory: bool = False,
     rlimits: dict[str, int] | None = None,
     abandoned_after: float = ABANDONED_SECONDS,
     oom_files: Sequence[str] = OOM_FILES,
 ) -> None:
-    """Write the server's configuration into the channel's directory."""
+    """Write the server's configuration into the channel's directory.
+
+    Args:
+        directory: the channel's.
+        env: of every command.
+        watch_workspace, watch_memory: whether the server must bound them, because the kernel does not.
+        rlimits: further resource limits, by the names of ``server.limits``.
+        abandoned_after: seconds without any controller after which the sandbox ends itself.
+        oom_files: where the kernel's count of out-of-memory kills may be found inside.
+    """
     config: dict[str, Any] = {
         "socket": f"{CHANNEL_TARGET}/{SOCKET_NAME}",
         "env": env,
         "rlimits": {"core": 0, "nofile": 4096, "fsize": spec.workspace_bytes, **(rlimits or {})},
         "lifetime": spec.lifetime_seconds,
         "abandoned_after": abandoned_after,
-        "quota": spec.workspace_bytes if watch_quota else None,
+        "quota": spec.workspace_bytes if watch_workspace else None,
+        "memory": spec.memory_bytes if watch_memory else None,
         "oom_files": list(oom_files),
         "seccomp": seccomp.programs(),
     }

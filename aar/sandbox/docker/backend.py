@@ -113,7 +113,9 @@ class DockerBackend:
         owner = UID if os.getuid() == 0 else None
         bounded = workspaces.prepare(workspace, spec.workspace_bytes, owner)
         environment = base_environment(spec, path=PATH)
-        write_config(place.channel, spec, environment, watch_quota=not bounded, abandoned_after=self._abandoned_after)
+        write_config(
+            place.channel, spec, environment, watch_workspace=not bounded, abandoned_after=self._abandoned_after
+        )
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""

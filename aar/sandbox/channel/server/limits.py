@@ -1,4 +1,4 @@
-"""Bounds that the server itself holds: resource limits, counts of kernel kills, and a watched workspace quota."""
+"""Bounds that the server itself holds: resource limits, counts of kernel kills, and sums that are watched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import resource
 import time
 
 from . import files
-from .processes import libc, prctl
+from .processes import consumption, libc, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
@@ -21,11 +21,12 @@ _LIMITS = {
     "fsize": resource.RLIMIT_FSIZE,
     "nproc": resource.RLIMIT_NPROC,
     "nofile": resource.RLIMIT_NOFILE,
-    "as": resource.RLIMIT_AS,
+    "data": resource.RLIMIT_DATA,
     "core": resource.RLIMIT_CORE,
 }
 
 
+_WATCH_SECONDS = 0.25
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
@@ -72,14 +73,29 @@ def kernel_kills(paths: list[str]) -> Callable[[], int]:
     return count
 
 
-class Quota:
-    """Watches the workspace while commands run, where its size is not bounded by its own file system."""
+class Watch:
+    """Looks at a sum while commands run, and kills them all when it is over its limit.
 
-    def __init__(self, loop: Loop, limit: int, running: Callable[[], list[Command]]) -> None:
+    For what the kernel does not bound here: the workspace without a file system of its own, memory without a control
+    group.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        running: Callable[[], list[Command]],
+        used: Callable[[], int],
+        limit: int,
+        what: str,
+        reason: str,
+    ) -> None:
         self._loop = loop
-        self._limit = limit
         self._running = running
-        self._again(1.0)
+        self._used = used
+        self._limit = limit
+        self._what = what
+        self._reason = reason
+        self._again(_WATCH_SECONDS)
 
     def _again(self, seconds: float) -> None:
         self._loop.later(seconds, self._look)
@@ -87,8 +103,20 @@ class Quota:
     def _look(self) -> None:
         began = time.monotonic()
         running = self._running()
-        if running and files.usage(files.WORKSPACE) > self._limit:
+        if running and self._used() > self._limit:
             for command in running:
-                command.capture.feed(b"\n[stopped: the workspace is over its limit of %d bytes]\n" % self._limit)
-                command.stop("stopped")
-        self._again(max(0.5, 10 * (time.monotonic() - began)))
+                command.capture.feed(
+                    b"\n[stopped: over the limit of %d bytes of %s]\n" % (self._limit, self._what.encode())
+                )
+                command.stop(self._reason)
+        self._again(max(_WATCH_SECONDS, 10 * (time.monotonic() - began)))
+
+
+def watch_workspace(loop: Loop, running: Callable[[], list[Command]], limit: int) -> None:
+    """Bound the size of the workspace."""
+    Watch(loop, running, lambda: files.usage(files.WORKSPACE), limit, "workspace", "stopped")
+
+
+def watch_memory(loop: Loop, running: Callable[[], list[Command]], limit: int) -> None:
+    """Bound the resident memory of all commands together."""
+    Watch(loop, running, lambda: consumption()[0], limit, "memory", "out_of_memory")

@@ -38,7 +38,9 @@ class Server:
         if config["lifetime"] is not None:
             self.loop.later(config["lifetime"], self._end)
         if config["quota"] is not None:
-            limits.Quota(self.loop, config["quota"], self.service.running)
+            limits.watch_workspace(self.loop, self.service.running, config["quota"])
+        if config["memory"] is not None:
+            limits.watch_memory(self.loop, self.service.running, config["memory"])
         self._disconnected()
 
     def _end(self) -> None:
