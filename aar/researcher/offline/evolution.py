@@ -16,13 +16,18 @@ from random import Random
 from aar.problems.repertoire import Genome, Repertoire
 
 OFFSPRING = 80
-FRESH_SHARE = 0.1
+FRESH_SHARE = 0.2
 CROSS_SHARE = 0.4
-SHARED_SHARE = 0.7
+SHARED_SHARE = 0.9
 """Share of the kernel's variance that is linear in shared genes."""
+AMPLITUDE = 1.5
+"""Prior deviation of a score over that of the scores seen: what was bred lies nearer together than what could be."""
+LEAST_SPREAD = 0.05
 NEAR = 2.0
 """Distance, in genes, over which the other part falls to 1/e."""
 MEAN_DARING = 0.5
+WHIM = 0.2
+"""Spread of what is added to the daring for each offspring; keeps two researchers from handing in the same code."""
 PARENT_SPREAD = 0.04
 """Difference in score that makes a parent e times as likely."""
 
@@ -69,7 +74,7 @@ def propose(
         return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
     predictions = _predict(repertoire, measured, [child.genome for child in offspring])
     daring = rng.expovariate(1 / MEAN_DARING)
-    hopes = [mean + daring * deviation for mean, deviation in predictions]
+    hopes = [mean + (daring + rng.gauss(0, WHIM)) * deviation for mean, deviation in predictions]
     return offspring[hopes.index(max(hopes))]
 
 
@@ -101,7 +106,7 @@ def _predict(
 
     scores = np.array([method.mean for method in measured])
     centre = float(np.median(scores))
-    spread = max(float(scores.std()), 0.05)
+    spread = AMPLITUDE * max(float(scores.std()), LEAST_SPREAD)
 
     def kernel(rows: Sequence[Genome], columns: Sequence[Genome]) -> np.typing.NDArray[np.float64]:
         distances = np.array([[repertoire.distance(row, column) for column in columns] for row in rows])

@@ -40,26 +40,27 @@ def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:
             "error", f"s{attempt.submission} has no score: {why}", "\n".join([*lines, why, "", SIGNATURE]), attempt
         )
     lines.append(f"Measured on fresh splits: {shown(attempt.score)}.")
-    gain = None
+    kind, title = "result", f"{shown(attempt.score)}: {description}"
     parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
     if parent is not None:
         gain = attempt.score.mean - parent.mean
         sure = abs(gain) > 2 * (attempt.score.error**2 + parent.error**2) ** 0.5
-        verdict = "more than the noise" if sure else "within the noise"
-        lines.append(f"Its parent s{attempt.parent} has {shown(parent)}: {gain:+.2f}, {verdict}.")
-        lines.extend(_changes(memory.genomes.get(attempt.parent or 0), attempt.genome))
+        certainty = "more than the noise" if sure else "within the noise"
+        lines.append(f"Its parent s{attempt.parent} has {shown(parent)}: {gain:+.2f}, {certainty}.")
+        kind = "insight" if sure else "result"
+        if changes := _changes(memory.genomes.get(attempt.parent or 0), attempt.genome):
+            lines.append(f"Changed: {changes}.")
+            title = f"{shown(attempt.score)}, {gain:+.2f} on s{attempt.parent}, {certainty}: {changes}"
     if attempt.trial:
         lines.extend(["", "On the research data, without labels:", "```", attempt.trial[:1500], "```"])
     lines.extend(["", "```python", f"GENOME = {dict(attempt.genome)!r}", "```", "", SIGNATURE])
-    kind = "insight" if gain is not None and abs(gain) >= 0.03 else "result"
-    return _post(kind, f"{shown(attempt.score)}: {description}", "\n".join(lines), attempt)
+    return _post(kind, title, "\n".join(lines), attempt)
 
 
-def _changes(before: Genome | None, after: Genome) -> list[str]:
+def _changes(before: Genome | None, after: Genome) -> str:
     if before is None:
-        return []
-    changed = [f"{gene} {before[gene]} → {after[gene]}" for gene in after if before.get(gene) != after[gene]]
-    return [f"Changed: {', '.join(changed)}."] if changed else []
+        return ""
+    return ", ".join(f"{gene} {before[gene]} → {after[gene]}" for gene in after if before.get(gene) != after[gene])
 
 
 def summary(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str, repertoire: Repertoire) -> str:

@@ -8,7 +8,7 @@ GENES = (
     Gene("layers", {"4,5,6": 5, "5,6": 1, "6": 1, "5": 1, "4": 1}),
     Gene("pca", {0: 5, 10: 1, 20: 1, 40: 1, 80: 1, 160: 1}, ordered=True),
     Gene("whiten", {False: 2, True: 1}, needs="pca", needs_not=(0,)),
-    Gene("prompts", {0.0: 8, 0.25: 1, 0.5: 1, 1.0: 1, 2.0: 1}, ordered=True),
+    Gene("prompts", {0.0: 6, 0.25: 1, 0.5: 1, 1.0: 1, 2.0: 1}, ordered=True),
     Gene("elicitation", {"mean direction": 2, "fitted directions": 1}, needs="prompts", needs_not=(0.0,)),
     Gene("trust", {"full": 2, "by agreement": 1, "if agreeing": 1}, needs="prompts", needs_not=(0.0,)),
     Gene("labels", {"soft": 2, "sharp": 1, "hard": 1}),
@@ -29,7 +29,7 @@ GENES = (
     Gene("members", {1: 10, 5: 1, 10: 1}, ordered=True),
     Gene("vote", {0.0: 4, 0.25: 1, 0.5: 1, 1.0: 1, 2.0: 1}, ordered=True, needs="prompts", needs_not=(0.0,)),
     Gene("smoothing", {0: 8, 10: 1, 30: 1}, ordered=True),
-    Gene("threshold", {"zero": 1, "pool median": 4}),
+    Gene("threshold", {"zero": 1, "pool median": 6}),
 )
 """What each gene means, in the order in which a method uses them:
 
