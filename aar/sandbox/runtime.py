@@ -18,6 +18,7 @@ from typing import Any
 from aar.errors import SandboxError, UsageError
 from aar.settings import get_settings
 
+_TRIES = 10
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -66,7 +67,13 @@ class Place:
     def make(self) -> None:
         """Make the folders; what a former sandbox of this name left there is removed."""
         self.remove()
-        self.path.mkdir(mode=0o700, parents=True)
+        for attempt in range(_TRIES):
+            try:
+                self.path.mkdir(mode=0o700, parents=True)
+                break
+            except FileNotFoundError:  # another sandbox's removal took the empty parent just then
+                if attempt == _TRIES - 1:
+                    raise
         self.channel.mkdir()
         self.channel.chmod(0o755)
 
@@ -81,8 +88,13 @@ class Place:
         return read_state(self._state)
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, and the ones above it that nothing else is in."""
         shutil.rmtree(self.path, ignore_errors=True)
+        for parent in (self.path.parent, self.path.parent.parent):
+            try:
+                parent.rmdir()
+            except OSError:  # in use, or gone
+                return
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +18,8 @@ from aar.settings import get_settings
 _T = TypeVar("_T")
 _TIMEOUT_SECONDS = 60
 _POOL = 32
+_PROBE_SECONDS = 5
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
 _START = "start the Docker engine and see that this user may use its socket"
 
 
@@ -65,6 +69,7 @@ class Engine:
     def _open(self) -> Any:
         import docker
 
+        _probe(self._host or os.environ.get("DOCKER_HOST", _DEFAULT_HOST))
         if self._host:
             client = docker.DockerClient(base_url=self._host, timeout=_TIMEOUT_SECONDS, max_pool_size=_POOL)
         else:
@@ -167,6 +172,14 @@ class Engine:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _probe(host: str) -> None:
+    """Connect once to a local engine's socket: the SDK leaks a descriptor where nobody listens. Raises OSError."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_SECONDS)
+            probe.connect(host.removeprefix("unix://"))
 
 
 def _unless_absent(look: Callable[[Any], Mapping[str, Any]], api: Any) -> Mapping[str, Any] | None:
