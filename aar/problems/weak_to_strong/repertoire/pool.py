@@ -10,7 +10,7 @@ GENES = (
     Gene("whiten", {False: 2, True: 1}, needs="pca", needs_not=(0,)),
     Gene("prompts", {0.0: 6, 0.25: 1, 0.5: 1, 1.0: 1, 2.0: 1}, ordered=True),
     Gene("elicitation", {"mean direction": 2, "fitted directions": 1}, needs="prompts", needs_not=(0.0,)),
-    Gene("trust", {"full": 2, "by agreement": 1, "if agreeing": 1}, needs="prompts", needs_not=(0.0,)),
+    Gene("trust", {"full": 1, "by agreement": 1, "if agreeing": 1}, needs="prompts", needs_not=(0.0,)),
     Gene("labels", {"soft": 2, "sharp": 1, "hard": 1}),
     Gene("denoise", {"none": 8, "neighbours": 1, "out-of-fold": 1, "channel": 1}),
     Gene(
