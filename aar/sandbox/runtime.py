@@ -11,14 +11,18 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aar.errors import SandboxError, UsageError
+from aar.errors import Conflict, SandboxError, UsageError
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.protocol import SandboxSpec
 from aar.settings import get_settings
 
 _TRIES = 10
+_FRESH_SECONDS = 30.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -64,21 +68,43 @@ class Place:
         self.channel = self.path / "channel"
         self._state = self.path / "state.json"
 
-    def make(self) -> None:
-        """Make the folders; what a former sandbox of this name left there is removed."""
+    def claim(self, spec: SandboxSpec) -> None:
+        """Make the folders of a sandbox that is about to be made, and write down that it is.
+
+        Raises:
+            Conflict: another process is making one of that name.
+        """
+        if self.being_made() or (self.path.is_dir() and time.time() - self.path.stat().st_mtime < _FRESH_SECONDS):
+            raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
         self.remove()
         for attempt in range(_TRIES):
             try:
                 self.path.mkdir(mode=0o700, parents=True)
                 break
+            except FileExistsError:
+                raise Conflict(f"a sandbox named {spec.name} is being made", "choose another name") from None
             except FileNotFoundError:  # another sandbox's removal took the empty parent just then
                 if attempt == _TRIES - 1:
                     raise
+        me = HostProcess.of(os.getpid())
+        self.save(spec, {"maker": [me.pid, me.started] if me is not None else None})
         self.channel.mkdir()
         self.channel.chmod(0o755)
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write the state file in one step."""
+    def being_made(self) -> bool:
+        """Whether a live process is making the sandbox now."""
+        state = self.load()
+        return state is not None and bool(state.get("maker")) and HostProcess(*state["maker"]).alive()
+
+    def save(self, spec: SandboxSpec, more: dict[str, Any]) -> None:
+        """Write the state file in one step: what another process needs to find, adopt or remove the sandbox."""
+        state = {
+            "name": spec.name,
+            "campaign": spec.campaign_id,
+            "workspace": str(spec.workspace.absolute()),
+            "created": time.time(),
+            **more,
+        }
         temporary = self._state.with_suffix(".part")
         temporary.write_text(json.dumps(state))
         temporary.replace(self._state)

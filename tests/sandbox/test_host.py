@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.errors import SandboxError, UsageError
+from aar.errors import Conflict, SandboxError, UsageError
 from aar.sandbox import cgroups, workspaces
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import SandboxSpec
@@ -92,6 +92,21 @@ def test_names_and_short_paths() -> None:
     for name in ("", "-a", "A", "a/b", "..", "a" * 64):
         with pytest.raises(UsageError):
             check_name(name)
+
+
+def test_a_name_is_claimed_once_and_free_again_when_its_maker_died(spec: SandboxSpec) -> None:
+    place = Place(runtime_root(), "docker", spec.name)
+    place.claim(spec)
+    try:
+        with pytest.raises(Conflict):
+            place.claim(spec)
+        place.save(spec, {"maker": [os.getpid(), 1]})
+        os.utime(place.path, (0, 0))
+        place.claim(spec)
+        assert place.being_made()
+    finally:
+        place.remove()
+    assert not place.path.parent.parent.exists()
 
 
 def test_a_process_is_known_by_its_start_and_ends_when_killed() -> None:

@@ -12,7 +12,7 @@ from aar.sandbox.bubblewrap import identity
 from aar.sandbox.bubblewrap.arguments import PATH, Descriptors, arguments
 from aar.sandbox.bubblewrap.availability import availability
 from aar.sandbox.bubblewrap.body import BwrapBody
-from aar.sandbox.bubblewrap.launch import Started, start
+from aar.sandbox.bubblewrap.launch import start
 from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
@@ -55,12 +55,12 @@ class BubblewrapBackend:
         """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
         place = Place(runtime_root(), self.name, check_name(spec.name))
         state = place.load()
-        if state is not None:
+        if state is not None and not place.being_made():
             body = BwrapBody.restored(place, state)
             if body.alive:
                 raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
             await body.release()
-        await asyncio.to_thread(place.make)
+        await asyncio.to_thread(place.claim, spec)
         channel = Channel(spec.name, place.channel)
         body = BwrapBody(place, spec.workspace.absolute())
         try:
@@ -109,14 +109,13 @@ class BubblewrapBackend:
             )
 
         def before_run(pid: int) -> None:
+            body.took(spec, pid)
             if group is not None:
                 group.add(pid)
             if spec.cores:
                 os.sched_setaffinity(pid, spec.cores)
 
-        started: Started = start(vector, place.path / "bwrap.log", before_run)
-        body.took(started)
-        body.save(spec)
+        body.started(start(vector, place.path / "bwrap.log", before_run))
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from aar.errors import SandboxError
 from aar.sandbox import cgroups, workspaces
-from aar.sandbox.bubblewrap.launch import Started
 from aar.sandbox.processes import HostProcess, reap
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
 from aar.sandbox.runtime import Place
@@ -36,8 +35,9 @@ class BwrapBody:
     def restored(cls, place: Place, state: dict[str, Any]) -> BwrapBody:
         """The body of a sandbox that another process started."""
         body = cls(place, Path(state["workspace"]))
-        body.group = cgroups.restored(state["cgroup"])
-        body._first = HostProcess(state["first"], state["first_started"])
+        body.group = cgroups.restored(state.get("cgroup", {}))
+        if "first" in state:
+            body._first = HostProcess(state["first"], state["first_started"])
         return body
 
     @property
@@ -50,27 +50,20 @@ class BwrapBody:
         """Its first process."""
         return self._first or HostProcess(-1, 0)
 
-    def took(self, started: Started) -> None:
-        """Note the processes that were started."""
-        self._bwrap = started.bwrap
-        self._first = HostProcess.of(started.first)
+    def took(self, spec: SandboxSpec, first: int) -> None:
+        """Note its first process, and write it down before it runs anything."""
+        self._first = HostProcess.of(first)
+        more = {
+            "cgroup": cgroups.saved(self.group),
+            "first": self.first.pid,
+            "first_started": self.first.started,
+            "uid": self.workspace.stat().st_uid,
+        }
+        self._place.save(spec, more)
 
-    def save(self, spec: SandboxSpec) -> None:
-        """Write down what another process needs to find, adopt or remove it."""
-        first = self.first
-        info = self.workspace.stat()
-        self._place.save(
-            {
-                "name": spec.name,
-                "campaign": spec.campaign_id,
-                "workspace": str(self.workspace),
-                "cgroup": cgroups.saved(self.group),
-                "first": first.pid,
-                "first_started": first.started,
-                "uid": info.st_uid,
-                "created": time.time(),
-            }
-        )
+    def started(self, bwrap: int) -> None:
+        """Note bwrap's own process, a child of this one."""
+        self._bwrap = bwrap
 
     def last_words(self) -> str:
         """What bwrap or the server inside said before it ended."""

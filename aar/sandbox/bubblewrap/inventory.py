@@ -25,8 +25,8 @@ async def rows() -> list[SandboxRow]:
 def _rows() -> list[SandboxRow]:
     found = []
     for state in states(runtime_root(), _NAME):
-        running = HostProcess(state["first"], state["first_started"]).alive()
-        group = cgroups.restored(state["cgroup"])
+        running = "first" in state and HostProcess(state["first"], state["first_started"]).alive()
+        group = cgroups.restored(state.get("cgroup", {}))
         used = group.usage() if group is not None and running else None
         if used is not None:
             workspace = workspaces.used(Path(state["workspace"]))
@@ -44,7 +44,11 @@ def shell(name: str) -> list[str]:
         SandboxError: this user may not enter it.
     """
     state = Place(runtime_root(), _NAME, check_name(name)).load()
-    if state is None or not (process := HostProcess(state["first"], state["first_started"])).alive():
+    if (
+        state is None
+        or "first" not in state
+        or not (process := HostProcess(state["first"], state["first_started"])).alive()
+    ):
         raise SandboxGone(f"no sandbox named {name} is running")
     if os.getuid() != 0:
         raise SandboxError("a shell in a bubblewrap sandbox needs root", "run it with sudo, or use the docker backend")

@@ -9,7 +9,6 @@ import select
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aar.errors import SandboxError
@@ -19,21 +18,16 @@ _INFO, _BLOCK = 10, 11
 _START_SECONDS = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Host pids of bwrap itself and of the sandbox's first process."""
-
-    bwrap: int
-    first: int
-
-
-def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]) -> Started:
+def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]) -> int:
     """Start bwrap in a session of its own; blocking.
 
     Args:
         arguments: makes its argument vector, without ``bwrap``.
         log: file for what it says when it fails.
         before_run: called with the first process's pid before anything in the sandbox runs (to limit it).
+
+    Returns:
+        Pid of bwrap itself, a child of this process.
 
     Raises:
         SandboxError: it did not start; says what it said.
@@ -69,7 +63,7 @@ def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_r
             )
         before_run(first)
         os.write(block_write, b"1")
-        return Started(pid, first)
+        return pid
     finally:
         for fd in (info_read, block_write, said, nothing):
             os.close(fd)

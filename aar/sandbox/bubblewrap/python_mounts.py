@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from aar.sandbox.bubblewrap.site import site_tree
@@ -34,7 +35,7 @@ def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple
     Raises:
         SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree.
     """
-    return (*_python(), *directory(SITE), "--ro-bind", str(site_tree(distributions, SITE)), SITE)
+    return (*_python(), *_mask_ourselves(), *directory(SITE), "--ro-bind", str(site_tree(distributions, SITE)), SITE)
 
 
 def system_mounts() -> list[str]:
@@ -48,7 +49,7 @@ def system_mounts() -> list[str]:
             arguments += ["--symlink", str(top.readlink()), str(top)]
         elif top.is_dir():
             arguments += ["--ro-bind", str(top), str(top)]
-    for folder in _package_folders(Path("/usr/lib")):
+    for folder in (*_package_folders(Path("/usr/lib")), *_package_folders(Path("/usr/lib64"))):
         arguments += ["--tmpfs", str(folder)]
     return arguments
 
@@ -67,7 +68,7 @@ def _python() -> list[str]:
         part = prefix / name
         if part.is_dir() and not part.is_symlink():
             arguments += ["--ro-bind", str(part), f"{PYTHON}/{name}"]
-    for folder in _package_folders(prefix / "lib"):
+    for folder in (*_package_folders(prefix / "lib"), *_package_folders(prefix / "lib64")):
         arguments += ["--tmpfs", f"{PYTHON}/{folder.relative_to(prefix)}"]
     return [*arguments, *_named(Path(PYTHON) / executable.relative_to(prefix))]
 
@@ -76,6 +77,17 @@ def library_path() -> str:
     """LD_LIBRARY_PATH for a Python whose shared library is shown at another place than it was built for; or empty."""
     moved = Path(sys.base_prefix).resolve() != Path("/usr")
     return f"{PYTHON}/lib" if moved and any(Path(sys.base_prefix, "lib").glob("libpython3*.so*")) else ""
+
+
+def _mask_ourselves() -> list[str]:
+    """Where `aar` lies inside something that is shown, outside any package folder: hide it, its data is in there."""
+    package = Path(str(resources.files("aar"))).resolve()
+    shown = {Path("/usr", name): Path("/usr", name) for name in _SYSTEM}
+    shown |= {Path(sys.base_prefix).resolve() / name: Path(PYTHON, name) for name in ("bin", "lib", "lib64")}
+    for source, target in shown.items():
+        if package.is_relative_to(source) and not any(part in _PACKAGE_FOLDERS for part in package.parts):
+            return ["--tmpfs", str(target / package.relative_to(source))]
+    return []
 
 
 def _named(executable: Path) -> list[str]:
@@ -90,6 +102,8 @@ def directory(path: str) -> list[str]:
 
 
 def _package_folders(library: Path) -> list[Path]:
+    if library.is_symlink():
+        return []
     candidates = [library / name for name in _PACKAGE_FOLDERS]
     for version in library.glob("python3*"):
         candidates += [version / name for name in _PACKAGE_FOLDERS]

@@ -19,7 +19,7 @@ from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
-from aar.sandbox.runtime import Place, check_name, runtime_root
+from aar.sandbox.runtime import Place, check_name, runtime_root, states
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -74,14 +74,17 @@ class DockerBackend:
     async def create(self, spec: SandboxSpec) -> ChannelSandbox:
         """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
         place = Place(runtime_root(), self.name, check_name(spec.name))
+        if place.being_made():
+            raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
         name = container_name(spec.name)
         former = await self._engine.state(name)
         if former is not None and former.running:
             raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
         workspace = spec.workspace.absolute()
         body = ContainerBody(self._engine, name, place, workspace)
-        if former is not None:
+        if former is not None or place.load() is not None:
             await body.release()
+        await asyncio.to_thread(place.claim, spec)
         image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
         channel = Channel(spec.name, place.channel)
         try:
@@ -97,6 +100,7 @@ class DockerBackend:
             pid = await self._engine.start(name, made)
             body.first = HostProcess.of(pid) or HostProcess(pid, 0)
             await channel.connected(body.first, _START_SECONDS)
+            await asyncio.to_thread(place.save, spec, {})
         except BaseException as error:
             fate = await body.fate() if isinstance(error, SandboxGone) else ""
             await channel.close()
@@ -109,7 +113,6 @@ class DockerBackend:
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
     def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path) -> None:
-        place.make()
         owner = UID if os.getuid() == 0 else None
         bounded = workspaces.prepare(workspace, spec.workspace_bytes, owner)
         environment = base_environment(spec, path=PATH)
@@ -140,7 +143,9 @@ class DockerBackend:
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
         """Names of sandboxes that exist, ended ones included. Raises SandboxUnavailable."""
-        return sorted(c["Labels"][f"{LABEL}.name"] for c in await self._engine.list(campaign_id))
+        names = {c["Labels"][f"{LABEL}.name"] for c in await self._engine.list(campaign_id)}
+        left = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
+        return sorted(names | {state["name"] for state in left if campaign_id in (None, state["campaign"])})
 
     async def remove(self, name: str) -> None:
         """End and remove a sandbox by name; silently done when absent."""
@@ -148,11 +153,15 @@ class DockerBackend:
         if live is not None:
             await live.destroy()
         container = container_name(check_name(name))
-        found = await self._engine.inspect(container)
+        place = Place(runtime_root(), self.name, name)
+        found, state = await self._engine.inspect(container), place.load()
         if found is not None:
-            workspace = Path(found["Config"]["Labels"][f"{LABEL}.workspace"])
-            place = Place(runtime_root(), self.name, name)
-            await ContainerBody(self._engine, container, place, workspace).release()
+            workspace = found["Config"]["Labels"][f"{LABEL}.workspace"]
+        elif state is not None:
+            workspace = state["workspace"]
+        else:
+            return
+        await ContainerBody(self._engine, container, place, Path(workspace)).release()
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""
