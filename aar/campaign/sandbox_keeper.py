@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from sqlalchemy.orm import Session
 
-from aar.errors import Conflict, SandboxGone
+from aar.errors import AarError, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxLost
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
@@ -40,7 +41,14 @@ class SandboxKeeper:
         """
         async with self._lock:
             if self._sandbox is None:
-                self._sandbox = await self._open()
+                opening = asyncio.ensure_future(self._open())
+                try:
+                    self._sandbox = await asyncio.shield(opening)
+                except asyncio.CancelledError:
+                    # Half-made it could not be found again; whole, `close` ends it.
+                    with contextlib.suppress(AarError):
+                        self._sandbox = await opening
+                    raise
             return self._sandbox
 
     async def lost(self, cause: str) -> None:
