@@ -128,14 +128,22 @@ def _serve(sock: socket.socket) -> None:
         finally:
             for fd in fds:
                 os.close(fd)
-        while True:
-            try:
-                pid, status = os.wait()
-            except ChildProcessError:
-                break
-            if pid == child:
-                sock.sendall(MESSAGE.pack(b"S", status))
-        sock.sendall(MESSAGE.pack(b"D", 0))
+        sock.sendall(_reap_all(child, sock) + MESSAGE.pack(b"D", 0))
+
+
+def _reap_all(child: int, sock: socket.socket) -> bytes:
+    """Wait until nothing is left below; the command's status is told at once where more than it is left."""
+    told = b""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG if told else 0)
+        except ChildProcessError:
+            return told
+        if pid == 0:
+            sock.sendall(told)
+            told = b""
+        elif pid == child:
+            told = MESSAGE.pack(b"S", status)
 
 
 def _spawn(argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> int:
