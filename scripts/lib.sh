@@ -63,14 +63,11 @@ ensure_venv() {
 
 # ensure_sandbox: Docker with its image where an engine runs, else bubblewrap.
 ensure_sandbox() {
-  if .venv/bin/aar doctor --quiet sandbox; then
-    return
+  if docker info >/dev/null 2>&1 && ! .venv/bin/aar doctor sandbox 2>/dev/null | grep -q 'campaigns here use docker'; then
+    say "Building the sandbox image, once"
+    .venv/bin/aar sandbox build || say "The image could not be built; bubblewrap is the other choice"
   fi
-  if docker info >/dev/null 2>&1; then
-    say "Building the sandbox image"
-    .venv/bin/aar sandbox build && return
-    say "The image could not be built; trying bubblewrap instead"
-  fi
+  .venv/bin/aar doctor --quiet sandbox && return
   command -v bwrap >/dev/null || install_debian "Installing bubblewrap, the sandbox" bubblewrap
   .venv/bin/aar doctor --quiet sandbox || die "no sandbox works here" "See: .venv/bin/aar doctor"
 }

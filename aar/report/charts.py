@@ -62,7 +62,7 @@ def score_chart(
     baseline = metric.human_baseline if metric else None
     anchors = [0.0] if metric and metric.ceiling == 1.0 else []
     anchors += [baseline] if baseline is not None else []
-    low, high = span([point.mean for point in found.points], anchors)
+    low, high = span([value for point in found.points for value in (point.low, point.mean, point.high)], anchors)
     parts = []
     for size in SIZES:
         frame = _frame(size, low, high, found.minutes)
