@@ -11,6 +11,7 @@ from aar.campaign import custody
 from aar.campaign.attendance import Attendance
 from aar.campaign.clock import Clock, seconds_run
 from aar.campaign.ending import Ending, StopSignal, natural_ending
+from aar.campaign.housekeeping import remove_orphans
 from aar.campaign.preflight import Plan
 from aar.campaign.supervisor import Supervisor
 from aar.campaign.team import run_team
@@ -117,6 +118,7 @@ class Controller:
 
     async def _research(self) -> None:
         db, plan = self._plan.database, self._plan
+        await remove_orphans(plan.backend, db, self._campaign_id)
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         attendance = Attendance(db, self._campaign_id, Clock(before, plan.spec.limits.hours), self.stop)

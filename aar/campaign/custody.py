@@ -34,7 +34,7 @@ def claim(session: Session, campaign_id: str, *, sandbox: str, address: str) -> 
     campaign = session.get_one(Campaign, campaign_id)
     if campaign.state not in RESUMABLE:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
-    if controller_alive(campaign) and not _is_dead_here(campaign.controller):
+    if is_run(campaign):
         raise Conflict(
             f"campaign {campaign_id} is run by another controller ({campaign.controller})",
             f"Pause it first: aar pause {campaign_id}",
@@ -48,6 +48,11 @@ def claim(session: Session, campaign_id: str, *, sandbox: str, address: str) -> 
     take_requests(session, campaign_id)  # what was asked of a former controller is not asked of this one
     append(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
     return resumed
+
+
+def is_run(campaign: Campaign) -> bool:
+    """Whether some controller runs the campaign now, as far as can be known here."""
+    return controller_alive(campaign) and not _is_dead_here(campaign.controller)
 
 
 def beat(session: Session, campaign_id: str, working: list[str], elapsed: timedelta) -> None:

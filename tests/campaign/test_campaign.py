@@ -18,6 +18,7 @@ from aar.budget.totals import totals
 from aar.campaign.controller import Running
 from aar.campaign.creation import create_campaign
 from aar.campaign.ending import Ending
+from aar.campaign.housekeeping import remove_orphans
 from aar.campaign.preflight import check
 from aar.campaign.resume import changed_spec, save_spec
 from aar.campaign.spec import CampaignSpec
@@ -27,6 +28,7 @@ from aar.campaign.views import get_campaign, list_researchers
 from aar.errors import Conflict, UsageError
 from aar.forum.posts import list_posts
 from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.protocol import SandboxSpec
 from aar.scoring.leaderboard import leaderboard
 from aar.settings import Settings
 from aar.store import open_database
@@ -120,6 +122,24 @@ def test_the_clock_ends_a_campaign_and_what_was_handed_in_is_scored(settings: Se
         assert {member.state for member in list_researchers(session, campaign_id)} == {"finished"}
     with pytest.raises(Conflict, match="is finished"):
         asyncio.run(_run(spec, settings, campaign_id))
+
+
+def test_what_a_dead_controller_left_is_removed_at_the_next_start(settings: Settings, tmp_path: Path) -> None:
+    async def scene() -> tuple[list[str], list[str]]:
+        plan = await check(load_spec(None, QUICK), settings)
+        try:
+            dead = await plan.database.write(lambda session: create_campaign(session, plan))
+            for name, owner in ((f"{dead}-r1", dead), ("zzzzzz-r1", "zzzzzz")):
+                await plan.backend.create(SandboxSpec(name=name, campaign_id=owner, workspace=tmp_path / name))
+            removed = await remove_orphans(plan.backend, plan.database, "another")
+            left = list(await plan.backend.orphans())
+            await plan.backend.remove("zzzzzz-r1")
+            return [name.removeprefix(dead) for name in removed], left
+        finally:
+            plan.database.close()
+            await plan.backend.close()
+
+    assert asyncio.run(scene()) == (["-r1"], ["zzzzzz-r1"])
 
 
 def test_a_refused_key_fails_the_campaign_and_is_written_nowhere(
