@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aar.testing.escape_suite import TRANSFERS
 from aar.testing.escapes import ESCAPES
+from aar.testing.transfer_escapes import TRANSFERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "sandboxes.md"
 

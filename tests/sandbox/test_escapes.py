@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from aar.sandbox.protocol import SandboxBackend
-from aar.testing.escape_suite import Arena, EscapeSuite
+from aar.testing.arena import Arena
+from aar.testing.escape_suite import EscapeSuite
 from aar.testing.escapes import ESCAPES
 
 

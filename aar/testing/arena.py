@@ -1,0 +1,108 @@
+"""Where escapes are tried: an attacker, a neighbour, and a secret on the host that neither was given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aar.errors import SandboxGone
+from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
+
+_ROOM = 24 * 1024**2
+CANARY_FILE = "hidden-labels-canary.npz"
+
+
+@dataclass(slots=True)
+class Arena:
+    """An attacker, a neighbour, and a secret on the host that neither was given."""
+
+    backend: SandboxBackend
+    folder: Path
+    secret: str = field(default_factory=lambda: f"canary-{uuid.uuid4().hex}")
+    port: int = 0
+    _box: Sandbox | None = None
+
+    async def attacker(self) -> Sandbox:
+        """The attacker's sandbox; a new one when the last is gone."""
+        try:
+            if self._box is not None and (await self._box.exec(["true"], timeout=20)).ok:
+                return self._box
+        except SandboxGone:
+            self._box = None
+        spec = self._spec("attacker")
+        await self.backend.remove(spec.name)
+        self._box = await self.backend.create(spec)
+        return self._box
+
+    def _spec(self, who: str) -> SandboxSpec:
+        return SandboxSpec(
+            name=f"{self.folder.name}-{who}"[-60:].lower().replace("_", "-").lstrip("-"),
+            campaign_id=self.campaign,
+            workspace=self.folder / who,
+            mounts=[Mount(self.folder / "forum", "/forum")],
+            memory_bytes=192 * 1024**2,
+            max_processes=64,
+            workspace_bytes=_ROOM,
+            cpus=2.0,
+        )
+
+    @property
+    def campaign(self) -> str:
+        """Label of both sandboxes."""
+        return f"arena-{self.secret[-8:]}"
+
+    async def neighbour(self) -> Sandbox:
+        """The neighbour's sandbox, with a secret of its own in its workspace."""
+        box = await self.backend.create(self._spec("neighbour"))
+        await box.write("secret.txt", self.secret.encode())
+        return box
+
+    def filled(self, script: str) -> str:
+        """A script with the arena's own values."""
+        values = {
+            "SECRET_NAME": CANARY_FILE,
+            "SECRET_TEXT": self.secret,
+            "SECRET_PATH": str(self.folder / "hidden" / CANARY_FILE),
+            "OTHER_WORKSPACE": str(self.folder / "neighbour"),
+            "PORT": str(self.port),
+            "HOST_ADDRESS": "127.0.0.2",
+            "ROOM": str(_ROOM),
+        }
+        for name, value in values.items():
+            script = script.replace(f"@{name}@", value)
+        return script
+
+
+@asynccontextmanager
+async def arena(backend: SandboxBackend, folder: Path) -> AsyncIterator[tuple[Arena, Sandbox]]:
+    """An arena with its neighbour; nothing of it is left afterwards.
+
+    Args:
+        backend: under attack.
+        folder: an empty host directory for workspaces and secrets.
+    """
+    place = Arena(backend, folder)
+    hidden = folder / "hidden"
+    hidden.mkdir(mode=0o700)
+    (hidden / CANARY_FILE).write_text(place.secret)
+    (folder / "forum" / "r2").mkdir(parents=True)
+    (folder / "forum" / "r2" / "post.md").write_text("by r2")
+    former = os.environ.get("AAR_CANARY")
+    os.environ["AAR_CANARY"] = place.secret
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    place.port = server.sockets[0].getsockname()[1]
+    try:
+        yield place, await place.neighbour()
+    finally:
+        server.close()
+        for name in await backend.orphans(place.campaign):
+            await backend.remove(name)
+        if former is None:
+            del os.environ["AAR_CANARY"]
+        else:
+            os.environ["AAR_CANARY"] = former
