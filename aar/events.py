@@ -95,6 +95,16 @@ class SandboxLost(Event):
     cause: str
 
 
+class SandboxIncident(Event):
+    """Something was stopped or refused in a sandbox: out of memory, a time limit, a transfer that tried to escape."""
+
+    kind: Literal["sandbox_incident"] = "sandbox_incident"
+    line = "sandbox {name}: {incident}: {detail}"
+    name: str
+    incident: str
+    detail: str
+
+
 class MessageAdded(Event):
     """A user message entered the conversation that is not a tool result: the opening, news, a person's words."""
 
@@ -275,6 +285,7 @@ AnyEvent = Annotated[
     | ResearcherStateChanged
     | SandboxCreated
     | SandboxLost
+    | SandboxIncident
     | MessageAdded
     | ContextReset
     | ModelCalled

@@ -13,6 +13,7 @@ from aar.campaign.clock import Clock
 from aar.campaign.control import pending_requests, take_requests
 from aar.campaign.diversity import record_diversity
 from aar.campaign.ending import StopSignal
+from aar.campaign.incident_log import IncidentLog
 from aar.campaign.views import working_researchers
 from aar.store.database import Database
 
@@ -23,8 +24,11 @@ _BEAT_SECONDS = 3.0
 class Attendance:
     """Attends to one campaign until cancelled."""
 
-    def __init__(self, database: Database, campaign_id: str, clock: Clock, stop: StopSignal) -> None:
+    def __init__(
+        self, database: Database, campaign_id: str, clock: Clock, stop: StopSignal, incidents: IncidentLog
+    ) -> None:
         self._database = database
+        self._incidents = incidents
         self._campaign_id = campaign_id
         self._clock = clock
         self._stop = stop
@@ -39,6 +43,7 @@ class Attendance:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             await self._hear()
+            await self.note_incidents()
             if time.monotonic() - self._beaten >= _BEAT_SECONDS:
                 await self.beat()
             if self._clock.expired() and self._stop.ending is None:
@@ -54,6 +59,11 @@ class Attendance:
             record_diversity(session, self._campaign_id)
 
         await self._database.write(write)
+
+    async def note_incidents(self) -> None:
+        """Write down what the sandboxes told of."""
+        if self._incidents:
+            await self._database.write(lambda session: self._incidents.write(session, self._campaign_id))
 
     async def _hear(self) -> None:
         if not await self._database.read(lambda session: pending_requests(session, self._campaign_id)):

@@ -121,7 +121,8 @@ class Controller:
         await remove_orphans(plan.backend, db, self._campaign_id)
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
-        attendance = Attendance(db, self._campaign_id, Clock(before, plan.spec.limits.hours), self.stop)
+        clock = Clock(before, plan.spec.limits.hours)
+        attendance = Attendance(db, self._campaign_id, clock, self.stop, plan.incidents)
         async with open_workshop(plan, self._campaign_id, secret, self.stop) as workshop:
             async with asyncio.TaskGroup() as group:
                 services = [
@@ -131,6 +132,7 @@ class Controller:
                 await self._live(workshop)
                 await cancel(services)
             await attendance.beat()
+            await attendance.note_incidents()
             await workshop.mirror.sync()
 
     async def _live(self, workshop: Workshop) -> None:

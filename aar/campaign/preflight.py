@@ -10,12 +10,14 @@ import anyio.to_thread
 
 from aar.budget.prices import ModelPrice, PriceBook
 from aar.campaign.directions import Direction, deal, load_directions
+from aar.campaign.incident_log import IncidentLog
 from aar.campaign.model_choice import Team, resolve_team
 from aar.campaign.spec import CampaignSpec
-from aar.errors import SetupError
+from aar.errors import SetupError, UsageError
 from aar.problems.protocol import Problem
 from aar.problems.registry import find
 from aar.sandbox.choose import choose
+from aar.sandbox.leases import detect_gpus
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import Settings
 from aar.store import open_database
@@ -35,6 +37,7 @@ class Plan:
     team: Team
     prices: PriceBook
     backend: SandboxBackend
+    incidents: IncidentLog
     database: Database
 
 
@@ -51,19 +54,30 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     for model in dict.fromkeys(team.models):
         prices.price(model)
     await anyio.to_thread.run_sync(problem.check_data)
+    _check_gpus(spec.sandbox.gpus)
     _check_disk(settings.home)
     database = await anyio.to_thread.run_sync(open_database, spec.database or settings.database_url)
     try:
-        backend = await choose(spec.sandbox.backend)
+        incidents = IncidentLog()
+        backend = await choose(spec.sandbox.backend, incidents)
     except BaseException:
         database.close()
         raise
-    return Plan(spec, settings, problem, dealt, team, prices, backend, database)
+    return Plan(spec, settings, problem, dealt, team, prices, backend, incidents, database)
 
 
 def price_book(spec: CampaignSpec) -> PriceBook:
     """The price library with the spec's own prices on top."""
     return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in spec.prices.items()})
+
+
+def _check_gpus(wanted: int) -> None:
+    present = len(detect_gpus()) if wanted else 0
+    if wanted > present:
+        raise UsageError(
+            f"sandbox.gpus asks for {wanted} GPUs for each researcher, this machine shows {present}",
+            "Lower sandbox.gpus, or check the driver with nvidia-smi",
+        )
 
 
 def _check_disk(home: Path) -> None:

@@ -75,6 +75,8 @@ class SandboxOptions(_Part):
     """Memory of one sandbox."""
     cpus: float = Field(default=1.0, gt=0)
     """CPU cores of one sandbox."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs that each researcher holds while it works; it waits until they are free."""
     workspace_gib: float = Field(default=1.0, gt=0)
     """Disk space of one workspace."""
     command_seconds: float = Field(default=300.0, gt=0)
@@ -89,7 +91,7 @@ class ScoringOptions(_Part):
     seeds: int | None = Field(default=None, ge=1, le=64)
     """Fresh seeds, each with a fresh split, a submission is run on; None takes the problem's default."""
     parallel: int | None = Field(default=None, ge=1)
-    """Scoring runs at the same time; None takes one per CPU core."""
+    """Scoring runs at the same time; None takes as many as the cores that are kept for scoring allow."""
 
 
 class ServeOptions(_Part):

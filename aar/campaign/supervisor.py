@@ -17,6 +17,7 @@ from aar.campaign.workshop import Workshop
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.researcher import Outcome, ResearcherContext, run_researcher
+from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append
 from aar.store.models import Researcher
@@ -38,14 +39,13 @@ class Supervisor:
     def __init__(self, workshop: Workshop, view: ResearcherView) -> None:
         self._workshop = workshop
         self._view = view
-        self._keeper = SandboxKeeper(workshop.plan.backend, self._sandbox_spec(), workshop.plan.database, view.id)
 
     async def run(self) -> Outcome:
         """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
         outcome = Outcome("paused", "interrupted")
         try:
             await self._begin()
-            outcome = await self._metered()
+            outcome = await self._with_sandbox()
         except LimitReached as error:
             outcome = Outcome("limit", str(error))
         except Conflict:
@@ -56,11 +56,22 @@ class Supervisor:
             await asyncio.shield(asyncio.ensure_future(self._rest(outcome)))
         return outcome
 
-    async def _metered(self) -> Outcome:
-        """The researcher's work, ended when the ledger refuses to pay for its sandbox any longer."""
+    async def _with_sandbox(self) -> Outcome:
+        """The researcher's work on the cores and GPUs leased to it; the sandbox ends with it, the workspace stays."""
+        workshop = self._workshop
+        async with workshop.leases.researcher(self._view.id, gpus=workshop.plan.spec.sandbox.gpus) as lease:
+            spec = self._sandbox_spec(lease)
+            keeper = SandboxKeeper(workshop.plan.backend, spec, workshop.plan.database, self._view.id)
+            try:
+                return await self._metered(keeper)
+            finally:
+                await asyncio.shield(asyncio.ensure_future(keeper.close()))
+
+    async def _metered(self, keeper: SandboxKeeper) -> Outcome:
+        """The work, ended when the ledger refuses to pay for the sandbox any longer."""
         plan = self._workshop.plan
         limits = plan.spec.limits
-        work: asyncio.Future[Outcome] = asyncio.ensure_future(self._work())
+        work: asyncio.Future[Outcome] = asyncio.ensure_future(self._work(keeper))
         tasks: list[asyncio.Future[Any]] = [work]
         if limits.usd_per_core_hour or limits.core_hours is not None:
             metering = meter(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
@@ -75,10 +86,10 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self) -> Outcome:
+    async def _work(self, keeper: SandboxKeeper) -> Outcome:
         for restart in range(_RESTARTS + 1):
             try:
-                return await run_researcher(self._context())
+                return await run_researcher(self._context(keeper))
             except AarError:
                 raise
             except Exception as error:
@@ -89,7 +100,7 @@ class Supervisor:
                     await asyncio.wait_for(self._workshop.stop.event.wait(), timeout=2.0**restart)
         return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
-    def _context(self) -> ResearcherContext:
+    def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
         workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
         return ResearcherContext(
             campaign_id=workshop.campaign_id,
@@ -101,7 +112,7 @@ class Supervisor:
             db=workshop.plan.database,
             ledger=workshop.ledger,
             gateway=workshop.endpoints.gateway(view.model),
-            sandbox=self._keeper,
+            sandbox=keeper,
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
             stopping=workshop.stop.event,
@@ -111,7 +122,7 @@ class Supervisor:
             job_seconds=spec.sandbox.job_seconds,
         )
 
-    def _sandbox_spec(self) -> SandboxSpec:
+    def _sandbox_spec(self, lease: Lease) -> SandboxSpec:
         workshop, options = self._workshop, self._workshop.plan.spec.sandbox
         return SandboxSpec(
             name=self._view.id,
@@ -123,6 +134,8 @@ class Supervisor:
             cpus=options.cpus,
             workspace_bytes=int(options.workspace_gib * _GIB),
             image=options.image,
+            gpus=lease.gpus,
+            cores=lease.cores,
         )
 
     async def _begin(self) -> None:
@@ -138,7 +151,6 @@ class Supervisor:
             await self._write("finished", ending.cause)
         else:
             await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
-        await self._keeper.close()
 
     async def _write(self, state: str, cause: str) -> None:
         view = self._view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from aar.campaign.endpoints import Endpoints
 from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
 from aar.forum.mirror import ForumMirror
+from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import Mount
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
@@ -37,6 +37,7 @@ class Workshop:
     snapshots: SnapshotStore
     scorer: Scorer
     mirror: ForumMirror
+    leases: Leases
     stop: StopSignal
 
     @property
@@ -67,14 +68,15 @@ async def open_workshop(plan: Plan, campaign_id: str, secret: str, stop: StopSig
     ledger = Ledger(db, campaign_id, plan.spec.limits, plan.prices)
     snapshots = SnapshotStore(home / "snapshots")
     mirror = ForumMirror(db, campaign_id, home / "forum")
+    leases = Leases()
     scorer = Scorer(
         db,
         campaign_id,
         plan.problem,
-        CleanRoom(plan.backend, plan.problem, snapshots, home / "scoring"),
+        CleanRoom(plan.backend, plan.problem, snapshots, home / "scoring", leases),
         ledger,
         seeds=plan.spec.scoring.seeds or plan.problem.default_seeds,
-        parallel=plan.spec.scoring.parallel or len(os.sched_getaffinity(0)),
+        parallel=plan.spec.scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
         secret=secret,
     )
     endpoints = Endpoints(plan, seed=int(secret[:8], 16))
@@ -84,7 +86,7 @@ async def open_workshop(plan: Plan, campaign_id: str, secret: str, stop: StopSig
             opening.create_task(mirror.sync())
             opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
             opening.create_task(endpoints.open())
-        yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, stop)
+        yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, leases, stop)
     finally:
         await endpoints.close()
 

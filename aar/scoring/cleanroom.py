@@ -8,6 +8,7 @@ library at ``/lab``; what the method writes to ``--out`` is read through the san
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from anyio import CancelScope
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
+from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.sandbox.runtime import runtime_root
 from aar.scoring import files
@@ -75,15 +77,22 @@ class CleanRoom:
         problem: gives the limits of a run and the library at ``/lab``.
         snapshots: where digests are looked up; None where only directories are run.
         work_dir: for bundles, workspaces and outputs while they are needed; nothing else may use it.
+        leases: give each run cores that no researcher uses; None runs it on any.
     """
 
     def __init__(
-        self, backend: SandboxBackend, problem: Problem, snapshots: SnapshotStore | None, work_dir: Path
+        self,
+        backend: SandboxBackend,
+        problem: Problem,
+        snapshots: SnapshotStore | None,
+        work_dir: Path,
+        leases: Leases | None = None,
     ) -> None:
         self.backend = backend
         self.problem = problem
         self.work_dir = work_dir
         self._snapshots = snapshots
+        self._leases = leases
 
     async def run(
         self,
@@ -138,18 +147,27 @@ class CleanRoom:
         name = f"{owner}-run-{secrets.token_hex(4)}"
         folder = self.work_dir / "runs" / name
         sandbox: Sandbox | None = None
-        try:
-            method = await anyio.to_thread.run_sync(files.lay_out, source, self._snapshots, folder)
-            spec = self._spec(name, owner, folder / "workspace", [*mounts, *method])
-            # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
-            with CancelScope(shield=True):
-                made = await self.backend.create(spec)
-            sandbox = made
-            yield made
-        finally:
-            with CancelScope(shield=True):
-                await self._clear(name, sandbox)
-                await anyio.to_thread.run_sync(files.remove, folder)
+        async with self._cores(owner) as cores:
+            try:
+                method = await anyio.to_thread.run_sync(files.lay_out, source, self._snapshots, folder)
+                spec = self._spec(name, owner, folder / "workspace", [*mounts, *method], cores)
+                # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
+                with CancelScope(shield=True):
+                    made = await self.backend.create(spec)
+                sandbox = made
+                yield made
+            finally:
+                with CancelScope(shield=True):
+                    await self._clear(name, sandbox)
+                    await anyio.to_thread.run_sync(files.remove, folder)
+
+    @asynccontextmanager
+    async def _cores(self, owner: str) -> AsyncIterator[Sequence[int]]:
+        if self._leases is None:
+            yield ()
+            return
+        async with self._leases.scoring(cores=math.ceil(self.problem.run_limits.cpus), owner=owner) as lease:
+            yield lease.cores
 
     async def _clear(self, name: str, sandbox: Sandbox | None) -> None:
         try:
@@ -160,7 +178,9 @@ class CleanRoom:
         except SandboxError as error:
             log.warning("sandbox left behind; the next start sweeps it", name=name, error=str(error))
 
-    def _spec(self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount]) -> SandboxSpec:
+    def _spec(
+        self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount], cores: Sequence[int]
+    ) -> SandboxSpec:
         limits = self.problem.run_limits
         threads = str(max(1, int(limits.cpus)))
         return SandboxSpec(
@@ -179,6 +199,7 @@ class CleanRoom:
             workspace_bytes=_WORKSPACE_BYTES,
             cpus=limits.cpus,
             lifetime_seconds=limits.seconds + _LIFETIME_MARGIN_SECONDS,
+            cores=cores,
         )
 
     def _hosts(self, task: Task, source: str | Path) -> list[Path]:

@@ -28,7 +28,7 @@ from aar.campaign.views import get_campaign, list_researchers
 from aar.errors import Conflict, UsageError
 from aar.forum.posts import list_posts
 from aar.sandbox.bubblewrap import BubblewrapBackend
-from aar.sandbox.protocol import SandboxSpec
+from aar.sandbox.protocol import ExitReason, SandboxSpec
 from aar.scoring.leaderboard import leaderboard
 from aar.settings import Settings
 from aar.store import open_database
@@ -124,6 +124,27 @@ def test_the_clock_ends_a_campaign_and_what_was_handed_in_is_scored(settings: Se
         asyncio.run(_run(spec, settings, campaign_id))
 
 
+def test_incidents_become_events(settings: Settings, tmp_path: Path) -> None:
+    async def scene() -> list[tuple[str | None, str]]:
+        plan = await check(load_spec(None, QUICK), settings)
+        try:
+            campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
+            spec = SandboxSpec(name=f"{campaign_id}-r2", campaign_id=campaign_id, workspace=tmp_path / "w")
+            sandbox = await plan.backend.create(spec)
+            result = await sandbox.exec("sleep 60", timeout=0.3)
+            await sandbox.destroy()
+            assert result.reason is ExitReason.TIME_LIMIT
+            await plan.database.write(lambda session: plan.incidents.write(session, campaign_id))
+            assert len(plan.incidents) == 0
+            logged = await plan.database.read(lambda session: read(session, campaign_id, kinds=["sandbox_incident"]))
+            return [(each.researcher_id and each.researcher_id[-2:], each.event.incident) for each in logged]
+        finally:
+            plan.database.close()
+            await plan.backend.close()
+
+    assert asyncio.run(scene()) == [("r2", "time_limit")]
+
+
 def test_what_a_dead_controller_left_is_removed_at_the_next_start(settings: Settings, tmp_path: Path) -> None:
     async def scene() -> tuple[list[str], list[str]]:
         plan = await check(load_spec(None, QUICK), settings)
@@ -164,6 +185,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(settings: Settings, tm
         ({"researchers.model": "gpt-77", "researchers.base_url": "http://127.0.0.1:9"}, "price"),
         ({"directions.file": str(tmp_path / "absent.yaml")}, "no directions file"),
         ({"database": f"sqlite:///{tmp_path}"}, "database"),
+        ({"sandbox.gpus": 99}, "99 GPUs"),
     ):
         with pytest.raises(Exception, match=says) as caught:
             asyncio.run(check(load_spec(None, {**QUICK, **changes}), settings))

@@ -1,0 +1,43 @@
+"""What happens in sandboxes against their will, kept until it is written to the event log."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import SandboxIncident
+from aar.sandbox.incidents import Incident
+from aar.store.event_log import append
+from aar.store.models import Researcher
+
+_MOST = 1000
+
+
+class IncidentLog:
+    """An incident sink for backends: takes incidents in the loop, and gives them to a transaction later.
+
+    A sandbox that is made to cause more incidents than are written down in a moment loses the oldest of them.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Incident] = deque(maxlen=_MOST)
+
+    def __call__(self, incident: Incident) -> None:
+        """Take one incident."""
+        self._waiting.append(incident)
+
+    def __len__(self) -> int:
+        """How many wait to be written down."""
+        return len(self._waiting)
+
+    def write(self, session: Session, campaign_id: str) -> int:
+        """Write down those of a campaign and forget the others; returns how many were written."""
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        researchers = set(session.scalars(select(Researcher.id).where(Researcher.campaign_id == campaign_id)))
+        own = [incident for incident in taken if incident.campaign_id == campaign_id]
+        for incident in own:
+            happened = SandboxIncident(name=incident.sandbox, incident=str(incident.kind), detail=incident.detail)
+            append(session, campaign_id, happened, incident.sandbox if incident.sandbox in researchers else None)
+        return len(own)
