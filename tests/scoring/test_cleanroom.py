@@ -19,6 +19,7 @@ import pytest
 import aar
 from aar.errors import NotFound
 from aar.problems.protocol import Problem, Task
+from aar.sandbox.leases import Leases
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.trial import Trial, run_trial
 from aar.scoring.verdicts import Failure
@@ -217,3 +218,19 @@ async def test_bundles_are_closed_and_removed(problem: Problem, clean_room: Clea
     assert stat.S_IMODE(task.public.stat().st_mode) & 0o555 == 0o555
     assert stat.S_IMODE(task.public.parent.stat().st_mode) == 0o711
     assert task.hidden.parent.parent == clean_room.work_dir / "bundles"
+
+
+async def test_a_leased_run_has_its_core_to_itself(
+    clean_room: CleanRoom, task: Task, desk: Any, tmp_path: Path
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    leases = Leases(cores=cores, gpus=(), scoring_cores=1, book=tmp_path / "leases.json")
+    leased = CleanRoom(clean_room.backend, clean_room.problem, desk.snapshots, tmp_path / "leased", leases)
+    code = "import os, sys\nopen(sys.argv[-1], 'w').write(repr(sorted(os.sched_getaffinity(0))))"
+    digest = desk.snapshots.save(desk.method(code)).digest
+    outcome = await leased.run(task, digest, 1)
+    assert outcome.output is not None
+    assert outcome.output.read_text() == repr(cores[-1:])
+    outcome.discard()
+    async with leases.scoring(owner="next") as lease:
+        assert lease.cores == tuple(cores[-1:])
