@@ -74,8 +74,13 @@ def beat(session: Session, campaign_id: str, working: list[str], elapsed: timede
 
 
 def let_go(session: Session, campaign_id: str, *, state: str, cause: str) -> None:
-    """Write down how the campaign stands now that this controller leaves it: paused, finished or failed."""
+    """Write down how the campaign stands now that this controller leaves it: paused, finished or failed.
+
+    A campaign that another controller took over meanwhile is left to it.
+    """
     campaign = session.get_one(Campaign, campaign_id)
+    if campaign.controller != identity():
+        return
     campaign.state, campaign.cause = state, cause
     campaign.controller, campaign.address = "", ""
     campaign.heartbeat_at = now()

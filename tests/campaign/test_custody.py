@@ -46,6 +46,10 @@ def test_a_living_controller_keeps_others_out(database: Database) -> None:
         _claim(database)
     with database.writing() as session, pytest.raises(Conflict, match="taken over"):
         custody.beat(session, CAMPAIGN, [], timedelta())
+    with database.writing() as session:
+        custody.let_go(session, CAMPAIGN, state="paused", cause="taken over")
+    with database.reading() as session:
+        assert get_campaign(session).state == "running"
 
 
 def test_a_silent_controller_is_taken_for_dead(database: Database) -> None:
