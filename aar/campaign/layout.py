@@ -33,7 +33,13 @@ async def lay_out(problem: Problem, reference: str, home: Path) -> None:
     if all((home / DATA / domain).is_dir() for domain in problem.research_domains):
         return
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, reference, str(home), stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        __name__,
+        reference,
+        str(home),
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C at the terminal is the controller's to answer
     )
     try:
         _, errors = await process.communicate()

@@ -118,7 +118,7 @@ def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Scr
     address = re.search(r"http://127\.0\.0\.1:\d+", screen.shown)[0]  # type: ignore[index]
     assert httpx.get(f"{address}/api/v1/campaigns").json()["items"][0]["state"] == "running"
     screen.type(b"\x03")
-    assert screen.end() == 0
+    assert screen.end() == 0, screen.shown[-3000:]
     assert "^C" not in screen.shown
     assert "paused: paused by Ctrl-C" in screen.shown
     identifier = re.search(r"aar resume (\w+)", screen.shown)[1]  # type: ignore[index]

@@ -13,7 +13,7 @@ from aar.sandbox.processes import HostProcess, reap
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
 from aar.sandbox.runtime import Place
 
-_REMOVE_SECONDS = 5.0
+_REMOVE_SECONDS = 30.0
 
 
 class BwrapBody:

@@ -153,7 +153,8 @@ class Channel:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
         while not self._arrived.empty():
-            self._arrived.get_nowait()[2].close()
+            self._arrived.get_nowait()[2].transport.abort()
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next round
 
     def _gone(self) -> str:
         return f"sandbox {self.name}: {self._broken or 'not connected'}"
@@ -162,7 +163,9 @@ class Channel:
         sock = writer.get_extra_info("socket")
         pid, _uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         wanted = self._reading is None and self._peer in (0, pid)
-        if not wanted or self._arrived.full():
+        if self._broken:
+            writer.transport.abort()
+        elif not wanted or self._arrived.full():
             self._refuse(writer, pid)
         else:
             self._arrived.put_nowait((pid, reader, writer))
