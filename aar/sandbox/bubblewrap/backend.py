@@ -19,7 +19,7 @@ from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, writ
 from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
-from aar.sandbox.runtime import Place, check_name, runtime_root, states
+from aar.sandbox.runtime import Place, check_name, runtime_root, scope, states
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -79,7 +79,7 @@ class BubblewrapBackend:
     def _start(self, spec: SandboxSpec, place: Place, body: BwrapBody) -> None:
         uid = identity.unprivileged_uid(place)
         bounded = workspaces.prepare(body.workspace, spec.workspace_bytes, uid)
-        group = cgroups.make(place.path.name)
+        group = cgroups.make(f"{scope()}-{place.path.name}")
         if group is not None:
             group.limit(spec)
         body.group = group
