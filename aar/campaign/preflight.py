@@ -17,7 +17,7 @@ from aar.errors import SetupError, UsageError
 from aar.problems.protocol import Problem
 from aar.problems.registry import find
 from aar.sandbox.choose import choose
-from aar.sandbox.leases import detect_gpus
+from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import Settings
 from aar.store import open_database
@@ -72,10 +72,10 @@ def price_book(spec: CampaignSpec) -> PriceBook:
 
 
 def _check_gpus(wanted: int) -> None:
-    present = len(detect_gpus()) if wanted else 0
-    if wanted > present:
+    most = Leases().researcher_gpus if wanted else 0
+    if wanted > most:
         raise UsageError(
-            f"sandbox.gpus asks for {wanted} GPUs for each researcher, this machine shows {present}",
+            f"sandbox.gpus asks for {wanted} GPUs for each researcher, this machine can give {most}",
             "Lower sandbox.gpus, or check the driver with nvidia-smi",
         )
 

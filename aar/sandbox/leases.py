@@ -70,6 +70,11 @@ class Leases:
         self._exclusive = kept > 0
         self._book = (book or runtime_root() / "leases.json").absolute()
 
+    @property
+    def researcher_gpus(self) -> int:
+        """How many GPUs one researcher can get at the most: of several, one is kept for scoring runs."""
+        return len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
+
     @asynccontextmanager
     async def scoring(self, *, cores: int = 1, gpus: int = 0, owner: str = "") -> AsyncIterator[Lease]:
         """Hold cores of one's own, and GPUs, for a scoring run; waits until they are free.
@@ -97,8 +102,7 @@ class Leases:
         Raises:
             UsageError: researchers never get as many GPUs on this machine.
         """
-        most = len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
-        async with self._held(_RESEARCHER, owner, 0, gpus, most) as lease:
+        async with self._held(_RESEARCHER, owner, 0, gpus, self.researcher_gpus) as lease:
             yield Lease(lease.id, self.shared_cores, lease.gpus)
 
     @asynccontextmanager

@@ -226,7 +226,7 @@ class ScoringRun(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     split_seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
-    """running, scored, failed."""
+    """queued, running, scored, failed, skipped."""
     verdict: Mapped[str] = mapped_column(Text, default="")
     output_digest: Mapped[str | None] = mapped_column(String(64))
     parts: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
