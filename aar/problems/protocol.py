@@ -116,6 +116,25 @@ class Estimate:
     by_domain: Mapping[str, Estimate] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """How a teacher's word is spoilt, to see whether a method listens to it.
+
+    Args:
+        permute: hand each item's word to another item, at random within the domain: as a whole it looks the same,
+            and it says nothing about any item.
+        noise: share of items, 0 to 1, whose word is turned into its opposite.
+    """
+
+    permute: bool = False
+    noise: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Its name, such as ``permuted`` or ``noise-20``."""
+        return "permuted" if self.permute else f"noise-{round(100 * self.noise)}"
+
+
 class OutputRejected(Exception):
     """The method's output file cannot be scored; the message is shown to the researcher, so it names no label."""
 
@@ -176,4 +195,16 @@ class Problem(Protocol):
 
     def validate(self) -> Sequence[str]:
         """Problems found when grading the baselines and trying to derive hidden from public; empty when sound."""
+        ...
+
+
+@runtime_checkable
+class SupervisedProblem(Problem, Protocol):
+    """A problem whose public bundles hold a teacher's word; the audits can then ask whether a method uses it."""
+
+    def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
+        """Spoil the teacher's word in ``task.public``, in place; test items and the hidden bundle stay as they are.
+
+        The same arguments give the same bytes. CPU-bound: call it off the loop.
+        """
         ...

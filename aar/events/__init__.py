@@ -1,0 +1,135 @@
+"""What happened, as typed records: the kinds of event that the append-only log holds.
+
+An event is written *before* its effect is acted on (a turn before its tools run) or in the same transaction as the
+rows it changes (a post, a score). The live view, SSE, transcripts, resume and reports read nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from aar.events.base import Event
+from aar.events.campaign import (
+    CampaignCreated,
+    CampaignFinished,
+    CampaignPaused,
+    CampaignStarted,
+    ControlRequested,
+    DiversityMeasured,
+    LimitHit,
+)
+from aar.events.forum import (
+    CommentCreated,
+    PostCreated,
+    VoteCast,
+)
+from aar.events.research import (
+    ContextReset,
+    MessageAdded,
+    ModelCalled,
+    ModelCallFailed,
+    ResearcherStarted,
+    ResearcherStateChanged,
+    SandboxCreated,
+    SandboxIncident,
+    SandboxLost,
+    ToolFinished,
+    ToolStarted,
+    TurnReceived,
+)
+from aar.events.scoring import (
+    AuditFinished,
+    CheckFinished,
+    CheckStarted,
+    ScoringRunFinished,
+    ScoringStarted,
+    SnapshotTaken,
+    StatusChanged,
+    SubmissionMeasured,
+    SubmissionReceived,
+    SubmissionRejected,
+)
+
+AnyEvent = Annotated[
+    CampaignCreated
+    | CampaignStarted
+    | CampaignPaused
+    | CampaignFinished
+    | ControlRequested
+    | ResearcherStarted
+    | ResearcherStateChanged
+    | SandboxCreated
+    | SandboxLost
+    | SandboxIncident
+    | MessageAdded
+    | ContextReset
+    | ModelCalled
+    | TurnReceived
+    | ModelCallFailed
+    | ToolStarted
+    | ToolFinished
+    | PostCreated
+    | CommentCreated
+    | VoteCast
+    | SnapshotTaken
+    | SubmissionReceived
+    | ScoringStarted
+    | ScoringRunFinished
+    | SubmissionMeasured
+    | SubmissionRejected
+    | LimitHit
+    | DiversityMeasured
+    | CheckStarted
+    | CheckFinished
+    | AuditFinished
+    | StatusChanged,
+    Field(discriminator="kind"),
+]
+
+_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def parse_event(payload: dict[str, Any]) -> AnyEvent:
+    """The typed event of a stored payload. Raises pydantic.ValidationError for an unknown kind or a missing field."""
+    return _adapter.validate_python(payload)
+
+
+__all__ = [
+    "AnyEvent",
+    "AuditFinished",
+    "CampaignCreated",
+    "CampaignFinished",
+    "CampaignPaused",
+    "CampaignStarted",
+    "CheckFinished",
+    "CheckStarted",
+    "CommentCreated",
+    "ContextReset",
+    "ControlRequested",
+    "DiversityMeasured",
+    "Event",
+    "LimitHit",
+    "MessageAdded",
+    "ModelCallFailed",
+    "ModelCalled",
+    "PostCreated",
+    "ResearcherStarted",
+    "ResearcherStateChanged",
+    "SandboxCreated",
+    "SandboxIncident",
+    "SandboxLost",
+    "ScoringRunFinished",
+    "ScoringStarted",
+    "SnapshotTaken",
+    "StatusChanged",
+    "SubmissionMeasured",
+    "SubmissionReceived",
+    "SubmissionRejected",
+    "ToolFinished",
+    "ToolStarted",
+    "TurnReceived",
+    "VoteCast",
+    "parse_event",
+]

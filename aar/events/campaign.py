@@ -1,0 +1,65 @@
+"""The life of a campaign, and what bounds it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from aar.events.base import Event
+
+
+class CampaignCreated(Event):
+    kind: Literal["campaign_created"] = "campaign_created"
+    line = "campaign created on problem {problem} with {researchers} researchers"
+    problem: str
+    researchers: int
+
+
+class CampaignStarted(Event):
+    """A controller took the campaign up, for the first time or again."""
+
+    kind: Literal["campaign_started"] = "campaign_started"
+    line = "controller started (pid {pid}), sandboxes by {sandbox}"
+    pid: int
+    sandbox: str
+    resumed: bool = False
+
+
+class CampaignPaused(Event):
+    kind: Literal["campaign_paused"] = "campaign_paused"
+    line = "campaign paused: {cause}"
+    cause: str
+
+
+class CampaignFinished(Event):
+    kind: Literal["campaign_finished"] = "campaign_finished"
+    line = "campaign {state}: {cause}"
+    state: Literal["finished", "failed"]
+    cause: str
+
+
+class ControlRequested(Event):
+    """A person asked for something, from the CLI, the API or a page."""
+
+    kind: Literal["control_requested"] = "control_requested"
+    line = "{by} asked: {command} {argument}"
+    command: str
+    argument: str = ""
+    by: str
+
+
+class LimitHit(Event):
+    kind: Literal["limit_hit"] = "limit_hit"
+    line = "limit {limit} of {scope} reached: {committed} of {ceiling}"
+    scope: str
+    limit: str
+    ceiling: Decimal
+    committed: Decimal
+    asked: Decimal
+
+
+class DiversityMeasured(Event):
+    kind: Literal["diversity_measured"] = "diversity_measured"
+    line = "idea diversity {bits:.2f} bits over {families} families"
+    bits: float
+    families: int

@@ -1,0 +1,119 @@
+"""What a researcher does: its states, sandbox, model calls and tools."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from aar.events.base import Event
+
+
+class ResearcherStarted(Event):
+    kind: Literal["researcher_started"] = "researcher_started"
+    line = "started on direction {direction} with {model}"
+    direction: str
+    model: str
+
+
+class ResearcherStateChanged(Event):
+    kind: Literal["researcher_state_changed"] = "researcher_state_changed"
+    line = "is {state}: {cause}"
+    state: str
+    cause: str
+
+
+class SandboxCreated(Event):
+    kind: Literal["sandbox_created"] = "sandbox_created"
+    line = "sandbox {name} ready ({backend}, {milliseconds} ms)"
+    name: str
+    backend: str
+    milliseconds: int
+
+
+class SandboxLost(Event):
+    kind: Literal["sandbox_lost"] = "sandbox_lost"
+    line = "sandbox {name} lost: {cause}"
+    name: str
+    cause: str
+
+
+class SandboxIncident(Event):
+    """Something was stopped or refused in a sandbox: out of memory, a time limit, a transfer that tried to escape."""
+
+    kind: Literal["sandbox_incident"] = "sandbox_incident"
+    line = "sandbox {name}: {incident}: {detail}"
+    name: str
+    incident: str
+    detail: str
+
+
+class MessageAdded(Event):
+    """A user message entered the conversation that is not a tool result: the opening, news, a person's words."""
+
+    kind: Literal["message_added"] = "message_added"
+    line = "told: {reason}"
+    reason: str
+    content: list[dict[str, Any]]
+    news_cursor: int | None = None
+    """Up to which event the forum's news are told with this message."""
+
+
+class ContextReset(Event):
+    """The conversation so far was set aside: it goes on with ``content`` and the last ``kept_turns`` turns."""
+
+    kind: Literal["context_reset"] = "context_reset"
+    line = "context handed over: {reason}"
+    reason: str
+    content: list[dict[str, Any]]
+    kept_turns: int
+
+
+class ModelCalled(Event):
+    """A model call is about to be made; its worst case is reserved under ``request_id``."""
+
+    kind: Literal["model_called"] = "model_called"
+    line = "asks {model}"
+    request_id: str
+    model: str
+
+
+class TurnReceived(Event):
+    """A whole assistant turn, before any of its tools runs."""
+
+    kind: Literal["turn_received"] = "turn_received"
+    line = "turn: {stop_reason}, {output_tokens} tokens out, ${usd}"
+    request_id: str
+    model: str
+    content: list[dict[str, Any]]
+    stop_reason: str
+    output_tokens: int
+    usd: Decimal
+    prompt_tokens: int = 0
+    """Input tokens of all kinds, cache reads and writes included; 0 where the service did not say."""
+
+
+class ModelCallFailed(Event):
+    kind: Literal["model_call_failed"] = "model_call_failed"
+    line = "model call failed: {error}"
+    request_id: str
+    error: str
+
+
+class ToolStarted(Event):
+    kind: Literal["tool_started"] = "tool_started"
+    line = "{tool}: {about}"
+    tool_use_id: str
+    tool: str
+    about: str
+
+
+class ToolFinished(Event):
+    """A tool's whole result as the model will read it."""
+
+    kind: Literal["tool_finished"] = "tool_finished"
+    line = "{tool} done in {seconds:.1f} s"
+    tool_use_id: str
+    tool: str
+    content: list[dict[str, Any]]
+    is_error: bool
+    seconds: float

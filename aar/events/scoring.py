@@ -1,0 +1,113 @@
+"""The way of a method from snapshot to score."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aar.events.base import Event
+
+
+class SnapshotTaken(Event):
+    kind: Literal["snapshot_taken"] = "snapshot_taken"
+    line = "snapshot {digest:.12}"
+    digest: str
+    parent: str | None
+
+
+class SubmissionReceived(Event):
+    """Code and claim are frozen; no score exists yet."""
+
+    kind: Literal["submission_received"] = "submission_received"
+    line = "submission s{number} received: {title}"
+    submission_id: int
+    number: int
+    title: str
+    digest: str
+
+
+class ScoringStarted(Event):
+    kind: Literal["scoring_started"] = "scoring_started"
+    line = "scoring s{number} on {runs} fresh runs"
+    submission_id: int
+    number: int
+    runs: int
+
+
+class ScoringRunFinished(Event):
+    kind: Literal["scoring_run_finished"] = "scoring_run_finished"
+    line = "run {index} of s{number} ({domain}): {verdict}"
+    submission_id: int
+    number: int
+    index: int
+    domain: str
+    verdict: str
+    seconds: float
+
+
+class SubmissionMeasured(Event):
+    kind: Literal["submission_measured"] = "submission_measured"
+    line = "s{number} measured: {metric} {score:.3f} ± {standard_error:.3f}"
+    submission_id: int
+    number: int
+    metric: str
+    score: float
+    standard_error: float
+    best: bool
+    """Whether it leads the board now."""
+
+
+class SubmissionRejected(Event):
+    kind: Literal["submission_rejected"] = "submission_rejected"
+    line = "s{number} has no score: {verdict}"
+    submission_id: int
+    number: int
+    verdict: str
+
+
+class CheckStarted(Event):
+    """A measured submission is looked at more closely; ``check`` is ``confirmation`` or ``transfer``."""
+
+    kind: Literal["check_started"] = "check_started"
+    line = "{check} of s{number} on {runs} fresh runs: {cause}"
+    submission_id: int
+    number: int
+    check: str
+    runs: int
+    cause: str
+
+
+class CheckFinished(Event):
+    """A confirmation or a run on the transfer domains is over; no score when it failed."""
+
+    kind: Literal["check_finished"] = "check_finished"
+    line = "{check} of s{number}: {outcome}"
+    submission_id: int
+    number: int
+    check: str
+    outcome: str
+    score: float | None = None
+    standard_error: float | None = None
+
+
+class AuditFinished(Event):
+    kind: Literal["audit_finished"] = "audit_finished"
+    line = "{audit} audit of s{number}: {verdict}: {reason}"
+    submission_id: int
+    number: int
+    audit: str
+    verdict: str
+    rule: str
+    reason: str
+
+
+class StatusChanged(Event):
+    """A submission's status or standing changed: ``new`` may also be ``disqualified`` or ``reinstated``."""
+
+    kind: Literal["status_changed"] = "status_changed"
+    line = "s{number} {old} -> {new}: {cause}"
+    submission_id: int
+    number: int
+    old: str
+    new: str
+    cause: str
+    by: str

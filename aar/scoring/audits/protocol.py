@@ -1,0 +1,104 @@
+"""What an audit is: a question about a submission, answered with a verdict, a reason and evidence.
+
+Audits are plug-ins, found by the entry point group ``aar.audits`` or handed to the scorer. One that reads code runs
+when the submission is taken up, before anything of it is executed; one that needs scores runs at a confirmation, on
+the runs of the phases that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from aar.problems.protocol import Estimate, Problem, Task, TaskScore
+from aar.scoring.phases import Phase
+
+
+class Verdict(StrEnum):
+    """What an audit comes to."""
+
+    PASSED = "passed"
+    LABELLED = "labelled"
+    """Nothing wrong, but people must know: the rule names the label, such as ``teacher-independent``."""
+    FLAGGED = "flagged"
+    """Suspicious; a person should look. The score stands."""
+    DISQUALIFIED = "disqualified"
+    """Off the board until a person reinstates it."""
+    SKIPPED = "skipped"
+    """Could not be carried out; the reason says why."""
+
+
+class Moment(StrEnum):
+    """When an audit runs."""
+
+    SUBMITTED = "submitted"
+    """Before the first scoring run, on code and claim alone."""
+    CONFIRMED = "confirmed"
+    """At a confirmation, with all scores so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An audit's answer.
+
+    Args:
+        audit: its name.
+        rule: what was broken or found, such as ``static.network``; empty where it passed.
+        reason: a text for people and for the submission's author: it names no score, label or hidden path.
+        evidence: JSON for people who look closer; never shown to researchers.
+    """
+
+    audit: str
+    verdict: Verdict
+    rule: str
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseScores:
+    """What a submission reached in one phase: the pooled estimate and the task scores behind it, in run order."""
+
+    estimate: Estimate
+    scores: Sequence[tuple[Task, TaskScore]]
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """All that an audit may look at.
+
+    Args:
+        number: shown as ``s<number>``.
+        code: directory with the frozen code, of its own; nobody changes it meanwhile.
+        phases: by phase key (``measure``, ``confirm``, ``permuted``, ``noise-20``); empty before the first run.
+    """
+
+    campaign_id: str
+    number: int
+    title: str
+    claim: str
+    hypothesis: str
+    families: tuple[str, ...]
+    code: Path
+    problem: Problem
+    phases: Mapping[str, PhaseScores] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Audit(Protocol):
+    """One question about a submission."""
+
+    name: str
+    moment: Moment
+
+    def phases(self, problem: Problem) -> Sequence[Phase]:
+        """Which runs it needs beside measurement and confirmation; none for a problem that it cannot ask."""
+        ...
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        """Answer. CPU-bound work goes to a thread. Raises LimitReached where it spends money that is not there."""
+        ...

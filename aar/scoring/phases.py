@@ -1,0 +1,49 @@
+"""What a scoring run is for: the measurement, a confirmation, the transfer domains, or an audit's question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aar.problems.protocol import Corruption, Stage
+
+MEASUREMENT = "measurement"
+CONFIRMATION = "confirmation"
+TRANSFER = "transfer"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A kind of scoring run.
+
+    Args:
+        stage: what its splits are drawn for.
+        corruption: how the teacher's word is spoilt before the method runs; None leaves it as it is.
+    """
+
+    stage: Stage
+    corruption: Corruption | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in ``scoring_run.stage`` and ``stage_estimate.stage``."""
+        return str(self.stage) if self.corruption is None else self.corruption.key
+
+
+MEASURE = Phase(Stage.MEASURE)
+CONFIRM = Phase(Stage.CONFIRM)
+ELSEWHERE = Phase(Stage.TRANSFER)
+PERMUTED = Phase(Stage.MEASURE, Corruption(permute=True))
+
+
+def noisy(share: float) -> Phase:
+    """Splits of the measurement's kind on which ``share`` of the teacher's words are turned round."""
+    return Phase(Stage.MEASURE, Corruption(noise=share))
+
+
+def phase_of(key: str) -> Phase:
+    """The phase of a key. Raises ValueError for a key that no phase has."""
+    if key == PERMUTED.key:
+        return PERMUTED
+    if key.startswith("noise-"):
+        return noisy(int(key.removeprefix("noise-")) / 100)
+    return Phase(Stage(key))

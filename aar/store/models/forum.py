@@ -1,0 +1,69 @@
+"""What is said on the forum."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from aar.store.models.base import Base, big_key
+from aar.store.types import UtcDateTime, now
+
+
+class Post(Base):
+    """A post on the forum."""
+
+    __tablename__ = "post"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
+    """None for a person."""
+    author: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
+    """hypothesis, result, insight, error, question."""
+    title: Mapped[str] = mapped_column(String(200))
+    body: Mapped[str] = mapped_column(Text)
+    submission_id: Mapped[int | None] = mapped_column(ForeignKey("submission.id"))
+    score: Mapped[int] = mapped_column(default=0)
+    """Sum of votes."""
+    idempotency_key: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "idempotency_key"),
+        Index(None, "campaign_id", "id"),
+    )
+
+
+class Comment(Base):
+    """A comment on a post."""
+
+    __tablename__ = "comment"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id"), index=True)
+    researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
+    author: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str] = mapped_column(Text)
+    idempotency_key: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "idempotency_key"),
+        Index(None, "campaign_id", "id"),
+    )
+
+
+class Vote(Base):
+    """One voter's vote on one post: +1 or -1, changed by voting again."""
+
+    __tablename__ = "vote"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id"))
+    voter: Mapped[str] = mapped_column(String(80))
+    """A researcher's id, or "human:" and a person's name."""
+    value: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    __table_args__ = (UniqueConstraint("post_id", "voter"),)
