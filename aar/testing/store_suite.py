@@ -33,6 +33,7 @@ from aar.store import Database, event_log, open_database
 from aar.store.models import Base, LedgerEntry
 from aar.store.schema import HEAD
 from aar.testing.rows import add_campaign
+from aar.testing.store_history import HistorySuite
 
 CAMPAIGN = "k3v9qd"
 _THREADS = 6
@@ -51,7 +52,7 @@ def _at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
         return [future.result() for future in [threads.submit(job) for job in jobs]]
 
 
-class StoreSuite:
+class StoreSuite(HistorySuite):
     """Subclass it and give it the fixture ``database_url``."""
 
     @pytest.fixture
@@ -95,22 +96,6 @@ class StoreSuite:
         with pytest.raises(DatabaseError, match=f"9876.*{HEAD}") as refusal:
             open_database(database_url)
         assert "Upgrade" in refusal.value.remedy
-
-    def test_an_older_schema_is_migrated_and_keeps_its_rows(self, db: Database, database_url: str) -> None:
-        with db.writing() as session:
-            create_post(session, CAMPAIGN, _author(1), kind="insight", title="kept", body="through the migration")
-            for table in ("post", "comment"):
-                if db.is_sqlite:
-                    for trigger in ("insert", "delete", "update"):
-                        session.execute(text(f"DROP TRIGGER {table}_search_{trigger}"))
-                alter = "" if db.is_sqlite else f"ALTER TABLE {table}"
-                session.execute(text(f"{alter} DROP {'TABLE' if db.is_sqlite else 'COLUMN'} {table}_search"))
-            session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-        again = open_database(database_url)
-        with again.reading() as session:
-            assert [post.title for post in search(session, CAMPAIGN, "migrations")] == ["kept"]
-            assert session.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
-        again.close()
 
     def test_dollars_add_up_exactly_and_times_know_their_zone(self, db: Database) -> None:
         moment = datetime(2026, 11, 3, 4, 5, 6, 789012, tzinfo=UTC)

@@ -105,15 +105,20 @@ def _belongs(table: str) -> list[sa.Constraint]:
 
 
 def _sqlite_guard(table: str) -> list[str]:
+    refuse = f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END"
+    there = f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)"  # noqa: S608 - constants
     return [
-        f"CREATE TRIGGER {table}_no_{action.lower()} BEFORE {action} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END"
-        for action in ("UPDATE", "DELETE")
+        f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}",
+        f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}",
+        # INSERT OR REPLACE removes a row without asking the triggers on DELETE.
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {there} {refuse}",
     ]
 
 
 def _postgres_guard(table: str) -> list[str]:
     return [
         f"CREATE TRIGGER {table}_only_grows BEFORE UPDATE OR DELETE ON {table} "
-        "FOR EACH ROW EXECUTE FUNCTION only_grows()"
+        "FOR EACH ROW EXECUTE FUNCTION only_grows()",
+        f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION only_grows()",
     ]
