@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aar.problems import toy
-from aar.problems.protocol import Problem
+from aar.problems.protocol import Problem, SupervisedProblem
 from aar.problems.registry import find
-from aar.testing.problem_suite import ProblemSuite
+from aar.testing.problem_suite import ProblemSuite, folder_bytes
+from aar.testing.supervised_suite import SupervisedSuite
 
 
 class TestToy(ProblemSuite):
@@ -36,3 +40,31 @@ class TestWeakToStrong(ProblemSuite):
     @pytest.fixture
     def problem(self) -> Problem:
         return find("weak_to_strong")
+
+
+class TestToysTeacher(SupervisedSuite):
+    @pytest.fixture
+    def problem(self) -> SupervisedProblem:
+        return _with_a_teacher("toy")
+
+    def read(self, public: Path) -> tuple[Sequence[float], object]:
+        points = json.loads((public / "points.json").read_text(encoding="utf-8"))
+        return points.pop("y"), points
+
+
+class TestWeakToStrongsTeacher(SupervisedSuite):
+    @pytest.fixture
+    def problem(self) -> SupervisedProblem:
+        return _with_a_teacher("weak_to_strong")
+
+    def read(self, public: Path) -> tuple[Sequence[float], object]:
+        files = folder_bytes(public)
+        del files["weak.npy"]
+        weak: list[float] = np.load(public / "weak.npy").tolist()
+        return weak, files
+
+
+def _with_a_teacher(name: str) -> SupervisedProblem:
+    found = find(name)
+    assert isinstance(found, SupervisedProblem)
+    return found

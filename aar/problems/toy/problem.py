@@ -14,8 +14,10 @@ from random import Random
 from statistics import fmean, pvariance
 
 from aar.errors import DataMissing, NotFound, ProblemError
+from aar.problems.corruption import spoiling
 from aar.problems.protocol import (
     Baseline,
+    Corruption,
     Estimate,
     Metric,
     OutputRejected,
@@ -91,6 +93,17 @@ class Toy:
             (folder / name).write_text(json.dumps(content), encoding="utf-8")
             (folder / name).chmod(mode & 0o644)
         return task
+
+    def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
+        """Spoil the noisy heights: moved between points, or mirrored at their mean. Raises ProblemError."""
+        path = task.public / "points.json"
+        points: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
+        heights, middle = points["y"], fmean(points["y"])
+        drawn = spoiling(task, len(heights), corruption, seed)
+        points["y"] = [heights[source] for source in drawn.sources]
+        for item in drawn.turned:
+            points["y"][item] = 2 * middle - heights[item]
+        path.write_text(json.dumps(points), encoding="utf-8")
 
     def score(self, task: Task, output: Path) -> TaskScore:
         """One minus the mean squared error over the curve's variance. Raises OutputRejected."""

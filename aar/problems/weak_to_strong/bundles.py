@@ -13,7 +13,8 @@ from aar.problems.weak_to_strong.corpus import Corpus
 from aar.problems.weak_to_strong.splits import Split
 from aar.problems.weak_to_strong.supervision import Supervision
 
-PUBLIC_FILES = frozenset({"task.json", "train.npy", "weak.npy", "test.npy", "prompts.npy", "texts.json"})
+WEAK_FILE = "weak.npy"
+PUBLIC_FILES = frozenset({"task.json", "train.npy", WEAK_FILE, "test.npy", "prompts.npy", "texts.json"})
 HIDDEN_FILE = "hidden.npz"
 
 
@@ -21,7 +22,7 @@ def write_public(folder: Path, domain: str, data: Corpus, split: Split, weak: ND
     """Write what a method may see; readable by any user, for the sandbox's is another one."""
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "train.npy", data.states[split.pool])
-    _save(folder / "weak.npy", weak)
+    write_weak(folder, weak)
     _save(folder / "test.npy", data.states[split.test])
     _save(folder / "prompts.npy", data.prompts)
     about = {
@@ -42,6 +43,17 @@ def write_public(folder: Path, domain: str, data: Corpus, split: Split, weak: ND
     folder.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o644)
+
+
+def read_weak(folder: Path) -> NDArray[np.float32]:
+    """The weak labels of a public bundle: P(class 1) on the pool, float32 [n]."""
+    weak: NDArray[np.float32] = np.load(folder / WEAK_FILE, allow_pickle=False)
+    return weak
+
+
+def write_weak(folder: Path, weak: NDArray[np.float32]) -> None:
+    """Write the weak labels of a public bundle, or replace their content."""
+    _save(folder / WEAK_FILE, weak)
 
 
 def write_hidden(folder: Path, data: Corpus, split: Split, supervision: Supervision) -> None:

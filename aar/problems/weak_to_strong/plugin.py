@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from aar.errors import ProblemError
-from aar.problems.protocol import Baseline, Estimate, Metric, RunLimits, Stage, Task, TaskScore
+from aar.problems.corruption import spoiling
+from aar.problems.protocol import Baseline, Corruption, Estimate, Metric, RunLimits, Stage, Task, TaskScore
 from aar.problems.repertoire import Repertoire
 from aar.problems.weak_to_strong import bundles, corpus, pgr, splits
 
@@ -68,6 +69,19 @@ class WeakToStrong:
         bundles.write_public(task.public, domain, data, split, supervision.weak)
         bundles.write_hidden(task.hidden, data, split, supervision)
         return task
+
+    def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
+        """Spoil the weak labels: permuted over the pool, or P(class 1) turned into P(class 0) for a share of it.
+
+        Raises:
+            ProblemError: no such corruption.
+        """
+        weak = bundles.read_weak(task.public)
+        drawn = spoiling(task, len(weak), corruption, seed)
+        spoilt = weak[list(drawn.sources)]
+        turned = list(drawn.turned)
+        spoilt[turned] = 1 - spoilt[turned]
+        bundles.write_weak(task.public, spoilt)
 
     def score(self, task: Task, output: Path) -> TaskScore:
         """Count right and wrong predictions beside the teacher's and the ceiling's. Raises OutputRejected."""

@@ -1,0 +1,50 @@
+"""Which items get whose word: the part of ``SupervisedProblem.corrupt`` that is the same for every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from aar.errors import ProblemError
+from aar.problems.protocol import Corruption, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiling:
+    """What becomes of the teacher's word on items 0 to n - 1.
+
+    Args:
+        sources: for each item, the item whose word it gets; its own where nothing is permuted.
+        turned: items whose word becomes its opposite, in the order in which more noise would take them.
+    """
+
+    sources: Sequence[int]
+    turned: Sequence[int]
+
+
+def spoiling(task: Task, items: int, corruption: Corruption, seed: int) -> Spoiling:
+    """Draw what a corruption does to a task; the same arguments draw the same.
+
+    A permutation is one random cycle through all items, so none keeps its own word. With the same seed, the items
+    turned by little noise are among those turned by more, so scores along a noise curve are paired.
+
+    Args:
+        task: its domain, stage and split seed go into the draw.
+        items: how many items the teacher has a word on.
+        corruption: ``permute`` or ``noise``; not both.
+        seed: any integer.
+
+    Raises:
+        ProblemError: the share is no share, or both kinds are asked for.
+    """
+    if not 0 <= corruption.noise <= 1 or (corruption.permute and corruption.noise):
+        raise ProblemError(f"no such corruption: {corruption}", "Permute, or give a share from 0 to 1")
+    rng = Random(f"corrupt {task.domain} {task.stage} {task.split_seed} {seed}")  # noqa: S311 - repeatable, no secret
+    order = rng.sample(range(items), items)
+    if not corruption.permute:
+        return Spoiling(range(items), order[: round(corruption.noise * items)])
+    sources = list(range(items))
+    for place, item in enumerate(order):
+        sources[item] = order[place - 1]
+    return Spoiling(sources, ())
