@@ -82,13 +82,13 @@ class Ledger:
         return lost
 
     async def reserve_call(
-        self, *, request_id: str, researcher_id: str, model: str, input_tokens: int, max_output_tokens: int
+        self, *, request_id: str, researcher_id: str | None, model: str, input_tokens: int, max_output_tokens: int
     ) -> Reservation:
         """Set a model call's worst case aside.
 
         Args:
             request_id: unique; settles or releases the reservation later.
-            researcher_id: who calls.
+            researcher_id: who calls; None for the campaign itself, such as its reviewer.
             model: priced by the book.
             input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
             max_output_tokens: the bound sent with the call.

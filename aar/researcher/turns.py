@@ -62,7 +62,7 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> No
     try:
         message = await ctx.gateway.complete(request, pause=ctx.pause)
     except StreamBroken as error:
-        await charge(_seen(error.usage, worst), error.message)
+        await charge(seen_usage(error.usage, worst), error.message)
         raise
     except (AarError, Stopping) as error:
         await ctx.ledger.release(request_id)
@@ -93,7 +93,7 @@ def _turn(request_id: str, message: Message, usage: Usage, usd: Any) -> TurnRece
     )
 
 
-def _seen(seen: Mapping[str, Any], worst: Usage) -> Usage:
+def seen_usage(seen: Mapping[str, Any], worst: Usage) -> Usage:
     """What to charge for a broken stream: the prompt as the service counted it if it did, and the longest reply, for
     nobody knows how much was generated unseen."""
     if "input_tokens" not in seen:
