@@ -35,6 +35,8 @@ def thread_page(thread: ThreadView) -> str:
     ]
     if post.submission_number is not None:
         facts.append(f"- about submission s{post.submission_number}")
+    if post.cites:
+        facts.append(f"- cites: {_cited(post)}")
     parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(post.body)]
     for comment in thread.comments:
         parts += [
@@ -60,12 +62,16 @@ def index_page(total: int, top: Sequence[PostView], newest: Sequence[PostView]) 
 
 
 def _entry(post: PostView) -> str:
-    about = f", s{post.submission_number}" if post.submission_number is not None else ""
+    about = f", cites {_cited(post)}" if post.cites else ""
     link = f"[{_escaped(shorten(post.title, 120))}](posts/{file_name(post.id, post.title)})"
     return (
         f"- #{post.id} {link}: {post.kind}{about}, "
         f"by {_byline(post.author, post.by_human)}, votes {post.score:+d}, {post.comments} comments"
     )
+
+
+def _cited(post: PostView) -> str:
+    return ", ".join(f"s{each.number} ({each.status})" for each in post.cites)
 
 
 def _byline(author: str, by_human: bool) -> str:

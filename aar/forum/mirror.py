@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import SetupError
+from aar.forum.citations import posts_citing
 from aar.forum.markdown import file_name, index_page, thread_page
 from aar.forum.posts import list_posts
 from aar.forum.queries import post_views, select_posts, threads
@@ -20,6 +21,7 @@ from aar.store import Database, event_log
 from aar.store.models import EventRecord, Post
 
 _KINDS = ("post_created", "comment_created", "vote_cast")
+_STANDING = ("submission_received", "submission_measured", "submission_rejected", "status_changed")
 _TOP, _NEWEST = 20, 300
 _DRAFT = ".draft-"
 
@@ -74,10 +76,18 @@ class ForumMirror:
         return written
 
     def _changed(self, session: Session, cursor: int) -> list[int]:
-        query = select(EventRecord.payload).where(
-            EventRecord.campaign_id == self._campaign_id, EventRecord.id > cursor, EventRecord.kind.in_(_KINDS)
+        query = select(EventRecord.kind, EventRecord.payload).where(
+            EventRecord.campaign_id == self._campaign_id,
+            EventRecord.id > cursor,
+            EventRecord.kind.in_(_KINDS + _STANDING),
         )
-        return sorted({payload["post_id"] for payload in session.scalars(query)})
+        posts, submissions = set[int](), set[int]()
+        for kind, payload in session.execute(query):
+            if kind in _KINDS:
+                posts.add(payload["post_id"])
+            else:
+                submissions.add(payload["number"])
+        return sorted(posts | posts_citing(session, self._campaign_id, submissions))
 
     def _everything(self, session: Session) -> list[int]:
         """All posts; makes the folders and removes files that no post accounts for."""
@@ -104,7 +114,7 @@ class ForumMirror:
 
     def _top(self, session: Session) -> list[PostView]:
         query = select_posts(self._campaign_id).where(Post.score > 0)
-        return post_views(session.execute(query.order_by(Post.score.desc(), Post.id.desc()).limit(_TOP)))
+        return post_views(session, query.order_by(Post.score.desc(), Post.id.desc()).limit(_TOP))
 
 
 def _replace(path: Path, page: str) -> bool:

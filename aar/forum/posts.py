@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
 from aar.forum.authors import checked_author, stored_key
+from aar.forum.citations import thread_with_citations
 from aar.forum.comments import MAX_COMMENT, create_comment
 from aar.forum.queries import comment_view, find_post, post_views, select_posts
 from aar.forum.text import checked
@@ -127,14 +128,14 @@ def list_posts(
         query = query.where(Post.kind == kind)
     if researcher_id is not None:
         query = query.where(Post.researcher_id == researcher_id)
-    return post_views(session.execute(query.limit(min(limit, _MAX_PAGE))))
+    return post_views(session, query.limit(min(limit, _MAX_PAGE)))
 
 
 def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
     """A post with all its comments. Raises NotFound."""
     post = find_post(session, campaign_id, post_id)
     comments = session.scalars(select(Comment).where(Comment.post_id == post.id).order_by(Comment.id))
-    return ThreadView(post, [comment_view(comment) for comment in comments])
+    return thread_with_citations(session, ThreadView(post, [comment_view(comment) for comment in comments]))
 
 
 def _check_kind(kind: str) -> None:

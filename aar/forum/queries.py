@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
+from aar.forum.citations import thread_with_citations, with_citations
 from aar.forum.views import CommentView, PostView, ThreadView
 from aar.store.models import Comment, Post, Submission
 
@@ -22,7 +23,7 @@ _comment_count = (
 
 
 def select_posts(campaign_id: str) -> Select[Any]:
-    """A query for the rows that ``post_views`` takes; add conditions, order and limit."""
+    """A query for ``post_views``; add conditions, order and limit."""
     return (
         select(
             Post.id,
@@ -42,8 +43,12 @@ def select_posts(campaign_id: str) -> Select[Any]:
     )
 
 
-def post_views(rows: Iterable[Row[Any]]) -> list[PostView]:
-    """Views of the rows of ``select_posts``."""
+def post_views(session: Session, query: Select[Any]) -> list[PostView]:
+    """The posts of a query made from ``select_posts``, with the standing of what they cite."""
+    return with_citations(session, _plain_views(session.execute(query)))
+
+
+def _plain_views(rows: Iterable[Row[Any]]) -> list[PostView]:
     return [
         PostView(
             id=row.id,
@@ -66,9 +71,9 @@ def post_views(rows: Iterable[Row[Any]]) -> list[PostView]:
 def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
     """One post. Raises NotFound when the campaign has none of that id."""
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
-    found = session.execute(select_posts(campaign_id).where(Post.id == post_id)) if 0 < post_id < 2**63 else ()
-    for view in post_views(found):
-        return view
+    if 0 < post_id < 2**63:
+        for view in post_views(session, select_posts(campaign_id).where(Post.id == post_id)):
+            return view
     raise NotFound(f"no post #{post_id} in campaign {campaign_id!r}", "List them with `aar forum list`")
 
 
@@ -93,5 +98,5 @@ def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iter
         for comment in session.execute(_comments.where(Comment.post_id.in_(page)).order_by(Comment.id)):
             comments[comment.post_id].append(comment_view(comment))
         query = select_posts(campaign_id).where(Post.id.in_(page)).order_by(Post.id)
-        for post in post_views(session.execute(query)):
-            yield ThreadView(post, comments[post.id])
+        for post in _plain_views(session.execute(query)):
+            yield thread_with_citations(session, ThreadView(post, comments[post.id]))

@@ -65,8 +65,6 @@ def search(session: Session, campaign_id: str, query: str, *, limit: int = 20) -
         asked = {"words": joint.join(words), "campaign": campaign_id, "limit": min(limit, 100)}
         ids = list(session.scalars(statement, asked))
         if ids:
-            found = {
-                view.id: view for view in post_views(session.execute(select_posts(campaign_id).where(Post.id.in_(ids))))
-            }
+            found = {view.id: view for view in post_views(session, select_posts(campaign_id).where(Post.id.in_(ids)))}
             return [found[post_id] for post_id in ids if post_id in found]
     return []

@@ -27,8 +27,17 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """A submission that a post cites, and how it stands now: claimed, measured, confirmed, refuted, rejected or
+    disqualified."""
+
+    number: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class PostView:
-    """A post with its votes and the number of its comments."""
+    """A post with its votes, the number of its comments, and the submissions that it cites."""
 
     id: int
     campaign_id: str
@@ -42,6 +51,7 @@ class PostView:
     comments: int
     submission_number: int | None
     created_at: datetime
+    cites: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
