@@ -1,0 +1,169 @@
+"""All that people may know of a submission beside its board score: other phases, audits, checks and its history.
+
+Never given to a researcher: confirmed scores, and what exactly an audit saw, would be something to climb on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.problems.protocol import Stage
+from aar.scoring.submissions import SHOWN_DECIMALS
+from aar.store.models import AuditFinding, StageEstimate, StatusChange, Submission, SubmissionCheck
+
+_DOMAIN_FIELDS = ("mean", "standard_error", "low", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score with its standard error and 90 % interval, rounded."""
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    """What a submission reached in one phase.
+
+    Args:
+        phase: its key: ``measure``, ``confirm``, ``transfer``, ``permuted``, ``noise-20``.
+        seeds: pooled.
+        domains: the same by domain.
+    """
+
+    phase: str
+    score: Score
+    seeds: int
+    domains: Mapping[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditView:
+    """The newest answer of one audit; ``evidence`` is JSON."""
+
+    audit: str
+    verdict: str
+    rule: str
+    reason: str
+    evidence: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeView:
+    """One change of status or standing, with its cause and who made it."""
+
+    old: str
+    new: str
+    cause: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """A confirmation or a run on the transfer domains that was asked for."""
+
+    kind: str
+    state: str
+    cause: str
+    by: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUp:
+    """A submission seen closely; everything in order of time, phases and audits by name."""
+
+    phases: list[PhaseView] = field(default_factory=list)
+    audits: list[AuditView] = field(default_factory=list)
+    history: list[ChangeView] = field(default_factory=list)
+    checks: list[CheckView] = field(default_factory=list)
+
+    def phase(self, key: str) -> PhaseView | None:
+        """What was reached in a phase."""
+        return next((each for each in self.phases if each.phase == key), None)
+
+    @property
+    def confirmed(self) -> PhaseView | None:
+        """What was reached on the sealed splits."""
+        return self.phase(Stage.CONFIRM)
+
+    @property
+    def transferred(self) -> PhaseView | None:
+        """What was reached on domains that nobody climbed on."""
+        return self.phase(Stage.TRANSFER)
+
+    @property
+    def waiting(self) -> list[CheckView]:
+        """Checks that are not over."""
+        return [each for each in self.checks if each.state in ("queued", "running")]
+
+
+def close_up(session: Session, campaign_id: str, number: int) -> CloseUp:
+    """One submission's; empty where there is no such submission."""
+    return close_ups(session, campaign_id, [number]).get(number, CloseUp())
+
+
+def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | None = None) -> dict[int, CloseUp]:
+    """Close-ups by submission number, of these or of all."""
+    query = select(Submission).where(Submission.campaign_id == campaign_id)
+    if numbers is not None:
+        query = query.where(Submission.number.in_(numbers))
+    submissions = {each.id: each for each in session.scalars(query.order_by(Submission.number))}
+    found = {each.id: CloseUp() for each in submissions.values()}
+    for submission in submissions.values():
+        if submission.mean is not None:
+            found[submission.id].phases.append(_phase(Stage.MEASURE, submission))
+    narrow = list(found) if numbers is not None else None
+    for row in _rows(session, StageEstimate, campaign_id, narrow):
+        found[row.submission_id].phases.append(_phase(row.stage, row))
+    newest: dict[int, dict[str, AuditView]] = defaultdict(dict)
+    for row in _rows(session, AuditFinding, campaign_id, narrow):
+        newest[row.submission_id][row.audit] = AuditView(
+            row.audit, row.verdict, row.rule, row.reason, row.evidence, row.at
+        )
+    for submission_id, audits in newest.items():
+        found[submission_id].audits.extend(audits[name] for name in sorted(audits))
+    for row in _rows(session, StatusChange, campaign_id, narrow):
+        found[row.submission_id].history.append(ChangeView(row.old, row.new, row.cause, row.by, row.at))
+    for row in _rows(session, SubmissionCheck, campaign_id, narrow):
+        check = CheckView(row.kind, row.state, row.cause, row.by, row.created_at, row.finished_at)
+        found[row.submission_id].checks.append(check)
+    return {submissions[submission_id].number: each for submission_id, each in found.items()}
+
+
+def _rows(session: Session, table: Any, campaign_id: str, submission_ids: list[int] | None) -> Any:
+    query = (
+        select(table)
+        .join(Submission, Submission.id == table.submission_id)
+        .where(Submission.campaign_id == campaign_id)
+        .order_by(table.id)
+    )
+    if submission_ids is not None:
+        query = query.where(table.submission_id.in_(submission_ids))
+    return session.scalars(query)
+
+
+def _phase(key: str, row: Submission | StageEstimate) -> PhaseView:
+    domains = {
+        domain: Score(*(_shown(each[name]) for name in _DOMAIN_FIELDS))
+        for domain, each in row.by_domain.items()
+        if all(isinstance(each.get(name), (int, float)) for name in _DOMAIN_FIELDS)
+    }
+    return PhaseView(str(key), Score(*(_shown(getattr(row, name)) for name in _DOMAIN_FIELDS)), row.seeds, domains)
+
+
+def _shown(value: float | None) -> float:
+    return round(value or 0.0, SHOWN_DECIMALS) + 0.0
