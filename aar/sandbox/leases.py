@@ -75,6 +75,14 @@ class Leases:
         """How many GPUs one researcher can get at the most: of several, one is kept for scoring runs."""
         return len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
 
+    def scoring_sets(self, cores: int) -> list[tuple[int, ...]]:
+        """The sets of cores that scoring runs of ``cores`` cores each get, where all of them want as many."""
+        if not self._exclusive:
+            return [self._cores]
+        wanted = min(cores, len(self.scoring_cores))
+        starts = range(0, len(self.scoring_cores) - wanted + 1, wanted)
+        return [self.scoring_cores[start : start + wanted] for start in starts]
+
     @asynccontextmanager
     async def scoring(self, *, cores: int = 1, gpus: int = 0, owner: str = "") -> AsyncIterator[Lease]:
         """Hold cores of one's own, and GPUs, for a scoring run; waits until they are free.

@@ -1,45 +1,42 @@
 """The clean room: one execution of a frozen method in a sandbox that nothing else ever used.
 
-The sandbox is made for the run and destroyed after it, on every path, so a method finds no trace of an earlier run
-and leaves none. Inside, the code is read-only at ``/method``, the task's public bundle at ``/data`` and the problem's
-library at ``/lab``; what the method writes to ``--out`` is read through the sandbox, never through the host's paths.
+The sandbox serves this run alone and is destroyed after it, on every path, so a method finds no trace of an earlier
+run and leaves none. Inside, the code is read-only at ``/method``, the task's public bundle at ``/data`` and the
+problem's library at ``/lab``; what the method writes to ``--out`` is read through the sandbox, never through the host's
+paths. Sandboxes are made when a run needs one, or ahead of it (``warmed``): then ``/data`` and ``/method`` are empty
+until the run, and filled from outside.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import secrets
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import structlog
-from anyio import CancelScope
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.leases import Leases
-from aar.sandbox.protocol import WORKSPACE, ExecResult, Mount, Sandbox, SandboxBackend, SandboxSpec
+from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.runtime import runtime_root
 from aar.scoring import files
+from aar.scoring.pool import Pool
+from aar.scoring.rooms import Room, Rooms
 from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
-
-log = structlog.get_logger(__name__)
 
 OUTPUT = f"{WORKSPACE}/out.npy"
 """Where ``--out`` points; the suffix keeps ``numpy.save`` from adding one."""
 DEFAULT_OWNER = "cleanroom"
 _PRINTED_BYTES = 16 * 1024
 _READ_SECONDS = 60.0
-_LIFETIME_MARGIN_SECONDS = 120.0
-_WORKSPACE_BYTES = 1024**3
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -93,6 +90,8 @@ class CleanRoom:
         self.work_dir = work_dir
         self._snapshots = snapshots
         self._leases = leases
+        self._rooms = Rooms(backend, problem, work_dir)
+        self._pools: dict[str, Pool] = {}
 
     async def run(
         self,
@@ -109,27 +108,47 @@ class CleanRoom:
             source: digest of a snapshot, or a directory that nobody changes meanwhile.
             seed: given as ``--seed``.
             owner: campaign id under which the sandbox is found if this process dies.
-            slot: held while the method itself runs; the sandbox is made before and removed after.
+            slot: held while the method itself runs; a sandbox that is not warm is made before, all are removed after.
 
         Raises:
             SandboxUnavailable, SandboxError: the sandbox could not be made or was lost; the method is not to blame.
             NotFound: no snapshot of that digest.
         """
-        limits = self.problem.run_limits
-        mounts = [Mount(task.public, "/data"), Mount(self.problem.lab(), "/lab")]
-        async with self._sandbox(owner, source, mounts) as sandbox:
-            command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
-            async with slot or nullcontext():
-                result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
-            bad = why_it_ended(result, limits, self._hosts(task, source))
-            if bad is not None:
-                return _failed(bad, result)
-            return await self._collect(sandbox, result)
+        pool = self._pools.get(owner)
+        if pool is not None:
+            # Ready rooms cost nothing: slot and cores are held for the run alone.
+            async with slot or nullcontext(), self._cores(owner) as cores, self._warm(pool, owner, cores) as room:
+                return await self._execute(room, task, source, seed, nullcontext())
+        async with self._cores(owner) as cores, self._fresh(owner, cores) as room:
+            return await self._execute(room, task, source, seed, slot or nullcontext())
+
+    @asynccontextmanager
+    async def warmed(self, owner: str, parallel: int) -> AsyncIterator[None]:
+        """Keep sandboxes ready for the runs under ``owner`` while the block lasts; at its end none is left.
+
+        Idle ones hold no lease. Where none is ready, a run has one made, as without this.
+
+        Args:
+            parallel: runs at the same time; one sandbox more is kept ready.
+        """
+        places = self._leases.scoring_sets(self._cores_wanted()) if self._leases is not None else [()]
+        pool = Pool(lambda cores: self._rooms.make(owner, cores), self._rooms.end, places, parallel + 1)
+        async with pool.open():
+            self._pools[owner] = pool
+            try:
+                yield
+            finally:
+                del self._pools[owner]
+
+    def ready(self, owner: str = DEFAULT_OWNER) -> int:
+        """How many warm sandboxes wait for a run now."""
+        pool = self._pools.get(owner)
+        return 0 if pool is None else pool.ready
 
     async def probe(self, *, owner: str = DEFAULT_OWNER) -> None:
         """Make an idle sandbox and run a trivial command: raises SandboxUnavailable or SandboxError if that fails."""
-        async with self._sandbox(owner, None, []) as sandbox:
-            result = await sandbox.exec(["true"], timeout=_READ_SECONDS)
+        async with self._fresh(owner, (), bare=True) as room:
+            result = await room.sandbox.exec(["true"], timeout=_READ_SECONDS)
         if not result.ok:
             raise SandboxError(
                 f"a trivial command failed in a fresh sandbox: {result.output[-200:]}", "Run `aar doctor`"
@@ -142,65 +161,45 @@ class CleanRoom:
                 await self.backend.remove(name)
         await anyio.to_thread.run_sync(files.sweep, self.work_dir)
 
-    @asynccontextmanager
-    async def _sandbox(self, owner: str, source: str | Path | None, mounts: Sequence[Mount]) -> AsyncIterator[Sandbox]:
-        name = f"{owner}-run-{secrets.token_hex(4)}"
-        folder = self.work_dir / "runs" / name
-        sandbox: Sandbox | None = None
-        async with self._cores(owner) as cores:
-            try:
-                method = await anyio.to_thread.run_sync(files.lay_out, source, self._snapshots, folder)
-                spec = self._spec(name, owner, folder / "workspace", [*mounts, *method], cores)
-                # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
-                with CancelScope(shield=True):
-                    made = await self.backend.create(spec)
-                sandbox = made
-                yield made
-            finally:
-                with CancelScope(shield=True):
-                    await self._clear(name, sandbox)
-                    await anyio.to_thread.run_sync(files.remove, folder)
+    async def _execute(
+        self, room: Room, task: Task, source: str | Path, seed: int, slot: AbstractAsyncContextManager[object]
+    ) -> RunOutcome:
+        limits, sandbox = self.problem.run_limits, room.sandbox
+        await anyio.to_thread.run_sync(files.fill, room.folder, task.public, source, self._snapshots)
+        command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
+        async with slot:
+            result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
+        bad = why_it_ended(result, limits, self._hosts(task, source))
+        if bad is not None:
+            return _failed(bad, result)
+        return await self._collect(sandbox, result)
 
     @asynccontextmanager
-    async def _cores(self, owner: str) -> AsyncIterator[Sequence[int]]:
+    async def _fresh(self, owner: str, cores: tuple[int, ...], *, bare: bool = False) -> AsyncIterator[Room]:
+        room = await self._rooms.make(owner, cores, bare=bare)
+        try:
+            yield room
+        finally:
+            await self._rooms.end(room)
+
+    @asynccontextmanager
+    async def _warm(self, pool: Pool, owner: str, cores: tuple[int, ...]) -> AsyncIterator[Room]:
+        room = await pool.take(cores) or await self._rooms.make(owner, cores)
+        try:
+            yield room
+        finally:
+            await pool.leave(room)
+
+    def _cores_wanted(self) -> int:
+        return math.ceil(self.problem.run_limits.cpus)
+
+    @asynccontextmanager
+    async def _cores(self, owner: str) -> AsyncIterator[tuple[int, ...]]:
         if self._leases is None:
             yield ()
             return
-        async with self._leases.scoring(cores=math.ceil(self.problem.run_limits.cpus), owner=owner) as lease:
+        async with self._leases.scoring(cores=self._cores_wanted(), owner=owner) as lease:
             yield lease.cores
-
-    async def _clear(self, name: str, sandbox: Sandbox | None) -> None:
-        try:
-            if sandbox is not None:
-                await sandbox.destroy()
-            else:
-                await self.backend.remove(name)
-        except SandboxError as error:
-            log.warning("sandbox left behind; the next start sweeps it", name=name, error=str(error))
-
-    def _spec(
-        self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount], cores: Sequence[int]
-    ) -> SandboxSpec:
-        limits = self.problem.run_limits
-        threads = str(max(1, int(limits.cpus)))
-        return SandboxSpec(
-            name=name,
-            campaign_id=owner,
-            workspace=workspace,
-            mounts=mounts,
-            env={
-                "PYTHONPATH": "/lab",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONHASHSEED": "0",
-                "OMP_NUM_THREADS": threads,
-                "OPENBLAS_NUM_THREADS": threads,
-            },
-            memory_bytes=limits.memory_bytes,
-            workspace_bytes=_WORKSPACE_BYTES,
-            cpus=limits.cpus,
-            lifetime_seconds=limits.seconds + _LIFETIME_MARGIN_SECONDS,
-            cores=cores,
-        )
 
     def _hosts(self, task: Task, source: str | Path) -> list[Path]:
         own = [_PACKAGE, Path(sys.prefix), Path.home(), get_settings().home.absolute(), runtime_root()]

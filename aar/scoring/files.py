@@ -1,4 +1,4 @@
-"""The clean room's files on this machine: code laid out for a run, outputs kept until scored, and their removal."""
+"""The clean room's files on this machine: data and code for a run, outputs kept until scored, and their removal."""
 
 from __future__ import annotations
 
@@ -13,26 +13,60 @@ from aar.sandbox.protocol import Mount
 from aar.scoring.bundles import open_up
 from aar.snapshots.store import SnapshotStore
 
+_DATA, _METHOD = "data", "method"
 
-def lay_out(source: str | Path | None, snapshots: SnapshotStore | None, folder: Path) -> list[Mount]:
-    """Make a run's folder; returns the mount of its code, or none without a source.
+
+def lay_out(folder: Path) -> list[Mount]:
+    """Make a run's folder with empty places for its data and code; returns their mounts.
 
     Args:
-        source: digest of a snapshot, or a directory to show as it is.
         folder: must not exist; a sandbox's user can pass through it and not list it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir()
     folder.chmod(0o711)
-    if source is None:
-        return []
+    for name in (_DATA, _METHOD):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o755)
+    return [Mount(folder / name, f"/{name}") for name in (_DATA, _METHOD)]
+
+
+def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
+    """Put a task's public bundle and a method's code in their places, which a sandbox shows already.
+
+    Files are hard links where the file system allows it, else copies.
+
+    Args:
+        folder: as ``lay_out`` made it.
+        source: digest of a snapshot, or a directory to show as it is.
+
+    Raises:
+        NotFound: no snapshot of that digest.
+    """
+    _show(public, folder / _DATA)
     if isinstance(source, Path):
-        return [Mount(source, "/method")]
+        _show(source, folder / _METHOD)
+        return
     if snapshots is None:
         raise SandboxError("this clean room has no snapshot store", "Give it one, or a directory to run")
-    snapshots.materialise(source, folder / "method")
-    open_up(folder / "method")
-    return [Mount(folder / "method", "/method")]
+    code = folder / "code"
+    snapshots.materialise(source, code)
+    open_up(code)
+    # The folder itself must stay: it is the one that is mounted.
+    for entry in list(code.iterdir()):
+        entry.rename(folder / _METHOD / entry.name)
+
+
+def _show(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+    return target
 
 
 def keep(content: bytes, work_dir: Path) -> Path:

@@ -1,0 +1,129 @@
+"""Rooms: sandboxes with empty places for data and code, made for exactly one run and ended after it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.lowlevel
+import anyio.to_thread
+import structlog
+from anyio import CancelScope
+
+from aar.errors import SandboxError, SandboxUnavailable
+from aar.problems.protocol import Problem
+from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
+from aar.scoring import files
+
+log = structlog.get_logger(__name__)
+
+IDLE_SECONDS = 600.0
+"""How old a room may be when its run starts."""
+_LIFETIME_MARGIN_SECONDS = 120.0
+_WORKSPACE_BYTES = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A running sandbox that nothing has used yet.
+
+    Args:
+        folder: on this machine; its folders ``data`` and ``method`` are shown inside, read-only, and empty at first.
+        cores: host cores that it runs on; empty means any.
+        made: ``time.monotonic()`` when it was ready.
+    """
+
+    name: str
+    sandbox: Sandbox
+    folder: Path
+    cores: tuple[int, ...]
+    made: float
+
+    @property
+    def old(self) -> bool:
+        """Whether its lifetime may end before a run's time limit."""
+        return time.monotonic() - self.made > IDLE_SECONDS
+
+
+class Rooms:
+    """Makes and ends rooms.
+
+    Args:
+        backend: makes the sandboxes.
+        problem: gives the limits of a run and the library at ``/lab``.
+        work_dir: where rooms have their folders.
+    """
+
+    def __init__(self, backend: SandboxBackend, problem: Problem, work_dir: Path) -> None:
+        self._backend = backend
+        self._problem = problem
+        self._folder = work_dir / "runs"
+
+    async def make(self, owner: str, cores: Sequence[int] = (), *, bare: bool = False) -> Room:
+        """Make a room; cancelled or failing meanwhile, it leaves nothing behind.
+
+        Args:
+            owner: campaign id under which the sandbox is found if this process dies.
+            cores: host cores to run on; empty means any.
+            bare: without any place for data, code or library.
+
+        Raises:
+            SandboxUnavailable, SandboxError: the sandbox could not be made.
+        """
+        name = f"{owner}-run-{secrets.token_hex(4)}"
+        folder = self._folder / name
+        made: Sandbox | None = None
+        try:
+            shown = await anyio.to_thread.run_sync(files.lay_out, folder)
+            mounts = [] if bare else [*shown, Mount(self._problem.lab(), "/lab")]
+            spec = self._spec(name, owner, folder / "workspace", mounts, cores)
+            # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
+            with CancelScope(shield=True):
+                sandbox = made = await self._backend.create(spec)
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            return Room(name, sandbox, folder, tuple(cores), time.monotonic())
+        except BaseException:
+            await self._end(name, made, folder)
+            raise
+
+    async def end(self, room: Room) -> None:
+        """End a room and remove all that is left of it, even when cancelled."""
+        await self._end(room.name, room.sandbox, room.folder)
+
+    async def _end(self, name: str, sandbox: Sandbox | None, folder: Path) -> None:
+        with CancelScope(shield=True):
+            try:
+                if sandbox is not None:
+                    await sandbox.destroy()
+                else:
+                    await self._backend.remove(name)
+            except (SandboxError, SandboxUnavailable) as error:
+                log.warning("sandbox left behind; the next start sweeps it", name=name, error=str(error))
+            await anyio.to_thread.run_sync(files.remove, folder)
+
+    def _spec(
+        self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount], cores: Sequence[int]
+    ) -> SandboxSpec:
+        limits = self._problem.run_limits
+        threads = str(max(1, int(limits.cpus)))
+        return SandboxSpec(
+            name=name,
+            campaign_id=owner,
+            workspace=workspace,
+            mounts=mounts,
+            env={
+                "PYTHONPATH": "/lab",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONHASHSEED": "0",
+                "OMP_NUM_THREADS": threads,
+                "OPENBLAS_NUM_THREADS": threads,
+            },
+            memory_bytes=limits.memory_bytes,
+            workspace_bytes=_WORKSPACE_BYTES,
+            cpus=limits.cpus,
+            lifetime_seconds=limits.seconds + IDLE_SECONDS + _LIFETIME_MARGIN_SECONDS,
+            cores=cores,
+        )
