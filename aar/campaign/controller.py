@@ -12,6 +12,7 @@ from aar.campaign.attendance import Attendance
 from aar.campaign.clock import Clock, seconds_run
 from aar.campaign.ending import Ending, StopSignal, natural_ending
 from aar.campaign.housekeeping import remove_orphans
+from aar.campaign.outside import is_outside
 from aar.campaign.preflight import Plan
 from aar.campaign.supervisor import Supervisor
 from aar.campaign.team import run_team
@@ -138,7 +139,9 @@ class Controller:
     async def _live(self, workshop: Workshop) -> None:
         views = await self._plan.database.read(lambda session: list_researchers(session, self._campaign_id))
         lives: list[Coroutine[Any, Any, Any]] = [
-            Supervisor(workshop, view).run() for view in views if view.state != "finished"
+            Supervisor(workshop, view).run()
+            for view in views
+            if view.state != "finished" and not is_outside(view.model)
         ]
         outcomes = await run_team(lives, self.stop)
         await self._drain(workshop)

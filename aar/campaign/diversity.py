@@ -1,7 +1,8 @@
 """How different the team's ideas are: Shannon entropy over idea families, in bits.
 
 The public study measured idea collapse so, over the families of the active researchers' ideas. A researcher counts
-with the first family of its newest submission, before that with its direction's family.
+with the first family of its newest submission, before that with its direction's family. One from outside was dealt no
+direction, so it counts from its first submission on.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from aar.campaign.outside import EXTERNAL
 from aar.events import DiversityMeasured
 from aar.store.event_log import append
 from aar.store.models import EventRecord, Researcher, Submission
@@ -38,6 +40,7 @@ def current_families(session: Session, campaign_id: str) -> list[str]:
         .outerjoin(newest, newest.c.researcher_id == Researcher.id)
         .outerjoin(Submission, Submission.id == newest.c.id)
         .where(Researcher.campaign_id == campaign_id)
+        .where(or_(Researcher.model != EXTERNAL, Submission.id.is_not(None)))
     )
     return [families[0] if families else family for family, families in rows]
 

@@ -7,6 +7,9 @@ from decimal import Decimal
 
 OFFLINE_MODEL = "offline-search"
 OFFLINE_LABEL = "offline search baseline (not an LLM)"
+EXTERNAL_MODEL = "external"
+"""Stands for the model of a researcher that works outside, with an agent of its own."""
+EXTERNAL_LABEL = "outside (an agent of its own)"
 PUBLIC_USD_PER_AGENT_HOUR = Decimal(22)
 """What the public study paid for an agent-hour, tokens and GPUs together ($18,000 for 800 hours)."""
 
@@ -18,7 +21,7 @@ def is_offline(model: str) -> bool:
 
 def model_label(model: str) -> str:
     """A model as people should read it."""
-    return OFFLINE_LABEL if is_offline(model) else model
+    return {OFFLINE_MODEL: OFFLINE_LABEL, EXTERNAL_MODEL: EXTERNAL_LABEL}.get(model, model)
 
 
 def money(usd: Decimal) -> str:

@@ -1,8 +1,9 @@
-"""A researcher's conversation, read back from the event log."""
+"""A researcher's conversation, read back from the event log: whole or by pages, in order, without secrets."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,11 +11,33 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.events import AnyEvent, ContextReset, MessageAdded, ModelCallFailed, ToolFinished, TurnReceived, parse_event
+from aar.events import (
+    AnyEvent,
+    ContextReset,
+    MessageAdded,
+    ModelCallFailed,
+    ResearcherStateChanged,
+    SandboxLost,
+    ToolFinished,
+    TurnReceived,
+    parse_event,
+)
 from aar.forum.text import clean_text
-from aar.store.models import EventRecord
+from aar.report.scrub import Scrubber, scrubber
+from aar.store.event_log import LoggedEvent, read
+from aar.store.models import EventRecord, Researcher
 
-_KINDS = ("message_added", "context_reset", "turn_received", "tool_finished", "model_call_failed")
+KINDS = (
+    "message_added",
+    "context_reset",
+    "turn_received",
+    "tool_finished",
+    "model_call_failed",
+    "sandbox_lost",
+    "researcher_state_changed",
+)
+"""The events that a transcript is made of."""
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +77,74 @@ class Transcript:
 
 def read_transcript(session: Session, researcher_id: str, *, before: int | None = None, limit: int = 50) -> Transcript:
     """The newest entries, or those right before the event ``before``; at most ``limit``."""
-    query = select(EventRecord).where(EventRecord.researcher_id == researcher_id, EventRecord.kind.in_(_KINDS))
+    query = select(EventRecord).where(EventRecord.researcher_id == researcher_id, EventRecord.kind.in_(KINDS))
     if before is not None:
         query = query.where(EventRecord.id < before)
     records = list(session.scalars(query.order_by(EventRecord.id.desc()).limit(limit + 1)))
     shown = records[:limit][::-1]
-    items = [_item(record.id, record.at, parse_event(record.payload)) for record in shown]
+    scrub = _scrubber_of(session, researcher_id)
+    items = [
+        item_of(LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, _scrubbed(each.payload, scrub)))
+        for each in shown
+    ]
     return Transcript(items, shown[0].id if len(records) > limit else None)
 
 
-def _item(event_id: int, at: datetime, event: AnyEvent) -> TranscriptItem:
+def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEvent]:
+    """Every event of a researcher's transcript, oldest first, without secrets; read a few hundred at a time."""
+    scrub = _scrubber_of(session, researcher_id)
+    campaign_id, cursor = session.get_one(Researcher, researcher_id).campaign_id, 0
+    while page := read(session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS):
+        for each in page:
+            event = _scrubbed(each.event.model_dump(mode="json"), scrub)
+            yield LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, event)
+        cursor = page[-1].id
+
+
+def item_of(logged: LoggedEvent) -> TranscriptItem:
+    """An event as people read it."""
+    event, at = logged.event, logged.at
     match event:
         case TurnReceived():
             blocks = tuple(_block(raw) for raw in event.content)
-            return TranscriptItem(event_id, at, "researcher", f"{event.output_tokens} tokens out, ${event.usd}", blocks)
+            note = f"{event.output_tokens} tokens out, ${event.usd}"
+            return TranscriptItem(logged.id, at, "researcher", note, blocks)
         case ToolFinished():
             blocks = tuple(_result(event.tool, raw) for raw in event.content)
             note = f"{event.tool}, {event.seconds:.1f} s"
-            return TranscriptItem(event_id, at, "tool", note, blocks, event.is_error)
+            return TranscriptItem(logged.id, at, "tool", note, blocks, event.is_error)
         case MessageAdded() | ContextReset():
-            return TranscriptItem(event_id, at, "controller", event.reason, tuple(_block(raw) for raw in event.content))
+            blocks = tuple(_block(raw) for raw in event.content)
+            note = event.reason if isinstance(event, MessageAdded) else f"context set aside: {event.reason}"
+            return TranscriptItem(logged.id, at, "controller", note, blocks)
         case ModelCallFailed():
-            block = Block("text", "", clean_text(event.error))
-            return TranscriptItem(event_id, at, "controller", "model call failed", (block,), True)
+            return TranscriptItem(logged.id, at, "controller", "model call failed", (_text(event.error),), True)
+        case SandboxLost():
+            return TranscriptItem(logged.id, at, "controller", "sandbox lost", (_text(event.cause),), True)
+        case ResearcherStateChanged():
+            failed = event.state == "failed"
+            return TranscriptItem(logged.id, at, "controller", f"is {event.state}", (_text(event.cause),), failed)
         case _:
             raise AssertionError(f"{event.kind} is no part of a conversation")
+
+
+def _scrubber_of(session: Session, researcher_id: str) -> Scrubber:
+    campaign_id = session.scalar(select(Researcher.campaign_id).where(Researcher.id == researcher_id)) or ""
+    return scrubber(session, campaign_id)
+
+
+def _scrubbed(payload: dict[str, Any], scrub: Scrubber) -> AnyEvent:
+    return parse_event(scrub.value(payload))
+
+
+def _text(text: str) -> Block:
+    return Block("text", "", clean_text(text))
 
 
 def _block(raw: dict[str, Any]) -> Block:
     match raw.get("type"):
         case "text":
-            return Block("text", "", clean_text(str(raw.get("text", ""))))
+            return _text(str(raw.get("text", "")))
         case "thinking":
             return Block("thinking", "", clean_text(str(raw.get("thinking", ""))))
         case "tool_use":

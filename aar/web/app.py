@@ -18,6 +18,8 @@ from aar.store.database import Database
 from aar.web import api, failures, pages
 from aar.web.doorman import Doorman, is_loopback
 from aar.web.feed import EventFeed
+from aar.web.mcp import installed as mcp_installed
+from aar.web.mcp.http import McpEndpoint
 from aar.web.state import Shared
 
 _HERE = Path(__file__).parent
@@ -51,10 +53,13 @@ def create_app(
         open_reading=is_loopback(host),
     )
 
+    mcp = McpEndpoint(shared, host)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         feed.close()
+        await mcp.aclose()
 
     app = FastAPI(
         title="aar",
@@ -72,6 +77,8 @@ def create_app(
     failures.install(app)
     app.include_router(api.router)
     app.include_router(pages.router)
+    if mcp_installed():
+        app.router.routes.extend(mcp.routes)
     app.mount("/static/report", StaticFiles(directory=ASSETS), name="report-static")
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.add_middleware(Doorman, shared=shared)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aar.errors import Forbidden
 from aar.web.auth import may_read
 from aar.web.failures import Unauthorized, respond
+from aar.web.mcp import PATH as MCP
 from aar.web.state import Shared
 
 HEADERS = {
@@ -79,12 +80,17 @@ class Doorman:
             if not is_loopback(_name_of(host)):
                 return Forbidden(f"host {host[:100]!r} is not this machine", "Open the address that the server printed")
             return None
-        if not may_read(self._shared, request):
+        if not may_read(self._shared, request) and not _asks_itself(request.url.path):
             return Unauthorized(
                 "this server is reachable from other machines, so every request needs the operator's token",
                 "Send it as a bearer token, or as the password when the browser asks",
             )
         return None
+
+
+def _asks_itself(path: str) -> bool:
+    """Whether a path has a check of its own, which also lets researchers' tokens in."""
+    return path == MCP or path.startswith(f"{MCP}/")
 
 
 def _name_of(host: str) -> str:

@@ -1,4 +1,4 @@
-"""Failures as people and programs get them: problem details (RFC 9457) under ``/api``, a page elsewhere."""
+"""Failures as people and programs get them: problem details (RFC 9457) for ``/api`` and ``/mcp``, a page elsewhere."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, Se
 from aar.web.pages.render import render
 
 _log = logging.getLogger(__name__)
+_FOR_PROGRAMS = ("/api/", "/mcp")
 _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
     (UsageError, HTTPStatus.BAD_REQUEST),
@@ -116,7 +117,7 @@ def install(app: FastAPI) -> None:
 
 
 def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(_FOR_PROGRAMS):
         body = details.model_dump(mode="json")
         return JSONResponse(body, details.status, headers, media_type="application/problem+json")
     return render("failure.html", {"failure": details}, status=details.status, headers=headers)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aar.report.transcript import item_of, read_transcript, whole_transcript
 from aar.researcher import run_researcher
-from aar.researcher.transcript import transcript
 
 from .conftest import CAMPAIGN, House
 from .messages_server import Refusal, Turn, call, say
@@ -20,19 +20,28 @@ async def test_everything_is_there_in_order(house: House) -> None:
     )
     await run_researcher(await house.context())
     with house.db.reading() as session:
-        entries = transcript(session, CAMPAIGN, f"{CAMPAIGN}-r1")
-        rest = transcript(session, CAMPAIGN, f"{CAMPAIGN}-r1", after=entries[0].event_id, limit=1)
-    assert [(entry.speaker, entry.kind, entry.title) for entry in entries] == [
-        ("house", "text", "opening"),
-        ("researcher", "thinking", ""),
-        ("researcher", "text", "tool_use"),
-        ("researcher", "call", "budget"),
-        ("researcher", "call", "nonsense"),
-        ("tool", "result", "budget"),
-        ("tool", "result", "nonsense"),
-        ("house", "failure", "model call failed"),
+        whole = list(whole_transcript(session, f"{CAMPAIGN}-r1"))
+        page = read_transcript(session, f"{CAMPAIGN}-r1", before=whole[-1].id, limit=2)
+    items = [item_of(each) for each in whole]
+    assert [each.event.kind for each in whole] == [
+        "message_added",
+        "turn_received",
+        "tool_finished",
+        "tool_finished",
+        "model_call_failed",
     ]
-    assert [entry.is_error for entry in entries[5:]] == [False, True, True]
-    assert [entry.usd is not None for entry in entries] == [False, True] + [False] * 6
-    assert entries[3].tool_use_id == entries[5].tool_use_id == "toolu_1"
-    assert rest == entries[1:5]
+    assert [(item.who, item.is_error) for item in items] == [
+        ("controller", False),
+        ("researcher", False),
+        ("tool", False),
+        ("tool", True),
+        ("controller", True),
+    ]
+    assert [(block.type, block.title) for block in items[1].blocks] == [
+        ("thinking", ""),
+        ("text", ""),
+        ("tool_use", "budget"),
+        ("tool_use", "nonsense"),
+    ]
+    assert page.items == items[2:4]
+    assert page.earlier == items[2].event_id

@@ -1,0 +1,96 @@
+"""Researchers from outside: people's own agents (Claude Code, say) that join a campaign with a token.
+
+They have no sandbox, no conversation and no bill here. They read and write the forum and hand methods in like the
+others, and their submissions count against the same limits and are scored in the same clean room.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.campaign.views import ResearcherView, get_campaign, get_researcher
+from aar.errors import Conflict, NotFound, UsageError
+from aar.events import ResearcherStarted
+from aar.forum.text import clean_line
+from aar.forum.tokens import issue_token
+from aar.report.labels import EXTERNAL_MODEL
+from aar.store.event_log import append, lock_campaign
+from aar.store.models import Researcher
+
+EXTERNAL = EXTERNAL_MODEL
+"""What stands in a researcher's row as its model and state when it works outside: no controller runs it, and no time
+of its own is booked, because nobody here knows when it works."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
+_TAKEN = re.compile(r"r[0-9]+|human|operator|latest")
+_MAX_DIRECTION = 2000
+OVER = ("finished", "failed")
+
+
+def invite(session: Session, campaign_id: str, name: str, direction: str = "") -> str:
+    """Add an outside researcher, or give one that exists a new token in the old one's stead; returns the token.
+
+    Args:
+        session: in a write transaction.
+        campaign_id: the whole id.
+        name: what it writes under: a small letter, then at most 14 small letters, digits or ``_``.
+        direction: where it starts, for the record; may be empty.
+
+    Raises:
+        NotFound: no such campaign.
+        UsageError: the name is not allowed.
+        Conflict: the campaign is over, or the name is one of its own researchers'.
+    """
+    lock_campaign(session, campaign_id)
+    campaign = get_campaign(session, campaign_id)
+    if campaign.state in OVER:
+        raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Invite to one that runs or will; see `aar list`")
+    if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
+        raise UsageError(
+            f"{name[:40]!r} is no name for an outside researcher",
+            "Use a small letter, then up to 14 small letters, digits or _; not r1 and the like",
+        )
+    found = session.get(Researcher, f"{campaign_id}-{name}")
+    if found is None:
+        found = _add(session, campaign_id, name, clean_line(direction)[:_MAX_DIRECTION])
+    elif direction:
+        found.direction = clean_line(direction)[:_MAX_DIRECTION]
+    return issue_token(session, found.id)
+
+
+def revoke(session: Session, campaign_id: str, name: str) -> ResearcherView:
+    """End an outside researcher's token; what it wrote and handed in stays.
+
+    Raises:
+        NotFound: no outside researcher of that name.
+    """
+    view = get_researcher(session, campaign_id, name)
+    if not is_outside(view.model):
+        raise NotFound(f"{view.name} works inside campaign {campaign_id}", "Only outside researchers can be sent away")
+    session.get_one(Researcher, view.id).token_hash = ""
+    return view
+
+
+def is_outside(model: str) -> bool:
+    """Whether a researcher's model says that it works outside."""
+    return model == EXTERNAL
+
+
+def _add(session: Session, campaign_id: str, name: str, direction: str) -> Researcher:
+    last = session.scalar(select(func.max(Researcher.index)).where(Researcher.campaign_id == campaign_id)) or 0
+    made = Researcher(
+        id=f"{campaign_id}-{name}",
+        campaign_id=campaign_id,
+        name=name,
+        index=last + 1,
+        direction_key="outside",
+        direction=direction,
+        model=EXTERNAL,
+        state=EXTERNAL,
+    )
+    session.add(made)
+    session.flush()
+    append(session, campaign_id, ResearcherStarted(direction="outside", model=EXTERNAL), made.id)
+    return made

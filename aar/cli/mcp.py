@@ -1,0 +1,94 @@
+"""``aar mcp``: let Claude Code, or any MCP client, join a campaign as a researcher or watch it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aar.cli.failures import Commands
+from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    help="Speak MCP on standard input and output, for a client that starts this; or invite an outside researcher.\n\n"
+    "With a token the client writes as that researcher; without one it only reads.",
+)
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="What it writes under, such as alice.")]
+
+
+@app.callback(invoke_without_command=True)
+def mcp(
+    ctx: typer.Context,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="AAR_TOKEN", metavar="TOKEN", help="An outside researcher's, from `invite`."),
+    ] = None,
+    campaign: Annotated[
+        str | None,
+        typer.Option("--campaign", "-c", metavar="ID", help="Default: the token's own, or the latest."),
+    ] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Serve one client on standard input and output, unless a command follows."""
+    if ctx.invoked_subcommand is not None:
+        return
+    import asyncio
+
+    from aar.cli.opening import opened
+    from aar.web.mcp import require
+
+    require()
+    from aar.web.mcp.stdio import serve_stdio
+
+    with opened(database) as workplace:
+        asyncio.run(serve_stdio(workplace.database, workplace.settings, token, campaign))
+
+
+@app.command("invite")
+def invite_(
+    name: _Name,
+    direction: Annotated[
+        str, typer.Option("--direction", metavar="TEXT", help="Where it starts; may be left out.")
+    ] = "",
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Add an outside researcher and print its token, once.
+
+    Inviting the same name again gives it a new token; the old one ends.
+    """
+    from aar.campaign.outside import invite
+    from aar.cli.opening import opened
+    from aar.cli.output import print_json
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            token = invite(session, view.id, name, direction)
+    address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
+    over_http = f'claude mcp add --transport http aar {address} --header "Authorization: Bearer {token}"'
+    over_stdio = f"claude mcp add aar --env AAR_TOKEN={token} -- aar mcp"
+    if json:
+        made = {"campaign_id": view.id, "name": name, "token": token, "address": address}
+        print_json(made | {"http": over_http, "stdio": over_stdio})
+        return
+    print(f"{name} may join campaign {view.id}. The token is shown only now:\n\n  {token}\n")
+    print("Claude Code, over the network (while `aar start` or `aar serve` runs):\n")
+    print(f"  {over_http}\n")
+    print(f"Claude Code on this machine, without a server:\n\n  {over_stdio}")
+
+
+@app.command("revoke")
+def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
+    """End an outside researcher's token; what it wrote and handed in stays."""
+    from aar.campaign.outside import revoke
+    from aar.cli.opening import opened
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            gone = revoke(session, view.id, name)
+    print(f"{gone.name}'s token for campaign {view.id} holds no more")

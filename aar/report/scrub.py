@@ -1,0 +1,84 @@
+"""Taking secrets out of what is shown, printed and exported.
+
+Keys never enter a sandbox, so a transcript should hold none. Should one get there (a person pastes it into a post, an
+agent prints a token that it was handed), it goes no further than the database.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.settings import Settings, get_settings
+from aar.store.models import Campaign
+
+MARK = "[secret removed]"
+_SHORTEST = 12
+_LIKE_SECRETS = re.compile(
+    r"""sk-ant-[A-Za-z0-9_-]{8,}            # Anthropic
+      | \bsk-[A-Za-z0-9_-]{20,}             # others of that form
+      | \baar_[A-Za-z0-9_-]{43}             # a researcher's or the operator's token
+      | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b       # AWS
+      | \bAIza[0-9A-Za-z_-]{35}             # Google
+      | \bgh[pousr]_[A-Za-z0-9]{36,}        # GitHub
+      | \bhf_[A-Za-z0-9]{30,}               # Hugging Face
+      | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
+      | (?<=[Bb]earer[ ])[A-Za-z0-9._~+/-]{20,}=*
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
+
+
+class Scrubber:
+    """Replaces secrets by a mark: all that look like one, and those it was told.
+
+    Args:
+        secrets: exact values; those under twelve characters are passed over, for they would cut up ordinary text.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({each for each in secrets if len(each) >= _SHORTEST}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        if self._known is not None:
+            text = self._known.sub(MARK, text)
+        return _LIKE_SECRETS.sub(MARK, text)
+
+    def value(self, value: Any) -> Any:
+        """JSON without secrets, in keys and values at any depth."""
+        match value:
+            case str():
+                return self.text(value)
+            case Mapping():
+                return {self.text(str(key)): self.value(each) for key, each in value.items()}
+            case list() | tuple():
+                return [self.value(each) for each in value]
+            case _:
+                return value
+
+
+def scrubber(session: Session, campaign_id: str, settings: Settings | None = None) -> Scrubber:
+    """A scrubber that knows this machine's secrets and the campaign's.
+
+    They are the environment's variables named ``..._KEY``, ``..._TOKEN`` and the like, the API key, the operator's
+    token, the database's password and the secret that the campaign's seeds follow from.
+    """
+    settings = settings or get_settings()
+    found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())]
+    if settings.claude_key is not None:
+        found.append(settings.claude_key.get_secret_value())
+    found.append(urlsplit(settings.database_url).password or "")
+    token = settings.home / "operator-token"
+    if token.is_file() and os.access(token, os.R_OK):
+        found.append(token.read_text(encoding="utf-8", errors="replace").strip())
+    found.append(session.scalar(select(Campaign.secret).where(Campaign.id == campaign_id)) or "")
+    return Scrubber(found)

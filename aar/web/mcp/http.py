@@ -1,0 +1,142 @@
+"""The server over streamable HTTP, below ``/mcp`` of the web application.
+
+Every request stands alone (no sessions), so a client outlives a restart of the server, and one client's session is
+nothing that another could take. The SDK is loaded when the first client comes: it would cost every start half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from aar.errors import AarError
+from aar.web.failures import Unauthorized, respond
+from aar.web.mcp import PATH
+from aar.web.mcp.caller import Caller, admit
+from aar.web.state import Shared
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+_CALLER = "aar.mcp.caller"
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_ANY = ("0.0.0.0", "::", "")  # noqa: S104 - compared only
+
+
+class McpEndpoint:
+    """An ASGI application; close it with the server.
+
+    Args:
+        shared: the server's parts.
+        host: the address listened on; names in ``Host`` and ``Origin`` must be it, or this machine's.
+    """
+
+    def __init__(self, shared: Shared, host: str) -> None:
+        self._shared = shared
+        self._host = host
+        self._lock = asyncio.Lock()
+        self._app: ASGIApp | None = None
+        self._over = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def routes(self) -> list[Route]:
+        """Where it answers."""
+        return [Route(path, endpoint=self, include_in_schema=False) for path in (PATH, PATH + "/{campaign}")]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if request.method != "POST":
+            # No stream of the server's own and no session to end: the protocol's answer to GET and DELETE is 405.
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+            return
+        try:
+            scope[_CALLER] = await anyio.to_thread.run_sync(
+                admit, self._shared, _token(request), request.path_params.get("campaign")
+            )
+        except AarError as error:
+            headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
+            await respond(request, error, headers)(scope, receive, send)
+            return
+        await (self._app or await self._started())(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """End what runs for clients."""
+        self._over.set()
+        if self._running is not None:
+            with suppress(asyncio.CancelledError):
+                await self._running
+
+    async def _started(self) -> ASGIApp:
+        async with self._lock:
+            if self._app is None:
+                manager = await anyio.to_thread.run_sync(self._manager)
+                ready = asyncio.Event()
+                self._running = asyncio.create_task(self._run(manager, ready))
+                await ready.wait()
+                self._app = manager.asgi_app
+        return self._app
+
+    async def _run(self, manager: StreamableHTTPSessionManager, ready: asyncio.Event) -> None:
+        async with manager.run():
+            ready.set()
+            await self._over.wait()
+
+    def _manager(self) -> StreamableHTTPSessionManager:
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+        from mcp.server.transport_security import TransportSecuritySettings
+
+        from aar.web.mcp.server import build_server
+
+        hosts = allowed_hosts(self._host)
+        security = TransportSecuritySettings(
+            allowed_hosts=[form for name in hosts for form in (name, f"{name}:*")],
+            allowed_origins=[
+                form
+                for name in hosts
+                for scheme in ("http", "https")
+                for form in (f"{scheme}://{name}", f"{scheme}://{name}:*")
+            ],
+        )
+        return StreamableHTTPSessionManager(
+            build_server(_caller_of), json_response=True, stateless=True, security_settings=security
+        )
+
+
+def allowed_hosts(host: str) -> list[str]:
+    """Names that may stand in ``Host``: loopback and the address listened on, or all this machine's for any address."""
+    names = {socket.gethostname(), *_addresses(socket.gethostname())} if host in _ANY else {host}
+    return [*_LOOPBACK, *sorted(f"[{name.strip('[]')}]" if ":" in name else name for name in names - {*_LOOPBACK})]
+
+
+def _addresses(name: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
+    except OSError:
+        return set()
+
+
+def _token(request: Request) -> str | None:
+    """The bearer token; a request without one is a watcher's, and one with another scheme is refused."""
+    given = request.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("only bearer tokens are taken here", "Send 'Authorization: Bearer TOKEN'")
+    return token.strip()
+
+
+async def _caller_of(ctx: Any) -> Caller:
+    caller = ctx.request.scope[_CALLER]
+    assert isinstance(caller, Caller)
+    return caller

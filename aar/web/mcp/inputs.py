@@ -1,0 +1,135 @@
+"""What each tool accepts. A class's text is what a client reads about the tool; its schema is sent along."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_FILES = 100
+MOST_BYTES = 1_000_000
+"""Of all files of a method handed in through a tool, together."""
+Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Limit = Annotated[int, Field(ge=1, le=100)]
+Kind = Literal["hypothesis", "result", "insight", "error", "question"]
+SubmissionName = Annotated[str, Field(pattern=r"^s?[1-9][0-9]{0,8}$", description="A submission, such as s7.")]
+Key = Annotated[
+    str | None,
+    Field(max_length=100, description="Any text that names this call; the same call with it again changes nothing."),
+]
+
+
+class ToolInput(BaseModel):
+    """Base of all inputs: unknown fields are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ForumListInput(ToolInput):
+    """Posts of all researchers and people with the beginning of their text; `forum_read` shows one whole."""
+
+    kind: Kind | None = None
+    researcher: Annotated[str | None, Field(max_length=64, description="Only this one's, such as r2.")] = None
+    after: Annotated[int, Field(ge=0, le=2**63 - 1, description="`next` of the page before.")] = 0
+    limit: Limit = 20
+    newest_first: bool = True
+
+
+class ForumReadInput(ToolInput):
+    """A post with its comments."""
+
+    post: Number
+    after_comment: Annotated[int, Field(ge=0, le=2**63 - 1, description="`more_after` of the answer before.")] = 0
+
+
+class ForumSearchInput(ToolInput):
+    """Posts whose title, text or comments hold the words, best first."""
+
+    query: Annotated[str, Field(min_length=1, max_length=400)]
+    limit: Limit = 10
+
+
+class ForumPostInput(ToolInput):
+    """Publish a finding for the other researchers: negative results are as useful as positive ones."""
+
+    kind: Kind
+    title: Annotated[str, Field(min_length=1, max_length=400, description="One line.")]
+    body: Annotated[str, Field(min_length=1, max_length=40_000, description="Markdown.")]
+    submission: SubmissionName | None = None
+    key: Key = None
+
+
+class ForumCommentInput(ToolInput):
+    """Comment on a post."""
+
+    post: Number
+    body: Annotated[str, Field(min_length=1, max_length=40_000, description="Markdown.")]
+    key: Key = None
+
+
+class ForumVoteInput(ToolInput):
+    """Vote a post up or down; voting again replaces the vote."""
+
+    post: Number
+    value: Literal[1, -1]
+
+
+class LeaderboardInput(ToolInput):
+    """Measured submissions of all researchers, best first, rounded."""
+
+    limit: Limit = 20
+
+
+class SubmissionInput(ToolInput):
+    """One submission: its state, its score or why it was rejected, its claim. Scoring takes minutes or more: look again
+    later instead of asking every few seconds."""
+
+    submission: SubmissionName
+
+
+class SubmissionsInput(ToolInput):
+    """What was handed in, by number."""
+
+    researcher: Annotated[str | None, Field(max_length=64, description="Only this one's, such as r2.")] = None
+    after: Annotated[int, Field(ge=0, le=2**31, description="Only numbers above this one.")] = 0
+    limit: Limit = 30
+
+
+class SnapshotListInput(ToolInput):
+    """Snapshots of code, newest first, with the submissions that they were handed in as."""
+
+    skip: Annotated[int, Field(ge=0, le=10**6)] = 0
+    limit: Limit = 30
+
+
+class SnapshotFetchInput(ToolInput):
+    """The files of a submission or snapshot as text, to read or to build on. Long ones are cut: name the `path` and an
+    `offset` for the rest."""
+
+    snapshot: Annotated[str, Field(min_length=2, max_length=64, description="s7, or the first digits of a digest.")]
+    path: Annotated[str | None, Field(max_length=1024, description="Only this file.")] = None
+    offset: Annotated[int, Field(ge=0, description="In characters; only with `path`.")] = 0
+
+
+class SubmitMethodInput(ToolInput):
+    """Hand in a method for scoring. Code and claim are frozen now; the controller scores it on fresh seeds and splits:
+    see `submission` later. The files must hold run.py, started as `python run.py --data DIR --seed N --out FILE`, and
+    method.yaml with title, claim, families and, where it builds on one, parent. The resource aar://brief says the rest.
+    Submissions may be limited: see `budget`."""
+
+    files: Annotated[
+        dict[str, str],
+        Field(
+            min_length=1,
+            max_length=MOST_FILES,
+            description=f"Relative path to text; at most {MOST_FILES} files and {MOST_BYTES:,} bytes together.",
+        ),
+    ]
+    parent: Annotated[
+        str | None, Field(max_length=64, description="Submission (s3) or digest that it builds on; as in method.yaml.")
+    ] = None
+    key: Key = None
+
+
+class BudgetInput(ToolInput):
+    """What is spent and what is left: of the campaign, and of what you handed in."""

@@ -1,0 +1,140 @@
+"""What was handed in and what came out: leaderboard, submissions, snapshots, budget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import anyio.to_thread
+from sqlalchemy.orm import Session
+
+from aar.budget.limits import Limits
+from aar.budget.totals import totals
+from aar.errors import DataMissing, NotFound
+from aar.report.code import CodeFile, read_code
+from aar.report.metrics import metric_of
+from aar.scoring.leaderboard import leaderboard
+from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
+from aar.snapshots.lineage import resolve
+from aar.snapshots.listing import list_snapshots
+from aar.snapshots.store import SnapshotStore
+from aar.web.api.submissions import SubmissionOut
+from aar.web.lookup import researcher_of_address
+from aar.web.mcp import inputs
+from aar.web.mcp.caller import Caller
+from aar.web.mcp.tool import Tool
+
+_LONGEST = 60_000
+"""Characters of code in one answer."""
+_ALL = 1_000_000
+
+
+async def _board(caller: Caller, given: inputs.LeaderboardInput) -> Any:
+    def read(session: Session) -> Any:
+        metric = metric_of(caller.view(session).problem)
+        higher = metric is None or metric.higher_is_better
+        rows = leaderboard(session, caller.campaign_id, limit=given.limit, higher_is_better=higher)
+        return {
+            "metric": None if metric is None else metric.name,
+            "higher_is_better": higher,
+            "rows": [{"rank": row.rank, **_brief(row.submission)} for row in rows],
+        }
+
+    return await caller.shared.db.read(read)
+
+
+async def _submission(caller: Caller, given: inputs.SubmissionInput) -> SubmissionOut:
+    number = int(given.submission.removeprefix("s"))
+    found = await caller.shared.db.read(lambda session: get_submission(session, caller.campaign_id, number))
+    return SubmissionOut.of(found)
+
+
+async def _submissions(caller: Caller, given: inputs.SubmissionsInput) -> Any:
+    def read(session: Session) -> list[SubmissionView]:
+        by = given.researcher and researcher_of_address(session, caller.campaign_id, given.researcher).id
+        return list_submissions(
+            session, caller.campaign_id, researcher_id=by or None, after=given.after, limit=given.limit + 1
+        )
+
+    found = await caller.shared.db.read(read)
+    shown = found[: given.limit]
+    more = shown[-1].number if len(found) > given.limit else None
+    return {"submissions": [_brief(each) for each in shown], "next": more}
+
+
+async def _snapshots(caller: Caller, given: inputs.SnapshotListInput) -> Any:
+    found = await caller.shared.db.read(
+        lambda session: list_snapshots(session, caller.campaign_id, skip=given.skip, limit=given.limit)
+    )
+    return {
+        "snapshots": [
+            asdict(each)
+            | {"created_at": each.created_at.isoformat(), "submissions": [f"s{number}" for number in each.submissions]}
+            for each in found
+        ]
+    }
+
+
+async def _fetch(caller: Caller, given: inputs.SnapshotFetchInput) -> Any:
+    digest = await caller.shared.db.read(lambda session: resolve(session, caller.campaign_id, given.snapshot))
+    files = await anyio.to_thread.run_sync(_code, caller.shared.snapshots_of(caller.campaign_id), digest)
+    if given.path is not None:
+        files = [file for file in files if file.path == given.path]
+        if not files:
+            raise NotFound(f"no file {given.path!r} in {given.snapshot}", "Leave `path` out to see which there are")
+    shown, room = [], _LONGEST
+    for file in files:
+        text = None if file.text is None else file.text[given.offset if given.path else 0 :]
+        part = text and text[:room]
+        room -= len(part or "")
+        shown.append(
+            {
+                "path": file.path,
+                "size_bytes": file.size_bytes,
+                "text": part,
+                "left_out": len(text or "") - len(part or ""),
+            }
+        )
+    return {"digest": digest, "files": shown}
+
+
+def _code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
+    if snapshots is None or not snapshots.exists(digest):
+        raise DataMissing(f"the code of {digest:.12} is not on this machine", "Ask where the campaign runs")
+    return read_code(snapshots, digest)
+
+
+async def _budget(caller: Caller, given: inputs.BudgetInput) -> Any:
+    def read(session: Session) -> Any:
+        view, spent = caller.view(session), totals(session, caller.campaign_id).campaign
+        limits = Limits.model_validate(view.spec.get("limits", {}))
+        handed_in = list_submissions(session, caller.campaign_id, limit=_ALL)
+        told = {
+            "campaign": {"id": view.id, "state": view.state, "cause": view.cause},
+            "usd": {"spent": f"{spent.usd:f}", "limit": None if limits.usd is None else f"{limits.usd:f}"},
+            "hours_limit": limits.hours,
+            "submissions": {"handed_in": len(handed_in), "limit": limits.submissions},
+        }
+        if caller.researcher is not None:
+            own = sum(each.researcher_id == caller.researcher.researcher_id for each in handed_in)
+            told["your_submissions"] = {"handed_in": own, "limit": limits.researcher.submissions}
+        return told
+
+    return await caller.shared.db.read(read)
+
+
+def _brief(view: SubmissionView) -> dict[str, Any]:
+    shown: dict[str, Any] = SubmissionOut.of(view).model_dump(
+        mode="json", exclude={"number", "claim", "verdict", "researcher_id", "created_at", "finished_at"}
+    )
+    return {"submission": f"s{view.number}", **shown}
+
+
+TOOLS = (
+    Tool("leaderboard", inputs.LeaderboardInput, _board),
+    Tool("submission", inputs.SubmissionInput, _submission),
+    Tool("submissions", inputs.SubmissionsInput, _submissions),
+    Tool("snapshot_list", inputs.SnapshotListInput, _snapshots),
+    Tool("snapshot_fetch", inputs.SnapshotFetchInput, _fetch),
+    Tool("budget", inputs.BudgetInput, _budget),
+)

@@ -1,0 +1,51 @@
+"""The server on standard input and output, for a client that starts it as its own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from mcp.server.stdio import stdio_server
+
+from aar.forum.tokens import operator_token
+from aar.settings import Settings
+from aar.store.database import Database
+from aar.web.feed import EventFeed
+from aar.web.mcp.caller import Caller, admit
+from aar.web.mcp.server import build_server
+from aar.web.state import Shared
+
+
+async def serve_stdio(db: Database, settings: Settings, token: str | None, campaign: str | None) -> None:
+    """Serve one client until it closes standard input.
+
+    Args:
+        token: a researcher's; None to read only.
+        campaign: id, its beginning or ``latest``; None for the token's own.
+
+    Raises:
+        Unauthorized, Forbidden, NotFound: as ``admit``, before anything is served.
+    """
+    shared = _shared(db, settings)
+    first = await anyio.to_thread.run_sync(admit, shared, token, campaign)
+
+    async def caller_of(_ctx: Any) -> Caller:
+        return await anyio.to_thread.run_sync(admit, shared, token, first.campaign_id)
+
+    server = build_server(caller_of)
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def _shared(db: Database, settings: Settings) -> Shared:
+    home: Path = settings.home
+    return Shared(
+        db=db,
+        settings=settings,
+        own_snapshots=None,
+        feed=EventFeed(db),
+        campaign_id=None,
+        operator_token=operator_token(home),
+        open_reading=True,
+    )

@@ -1,0 +1,66 @@
+"""A tool: what it accepts, what it does, and how its answer or failure is told."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from aar.errors import UsageError
+from aar.forum.text import clean_text
+from aar.web.mcp.caller import Caller
+from aar.web.mcp.inputs import ToolInput
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool.
+
+    Args:
+        given: its input, whose text describes it.
+        run: does the work; returns a pydantic model or plain JSON.
+        writes: whether it needs a researcher's token.
+    """
+
+    name: str
+    given: type[ToolInput]
+    run: Callable[[Caller, Any], Awaitable[Any]]
+    writes: bool = False
+
+    @property
+    def description(self) -> str:
+        """What a client reads."""
+        return " ".join(inspect.cleandoc(self.given.__doc__ or "").split())
+
+    def parse(self, arguments: dict[str, Any]) -> ToolInput:
+        """The input, checked. Raises UsageError with a text that a model can act on."""
+        try:
+            return self.given.model_validate(arguments)
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, each['loc'])) or 'input'}: {each['msg']}" for each in error.errors()[:5]]
+            raise UsageError(f"{self.name}: {'; '.join(wrong)}", "See the tool's schema") from error
+
+
+def as_text(answer: Any) -> str:
+    """An answer as JSON in which no text can do anything to a terminal or turn a reader's direction."""
+    if isinstance(answer, BaseModel):
+        answer = answer.model_dump(mode="json")
+    return json.dumps(_clean(answer), ensure_ascii=False)
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return clean_text(value)
+        case BaseModel():
+            return _clean(value.model_dump(mode="json"))
+        case dict():
+            return {clean_text(str(key)): _clean(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_clean(each) for each in value]
+        case _:
+            return value
