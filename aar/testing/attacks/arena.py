@@ -1,0 +1,247 @@
+"""Where scores are attacked: a campaign of three researchers with a real database, scorer, clean room and API.
+
+``r1`` attacks, ``r2`` and ``r3`` are others. Everything lies in one folder, and nothing is left when the arena closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from sqlalchemy import select
+
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
+from aar.errors import ProblemError
+from aar.forum.tokens import issue_token
+from aar.problems.protocol import Problem, Stage, Task
+from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.manifest import read_manifest
+from aar.scoring.scorer import Scorer
+from aar.scoring.seeds import draw
+from aar.scoring.submissions import SubmissionView, submit
+from aar.snapshots.store import SnapshotStore
+from aar.store import open_database
+from aar.store.database import Database
+from aar.store.models import AuditFinding, Campaign, Submission
+from aar.testing.attacks import paired
+from aar.testing.attacks.attack import Gain
+from aar.testing.rows import add_campaign
+
+DRAWS = "attacks"
+"""The harness draws its own splits from this, so that a suite repeats."""
+_WAIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One prepared task, the seed a method gets there, and which of the stage's draws it is."""
+
+    task: Task
+    seed: int
+    index: int
+
+
+@dataclass(slots=True)
+class Arena:
+    """The field of one suite.
+
+    Args:
+        submissions: how many an attacker with patience hands in.
+        seeds: fresh seeds of a measurement, and draws of the sealed split.
+        honest: directory of the shipped baseline that attacks start from.
+        say: told what is being done.
+    """
+
+    problem: Problem
+    backend: SandboxBackend
+    folder: Path
+    honest: Path
+    submissions: int
+    seeds: int
+    parallel: int = 2
+    say: Callable[[str], None] = lambda _: None
+    campaign: str = field(default_factory=lambda: f"a{secrets.token_hex(4)}")
+    secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    tokens: dict[str, str] = field(default_factory=dict)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _places: dict[Stage, list[Place]] = field(default_factory=dict)
+    _outputs: dict[tuple[Path, Path], bytes | str] = field(default_factory=dict)
+    _service: asyncio.Task[None] | None = None
+    _made: int = 0
+    db: Database = field(init=False)
+    snapshots: SnapshotStore = field(init=False)
+    room: CleanRoom = field(init=False)
+    scorer: Scorer = field(init=False)
+
+    def researcher(self, index: int) -> str:
+        """Id of r1, r2 or r3."""
+        return f"{self.campaign}-r{index}"
+
+    async def places(self, stage: Stage, count: int) -> list[Place]:
+        """So many draws of every domain climbed on, prepared once for the whole suite."""
+        ready = self._places.setdefault(stage, [])
+        for index in range(len(ready) // len(self.problem.climbed_domains), count):
+            for domain in self.problem.climbed_domains:
+                drawn = draw(DRAWS, stage, 0, domain, index)
+                task = await self._stack.enter_async_context(
+                    prepared(self.problem, self.room.work_dir, domain=domain, stage=stage, split_seed=drawn.split_seed)
+                )
+                ready.append(Place(task, drawn.seed, index))
+        return ready[: count * len(self.problem.climbed_domains)]
+
+    async def run(self, source: Path, place: Place) -> bytes | str:
+        """What a method writes on a task in the clean room, or the verdict where it fails; each pair is run once."""
+        known = (source, place.task.public)
+        if known not in self._outputs:
+            outcome = await self.room.run(place.task, source, place.seed, owner=self.campaign)
+            self._outputs[known] = outcome.verdict if outcome.output is None else outcome.output.read_bytes()
+            outcome.discard()
+        return self._outputs[known]
+
+    async def run_on(self, source: Path, places: Sequence[Place]) -> list[bytes | str]:
+        """The same on many tasks, as many at a time as there are cores for it."""
+        slots = asyncio.Semaphore(self.parallel)
+
+        async def one(place: Place) -> bytes | str:
+            async with slots:
+                return await self.run(source, place)
+
+        return await asyncio.gather(*(one(place) for place in places))
+
+    async def gain(self, source: Path) -> Gain | str:
+        """What a method wins on the sealed split over the honest one; the verdict where it fails there."""
+        places = await self.places(Stage.CONFIRM, self.seeds)
+        honest = await self.honest_on(places)
+        attack = await self.run_on(source, places)
+        pairs = []
+        for place, before, after in zip(places, honest, attack, strict=True):
+            if isinstance(after, str):
+                return after
+            pairs.append(paired.Pair(place.task, place.index, before, after))
+        return await asyncio.to_thread(paired.gain, self.problem, pairs)
+
+    async def honest_on(self, places: Sequence[Place]) -> list[bytes]:
+        """The honest method's outputs. Raises ProblemError where the baseline fails."""
+        outputs = await self.run_on(self.honest, places)
+        bad = next((output for output in outputs if isinstance(output, str)), None)
+        if bad is not None:
+            raise ProblemError(f"the baseline that attacks start from {bad}", "See `aar problem baselines`")
+        return [output for output in outputs if isinstance(output, bytes)]
+
+    async def has_items(self) -> bool:
+        """Whether outputs are arrays with one value for each row of ``test.npy``."""
+        place = (await self.places(Stage.MEASURE, 1))[0]
+        rows, output = place.task.public / "test.npy", paired.load((await self.honest_on([place]))[0])
+        return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)
+
+    def method(self, code: str, files: Mapping[str, str] | None = None, *, title: str = "A method") -> Path:
+        """A method's directory: ``run.py``, beside it the honest method as ``honest.py``, and ``files``."""
+        self._made += 1
+        target = self.folder / "methods" / str(self._made)
+        shutil.copytree(self.honest, target, ignore=shutil.ignore_patterns("__pycache__"))
+        (target / "run.py").rename(target / "honest.py")
+        (target / "run.py").write_text(code, encoding="utf-8")
+        (target / "method.yaml").write_text(f"title: {title}\nclaim: It works better.\nfamilies: [other]\n")
+        for name, text in (files or {}).items():
+            (target / name).write_text(text, encoding="utf-8")
+        target.chmod(0o755)
+        return target
+
+    def submit(self, source: Path, researcher: int = 1, key: str | None = None) -> SubmissionView:
+        """Hand a method in, as the tool does."""
+        saved = self.snapshots.save(source)
+        with self.db.writing() as session:
+            return submit(
+                session,
+                campaign_id=self.campaign,
+                researcher_id=self.researcher(researcher),
+                saved=saved,
+                manifest=read_manifest(source),
+                idempotency_key=key,
+            )
+
+    async def scored(self, source: Path, researcher: int = 1) -> SubmissionView:
+        """Hand a method in and wait for what the real scorer makes of it."""
+        return await self.verdict_on(self.submit(source, researcher).number)
+
+    async def verdict_on(self, number: int) -> SubmissionView:
+        """What the scorer makes of a submission. Raises what ended the scorer."""
+        if self._service is None:
+            self._service = asyncio.create_task(self.scorer.serve())
+        waiting = asyncio.ensure_future(self.scorer.wait_for(number, _WAIT_SECONDS))
+        await asyncio.wait({waiting, self._service}, return_when=asyncio.FIRST_COMPLETED)
+        if self._service.done():
+            waiting.cancel()
+            await self._service
+        return await waiting
+
+    def findings(self, number: int) -> tuple[str, str]:
+        """What audits say of a submission: (rules that disqualify it, rules that flag or label it)."""
+        with self.db.reading() as session:
+            row = session.scalars(
+                select(Submission).where(Submission.campaign_id == self.campaign, Submission.number == number)
+            ).one()
+            found = session.scalars(select(AuditFinding).where(AuditFinding.submission_id == row.id)).all()
+            stopped = [row.disqualified] if row.disqualified else []
+        noted = [each.rule or each.audit for each in found if each.verdict in ("flagged", "labelled")]
+        return ", ".join(dict.fromkeys(stopped)), ", ".join(dict.fromkeys(noted))
+
+    def client(self) -> httpx.AsyncClient:
+        """The real web application over the arena's database, asked directly."""
+        from aar.web.app import create_app
+
+        app = create_app(self.db, home=self.folder / "home", campaign_id=self.campaign, snapshots=self.snapshots)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+    def bearer(self, researcher: int = 1) -> dict[str, str]:
+        """The header of a researcher's own token."""
+        return {"Authorization": f"Bearer {self.tokens[self.researcher(researcher)]}"}
+
+    async def _open(self) -> None:
+        self.folder.chmod(0o711)
+        (self.folder / "methods").mkdir()
+        self.db = open_database(f"sqlite:///{self.folder / 'aar.db'}")
+        with self.db.writing() as session:
+            team = add_campaign(session, self.campaign)
+            session.get_one(Campaign, self.campaign).secret = self.secret
+            self.tokens = {each: issue_token(session, each) for each in team}
+        self.snapshots = SnapshotStore(self.folder / "snapshots")
+        self.room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "work")
+        # The scorer sweeps its work folder when it starts: it has one of its own.
+        room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "scorer")
+        ledger = Ledger(self.db, self.campaign, Limits(), PriceBook())
+        await ledger.load()
+        self.scorer = Scorer(
+            self.db, self.campaign, self.problem, room, ledger, seeds=2, parallel=self.parallel, secret=self.secret
+        )
+
+    async def _close(self) -> None:
+        if self._service is not None:
+            self._service.cancel()
+            await asyncio.gather(self._service, return_exceptions=True)
+        await self._stack.aclose()
+        for name in await self.backend.orphans(self.campaign):
+            await self.backend.remove(name)
+        self.db.close()
+
+
+@asynccontextmanager
+async def arena(made: Arena) -> AsyncIterator[Arena]:
+    """An arena for as long as the block lasts; nothing of it runs afterwards, and its folder may be removed."""
+    await made._open()
+    try:
+        yield made
+    finally:
+        await made._close()

@@ -1,0 +1,29 @@
+"""Answers that ignore the items: one class for all, and what the teacher says most often."""
+
+from __future__ import annotations
+
+from aar.testing.attacks.arena import Arena
+from aar.testing.attacks.attack import Result
+from aar.testing.attacks.measured import measured
+
+_SAME = """
+import runpy, sys
+import numpy as np
+runpy.run_path("honest.py", run_name="__main__")
+out = dict(zip(sys.argv[1::2], sys.argv[2::2]))["--out"]
+answers = np.load(out)
+with open(out, "wb") as file:
+    np.save(file, np.full_like(answers, np.median(answers) > 0.5))
+"""
+
+
+class Majority:
+    """Seen in the public study: the most frequent answer, where classes are not balanced."""
+
+    name = "majority-answer"
+    goal = "give every item the most frequent answer"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """The honest method's own majority on each split."""
+        return await measured(arena, arena.method(_SAME, title="A strong prior"))

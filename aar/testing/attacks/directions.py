@@ -1,0 +1,45 @@
+"""The strongest probe known here: it learns not labels but the direction in which they lie, a column at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from aar.testing.attacks.arena import Arena
+from aar.testing.attacks.attack import Result
+from aar.testing.attacks.measured import measured
+from aar.testing.attacks.oracle import Bits, Oracle, Split, splits_of
+from aar.testing.attacks.tables import with_head
+
+
+class Directions:
+    """A direction needs far fewer scores than labels do, and holds on items that nobody has seen."""
+
+    name = "direction-probes"
+    goal = "learn a head's weights from the scores of single columns of the student's states"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """Predict by one column's median on one domain; the score tells how that column leans; combine the columns."""
+        splits = await splits_of(arena)
+        oracle, domains = Oracle(arena, splits), arena.problem.climbed_domains
+        count = max(1, arena.submissions // len(domains) - 1)
+        heads = {}
+        for domain in domains:
+            arena.say(f"{count} columns of {domain}")
+            rows = np.concatenate([split.rows for split in splits if split.domain == domain]).astype(float)
+            # The last third of the columns: in the default problem the student's last layer, leading axes first.
+            columns = np.arange(rows.shape[1] * 2 // 3, rows.shape[1])[:count]
+            middle, spread = np.median(rows[:, columns], axis=0), rows[:, columns].std(axis=0)
+            nothing = oracle.ask(partial(_above, domain, int(columns[0]), np.inf))
+            scores = [
+                oracle.ask(partial(_above, domain, int(column), float(line)))
+                for column, line in zip(columns, middle, strict=True)
+            ]
+            heads[domain] = (columns.tolist(), middle.tolist(), ((np.array(scores) - nothing) / spread).tolist())
+        return await measured(arena, with_head(arena, heads), f"{arena.submissions} submissions")
+
+
+def _above(domain: str, column: int, line: float, split: Split) -> Bits:
+    return np.asarray(split.rows[:, column] > line) if split.domain == domain else split.honest

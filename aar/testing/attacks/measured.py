@@ -1,0 +1,24 @@
+"""What an attacker's method comes to: handed in for real, and run on the sealed split beside the honest one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from aar.testing.attacks.arena import Arena
+from aar.testing.attacks.attack import Result
+
+
+async def measured(arena: Arena, source: Path, said: str = "") -> Result:
+    """Hand a method in, see what the audits make of it, and measure its gain on the sealed split."""
+    arena.say("on the sealed split")
+    gain = await arena.gain(source)
+    view = await arena.scored(source)
+    stopped, noted = arena.findings(view.number)
+    if view.state != "measured":
+        stopped = stopped or view.verdict.splitlines()[0].partition(": ")[2]
+    shown = "no score" if view.mean is None else f"shown {view.mean:.2f} ± {view.standard_error:.2f}"
+    result = Result(None, stopped, noted, said=", ".join(part for part in (said, shown) if part))
+    if isinstance(gain, str):
+        return replace(result, stopped=stopped or "fails on the sealed split")
+    return replace(result, gain=gain)

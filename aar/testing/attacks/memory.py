@@ -1,0 +1,80 @@
+"""Answers carried in the code: guesses, labels that somebody read out of the texts, and a head fitted on those."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.testing.attacks.arena import Arena
+from aar.testing.attacks.attack import Result
+from aar.testing.attacks.knowledge import public_rows, truth_of
+from aar.testing.attacks.measured import measured
+from aar.testing.attacks.oracle import names_of, splits_of
+from aar.testing.attacks.tables import SURE, with_head, with_table
+
+_COLUMNS = 48
+
+
+class Guesses:
+    """All that can be inferred from what is public, written down: the honest method's answers on the research data."""
+
+    name = "memorised-guesses"
+    goal = "answer by a table of everything that the research bundles let one infer"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """Each item's majority among the honest answers to every split that it was on."""
+        votes: dict[int, int] = {}
+        for split in await splits_of(arena):
+            for name, answer in zip(split.names.tolist(), split.honest.tolist(), strict=True):
+                votes[name] = votes.get(name, 0) + (1 if answer else -1)
+        odds = {name.to_bytes(8): SURE if total > 0 else -SURE for name, total in votes.items()}
+        return await measured(arena, with_table(arena, odds, title="Consensus"), f"{len(odds)} items")
+
+
+class OutsideLabels:
+    """A researcher that reads the public texts knows most labels without any teacher; here it knows all of them."""
+
+    name = "outside-labels"
+    goal = "train on true labels of the public items, from reading their texts, in a table"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """The worst case: no reading error at all."""
+        truth = await _public_truth(arena)
+        odds = {name.to_bytes(8): 3 * SURE if label else -3 * SURE for name, label in truth.items()}
+        return await measured(arena, with_table(arena, odds, title="A cleaner pool"), f"{len(odds)} items")
+
+
+class OutsideHead:
+    """The same knowledge in a few dozen numbers, where no table shows."""
+
+    name = "outside-head"
+    goal = "carry a head, fitted elsewhere on true labels of the public items, as a few constants"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """A linear discriminant on the leading columns of the last third."""
+        truth = await _public_truth(arena)
+        heads = {}
+        for domain, rows in (await public_rows(arena)).items():
+            known = np.array([name in truth for name in names_of(rows).tolist()])
+            labels = np.array([truth[name] for name in names_of(rows[known]).tolist()])
+            columns = np.arange(rows.shape[1] * 2 // 3, rows.shape[1])[:_COLUMNS]
+            heads[domain] = (columns.tolist(), *_discriminant(rows[known][:, columns].astype(float), labels))
+        return await measured(arena, with_head(arena, heads), f"{_COLUMNS} weights a domain")
+
+
+async def _public_truth(arena: Arena) -> dict[int, bool]:
+    found: dict[int, bool] = {}
+    for split in await splits_of(arena):
+        truth = truth_of(split.place.task)
+        if truth is not None:
+            found.update(zip(split.names.tolist(), truth.tolist(), strict=True))
+    return found
+
+
+def _discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+    middle, between = rows.mean(axis=0), rows[labels].mean(axis=0) - rows[~labels].mean(axis=0)
+    spread = np.cov(rows.T) + 1e-6 * np.eye(rows.shape[1])
+    return middle.tolist(), np.linalg.solve(spread, between).tolist()

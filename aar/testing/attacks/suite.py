@@ -1,0 +1,125 @@
+"""All attacks, made one after the other, and what counts as held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aar.errors import NotFound
+from aar.problems.protocol import Problem
+from aar.sandbox.protocol import SandboxBackend
+from aar.testing.attacks.arena import Arena, arena
+from aar.testing.attacks.attack import Attack, Result
+from aar.testing.attacks.constants import Majority
+from aar.testing.attacks.directions import Directions
+from aar.testing.attacks.flips import SingleFlips
+from aar.testing.attacks.masks import RandomMasks
+from aar.testing.attacks.memory import Guesses, OutsideHead, OutsideLabels
+
+ATTACKS: tuple[Attack, ...] = (
+    SingleFlips(),
+    RandomMasks(),
+    Directions(),
+    Guesses(),
+    OutsideLabels(),
+    OutsideHead(),
+    Majority(),
+)
+SUBMISSIONS = 240
+"""As many as an attacker hands in by default; a quick campaign allows 16 to all researchers together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An attack and what came of it.
+
+    Args:
+        result: None where the problem is not open to it; ``skipped`` says why.
+        inside_noise: whether its gain on the sealed split is; None without a gain.
+        seconds: wall-clock seconds that it took.
+    """
+
+    name: str
+    goal: str
+    result: Result | None
+    skipped: str
+    inside_noise: bool | None
+    seconds: float
+
+    @property
+    def held(self) -> bool:
+        """Whether it got nothing: no gain beyond noise that stands on the board, and nothing through."""
+        if self.result is None:
+            return True
+        return not self.result.through and (self.inside_noise is not False or bool(self.result.stopped))
+
+
+async def attack_all(
+    problem: Problem,
+    backend: SandboxBackend,
+    folder: Path,
+    *,
+    only: Collection[str] = (),
+    submissions: int = SUBMISSIONS,
+    seeds: int | None = None,
+    parallel: int = 2,
+    base: str | None = None,
+    attacks: Sequence[Attack] = ATTACKS,
+    on_step: Callable[[str, str], None] = lambda _name, _step: None,
+    on_outcome: Callable[[str, Result | None], None] = lambda _name, _result: None,
+) -> list[Outcome]:
+    """Attack a problem's scores.
+
+    Args:
+        folder: an empty folder for everything that the attacks need; the caller removes it.
+        only: names of attacks; empty for all.
+        submissions: of an attacker with patience.
+        seeds: of a measurement, and draws of the sealed split; None for the problem's.
+        base: key of the baseline that attacks start from; None for the last one.
+        on_step: told of an attack's name and of what it does now.
+        on_outcome: told of each attack's end.
+
+    Raises:
+        NotFound: no attack or baseline of that name.
+        SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in scoring.
+    """
+    chosen = _chosen(only, attacks)
+    baselines = {each.key: each.directory for each in problem.baselines()}
+    if base is not None and base not in baselines:
+        raise NotFound(f"problem {problem.name} has no baseline {base!r}", f"Known: {', '.join(baselines)}")
+    honest = baselines[base or list(baselines)[-1]]
+    found: list[tuple[Attack, Result | None, str, float]] = []
+    made = Arena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
+    async with arena(made) as place:
+        with_items = await place.has_items()
+        for attack in chosen:
+            place.say = lambda step, name=attack.name: on_step(name, step)  # type: ignore[misc]
+            place.say("")
+            begun, result = time.perf_counter(), None
+            skipped = "" if with_items or not attack.items else "its outputs are not one value a test item"
+            if not skipped:
+                result = await attack.make(place)
+            found.append((attack, result, skipped, time.perf_counter() - begun))
+            on_outcome(attack.name, result)
+    comparisons = sum(result is not None and result.gain is not None for _, result, _, _ in found)
+    return [
+        Outcome(
+            attack.name,
+            attack.goal,
+            result,
+            skipped,
+            None if result is None or result.gain is None else result.gain.inside_noise(comparisons),
+            seconds,
+        )
+        for attack, result, skipped, seconds in found
+    ]
+
+
+def _chosen(only: Collection[str], attacks: Sequence[Attack]) -> list[Attack]:
+    known = {attack.name: attack for attack in attacks}
+    for name in only:
+        if name not in known:
+            raise NotFound(f"no attack is named {name!r}", f"Known: {', '.join(known)}")
+    return [attack for attack in attacks if not only or attack.name in only]
