@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.weak_to_strong.corpus import Corpus
+from aar.problems.weak_to_strong.lab.w2s.data import widen
 from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
 from aar.problems.weak_to_strong.splits import Split
 
@@ -36,9 +37,9 @@ def supervise(data: Corpus, split: Split) -> Supervision:
     """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
     features = data.teacher
     teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))
-    pool, truth = data.states[split.pool].astype(np.float32), data.labels[split.test].astype(bool)
+    pool, truth = widen(data.states[split.pool]), data.labels[split.test].astype(bool)
     ceiling = fit_logistic(pool, data.labels[split.pool], l2=CEILING_L2)
-    judged = ceiling.logits(data.states[split.test].astype(np.float32)) > 0
+    judged = ceiling.logits(widen(data.states[split.test])) > 0
     return Supervision(
         weak=teacher.proba(features[split.pool]),
         weak_right=(teacher.logits(features[split.test]) > 0) == truth,

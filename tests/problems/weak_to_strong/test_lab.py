@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aar.problems.protocol import Stage
 from aar.problems.registry import find
 from aar.problems.weak_to_strong.lab import w2s
+from aar.problems.weak_to_strong.lab.w2s.data import widen
 
 Array = NDArray[np.float32]
 
@@ -49,6 +50,26 @@ def test_head_matches_scikit_learn(l2: float, soft: bool) -> None:
     shares = np.concatenate([weights * targets, weights * (1 - targets)])
     theirs = LogisticRegression(C=1 / (l2 * weights.sum()), tol=1e-8, max_iter=5000).fit(doubled, both, shares)
     assert ours.logits(x) == pytest.approx(theirs.decision_function(x), abs=0.03)
+
+
+def test_head_finds_the_best_weights_for_columns_of_any_size() -> None:
+    rng = np.random.default_rng(7)
+    x, labels = two_clouds(rng)
+    stretched = x * np.float32(10) ** rng.uniform(-2, 2, x.shape[1]).astype(np.float32)
+    stretched[:, 3] = 5.0  # tells nothing, and has no spread
+    for l2 in (0.0, 1e-4, 1e-1):
+        head = w2s.fit_logistic(stretched, labels, l2=l2, iterations=500)
+        centred = (stretched - stretched.mean(axis=0)).astype(np.float64)
+        off = w2s.sigmoid(head.logits(stretched)) - labels
+        slopes = (off @ centred / len(x) + l2 * head.weights) / np.maximum(centred.std(axis=0), 1e-2)
+        assert np.abs(slopes).max() < 2e-3
+        assert abs(off.mean()) < 2e-3
+
+
+def test_widening_keeps_every_number() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    assert widen(halves).view(np.uint32).tolist() == halves.astype(np.float32).view(np.uint32).tolist()
+    assert widen(halves.T)[3, 5] == halves[5, 3]
 
 
 def test_head_starts_from_another() -> None:
