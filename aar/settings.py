@@ -9,6 +9,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from aar.errors import UsageError
+
 
 def _default_home() -> Path:
     data_home = os.environ.get("XDG_DATA_HOME")
@@ -30,6 +32,24 @@ class Settings(BaseSettings):
     """Level of the log on standard error."""
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     """Key for Claude. Read here and handed to the gateway; never written anywhere."""
+    anthropic_api_key_file: Path | None = None
+    """File whose first line is that key, for those who keep keys out of the environment."""
+
+    @property
+    def claude_key(self) -> SecretStr | None:
+        """The key in force; None without one. Raises UsageError for a key file that cannot be read or is empty."""
+        if self.anthropic_api_key is not None and self.anthropic_api_key.get_secret_value().strip():
+            return self.anthropic_api_key
+        if self.anthropic_api_key_file is None:
+            return None
+        try:
+            lines = self.anthropic_api_key_file.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise UsageError(f"cannot read the key file {self.anthropic_api_key_file}: {reason}") from error
+        if not lines:
+            raise UsageError(f"the key file {self.anthropic_api_key_file} is empty", "Write the key on its first line")
+        return SecretStr(lines[0])
 
     @property
     def database_url(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aar.campaign.spec import AUTO, CampaignSpec
 from aar.errors import UsageError
+from aar.researcher.providers import Provider
 from aar.settings import Settings
 
 OFFLINE_MODEL = "offline-search"
@@ -16,9 +18,22 @@ CLAUDE_MODEL = "claude-sonnet-5-5"
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """Model ids by researcher, in order."""
+    """Who plays.
+
+    Args:
+        models: model ids by researcher, in order.
+        fallback: the model asked when another is unavailable.
+        providers: who serves each model that is not offline.
+    """
 
     models: tuple[str, ...]
+    fallback: str | None = None
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """Each model that may be called, once."""
+        return tuple(dict.fromkeys([*self.models, *([self.fallback] if self.fallback else [])]))
 
     @property
     def offline(self) -> bool:
@@ -28,7 +43,7 @@ class Team:
     @property
     def paid(self) -> bool:
         """Whether anybody calls a service that may cost money."""
-        return any(model != OFFLINE_MODEL for model in self.models)
+        return any(model != OFFLINE_MODEL for model in self.all_models)
 
 
 def resolve_team(spec: CampaignSpec, settings: Settings) -> Team:
@@ -37,17 +52,29 @@ def resolve_team(spec: CampaignSpec, settings: Settings) -> Team:
     Raises:
         UsageError: a model needs a key and there is none.
     """
-    has_key = settings.anthropic_api_key is not None and bool(settings.anthropic_api_key.get_secret_value().strip())
-    fallback = CLAUDE_MODEL if has_key else OFFLINE_MODEL
-    models = []
-    for index in range(1, spec.researchers.count + 1):
-        override = spec.researchers.overrides.get(index)
-        named = (override.model if override else None) or spec.researchers.model
-        models.append(fallback if named == AUTO else named)
-    needy = next((model for model in models if model != OFFLINE_MODEL), None)
-    if needy is not None and not has_key and spec.researchers.base_url is None:
+    has_key = settings.claude_key is not None
+    named_all = spec.researchers
+    default = CLAUDE_MODEL if has_key and named_all.provider == "anthropic" else OFFLINE_MODEL
+    models: list[str] = []
+    providers: dict[str, Provider] = {}
+    for index in range(1, named_all.count + 1):
+        override = named_all.overrides.get(index)
+        named = (override.model if override else None) or named_all.model
+        model = default if named == AUTO else named
+        models.append(model)
+        provider = (override.provider if override else None) or named_all.provider
+        if model != OFFLINE_MODEL and providers.setdefault(model, provider) != provider:
+            raise UsageError(
+                f"researcher {index} calls {model} at {provider}, another one at {providers[model]}",
+                "Give each model one provider; Bedrock's and Vertex's ids are spelled otherwise anyway",
+            )
+    if named_all.fallback is not None and named_all.fallback != OFFLINE_MODEL:
+        providers.setdefault(named_all.fallback, named_all.provider)
+    needy = next((model for model, provider in providers.items() if provider == "anthropic"), None)
+    if needy is not None and not has_key and named_all.base_url is None:
         raise UsageError(
             f"model {needy} needs a key and ANTHROPIC_API_KEY is not set",
-            f"Set ANTHROPIC_API_KEY, or use --model {OFFLINE_MODEL} for the keyless search baseline",
+            f"Set ANTHROPIC_API_KEY or AAR_ANTHROPIC_API_KEY_FILE, or use --model {OFFLINE_MODEL} for the keyless "
+            "search baseline",
         )
-    return Team(tuple(models))
+    return Team(tuple(models), named_all.fallback, providers)

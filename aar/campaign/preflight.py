@@ -51,7 +51,7 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     dealt = deal(spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions()))
     team = resolve_team(spec, settings)
     prices = price_book(spec)
-    for model in dict.fromkeys(team.models):
+    for model in team.all_models:
         prices.price(model)
     await anyio.to_thread.run_sync(problem.check_data)
     _check_gpus(spec.sandbox.gpus)

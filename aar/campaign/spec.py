@@ -21,6 +21,8 @@ class ResearcherOverride(_Part):
 
     model: str | None = None
     """Model id; None takes the team's."""
+    provider: Literal["anthropic", "bedrock", "vertex"] | None = None
+    """Who serves it; None takes the team's provider."""
     direction: str | None = None
     """Key of a direction in the directions file; None takes the dealt one."""
 
@@ -32,8 +34,26 @@ class Researchers(_Part):
     """How many researchers work in parallel."""
     model: str = AUTO
     """Model id of all; ``auto`` is Claude with a key in the environment and the offline search baseline without."""
+    provider: Literal["anthropic", "bedrock", "vertex"] = "anthropic"
+    """Who serves the models; Bedrock and Vertex find their credentials in the environment, and take ids in their own
+    spelling."""
+    region: str | None = None
+    """Region of Bedrock or Vertex; None takes the environment's."""
     base_url: str | None = None
-    """Another server that speaks the Messages API; None is Anthropic's own."""
+    """Another server that speaks the provider's protocol; None is the provider's own."""
+    fallback: str | None = None
+    """Model id asked, call by call, when a researcher's own model is unavailable; None asks no other."""
+    thinking: Literal["auto", "off"] = "auto"
+    """auto lets a model that can think as much as it sees fit."""
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    """How much a model thinks, where it can be told; None leaves it to the service."""
+    cache: Literal["auto", "5m", "1h"] = "auto"
+    """Lifetime of prompt-cache entries; auto takes what each researcher's pauses make cheaper."""
+    context: Literal["auto", "local"] = "auto"
+    """auto lets the service clear and summarise old context where the model can; local hands over to a fresh
+    conversation with the notebook."""
+    context_tokens: int = Field(default=90_000, ge=20_000, le=900_000)
+    """Size at which a conversation is summarised or handed over."""
     max_output_tokens: int = Field(default=8192, ge=256, le=128_000)
     """Bound of one turn; its cost is reserved before the call."""
     overrides: dict[int, ResearcherOverride] = Field(default_factory=dict)

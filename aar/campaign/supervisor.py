@@ -17,6 +17,7 @@ from aar.campaign.workshop import Workshop
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.researcher import Outcome, ResearcherContext, run_researcher
+from aar.researcher.context import ModelOptions
 from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append
@@ -102,6 +103,7 @@ class Supervisor:
 
     def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
         workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
+        asked = spec.researchers
         return ResearcherContext(
             campaign_id=workshop.campaign_id,
             researcher_id=view.id,
@@ -118,6 +120,10 @@ class Supervisor:
             stopping=workshop.stop.event,
             limits=spec.limits,
             max_output_tokens=spec.researchers.max_output_tokens,
+            abilities=workshop.endpoints.abilities(view.model),
+            options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
+            fallback=workshop.endpoints.fallback(view.model),
+            context_tokens=asked.context_tokens,
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
         )

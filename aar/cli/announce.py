@@ -16,8 +16,8 @@ from aar.cli.leaderboard import board
 from aar.cli.output import console, plain
 from aar.cli.text import clean_line, count, duration, money
 from aar.errors import UsageError
+from aar.report.board import read_board
 from aar.report.labels import OFFLINE_LABEL, model_label
-from aar.scoring.leaderboard import leaderboard
 
 _TOP = 5
 
@@ -35,7 +35,7 @@ def announce(plan: Plan) -> None:
         out.print(f"spending  {said}", style="bold yellow")
     else:
         said = "$0 for models"
-        if plan.settings.anthropic_api_key is None:
+        if plan.settings.claude_key is None:
             said += f": no ANTHROPIC_API_KEY is set, so the team is the {OFFLINE_LABEL}"
         out.print(f"spending  {said}", style="bold")
 
@@ -61,7 +61,7 @@ def farewell(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None
     """Say how it ended: the best submissions, the cost, the report, and what to do next."""
     out, metric = console(), plan.problem.metric
     with plan.database.reading() as session:
-        rows = leaderboard(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better)
+        rows = read_board(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better).rows
         spent = totals(session, campaign_id).campaign
     out.print()
     out.print(f"campaign {campaign_id} {ending.state}: {clean_line(ending.cause)}", style="bold")

@@ -137,7 +137,7 @@ async def _model(settings: Settings) -> list[Finding]:
     from aar.campaign.model_choice import CLAUDE_MODEL
     from aar.report.labels import OFFLINE_LABEL
 
-    key = settings.anthropic_api_key
+    key = settings.claude_key
     has_key = key is not None and bool(key.get_secret_value().strip())
     price = await anyio.to_thread.run_sync(PriceBook().price, CLAUDE_MODEL)
     detail = (

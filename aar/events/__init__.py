@@ -26,6 +26,7 @@ from aar.events.forum import (
     VoteCast,
 )
 from aar.events.research import (
+    BlockBegun,
     ContextReset,
     MessageAdded,
     ModelCalled,
@@ -67,6 +68,7 @@ AnyEvent = Annotated[
     | ContextReset
     | ModelCalled
     | TurnReceived
+    | BlockBegun
     | ModelCallFailed
     | ToolStarted
     | ToolFinished
@@ -99,6 +101,7 @@ def parse_event(payload: dict[str, Any]) -> AnyEvent:
 __all__ = [
     "AnyEvent",
     "AuditFinished",
+    "BlockBegun",
     "CampaignCreated",
     "CampaignFinished",
     "CampaignPaused",

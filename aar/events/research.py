@@ -90,6 +90,17 @@ class TurnReceived(Event):
     usd: Decimal
     prompt_tokens: int = 0
     """Input tokens of all kinds, cache reads and writes included; 0 where the service did not say."""
+    cleared_tokens: int = 0
+    """Tokens of old tool results that the service left out of the prompt; the next request sends them again."""
+
+
+class BlockBegun(Event):
+    """A long turn is still coming in: what it is at now, told every few seconds at most."""
+
+    kind: Literal["block_begun"] = "block_begun"
+    line = "{doing}"
+    request_id: str
+    doing: str
 
 
 class ModelCallFailed(Event):

@@ -8,6 +8,7 @@ that what goes back with the next request (signed thinking above all) is what ca
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking"}
@@ -29,7 +30,7 @@ class Assembly:
         usage: dict[str, Any] = (self.message or {}).get("usage") or {}
         return usage
 
-    def feed(self, event: dict[str, Any]) -> None:
+    def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event. Raises ValueError when the order of events makes no sense."""
         kind = event.get("type")
         if kind == "message_start":
@@ -46,6 +47,8 @@ class Assembly:
         elif kind == "message_delta":
             self.message.update({key: value for key, value in event["delta"].items() if value is not None})
             self.usage.update({key: value for key, value in (event.get("usage") or {}).items() if value is not None})
+            if event.get("context_management") is not None:
+                self.message["context_management"] = event["context_management"]
         elif kind == "message_stop":
             for index in list(self._fragments):
                 self._close(index)
@@ -69,6 +72,8 @@ class Assembly:
             block["signature"] = delta["signature"]
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+        elif kind == "compaction_delta":
+            block.update({key: value for key, value in delta.items() if key != "type"})
 
     def _close(self, index: int) -> None:
         block = self._content[index]

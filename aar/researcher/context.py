@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeVar
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.problems.protocol import Problem
+from aar.researcher.abilities import PLAIN, Abilities
 from aar.researcher.gateway import Gateway
 from aar.sandbox.protocol import Sandbox
 from aar.scoring.submissions import SubmissionView
@@ -58,6 +59,32 @@ class Stopping(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a model is asked.
+
+    Args:
+        thinking: ``auto`` lets a model that can think as much as it sees fit.
+        effort: how much of it, where the model can be told; None leaves it to the service.
+        cache: lifetime of prompt-cache entries; ``auto`` takes what the researcher's own pauses make cheaper.
+        context: ``auto`` lets the service clear and summarise an old context where the model can; ``local`` hands the
+            conversation over here.
+    """
+
+    thinking: Literal["auto", "off"] = "auto"
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    cache: Literal["auto", "5m", "1h"] = "auto"
+    context: Literal["auto", "local"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Another model for a call that the researcher's own cannot take."""
+
+    model: str
+    gateway: Gateway
+
+
+@dataclass(frozen=True, slots=True)
 class ResearcherContext:
     """Everything one researcher works with.
 
@@ -69,6 +96,9 @@ class ResearcherContext:
         stopping: set when the campaign asks for a clean pause.
         limits: as in the spec, for the prompt; the ledger holds them.
         max_output_tokens: bound of one turn, thinking included.
+        abilities: what the model can do beyond plain messages.
+        options: how it is asked.
+        fallback: whom to ask when its service fails or it refuses; None asks nobody.
         context_tokens: when a conversation passes this size it is handed over to a fresh one.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
         patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
@@ -89,6 +119,9 @@ class ResearcherContext:
     stopping: asyncio.Event
     limits: Limits
     max_output_tokens: int = 8192
+    abilities: Abilities = PLAIN
+    options: ModelOptions = ModelOptions()
+    fallback: Fallback | None = None
     context_tokens: int = 90_000
     command_seconds: float = 300.0
     job_seconds: float = 3600.0

@@ -23,7 +23,6 @@ REFUSAL_NOTE = (
     "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
 )
 EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
-_CACHED = {"type": "ephemeral"}
 _UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
 
 
@@ -56,6 +55,8 @@ class Conversation:
     turns: int = 0
     prompt_tokens: int = 0
     """Tokens of the last request, as the service counted them; 0 before the first reply and after a reset."""
+    cleared_tokens: int = 0
+    """Tokens of old tool results that the service left out of that request; the next one sends them again."""
     output_tokens: int = 0
     """Tokens of the last reply."""
     last_stop: str = ""
@@ -101,15 +102,18 @@ class Conversation:
         elif isinstance(event, ContextReset):
             self._reset(event)
 
-    def request_messages(self) -> list[Message]:
+    def request_messages(self, lifetime: str = "5m") -> list[Message]:
         """The messages to send, with cache breakpoints on the last two user messages; the stored ones stay as they are.
 
         Two, because a turn with many calls may put the last request's end beyond the reach of one breakpoint.
+
+        Args:
+            lifetime: of the cache entries, ``5m`` or ``1h``.
         """
         assert not self.pending, "a request while calls are unanswered"
         sent = list(self.messages)
         for index in [index for index, message in enumerate(sent) if message["role"] == "user"][-2:]:
-            sent[index] = _with_breakpoint(sent[index])
+            sent[index] = _with_breakpoint(sent[index], lifetime)
         return sent
 
     def most_prompt_tokens(self, stable: int) -> int:
@@ -120,7 +124,7 @@ class Conversation:
         Args:
             stable: upper bound of the tokens of the system prompt and the tools.
         """
-        known = self.prompt_tokens if self._counted else stable
+        known = self.prompt_tokens + self.cleared_tokens if self._counted else stable
         return known + most_tokens(self.messages[self._counted :]) + self.output_tokens
 
     def recent_turns(self, most: int, most_bytes: int) -> int:
@@ -143,6 +147,7 @@ class Conversation:
         self.turns += 1
         self.last_stop = event.stop_reason
         self.prompt_tokens, self.output_tokens = event.prompt_tokens, event.output_tokens
+        self.cleared_tokens = event.cleared_tokens
         self._calls, self._results = {}, {}
         content = [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
         void = event.stop_reason == "refusal" or all(block.get("type") in _UNCACHEABLE for block in content)
@@ -156,11 +161,21 @@ class Conversation:
             self.messages[-1] = {"role": "assistant", "content": [*self.messages[-1]["content"], *content]}
         else:
             self.messages.append({"role": "assistant", "content": content})
+        self._forget_compacted()
         for block in content:
             if block.get("type") == "tool_use":
                 cut_off = event.stop_reason in TRUNCATED and block is content[-1]
                 key = f"{event.request_id}:{block['id']}"
                 self._calls[block["id"]] = ToolCall(block["id"], key, block["name"], block.get("input"), cut_off)
+
+    def _forget_compacted(self) -> None:
+        """Leave out what the service's summary stands for, as the service itself does; the opening stays, for a
+        conversation begins with the user."""
+        content = self.messages[-1]["content"]
+        summaries = [index for index, block in enumerate(content) if _compacted(block)]
+        if summaries and len(self.messages) > 2:
+            self.messages = [self.messages[0], {"role": "assistant", "content": content[summaries[-1] :]}]
+            self.prompt_tokens = self.cleared_tokens = self._counted = 0
 
     def _result(self, event: ToolFinished) -> None:
         if event.tool_use_id not in self._calls or event.tool_use_id in self._results:
@@ -177,9 +192,9 @@ class Conversation:
 
     def _reset(self, event: ContextReset) -> None:
         starts = [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
-        kept = self.messages[starts[-event.kept_turns] :] if event.kept_turns else []
+        kept = without_thinking(self.messages[starts[-event.kept_turns] :]) if event.kept_turns else []
         self.messages = [{"role": "user", "content": list(event.content)}, *kept]
-        self.prompt_tokens = self.output_tokens = self._counted = 0
+        self.prompt_tokens = self.output_tokens = self.cleared_tokens = self._counted = 0
         self.warned = False
 
 
@@ -187,7 +202,23 @@ def _interrupted(call: ToolCall) -> ToolCall:
     return ToolCall(call.id, call.key, call.name, call.input, call.cut_off, interrupted=True)
 
 
-def _with_breakpoint(message: Message) -> Message:
+def without_thinking(messages: Sequence[Message]) -> list[Message]:
+    """The messages without reasoning, which only the model and the conversation that it was made in may see again."""
+    return [
+        {**message, "content": kept}
+        if message["role"] == "assistant"
+        and (kept := [block for block in message["content"] if block.get("type") not in _UNCACHEABLE])
+        else message
+        for message in messages
+    ]
+
+
+def _with_breakpoint(message: Message, lifetime: str) -> Message:
     content = list(message["content"])
-    content[-1] = {**content[-1], "cache_control": _CACHED}
+    content[-1] = {**content[-1], "cache_control": {"type": "ephemeral", "ttl": lifetime}}
     return {**message, "content": content}
+
+
+def _compacted(block: Block) -> bool:
+    """Whether a block is a summary that stands for all before it; a failed one has no content and changes nothing."""
+    return block.get("type") == "compaction" and bool(block.get("content"))

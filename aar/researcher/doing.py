@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from aar.events import AnyEvent, ModelCalled, ToolStarted
+from aar.events import AnyEvent, BlockBegun, ModelCalled, ToolStarted
 from aar.store.models import Researcher
 
 _LONGEST = 300
@@ -32,5 +32,7 @@ def _line(event: AnyEvent) -> str:
             return about if about.startswith(tool) else f"{tool}: {about}"
         case ModelCalled():
             return "thinking"
+        case BlockBegun(doing=doing):
+            return doing
         case _:
             return ""

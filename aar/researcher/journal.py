@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent
+from aar.researcher.caching import Rhythm
 from aar.researcher.conversation import Conversation
 from aar.researcher.doing import note_doing
 from aar.researcher.encoding import MessageEncoder
@@ -23,6 +24,7 @@ class Journal:
     def __init__(self, db: Database, campaign_id: str, researcher_id: str, conversation: Conversation) -> None:
         self.conversation = conversation
         self.encoder = MessageEncoder()
+        self.rhythm = Rhythm()
         self.news_seen = conversation.news_cursor
         """Up to which event the news are known; ahead of the log's own cursor while there are none."""
         self._db = db

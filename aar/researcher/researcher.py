@@ -77,7 +77,7 @@ async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
     return Outcome("finished", talk.finished)
 
 
-async def _next_turn(ctx: ResearcherContext, journal: Journal, system: str, strain: _Strain) -> None:
+async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str], strain: _Strain) -> None:
     if journal.conversation.last_stop != "pause_turn":
         await tell_news(ctx, journal)
         await keep_context_small(ctx, journal)

@@ -18,11 +18,11 @@ _LONGEST_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 
 
-async def reserve(ctx: ResearcherContext, input_tokens: int) -> str:
+async def reserve(ctx: ResearcherContext, model: str, input_tokens: int, output_tokens: int) -> str:
     """Reserve one call.
 
     Args:
-        input_tokens: upper bound of its prompt's tokens.
+        input_tokens, output_tokens: upper bounds of its prompt's and its reply's tokens.
 
     Returns:
         The request id that the reservation is settled by.
@@ -38,9 +38,9 @@ async def reserve(ctx: ResearcherContext, input_tokens: int) -> str:
             await ctx.ledger.reserve_call(
                 request_id=request_id,
                 researcher_id=ctx.researcher_id,
-                model=ctx.model,
+                model=model,
                 input_tokens=input_tokens,
-                max_output_tokens=ctx.max_output_tokens,
+                max_output_tokens=output_tokens,
             )
         except LimitReached as error:
             if time.monotonic() > deadline or not await _may_pass(ctx, error.breach):

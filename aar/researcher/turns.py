@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from sqlalchemy.orm import Session
 
 from aar.budget.usage import Usage, usage_of
-from aar.errors import AarError
-from aar.events import AnyEvent, ModelCalled, ModelCallFailed, TurnReceived
+from aar.errors import AarError, ModelUnavailable
+from aar.events import AnyEvent, BlockBegun, ModelCalled, ModelCallFailed, TurnReceived
+from aar.researcher.asking import request_of, worst_tokens
+from aar.researcher.call import CallRequest
 from aar.researcher.context import ResearcherContext, Stopping
-from aar.researcher.estimate import FIXED_TOKENS, most_tokens
-from aar.researcher.gateway import CallRequest, StreamBroken
+from aar.researcher.gateway import Gateway
 from aar.researcher.journal import Journal
+from aar.researcher.refusals import ModelMissing, StreamBroken
 from aar.researcher.reserving import reserve
-from aar.researcher.tools.definitions import tool_definitions
 
 if TYPE_CHECKING:
     from anthropic.types import Message
 
-
-def request_of(ctx: ResearcherContext, journal: Journal, system: str) -> CallRequest:
-    """The next call: a prefix that never changes within a conversation, then the messages."""
-    block = {"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}
-    messages = journal.conversation.request_messages()
-    return CallRequest(ctx.model, [block], tool_definitions(), messages, ctx.max_output_tokens, encoder=journal.encoder)
+_PROGRESS_SECONDS = 2.0
+_DOING = {"thinking": "thinking", "redacted_thinking": "thinking", "text": "writing", "compaction": "summarising"}
 
 
-async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> None:
-    """Make one call and record its turn.
+async def take_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str]) -> None:
+    """Make one call and record its turn; where the researcher's own model fails for good, its fallback is asked.
 
     Args:
-        system: the system prompt.
+        system: the system prompt's parts.
 
     Raises:
         LimitReached: the worst case does not fit; nothing was called.
@@ -43,12 +39,24 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> No
         StreamBroken: the call was charged at its worst case, and there is no turn.
         GatewayError: the call failed for good and was not charged.
     """
-    talk = journal.conversation
-    request = request_of(ctx, journal, system)
-    input_bound = talk.most_prompt_tokens(_stable_tokens(system))
-    request_id = await reserve(ctx, input_bound)
+    try:
+        await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway)
+    except StreamBroken:
+        raise
+    except (ModelUnavailable, ModelMissing):
+        if ctx.fallback is None:
+            raise
+        other = request_of(ctx, journal, system, model=ctx.fallback.model)
+        await _call(ctx, journal, system, other, ctx.fallback.gateway)
+
+
+async def _call(
+    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: CallRequest, gateway: Gateway
+) -> None:
+    most_input, most_output = worst_tokens(ctx, journal, system)
+    request_id = await reserve(ctx, request.model, most_input, most_output)
     started = time.monotonic()
-    worst = Usage(cache_write_5m_tokens=input_bound, output_tokens=request.max_tokens)
+    worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
 
     async def charge(usage: Usage, error: str) -> None:
         def settle(session: Session) -> Sequence[AnyEvent]:
@@ -58,9 +66,12 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> No
         with anyio.CancelScope(shield=True):
             await journal.write(settle)
 
-    await journal.record(ModelCalled(request_id=request_id, model=ctx.model))
+    await journal.record(ModelCalled(request_id=request_id, model=request.model))
+    journal.rhythm.called()
     try:
-        message = await ctx.gateway.complete(request, pause=ctx.pause)
+        message = await gateway.complete(
+            request, interruptible=ctx.unless_stopping, progress=_progress(journal, request_id)
+        )
     except StreamBroken as error:
         await charge(seen_usage(error.usage, worst), error.message)
         raise
@@ -81,6 +92,20 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: str) -> No
         await journal.write(receive)
 
 
+def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
+    told = time.monotonic()
+
+    async def note(block: Mapping[str, Any]) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _PROGRESS_SECONDS:
+            told = time.monotonic()
+            kind = str(block.get("type"))
+            doing = f"calling {block.get('name')}" if kind.endswith("tool_use") else _DOING.get(kind, kind)
+            await journal.record(BlockBegun(request_id=request_id, doing=doing))
+
+    return note
+
+
 def _turn(request_id: str, message: Message, usage: Usage, usd: Any) -> TurnReceived:
     return TurnReceived(
         request_id=request_id,
@@ -90,7 +115,13 @@ def _turn(request_id: str, message: Message, usage: Usage, usd: Any) -> TurnRece
         output_tokens=usage.output_tokens,
         usd=usd,
         prompt_tokens=usage.tier_tokens,
+        cleared_tokens=_cleared(message),
     )
+
+
+def _cleared(message: Message) -> int:
+    managed = getattr(message, "context_management", None)
+    return sum(getattr(edit, "cleared_input_tokens", 0) for edit in managed.applied_edits) if managed else 0
 
 
 def seen_usage(seen: Mapping[str, Any], worst: Usage) -> Usage:
@@ -108,8 +139,3 @@ def seen_usage(seen: Mapping[str, Any], worst: Usage) -> Usage:
         cache_read_tokens=seen.get("cache_read_input_tokens") or 0,
         output_tokens=worst.output_tokens,
     )
-
-
-@lru_cache(maxsize=64)
-def _stable_tokens(system: str) -> int:
-    return FIXED_TOKENS + most_tokens([{"type": "text", "text": system}, *tool_definitions()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aar.errors import SandboxGone, TransferRefused
 from aar.events import ContextReset, MessageAdded
 from aar.forum.news import News, news_since
+from aar.researcher.asking import keeps_context_itself
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Block, Conversation
 from aar.researcher.estimate import most_tokens
@@ -16,6 +17,8 @@ _NOTEBOOK_CHARACTERS = 24_000
 _KEPT_TURNS = 6
 _WARN_AT = 0.8
 _BYTES_PER_TOKEN = 3
+_SERVED_SLACK = 1.5
+"""A service that summarises old context itself gets so much room to do it before it is done here after all."""
 
 
 def text_block(text: str) -> Block:
@@ -49,12 +52,14 @@ async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: b
     """Warn a researcher whose conversation nears its bound, and hand over one that passed it, or at once if ``now``."""
     talk = journal.conversation
     size = context_size(talk)
-    if now or size > ctx.context_tokens:
+    served = keeps_context_itself(ctx)
+    bound = _SERVED_SLACK * ctx.context_tokens if served else ctx.context_tokens
+    if now or size > bound:
         kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
         content = [text_block(OPENING), text_block(handover(await _notebook(ctx)))]
         reason = "too long for the model" if now else f"over {ctx.context_tokens} tokens"
         await journal.record(ContextReset(reason=reason, content=content, kept_turns=0 if now else kept))
-    elif size > _WARN_AT * ctx.context_tokens and not talk.warned:
+    elif size > _WARN_AT * bound and not served and not talk.warned:
         await journal.record(MessageAdded(reason="context", content=[text_block(CONTEXT_WARNING)]))
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
-from aar.researcher.gateway import CallRequest, Gateway, PromptTooLong, StreamBroken
+from aar.researcher.gateway import CallRequest, Gateway, ModelMissing, PromptTooLong, StreamBroken
 from aar.researcher.retries import RetryPolicy, retry_after_seconds
 
 from .conftest import KEY, House
@@ -50,7 +50,7 @@ async def test_a_reply_is_assembled_as_it_was_sent(house: House) -> None:
         (400, "prompt is too long: 3 tokens > 2 maximum", PromptTooLong),
         (401, "invalid x-api-key", KeyRefused),
         (403, "not allowed", KeyRefused),
-        (404, "model: m", GatewayError),
+        (404, "model: m", ModelMissing),
         (413, "request_too_large", PromptTooLong),
     ],
 )
@@ -61,15 +61,17 @@ async def test_what_trying_again_cannot_mend(house: House, status: int, message:
     assert type(caught.value) is error
 
 
-async def test_retry_after_is_honoured_within_the_deadline(house: House) -> None:
+async def test_retry_after_is_honoured_within_the_deadline(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
-    async def pause(seconds: float) -> None:
+    async def note(seconds: float) -> None:
         pauses.append(seconds)
+
+    monkeypatch.setattr("aar.researcher.gateway.anyio.sleep", note)
 
     house.server.play(Refusal(429, headers={"retry-after": "3"}), Refusal(529, headers={"retry-after": "1e9"}))
     with pytest.raises(ModelUnavailable, match="529"):
-        await house.gateway(60, 5).complete(request(), pause=pause)
+        await house.gateway(60, 5).complete(request())
     assert len(pauses) == 1
     assert 3 <= pauses[0] < 4
 

@@ -53,7 +53,7 @@ async def test_works_until_it_finishes(house: House) -> None:
 async def test_system_prompt_has_the_lines_that_programs_read(house: House) -> None:
     house.server.by_turn(FINISH)
     await run_researcher(await house.context())
-    lines = house.server.requests[0]["system"][0]["text"].splitlines()
+    lines = [line for part in house.server.requests[0]["system"] for line in part["text"].splitlines()]
     assert "Researcher: r1" in lines
     assert "Problem: puzzle" in lines
     assert "Direction: noise: Think of weak labels as a noisy channel." in lines
@@ -76,8 +76,8 @@ async def test_prefix_of_every_request_is_the_former_request(house: House) -> No
         assert earlier["tools"] == later["tools"]
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
     for request in house.server.requests:
-        assert request["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
-        assert request["system"][-1]["cache_control"] == {"type": "ephemeral"}
+        assert request["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral", "ttl": "5m"}
+        assert [part["cache_control"] for part in request["system"]] == [{"type": "ephemeral", "ttl": "5m"}] * 2
 
 
 def without_marks(value: Any) -> Any:

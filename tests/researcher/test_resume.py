@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import totals
@@ -67,6 +68,7 @@ class MortalDatabase(Database):
         """Forget everything, and die at the given write. The engine stays, for its compiled statements' sake."""
         with self.writing() as session:
             for table in reversed(Base.metadata.sorted_tables):
+                session.execute(text(f"DROP TRIGGER IF EXISTS {table.name}_no_delete"))
                 session.execute(table.delete())
             add_team(session)
         self._left, self._after_commit, self.dead = at, after_commit, False

@@ -25,17 +25,22 @@ CONTEXT_WARNING = (
 )
 
 
-def system_prompt(ctx: ResearcherContext) -> str:
-    """The system prompt; the same text throughout a researcher's life, so that the prompt cache holds."""
-    return _template().substitute(
-        name=ctx.name,
+def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
+    """The system prompt in two parts: the same for the whole team, and the researcher's own.
+
+    Neither changes throughout a researcher's life, and the team's comes first, so that the prompt cache holds and is
+    shared.
+    """
+    team = _template("system.md").substitute(
         problem=ctx.problem.name,
-        direction_key=ctx.direction.key,
-        direction=" ".join(ctx.direction.text.split()),
         brief=ctx.problem.brief().strip(),
         command_seconds=f"{ctx.command_seconds:.0f}",
         job_minutes=f"{ctx.job_seconds / 60:.0f}",
     )
+    own = _template("own.md").substitute(
+        name=ctx.name, direction_key=ctx.direction.key, direction=" ".join(ctx.direction.text.split())
+    )
+    return team, own
 
 
 def handover(notebook: str) -> str:
@@ -47,6 +52,6 @@ def handover(notebook: str) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    return Template(files(__name__).joinpath("system.md").read_text(encoding="utf-8"))
+@lru_cache(maxsize=4)
+def _template(name: str) -> Template:
+    return Template(files(__name__).joinpath(name).read_text(encoding="utf-8"))

@@ -1,0 +1,94 @@
+"""What a model can do beyond plain messages: asked of the service where it tells, else known by the model's name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import structlog
+
+from aar.errors import KeyRefused
+from aar.researcher.refusals import bounded
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+
+log = structlog.get_logger(__name__)
+
+_ASK_SECONDS = 10.0
+_NAME = re.compile(r"claude-(?:(?P<family>[a-z]+)-)?(?P<major>\d+)(?:-(?P<minor>\d)(?!\d))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What may be asked of a model.
+
+    Args:
+        adaptive_thinking: it decides itself whether and how much to think.
+        clear_tool_uses: the service drops old tool results from the context (``clear_tool_uses_20250919``).
+        compaction: the service summarises an old context (``compact_20260112``).
+        images: it reads images.
+        effort: how much it thinks can be asked for.
+        max_tokens: longest reply, in tokens; None where nobody says.
+    """
+
+    adaptive_thinking: bool = False
+    clear_tool_uses: bool = False
+    compaction: bool = False
+    images: bool = False
+    effort: bool = False
+    max_tokens: int | None = None
+
+
+PLAIN = Abilities()
+"""Of a model that nothing is known of: what every server that speaks the Messages API can do."""
+
+
+def abilities_of(model: str) -> Abilities:
+    """What the name of a Claude model says; ``PLAIN`` for any other name.
+
+    Context editing came with the fourth generation; adaptive thinking and compaction came with 4.6.
+    """
+    found = _NAME.search(model)
+    if found is None:
+        return PLAIN
+    version = (int(found["major"]), int(found["minor"] or 0))
+    late = version >= (4, 6)
+    return Abilities(
+        adaptive_thinking=late, clear_tool_uses=version >= (4, 0), compaction=late, images=True, effort=late
+    )
+
+
+async def abilities_told(client: AsyncAnthropic, model: str) -> Abilities:
+    """What the service tells of a model (``GET /v1/models/<id>``); ``PLAIN`` where it has no such address.
+
+    Raises:
+        KeyRefused: the key is wrong.
+    """
+    import anthropic
+
+    try:
+        with anyio.fail_after(_ASK_SECONDS):
+            info = await client.models.retrieve(model)
+    except anthropic.AuthenticationError as error:
+        raise KeyRefused(f"the service answered 401: {bounded(error.message)}", "Check ANTHROPIC_API_KEY") from error
+    except (anthropic.APIError, TimeoutError) as error:
+        log.info("the service does not tell what the model can do", model=model, error=type(error).__name__)
+        return PLAIN
+    told = info.capabilities
+    if told is None:
+        return Abilities(max_tokens=info.max_tokens)
+    return Abilities(
+        adaptive_thinking=_supported(told.thinking.types.adaptive) if told.thinking else False,
+        clear_tool_uses=_supported(told.context_management.clear_tool_uses_20250919),
+        compaction=_supported(told.context_management.compact_20260112),
+        images=_supported(told.image_input),
+        effort=_supported(told.effort),
+        max_tokens=info.max_tokens,
+    )
+
+
+def _supported(part: Any) -> bool:
+    return bool(part is not None and part.supported)

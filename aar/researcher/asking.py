@@ -1,0 +1,132 @@
+"""What a researcher's next request looks like: a prefix that never changes, the messages, and what the model can do.
+
+Order is what the prompt cache lives on: the tools, the part of the system prompt that the whole team shares, the
+researcher's own part, then the messages, old before new. The four cache breakpoints that a request may carry stand
+behind each part of the system prompt and behind the last two user messages.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from aar.researcher.caching import Lifetime
+from aar.researcher.call import CallRequest
+from aar.researcher.context import ResearcherContext
+from aar.researcher.conversation import Message, without_thinking
+from aar.researcher.estimate import FIXED_TOKENS, most_tokens
+from aar.researcher.journal import Journal
+from aar.researcher.tools.definitions import tool_definitions
+
+CLEARED_SHARE = 0.6
+"""Old tool results are cleared once the prompt passes this share of the conversation's bound."""
+KEPT_TOOL_USES = 12
+_CLEARED_AT_LEAST = 0.25
+_EDITING = "context-management-2025-06-27"
+_COMPACTING = "compact-2026-01-12"
+_SUMMARY = (
+    "Summarise this conversation so that the work can go on from the summary alone: the aim, what was tried with which "
+    "scores and submissions, what was learned, files and jobs that matter, open questions, and the next step. "
+    "/workspace/NOTEBOOK.md holds the lasting notes and need not be repeated."
+)
+_SUMMARY_TOKENS = 8192
+"""More than a compaction's summary has."""
+
+
+def request_of(
+    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], *, model: str | None = None
+) -> CallRequest:
+    """The next call.
+
+    Args:
+        system: the team's and the researcher's own part of the system prompt.
+        model: another model than the researcher's own, which gets no reasoning of the other to see.
+    """
+    talk, own = journal.conversation, model is None
+    lifetime = lifetime_of(ctx, journal)
+    messages: list[Message] = talk.request_messages(lifetime)
+    extra, betas = _options(ctx) if own else ({}, ())
+    return CallRequest(
+        model=model or ctx.model,
+        system=[{"type": "text", "text": part, "cache_control": _cached(lifetime)} for part in system],
+        tools=tool_definitions(),
+        messages=messages if own else without_thinking(messages),
+        max_tokens=ctx.max_output_tokens,
+        extra=extra,
+        betas=betas,
+        encoder=journal.encoder,
+    )
+
+
+def lifetime_of(ctx: ResearcherContext, journal: Journal) -> Lifetime:
+    """How long the request's cache entries shall live."""
+    if ctx.options.cache != "auto":
+        return ctx.options.cache
+    talk = journal.conversation
+    new = talk.prompt_tokens // max(talk.turns, 1)
+    return journal.rhythm.lifetime(talk.prompt_tokens, new)
+
+
+def worst_tokens(ctx: ResearcherContext, journal: Journal, system: tuple[str, str]) -> tuple[int, int]:
+    """Upper bounds of a call's prompt and output tokens, a compaction that the service may make first included."""
+    bound = journal.conversation.most_prompt_tokens(_stable_tokens(system))
+    if _compacts(ctx) and bound > ctx.context_tokens:
+        return 2 * bound + _SUMMARY_TOKENS, ctx.max_output_tokens + _SUMMARY_TOKENS
+    return bound, ctx.max_output_tokens
+
+
+def keeps_context_itself(ctx: ResearcherContext) -> bool:
+    """Whether the service bounds the conversation, so that no hand-over is needed before the service refuses it."""
+    return _compacts(ctx)
+
+
+def _options(ctx: ResearcherContext) -> tuple[dict[str, Any], tuple[str, ...]]:
+    extra: dict[str, Any] = {}
+    if ctx.options.thinking == "auto" and ctx.abilities.adaptive_thinking:
+        extra["thinking"] = {"type": "adaptive"}
+    if ctx.options.effort is not None and ctx.abilities.effort:
+        extra["output_config"] = {"effort": ctx.options.effort}
+    edits, betas = _edits(ctx)
+    if edits:
+        extra["context_management"] = {"edits": edits}
+    return extra, betas
+
+
+def _edits(ctx: ResearcherContext) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    edits: list[dict[str, Any]] = []
+    betas: tuple[str, ...] = ()
+    if ctx.options.context == "local":
+        return edits, betas
+    if ctx.abilities.clear_tool_uses:
+        edits.append(
+            {
+                "type": "clear_tool_uses_20250919",
+                "trigger": _tokens(CLEARED_SHARE * ctx.context_tokens),
+                "keep": {"type": "tool_uses", "value": KEPT_TOOL_USES},
+                "clear_at_least": _tokens(_CLEARED_AT_LEAST * ctx.context_tokens),
+            }
+        )
+        betas += (_EDITING,)
+    if ctx.abilities.compaction:
+        edits.append({"type": "compact_20260112", "trigger": _tokens(ctx.context_tokens), "instructions": _SUMMARY})
+        betas += (_COMPACTING,)
+    return edits, betas
+
+
+def _compacts(ctx: ResearcherContext) -> bool:
+    return ctx.options.context == "auto" and ctx.abilities.compaction
+
+
+def _tokens(value: float) -> dict[str, Any]:
+    return {"type": "input_tokens", "value": int(value)}
+
+
+@lru_cache(maxsize=2)
+def _cached(lifetime: Lifetime) -> dict[str, str]:
+    return {"type": "ephemeral", "ttl": lifetime}
+
+
+@lru_cache(maxsize=64)
+def _stable_tokens(system: tuple[str, str]) -> int:
+    blocks = [{"type": "text", "text": part} for part in system]
+    return FIXED_TOKENS + most_tokens([*blocks, *tool_definitions()])

@@ -1,0 +1,59 @@
+"""One model call as data, and its body as the service reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.researcher.encoding import MessageEncoder, body
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One model call.
+
+    The body is made of bytes here: the SDK would copy the whole conversation and encode it anew at every turn.
+
+    Args:
+        model: model id.
+        system: the system prompt's blocks.
+        tools: tool definitions.
+        messages: the conversation.
+        max_tokens: bound of the reply.
+        extra: further parameters of the Messages API, such as ``thinking``.
+        betas: names for the ``anthropic-beta`` header.
+        encoder: the conversation's, so that it is not encoded anew.
+    """
+
+    model: str
+    system: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
+    messages: Sequence[Mapping[str, Any]]
+    max_tokens: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    betas: Sequence[str] = ()
+    encoder: MessageEncoder = field(default_factory=MessageEncoder)
+
+    def body(self) -> bytes:
+        """The request's body."""
+        return body(self._fields(), self.encoder.encode(self.messages))
+
+    def fields(self) -> dict[str, Any]:
+        """The request's body as an object, for clients that rewrite it."""
+        return {**self._fields(), "messages": list(self.messages)}
+
+    def headers(self) -> dict[str, str]:
+        """The request's headers."""
+        named = {"anthropic-beta": ",".join(self.betas)} if self.betas else {}
+        return {"Content-Type": "application/json", **named}
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "stream": True,
+            "system": self.system,
+            "tools": self.tools,
+            **self.extra,
+        }

@@ -1,0 +1,105 @@
+"""Who serves a model: Anthropic, any server that speaks its Messages API, Amazon Bedrock, or Google Vertex AI.
+
+Keys come from the environment or from a file, never from a spec: ``ANTHROPIC_API_KEY`` for the first two, the usual
+AWS variables, profile or role for Bedrock, Google's application default credentials for Vertex.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from aar.errors import SetupError, UsageError
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+
+Provider = Literal["anthropic", "bedrock", "vertex"]
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NO_KEY = "none"
+_CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where calls go and what opens the door.
+
+    Args:
+        provider: whose protocol and credentials.
+        base_url: another address than the provider's own.
+        api_key: for ``anthropic``; the others find theirs in the environment.
+        region: of Bedrock or Vertex; None takes the environment's.
+    """
+
+    provider: Provider = "anthropic"
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    region: str | None = None
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether a ready body is sent as it is: the other providers' clients put model and version elsewhere."""
+        return self.provider == "anthropic"
+
+    @property
+    def shown(self) -> str:
+        """For messages to people."""
+        return self.base_url or {"anthropic": "api.anthropic.com"}.get(self.provider, self.provider)
+
+    def without_key(self, text: str) -> str:
+        """The text with the key blotted out."""
+        return text.replace(self.api_key.get_secret_value(), "[key]") if self.api_key else text
+
+
+def open_client(service: Service, timeout: float) -> AsyncAnthropic:
+    """The SDK's client for a service, without retries of its own.
+
+    Args:
+        timeout: longest silence on an open stream, in seconds.
+
+    Raises:
+        SetupError: the provider's extra is not installed.
+        UsageError: the provider's credentials or region cannot be found.
+    """
+    import anthropic
+
+    # Proxies of the environment are for the outside; a loopback server is reached directly.
+    direct = urlsplit(service.base_url or "").hostname in _LOOPBACK
+    bounds = anthropic.Timeout(timeout, connect=_CONNECT_SECONDS)
+    shared: dict[str, Any] = {
+        "base_url": service.base_url,
+        "max_retries": 0,
+        "timeout": bounds,
+        "http_client": anthropic.DefaultAsyncHttpxClient(trust_env=not direct, timeout=bounds),
+    }
+    if service.provider == "anthropic":
+        key = service.api_key.get_secret_value() if service.api_key else _NO_KEY
+        return anthropic.AsyncAnthropic(api_key=key, **shared)
+    try:
+        return _open_cloud(service, shared)
+    except ImportError as error:
+        raise SetupError(
+            f"provider {service.provider} needs a library that is not installed ({error.name or error})",
+            f"pip install 'aar[{service.provider}]'",
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"provider {service.provider}: {error}", "Set its region and credentials") from error
+
+
+def _open_cloud(service: Service, shared: dict[str, Any]) -> AsyncAnthropic:
+    import anthropic
+
+    opened: Any
+    if service.provider == "bedrock":
+        importlib.import_module("botocore.eventstream")
+        opened = anthropic.AsyncAnthropicBedrock(aws_region=service.region, **shared)
+    else:
+        importlib.import_module("google.auth")
+        named: dict[str, Any] = {} if service.region is None else {"region": service.region}
+        opened = anthropic.AsyncAnthropicVertex(**named, **shared)
+    client: AsyncAnthropic = opened
+    return client

@@ -1,0 +1,89 @@
+"""What a failed model call means: whether it may be billed, whether to try again, what to tell the person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aar.errors import GatewayError, KeyRefused, ModelUnavailable
+from aar.researcher.retries import is_retried, retry_after_seconds
+
+_OVERLOADED = frozenset({429, 529})
+_SHOWN_CHARACTERS = 300
+
+
+class StreamBroken(ModelUnavailable):
+    """A call ended after the request was sent and before the reply was whole: it may be billed.
+
+    Args:
+        usage: usage as far as the stream told, in the service's own words; empty when nothing came back.
+    """
+
+    def __init__(self, message: str, usage: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.usage = dict(usage)
+
+
+class PromptTooLong(GatewayError):
+    """The conversation does not fit the model's context window or the service's request size."""
+
+
+class ModelMissing(GatewayError):
+    """The service does not know the model, or the key may not use it."""
+
+
+class Refused(Exception):
+    """The service refused an attempt before it streamed anything, so that nothing is billed.
+
+    Args:
+        error: what to raise once nobody tries again.
+        retried: whether another attempt may succeed.
+        retry_after: seconds that the service asked to wait.
+        crowded: whether the service says that too much is asked of it at a time.
+    """
+
+    def __init__(
+        self, error: GatewayError, *, retried: bool, retry_after: float | None = None, crowded: bool = False
+    ) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.retried = retried
+        self.retry_after = retry_after
+        self.crowded = crowded
+
+
+def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
+    """What an answer with an error status means.
+
+    Args:
+        text: the service's own words, without the key.
+    """
+    said = f"the service answered {status}: {text}"
+    if is_retried(status):
+        wait = retry_after_seconds(headers)
+        return Refused(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)
+    if status in (401, 403):
+        return Refused(KeyRefused(said, "Check the key and its permissions"), retried=False)
+    if status == 413 or (status == 400 and "prompt is too long" in text):
+        return Refused(PromptTooLong(said), retried=False)
+    if status == 404:
+        return Refused(ModelMissing(said, "Check the model id in the spec"), retried=False)
+    return Refused(GatewayError(said), retried=False)
+
+
+def unreachable(url: str) -> Refused:
+    """Nobody answers there."""
+    error = ModelUnavailable(f"cannot reach {url}", "Check the network and the base URL")
+    return Refused(error, retried=True)
+
+
+def cause_of(error: BaseException) -> str:
+    """One bounded line about what lies under an error."""
+    cause = error.__cause__ or error
+    return bounded(str(cause) or type(cause).__name__)
+
+
+def bounded(text: str) -> str:
+    """One line of bounded length."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _SHOWN_CHARACTERS else flat[:_SHOWN_CHARACTERS] + "…"

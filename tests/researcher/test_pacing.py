@@ -1,0 +1,118 @@
+"""How many calls may be under way: who waits, who goes first, and what the service's refusals change."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aar.researcher.pacing import PacePolicy, Pacer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def settled(*tasks: asyncio.Task[float]) -> list[bool]:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return [task.done() for task in tasks]
+
+
+async def test_no_more_than_the_bound_and_first_come_first_served() -> None:
+    pacer = Pacer(PacePolicy(first=2))
+    tasks = [asyncio.create_task(pacer.enter()) for _ in range(4)]
+    assert await settled(*tasks) == [True, True, False, False]
+    pacer.leave()
+    assert await settled(*tasks) == [True, True, True, False]
+    pacer.leave()
+    assert await settled(*tasks) == [True] * 4
+    assert pacer.under_way == 2
+
+
+async def test_one_who_gives_up_waiting_takes_no_place() -> None:
+    pacer = Pacer(PacePolicy(first=1))
+    await pacer.enter()
+    impatient, patient = asyncio.create_task(pacer.enter()), asyncio.create_task(pacer.enter())
+    await settled(impatient, patient)
+    impatient.cancel()
+    await settled(impatient)
+    pacer.leave()
+    assert await settled(patient) == [True]
+    assert pacer.under_way == 1
+
+
+async def test_leave_given_to_one_who_gives_up_at_that_moment_is_passed_on() -> None:
+    pacer = Pacer(PacePolicy(first=1))
+    await pacer.enter()
+    late, patient = asyncio.create_task(pacer.enter()), asyncio.create_task(pacer.enter())
+    await settled(late, patient)
+    pacer.leave()
+    late.cancel()
+    assert (await settled(late, patient))[1]
+    assert pacer.under_way == 1
+
+
+async def test_a_crowd_refused_together_halves_the_bound_once() -> None:
+    clock = Clock()
+    pacer = Pacer(PacePolicy(first=16), clock)
+    entered = [await pacer.enter() for _ in range(16)]
+    clock.now += 1
+    for moment in entered:
+        pacer.crowded(None, moment)
+        pacer.leave()
+    assert pacer.limit == 8
+    clock.now += 1
+    later = await pacer.enter()
+    clock.now += 1
+    pacer.crowded(None, later)
+    assert pacer.limit == 4
+
+
+async def test_the_bound_grows_by_one_for_a_round_of_successes() -> None:
+    pacer = Pacer(PacePolicy(first=4, most=6))
+    for _ in range(5):
+        pacer.succeeded()
+    assert pacer.limit == 5
+    for _ in range(100):
+        pacer.succeeded()
+    assert pacer.limit == 6
+
+
+async def test_retry_after_holds_up_everybody() -> None:
+    pacer = Pacer()
+    entered = await pacer.enter()
+    pacer.crowded(0.05, entered)
+    pacer.leave()
+    tasks = [asyncio.create_task(pacer.enter()) for _ in range(3)]
+    assert await settled(*tasks) == [False] * 3
+    await asyncio.gather(*tasks)
+    assert pacer.under_way == 3
+
+
+async def test_an_open_circuit_lets_one_at_a_time_try_and_closes_when_it_is_answered() -> None:
+    pacer = Pacer(PacePolicy(first=8, failures=3, rest=0.01, longest_rest=0.02))
+    for _ in range(3):
+        await pacer.enter()
+        pacer.failed()
+        pacer.leave()
+    assert pacer.open
+    tasks = [asyncio.create_task(pacer.enter()) for _ in range(3)]
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert (len(done), len(waiting)) == (1, 2)
+    pacer.succeeded()
+    pacer.leave()
+    await asyncio.gather(*tasks)
+    assert not pacer.open
+    assert pacer.under_way == 2
