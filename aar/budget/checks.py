@@ -66,6 +66,8 @@ def remedy_for(limit: str, scope: str) -> str:
     """What a person can do about a limit that is reached."""
     if limit == "usd_per_agent_hour":
         return "It frees itself as hours are worked; or raise limits.usd_per_agent_hour"
+    if limit == "scoring_runs_per_hour":
+        return "It frees itself as hours are worked; or raise limits.researcher.scoring_runs_per_hour"
     field = f"limits.{limit}" if scope == CAMPAIGN else f"limits.researcher.{limit}"
     flag = {"usd": " (`aar resume --usd N`)", "tokens": " (`aar resume --tokens N`)"}.get(limit, "")
     return f"Raise {field}{flag if scope == CAMPAIGN else ''} to go on"

@@ -166,13 +166,13 @@ class Ledger:
 
         await self._db.write(give_back)
 
-    async def check_submission(self, researcher_id: str) -> None:
-        """Refuse when one more submission would pass a limit. Raises LimitReached."""
-        await self._db.read(lambda session: self.check_submission_in(session, researcher_id))
+    async def check_submission(self, researcher_id: str, runs: int = 0) -> None:
+        """Refuse when one more submission, of so many scoring runs, would pass a limit. Raises LimitReached."""
+        await self._db.read(lambda session: self.check_submission_in(session, researcher_id, runs))
 
-    def check_submission_in(self, session: Session, researcher_id: str) -> None:
+    def check_submission_in(self, session: Session, researcher_id: str, runs: int = 0) -> None:
         """The same inside the transaction that hands the method in, so nobody comes between. Raises LimitReached."""
-        check_submission(session, self._campaign_id, researcher_id, self._limits)
+        check_submission(session, self._campaign_id, researcher_id, self._limits, runs)
 
     async def standings(self, researcher_id: str | None = None) -> list[Standing]:
         """How far each limit in force is used, the researcher's own included."""

@@ -20,6 +20,8 @@ class ResearcherLimits(BaseModel):
     """Model calls."""
     submissions: int | None = Field(default=None, ge=0)
     """Methods handed in for scoring."""
+    scoring_runs_per_hour: float | None = Field(default=None, gt=0)
+    """Scoring runs (seeds times domains) of what it hands in, per hour that it worked; under one hour counts as one."""
 
 
 class Limits(BaseModel):
@@ -39,6 +41,8 @@ class Limits(BaseModel):
     """CPU core-hours reserved by sandboxes and scoring runs."""
     submissions: int | None = Field(default=None, ge=0)
     """Methods handed in for scoring, by all researchers together."""
+    scoring_runs: int | None = Field(default=None, ge=0)
+    """Scoring runs (seeds times domains) of all that is handed in; confirmations and audits are not counted."""
     usd_per_core_hour: Decimal = Field(default=Decimal(0), ge=0)
     """Price of compute; 0 where the machine is already paid for."""
     researcher: ResearcherLimits = ResearcherLimits()

@@ -7,9 +7,9 @@ import hashlib
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.errors import NotFound
+from aar.errors import NotFound, UsageError
 from aar.forum.text import checked
-from aar.forum.views import Author
+from aar.forum.views import SCORER, Author
 from aar.store.models import Campaign, Researcher
 
 _MAX_NAME = 64
@@ -20,7 +20,7 @@ def checked_author(session: Session, campaign_id: str, author: Author) -> Author
 
     Raises:
         NotFound: no such campaign, or no such researcher in it.
-        UsageError: a person's name is empty or over 64 characters.
+        UsageError: a person's name is empty, over 64 characters, or the scorer's.
     """
     if author.researcher_id is not None:
         query = select(Researcher.name).where(
@@ -34,7 +34,10 @@ def checked_author(session: Session, campaign_id: str, author: Author) -> Author
         return Author(name, author.researcher_id)
     if session.scalar(select(Campaign.id).where(Campaign.id == campaign_id)) is None:
         raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
-    return Author(checked("author's name", author.name, _MAX_NAME, one_line=True), None)
+    name = checked("author's name", author.name, _MAX_NAME, one_line=True)
+    if name.casefold() == SCORER and not author.official:
+        raise UsageError(f"{SCORER} is the scorer's own name", "Write under another name")
+    return Author(name, None, author.official)
 
 
 def stored_key(author: Author, idempotency_key: str | None) -> str | None:

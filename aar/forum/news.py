@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from aar.errors import UsageError
 from aar.events import CommentCreated, PostCreated, SubmissionMeasured, parse_event
 from aar.forum.text import shorten
+from aar.forum.views import by_person
 from aar.store import event_log
 from aar.store.models import Comment, EventRecord, Post, Researcher
 
@@ -79,8 +80,8 @@ class _Teller:
         self.human_messages: list[str] = []
 
     def tell(self, actor: str | None, payload: dict[str, Any]) -> None:
-        by_person = actor is None and payload["kind"] != "submission_measured"
-        if len(self.lines) == self._limit and not by_person:
+        from_person = payload["kind"] != "submission_measured" and by_person(payload["author"], actor)
+        if len(self.lines) == self._limit and not from_person:
             self.left_out += 1
             return
         match parse_event(payload):
@@ -100,7 +101,7 @@ class _Teller:
         )
 
     def _post(self, actor: str | None, happened: PostCreated) -> None:
-        if actor is not None:
+        if not by_person(happened.author, actor):
             title = shorten(happened.title, _TITLE)
             self.lines.append(f'{happened.author} posted #{happened.post_id} [{happened.post_kind}]: "{title}"')
         elif (post := self._session.get(Post, happened.post_id)) is not None:
@@ -115,7 +116,7 @@ class _Teller:
             return
         whose = "your post" if post.researcher_id == self._reader else "post"
         about = f'{whose} #{post.id} "{shorten(post.title, _TITLE)}"'
-        if actor is not None:
+        if not by_person(comment.author, actor):
             self.lines.append(f'{comment.author} commented on {about}: "{shorten(comment.body, _COMMENT)}"')
         else:
             self.human_messages.append(f"{comment.author}, a person, commented on {about}:\n{comment.body}")

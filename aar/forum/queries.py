@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.forum.citations import thread_with_citations, with_citations
-from aar.forum.views import CommentView, PostView, ThreadView
+from aar.forum.views import CommentView, PostView, ThreadView, by_person
 from aar.store.models import Comment, Post, Submission
 
 _comments = select(Comment.id, Comment.post_id, Comment.author, Comment.researcher_id, Comment.body, Comment.created_at)
@@ -55,7 +55,7 @@ def _plain_views(rows: Iterable[Row[Any]]) -> list[PostView]:
             campaign_id=row.campaign_id,
             author=row.author,
             researcher_id=row.researcher_id,
-            by_human=row.researcher_id is None,
+            by_human=by_person(row.author, row.researcher_id),
             kind=row.kind,
             title=row.title,
             body=row.body,
@@ -83,7 +83,7 @@ def comment_view(row: Any) -> CommentView:
         id=row.id,
         post_id=row.post_id,
         author=row.author,
-        by_human=row.researcher_id is None,
+        by_human=by_person(row.author, row.researcher_id),
         body=row.body,
         created_at=row.created_at,
     )

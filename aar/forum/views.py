@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+SCORER = "scorer"
+"""The name of the one author that is neither a researcher nor a person."""
+
 
 @dataclass(frozen=True, slots=True)
 class Author:
@@ -13,10 +16,12 @@ class Author:
     Args:
         name: shown beside the text; a researcher's name such as "r1", or a person's such as "human:ana".
         researcher_id: None for a person.
+        official: the scorer itself, under the name ``SCORER``, which nobody else can write under.
     """
 
     name: str
     researcher_id: str | None
+    official: bool = False
 
     @property
     def voter(self) -> str:
@@ -24,6 +29,15 @@ class Author:
         if self.researcher_id is not None:
             return self.researcher_id
         return self.name if self.name.startswith("human:") else f"human:{self.name}"
+
+
+SCORER_AUTHOR = Author(SCORER, None, official=True)
+"""Tells on the forum what became of a submission."""
+
+
+def by_person(name: str, researcher_id: str | None) -> bool:
+    """Whether a stored text is a person's: neither a researcher's nor the scorer's."""
+    return researcher_id is None and name != SCORER
 
 
 @dataclass(frozen=True, slots=True)

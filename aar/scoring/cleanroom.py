@@ -88,7 +88,7 @@ class CleanRoom:
         self.backend = backend
         self.problem = problem
         self.work_dir = work_dir
-        self._snapshots = snapshots
+        self.snapshots = snapshots
         self._leases = leases
         self._rooms = Rooms(backend, problem, work_dir)
         self._pools: dict[str, Pool] = {}
@@ -165,7 +165,7 @@ class CleanRoom:
         self, room: Room, task: Task, source: str | Path, seed: int, slot: AbstractAsyncContextManager[object]
     ) -> RunOutcome:
         limits, sandbox = self.problem.run_limits, room.sandbox
-        await anyio.to_thread.run_sync(files.fill, room.folder, task.public, source, self._snapshots)
+        await anyio.to_thread.run_sync(files.fill, room.folder, task.public, source, self.snapshots)
         command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
         async with slot:
             result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)

@@ -6,17 +6,18 @@ from collections import Counter
 from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.errors import LimitReached
-from aar.problems.protocol import Problem
+from aar.errors import LimitReached, ProblemError
+from aar.problems.protocol import Corruption, Problem, SupervisedProblem, Task
 from aar.scoring import records
-from aar.scoring.bundles import prepared
+from aar.scoring.bundles import open_up, prepared
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.trial import Trial, run_trial
-from aar.scoring.work import RunTicket, Work
+from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
 
 _RATE_PAUSE_SECONDS = 5.0
@@ -49,9 +50,9 @@ class Executor:
             LimitReached: the run's worst case does not fit; nothing was run.
             SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_trial``.
         """
-        request_id = f"{self._campaign_id}-s{work.number}-{ticket.index}-{uuid4().hex[:12]}"
-        await self._reserve(request_id, work.researcher_id)
-        self._under_way[work.researcher_id] += 1
+        request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
+        await self._reserve(request_id, work.payer)
+        self._under_way[work.payer] += 1
         try:
             trial = await self._try(work, ticket)
             with CancelScope(shield=True):
@@ -62,27 +63,29 @@ class Executor:
                 await self._ledger.release(request_id)
             raise
         finally:
-            self._under_way[work.researcher_id] -= 1
+            self._under_way[work.payer] -= 1
             self._ended.set()
             self._ended = anyio.Event()
         return trial
 
-    async def _reserve(self, request_id: str, researcher_id: str) -> None:
+    async def _reserve(self, request_id: str, payer: str) -> None:
         limits = self._problem.run_limits
         while True:
             try:
                 await self._ledger.reserve_compute(
                     request_id=request_id,
-                    researcher_id=researcher_id,
+                    researcher_id=None if payer == CHECKS else payer,
                     kind="scoring",
                     core_seconds=limits.seconds * limits.cpus,
                 )
                 return
             except LimitReached as limit:
                 scope, ended = limit.breach.scope, self._ended
-                under_way = self._under_way[scope] if scope == researcher_id else self._under_way.total()
-                if limit.breach.limit == "usd_per_agent_hour":
-                    await anyio.sleep(_RATE_PAUSE_SECONDS)  # a rate frees itself as hours are worked
+                under_way = self._under_way[scope] if scope == payer else self._under_way.total()
+                if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS:
+                    await anyio.sleep(
+                        _RATE_PAUSE_SECONDS
+                    )  # a rate frees itself as hours are worked; at the end none are
                 elif under_way:
                     await ended.wait()  # runs in progress hold their worst case, and will cost less
                 else:
@@ -93,10 +96,15 @@ class Executor:
             self._problem,
             self._clean_room.work_dir,
             domain=ticket.domain,
-            stage=ticket.stage,
+            stage=ticket.phase.stage,
             split_seed=ticket.split_seed,
             limiter=self._threads,
         ) as task:
+            if ticket.phase.corruption is not None:
+                # Not the method's own seed, with which it could undo what is done here.
+                await anyio.to_thread.run_sync(
+                    _spoil, self._problem, task, ticket.phase.corruption, ticket.split_seed, limiter=self._threads
+                )
             await self._db.write(lambda session: records.start_run(session, ticket.run_id))
             return await run_trial(
                 self._problem,
@@ -112,3 +120,10 @@ class Executor:
     def _record(self, session: Session, ticket: RunTicket, trial: Trial, request_id: str) -> None:
         self._ledger.settle_compute_in(session, request_id, trial.seconds * self._problem.run_limits.cpus)
         records.finish_run(session, self._campaign_id, ticket.run_id, trial)
+
+
+def _spoil(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
+    if not isinstance(problem, SupervisedProblem):
+        raise ProblemError(f"problem {problem.name} has no teacher's word to spoil")
+    problem.corrupt(task, corruption, seed)
+    open_up(task.public)

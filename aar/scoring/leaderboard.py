@@ -2,52 +2,113 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from aar.scoring.submissions import SubmissionView, view_of
-from aar.store.models import Researcher, Submission
+from aar.scoring import selection
+from aar.scoring.findings import labels_of, newest_findings
+from aar.scoring.phases import CONFIRM
+from aar.scoring.submission_views import SHOWN_DECIMALS, SubmissionView, select_views, view_of
+from aar.store.models import StageEstimate, Submission
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """A place on the board: ranks count from 1."""
+    """A place on the board.
+
+    Args:
+        rank: from 1.
+        band: rows of one band cannot be told apart by their scores; from 1, the best.
+        score: what it ranks by, rounded: the mean of its confirmation, or as measured before there is one.
+        labels: what audits say that people must know, such as ``teacher-independent``.
+    """
 
     rank: int
     submission: SubmissionView
+    band: int = 1
+    score: float | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def provisional(self) -> bool:
+        """Whether it leads without a confirmation."""
+        return self.rank == 1 and self.submission.status != "confirmed"
 
 
 def leaderboard(
     session: Session, campaign_id: str, *, limit: int | None = None, higher_is_better: bool = True
 ) -> list[LeaderboardRow]:
-    """Measured submissions by unrounded mean; of two equal ones the earlier leads.
+    """Measured submissions that were neither refuted nor disqualified, best first.
 
-    Code that was handed in several times stands once, under its first number and with all its seeds pooled.
+    Code that was handed in several times stands once, under its first number and with all its seeds pooled. A row
+    moves only by more than the noise (Blum & Hardt 2015): rows are parted into bands (``selection.bands``), and
+    within a band confirmed rows come first, then earlier ones. First place is reserved: once a row is confirmed, the
+    best confirmed one leads, whatever others were measured at.
 
     Args:
         limit: so many rows; None for all.
         higher_is_better: the problem's ``metric.higher_is_better``.
     """
-    first_of_code = (
-        select(func.min(Submission.number))
-        .where(Submission.campaign_id == campaign_id, Submission.state == "measured")
-        .group_by(Submission.digest)
+    rows = contenders(session, campaign_id, higher_is_better=higher_is_better)
+    first = next((row for row in rows if row.submission.status == "confirmed"), None)
+    if first is not None:
+        rows.remove(first)
+        rows.insert(0, first)
+    rows = [replace(row, rank=rank) for rank, row in enumerate(rows[:limit], start=1)]
+    findings = newest_findings(session, [row.submission.id for row in rows])
+    return [replace(row, labels=labels_of(findings[row.submission.id])) for row in rows]
+
+
+def contenders(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> list[LeaderboardRow]:
+    """The board's rows by bands alone, without labels: who would lead if no place were reserved."""
+    sign = 1.0 if higher_is_better else -1.0
+    entries = [(sign * score, error, row) for row in _rows(session, campaign_id) for score, error in [_standing(row)]]
+    entries.sort(key=lambda entry: (-entry[0], entry[2][0].number))
+    bands = selection.bands([(score, error) for score, error, _ in entries])
+    parted = sorted(
+        zip(bands, entries, strict=True),
+        key=lambda each: (each[0], each[1][2][0].status != "confirmed", each[1][2][0].number),
     )
-    order = Submission.mean.desc() if higher_is_better else Submission.mean.asc()
-    query = (
-        select(Submission, Researcher.name)
-        .join(Researcher, Researcher.id == Submission.researcher_id)
-        .where(Submission.campaign_id == campaign_id, Submission.number.in_(first_of_code))
-        .where(Submission.status != "refuted")
-        .order_by(order, Submission.number)
-        .limit(limit)
-    )
-    return [LeaderboardRow(rank, view_of(*row)) for rank, row in enumerate(session.execute(query), start=1)]
+    return [
+        LeaderboardRow(rank, view_of(row[0], row[1]), band, round(sign * score, SHOWN_DECIMALS) + 0.0)
+        for rank, (band, (score, _, row)) in enumerate(parted, start=1)
+    ]
 
 
 def best(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> SubmissionView | None:
     """The leading submission, or None while nothing is measured."""
     rows = leaderboard(session, campaign_id, limit=1, higher_is_better=higher_is_better)
     return rows[0].submission if rows else None
+
+
+def first_of_code(campaign_id: str) -> Any:
+    """A query for the first number of each code that was measured: under it the code stands on the board."""
+    return (
+        select(func.min(Submission.number))
+        .where(Submission.campaign_id == campaign_id, Submission.state == "measured")
+        .group_by(Submission.identity)
+    )
+
+
+def _rows(session: Session, campaign_id: str) -> list[tuple[Any, ...]]:
+    query = (
+        select_views(campaign_id)
+        .add_columns(StageEstimate.mean, StageEstimate.standard_error)
+        .outerjoin(
+            StageEstimate, and_(StageEstimate.submission_id == Submission.id, StageEstimate.stage == CONFIRM.key)
+        )
+        .where(Submission.number.in_(first_of_code(campaign_id)), Submission.mean.is_not(None))
+        .where(Submission.status != "refuted", Submission.disqualified == "")
+    )
+    return [tuple(row) for row in session.execute(query)]
+
+
+def _standing(row: tuple[Any, ...]) -> tuple[float, float]:
+    """The score that a row ranks by, and its standard error."""
+    submission, confirmed, error = row[0], row[3], row[4]
+    if submission.status == "confirmed" and confirmed is not None:
+        return confirmed, error
+    return submission.mean, submission.standard_error or 0.0

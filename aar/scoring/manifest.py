@@ -16,6 +16,7 @@ MANIFEST = "method.yaml"
 ENTRY_POINT = "run.py"
 MAX_TITLE = 120
 MAX_CLAIM = 2000
+MAX_HYPOTHESIS = 1000
 MAX_FAMILIES = 4
 MAX_BYTES = 64 * 1024
 
@@ -60,7 +61,9 @@ class MethodManifest(BaseModel):
     title: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_TITLE)]
     """One line."""
     claim: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_CLAIM)]
-    """One paragraph: what the method does and what is expected of it."""
+    """One paragraph: what the method does."""
+    hypothesis: Annotated[str, BeforeValidator(_one_line), Field(max_length=MAX_HYPOTHESIS)] = ""
+    """One paragraph: what score its author expects and why, written before there is one."""
     families: Annotated[list[Annotated[str, BeforeValidator(_family)]], Field(min_length=1, max_length=MAX_FAMILIES)]
     """Idea families, the leading one first; see ``FAMILIES``."""
     parent: Annotated[str | None, Field(max_length=64)] = None

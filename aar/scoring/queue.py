@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.events import ScoringStarted
-from aar.problems.protocol import Stage
-from aar.scoring.seeds import draw
-from aar.scoring.work import RunTicket, Work
+from aar.scoring.phases import MEASURE
+from aar.scoring.runs import work_of, write_runs
+from aar.scoring.work import Work
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import ScoringRun, Submission
 
@@ -25,19 +25,33 @@ class QueueState:
         scoring: numbers of the submissions being scored.
         waiting: numbers of the queued ones in the order in which they will be taken.
         run_seconds: mean seconds of the campaign's finished runs; None before the first.
+        runs_before: for each waiting number, how many runs come before its own.
+        parallel: runs that go at once.
     """
 
     scoring: tuple[int, ...]
     waiting: tuple[int, ...]
     run_seconds: float | None
+    runs_before: Mapping[int, int] = field(default_factory=dict)
+    parallel: int = 1
 
     def ahead_of(self, number: int) -> int | None:
         """How many submissions come before a queued one; None when it is not queued."""
         return len(self.scoring) + self.waiting.index(number) if number in self.waiting else None
 
+    def expected_wait(self, number: int) -> float | None:
+        """Seconds until a queued submission's first run is expected; None when it is not queued, or none has run."""
+        if self.run_seconds is None or number not in self.runs_before:
+            return None
+        return self.run_seconds * self.runs_before[number] / self.parallel
 
-def queue_state(session: Session, campaign_id: str) -> QueueState:
-    """The queue as it stands."""
+
+def queue_state(session: Session, campaign_id: str, *, parallel: int = 1) -> QueueState:
+    """The queue as it stands.
+
+    Args:
+        parallel: how many runs go at once, for the expected wait.
+    """
     scoring = session.scalars(
         select(Submission.number)
         .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
@@ -48,8 +62,27 @@ def queue_state(session: Session, campaign_id: str) -> QueueState:
         .join(Submission, Submission.id == ScoringRun.submission_id)
         .where(Submission.campaign_id == campaign_id, ScoringRun.state.in_(("scored", "failed")))
     )
-    waiting = fair_order(_queued(session, campaign_id), _last_served(session, campaign_id))
-    return QueueState(tuple(scoring), tuple(waiting), seconds)
+    waiting = fair_order(_queued(session, campaign_id), last_served(session, campaign_id))
+    before = _runs_before(session, campaign_id, waiting)
+    return QueueState(tuple(scoring), tuple(waiting), seconds, before, max(1, parallel))
+
+
+def _runs_before(session: Session, campaign_id: str, waiting: Sequence[int]) -> dict[int, int]:
+    left = (
+        select(func.count(ScoringRun.id))
+        .join(Submission, Submission.id == ScoringRun.submission_id)
+        .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
+        .where(ScoringRun.check_id.is_(None), ScoringRun.state.in_(("queued", "running")))
+    )
+    charged = select(Submission.number, Submission.charged_runs).where(
+        Submission.campaign_id == campaign_id, Submission.state == "queued"
+    )
+    runs = {row.number: row.charged_runs for row in session.execute(charged)}
+    ahead, found = session.scalar(left) or 0, {}
+    for number in waiting:
+        found[number] = ahead
+        ahead += runs[number]
+    return found
 
 
 def fair_order(queued: Sequence[tuple[int, str]], last_served: Mapping[str, int]) -> list[int]:
@@ -95,29 +128,20 @@ def claim_next(
     """
     lock_campaign(session, campaign_id)
     queued = [(number, author) for number, author in _queued(session, campaign_id) if author not in skip]
-    order = fair_order(queued, _last_served(session, campaign_id))
+    order = fair_order(queued, last_served(session, campaign_id))
     if not order:
         return None
     submission = session.scalars(
         select(Submission).where(Submission.campaign_id == campaign_id, Submission.number == order[0])
     ).one()
     submission.state = "scoring"
-    for index in range(seeds * len(domains)):
-        drawn = draw(secret, Stage.MEASURE, submission.number, submission.digest, index)
-        session.add(
-            ScoringRun(
-                submission_id=submission.id,
-                index=index,
-                stage=Stage.MEASURE,
-                domain=domains[index % len(domains)],
-                seed=drawn.seed,
-                split_seed=drawn.split_seed,
-                state="queued",
-            )
-        )
-    started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=seeds * len(domains))
+    work = work_of(session, submission)
+    if not work.runs:  # one that was disqualified before it was run, and is reinstated, keeps its draws
+        write_runs(session, submission, MEASURE, domains=domains, seeds=seeds, secret=secret)
+        work = work_of(session, submission)
+    started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=work.runs)
     append(session, campaign_id, started, submission.researcher_id)
-    return _work(session, submission)
+    return work
 
 
 def take_up(session: Session, campaign_id: str) -> list[Work]:
@@ -127,7 +151,7 @@ def take_up(session: Session, campaign_id: str) -> list[Work]:
         .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
         .order_by(Submission.number)
     ).all()
-    return [_work(session, submission) for submission in left]
+    return [work_of(session, submission) for submission in left]
 
 
 def count_unfinished(session: Session, campaign_id: str, skip: Collection[str] = ()) -> int:
@@ -141,27 +165,6 @@ def count_unfinished(session: Session, campaign_id: str, skip: Collection[str] =
     return session.scalar(query) or 0
 
 
-def _work(session: Session, submission: Submission) -> Work:
-    rows = session.scalars(
-        select(ScoringRun).where(ScoringRun.submission_id == submission.id).order_by(ScoringRun.index)
-    ).all()
-    pending: deque[RunTicket] = deque()
-    for row in rows:
-        if row.state in ("queued", "running"):
-            row.state = "queued"
-            pending.append(RunTicket(row.id, row.index, Stage(row.stage), row.domain, row.seed, row.split_seed))
-    return Work(
-        submission_id=submission.id,
-        number=submission.number,
-        researcher_id=submission.researcher_id,
-        digest=submission.digest,
-        runs=len(rows),
-        pending=pending,
-        unfinished=len(pending),
-        failed=any(row.state == "failed" for row in rows),
-    )
-
-
 def _queued(session: Session, campaign_id: str) -> list[tuple[int, str]]:
     query = select(Submission.number, Submission.researcher_id).where(
         Submission.campaign_id == campaign_id, Submission.state == "queued"
@@ -169,12 +172,13 @@ def _queued(session: Session, campaign_id: str) -> list[tuple[int, str]]:
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def _last_served(session: Session, campaign_id: str) -> dict[str, int]:
+def last_served(session: Session, campaign_id: str, *, checks: bool = False) -> dict[str, int]:
+    """A growing mark of when each researcher's submissions, or checks of them, were last taken up."""
     # The rows of a submission's runs are written when it is claimed, so their ids tell the order of claims.
     query = (
         select(Submission.researcher_id, func.max(ScoringRun.id))
         .join(ScoringRun, ScoringRun.submission_id == Submission.id)
-        .where(Submission.campaign_id == campaign_id)
+        .where(Submission.campaign_id == campaign_id, ScoringRun.check_id.is_not(None) == checks)
         .group_by(Submission.researcher_id)
     )
     return {row[0]: row[1] for row in session.execute(query)}

@@ -12,10 +12,14 @@ from sqlalchemy.orm import Session
 
 from aar.errors import ProblemError
 from aar.events import ScoringRunFinished, SubmissionMeasured, SubmissionRejected
-from aar.problems.protocol import Estimate, Metric, Stage, Task, TaskScore
+from aar.problems.protocol import Estimate, Metric, Task, TaskScore
 from aar.scoring import verdicts
-from aar.scoring.leaderboard import leaderboard
-from aar.scoring.submissions import SHOWN_DECIMALS
+from aar.scoring.findings import newest_findings
+from aar.scoring.leaderboard import contenders, leaderboard
+from aar.scoring.phases import MEASURE, Phase
+from aar.scoring.runs import runs_of
+from aar.scoring.status import log_change, same_code
+from aar.scoring.submission_views import SHOWN_DECIMALS
 from aar.scoring.trial import Trial
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import ScoringRun, Submission
@@ -65,19 +69,19 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
     return True
 
 
-def pooled_scores(session: Session, submission_id: int) -> PooledScores:
-    """The scores of a submission and of all measured ones with the same code."""
+def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
+    """The scores in one phase of a submission and of all measured ones with the same code."""
     submission = session.get_one(Submission, submission_id)
     rows = session.execute(
         select(ScoringRun)
         .join(Submission, Submission.id == ScoringRun.submission_id)
-        .where(Submission.campaign_id == submission.campaign_id, Submission.digest == submission.digest)
+        .where(Submission.campaign_id == submission.campaign_id, Submission.identity == submission.identity)
         .where((Submission.id == submission_id) | (Submission.state == "measured"))
-        .where(ScoringRun.stage == Stage.MEASURE, ScoringRun.state == "scored")
+        .where(ScoringRun.stage == phase.key, ScoringRun.state == "scored")
         .order_by(Submission.number, ScoringRun.index)
     ).scalars()
     gone = Path("/nonexistent")
-    scores = [(Task(row.domain, Stage.MEASURE, row.split_seed, gone, gone), TaskScore(parts=row.parts)) for row in rows]
+    scores = [(Task(row.domain, phase.stage, row.split_seed, gone, gone), TaskScore(parts=row.parts)) for row in rows]
     domains = {task.domain for task, _ in scores}
     return PooledScores(scores, len(scores) // max(1, len(domains)))
 
@@ -101,34 +105,47 @@ def measure(
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
         return
-    submission.state, submission.status, submission.finished_at = "measured", "measured", now()
-    same_code = session.scalars(
-        select(Submission).where(
-            Submission.campaign_id == submission.campaign_id,
-            Submission.digest == submission.digest,
-            Submission.state == "measured",
-        )
-    ).all()
+    earlier = same_code(session, submission)
+    submission.state, submission.finished_at = "measured", now()
     by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
-    for each in {submission, *same_code}:
+    for each in (submission, *earlier):
         each.mean, each.standard_error = estimate.mean, estimate.standard_error
         each.low, each.high, each.seeds, each.by_domain = estimate.low, estimate.high, seeds, by_domain
-    session.flush()
+    _give_status(session, submission, earlier[0] if earlier else None, f"{seeds} seeds on {domains} domains")
     board = leaderboard(session, submission.campaign_id, higher_is_better=metric.higher_is_better)
-    row = next(row for row in board if row.submission.digest == submission.digest)
-    for each in {submission, *same_code}:
-        each.verdict = verdicts.measured(
-            each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=board[0]
+    row = next((row for row in board if row.submission.identity == submission.identity), None)
+    leader = board[0] if board else None
+    found = newest_findings(session, [each.id for each in (submission, *earlier)])
+    for each in (submission, *earlier):
+        text = verdicts.measured(
+            each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=leader
         )
+        each.verdict = "\n".join(filter(None, (text, verdicts.closer_look(each.status, found[each.id]))))
+    first = contenders(session, submission.campaign_id, higher_is_better=metric.higher_is_better)[:1]
     happened = SubmissionMeasured(
         submission_id=submission.id,
         number=submission.number,
         metric=metric.name,
         score=round(estimate.mean, SHOWN_DECIMALS),
         standard_error=round(estimate.standard_error, SHOWN_DECIMALS),
-        best=row.rank == 1,
+        best=any(leading.submission.identity == submission.identity for leading in first),
     )
     append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
+    """Measured; and what is known of the same code already holds for it too."""
+    submission.status = "measured"
+    log_change(session, submission, "claimed", "measured", basis)
+    if first is None:
+        return
+    cause = f"the same code as s{first.number}"
+    if first.status in ("confirmed", "refuted"):
+        submission.status = first.status
+        log_change(session, submission, "measured", first.status, cause)
+    if first.disqualified:
+        submission.disqualified = first.disqualified
+        log_change(session, submission, submission.status, "disqualified", f"{first.disqualified}: {cause}")
 
 
 def reject(session: Session, submission_id: int) -> None:
@@ -137,9 +154,7 @@ def reject(session: Session, submission_id: int) -> None:
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
         return
-    rows = session.scalars(
-        select(ScoringRun).where(ScoringRun.submission_id == submission_id).order_by(ScoringRun.index)
-    ).all()
+    rows = runs_of(session, submission_id, None)
     for row in rows:
         if row.state in ("queued", "running"):
             row.state = "skipped"
@@ -149,3 +164,4 @@ def reject(session: Session, submission_id: int) -> None:
     headline = submission.verdict.splitlines()[0].removeprefix(f"s{submission.number} rejected: ")
     happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
     append(session, submission.campaign_id, happened, submission.researcher_id)
+    log_change(session, submission, "claimed", "rejected", headline)

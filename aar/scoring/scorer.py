@@ -6,23 +6,26 @@ made again with the same seeds; a result, once there, is never replaced.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import partial
+from collections.abc import Collection, Sequence
 
 import anyio
-import anyio.to_thread
 from anyio import CancelScope
 
 from aar.budget.ledger import Ledger
 from aar.errors import LimitReached
 from aar.problems.protocol import Problem
-from aar.scoring import queue, records
+from aar.scoring import checks, finale, queue
 from aar.scoring.agenda import Agenda
+from aar.scoring.auditing import Auditor
+from aar.scoring.audits.protocol import Audit
+from aar.scoring.checks import CheckPlan
 from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.closing import Closer
 from aar.scoring.execution import Executor
 from aar.scoring.groups import one_error
-from aar.scoring.submissions import SubmissionView, get_submission
-from aar.scoring.work import RunTicket, Work
+from aar.scoring.queue import QueueState
+from aar.scoring.submission_views import SubmissionView
+from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
 
 
@@ -32,10 +35,12 @@ class Scorer:
     Args:
         db: where the queue is and the scores go.
         clean_room: whose work folder this scorer alone uses.
-        ledger: where each run's core-seconds are reserved.
+        ledger: where each run's core-seconds are reserved; checks are paid for by the campaign, by no researcher.
         seeds: fresh seeds per submission, each run on every domain climbed on.
         parallel: methods running at the same time.
         secret: the campaign's, from which seeds and splits are drawn.
+        audits: those that read code are asked before it is run, the others at confirmations.
+        plan: how checks are made; None confirms with as many seeds as a submission gets, and only when asked.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class Scorer:
         seeds: int,
         parallel: int,
         secret: str,
+        audits: Sequence[Audit] = (),
+        plan: CheckPlan | None = None,
     ) -> None:
         self._db = db
         self._campaign_id = campaign_id
@@ -58,22 +65,32 @@ class Scorer:
         self._seeds = seeds
         self._parallel = parallel
         self._secret = secret
-        self._agenda = Agenda(self._claim, [])
+        self._plan = plan or CheckPlan(confirm_seeds=seeds)
+        self._auditor = Auditor(db, problem, clean_room.snapshots, clean_room.work_dir, audits)
+        self._closer = Closer(db, campaign_id, problem, self._auditor, self._plan)
+        self._agenda = Agenda(self._claim, self._claim_check, [])
         self._changed = anyio.Condition()
-        self._finishing = anyio.Lock()
+
+    @property
+    def runs_each(self) -> int:
+        """How many scoring runs a submission takes."""
+        return self._seeds * len(self._problem.climbed_domains)
 
     async def serve(self) -> None:
         """Score for ever; cancel it to stop.
 
         Raises:
-            LimitReached: a limit of the whole campaign leaves no room for another run.
+            LimitReached: a limit of the whole campaign leaves no room for another run of a submission.
             SandboxUnavailable, SandboxError: sandboxes no longer work here.
             ProblemError, DataMissing: the problem broke its contract.
         """
         await self._clean_room.sweep(self._campaign_id)
         left = await self._db.write(lambda session: queue.take_up(session, self._campaign_id))
-        self._agenda = Agenda(self._claim, left)
-        for work in [work for work in left if work.failed or not work.unfinished]:
+        for work in left:
+            work.audit = "due" if self._auditor.reads else ""
+        left += await self._db.write(lambda session: checks.take_up_checks(session, self._campaign_id))
+        self._agenda = Agenda(self._claim, self._claim_check, left)
+        for work in [work for work in left if work.over and not work.audit]:
             await self._close(work)
         with one_error():
             async with anyio.create_task_group() as lanes:
@@ -93,17 +110,17 @@ class Scorer:
             LimitReached: its researcher is at a limit, so it will not be scored until that is raised.
         """
         self.notify()
-        view = await self._view(submission_number)
+        view = await self._closer.view(submission_number)
         with anyio.move_on_after(timeout):
             async with self._changed:
                 while not view.finished:
                     if view.researcher_id in self._agenda.parked:
                         raise self._agenda.parked[view.researcher_id]
                     # Read under the lock: a verdict that comes now cannot slip between the look and the wait.
-                    view = await self._view(submission_number)
+                    view = await self._closer.view(submission_number)
                     if not view.finished:
                         await self._changed.wait()
-        return await self._view(submission_number)
+        return await self._closer.view(submission_number)
 
     async def drain(self) -> None:
         """Return once every submission has its verdict, except those of researchers at a limit."""
@@ -114,11 +131,55 @@ class Scorer:
             ):
                 await self._changed.wait()
 
-    async def _view(self, number: int) -> SubmissionView:
-        return await self._db.read(lambda session: get_submission(session, self._campaign_id, number))
+    async def finish(self, top: int, transfer_top: int) -> str:
+        """Confirm the best of a campaign and run them on the transfer domains, at its end.
+
+        A confirmation may refute, so that another submission moves up; it goes on until the first ``top`` rows are
+        settled, for at most ``top`` more rounds.
+
+        Args:
+            top: so many rows of the board are confirmed or refuted.
+            transfer_top: so many of the confirmed ones are run on the transfer domains.
+
+        Returns:
+            What was left undone and why, for people; empty when all was done.
+        """
+        for _ in range(top + 1):
+            if not await self._db.write(
+                lambda session: finale.ask_for_top(session, self._campaign_id, self._problem, top)
+            ):
+                break
+            if not await self._drain_checks():
+                break
+        if CHECKS not in self._agenda.parked:
+            await self._db.write(
+                lambda session: finale.ask_for_transfer(session, self._campaign_id, self._problem, transfer_top)
+            )
+            await self._drain_checks()
+        limit = self._agenda.parked.get(CHECKS)
+        if limit is None:
+            return ""
+        open_ones = await self._db.read(lambda session: checks.count_open(session, self._campaign_id))
+        return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
+
+    async def queue_state(self) -> QueueState:
+        """The queue as it stands, with the expected wait of each submission."""
+        return await self._db.read(
+            lambda session: queue.queue_state(session, self._campaign_id, parallel=self._parallel)
+        )
+
+    async def _drain_checks(self) -> bool:
+        """Wait until no check is open; False when those left do not fit a limit."""
+        self.notify()
+        async with self._changed:
+            while await self._db.read(lambda session: checks.count_open(session, self._campaign_id)):
+                if CHECKS in self._agenda.parked:
+                    return False
+                await self._changed.wait()
+        return True
 
     async def _claim(self, skip: Collection[str]) -> Work | None:
-        return await self._db.write(
+        work = await self._db.write(
             lambda session: queue.claim_next(
                 session,
                 self._campaign_id,
@@ -128,6 +189,22 @@ class Scorer:
                 skip=skip,
             )
         )
+        if work is not None:
+            work.audit = "due" if self._auditor.reads else ""
+            if work.over and not work.audit:
+                await self._close(work)  # it was reinstated after all its runs were made
+        return work
+
+    async def _claim_check(self, skip: Collection[str]) -> Work | None:
+        phases = self._auditor.phases()
+        work = await self._db.write(
+            lambda session: checks.claim_check(
+                session, self._campaign_id, self._problem, self._plan, phases, self._secret
+            )
+        )
+        if work is not None and work.over:
+            await self._close(work)
+        return work
 
     async def _lane(self) -> None:
         while True:
@@ -135,15 +212,28 @@ class Scorer:
             with CancelScope() as scope:
                 work.under_way.add(scope)
                 try:
-                    await self._make(work, ticket)
+                    if ticket is None:
+                        await self._audit(work)
+                    else:
+                        await self._make(work, ticket)
                 finally:
                     work.under_way.discard(scope)
+
+    async def _audit(self, work: Work) -> None:
+        await self._auditor.read(await self._closer.view(work.number))
+        if (await self._closer.view(work.number)).state == "held":
+            self._agenda.close(work)
+            await self._tell()
+            return
+        self._agenda.audited(work)
+        if work.over:
+            await self._close(work)
 
     async def _make(self, work: Work, ticket: RunTicket) -> None:
         try:
             trial = await self._executor.execute(work, ticket)
         except LimitReached as limit:
-            if limit.breach.scope == "campaign":
+            if limit.breach.scope == "campaign" and work.check_id is None:
                 raise
             self._agenda.park(work, ticket, limit)
             await self._tell()
@@ -155,28 +245,13 @@ class Scorer:
                 return
             if trial.score is None:
                 work.fail()
-            if work.failed or not work.unfinished:
+            if work.over:
                 await self._close(work)
 
     async def _close(self, work: Work) -> None:
-        """Give a submission its verdict."""
-        async with self._finishing:
-            if work.failed:
-                await self._db.write(lambda session: records.reject(session, work.submission_id))
-            else:
-                pooled = await self._db.read(lambda session: records.pooled_scores(session, work.submission_id))
-                estimate = await anyio.to_thread.run_sync(self._problem.pool, pooled.scores)
-                await self._db.write(
-                    partial(
-                        records.measure,
-                        submission_id=work.submission_id,
-                        estimate=estimate,
-                        seeds=pooled.seeds,
-                        domains=len(self._problem.climbed_domains),
-                        metric=self._problem.metric,
-                    )
-                )
-            self._agenda.close(work)
+        """Give a submission or a check its verdict."""
+        await self._closer.close(work)
+        self._agenda.close(work)
         await self._tell()
 
     async def _tell(self) -> None:

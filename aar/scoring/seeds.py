@@ -6,8 +6,6 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from aar.problems.protocol import Stage
-
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -22,18 +20,18 @@ class Draw:
     split_seed: int
 
 
-def draw(secret: str, stage: Stage, number: int, digest: str, index: int) -> Draw:
+def draw(secret: str, phase: str, number: int, digest: str, index: int) -> Draw:
     """The draw of one run: the same arguments give the same draw, and nobody without ``secret`` can foretell it.
 
-    HMAC-SHA256 (RFC 2104) as a pseudo-random function of ``stage:number:digest:index``. It depends on the frozen
+    HMAC-SHA256 (RFC 2104) as a pseudo-random function of ``phase:number:digest:index``. It depends on the frozen
     code's digest, so a different method never meets a split that was tried out with another.
 
     Args:
         secret: the campaign's secret.
-        stage: what the split is for.
+        phase: the key of what the run is for; one phase's draws say nothing of another's.
         number: the submission's number in its campaign.
         digest: digest of the frozen code.
-        index: the run's index within the stage, from 0.
+        index: the run's index within the phase, from 0.
     """
-    block = hmac.new(secret.encode(), f"{stage}:{number}:{digest}:{index}".encode(), hashlib.sha256).digest()
+    block = hmac.new(secret.encode(), f"{phase}:{number}:{digest}:{index}".encode(), hashlib.sha256).digest()
     return Draw(seed=int.from_bytes(block[:4]) >> 1, split_seed=int.from_bytes(block[8:16]) >> 1)

@@ -7,11 +7,7 @@ narrower interval.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
-
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
@@ -19,57 +15,28 @@ from aar.budget.submissions import check_submission
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.scoring.manifest import MethodManifest
+from aar.scoring.status import log_change
+from aar.scoring.submission_views import (
+    FINAL_STATES,
+    SHOWN_DECIMALS,
+    SubmissionView,
+    find_submission,
+    select_views,
+    view_of,
+)
 from aar.snapshots.store import Saved, record, resolve
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Researcher, Submission
 
-SHOWN_DECIMALS = 2
-"""Scores leave the scorer rounded to so many decimals."""
-
-FINAL_STATES: Final = frozenset({"measured", "rejected"})
-
-
-@dataclass(frozen=True, slots=True)
-class SubmissionView:
-    """A submission as anybody may see it; the score is rounded.
-
-    Args:
-        number: shown as ``s<number>``.
-        parent: digest of the snapshot that it builds on.
-        state: queued, scoring, measured, rejected.
-        status: how far the score can be trusted: claimed, measured, confirmed, refuted.
-        verdict: one text for its author once it is measured or rejected, starting ``s<number> measured:`` or
-            ``s<number> rejected:``; empty before.
-        mean, standard_error: the score and its standard error; None without one.
-        low, high: ends of the 90 % interval.
-        seeds: how many seeds were pooled, each run on every domain climbed on.
-    """
-
-    id: int
-    campaign_id: str
-    number: int
-    researcher_id: str
-    researcher_name: str
-    digest: str
-    parent: str | None
-    title: str
-    claim: str
-    families: tuple[str, ...]
-    state: str
-    status: str
-    verdict: str
-    mean: float | None
-    standard_error: float | None
-    low: float | None
-    high: float | None
-    seeds: int
-    created_at: datetime
-    finished_at: datetime | None
-
-    @property
-    def finished(self) -> bool:
-        """Whether its scoring is over."""
-        return self.state in FINAL_STATES
+__all__ = [
+    "FINAL_STATES",
+    "SHOWN_DECIMALS",
+    "SubmissionView",
+    "get_submission",
+    "list_submissions",
+    "submit",
+    "view_of",
+]
 
 
 def submit(
@@ -81,6 +48,8 @@ def submit(
     manifest: MethodManifest,
     idempotency_key: str | None = None,
     limits: Limits | None = None,
+    identity: str = "",
+    runs: int = 0,
 ) -> SubmissionView:
     """Freeze a method: its snapshot, its claim and its place in the queue, in the caller's transaction.
 
@@ -88,28 +57,30 @@ def submit(
         saved: the snapshot of the method's directory, already in the snapshot store.
         manifest: what ``read_manifest`` read from that same directory.
         idempotency_key: a second call with it returns the first one's submission and changes nothing.
-        limits: submission quotas to hold within this transaction; None checks none.
+        limits: quotas to hold within this transaction; None checks none.
+        identity: of the code, from ``aar.scoring.identity``; empty takes the snapshot's digest.
+        runs: scoring runs that it will take, counted against the quotas.
 
     Raises:
         NotFound: no such campaign or researcher, or the manifest's parent names no snapshot.
-        Conflict: this exact code was rejected before, or the idempotency key is another researcher's.
-        LimitReached: a submission quota is used up.
+        Conflict: this code was rejected or disqualified before, or the idempotency key is another researcher's.
+        LimitReached: a quota of submissions or scoring runs is used up.
     """
     lock_campaign(session, campaign_id)
     author = session.get(Researcher, researcher_id)
     if author is None or author.campaign_id != campaign_id:
         raise NotFound(f"no researcher {researcher_id} in campaign {campaign_id}", "See `aar status`")
     if idempotency_key is not None:
-        earlier = session.execute(
-            _views(campaign_id).where(Submission.idempotency_key == idempotency_key)
-        ).one_or_none()
+        query = select_views(campaign_id).where(Submission.idempotency_key == idempotency_key)
+        earlier = session.execute(query).one_or_none()
         if earlier is not None:
             if earlier.Submission.researcher_id != researcher_id:
                 raise Conflict(f"idempotency key {idempotency_key} belongs to another researcher", "Use a fresh key")
             return view_of(*earlier)
     if limits is not None:
-        check_submission(session, campaign_id, researcher_id, limits)
-    _refuse_rejected(session, campaign_id, saved.digest)
+        check_submission(session, campaign_id, researcher_id, limits, runs)
+    identity = identity or saved.digest
+    _refuse_known(session, campaign_id, identity)
     parent = None if manifest.parent is None else resolve(session, campaign_id, manifest.parent)
     record(session, campaign_id, researcher_id, saved, parent)
     last = session.scalar(select(func.max(Submission.number)).where(Submission.campaign_id == campaign_id))
@@ -121,6 +92,9 @@ def submit(
         parent=parent,
         title=manifest.title,
         claim=manifest.claim,
+        hypothesis=manifest.hypothesis,
+        identity=identity,
+        charged_runs=runs,
         families=list(manifest.families),
         state="queued",
         idempotency_key=idempotency_key,
@@ -131,71 +105,39 @@ def submit(
         submission_id=submission.id, number=submission.number, title=submission.title, digest=submission.digest
     )
     append(session, campaign_id, received, researcher_id)
+    log_change(session, submission, "", "claimed", "handed in", by=author.name)
     return view_of(submission, author.name)
 
 
 def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
     """One submission by its number. Raises NotFound."""
-    found = session.execute(_views(campaign_id).where(Submission.number == number)).one_or_none()
-    if found is None:
-        raise NotFound(f"no submission s{number} in campaign {campaign_id}", "See `aar submissions`")
-    return view_of(*found)
+    return view_of(*find_submission(session, campaign_id, number))
 
 
 def list_submissions(
     session: Session, campaign_id: str, *, researcher_id: str | None = None, after: int = 0, limit: int = 100
 ) -> list[SubmissionView]:
     """Submissions by number, of one researcher or of all; ``after`` is the last number already seen."""
-    query = _views(campaign_id).where(Submission.number > after)
+    query = select_views(campaign_id).where(Submission.number > after)
     if researcher_id is not None:
         query = query.where(Submission.researcher_id == researcher_id)
     return [view_of(*row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
 
 
-def _views(campaign_id: str) -> Select[Submission, str]:
-    return (
-        select(Submission, Researcher.name)
-        .join(Researcher, Researcher.id == Submission.researcher_id)
-        .where(Submission.campaign_id == campaign_id)
+def _refuse_known(session: Session, campaign_id: str, identity: str) -> None:
+    # Trying failed code again until every run happens to succeed would select favourable splits, and trying
+    # disqualified code again would select a lenient reading.
+    known = (
+        select(Submission)
+        .where(Submission.campaign_id == campaign_id, Submission.identity == identity)
+        .where((Submission.state == "rejected") | (Submission.disqualified != ""))
     )
-
-
-def _refuse_rejected(session: Session, campaign_id: str, digest: str) -> None:
-    # Trying failed code again until every run happens to succeed would select favourable splits.
-    rejected = session.scalar(
-        select(func.min(Submission.number)).where(
-            Submission.campaign_id == campaign_id, Submission.digest == digest, Submission.state == "rejected"
+    earlier = session.scalars(known.order_by(Submission.number).limit(1)).one_or_none()
+    if earlier is None:
+        return
+    same = f"this exact code is s{earlier.number} (layout, comments and names do not count)"
+    if earlier.disqualified:
+        raise Conflict(
+            f"{same}, which is disqualified: {earlier.disqualified}", "Change it, or ask a person to look again"
         )
-    )
-    if rejected is not None:
-        raise Conflict(f"this exact code is s{rejected}, which was rejected", "Mend it, then submit it again")
-
-
-def view_of(submission: Submission, researcher_name: str) -> SubmissionView:
-    """The view of a submission and its author's name."""
-    return SubmissionView(
-        id=submission.id,
-        campaign_id=submission.campaign_id,
-        number=submission.number,
-        researcher_id=submission.researcher_id,
-        researcher_name=researcher_name,
-        digest=submission.digest,
-        parent=submission.parent,
-        title=submission.title,
-        claim=submission.claim,
-        families=tuple(submission.families),
-        state=submission.state,
-        status=submission.status,
-        verdict=submission.verdict,
-        mean=_shown(submission.mean),
-        standard_error=_shown(submission.standard_error),
-        low=_shown(submission.low),
-        high=_shown(submission.high),
-        seeds=submission.seeds,
-        created_at=submission.created_at,
-        finished_at=submission.finished_at,
-    )
-
-
-def _shown(value: float | None) -> float | None:
-    return None if value is None else round(value, SHOWN_DECIMALS) + 0.0
+    raise Conflict(f"{same}, which was rejected", "Mend it, then submit it again")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aar.problems.protocol import Estimate, Metric, RunLimits
 from aar.sandbox.protocol import ExecResult, ExitReason
+from aar.scoring.findings import FindingView
 from aar.scoring.leaderboard import LeaderboardRow
 
 _TAIL_LINES = 15
@@ -100,14 +101,15 @@ def measured(
     *,
     seeds: int,
     domains: int,
-    row: LeaderboardRow,
+    row: LeaderboardRow | None,
     rows: int,
-    leader: LeaderboardRow,
+    leader: LeaderboardRow | None,
 ) -> str:
-    """The verdict on a measured submission: rounded, with its place on the board.
+    """The verdict on a measured submission, one line: rounded, with its place on the board.
 
     Args:
-        row: the board's row that shows this code; another number's when the same code was handed in before.
+        row: the board's row that shows this code; another number's when the same code was handed in before, None
+            when the code is off the board.
         rows: how many rows the board has.
         leader: its first row.
     """
@@ -115,17 +117,32 @@ def measured(
     interval = f"90 % interval {_two(estimate.low)} to {_two(estimate.high)}"
     basis = f"{_count(seeds, 'seed')} x {_count(domains, 'domain')}"
     text = f"s{number} measured: {score} ({interval}, {basis})."
+    if row is None or leader is None:
+        return f"{text} Its code is off the board."
     if row.submission.number != number:
         first_number = row.submission.number
         text += (
             f" It is the same code as s{first_number}: their seeds are pooled, and s{first_number} stands on the board."
         )
     if row.rank == 1:
-        return f"{text} Rank 1 of {rows}."
+        until = ", until a confirmation on sealed data bears it out" if row.provisional else ""
+        return f"{text} Rank 1 of {rows}{until}."
     first = leader.submission
     return (
         f"{text} Rank {row.rank} of {rows}; best is s{first.number} by {first.researcher_name} with {_two(first.mean)}."
     )
+
+
+def closer_look(status: str, findings: Iterable[FindingView]) -> str:
+    """What a confirmation and the audits came to, one line each; it names no number of the sealed split."""
+    said = {
+        "confirmed": "Confirmed: fresh seeds on the sealed split bear the score out.",
+        "refuted": "Refuted: fresh seeds on the sealed split do not bear the score out; it is off the board.",
+    }
+    lines = [said[status]] if status in said else []
+    labelled = [finding for finding in findings if finding.label]
+    lines += [f"The {finding.audit} audit says {finding.label}: {finding.reason}" for finding in labelled]
+    return "\n".join(lines)
 
 
 def scrub(text: str, hosts: Iterable[Path]) -> str:

@@ -1,4 +1,4 @@
-"""What a claimed submission still has to go through: its runs, with the seeds drawn for them."""
+"""What a submission or a check still has to go through: its runs, with the seeds drawn for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from anyio import CancelScope
 
-from aar.problems.protocol import Stage
+from aar.scoring.phases import Phase
+
+CHECKS = ""
+"""Who pays for checks, where runs are kept apart by who pays for them: the campaign, no researcher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +19,13 @@ class RunTicket:
 
     Args:
         run_id: its row.
-        index: its place among the submission's runs, from 0.
-        seed, split_seed: drawn when the submission was claimed; the same after a restart.
+        index: its place among the submission's runs of its phase, from 0.
+        seed, split_seed: drawn when the submission or check was claimed; the same after a restart.
     """
 
     run_id: int
     index: int
-    stage: Stage
+    phase: Phase
     domain: str
     seed: int
     split_seed: int
@@ -30,13 +33,15 @@ class RunTicket:
 
 @dataclass(slots=True)
 class Work:
-    """A submission being scored, as the scorer keeps it in memory.
+    """A submission being scored or checked, as the scorer keeps it in memory.
 
     Args:
         runs: how many runs it has in all.
         pending: those nobody has taken yet.
         unfinished: how many have no result yet.
-        failed: whether one failed, so that the rest is not needed.
+        check_id: the check that is made; None for the measurement.
+        audit: whether audits have to read the code before the first run: ``due``, ``under way`` or nothing.
+        failed: whether a run failed, so that the rest is not needed.
         under_way: cancels the runs in progress.
     """
 
@@ -47,8 +52,20 @@ class Work:
     runs: int
     pending: deque[RunTicket]
     unfinished: int
+    check_id: int | None = None
+    audit: str = ""
     failed: bool = False
     under_way: set[CancelScope] = field(default_factory=set)
+
+    @property
+    def payer(self) -> str:
+        """Whose limits its runs have to fit, beside the campaign's."""
+        return CHECKS if self.check_id is not None else self.researcher_id
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left but its verdict."""
+        return self.failed or not self.unfinished
 
     def fail(self) -> None:
         """Drop all runs that have no result yet."""

@@ -60,7 +60,8 @@ def test_a_measured_submission_says_its_score_and_place(desk: Any) -> None:
     score(desk, 0.4149)
     first, second = view(desk, 1), view(desk, 2)
     assert (
-        first.verdict == "s1 measured: PGR 0.46 ± 0.03 (90 % interval 0.41 to 0.51, 2 seeds x 2 domains). Rank 1 of 1."
+        first.verdict == "s1 measured: PGR 0.46 ± 0.03 (90 % interval 0.41 to 0.51, 2 seeds x 2 domains). "
+        "Rank 1 of 1, until a confirmation on sealed data bears it out."
     )
     assert second.verdict.endswith("Rank 2 of 2; best is s1 by r1 with 0.46.")
     assert (second.state, second.status, second.mean, second.seeds) == ("measured", "measured", 0.41, 2)
@@ -79,21 +80,23 @@ def test_scores_leave_rounded_and_without_parts(desk: Any) -> None:
     assert not any("0.333" in event.model_dump_json() or "parts" in event.model_dump_json() for event in events)
 
 
-def test_the_board_is_ordered_and_ties_go_to_the_earlier(desk: Any) -> None:
+def test_the_board_is_ordered_and_within_the_noise_the_earlier_leads(desk: Any) -> None:
     for index, value in enumerate([0.2, 0.5, 0.2, 0.5001]):
         desk.submit(desk.method(f"print({index})"))
         score(desk, value)
     with desk.db.reading() as session:
         rows = leaderboard(session, CAMPAIGN, higher_is_better=True)
-        assert [row.submission.number for row in rows] == [4, 2, 1, 3]
+        assert [row.submission.number for row in rows] == [2, 4, 1, 3]
+        assert [row.band for row in rows] == [1, 1, 2, 2]
+        assert [row.score for row in rows] == [0.5, 0.5, 0.2, 0.2]
         assert [row.rank for row in rows] == [1, 2, 3, 4]
         assert [row.submission.number for row in leaderboard(session, CAMPAIGN, limit=2, higher_is_better=True)] == [
-            4,
             2,
+            4,
         ]
         leader = best(session, CAMPAIGN, higher_is_better=True)
         assert leader is not None
-        assert leader.number == 4
+        assert leader.number == 2
 
 
 def test_a_metric_to_lower_turns_the_board_round(desk: Any) -> None:

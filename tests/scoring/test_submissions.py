@@ -22,7 +22,7 @@ def test_a_submission_is_frozen_with_its_snapshot_and_event(desk: Any) -> None:
         assert get_submission(session, CAMPAIGN, 1) == view
         assert session.get(Snapshot, (view.digest, CAMPAIGN)) is not None
         kinds = [logged.event.kind for logged in read(session, CAMPAIGN)]
-    assert kinds == ["snapshot_taken", "submission_received"]
+    assert kinds == ["snapshot_taken", "submission_received", "status_changed"]
     assert desk.snapshots.read_files(view.digest)["run.py"] == b"print(1)"
 
 

@@ -1,0 +1,190 @@
+"""What a check comes to: its pooled scores, what the audits say, and whether the measured score stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.errors import ProblemError
+from aar.events import CheckFinished
+from aar.problems.protocol import Estimate, Metric
+from aar.scoring import selection, verdicts
+from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
+from aar.scoring.checks import CheckPlan, end_check, request_check
+from aar.scoring.findings import newest_findings, record_finding
+from aar.scoring.leaderboard import contenders
+from aar.scoring.phases import CONFIRM, CONFIRMATION, ELSEWHERE
+from aar.scoring.runs import runs_of
+from aar.scoring.standing import disqualify, settle
+from aar.scoring.status import SCORER, same_code
+from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.store.event_log import append
+from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
+from aar.store.types import now
+
+_SPOILT = "splits whose teacher's word was altered"
+_WHERE = {CONFIRM.key: "the sealed split", ELSEWHERE.key: "the transfer domains"}
+
+
+def keep_estimates(session: Session, submission_id: int, phases: Mapping[str, PhaseScores]) -> None:
+    """Write a submission's pooled scores, over all runs so far of each phase.
+
+    Raises:
+        ProblemError: an estimate is not a finite number.
+    """
+    for key, found in phases.items():
+        estimate = found.estimate
+        if not all(map(math.isfinite, (estimate.mean, estimate.standard_error, estimate.low, estimate.high))):
+            raise ProblemError(f"the problem pooled {estimate.mean} ± {estimate.standard_error} for phase {key}")
+        query = select(StageEstimate).where(StageEstimate.submission_id == submission_id, StageEstimate.stage == key)
+        row = session.scalars(query).one_or_none() or StageEstimate(submission_id=submission_id, stage=key)
+        row.mean, row.standard_error = estimate.mean, estimate.standard_error
+        row.low, row.high, row.seeds, row.updated_at = estimate.low, estimate.high, found.seeds, now()
+        row.by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
+        session.add(row)
+
+
+def estimates_of(session: Session, submission_id: int) -> dict[str, StageEstimate]:
+    """By phase key: a submission's pooled scores beside the measurement. For people; researchers never see them."""
+    rows = session.scalars(select(StageEstimate).where(StageEstimate.submission_id == submission_id))
+    return {row.stage: row for row in rows}
+
+
+def is_confirmation(session: Session, check_id: int) -> bool:
+    """Whether a check is a confirmation, so that its audits are asked."""
+    return session.get_one(SubmissionCheck, check_id).kind == CONFIRMATION
+
+
+def finish_check(
+    session: Session,
+    check_id: int,
+    phases: Mapping[str, PhaseScores],
+    findings: Sequence[Finding],
+    *,
+    plan: CheckPlan,
+    metric: Metric,
+) -> None:
+    """Close a check all of whose runs succeeded; a confirmation settles what the submission counts for.
+
+    Args:
+        phases: the phases of this check, pooled; the measurement is not among them.
+        findings: of the audits of a confirmation.
+    """
+    check = end_check(session, check_id, "done")
+    if check is None:
+        return
+    submission = session.get_one(Submission, check.submission_id)
+    keep_estimates(session, submission.id, phases)
+    for finding in findings:
+        record_finding(session, submission, finding)
+    key = CONFIRM.key if check.kind == CONFIRMATION else ELSEWHERE.key
+    estimate = phases[key].estimate if key in phases else None
+    if check.kind == CONFIRMATION and estimate is not None:
+        refuted = _refutes(session, submission, estimate, plan, metric)
+        status = "refuted" if refuted else "confirmed"
+        cause = (
+            f"{phases[key].seeds} fresh seeds on the sealed split "
+            f"{'do not bear' if refuted else 'bear'} the measured score out"
+        )
+        _announce(session, check, submission, status, estimate)
+        settle(session, submission, status, cause, SCORER)
+        _disqualify(session, submission, findings)
+    else:
+        _announce(session, check, submission, "measured" if estimate else "nothing to run on", estimate)
+    _tell_authors(session, submission)
+
+
+def fail_check(session: Session, check_id: int) -> None:
+    """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing."""
+    check = end_check(session, check_id, "failed")
+    if check is None:
+        return
+    submission = session.get_one(Submission, check.submission_id)
+    rows = runs_of(session, submission.id, check_id)
+    for row in rows:
+        if row.state in ("queued", "running"):
+            row.state = "skipped"
+    bad = next(row for row in rows if row.state == "failed")
+    outcome = f"did not run on {_WHERE.get(bad.stage, _SPOILT)} ({bad.domain})"
+    _announce(session, check, submission, outcome, None)
+    if check.kind == CONFIRMATION:
+        settle(session, submission, "refuted", f"it {outcome}", SCORER)
+        _tell_authors(session, submission)
+
+
+def ask_for_leader(session: Session, campaign_id: str, *, higher_is_better: bool) -> bool:
+    """Ask for a confirmation of the submission that would lead the board, unless it has or had one.
+
+    Returns:
+        Whether one was asked for.
+    """
+    rows = contenders(session, campaign_id, higher_is_better=higher_is_better)[:1]
+    if not rows or rows[0].submission.status != "measured":
+        return False
+    leader = rows[0].submission
+    had = select(SubmissionCheck.id).where(
+        SubmissionCheck.submission_id == leader.id, SubmissionCheck.kind == CONFIRMATION
+    )
+    if session.scalars(had.limit(1)).first() is not None:
+        return False
+    request_check(session, campaign_id, leader.id, CONFIRMATION, "it would take first place", SCORER)
+    return True
+
+
+def _refutes(session: Session, submission: Submission, estimate: Estimate, plan: CheckPlan, metric: Metric) -> bool:
+    sign = 1.0 if metric.higher_is_better else -1.0
+    tries = session.scalar(
+        select(func.count(func.distinct(Submission.identity))).where(
+            Submission.campaign_id == submission.campaign_id, Submission.state == "measured"
+        )
+    )
+    made = session.scalar(
+        select(func.count(SubmissionCheck.id)).where(
+            SubmissionCheck.campaign_id == submission.campaign_id, SubmissionCheck.kind == CONFIRMATION
+        )
+    )
+    return selection.refutes(
+        (sign * (submission.mean or 0.0), submission.standard_error or 0.0),
+        (sign * estimate.mean, estimate.standard_error),
+        tries=max(1, tries or 0),
+        checks=max(1, plan.top, made or 0),
+    )
+
+
+def _disqualify(session: Session, submission: Submission, findings: Sequence[Finding]) -> None:
+    broken = next((each for each in findings if each.verdict is Verdict.DISQUALIFIED), None)
+    if broken is None or submission.disqualified:
+        return
+    pardoned = select(StatusChange.id).where(
+        StatusChange.submission_id == submission.id, StatusChange.new == "reinstated"
+    )
+    if session.scalars(pardoned.limit(1)).first() is None:  # a person's word stands over an audit's
+        disqualify(session, submission.id, broken.rule, broken.reason, broken.audit)
+
+
+def _announce(
+    session: Session, check: SubmissionCheck, submission: Submission, outcome: str, estimate: Estimate | None
+) -> None:
+    happened = CheckFinished(
+        submission_id=submission.id,
+        number=submission.number,
+        check=check.kind,
+        outcome=outcome,
+        score=None if estimate is None else round(estimate.mean, SHOWN_DECIMALS),
+        standard_error=None if estimate is None else round(estimate.standard_error, SHOWN_DECIMALS),
+    )
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def _tell_authors(session: Session, submission: Submission) -> None:
+    session.flush()
+    rows = same_code(session, submission)
+    found = newest_findings(session, [row.id for row in rows])
+    for row in rows:
+        # The first line is the measurement's; what follows is written anew each time.
+        more = verdicts.closer_look(row.status, found[row.id] or found[submission.id])
+        row.verdict = "\n".join(filter(None, (row.verdict.split("\n", 1)[0], more)))

@@ -1,0 +1,52 @@
+"""What is looked at more closely at a campaign's end: the best of the board, and the winners on other domains."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.problems.protocol import Problem
+from aar.scoring.checks import request_check
+from aar.scoring.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.phases import CONFIRMATION, TRANSFER
+from aar.scoring.status import SCORER
+from aar.store.models import SubmissionCheck
+
+
+def ask_for_top(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
+    """Ask for a confirmation of each of the first rows that has none; returns how many are waited for."""
+    asked = 0
+    for row in _best(session, campaign_id, problem, top):
+        if row.submission.status == "measured":
+            request_check(
+                session, campaign_id, row.submission.id, CONFIRMATION, f"among the first {top} at the end", SCORER
+            )
+            asked += 1
+    return asked
+
+
+def ask_for_transfer(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
+    """Ask for runs on the transfer domains of the first confirmed rows that had none; returns how many."""
+    if not problem.transfer_domains:
+        return 0
+    asked = 0
+    confirmed = [row for row in leaderboard_of(session, campaign_id, problem) if row.submission.status == "confirmed"]
+    for row in confirmed[:top]:
+        had = select(SubmissionCheck.id).where(
+            SubmissionCheck.submission_id == row.submission.id,
+            SubmissionCheck.kind == TRANSFER,
+            SubmissionCheck.state.in_(("done", "failed")),
+        )
+        if session.scalars(had.limit(1)).first() is None:
+            request_check(session, campaign_id, row.submission.id, TRANSFER, f"among the first {top} confirmed", SCORER)
+            asked += 1
+    return asked
+
+
+def leaderboard_of(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
+    """The board in the problem's direction."""
+    return leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)
+
+
+def _best(session: Session, campaign_id: str, problem: Problem, top: int) -> list[LeaderboardRow]:
+    return leaderboard_of(session, campaign_id, problem)[:top]

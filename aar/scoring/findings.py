@@ -1,0 +1,78 @@
+"""What audits found: written once each, the newest of an audit counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import AuditFinished
+from aar.scoring.audits.protocol import Finding, Verdict
+from aar.store.event_log import append
+from aar.store.models import AuditFinding, Submission
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """An audit's answer as it is kept; ``evidence`` is for people who look closer, never for researchers."""
+
+    audit: str
+    verdict: str
+    rule: str
+    reason: str
+    evidence: Mapping[str, Any]
+    at: datetime
+
+    @property
+    def label(self) -> str:
+        """What the board shows of it: its rule, with a word where it is only suspected; empty for most."""
+        match self.verdict:
+            case Verdict.LABELLED:
+                return self.rule
+            case Verdict.FLAGGED:
+                return f"flagged: {self.rule}"
+            case _:
+                return ""
+
+
+def record_finding(session: Session, submission: Submission, finding: Finding) -> None:
+    """Keep an answer, with its event, in the caller's transaction."""
+    session.add(
+        AuditFinding(
+            campaign_id=submission.campaign_id,
+            submission_id=submission.id,
+            audit=finding.audit,
+            verdict=finding.verdict,
+            rule=finding.rule,
+            reason=finding.reason,
+            evidence=dict(finding.evidence),
+        )
+    )
+    happened = AuditFinished(
+        submission_id=submission.id,
+        number=submission.number,
+        audit=finding.audit,
+        verdict=finding.verdict,
+        rule=finding.rule,
+        reason=finding.reason,
+    )
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def newest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:
+    """By submission: the newest answer of each audit, in the order in which the audits first answered."""
+    found: dict[int, dict[str, FindingView]] = {each: {} for each in submission_ids}
+    query = select(AuditFinding).where(AuditFinding.submission_id.in_(list(submission_ids)))
+    for row in session.scalars(query.order_by(AuditFinding.id)):
+        view = FindingView(row.audit, row.verdict, row.rule, row.reason, row.evidence, row.at)
+        found[row.submission_id][row.audit] = view
+    return {each: list(answers.values()) for each, answers in found.items()}
+
+
+def labels_of(findings: Collection[FindingView]) -> tuple[str, ...]:
+    """What the board shows beside a submission."""
+    return tuple(finding.label for finding in findings if finding.label)

@@ -1,0 +1,59 @@
+"""The log of what a submission counts for: each change a row that is never changed, with its cause and who made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import StatusChanged
+from aar.store.event_log import append
+from aar.store.models import StatusChange, Submission
+
+SCORER = "scorer"
+"""Who acts when nobody asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """One change: claimed, measured, rejected, confirmed, refuted, disqualified or reinstated."""
+
+    old: str
+    new: str
+    cause: str
+    by: str
+    at: datetime
+
+
+def log_change(session: Session, submission: Submission, old: str, new: str, cause: str, by: str = SCORER) -> None:
+    """Add a change to the log, with its event; the submission itself is changed by the caller."""
+    session.flush()
+    session.add(
+        StatusChange(
+            campaign_id=submission.campaign_id, submission_id=submission.id, old=old, new=new, cause=cause, by=by[:64]
+        )
+    )
+    happened = StatusChanged(
+        submission_id=submission.id, number=submission.number, old=old, new=new, cause=cause, by=by
+    )
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def history(session: Session, submission_id: int) -> list[StatusView]:
+    """All changes of a submission, oldest first."""
+    rows = session.scalars(
+        select(StatusChange).where(StatusChange.submission_id == submission_id).order_by(StatusChange.id)
+    )
+    return [StatusView(row.old, row.new, row.cause, row.by, row.at) for row in rows]
+
+
+def same_code(session: Session, submission: Submission) -> list[Submission]:
+    """All measured submissions of the same code, by number."""
+    query = select(Submission).where(
+        Submission.campaign_id == submission.campaign_id,
+        Submission.identity == submission.identity,
+        Submission.state == "measured",
+    )
+    return list(session.scalars(query.order_by(Submission.number)))

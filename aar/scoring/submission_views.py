@@ -1,0 +1,138 @@
+"""A submission as anybody may see it: rounded, and without the score of one that is off the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Row, Select, select
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound
+from aar.store.models import Researcher, StatusChange, Submission
+
+SHOWN_DECIMALS = 2
+"""Scores leave the scorer rounded to so many decimals."""
+
+FINAL_STATES: Final = frozenset({"measured", "rejected", "held"})
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionView:
+    """A submission as anybody may see it; the score is rounded.
+
+    Args:
+        number: shown as ``s<number>``.
+        parent: digest of the snapshot that it builds on.
+        state: queued, scoring, measured, rejected; held: disqualified before it was run.
+        status: how far the score can be trusted: claimed, measured, confirmed, refuted.
+        verdict: one text for its author once scoring is over, starting ``s<number> measured:``,
+            ``s<number> rejected:`` or ``s<number> disqualified:``; empty before.
+        mean, standard_error: the measured score and its standard error; None without one, and while disqualified.
+        low, high: ends of the 90 % interval.
+        seeds: how many seeds were pooled, each run on every domain climbed on.
+        hypothesis: what score its author expected and why, frozen with the code.
+        identity: the same for all submissions that count as the same code.
+        disqualified: the rule that takes it off the board; empty while it stands.
+        charged_runs: scoring runs that were counted against the quotas.
+    """
+
+    id: int
+    campaign_id: str
+    number: int
+    researcher_id: str
+    researcher_name: str
+    digest: str
+    parent: str | None
+    title: str
+    claim: str
+    families: tuple[str, ...]
+    state: str
+    status: str
+    verdict: str
+    mean: float | None
+    standard_error: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    created_at: datetime
+    finished_at: datetime | None
+    hypothesis: str = ""
+    identity: str = ""
+    disqualified: str = ""
+    charged_runs: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether its scoring is over."""
+        return self.state in FINAL_STATES
+
+
+def select_views(campaign_id: str) -> Select[Submission, str, str | None]:
+    """A query for the rows that ``view_of`` takes; add conditions, order and limit."""
+    reason = (
+        select(StatusChange.cause)
+        .where(StatusChange.submission_id == Submission.id, StatusChange.new == "disqualified")
+        .order_by(StatusChange.id.desc())
+        .limit(1)
+        .correlate(Submission)
+        .scalar_subquery()
+    )
+    return (
+        select(Submission, Researcher.name, reason)
+        .join(Researcher, Researcher.id == Submission.researcher_id)
+        .where(Submission.campaign_id == campaign_id)
+    )
+
+
+def find_submission(session: Session, campaign_id: str, number: int) -> Row[Submission, str, str | None]:
+    """The row of one submission, for ``view_of``. Raises NotFound."""
+    # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
+    query = select_views(campaign_id).where(Submission.number == number)
+    found = session.execute(query).one_or_none() if 0 < number < 2**31 else None
+    if found is None:
+        raise NotFound(f"no submission s{number} in campaign {campaign_id}", "See `aar submissions`")
+    return found
+
+
+def view_of(submission: Submission, researcher_name: str, reason: str | None = None) -> SubmissionView:
+    """The view of a submission and its author's name; ``reason`` is why it is disqualified, if it is."""
+    off = bool(submission.disqualified)
+
+    def shown(value: float | None) -> float | None:
+        return None if off or value is None else round(value, SHOWN_DECIMALS) + 0.0
+
+    verdict = submission.verdict
+    if off:
+        verdict = (
+            f"s{submission.number} disqualified: {reason or submission.disqualified}\n"
+            "It is off the board and its score is not shown. "
+            "A person can look again and reinstate it: ask on the forum."
+        )
+    return SubmissionView(
+        id=submission.id,
+        campaign_id=submission.campaign_id,
+        number=submission.number,
+        researcher_id=submission.researcher_id,
+        researcher_name=researcher_name,
+        digest=submission.digest,
+        parent=submission.parent,
+        title=submission.title,
+        claim=submission.claim,
+        families=tuple(submission.families),
+        state=submission.state,
+        status=submission.status,
+        verdict=verdict,
+        mean=shown(submission.mean),
+        standard_error=shown(submission.standard_error),
+        low=shown(submission.low),
+        high=shown(submission.high),
+        seeds=submission.seeds,
+        created_at=submission.created_at,
+        finished_at=submission.finished_at,
+        hypothesis=submission.hypothesis,
+        identity=submission.identity,
+        disqualified=submission.disqualified,
+        charged_runs=submission.charged_runs,
+    )
