@@ -13,7 +13,7 @@ from anyio import CapacityLimiter
 from aar.errors import NotFound
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
 from aar.scoring.bundles import prepared
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
 from aar.scoring.groups import one_error
 from aar.scoring.seeds import Draw, draw
 from aar.scoring.trial import Trial, run_trial
@@ -88,11 +88,12 @@ async def measure_baselines(
                     preparing.start_soon(prepare, place)
         ready = [(task, drawn) for task, (_, drawn) in zip(tasks, draws, strict=True) if task is not None]
         results = []
-        for baseline in chosen:
-            result = await _measure(problem, clean_room, baseline, ready, slots, threads, on_run)
-            results.append(result)
-            if on_result is not None:
-                on_result(result)
+        async with clean_room.warmed(DEFAULT_OWNER, parallel):
+            for baseline in chosen:
+                result = await _measure(problem, clean_room, baseline, ready, slots, threads, on_run)
+                results.append(result)
+                if on_result is not None:
+                    on_result(result)
         return results
 
 
