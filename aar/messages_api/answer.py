@@ -1,0 +1,199 @@
+"""An answer as the service sends it: cut to its limits, signed, with stop reason and usage."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.messages_api.caching import CacheUse
+from aar.messages_api.request import Json, Request
+from aar.messages_api.script import Reply
+from aar.messages_api.thinking import Signer
+from aar.messages_api.tokens import BYTES_PER_TOKEN, block_tokens, compact_json, text_tokens
+
+_THINKING = ("thinking", "redacted_thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A block of the answer; ``raw`` is the JSON of a tool call's input where it is not just that input."""
+
+    block: Json
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An answer's content and why it ends there."""
+
+    parts: Sequence[Part]
+    stop_reason: str
+    stop_sequence: str | None = None
+    stop_details: Mapping[str, Any] | None = None
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How long an answer may get: so many tokens, and the stop reason when they do not do."""
+
+    tokens: int
+    reason: str = "max_tokens"
+
+
+def finish(reply: Reply, request: Request, room: Room, signer: Signer, *, thinking: bool) -> Finished:
+    """Cut a reply to its limits and sign its thinking.
+
+    Args:
+        reply: the model's.
+        request: what was asked.
+        room: how long it may get.
+        signer: the double's.
+        thinking: whether thinking is on; the reply's is left out otherwise.
+    """
+    blocks = [block for block in reply.blocks() if thinking or block["type"] not in _THINKING]
+    if (request.body.get("tool_choice") or {}).get("disable_parallel_tool_use"):
+        blocks = _one_call(blocks)
+    blocks, stopped = _until_stop(blocks, request.body.get("stop_sequences") or ())
+    parts, used, cut = _within(blocks, room.tokens, reply.raw_input)
+    thought = sum(block_tokens(part.block) for part in parts if part.block["type"] in _THINKING)
+    omitted = (request.body.get("thinking") or {}).get("display") == "omitted"
+    signed = [_signed(part, signer, omitted=omitted) for part in parts]
+    signer.remember([part.block for part in signed])
+    reason = "tool_use" if any(part.block["type"] == "tool_use" for part in parts) else "end_turn"
+    if cut:
+        reason = room.reason
+    elif stopped is not None:
+        reason = "stop_sequence"
+    elif reply.stop_reason:
+        reason = reply.stop_reason
+    # Even an answer without content is not free; only asking for none is.
+    output = used or min(1, room.tokens)
+    return Finished(signed, reason, stopped if not cut else None, reply.stop_details, output, thought)
+
+
+def _one_call(blocks: Sequence[Json]) -> list[Json]:
+    calls = [block for block in blocks if block["type"] == "tool_use"]
+    return [block for block in blocks if block["type"] != "tool_use" or block is calls[0]]
+
+
+def _until_stop(blocks: Sequence[Json], sequences: Sequence[str]) -> tuple[list[Json], str | None]:
+    """The blocks up to the first of the stop sequences, which is left out, and which one it was."""
+    kept: list[Json] = []
+    for block in blocks:
+        if block["type"] == "text" and sequences:
+            found = [(block["text"].find(stop), stop) for stop in sequences if stop in block["text"]]
+            if found:
+                at, stop = min(found)
+                return [*kept, {**block, "text": block["text"][:at]}] if at else kept, stop
+        kept.append(block)
+    return kept, None
+
+
+def _within(blocks: Sequence[Json], room: int, raw_input: str | None) -> tuple[list[Part], int, bool]:
+    """What fits, how many tokens it is, and whether something was cut."""
+    last_call = max((i for i, block in enumerate(blocks) if block["type"] == "tool_use"), default=-1)
+    parts: list[Part] = []
+    used = 0
+    for index, block in enumerate(blocks):
+        raw = raw_input if index == last_call else None
+        size = block_tokens(block) if raw is None else text_tokens(block["name"]) + text_tokens(raw)
+        if used + size > room:
+            cut = _cut(block, room - used, raw)
+            return ([*parts, cut] if cut else parts), room, True
+        parts.append(Part(block, raw))
+        used += size
+    return parts, used, room == 0
+
+
+def _cut(block: Json, room: int, raw: str | None) -> Part | None:
+    if block["type"] in ("text", "thinking"):
+        text = _head(block[block["type"]], room)
+        return Part({**block, block["type"]: text}) if text else None
+    if block["type"] == "tool_use" and room > text_tokens(block["name"]):
+        text = raw if raw is not None else compact_json(block["input"])
+        return Part(block, _head(text, room - text_tokens(block["name"])))
+    return None
+
+
+def _head(text: str, tokens: int) -> str:
+    return text.encode("utf-8", "replace")[: max(0, tokens) * BYTES_PER_TOKEN].decode("utf-8", "ignore")
+
+
+def _signed(part: Part, signer: Signer, *, omitted: bool) -> Part:
+    if part.block["type"] not in _THINKING:
+        return part
+    return Part(signer.signed(part.block, omitted=omitted))
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What a request's answer was billed as: its own prompt, and the summaries written before it."""
+
+    prompt: CacheUse
+    compactions: Sequence[tuple[CacheUse, int]] = ()
+    server_tool_use: Mapping[str, int] | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
+    iterations: bool = False
+
+    def usage(self, finished: Finished) -> Json:
+        """The ``usage`` object of the answer."""
+        tools = self.server_tool_use
+        usage: Json = {
+            **_figures(self.prompt, finished.output_tokens),
+            "output_tokens_details": {"thinking_tokens": finished.thinking_tokens},
+            "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 0, **tools} if tools else None,
+            "service_tier": "standard",
+        }
+        if self.iterations:
+            rows = [{"type": "compaction", **_figures(use, output)} for use, output in self.compactions]
+            own = {"type": "message", **_figures(self.prompt, finished.output_tokens)}
+            usage["iterations"] = rows if finished.stop_reason == "compaction" else [*rows, own]
+        return {**usage, **self.said}
+
+
+def _figures(use: CacheUse, output: int) -> Json:
+    return {
+        "input_tokens": use.fresh,
+        "cache_creation_input_tokens": use.written_5m + use.written_1h,
+        "cache_read_input_tokens": use.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": use.written_5m,
+            "ephemeral_1h_input_tokens": use.written_1h,
+        },
+        "output_tokens": output,
+    }
+
+
+def message_of(request: Request, finished: Finished, usage: Json, applied: Sequence[Json] | None) -> Json:
+    """The answer as the service's ``message`` object; ids are random."""
+    message: Json = {
+        "id": f"msg_{secrets.token_hex(12)}",
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+        "content": [_whole(part) for part in finished.parts],
+        "stop_reason": finished.stop_reason,
+        "stop_sequence": finished.stop_sequence,
+        "stop_details": finished.stop_details,
+        "usage": usage,
+    }
+    if applied is not None:
+        message["context_management"] = {"applied_edits": list(applied)}
+    return message
+
+
+def _whole(part: Part) -> Json:
+    if part.raw is None:
+        return part.block
+    # The parser that the SDK itself reads unfinished input with; it comes with the SDK.
+    import jiter
+
+    try:
+        given = jiter.from_json(part.raw.encode("utf-8", "replace"), partial_mode=True)
+    except ValueError:
+        given = {}
+    return {**part.block, "input": given if isinstance(given, dict) else {}}

@@ -1,0 +1,84 @@
+"""Compaction: a conversation that grew past a threshold is replaced by its summary, in the middle of a request.
+
+The ``compact_20260112`` edit of the ``compact-2026-01-12`` beta. The answer begins with a ``compaction`` block; sent
+back, it stands for everything before it. Writing the summary is a model call of its own: its tokens are an entry of
+``usage.iterations`` and no part of the figures above it. Compaction on demand (``compact-2026-09-04``) is not played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from aar.messages_api.editing import edits_of
+from aar.messages_api.request import Block, Json, Message, Request
+from aar.messages_api.thinking import Signer
+
+EDIT = "compact_20260112"
+BETA = "compact-2026-01-12"
+TRIGGER_TOKENS = 150_000
+LEAST_TRIGGER = 50_000
+"""Least threshold that the service takes (platform.claude.com/docs, "Compaction at a token threshold")."""
+
+
+def asked_for(request: Request) -> Mapping[str, Any] | None:
+    """The compaction edit of a request, if it has one."""
+    return next((edit for edit in edits_of(request) if edit.get("type") == EDIT), None)
+
+
+def threshold(asked: Mapping[str, Any]) -> int:
+    """Tokens of the prompt from which on it is compacted."""
+    return int((asked.get("trigger") or {"value": TRIGGER_TOKENS})["value"])
+
+
+def compaction_complaints(request: Request, signer: Signer) -> Iterator[str]:
+    """What is wrong with a request's compaction edit and with the blocks that it sends back."""
+    asked = asked_for(request)
+    if asked is not None and BETA not in request.betas:
+        yield f"context_management.edits: Input tag '{EDIT}' is not available without the beta header {BETA}"
+    if asked is not None and threshold(asked) < LEAST_TRIGGER:
+        yield f"context_management.edits.{EDIT}.trigger.value: Input should be greater than or equal to {LEAST_TRIGGER}"
+    for block in request.blocks():
+        if block.kind != "compaction":
+            continue
+        text, proof = block.data.get("content"), block.data.get("encrypted_content")
+        if text == "":
+            yield f"{block.at}.compaction.content: String should have at least 1 character"
+        elif text is not None and proof is not None and not signer.holds(text, proof):
+            yield f"{block.at}: `compaction` block cannot be modified; send it back as it was returned"
+
+
+def from_summary(request: Request) -> Request:
+    """The conversation from its last compaction block on; a block without content stands for nothing."""
+    messages = list(request.messages)
+    for index in range(len(messages) - 1, -1, -1):
+        blocks = messages[index].blocks
+        at = next((i for i in range(len(blocks) - 1, -1, -1) if _stands(blocks[i])), None)
+        if at is not None:
+            messages[: index + 1] = [replace(messages[index], blocks=blocks[at:])]
+            break
+    kept = [replace(m, blocks=tuple(b for b in m.blocks if b.kind != "compaction" or _stands(b))) for m in messages]
+    return replace(request, messages=tuple(message for message in kept if message.blocks))
+
+
+def _stands(block: Block) -> bool:
+    return block.kind == "compaction" and bool(block.data.get("content"))
+
+
+def compaction_block(summary: str, signer: Signer) -> Json:
+    """The block that an answer begins with."""
+    return {"type": "compaction", "content": summary, "encrypted_content": signer.sign(summary)}
+
+
+def compacted(request: Request, block: Mapping[str, Any]) -> Request:
+    """The request whose conversation is only its summary."""
+    return replace(request, messages=(Message("user", (Block(block, "messages.0.content.0"),), "messages.0"),))
+
+
+def plain_summary(request: Request) -> str:
+    """A summary for models that write none: how long the conversation was, and how it began and ended."""
+    texts = [str(block.data["text"]) for block in request.blocks() if block.kind == "text"]
+    calls = sum(block.kind == "tool_use" for block in request.blocks())
+    ends = f" It began: {texts[0][:200]} It ended: {texts[-1][:200]}" if texts else ""
+    return f"Summary of {len(request.messages)} messages with {calls} tool calls.{ends}"

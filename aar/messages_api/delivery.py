@@ -1,0 +1,149 @@
+"""How an answer goes out over ASGI: in one piece, event by event where something is to go wrong, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from aar.messages_api.events import encoded
+from aar.messages_api.faults import Drop, Fault, Slow, Stall, StreamError
+from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.request import Json
+from aar.messages_api.tokens import compact_json
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+ABORT = "aar.abort"
+"""ASGI extension of ``serving``: a function that breaks the connection."""
+
+
+class Gone(Exception):
+    """The client went away, or the connection was broken on purpose."""
+
+
+class Channel:
+    """One exchange's way back to the client."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._abort: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT)
+        self._receive = receive
+        self._send = send
+        self.started = False
+
+    async def body(self, most: int) -> bytes:
+        """The request's body. Raises ApiRefusal (413) when it is longer than ``most`` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            piece = message.get("body", b"")
+            size += len(piece)
+            # What is too long is still read to its end, or the client would see a broken pipe and no answer.
+            if size <= most:
+                pieces.append(piece)
+            if not message.get("more_body"):
+                break
+        if size > most:
+            raise ApiRefusal(413)
+        return b"".join(pieces)
+
+    async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a whole response."""
+        await self.start(status, {**headers, "content-length": str(len(body))})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send a response's head."""
+        self.started = True
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def piece(self, body: bytes, *, more: bool = True) -> None:
+        """Send a piece of a response's body."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def drop(self) -> None:
+        """Break the connection."""
+        if self._abort is None:
+            # Another server than ``serving``: an exception is the only way to an abrupt end.
+            raise ConnectionResetError("the double dropped the connection")
+        self._abort()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise Gone
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass. Raises Gone when the client leaves meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return
+        raise Gone
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as the JSON of a response."""
+    return compact_json(value).encode("utf-8", "replace")
+
+
+async def deliver_message(channel: Channel, message: Json, headers: Mapping[str, str], fault: Fault | None) -> None:
+    """Send an answer that was not asked for as a stream."""
+    body = json_bytes(message)
+    match fault:
+        case Slow(seconds):
+            await channel.wait(seconds)
+        case Drop(None) | Stall():
+            await _silence(channel, fault)
+        case Drop():
+            await channel.start(200, {**headers, "content-type": "application/json", "content-length": str(len(body))})
+            await channel.piece(body[: len(body) // 2])
+            await channel.drop()
+        case StreamError():
+            raise ApiRefusal(529 if fault.kind == "overloaded_error" else 500, fault.message, kind=fault.kind)
+    await channel.whole(200, body, {**headers, "content-type": "application/json"})
+
+
+async def deliver_stream(
+    channel: Channel, events: Iterable[Json], headers: Mapping[str, str], request_id: str, fault: Fault | None
+) -> None:
+    """Send an answer as a stream of events."""
+    if isinstance(fault, Drop) and fault.after is None:
+        await _silence(channel, fault)
+    await channel.start(
+        200, {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+    )
+    if fault is None:
+        await channel.piece(b"".join(map(encoded, events)), more=False)
+        return
+    for sent, event in enumerate(events):
+        await _before(channel, sent, request_id, fault)
+        await channel.piece(encoded(event))
+        if isinstance(fault, StreamError) and sent + 1 == fault.after:
+            break
+    await channel.piece(_error(fault, request_id) if isinstance(fault, StreamError) else b"", more=False)
+
+
+async def _before(channel: Channel, sent: int, request_id: str, fault: Fault) -> None:
+    """What happens before the event after ``sent`` others."""
+    match fault:
+        case Slow(seconds):
+            await channel.wait(seconds)
+        case Drop(after) | Stall(after) if sent == after:
+            await _silence(channel, fault)
+
+
+async def _silence(channel: Channel, fault: Fault) -> None:
+    if isinstance(fault, Stall):
+        await channel.wait(fault.seconds)
+    await channel.drop()
+
+
+def _error(fault: StreamError, request_id: str) -> bytes:
+    return encoded(ApiRefusal(529, fault.message, kind=fault.kind).body(request_id))

@@ -1,0 +1,217 @@
+"""The double itself: an ASGI application that answers ``/v1/messages`` with what a model says."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aar.messages_api.answering import Answering
+from aar.messages_api.caching import PromptCache
+from aar.messages_api.delivery import Channel, Gone, Receive, Scope, Send, deliver_message, deliver_stream, json_bytes
+from aar.messages_api.events import events_of
+from aar.messages_api.faults import FaultSource, HttpError, refusal_of
+from aar.messages_api.incoming import Incoming
+from aar.messages_api.models import Answer, Model, as_model
+from aar.messages_api.refusals import ApiRefusal, new_request_id
+from aar.messages_api.request import Json, Request, read_json, read_request
+from aar.messages_api.script import Verbatim
+from aar.messages_api.thinking import Signer
+from aar.messages_api.traits import model_entry
+
+MOST_BODY_BYTES = 32 * 1024 * 1024
+"""Longest request of the Messages API, in bytes."""
+_SIGNING_KEY = b"a double of the Messages API signs with this"
+_JSON = {"content-type": "application/json"}
+_UNPLAYED = ("compaction", "container", "fallbacks", "mcp_servers", "thread")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and what became of it, for tests to look at. No key is in it.
+
+    Args:
+        number: how many requests for a message came before it.
+        path: "/v1/messages" or "/v1/messages/count_tokens".
+        body: the request.
+        headers: of the request, lower case, without those that carry a key.
+        status: of the answer; 0 while there is none.
+        answer: the message, the count or the error.
+        fault: what went wrong on purpose, by the name of its class.
+    """
+
+    number: int
+    path: str
+    body: Json
+    headers: Mapping[str, str]
+    status: int = 0
+    answer: Json | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a double takes.
+
+    Args:
+        models: model ids that it answers to; None is any.
+        keys: API keys that it takes; None is any, and none.
+        strict: check requests against the types of the installed SDK (imports it: two seconds, once).
+        most_bytes: longest request.
+        at_once: requests answered at one time before the next one gets 429; None is any number.
+        retry_after: seconds that such a 429 asks to wait.
+    """
+
+    models: Collection[str] | None = None
+    keys: Collection[str] | None = None
+    strict: bool = True
+    most_bytes: int = MOST_BODY_BYTES
+    at_once: int | None = None
+    retry_after: float = 1.0
+
+
+class Double:
+    """A server that speaks the Messages API and plays a model.
+
+    Args:
+        model: a ``Model``, a list of answers in order, or a function of the request.
+        rules: what it takes.
+        faults: what goes wrong, and when.
+        clock: seconds, rising, for the lifetimes of the prompt cache.
+        most_logged: exchanges kept in ``requests``; the oldest go first.
+        signing_key: for the signatures of thinking; a double with the same key knows another's blocks.
+    """
+
+    def __init__(
+        self,
+        model: Model | Sequence[Answer | str] | Callable[[Request], Any],
+        *,
+        rules: Rules | None = None,
+        faults: FaultSource | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        most_logged: int = 1000,
+        signing_key: bytes = _SIGNING_KEY,
+    ) -> None:
+        self.rules = rules or Rules()
+        self.faults = faults
+        self.requests: deque[Exchange] = deque(maxlen=most_logged)
+        self._answering = Answering(as_model(model), PromptCache(clock), Signer(signing_key))
+        self._asked = 0
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the double speaks HTTP, not {scope['type']}")
+        call = _Call(Incoming(scope), Channel(scope, receive, send), new_request_id())
+        try:
+            await self._route(call)
+        except Gone:
+            return
+        except ApiRefusal as refusal:
+            await call.refuse(refusal)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            if not call.channel.started:
+                # The traceback goes to the server's log; whoever called reads the envelope.
+                await call.refuse(ApiRefusal(500, f"{type(error).__name__}: {error}", {"x-should-retry": "false"}))
+            raise
+
+    async def _route(self, call: _Call) -> None:
+        path, method = call.incoming.path, call.incoming.method
+        if path == "/v1/models" and method == "GET":
+            await call.send(200, self._listed())
+        elif path in ("/v1/messages", "/v1/messages/count_tokens") and method == "POST":
+            await self._asked_for(call, counting=path != "/v1/messages")
+        elif path in ("/v1/models", "/v1/messages", "/v1/messages/count_tokens"):
+            raise ApiRefusal(405, "Method not allowed")
+        else:
+            raise ApiRefusal(404, "Not found")
+
+    async def _asked_for(self, call: _Call, *, counting: bool) -> None:
+        incoming, number = call.incoming, self._asked
+        body = read_json(await self._admitted(call))
+        call.exchange = Exchange(number, incoming.path, body, incoming.shown_headers())
+        self.requests.append(call.exchange)
+        self._check_shape(body, incoming, counting)
+        request = read_request(body, betas=incoming.betas, key=incoming.key, number=number)
+        if counting:
+            await call.send(200, self._answering.count(request))
+            return
+        self._asked += 1
+        if self.rules.at_once is not None and self._in_flight >= self.rules.at_once:
+            raise refusal_of(HttpError(429, retry_after=self.rules.retry_after))
+        self._in_flight += 1
+        try:
+            await self._answer(call, request, call.exchange)
+        finally:
+            self._in_flight -= 1
+
+    async def _admitted(self, call: _Call) -> bytes:
+        """The request's body, once its headers are in order."""
+        raw = await call.channel.body(self.rules.most_bytes)
+        if self.rules.keys is not None and call.incoming.key not in self.rules.keys:
+            raise ApiRefusal(401)
+        if self.rules.strict and not call.incoming.version:
+            raise ApiRefusal(400, "anthropic-version: header is required")
+        return raw
+
+    def _check_shape(self, body: Json, incoming: Incoming, counting: bool) -> None:
+        known = self.rules.models
+        if known is not None and isinstance(body.get("model"), str) and body["model"] not in known:
+            raise ApiRefusal(404, f"model: {body['model']}")
+        if not counting and not isinstance(body.get("max_tokens"), int):
+            raise ApiRefusal(400, "max_tokens: Field required")
+        for name in _UNPLAYED:
+            if body.get(name):
+                raise ApiRefusal(400, f"{name}: this double of the API does not play it")
+        if self.rules.strict:
+            from aar.messages_api.shapes import check_shape
+
+            beta = incoming.beta or bool(incoming.betas)
+            check_shape(body, counting=counting, beta=beta, version=incoming.version)
+
+    async def _answer(self, call: _Call, request: Request, exchange: Exchange) -> None:
+        prompt = self._answering.prepare(request)
+        fault = self.faults(request) if self.faults is not None else None
+        exchange.fault = type(fault).__name__ if fault is not None else ""
+        if isinstance(fault, HttpError):
+            raise refusal_of(fault)
+        answered = await self._answering.answer(prompt, fault)
+        headers = {"request-id": call.request_id}
+        if isinstance(answered, Verbatim):
+            exchange.status = answered.status
+            await call.channel.whole(answered.status, answered.body, {**headers, **answered.headers})
+            return
+        exchange.status, exchange.answer = 200, answered.message
+        if request.stream:
+            events = events_of(answered.message, answered.parts)
+            await deliver_stream(call.channel, events, headers, call.request_id, fault)
+        else:
+            await deliver_message(call.channel, answered.message, headers, fault)
+
+    def _listed(self) -> Json:
+        names = list(self.rules.models or ())
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return {"data": [model_entry(name) for name in names], "has_more": False, **ends}
+
+
+@dataclass(slots=True)
+class _Call:
+    """One HTTP request on its way through the double."""
+
+    incoming: Incoming
+    channel: Channel
+    request_id: str
+    exchange: Exchange | None = None
+
+    async def send(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
+        if self.exchange is not None:
+            self.exchange.status, self.exchange.answer = status, body
+        await self.channel.whole(status, json_bytes(body), {**_JSON, "request-id": self.request_id, **(headers or {})})
+
+    async def refuse(self, refusal: ApiRefusal) -> None:
+        await self.send(refusal.status, refusal.body(self.request_id), refusal.headers)

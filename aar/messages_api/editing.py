@@ -1,0 +1,155 @@
+"""Context editing: old tool results and old thinking are taken out of the prompt before the model sees it.
+
+Types and defaults are those of the ``context-management-2025-06-27`` beta: tool results go once the prompt passes
+100,000 tokens, all but the last three; thinking goes for all but the last turn that thought. The client keeps its whole
+history; each request is edited anew, and the answer says what was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aar.messages_api.request import Block, Json, Message, Request
+from aar.messages_api.tokens import block_tokens, compact_json, text_tokens
+
+BETA = "context-management-2025-06-27"
+CLEAR_TOOL_USES = "clear_tool_uses_20250919"
+CLEAR_THINKING = "clear_thinking_20251015"
+TRIGGER_TOKENS = 100_000
+KEPT_TOOL_USES = 3
+CLEARED = "[Old tool result content cleared]"
+"""What stands in the place of a cleared result."""
+_THINKING = ("thinking", "redacted_thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A request after its edits, and what they report."""
+
+    request: Request
+    applied: Sequence[Json]
+
+
+def edits_of(request: Request) -> list[Mapping[str, Any]]:
+    """The edits that a request asks for."""
+    return list((request.body.get("context_management") or {}).get("edits") or [])
+
+
+def editing_complaints(request: Request) -> Iterator[str]:
+    """What is wrong with the edits asked for."""
+    if "context_management" not in request.body:
+        return
+    if BETA not in request.betas and not any(beta.startswith("compact-") for beta in request.betas):
+        yield "context_management: Extra inputs are not permitted"
+    kinds = [edit.get("type") for edit in edits_of(request)]
+    if len(set(kinds)) < len(kinds):
+        yield "context_management.edits: each edit type may be used once"
+    if CLEAR_THINKING in kinds[1:]:
+        yield f"context_management.edits: {CLEAR_THINKING} must be the first edit"
+
+
+def edit(request: Request, tokens: int) -> Edited:
+    """Apply a request's edits.
+
+    Args:
+        request: as asked.
+        tokens: of its prompt, before any edit.
+    """
+    applied: list[Json] = []
+    for asked in edits_of(request):
+        if asked["type"] == CLEAR_THINKING:
+            messages, report = _clear_thinking(request.messages, asked)
+        elif asked["type"] == CLEAR_TOOL_USES:
+            messages, report = _clear_tool_uses(request.messages, asked, tokens)
+        else:
+            continue
+        if report is not None:
+            request = replace(request, messages=messages)
+            tokens -= report["cleared_input_tokens"]
+            applied.append(report)
+    return Edited(request, applied)
+
+
+def without_old_thinking(request: Request) -> Request:
+    """As models see it that drop the thinking of all turns but the last."""
+    messages, report = _clear_thinking(
+        request.messages, {"keep": {"type": "thinking_turns", "value": 1}}, last_only=True
+    )
+    return request if report is None else replace(request, messages=messages)
+
+
+def _turns(messages: Sequence[Message]) -> list[int]:
+    """For each message the number of its turn: one goes from words of the user to the next words of the user."""
+    numbers: list[int] = []
+    turn = 0
+    for message in messages:
+        if message.role == "user" and any(block.kind != "tool_result" for block in message.blocks):
+            turn += 1
+        numbers.append(turn)
+    return numbers
+
+
+def _clear_thinking(
+    messages: tuple[Message, ...], asked: Mapping[str, Any], *, last_only: bool = False
+) -> tuple[tuple[Message, ...], Json | None]:
+    keep = asked.get("keep") or {"type": "thinking_turns", "value": 1}
+    if keep == "all" or keep["type"] == "all":
+        return messages, None
+    turns = _turns(messages)
+    thought = sorted(
+        {turn for turn, m in zip(turns, messages, strict=True) if any(b.kind in _THINKING for b in m.blocks)}
+    )
+    # The turn under way keeps its thinking whatever else goes: its tool loop could not go on.
+    kept = {turns[-1]} if last_only else {turns[-1], *thought[-int(keep["value"]) :]}
+    cleared = 0
+    edited: list[Message] = []
+    for turn, message in zip(turns, messages, strict=True):
+        blocks = message.blocks if turn in kept else tuple(b for b in message.blocks if b.kind not in _THINKING)
+        cleared += sum(block_tokens(b.data) for b in message.blocks) - sum(block_tokens(b.data) for b in blocks)
+        edited.append(replace(message, blocks=blocks))
+    gone = [turn for turn in thought if turn not in kept]
+    if not gone:
+        return messages, None
+    report = {"type": CLEAR_THINKING, "cleared_thinking_turns": len(gone), "cleared_input_tokens": cleared}
+    return tuple(message for message in edited if message.blocks), report
+
+
+def _clear_tool_uses(
+    messages: tuple[Message, ...], asked: Mapping[str, Any], tokens: int
+) -> tuple[tuple[Message, ...], Json | None]:
+    spared = set(asked.get("exclude_tools") or ())
+    calls = {b.data["id"]: b for m in messages for b in m.blocks if b.kind == "tool_use"}
+    answered = [b.data["tool_use_id"] for m in messages for b in m.blocks if b.kind == "tool_result"]
+    trigger = asked.get("trigger") or {"type": "input_tokens", "value": TRIGGER_TOKENS}
+    reached = tokens if trigger["type"] == "input_tokens" else len(answered)
+    keep = int((asked.get("keep") or {"value": KEPT_TOOL_USES})["value"])
+    old = answered[: len(answered) - keep] if keep else answered
+    old = [call for call in old if call in calls and calls[call].data["name"] not in spared]
+    if reached <= trigger["value"] or not old:
+        return messages, None
+    inputs = asked.get("clear_tool_inputs")
+    edited = tuple(
+        replace(message, blocks=tuple(_cleared(block, set(old), inputs) for block in message.blocks))
+        for message in messages
+    )
+    before, after = (sum(block_tokens(b.data) for m in ms for b in m.blocks) for ms in (messages, edited))
+    least = (asked.get("clear_at_least") or {"value": 0})["value"]
+    if before - after <= 0 or before - after < least:
+        return messages, None
+    report = {"type": CLEAR_TOOL_USES, "cleared_tool_uses": len(old), "cleared_input_tokens": before - after}
+    return edited, report
+
+
+def _cleared(block: Block, old: set[str], inputs: Any) -> Block:
+    data = block.data
+    if block.kind == "tool_result" and data["tool_use_id"] in old:
+        content = data.get("content") or ""
+        short = isinstance(content, str) and text_tokens(content) <= text_tokens(CLEARED)
+        return block if short else replace(block, data={**data, "content": CLEARED})
+    if block.kind == "tool_use" and data["id"] in old and inputs:
+        whole = inputs is True or data["name"] in inputs
+        if whole and compact_json(data["input"]) != "{}":
+            return replace(block, data={**data, "input": {}})
+    return block

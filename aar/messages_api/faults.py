@@ -1,0 +1,124 @@
+"""What may go wrong between a request and its answer, by script or by seeded chance."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.request import Request
+from aar.messages_api.script import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class HttpError:
+    """The service answers with an error, and nothing is billed.
+
+    Args:
+        status: 400, 401, 403, 404, 413, 429, 500, 529 ...
+        message: empty is what the service says for that status.
+        retry_after: seconds for the ``retry-after`` header.
+        headers: further headers.
+    """
+
+    status: int
+    message: str = ""
+    retry_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The connection breaks: before the response (``after`` None), or after so many events of a stream."""
+
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamError:
+    """After so many events of a stream comes an ``error`` event; a whole answer becomes that error."""
+
+    after: int = 1
+    kind: str = "overloaded_error"
+    message: str = "Overloaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """So many seconds pass before each event, or before a whole answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """After so many events nothing comes for so many seconds, and then the connection breaks."""
+
+    after: int = 1
+    seconds: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """The reply ends at so many tokens, as if ``max_tokens`` had been that."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Another reply than the model's: a refusal, a paused turn, no content at all."""
+
+    reply: Reply
+
+
+Fault: TypeAlias = HttpError | Drop | StreamError | Slow | Stall | CutShort | Instead
+FaultSource: TypeAlias = Callable[[Request], Fault | None]
+"""Says which fault, if any, a request meets; ``request.number`` counts from 0."""
+
+
+def at_requests(faults: Mapping[int, Fault]) -> FaultSource:
+    """Faults by the number of the request, from 0."""
+    return lambda request: faults.get(request.number)
+
+
+def in_order(faults: Sequence[Fault | None]) -> FaultSource:
+    """A fault for each of the first requests; None lets one through."""
+    return at_requests({number: fault for number, fault in enumerate(faults) if fault is not None})
+
+
+def by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> FaultSource:
+    """Faults at random, the same for the same seed and request number, in whatever order requests come.
+
+    Args:
+        seed: of all draws.
+        chances: probability and fault; the probabilities add up to 1 at most.
+    """
+
+    def draw(request: Request) -> Fault | None:
+        left = random.Random(f"{seed}:{request.number}").random()  # noqa: S311 - must repeat, protects nothing
+        for probability, fault in chances:
+            left -= probability
+            if left < 0:
+                return fault
+        return None
+
+    return draw
+
+
+def refusal_of(fault: HttpError) -> ApiRefusal:
+    """The error that an ``HttpError`` stands for; a rate limit comes with the service's headers."""
+    headers: dict[str, str] = {}
+    if fault.retry_after is not None:
+        headers["retry-after"] = f"{fault.retry_after:g}"
+    if fault.status == 429:
+        reset = datetime.now(UTC) + timedelta(seconds=math.ceil(fault.retry_after or 1))
+        for what in ("requests", "tokens", "input-tokens", "output-tokens"):
+            headers[f"anthropic-ratelimit-{what}-limit"] = "50"
+            headers[f"anthropic-ratelimit-{what}-remaining"] = "0"
+            headers[f"anthropic-ratelimit-{what}-reset"] = reset.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return ApiRefusal(fault.status, fault.message, {**headers, **fault.headers})

@@ -1,0 +1,197 @@
+"""A request to the Messages API, read: blocks that know their paths, and messages of one role in a row merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.messages_api.refusals import invalid
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A content block and where the request has it, such as ``messages.3.content.0``."""
+
+    data: Mapping[str, Any]
+    at: str
+
+    @property
+    def kind(self) -> str:
+        """The block's type."""
+        return str(self.data["type"])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message; several in a row of one role count as one, as the service has it."""
+
+    role: str
+    blocks: tuple[Block, ...]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked.
+
+    Args:
+        body: the request as sent.
+        system, tools, messages: its parts, read.
+        betas: values of the ``anthropic-beta`` header.
+        key: the API key that came with it; empty when none did.
+        number: how many requests came before it.
+    """
+
+    body: Mapping[str, Any]
+    system: tuple[Block, ...]
+    tools: tuple[Mapping[str, Any], ...]
+    messages: tuple[Message, ...]
+    betas: frozenset[str] = frozenset()
+    key: str = field(default="", repr=False)
+    number: int = 0
+
+    @property
+    def model(self) -> str:
+        """The model id asked for."""
+        return str(self.body["model"])
+
+    @property
+    def max_tokens(self) -> int:
+        """Bound of the reply; 0 when only tokens are counted."""
+        return int(self.body.get("max_tokens", 0))
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is streamed."""
+        return bool(self.body.get("stream", False))
+
+    @property
+    def turns(self) -> int:
+        """Assistant messages so far: what a script without memory goes by."""
+        return sum(message.role == "assistant" for message in self.messages)
+
+    @property
+    def system_text(self) -> str:
+        """The system prompt as one text."""
+        return "\n".join(str(block.data["text"]) for block in self.system)
+
+    @property
+    def last_text(self) -> str:
+        """The texts of the last message, one a line."""
+        return "\n".join(str(b.data["text"]) for b in self.messages[-1].blocks if b.kind == "text")
+
+    def results(self) -> list[Mapping[str, Any]]:
+        """The tool results of the last message."""
+        return [block.data for block in self.messages[-1].blocks if block.kind == "tool_result"]
+
+    def blocks(self) -> Iterator[Block]:
+        """Content blocks of all messages, in order."""
+        for message in self.messages:
+            yield from message.blocks
+
+
+def read_json(body: bytes) -> Json:
+    """The body as an object. Raises ApiRefusal when it is none."""
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise invalid(f"The request body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise invalid("The request body must be a JSON object")
+    return value
+
+
+def read_request(
+    body: Mapping[str, Any], *, betas: frozenset[str] = frozenset(), key: str = "", number: int = 0
+) -> Request:
+    """Read a request whose shape may still be anything.
+
+    Raises:
+        ApiRefusal: a part that every request has is missing or of the wrong kind.
+    """
+    if not isinstance(body.get("model"), str):
+        raise invalid("model: Field required" if "model" not in body else "model: Input should be a valid string")
+    tools = tuple(_objects(body.get("tools") or [], "tools"))
+    messages = _objects(body["messages"] if "messages" in body else _missing("messages"), "messages")
+    if not messages:
+        raise invalid("messages: at least one message is required")
+    return Request(
+        body=body,
+        system=_blocks(body.get("system") or [], "system"),
+        tools=tools,
+        messages=_merged(messages),
+        betas=betas,
+        key=key,
+        number=number,
+    )
+
+
+def _missing(name: str) -> Any:
+    raise invalid(f"{name}: Field required")
+
+
+def _objects(value: Any, at: str) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(value, list):
+        raise invalid(f"{at}: Input should be a valid list")
+    for index, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise invalid(f"{at}.{index}: Input should be a valid dictionary")
+    return value
+
+
+def _merged(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
+    merged: list[Message] = []
+    for index, message in enumerate(messages):
+        role, at = message.get("role"), f"messages.{index}"
+        if role not in ("user", "assistant", "system"):
+            raise invalid(f"{at}.role: Input should be 'user', 'assistant' or 'system'")
+        if "content" not in message:
+            raise invalid(f"{at}.content: Field required")
+        blocks = _blocks(message["content"], f"{at}.content")
+        if not blocks:
+            raise invalid(f"{at}: all messages must have non-empty content")
+        if merged and merged[-1].role == role:
+            merged[-1] = Message(role, merged[-1].blocks + blocks, merged[-1].at)
+        else:
+            merged.append(Message(role, blocks, at))
+    return tuple(merged)
+
+
+_NEEDED = {
+    "text": (("text", str),),
+    "thinking": (("thinking", str), ("signature", str)),
+    "redacted_thinking": (("data", str),),
+    "tool_use": (("id", str), ("name", str), ("input", dict)),
+    "server_tool_use": (("id", str), ("name", str), ("input", dict)),
+    "tool_result": (("tool_use_id", str),),
+    "image": (("source", dict),),
+}
+"""Fields without which nothing else here could work, whether or not the SDK's types are checked."""
+
+
+def _blocks(content: Any, at: str) -> tuple[Block, ...]:
+    if isinstance(content, str):
+        return (Block({"type": "text", "text": content}, at),) if content else ()
+    blocks = tuple(Block(item, f"{at}.{index}") for index, item in enumerate(_objects(content, at)))
+    for block in blocks:
+        _check_block(block.data, block.at)
+    return blocks
+
+
+def _check_block(data: Mapping[str, Any], at: str) -> None:
+    kind = data.get("type")
+    if not isinstance(kind, str):
+        raise invalid(f"{at}.type: Field required")
+    for name, of in _NEEDED.get(kind, ()):
+        if name not in data:
+            raise invalid(f"{at}.{kind}.{name}: Field required")
+        if not isinstance(data[name], of):
+            raise invalid(f"{at}.{kind}.{name}: Input should be a valid {'dictionary' if of is dict else 'string'}")
+    inner = data.get("content")
+    if kind == "tool_result" and inner is not None and not isinstance(inner, str):
+        for index, item in enumerate(_objects(inner, f"{at}.content")):
+            _check_block(item, f"{at}.content.{index}")

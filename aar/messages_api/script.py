@@ -1,0 +1,90 @@
+"""What a model answers: content blocks and, where it matters, why it stopped. Short makers for the common ones."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.messages_api.request import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer before it is cut to its limits.
+
+    Args:
+        content: blocks of the answer; a plain string is a text block. Tool calls without an id get one.
+        stop_reason: empty follows from the content.
+        stop_details: goes with a refusal.
+        raw_input: sent as the JSON of the last tool call instead of its input, valid or not.
+        usage: figures of the answer's usage to say instead of the counted ones.
+        server_tool_use: counts of server tools, such as ``{"web_search_requests": 1}``.
+    """
+
+    content: Sequence[Mapping[str, Any] | str] = ()
+    stop_reason: str = ""
+    stop_details: Mapping[str, Any] | None = None
+    raw_input: str | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    server_tool_use: Mapping[str, int] | None = None
+
+    def blocks(self) -> list[Json]:
+        """The content as blocks."""
+        found: list[Json] = [say(block) if isinstance(block, str) else dict(block) for block in self.content]
+        for block in found:
+            if block["type"] == "tool_use":
+                block["id"] = block.get("id") or new_tool_use_id()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """An answer sent exactly as it is: what a recording replays.
+
+    Args:
+        status: HTTP status.
+        headers: of the response.
+        body: of the response; a stream's events where it was one.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def new_tool_use_id() -> str:
+    """A random id, as the service's are: clients take them for keys across conversations."""
+    return f"toolu_{secrets.token_hex(12)}"
+
+
+def say(text: str) -> Json:
+    """A text block."""
+    return {"type": "text", "text": text}
+
+
+def think(text: str) -> Json:
+    """A thinking block; the double signs it."""
+    return {"type": "thinking", "thinking": text}
+
+
+def think_redacted(data: str = "hidden") -> Json:
+    """A thinking block that the service encrypted."""
+    return {"type": "redacted_thinking", "data": data}
+
+
+def call(tool: str, **given: Any) -> Json:
+    """A tool call, with an id of its own."""
+    return {"type": "tool_use", "id": "", "name": tool, "input": given}
+
+
+def refuse(text: str = "", *, category: str | None = None) -> Reply:
+    """An answer that the service's classifiers stopped."""
+    details = {"type": "refusal", "category": category, "explanation": None}
+    return Reply([say(text)] if text else [], "refusal", details)
+
+
+def pause(*content: Mapping[str, Any] | str) -> Reply:
+    """A long turn put on hold: the client sends it back as it is, and the model goes on."""
+    return Reply(content, "pause_turn")

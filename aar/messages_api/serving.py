@@ -1,0 +1,103 @@
+"""A double, or any ASGI application, on a free port of loopback: within an event loop, or in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from aar.messages_api.delivery import ABORT, Receive, Scope, Send
+
+
+class _Breakable(H11Protocol):
+    """HTTP whose application can break the connection, as a network would."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        inner: Any = self.app
+
+        async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
+            extensions = {**(scope.get("extensions") or {}), ABORT: transport.abort}
+            await inner({**scope, "extensions": extensions}, receive, send)
+
+        self.app = with_abort
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to the program it runs in."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def new_server(app: Any) -> Server:
+    """A server of an application, not yet running; ``serve(sockets=[...])`` runs it."""
+    config = uvicorn.Config(
+        app,
+        http=_Breakable,
+        lifespan="off",
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=60,
+    )
+    return Server(config)
+
+
+def listen(port: int = 0) -> socket.socket:
+    """A listening socket on loopback. Raises OSError when the port is taken."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen(1024)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """The base URL of a listening socket."""
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def serve(app: Any) -> AsyncIterator[str]:
+    """Serve an application within this event loop; gives its base URL."""
+    server = new_server(app)
+    with listen() as listening:
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield address(listening)
+        finally:
+            server.should_exit = True
+            await running
+
+
+@contextlib.contextmanager
+def serve_in_thread(app: Any) -> Iterator[str]:
+    """Serve an application in a thread with an event loop of its own, for programs that have none."""
+    server = new_server(app)
+    with listen() as listening:
+        thread = threading.Thread(target=_run, args=(server, listening), name="messages double", daemon=True)
+        thread.start()
+        try:
+            yield address(listening)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _run(server: Server, listening: socket.socket) -> None:
+    run: Callable[[Any], None] = asyncio.run
+    run(server.serve(sockets=[listening]))

@@ -1,0 +1,80 @@
+"""What is known of each model: sizes, how it thinks, and the least that its prompt cache keeps.
+
+Sources, read in November 2026: platform.claude.com/docs "Models overview" (window, output), "Prompt caching"
+(cacheable minimum; for the 5.5 models, OpenRouter's migration guide), "Thinking" and the migration guides (kinds of
+thinking, prefill, whether earlier turns keep their thinking). A model that is not listed gets ``OTHER``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+_ALL = frozenset({"adaptive", "enabled", "disabled", "between_tools"})
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """A model's limits and habits.
+
+    Args:
+        window: tokens of the context window.
+        most_output: tokens of the longest reply.
+        least_cached: tokens of the shortest prefix that the prompt cache keeps.
+        thinking: the values of ``thinking.type`` that it takes.
+        thinks_unasked: thinking is on when the request does not mention it.
+        keeps_thinking: thinking of earlier turns stays in the context; older models drop it.
+        prefill: a conversation may end with an assistant message.
+    """
+
+    window: int = 1_000_000
+    most_output: int = 128_000
+    least_cached: int = 1024
+    thinking: frozenset[str] = _ALL
+    thinks_unasked: bool = False
+    keeps_thinking: bool = True
+    prefill: bool = False
+
+
+OTHER = Traits()
+"""Of a model that is not listed."""
+
+_ALWAYS = Traits(least_cached=512, thinking=frozenset({"adaptive", "between_tools"}), thinks_unasked=True)
+_ADAPTIVE = Traits(thinking=frozenset({"adaptive", "disabled", "between_tools"}))
+_MANUAL = Traits(200_000, 64_000, thinking=frozenset({"enabled", "disabled"}), keeps_thinking=False, prefill=True)
+
+_BY_PREFIX = (
+    ("claude-fable-5", _ALWAYS),
+    ("claude-mythos", _ALWAYS),
+    ("claude-opus-5-5", _ALWAYS),
+    ("claude-sonnet-5-5", replace(_ADAPTIVE, least_cached=512, thinks_unasked=True)),
+    ("claude-haiku-5-5", replace(_ADAPTIVE, least_cached=512, thinks_unasked=True)),
+    ("claude-opus-5", replace(_ADAPTIVE, least_cached=512, thinking=_ALL, thinks_unasked=True)),
+    ("claude-sonnet-5", replace(_ADAPTIVE, thinks_unasked=True)),
+    ("claude-opus-4-8", _ADAPTIVE),
+    ("claude-opus-4-7", replace(_ADAPTIVE, least_cached=2048)),
+    ("claude-opus-4-6", Traits(least_cached=4096)),
+    ("claude-sonnet-4-6", Traits(most_output=64_000)),
+    ("claude-opus-4-5", replace(_MANUAL, least_cached=4096, keeps_thinking=True)),
+    ("claude-sonnet-4-5", _MANUAL),
+    ("claude-haiku-4-5", replace(_MANUAL, least_cached=4096)),
+)
+
+
+def traits_of(model: str) -> Traits:
+    """What is known of a model id; a date or a provider's prefix does not matter."""
+    name = model.rsplit("/", 1)[-1].removeprefix("anthropic.")
+    return next((traits for prefix, traits in _BY_PREFIX if name.startswith(prefix)), OTHER)
+
+
+def model_entry(model: str) -> dict[str, object]:
+    """A model as ``/v1/models`` lists it."""
+    traits = traits_of(model)
+    return {
+        "type": "model",
+        "id": model,
+        "display_name": model,
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": traits.window,
+        "max_tokens": traits.most_output,
+    }
