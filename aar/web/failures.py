@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, UsageError
-from aar.web.pages.render import render
 
 _log = logging.getLogger(__name__)
 _FOR_PROGRAMS = ("/api/", "/mcp")
@@ -120,4 +119,6 @@ def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] 
     if request.url.path.startswith(_FOR_PROGRAMS):
         body = details.model_dump(mode="json")
         return JSONResponse(body, details.status, headers, media_type="application/problem+json")
+    from aar.web.pages.render import render  # the pages' handlers import this module
+
     return render("failure.html", {"failure": details}, status=details.status, headers=headers)

@@ -15,6 +15,8 @@ from aar.budget.limits import Limits
 from aar.budget.submissions import check_submission
 from aar.campaign.outside import OVER
 from aar.errors import Conflict, DataMissing, UsageError
+from aar.problems.registry import find
+from aar.scoring.identity import code_identity
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.manifest import checked_name
@@ -31,7 +33,7 @@ async def _submit(caller: Caller, given: inputs.SubmitMethodInput) -> Any:
         raise DataMissing("this machine does not hold the campaign's folder", "Hand in where the campaign runs")
     if given.key is None:  # with a key, this may be a submission that was taken before
         await db.read(lambda session: _check(session, caller, researcher.researcher_id))
-    saved, manifest = await anyio.to_thread.run_sync(freeze, snapshots, given.files)
+    saved, manifest, identity = await anyio.to_thread.run_sync(freeze, snapshots, given.files)
     if given.parent is not None:
         manifest = manifest.model_copy(update={"parent": given.parent})
 
@@ -45,6 +47,8 @@ async def _submit(caller: Caller, given: inputs.SubmitMethodInput) -> Any:
             manifest=manifest,
             idempotency_key=_stored_key(researcher.researcher_id, given.key),
             limits=limits,
+            identity=identity,
+            runs=_runs_each(session, caller),
         )
 
     view = await db.write(write)
@@ -56,7 +60,7 @@ async def _submit(caller: Caller, given: inputs.SubmitMethodInput) -> Any:
     }
 
 
-def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest]:
+def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest, str]:
     """Check a method given as text and keep it as a snapshot.
 
     Raises:
@@ -72,7 +76,7 @@ def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, M
         for name, text in files.items():
             _write(directory / checked_name(name), name, text)
         manifest = read_manifest(directory)
-        return snapshots.save(directory), manifest
+        return snapshots.save(directory), manifest, code_identity(directory)
 
 
 def _write(path: Path, name: str, text: str) -> None:
@@ -90,7 +94,8 @@ def _write(path: Path, name: str, text: str) -> None:
 
 def _check(session: Session, caller: Caller, researcher_id: str) -> None:
     """Refuse early what would be refused anyway."""
-    check_submission(session, caller.campaign_id, researcher_id, _open_limits(session, caller))
+    limits, runs = _open_limits(session, caller), _runs_each(session, caller)
+    check_submission(session, caller.campaign_id, researcher_id, limits, runs)
 
 
 def _open_limits(session: Session, caller: Caller) -> Limits:
@@ -98,6 +103,14 @@ def _open_limits(session: Session, caller: Caller) -> Limits:
     if view.state in OVER:
         raise Conflict(f"campaign {view.id} is {view.state}; nothing is scored any more", "Join one that runs")
     return Limits.model_validate(view.spec.get("limits", {}))
+
+
+def _runs_each(session: Session, caller: Caller) -> int:
+    """Scoring runs that one submission takes, for the quotas."""
+    view = caller.view(session)
+    problem = find(view.problem)
+    seeds: int = (view.spec.get("scoring") or {}).get("seeds") or problem.default_seeds
+    return seeds * len(problem.climbed_domains)
 
 
 def _stored_key(researcher_id: str, key: str | None) -> str | None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aar.errors import AarError
-from aar.web.failures import Unauthorized, respond
+from aar.forum.text import clean_text
+from aar.web.failures import Unauthorized, status_of
 from aar.web.mcp import PATH
 from aar.web.mcp.caller import Caller, admit
 from aar.web.state import Shared
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 _CALLER = "aar.mcp.caller"
+_REFUSED = -32600
+"""JSON-RPC's "invalid request"."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _ANY = ("0.0.0.0", "::", "")  # noqa: S104 - compared only
 
@@ -64,8 +67,7 @@ class McpEndpoint:
                 admit, self._shared, _token(request), request.path_params.get("campaign")
             )
         except AarError as error:
-            headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
-            await respond(request, error, headers)(scope, receive, send)
+            await _refusal(error)(scope, receive, send)
             return
         await (self._app or await self._started())(scope, receive, send)
 
@@ -134,6 +136,13 @@ def _token(request: Request) -> str | None:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("only bearer tokens are taken here", "Send 'Authorization: Bearer TOKEN'")
     return token.strip()
+
+
+def _refusal(error: AarError) -> Response:
+    """A refusal that a client can show: the protocol's own error, at HTTP's status for it."""
+    told = {"jsonrpc": "2.0", "id": None, "error": {"code": _REFUSED, "message": clean_text(str(error))}}
+    headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
+    return JSONResponse(told, status_of(error), headers)
 
 
 async def _caller_of(ctx: Any) -> Caller:
