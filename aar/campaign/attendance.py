@@ -9,6 +9,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from aar.campaign import custody
+from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock
 from aar.campaign.control import pending_requests, take_requests
 from aar.campaign.diversity import record_diversity
@@ -25,13 +26,20 @@ class Attendance:
     """Attends to one campaign until cancelled."""
 
     def __init__(
-        self, database: Database, campaign_id: str, clock: Clock, stop: StopSignal, incidents: IncidentLog
+        self,
+        database: Database,
+        campaign_id: str,
+        clock: Clock,
+        stop: StopSignal,
+        incidents: IncidentLog,
+        budget: BudgetWatch,
     ) -> None:
         self._database = database
         self._incidents = incidents
         self._campaign_id = campaign_id
         self._clock = clock
         self._stop = stop
+        self._budget = budget
         self._beaten = time.monotonic()
 
     async def run(self) -> None:
@@ -46,6 +54,7 @@ class Attendance:
             await self.note_incidents()
             if time.monotonic() - self._beaten >= _BEAT_SECONDS:
                 await self.beat()
+                await self._budget.look()
             if self._clock.expired() and self._stop.ending is None:
                 self._stop.finish(await self._database.write(self._record_time))
 

@@ -25,6 +25,7 @@ class Clock:
 
     def __init__(self, before: float, limit_hours: float | None) -> None:
         self._before = before
+        self.limit_hours = limit_hours
         self._limit = None if limit_hours is None else limit_hours * 3600
         self._started = time.monotonic()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aar.campaign import custody
@@ -123,8 +123,8 @@ class Controller:
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         clock = Clock(before, plan.spec.limits.hours)
-        attendance = Attendance(db, self._campaign_id, clock, self.stop, plan.incidents)
-        async with open_workshop(plan, self._campaign_id, secret, self.stop) as workshop:
+        async with open_workshop(plan, self._campaign_id, secret, self.stop, clock) as workshop:
+            attendance = Attendance(db, self._campaign_id, clock, self.stop, plan.incidents, workshop.budget)
             async with asyncio.TaskGroup() as group:
                 services = [
                     group.create_task(service)
@@ -144,14 +144,26 @@ class Controller:
             if view.state != "finished" and not is_outside(view.model)
         ]
         outcomes = await run_team(lives, self.stop)
-        await self._drain(workshop)
+        ending = self.stop.ending or natural_ending(outcomes)
+        await self._unless_hurried(workshop.scorer.drain())
+        if ending.state == "finished":
+            await self._unless_hurried(self._look_closer(workshop, ending))
         if self.stop.ending is None:
-            self.stop.ending = natural_ending(outcomes)
+            self.stop.ending = ending
 
-    async def _drain(self, workshop: Workshop) -> None:
-        """Let what was handed in be scored, as the researchers were promised, unless a person is in a hurry."""
+    async def _look_closer(self, workshop: Workshop, ending: Ending) -> None:
+        """Confirm the winners; what does not fit the budget is left in the queue, and the ending says so."""
+        scoring = self._plan.spec.scoring
+        if scoring.confirm_top == 0:
+            return
+        left = await workshop.scorer.finish(scoring.confirm_top, scoring.transfer_top)
+        if left and (self.stop.ending is None or self.stop.ending.state == "finished"):
+            self.stop.ending = replace(ending, cause=f"{ending.cause}; {left}")
+
+    async def _unless_hurried(self, work: Coroutine[Any, Any, None]) -> None:
+        """What the researchers were promised is done to its end, unless a person is in a hurry."""
         draining: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(workshop.scorer.drain()),
+            asyncio.ensure_future(work),
             asyncio.ensure_future(self.stop.hurry.wait()),
         ]
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 import structlog
@@ -117,6 +118,7 @@ class Supervisor:
             sandbox=keeper,
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
+            runs_each=workshop.scorer.runs_each,
             stopping=workshop.stop.event,
             limits=spec.limits,
             max_output_tokens=spec.researchers.max_output_tokens,
@@ -124,6 +126,7 @@ class Supervisor:
             options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
             fallback=workshop.endpoints.fallback(view.model),
             context_tokens=asked.context_tokens,
+            nearing=partial(workshop.budget.nearing, view.id),
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
         )

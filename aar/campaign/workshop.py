@@ -11,6 +11,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.budget.ledger import Ledger
+from aar.campaign.budget_watch import BudgetWatch
+from aar.campaign.clock import Clock
 from aar.campaign.ending import StopSignal
 from aar.campaign.endpoints import Endpoints
 from aar.campaign.layout import DATA, lay_out
@@ -18,6 +20,7 @@ from aar.campaign.preflight import Plan
 from aar.forum.mirror import ForumMirror
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import Mount
+from aar.scoring.checks import CheckPlan
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
@@ -39,6 +42,7 @@ class Workshop:
     mirror: ForumMirror
     leases: Leases
     stop: StopSignal
+    budget: BudgetWatch
 
     @property
     def mounts(self) -> list[Mount]:
@@ -56,28 +60,39 @@ class Workshop:
 
 
 @asynccontextmanager
-async def open_workshop(plan: Plan, campaign_id: str, secret: str, stop: StopSignal) -> AsyncIterator[Workshop]:
+async def open_workshop(
+    plan: Plan, campaign_id: str, secret: str, stop: StopSignal, clock: Clock
+) -> AsyncIterator[Workshop]:
     """Build the shared parts of a campaign and close them again.
 
     Args:
         secret: the campaign's own; seeds of scoring runs and of offline researchers are drawn from it.
         stop: the campaign's stop signal.
+        clock: its wall clock.
     """
     db, home = plan.database, plan.settings.campaign_dir(campaign_id)
     await anyio.to_thread.run_sync(_make_private, home)
     ledger = Ledger(db, campaign_id, plan.spec.limits, plan.prices)
     snapshots = SnapshotStore(home / "snapshots")
+    budget = BudgetWatch(db, campaign_id, ledger, clock)
     mirror = ForumMirror(db, campaign_id, home / "forum")
     leases = Leases()
+    scoring = plan.spec.scoring
     scorer = Scorer(
         db,
         campaign_id,
         plan.problem,
         CleanRoom(plan.backend, plan.problem, snapshots, home / "scoring", leases),
         ledger,
-        seeds=plan.spec.scoring.seeds or plan.problem.default_seeds,
-        parallel=plan.spec.scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
+        seeds=scoring.seeds or plan.problem.default_seeds,
+        parallel=scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
         secret=secret,
+        plan=CheckPlan(
+            confirm_seeds=scoring.confirm_seeds or scoring.seeds or plan.problem.default_seeds,
+            audit_seeds=scoring.audit_seeds,
+            top=max(1, scoring.confirm_top),
+            leaders=scoring.confirm_top > 0,
+        ),
     )
     endpoints = Endpoints(plan, seed=int(secret[:8], 16))
     try:
@@ -86,7 +101,7 @@ async def open_workshop(plan: Plan, campaign_id: str, secret: str, stop: StopSig
             opening.create_task(mirror.sync())
             opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
             opening.create_task(endpoints.open())
-        yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, leases, stop)
+        yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, leases, stop, budget)
     finally:
         await endpoints.close()
 

@@ -19,6 +19,7 @@ from aar.events.campaign import (
     ControlRequested,
     DiversityMeasured,
     LimitHit,
+    LimitNear,
 )
 from aar.events.forum import (
     CommentCreated,
@@ -82,6 +83,7 @@ AnyEvent = Annotated[
     | SubmissionMeasured
     | SubmissionRejected
     | LimitHit
+    | LimitNear
     | DiversityMeasured
     | CheckStarted
     | CheckFinished
@@ -114,6 +116,7 @@ __all__ = [
     "DiversityMeasured",
     "Event",
     "LimitHit",
+    "LimitNear",
     "MessageAdded",
     "ModelCallFailed",
     "ModelCalled",

@@ -58,6 +58,19 @@ class LimitHit(Event):
     asked: Decimal
 
 
+class LimitNear(Event):
+    """A limit of the whole campaign is used to 50, 80 or 95 percent; each is told once."""
+
+    kind: Literal["limit_near"] = "limit_near"
+    line = "limit {limit} is used to {percent} %: {committed} of {ceiling}"
+    limit: str
+    percent: int
+    ceiling: Decimal
+    committed: Decimal
+    hours_left: float | None = None
+    """Hours of running until the first limit is reached, if the team goes on as it did of late."""
+
+
 class DiversityMeasured(Event):
     kind: Literal["diversity_measured"] = "diversity_measured"
     line = "idea diversity {bits:.2f} bits over {families} families"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -54,6 +54,10 @@ class ScoreSource(Protocol):
         ...
 
 
+async def _far_off() -> str | None:
+    return None
+
+
 class Stopping(Exception):
     """The campaign asks for a clean pause; what was under way is taken up again at the next start."""
 
@@ -98,8 +102,10 @@ class ResearcherContext:
         max_output_tokens: bound of one turn, thinking included.
         abilities: what the model can do beyond plain messages.
         options: how it is asked.
-        fallback: whom to ask when its service fails or it refuses; None asks nobody.
+        fallback: whom to ask when its service fails; None asks nobody.
+        nearing: tells which limit it will soon meet, in words for it; None while there is room.
         context_tokens: when a conversation passes this size it is handed over to a fresh one.
+        runs_each: scoring runs that each of its submissions takes, counted against the quotas.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
         patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
     """
@@ -122,7 +128,9 @@ class ResearcherContext:
     abilities: Abilities = PLAIN
     options: ModelOptions = ModelOptions()
     fallback: Fallback | None = None
+    nearing: Callable[[], Awaitable[str | None]] = _far_off
     context_tokens: int = 90_000
+    runs_each: int = 0
     command_seconds: float = 300.0
     job_seconds: float = 3600.0
     patience: int = 8

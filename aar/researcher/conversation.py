@@ -63,6 +63,8 @@ class Conversation:
     news_cursor: int = 0
     finished: str | None = None
     """The summary that the researcher finished with."""
+    landing: bool = False
+    """Whether it was asked to write up because the budget nears its end."""
     warned: bool = False
     """Whether it was told that its context will be set aside soon."""
     _counted: int = 0
@@ -92,6 +94,7 @@ class Conversation:
             if event.news_cursor is not None:
                 self.news_cursor = max(self.news_cursor, event.news_cursor)
             self.warned = self.warned or event.reason == "context"
+            self.landing = self.landing or event.reason == "landing"
         elif isinstance(event, TurnReceived):
             self._turn(event)
         elif isinstance(event, ToolStarted):

@@ -17,7 +17,7 @@ from aar.researcher.journal import Journal, open_journal
 from aar.researcher.prompts import NUDGE, system_prompt
 from aar.researcher.tools.toolbox import answer_calls
 from aar.researcher.turns import take_turn
-from aar.researcher.upkeep import keep_context_small, open_conversation, tell_news, text_block
+from aar.researcher.upkeep import keep_context_small, open_conversation, tell_news, tell_of_the_end, text_block
 
 _LONGEST_BREATH = 60.0
 
@@ -80,6 +80,7 @@ async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
 async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str], strain: _Strain) -> None:
     if journal.conversation.last_stop != "pause_turn":
         await tell_news(ctx, journal)
+        await tell_of_the_end(ctx, journal)
         await keep_context_small(ctx, journal)
     try:
         await take_turn(ctx, journal, system)

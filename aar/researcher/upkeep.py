@@ -10,7 +10,7 @@ from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Block, Conversation
 from aar.researcher.estimate import most_tokens
 from aar.researcher.journal import Journal
-from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover
+from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover, landing
 
 NOTEBOOK = "/workspace/NOTEBOOK.md"
 _NOTEBOOK_CHARACTERS = 24_000
@@ -46,6 +46,15 @@ def _news_texts(news: News) -> list[str]:
     if news.lines:
         texts.append("[News from the team; the whole texts are under /forum]\n" + "\n".join(news.lines))
     return texts
+
+
+async def tell_of_the_end(ctx: ResearcherContext, journal: Journal) -> None:
+    """Ask a researcher, once, to write up while there is still budget to do it."""
+    if journal.conversation.landing:
+        return
+    near = await ctx.nearing()
+    if near is not None:
+        await journal.record(MessageAdded(reason="landing", content=[text_block(landing(near))]))
 
 
 async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: bool = False) -> None:

@@ -43,6 +43,14 @@ def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
     return team, own
 
 
+def landing(near: str) -> str:
+    """What a researcher reads when the budget nears its end."""
+    return (
+        f"[The end is near: {near}. Begin nothing new. Hand in what is worth measuring, post what you learned (also "
+        "what did not work), and leave /workspace/NOTEBOOK.md in order. Then call `finish`.]"
+    )
+
+
 def handover(notebook: str) -> str:
     """What a researcher reads when its earlier conversation was set aside."""
     told = notebook.strip() or "(there is none: you have not written /workspace/NOTEBOOK.md)"
