@@ -1,0 +1,69 @@
+"""Split sensitivity: do the splits' scores differ by far more than their own sampling errors explain?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aar.errors import ProblemError
+from aar.problems.protocol import Estimate, Problem, SupervisedProblem
+from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
+from aar.scoring.phases import CONFIRM, MEASURE, Phase
+
+TIMES = 9.0
+"""Ratio of variances that is too much: a spread between splits of three times the sampling error."""
+LEVEL = 0.01
+FEWEST = 3
+"""Degrees of freedom without which nothing is said."""
+
+
+class SplitSensitivity:
+    """Flags a method whose score is a matter of luck with the split. Needs no runs of its own.
+
+    Within a domain and phase, Cochran's ``Q = sum((x_s - mean)^2 / se_s^2)`` of the splits' single scores is
+    chi-squared with k - 1 degrees f where sampling errors are all there is. A teacher is drawn anew for each split, so
+    an honest method's splits differ by more: its ratio Q / f is 1 to 7 on the shipped problem. Flagged is a ratio that
+    is surely above 9, ``Q > 9 chi2(0.99, f)`` with Q and f summed over domains and phases.
+    """
+
+    name = "split-sensitivity"
+    moment = Moment.CONFIRMED
+
+    def phases(self, problem: Problem) -> Sequence[Phase]:
+        """None."""
+        return ()
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        """Compare the spread of the scores so far with their own errors."""
+        from scipy.special import chdtri
+
+        if not isinstance(dossier.problem, SupervisedProblem):
+            return Finding(self.name, Verdict.SKIPPED, "", f"{dossier.problem.name} draws no teacher with its splits")
+        scatter, freedom = 0.0, 0
+        for singles in _groups(dossier):
+            if len(singles) > 1 and all(each.standard_error > 0 for each in singles):
+                weights = [1 / each.standard_error**2 for each in singles]
+                pairs = list(zip(weights, singles, strict=True))
+                mean = sum(weight * each.mean for weight, each in pairs) / sum(weights)
+                scatter += sum(weight * (each.mean - mean) ** 2 for weight, each in pairs)
+                freedom += len(singles) - 1
+        if freedom < FEWEST:
+            return Finding(self.name, Verdict.SKIPPED, "", "too few splits with an error of their own")
+        ratio, sure = scatter / freedom, scatter / float(chdtri(freedom, LEVEL))
+        evidence = {"variance_ratio": ratio, "surely_above": sure, "freedom": freedom}
+        if sure > TIMES:
+            reason = "The score depends on the split far more than the size of its test set explains."
+            return Finding(self.name, Verdict.FLAGGED, "splits.unstable", reason, evidence)
+        return Finding(self.name, Verdict.PASSED, "", "The splits agree as well as can be expected.", evidence)
+
+
+def _groups(dossier: Dossier) -> list[list[Estimate]]:
+    """The estimate of each split alone, by phase and domain."""
+    groups: dict[tuple[str, str], list[Estimate]] = defaultdict(list)
+    for key in (MEASURE.key, CONFIRM.key):
+        if key in dossier.phases:
+            for task, scored in dossier.phases[key].scores:
+                with suppress(ProblemError):  # one split alone may have no gap to recover
+                    groups[key, task.domain].append(dossier.problem.pool([(task, scored)]))
+    return list(groups.values())

@@ -1,0 +1,74 @@
+"""Runs a problem's own baselines in this process, without a sandbox: for simulations that need thousands of runs.
+
+Only for methods that ship with a problem and are trusted. A researcher's method runs in the clean room.
+"""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from aar.problems.protocol import Baseline, Problem, SupervisedProblem, Task, TaskScore
+from aar.scoring.audits.protocol import Dossier, PhaseScores
+from aar.scoring.phases import MEASURE, Phase
+
+
+def predict(problem: Problem, baseline: Baseline, task: Task, seed: int) -> Path:
+    """Run a baseline on a task and return its output, beside the task's bundles."""
+    output = task.public.parent / f"{baseline.key}.out"
+    script = str(baseline.directory / "run.py")
+    before, path = sys.argv, sys.path.copy()
+    sys.argv = [script, "--data", str(task.public), "--seed", str(seed), "--out", str(output)]
+    sys.path.insert(0, str(problem.lab()))
+    try:
+        runpy.run_path(script, run_name="__main__")
+    finally:
+        sys.argv, sys.path[:] = before, path
+    return output
+
+
+@contextmanager
+def drawn(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE) -> Iterator[Task]:
+    """A task of a phase in a scratch folder that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="aar-bare-"))
+    try:
+        task = problem.prepare(domain, phase.stage, split_seed, folder)
+        if phase.corruption is not None and isinstance(problem, SupervisedProblem):
+            problem.corrupt(task, phase.corruption, split_seed)
+        yield task
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def runs(
+    problem: Problem, baselines: Sequence[Baseline], phase: Phase, seeds: Iterable[int]
+) -> dict[str, list[tuple[Task, TaskScore]]]:
+    """What each baseline reaches in a phase, by its key: on every domain climbed on, for every seed in turn."""
+    found: dict[str, list[tuple[Task, TaskScore]]] = {baseline.key: [] for baseline in baselines}
+    for seed in seeds:
+        for domain in problem.climbed_domains:
+            with drawn(problem, domain, seed, phase) as task:
+                for baseline in baselines:
+                    found[baseline.key].append((task, problem.score(task, predict(problem, baseline, task, seed))))
+    return found
+
+
+def dossier(problem: Problem, baseline: Baseline, runs: Mapping[str, Sequence[tuple[Task, TaskScore]]]) -> Dossier:
+    """What audits would see of a baseline with these scores, by phase key."""
+    seeds = {key: len(scores) // len(problem.climbed_domains) for key, scores in runs.items()}
+    return Dossier(
+        campaign_id="baselines",
+        number=1,
+        title=baseline.summary,
+        claim=baseline.summary,
+        hypothesis="",
+        families=("other",),
+        code=baseline.directory,
+        problem=problem,
+        phases={key: PhaseScores(problem.pool(scores), scores, seeds[key]) for key, scores in runs.items()},
+    )

@@ -1,0 +1,133 @@
+"""How often the 90 % interval of a pooled PGR holds the truth: on made-up data, and on the shipped corpus.
+
+Behind ``benchmarks/coverage.py`` and a small seeded test. Both draw as real splits are drawn: the items of all splits
+come from one universe, and each split has a teacher, a pool and a test set of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.problems.protocol import Baseline
+from aar.problems.weak_to_strong.bundles import read_hidden
+from aar.problems.weak_to_strong.corpus import corpus
+from aar.problems.weak_to_strong.pgr import count_patterns, pool_domains
+from aar.problems.weak_to_strong.plugin import WeakToStrong
+from aar.problems.weak_to_strong.predictions import read_predictions
+from aar.problems.weak_to_strong.splits import SIZES, draw
+from aar.scoring.phases import CONFIRM
+from aar.testing.bare_runs import drawn, predict
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A made-up domain.
+
+    Args:
+        levels: mean accuracies of method, weak teacher and ceiling.
+        spread: standard deviation of each between splits.
+        alike: 0 to 1, how much the same items are hard for all three.
+        items: test items of a split, drawn without replacement from the universe.
+        universe: rows that all splits share; itself a fresh draw in every repeat.
+    """
+
+    levels: tuple[float, float, float]
+    spread: tuple[float, float, float]
+    alike: float
+    items: int
+    universe: int
+
+    @property
+    def truth(self) -> float:
+        """PGR over all splits and items there could be."""
+        method, weak, ceiling = self.levels
+        return (method - weak) / (ceiling - weak)
+
+    def splits(self, k: int, rng: np.random.Generator) -> Sequence[Mapping[str, float]]:
+        """The parts of k splits of one fresh universe."""
+        from scipy.special import ndtri
+
+        common, own = rng.standard_normal(self.universe), rng.standard_normal((3, self.universe))
+        hardness = np.sqrt(self.alike) * common + np.sqrt(1 - self.alike) * own
+        found = []
+        for _ in range(k):
+            level = np.clip(rng.normal(self.levels, self.spread), 0.01, 0.99)
+            rows = rng.permutation(self.universe)[: self.items]
+            method, weak, ceiling = hardness[:, rows] < ndtri(level)[:, None]
+            found.append(count_patterns(method, weak, ceiling, self.universe))
+        return found
+
+
+def made_up_coverage(worlds: Mapping[str, World], k: int, repeats: int, rng: np.random.Generator) -> float:
+    """Share of repeats whose interval from k splits of each world holds the mean truth."""
+    truth = float(np.mean([world.truth for world in worlds.values()]))
+    covered = 0
+    for _ in range(repeats):
+        found = pool_domains({name: world.splits(k, rng) for name, world in worlds.items()})
+        covered += found.low <= truth <= found.high
+    return covered / repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Whether method, teacher and ceiling are right on each sealed row after each training: bool [s, rows]."""
+
+    method: NDArray[np.bool_]
+    weak: NDArray[np.bool_]
+    ceiling: NDArray[np.bool_]
+
+    @property
+    def truth(self) -> float:
+        """PGR over all trainings and rows."""
+        weak = self.weak.mean()
+        return float((self.method.mean() - weak) / (self.ceiling.mean() - weak))
+
+    def splits(self, k: int, items: int, universe: int, rng: np.random.Generator) -> Sequence[Mapping[str, float]]:
+        """The parts of k splits: trainings and a universe of rows drawn with replacement, items from it without."""
+        rows = rng.integers(0, self.weak.shape[1], universe)
+        found = []
+        for training in rng.integers(0, len(self.weak), k):
+            chosen = rng.permutation(rows)[:items]
+            right = (self.method[training, chosen], self.weak[training, chosen], self.ceiling[training, chosen])
+            found.append(count_patterns(*right, universe))
+        return found
+
+
+def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> dict[str, Hits]:
+    """Run each method on so many confirmation splits of a domain: all rows are sealed, so none is ever trained on."""
+    problem = WeakToStrong()
+    ends: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+    right: dict[str, list[NDArray[np.bool_]]] = {method.key: [] for method in methods}
+    for training in range(trainings):
+        with drawn(problem, domain, training, CONFIRM) as task:
+            hidden = read_hidden(task.hidden)
+            # The test rows of every split are the same ones, each time in another order.
+            order = _sealed_order(domain, training)
+            labels = hidden["labels"].astype(bool)
+            ends.append((hidden["weak_right"][order], hidden["ceiling_right"][order]))
+            for method in methods:
+                output = predict(problem, method, task, training)
+                judged = read_predictions(output, len(labels), problem.run_limits.output_bytes)
+                right[method.key].append((judged == labels)[order])
+    weak, ceiling = (np.stack(each) for each in zip(*ends, strict=True))
+    return {key: Hits(np.stack(each), weak, ceiling) for key, each in right.items()}
+
+
+def _sealed_order(domain: str, split_seed: int) -> NDArray[np.intp]:
+    split = draw(domain, CONFIRM.stage, split_seed, len(corpus(domain).labels))
+    return np.argsort(split.test)
+
+
+def corpus_coverage(hits: Mapping[str, Hits], k: int, repeats: int, rng: np.random.Generator) -> float:
+    """Share of repeats whose interval from k resampled measurement splits of each domain holds the truth."""
+    truth = float(np.mean([each.truth for each in hits.values()]))
+    sizes = {domain: (SIZES[domain].test, len(corpus(domain).labels) - SIZES[domain].sealed) for domain in hits}
+    covered = 0
+    for _ in range(repeats):
+        found = pool_domains({domain: each.splits(k, *sizes[domain], rng) for domain, each in hits.items()})
+        covered += found.low <= truth <= found.high
+    return covered / repeats

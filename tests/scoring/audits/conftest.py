@@ -1,0 +1,23 @@
+"""Real scores of shipped baselines, made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from aar.problems.weak_to_strong import WeakToStrong
+from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED, noisy
+from aar.testing.bare_runs import runs
+
+from .scored import METHODS, SEEDS, Scored
+
+
+@pytest.fixture(scope="session")
+def scored() -> Scored:
+    problem = WeakToStrong()
+    baselines = {each.key: each for each in problem.baselines() if each.key in METHODS}
+    by_phase = {}
+    for place, phase in enumerate((MEASURE, CONFIRM, PERMUTED, noisy(0.2), noisy(0.4))):
+        seeds = range(1000 * place, 1000 * place + SEEDS)
+        by_phase[phase.key] = runs(problem, list(baselines.values()), phase, seeds)
+    by_method = {key: {phase: found[key] for phase, found in by_phase.items()} for key in METHODS}
+    return Scored(problem, baselines, by_method)
