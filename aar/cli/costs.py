@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
+    from aar.budget.limits import Limits
     from aar.budget.totals import CampaignTotals, Totals
+    from aar.campaign.forecast import Forecast
     from aar.campaign.views import ResearcherView
 
 
@@ -16,27 +18,34 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
 
     Of the campaign and of each researcher, from the ledger. Worst cases of calls that a crash cut off count as spent.
     """
+    from aar.budget.limits import Limits
     from aar.budget.totals import totals
+    from aar.campaign.forecast import forecast
     from aar.campaign.views import list_researchers
     from aar.cli.opening import opened
-    from aar.cli.output import print_json
+    from aar.cli.output import plain, print_json
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             spent = totals(session, view.id)
+            limits = Limits.model_validate(view.spec.get("limits", {}))
+            ahead = forecast(session, view.id, limits)
             team = list_researchers(session, view.id)
     if json:
         print_json(
             {
                 "campaign_id": view.id,
                 "limits": view.spec.get("limits", {}),
+                "forecast": plain(ahead),
                 "campaign": _json(spent.campaign),
                 "researchers": {key: _json(each) for key, each in spent.researchers.items()},
             }
         )
         return
-    _print(spent, team, view.spec.get("limits", {}))
+    _print(spent, team, limits)
+    if view.state in ("created", "running", "paused"):
+        _look_ahead(ahead)
 
 
 def _json(each: Totals) -> dict[str, object]:
@@ -49,10 +58,10 @@ def _json(each: Totals) -> dict[str, object]:
     }
 
 
-def _print(spent: CampaignTotals, team: list[ResearcherView], limits: dict[str, object]) -> None:
+def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
     from aar.cli.output import console, table
     from aar.cli.text import clean_line, count, duration, money
-    from aar.report.labels import model_label
+    from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR, model_label
 
     numbers = ("$", "$/agent-hour", "worked", "calls", "input", "cache write", "cache read", "output", "core time")
     made = table("", "model", *numbers, right=numbers)
@@ -84,6 +93,25 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: dict[str, 
         parts.append(f"{money(whole.reserved_usd)} more set aside for what runs now")
     if whole.lost_usd or whole.lost_tokens:
         parts.append(f"{money(whole.lost_usd)} and {count(whole.lost_tokens)} tokens charged for calls a crash cut off")
-    ceiling = limits.get("usd")
-    parts.append("no limit in dollars" if ceiling is None else f"limit ${ceiling}")
+    parts.append("no limit in dollars" if limits.usd is None else f"limit ${limits.usd}")
     out.print("; ".join(parts))
+    out.print(
+        f"{money(whole.usd_per_agent_hour)} per agent-hour; the public study paid ${PUBLIC_USD_PER_AGENT_HOUR}, GPUs "
+        "included",
+        style="dim",
+    )
+
+
+def _look_ahead(ahead: Forecast) -> None:
+    from aar.cli.output import console
+    from aar.cli.text import duration, money
+
+    out = console()
+    if ahead.usd_per_hour is None:
+        out.print("too early for a forecast", style="dim")
+        return
+    line = f"spending {money(ahead.usd_per_hour)} an hour of late"
+    if ahead.hours_left is None:
+        out.print(f"{line}; no limit is in sight")
+    else:
+        out.print(f"{line}; the limit {ahead.limit} is reached in about {duration(ahead.hours_left * 3600)} of running")

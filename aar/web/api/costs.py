@@ -8,7 +8,9 @@ from decimal import Decimal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from aar.budget.limits import Limits
 from aar.budget.totals import Totals, totals
+from aar.campaign.forecast import forecast
 from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.state import SharedDep
@@ -34,6 +36,18 @@ class TotalsOut(BaseModel):
     usd_per_agent_hour: Decimal
 
 
+class ForecastOut(BaseModel):
+    """When the budget will be spent, if the team goes on as it did over its last hour of running."""
+
+    usd_per_hour: Decimal | None
+    """None before the first minute."""
+    tokens_per_hour: Decimal | None
+    hours_run: float
+    limit: str
+    """The limit that will be reached first; empty where none is in sight."""
+    hours_left: float | None
+
+
 class CostsOut(BaseModel):
     """A campaign's costs."""
 
@@ -41,17 +55,21 @@ class CostsOut(BaseModel):
     researchers: dict[str, TotalsOut]
     public_usd_per_agent_hour: Decimal
     """What the public study paid, for comparison."""
+    forecast: ForecastOut
 
 
 @router.get("")
 def costs(shared: SharedDep, campaign_id: CampaignId) -> CostsOut:
     """Dollars, tokens and seconds, of the campaign and of each researcher."""
     with shared.db.reading() as session:
-        found = totals(session, campaign_of(session, campaign_id).id)
+        view = campaign_of(session, campaign_id)
+        found = totals(session, view.id)
+        ahead = forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
     return CostsOut(
         campaign=_shown(found.campaign),
         researchers={name: _shown(each) for name, each in found.researchers.items()},
         public_usd_per_agent_hour=PUBLIC_USD_PER_AGENT_HOUR,
+        forecast=ForecastOut(**asdict(ahead)),
     )
 
 
