@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -112,6 +112,18 @@ class ScoringOptions(_Part):
     """Fresh seeds, each with a fresh split, a submission is run on; None takes the problem's default."""
     parallel: int | None = Field(default=None, ge=1)
     """Scoring runs at the same time; None takes as many as the cores that are kept for scoring allow."""
+    confirm_seeds: int | None = Field(default=None, ge=1, le=64)
+    """Fresh seeds of a confirmation, on sealed splits; None takes as many as a submission is run on."""
+    confirm_top: int = Field(default=5, ge=0)
+    """How many of the best are confirmed at the end; 0 confirms nothing, not even who takes first place."""
+    transfer_top: int = Field(default=3, ge=0)
+    """How many of the confirmed ones are run on the transfer domains at the end."""
+    audit_seeds: int = Field(default=2, ge=1, le=64)
+    """Seeds of each run that an audit asks for, and of a run on the transfer domains."""
+    noise_levels: list[Annotated[float, Field(gt=0, lt=1)]] = [0.2, 0.4]
+    """Shares of the teacher's words that the label-noise audit turns round."""
+    reviewer: str | None = None
+    """Model id of the audit that reads code and claim; None takes the team's, and skips it where there is no key."""
 
 
 class ServeOptions(_Part):

@@ -45,6 +45,7 @@ QUICK: Mapping[str, Any] = {
     "serve.enabled": False,
     "limits.submissions": 3,
     "scoring.seeds": 2,
+    "scoring.confirm_top": 1,
     "seed": 5,
 }
 

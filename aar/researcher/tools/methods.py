@@ -12,6 +12,7 @@ from aar.errors import TransferRefused, UsageError
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
+from aar.scoring.identity import code_identity
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import submit
@@ -24,13 +25,13 @@ SHORT_DIGEST = 12
 async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
     ctx = run.ctx
     if not run.repeated:
-        await ctx.ledger.check_submission(ctx.researcher_id)
+        await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_each)
     sandbox = await ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
     with tempfile.TemporaryDirectory(prefix="aar-method-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch) / "method"
         await _take(sandbox, path, directory)
-        saved, manifest = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
+        saved, manifest, identity = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
     if given.parent is not None:
         manifest = manifest.model_copy(update={"parent": given.parent})
     submission = await ctx.db.write(
@@ -42,6 +43,8 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
             manifest=manifest,
             idempotency_key=run.key,
             limits=ctx.ledger.limits,
+            identity=identity,
+            runs=ctx.runs_each,
         )
     )
     return ToolResult(
@@ -61,9 +64,9 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
         raise UsageError(f"{path} cannot be taken: {error.message}", error.remedy) from error
 
 
-def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest]:
+def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest, str]:
     manifest = read_manifest(directory)
-    return snapshots.save(directory), manifest
+    return snapshots.save(directory), manifest, code_identity(directory)
 
 
 async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
