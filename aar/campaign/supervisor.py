@@ -119,7 +119,6 @@ class Supervisor:
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
             runs_each=workshop.scorer.runs_each,
-            runs_each=workshop.scorer.runs_each,
             stopping=workshop.stop.event,
             limits=spec.limits,
             max_output_tokens=spec.researchers.max_output_tokens,
