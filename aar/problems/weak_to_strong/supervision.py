@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aar.problems.blas import one_thread
 from aar.problems.weak_to_strong.corpus import Corpus
 from aar.problems.weak_to_strong.lab.w2s.data import widen
 from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
@@ -35,6 +36,11 @@ class Supervision:
 
 def supervise(data: Corpus, split: Split) -> Supervision:
     """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
+    with one_thread():
+        return _supervise(data, split)
+
+
+def _supervise(data: Corpus, split: Split) -> Supervision:
     features = data.teacher
     teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))
     pool, truth = widen(data.states[split.pool]), data.labels[split.test].astype(bool)
