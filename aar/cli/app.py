@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from aar.cli import (
+    audit,
     campaign,
     costs,
     doctor,
     events,
     forum,
     leaderboard,
+    mcp,
     problem,
     report,
     sandbox,
@@ -20,6 +22,7 @@ from aar.cli import (
     spec,
     start,
     submissions,
+    transcript,
 )
 from aar.cli.failures import Commands
 
@@ -64,6 +67,7 @@ for name, function, panel in (
     ("leaderboard", leaderboard.leaderboard, _READ),
     ("submissions", submissions.submissions, _READ),
     ("costs", costs.costs, _READ),
+    ("transcript", transcript.transcript, _READ),
     ("events", events.events, _READ),
     ("report", report.report, _READ),
     ("serve", serve.serve, _READ),
@@ -71,5 +75,6 @@ for name, function, panel in (
 ):
     app.command(name, rich_help_panel=panel)(function)
 app.add_typer(forum.app, name="forum", rich_help_panel=_READ)
-for group, group_name in ((spec.app, "spec"), (problem.app, "problem"), (sandbox.app, "sandbox")):
+app.add_typer(audit.app, name="audit", rich_help_panel=_READ)
+for group, group_name in ((spec.app, "spec"), (problem.app, "problem"), (sandbox.app, "sandbox"), (mcp.app, "mcp")):
     app.add_typer(group, name=group_name, rich_help_panel=_PARTS)

@@ -13,10 +13,13 @@ from rich.text import Text
 
 from aar.cli.overview import Overview, Row
 from aar.cli.text import ago, clean_line, count, duration, money, score, shorten, signed
+from aar.report.board import BoardRow
 from aar.report.labels import OFFLINE_LABEL
+from aar.scoring.queue import QueueState
 
 _BAR = 30
-_OTHER_LINES = 20
+_OTHER_LINES = 21
+_SHOWN_WAITING = 3
 _STATE_STYLES = {"running": "green", "waiting": "cyan", "failed": "red", "paused": "yellow", "finished": "dim"}
 _LIMITS = {
     "usd": "${}",
@@ -117,9 +120,10 @@ def _gauges(found: Overview) -> Table:
     if metric is not None and leader is not None and leader.submission.mean is not None:
         mean = leader.submission.mean
         said = f"{score(mean, leader.submission.standard_error)} by {clean_line(leader.submission.researcher_name)}"
+        said += f" (s{leader.submission.number}, {_trust(leader)})"
         marks = {} if metric.human_baseline is None else {metric.human_baseline / metric.ceiling: "┃"}
         if metric.human_baseline is not None:
-            said += f" (s{leader.submission.number}); human baseline {metric.human_baseline:.2f} at ┃"
+            said += f"; human baseline {metric.human_baseline:.2f} at ┃"
         grid.add_row(f"best {metric.name}", _bar(mean / metric.ceiling, marks, "green"), said)
     elif metric is not None:
         human = "" if metric.human_baseline is None else f"; the human baseline is {metric.human_baseline:.2f}"
@@ -136,8 +140,27 @@ def _gauges(found: Overview) -> Table:
         if found.spent.reserved_usd:
             said += f", {money(found.spent.reserved_usd)} set aside"
         grid.add_row("spent", _bar(used / float(ceiling), {}, "yellow"), said)
+    if found.queue.scoring or found.queue.waiting:
+        grid.add_row("scoring", "", _queue(found.queue))
     grid.add_row("limits", "", limits_line(found.limits))
     return grid
+
+
+def _trust(leader: BoardRow) -> str:
+    if leader.confirmed is None:
+        return "not confirmed yet"
+    sealed = leader.confirmed.score
+    return f"confirmed at {score(sealed.mean, sealed.standard_error)}"
+
+
+def _queue(queue: QueueState) -> str:
+    said = [f"{', '.join(f's{number}' for number in queue.scoring)} under way"] if queue.scoring else []
+    for number in queue.waiting[:_SHOWN_WAITING]:
+        seconds = queue.expected_wait(number)
+        said.append(f"s{number} waits" + (f" about {duration(seconds)}" if seconds else ""))
+    if len(queue.waiting) > _SHOWN_WAITING:
+        said.append(f"{len(queue.waiting) - _SHOWN_WAITING} more wait")
+    return "; ".join(said)
 
 
 def _free(found: Overview) -> bool:

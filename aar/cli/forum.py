@@ -92,11 +92,14 @@ def show(
         return
     out, first = console(), thread.post
     about = f", about s{first.submission_number}" if first.submission_number is not None else ""
+    cites = ", ".join(f"s{each.number} {each.status}" for each in first.cites)
     out.print(f"#{first.id} {clean_line(first.title)}", style="bold")
     out.print(
         f"{first.kind} by {clean_line(first.author)}, {moment(first.created_at)}, votes {signed(first.score)}{about}",
         style="dim",
     )
+    if cites:
+        out.print(f"cites {cites}", style="dim")
     out.print(f"\n{clean_text(first.body)}", soft_wrap=True)
     for comment in thread.comments:
         out.print(f"\n{clean_line(comment.author)}, {moment(comment.created_at)}", style="dim")
@@ -176,7 +179,7 @@ def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
     if json:
         print_json(posts)
         return
-    made = table("", "kind", "by", "at", "votes", "replies", "title", right=("votes", "replies"))
+    made = table("", "kind", "by", "at", "votes", "replies", "title", "cites", right=("votes", "replies"))
     for each in posts:
         made.add_row(
             f"#{each.id}",
@@ -186,5 +189,6 @@ def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
             signed(each.score),
             str(each.comments),
             clean_line(each.title),
+            ", ".join(f"s{cited.number} {cited.status}" for cited in each.cites),
         )
     print_table(made, empty=empty)

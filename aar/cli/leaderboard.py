@@ -11,7 +11,8 @@ from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from aar.scoring.leaderboard import LeaderboardRow
+    from aar.report.board import BoardRow
+    from aar.scoring.submissions import SubmissionView
 
 
 def leaderboard(
@@ -22,40 +23,63 @@ def leaderboard(
 ) -> None:
     """Show measured submissions, best first.
 
-    Scores are measured by the controller in a clean room; nobody can write one.
+    Scores are measured by the controller in a clean room; nobody can write one. Rows of one band cannot be told
+    apart. Once a submission is confirmed on unseen data, the best confirmed one leads. What was disqualified or refuted
+    stands below, without a rank.
     """
     from aar.cli.opening import opened
     from aar.cli.output import print_json, print_table
+    from aar.report.board import read_board
     from aar.report.metrics import metric_of
-    from aar.scoring.leaderboard import leaderboard as read
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         metric = metric_of(view.problem)
+        higher = metric is None or metric.higher_is_better
         with workplace.database.reading() as session:
-            rows = read(session, view.id, limit=limit, higher_is_better=metric is None or metric.higher_is_better)
+            found = read_board(session, view.id, limit=limit, higher_is_better=higher)
     if json:
-        print_json(rows)
+        print_json(found.rows)
         return
-    print_table(board(rows, metric.name if metric else "score"), empty="Nothing is measured yet.")
+    print_table(board(found.rows, metric.name if metric else "score"), empty="Nothing is measured yet.")
+    _print_fallen("Disqualified", found.disqualified)
+    _print_fallen("Refuted at confirmation", found.refuted)
 
 
-def board(rows: list[LeaderboardRow], metric: str) -> Table:
+def board(rows: list[BoardRow], metric: str) -> Table:
     """Rows of the leaderboard as a table."""
     from aar.cli.output import table
     from aar.cli.text import clean_line, score
 
-    made = table("#", metric, "90 % interval", "seeds", "submission", "by", "title", right=("#", "seeds"))
+    made = table(
+        "#", "band", metric, "90 % interval", "confirmed", "seeds", "", "by", "status", "title", right=("#", "seeds")
+    )
     for row in rows:
         each = row.submission
         interval = "–" if each.low is None or each.high is None else f"{each.low:.2f} … {each.high:.2f}"
+        sealed = row.confirmed.score if row.confirmed else None
         made.add_row(
             str(row.rank),
+            str(row.band),
             score(each.mean, each.standard_error),
             interval,
+            score(sealed.mean, sealed.standard_error) if sealed else "–",
             str(each.seeds),
             f"s{each.number}",
             clean_line(each.researcher_name),
-            clean_line(each.title),
+            "provisional" if row.provisional else each.status,
+            clean_line(" ".join([each.title, *(f"[{label}]" for label in row.labels)])),
         )
     return made
+
+
+def _print_fallen(head: str, found: list[SubmissionView]) -> None:
+    from aar.cli.output import console
+    from aar.cli.text import clean_line
+
+    out = console()
+    if found:
+        out.print(f"\n{head}", style="bold")
+    for each in found:
+        rule = f"  {clean_line(each.disqualified)}" if each.disqualified else ""
+        out.print(f"  s{each.number} by {clean_line(each.researcher_name)}{rule}  {clean_line(each.title)}")

@@ -11,13 +11,15 @@ from aar.campaign.diversity import current_families, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
+from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
-from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.store.types import now
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+    from aar.scoring.queue import QueueState
 
 _NEWEST_POSTS = 4
 
@@ -27,7 +29,7 @@ class Row:
     """One researcher: as it is, its best measured submission, and what it spent."""
 
     researcher: ResearcherView
-    best: LeaderboardRow | None
+    best: BoardRow | None
     spent: Totals
 
 
@@ -43,6 +45,7 @@ class Overview:
         measured: how many submissions are on the board.
         bits, most_bits: idea diversity now, and what a team of so many could reach.
         posts: the forum's newest, newest first.
+        queue: submissions that are being scored, and those that wait.
         offline: whether anybody is the offline search baseline.
     """
 
@@ -51,12 +54,13 @@ class Overview:
     metric: Metric | None
     rows: list[Row]
     spent: Totals
-    best: LeaderboardRow | None
+    best: BoardRow | None
     measured: int
     bits: float
     most_bits: float
     posts: list[PostView]
     offline: bool
+    queue: QueueState
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -73,8 +77,8 @@ def overview(session: Session, campaign_id: str) -> Overview:
     """Read how a campaign stands. Raises NotFound."""
     campaign = get_campaign(session, campaign_id)
     metric = metric_of(campaign.problem)
-    board = leaderboard(session, campaign.id, higher_is_better=metric is None or metric.higher_is_better)
-    best: dict[str, LeaderboardRow] = {}
+    board = read_board(session, campaign.id, higher_is_better=metric is None or metric.higher_is_better).rows
+    best: dict[str, BoardRow] = {}
     for place in board:
         best.setdefault(place.submission.researcher_id, place)
     spent = totals(session, campaign.id)
@@ -91,6 +95,7 @@ def overview(session: Session, campaign_id: str) -> Overview:
         most_bits=shannon_bits(each.id for each in team),
         posts=list_posts(session, campaign.id, limit=_NEWEST_POSTS, newest_first=True),
         offline=any(is_offline(each.model) for each in team),
+        queue=waiting_line(session, campaign.id),
     )
 
 
@@ -118,6 +123,13 @@ def overview_json(found: Overview) -> dict[str, Any]:
             for row in found.rows
         ],
         "newest_posts": plain(found.posts),
+        "queue": {
+            "scoring": list(found.queue.scoring),
+            "waiting": [
+                {"number": number, "expected_wait_seconds": found.queue.expected_wait(number)}
+                for number in found.queue.waiting
+            ],
+        },
     }
 
 

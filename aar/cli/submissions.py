@@ -10,6 +10,7 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
     from aar.cli.opening import Workplace
+    from aar.report.closeup import CloseUp
     from aar.report.code import CodeFile
     from aar.scoring.submissions import SubmissionView
 
@@ -35,6 +36,7 @@ def submissions(
 
 def _list(workplace: Workplace, campaign: str, researcher: str | None, json: bool) -> None:
     from aar.campaign.views import get_researcher
+    from aar.cli.closeup import standing
     from aar.cli.output import print_json, print_table, table
     from aar.cli.text import clean_line, clock, score
     from aar.scoring.submissions import list_submissions
@@ -56,7 +58,7 @@ def _list(workplace: Workplace, campaign: str, researcher: str | None, json: boo
             f"s{each.number}",
             clean_line(each.researcher_name),
             clock(each.created_at),
-            each.state,
+            clean_line(standing(each)),
             score(each.mean, each.standard_error),
             clean_line(each.title),
         )
@@ -65,26 +67,36 @@ def _list(workplace: Workplace, campaign: str, researcher: str | None, json: boo
 
 def _show(workplace: Workplace, campaign: str, number: str, json: bool) -> None:
     from aar.cli.output import plain, print_json
-    from aar.errors import UsageError
+    from aar.report.closeup import close_up
     from aar.report.code import read_code
     from aar.scoring.submissions import get_submission
 
-    digits = number.removeprefix("s").removeprefix("S")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise UsageError(f"{number!r} is no submission's number", "Give one such as 12 or s12; see `aar submissions`")
+    wanted = submission_number(number)
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:
-        found = get_submission(session, view.id, int(digits))
+        found = get_submission(session, view.id, wanted)
+        close = close_up(session, view.id, wanted)
     files = read_code(workplace.snapshots(view.id), found.digest)
     if json:
-        print_json({**plain(found), "files": files})
+        print_json({**plain(found), **plain(close), "files": files})
         return
-    _print(found, files)
+    _print(found, close, files)
 
 
-def _print(found: SubmissionView, files: list[CodeFile]) -> None:
+def submission_number(given: str) -> int:
+    """The number that `12` or `s12` stands for. Raises UsageError."""
+    from aar.errors import UsageError
+
+    digits = given.removeprefix("s").removeprefix("S")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise UsageError(f"{given!r} is no submission's number", "Give one such as 12 or s12; see `aar submissions`")
+    return int(digits)
+
+
+def _print(found: SubmissionView, close: CloseUp, files: list[CodeFile]) -> None:
     from rich.rule import Rule
 
+    from aar.cli.closeup import print_checks, standing
     from aar.cli.output import console
     from aar.cli.text import clean_line, clean_text, moment, score
 
@@ -92,7 +104,7 @@ def _print(found: SubmissionView, files: list[CodeFile]) -> None:
     out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
     for name, value in (
         ("by", f"{clean_line(found.researcher_name)}, {moment(found.created_at)}"),
-        ("state", f"{found.state} ({found.status})"),
+        ("state", clean_line(standing(found))),
         ("score", f"{score(found.mean, found.standard_error)} over {found.seeds} seeds" if found.seeds else "–"),
         ("verdict", clean_text(found.verdict) or "–"),
         ("families", ", ".join(clean_line(family) for family in found.families) or "–"),
@@ -101,6 +113,9 @@ def _print(found: SubmissionView, files: list[CodeFile]) -> None:
         out.print(f"{name:>9}  {value}")
     out.print()
     out.print(clean_text(found.claim))
+    if found.hypothesis:
+        out.print(f"\nExpected: {clean_text(found.hypothesis)}")
+    print_checks(out, close)
     if not files:
         out.print("\nIts code is not kept on this machine.", style="dim")
     for file in files:

@@ -14,12 +14,15 @@ from aar.budget.totals import CampaignTotals, totals
 from aar.errors import NotFound
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
+from aar.report.board import Board, BoardRow, read_board
+from aar.report.closeup import CloseUp, close_ups
 from aar.report.code import CodeFile, read_code
 from aar.report.labels import is_offline
 from aar.report.lineage import LineageEntry, lineage_tree
 from aar.report.metrics import metric_of
 from aar.report.progress import Progress, all_submissions, progress
-from aar.scoring.leaderboard import LeaderboardRow, leaderboard
+from aar.report.winners import AuditCount, Corrected, Winner, audit_counts, corrected, notable, skipped, winners
+from aar.scoring.findings import FindingView
 from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import LoggedEvent, read
@@ -69,6 +72,7 @@ class ReportData:
 
     Args:
         offline: how many researchers were the offline search baseline.
+        close: each submission seen closely, by number.
         best_code: the leading submission's files.
         limits_hit: in order of time.
         top_posts: by votes, then by number of comments.
@@ -79,7 +83,8 @@ class ReportData:
     researchers: list[ReportResearcher]
     offline: int
     submissions: list[SubmissionView]
-    board: list[LeaderboardRow]
+    board: Board
+    close: dict[int, CloseUp]
     progress: Progress
     totals: CampaignTotals
     lineage: list[LineageEntry]
@@ -92,7 +97,32 @@ class ReportData:
     @property
     def best(self) -> SubmissionView | None:
         """The leading submission."""
-        return self.board[0].submission if self.board else None
+        return self.board.rows[0].submission if self.board.rows else None
+
+    @property
+    def winners(self) -> list[Winner]:
+        """What was looked at again."""
+        return winners(self.submissions, self.close, self.board)
+
+    @property
+    def corrected(self) -> Corrected | None:
+        """The best measured score, corrected for having been picked."""
+        return corrected(self.submissions, higher_is_better=self.metric is None or self.metric.higher_is_better)
+
+    @property
+    def audits(self) -> list[AuditCount]:
+        """How often each audit came to which verdict."""
+        return audit_counts(self.close)
+
+    @property
+    def findings(self) -> list[tuple[int, FindingView]]:
+        """Findings that people should read, with the submission's number."""
+        return notable(self.close)
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Audits that were not carried out, and why."""
+        return skipped(self.close)
 
 
 def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id: str) -> ReportData:
@@ -110,7 +140,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     metric = metric_of(campaign.problem)
     higher_is_better = metric is None or metric.higher_is_better
     submissions = all_submissions(session, campaign_id)
-    board = leaderboard(session, campaign_id, higher_is_better=higher_is_better)
+    board = read_board(session, campaign_id, higher_is_better=higher_is_better)
     team = session.scalars(
         select(Researcher).where(Researcher.campaign_id == campaign_id).order_by(Researcher.index)
     ).all()
@@ -118,14 +148,15 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     return ReportData(
         campaign=_campaign(campaign),
         metric=metric,
-        researchers=[_researcher(each, submissions, board) for each in team],
+        researchers=[_researcher(each, submissions, board.rows) for each in team],
         offline=sum(is_offline(each.model) for each in team),
         submissions=submissions,
         board=board,
+        close=close_ups(session, campaign_id),
         progress=progress(session, campaign_id, submissions, higher_is_better=higher_is_better),
         totals=totals(session, campaign_id),
         lineage=lineage_tree(submissions),
-        best_code=read_code(snapshots, board[0].submission.digest) if board else [],
+        best_code=read_code(snapshots, board.rows[0].submission.digest) if board.rows else [],
         top_posts=sorted(posts, key=lambda post: (-post.score, -post.comments, post.id))[:_TOP_POSTS],
         posts=len(posts),
         limits_hit=read(session, campaign_id, kinds=["limit_hit"]),
@@ -133,7 +164,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     )
 
 
-def best_of(researcher_id: str, board: Sequence[LeaderboardRow]) -> SubmissionView | None:
+def best_of(researcher_id: str, board: Sequence[BoardRow]) -> SubmissionView | None:
     """A researcher's best submission on the board."""
     return next((row.submission for row in board if row.submission.researcher_id == researcher_id), None)
 
@@ -153,9 +184,7 @@ def _campaign(campaign: Campaign) -> ReportCampaign:
     )
 
 
-def _researcher(
-    each: Researcher, submissions: Sequence[SubmissionView], board: Sequence[LeaderboardRow]
-) -> ReportResearcher:
+def _researcher(each: Researcher, submissions: Sequence[SubmissionView], board: Sequence[BoardRow]) -> ReportResearcher:
     return ReportResearcher(
         id=each.id,
         index=each.index,

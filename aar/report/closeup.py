@@ -5,18 +5,19 @@ Never given to a researcher: confirmed scores, and what exactly an audit saw, wo
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
-from aar.scoring.submissions import SHOWN_DECIMALS
-from aar.store.models import AuditFinding, StageEstimate, StatusChange, Submission, SubmissionCheck
+from aar.scoring.checks import OPEN, CheckView, list_checks
+from aar.scoring.findings import FindingView, newest_findings
+from aar.scoring.status import StatusView
+from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.store.models import StageEstimate, StatusChange, Submission
 
 _DOMAIN_FIELDS = ("mean", "standard_error", "low", "high")
 
@@ -48,47 +49,12 @@ class PhaseView:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditView:
-    """The newest answer of one audit; ``evidence`` is JSON."""
-
-    audit: str
-    verdict: str
-    rule: str
-    reason: str
-    evidence: Mapping[str, Any]
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeView:
-    """One change of status or standing, with its cause and who made it."""
-
-    old: str
-    new: str
-    cause: str
-    by: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class CheckView:
-    """A confirmation or a run on the transfer domains that was asked for."""
-
-    kind: str
-    state: str
-    cause: str
-    by: str
-    created_at: datetime
-    finished_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class CloseUp:
     """A submission seen closely; everything in order of time, phases and audits by name."""
 
     phases: list[PhaseView] = field(default_factory=list)
-    audits: list[AuditView] = field(default_factory=list)
-    history: list[ChangeView] = field(default_factory=list)
+    audits: list[FindingView] = field(default_factory=list)
+    history: list[StatusView] = field(default_factory=list)
     checks: list[CheckView] = field(default_factory=list)
 
     def phase(self, key: str) -> PhaseView | None:
@@ -108,7 +74,7 @@ class CloseUp:
     @property
     def waiting(self) -> list[CheckView]:
         """Checks that are not over."""
-        return [each for each in self.checks if each.state in ("queued", "running")]
+        return [each for each in self.checks if each.state in OPEN]
 
 
 def close_up(session: Session, campaign_id: str, number: int) -> CloseUp:
@@ -129,18 +95,13 @@ def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | Non
     narrow = list(found) if numbers is not None else None
     for row in _rows(session, StageEstimate, campaign_id, narrow):
         found[row.submission_id].phases.append(_phase(row.stage, row))
-    newest: dict[int, dict[str, AuditView]] = defaultdict(dict)
-    for row in _rows(session, AuditFinding, campaign_id, narrow):
-        newest[row.submission_id][row.audit] = AuditView(
-            row.audit, row.verdict, row.rule, row.reason, row.evidence, row.at
-        )
-    for submission_id, audits in newest.items():
-        found[submission_id].audits.extend(audits[name] for name in sorted(audits))
+    for submission_id, audits in newest_findings(session, list(found)).items():
+        found[submission_id].audits.extend(audits)
     for row in _rows(session, StatusChange, campaign_id, narrow):
-        found[row.submission_id].history.append(ChangeView(row.old, row.new, row.cause, row.by, row.at))
-    for row in _rows(session, SubmissionCheck, campaign_id, narrow):
-        check = CheckView(row.kind, row.state, row.cause, row.by, row.created_at, row.finished_at)
-        found[row.submission_id].checks.append(check)
+        found[row.submission_id].history.append(StatusView(row.old, row.new, row.cause, row.by, row.at))
+    for check in list_checks(session, campaign_id, narrow[0] if narrow and len(narrow) == 1 else None):
+        if check.submission_id in found:
+            found[check.submission_id].checks.append(check)
     return {submissions[submission_id].number: each for submission_id, each in found.items()}
 
 

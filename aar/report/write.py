@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,6 +18,8 @@ from aar.report.charts import diversity_chart, interval_bar, legend, score_chart
 from aar.report.code import kept_snapshots
 from aar.report.labels import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
 from aar.report.markdown import render_markdown
+from aar.report.phases import phase_label
+from aar.report.transfer_chart import transfer_chart, transfer_legend
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
@@ -34,6 +38,7 @@ def environment(package: str) -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(FILTERS, markdown=render_markdown, line=clean_line, clean=clean_text, series=series_class)
+    made.filters.update(phase_label=phase_label, json_text=json_text)
     made.globals.update(
         offline_label=OFFLINE_LABEL,
         public_rate=PUBLIC_USD_PER_AGENT_HOUR,
@@ -41,8 +46,15 @@ def environment(package: str) -> Environment:
         diversity_chart=diversity_chart,
         interval_bar=interval_bar,
         legend=legend,
+        transfer_chart=transfer_chart,
+        transfer_legend=transfer_legend,
     )
     return made
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as text for a reader, with nothing in it that could act."""
+    return clean_text(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 _templates = environment("aar.report")

@@ -11,6 +11,7 @@ from .conftest import Terminal
 COMMANDS = [
     *(["start"], ["resume"], ["pause"], ["stop"], ["list"], ["status"], ["leaderboard"], ["submissions"], ["costs"]),
     *(["events"], ["report"], ["serve"], ["doctor"]),
+    *(["audit", each] for each in ("show", "confirm", "disqualify", "reinstate")),
     *(["spec", each] for each in ("validate", "schema", "example")),
     *(["forum", each] for each in ("list", "show", "search", "post", "comment")),
     *(["problem", each] for each in ("list", "show", "baselines", "validate", "fetch")),

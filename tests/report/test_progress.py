@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from aar.report.clock import RunningClock, running_clock
 from aar.report.lineage import lineage_tree
 from aar.report.progress import all_submissions, progress
 from aar.report.transcript import read_transcript
-from aar.store import open_database
+from aar.store import event_log, open_database
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.store.models import EventRecord
 from aar.testing.rows import add_campaign
 
 BEGIN = datetime(2026, 4, 1, 9, tzinfo=UTC)
@@ -35,10 +35,10 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 def clock_of(db: Database, happened: list[tuple[float, Event]]) -> RunningClock:
-    with db.writing() as session:
+    with db.writing() as session, pytest.MonkeyPatch.context() as patch:
         for minutes, event in happened:
-            row = append(session, "k3v9qd", event)
-            session.get_one(EventRecord, row).at = BEGIN + timedelta(minutes=minutes)
+            patch.setattr(event_log, "now", partial(BEGIN.__add__, timedelta(minutes=minutes)))
+            append(session, "k3v9qd", event)
     with db.reading() as session:
         return running_clock(session, "k3v9qd")
 

@@ -93,7 +93,7 @@ async def test_the_operator_pauses_a_campaign_on_the_record(site: Any) -> None:
 
 
 async def test_no_way_to_write_touches_a_score(site: Any) -> None:
-    """Over the whole description: only the forum and the controls are written, and no field sent is a result."""
+    """Over the whole description: only posts, controls and people's decisions are written, and no field is a result."""
     described = create_app(site.db, home=site.home).openapi()
     writes = {
         (method, path): operation
@@ -106,6 +106,9 @@ async def test_no_way_to_write_touches_a_score(site: Any) -> None:
         "posts/{post_id}/comments",
         "posts/{post_id}/vote",
         "controls",
+        "submissions/{number}/confirmation",
+        "submissions/{number}/disqualification",
+        "submissions/{number}/reinstatement",
     }
     for operation in writes.values():
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from aar.web.api import campaigns, controls, costs, events, forum, researchers, submissions
+from aar.web.api import campaigns, controls, costs, events, forum, researchers, rulings, submissions
 
 router = APIRouter(prefix="/api/v1")
-for part in (campaigns, researchers, forum, submissions, costs, events, controls):
+for part in (campaigns, researchers, forum, submissions, costs, events, controls, rulings):
     router.include_router(part.router)

@@ -19,6 +19,7 @@ from aar.forum.posts import (
     list_posts,
 )
 from aar.forum.search import search
+from aar.forum.views import Citation
 from aar.web.api.paging import BIGGEST, After, Limit, Number, Page, page_of
 from aar.web.auth import WriterDep, author_of
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
@@ -45,6 +46,8 @@ class PostOut(BaseModel):
     comments: int
     submission_number: int | None
     created_at: datetime
+    cites: list[Citation]
+    """Submissions that it cites, as they stand now."""
 
     @classmethod
     def of(cls, view: PostView) -> PostOut:

@@ -7,9 +7,13 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from aar.report.board import read_board, waiting_line
+from aar.report.closeup import PhaseView, close_up
 from aar.report.code import read_code
 from aar.report.metrics import metric_of
-from aar.scoring.leaderboard import leaderboard
+from aar.scoring.checks import CheckView
+from aar.scoring.findings import FindingView
+from aar.scoring.status import StatusView
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
 from aar.web.api.paging import After, Limit, Number, Page, page_of
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
@@ -37,6 +41,12 @@ class SubmissionOut(BaseModel):
     low: float | None
     high: float | None
     seeds: int
+    hypothesis: str
+    """What its author expected, frozen with the code."""
+    identity: str
+    """The same for all that counts as the same code."""
+    disqualified: str
+    """The rule that takes it off the board; empty while it stands."""
     created_at: datetime
     finished_at: datetime | None
 
@@ -56,16 +66,39 @@ class FileOut(BaseModel):
 
 
 class SubmissionDetail(SubmissionOut):
-    """A submission with its code."""
+    """A submission with its code, what it reached in each phase, audits, and every change of its status."""
 
+    phases: list[PhaseView]
+    audits: list[FindingView]
+    history: list[StatusView]
+    checks: list[CheckView]
     files: list[FileOut]
 
 
 class LeaderboardOut(BaseModel):
-    """A place on the board."""
+    """A place on the board; rows of one band cannot be told apart by their scores."""
 
     rank: int
+    band: int
+    labels: list[str]
+    """What audits say that people must know, such as ``teacher-independent``."""
+    confirmed: PhaseView | None
+    """Its score on the sealed splits."""
     submission: SubmissionOut
+
+
+class WaitingOut(BaseModel):
+    """A submission in the queue, and the seconds until its first run is expected."""
+
+    number: int
+    expected_wait_seconds: float | None
+
+
+class QueueOut(BaseModel):
+    """What is being scored, and what waits in the order in which it is taken."""
+
+    scoring: list[int]
+    waiting: list[WaitingOut]
 
 
 @router.get("/submissions")
@@ -85,19 +118,46 @@ def submission(shared: SharedDep, campaign_id: CampaignId, number: Number) -> Su
     """A submission with the files of its frozen snapshot."""
     with shared.db.reading() as session:
         view = get_submission(session, campaign_of(session, campaign_id).id, number)
+        close = close_up(session, view.campaign_id, number)
     files = [
         FileOut(path=file.path, size_bytes=file.size_bytes, text=file.text)
         for file in read_code(shared.snapshots_of(view.campaign_id), view.digest)
     ]
-    return SubmissionDetail(**SubmissionOut.of(view).model_dump(), files=files)
+    return SubmissionDetail(
+        **SubmissionOut.of(view).model_dump(),
+        phases=close.phases,
+        audits=close.audits,
+        history=close.history,
+        checks=close.checks,
+        files=files,
+    )
 
 
 @router.get("/leaderboard")
 def board(shared: SharedDep, campaign_id: CampaignId, limit: Limit = 50) -> Page[LeaderboardOut]:
-    """Measured submissions, best first."""
+    """Measured submissions, best first; without those that were disqualified or refuted."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         metric = metric_of(view.problem)
-        rows = leaderboard(session, view.id, limit=limit, higher_is_better=metric is None or metric.higher_is_better)
-    items = [LeaderboardOut(rank=row.rank, submission=SubmissionOut.of(row.submission)) for row in rows]
+        higher = metric is None or metric.higher_is_better
+        rows = read_board(session, view.id, limit=limit, higher_is_better=higher).rows
+    items = [
+        LeaderboardOut(
+            rank=row.rank,
+            band=row.band,
+            labels=list(row.labels),
+            confirmed=row.confirmed,
+            submission=SubmissionOut.of(row.submission),
+        )
+        for row in rows
+    ]
     return Page(items=items, next_cursor=None)
+
+
+@router.get("/queue")
+def queue(shared: SharedDep, campaign_id: CampaignId) -> QueueOut:
+    """Submissions that wait to be scored, with the expected wait."""
+    with shared.db.reading() as session:
+        found = waiting_line(session, campaign_of(session, campaign_id).id)
+    waiting = [WaitingOut(number=each, expected_wait_seconds=found.expected_wait(each)) for each in found.waiting]
+    return QueueOut(scoring=list(found.scoring), waiting=waiting)

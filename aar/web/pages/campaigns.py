@@ -14,13 +14,14 @@ from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
 from aar.report.axes import span
+from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.build import best_of, build_report
 from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
 from aar.report.progress import ScorePoint, all_submissions, progress
 from aar.report.recent import recent_events
 from aar.report.write import CONTENT_POLICY, render_report
-from aar.scoring.leaderboard import LeaderboardRow, best, leaderboard
+from aar.scoring.leaderboard import best
 from aar.store.event_log import latest_event_id
 from aar.web.links import campaign_link, submission_link
 from aar.web.lookup import CampaignId, campaign_of
@@ -81,7 +82,7 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
     metric = metric_of(view.problem)
     higher_is_better = metric is None or metric.higher_is_better
     cursor = latest_event_id(session, view.id)  # first, so that the stream repeats rather than misses
-    board = leaderboard(session, view.id, higher_is_better=higher_is_better)
+    board = read_board(session, view.id, higher_is_better=higher_is_better)
     team = list_researchers(session, view.id)
     submissions = all_submissions(session, view.id)
     return {
@@ -89,10 +90,11 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
         "metric": metric,
         "cursor": cursor,
         "board": board,
-        "axis": board_axis(board, metric),
+        "axis": board_axis(board.rows, metric),
+        "queue": waiting_line(session, view.id),
         "team": team,
         "offline": sum(is_offline(each.model) for each in team),
-        "best_of": {each.id: best_of(each.id, board) for each in team},
+        "best_of": {each.id: best_of(each.id, board.rows) for each in team},
         "handed_in": {each.id: sum(one.researcher_id == each.id for one in submissions) for each in team},
         "submissions": submissions,
         "series": {each.id: each.index for each in team},
@@ -104,10 +106,10 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
     }
 
 
-def board_axis(board: Sequence[LeaderboardRow], metric: Metric | None) -> tuple[float, float]:
+def board_axis(rows: Sequence[BoardRow], metric: Metric | None) -> tuple[float, float]:
     """The shared axis of the leaderboard's interval bars."""
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
-    return span([row.submission.mean for row in board if row.submission.mean is not None], human)
+    return span([row.submission.mean for row in rows if row.submission.mean is not None], human)
 
 
 def _point_link(campaign_id: str, point: ScorePoint) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from aar.report.axes import span
+from aar.report.closeup import close_up
 from aar.report.code import read_code
 from aar.report.lineage import parent_of
 from aar.report.metrics import metric_of
@@ -26,11 +28,16 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         cursor = latest_event_id(session, view.id)
         submission = get_submission(session, view.id, number)
         parent = parent_of(submission, all_submissions(session, view.id))
+        close = close_up(session, view.id, number)
+    metric = metric_of(view.problem)
+    human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     context = {
         "campaign": view,
-        "metric": metric_of(view.problem),
+        "metric": metric,
         "submission": submission,
         "parent": parent,
+        "close": close,
+        "axis": span([end for each in close.phases for end in (each.score.low, each.score.high)], human),
         "files": read_code(shared.snapshots_of(view.id), submission.digest),
         "cursor": cursor,
     }

@@ -1,0 +1,102 @@
+"""The leaderboard as people see it: beside each measured score the confirmed one, and below it what was taken off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.report.closeup import PhaseView, close_ups
+from aar.scoring.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.queue import QueueState, queue_state
+from aar.scoring.submissions import SubmissionView, list_submissions
+from aar.store.models import Campaign, ScoringRun, Submission
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """A place on the board, with what only people see.
+
+    Args:
+        confirmed: its score on the sealed splits; None before a confirmation.
+    """
+
+    rank: int
+    band: int
+    labels: tuple[str, ...]
+    submission: SubmissionView
+    confirmed: PhaseView | None
+
+    @property
+    def provisional(self) -> bool:
+        """Whether it leads without being confirmed."""
+        return self.rank == 1 and self.submission.status != "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The rows, best first, and what does not stand: submissions that were disqualified or refuted, by number."""
+
+    rows: list[BoardRow]
+    disqualified: list[SubmissionView]
+    refuted: list[SubmissionView]
+
+    @property
+    def headline(self) -> BoardRow | None:
+        """The leading row if it is confirmed: the one number that a campaign may be quoted by."""
+        return next((row for row in self.rows if row.submission.status == "confirmed" and row.confirmed), None)
+
+
+def read_board(session: Session, campaign_id: str, *, higher_is_better: bool = True, limit: int | None = None) -> Board:
+    """The board of a campaign.
+
+    Args:
+        higher_is_better: the problem's ``metric.higher_is_better``.
+        limit: so many rows; None for all.
+    """
+    rows = leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better)
+    return Board(
+        _with_confirmations(session, campaign_id, rows),
+        *_fallen(session, campaign_id),
+    )
+
+
+def waiting_line(session: Session, campaign_id: str) -> QueueState:
+    """Who waits to be scored and how long that may take, at the pace of the runs under way."""
+    campaign = session.get(Campaign, campaign_id)
+    planned = ((campaign.spec.get("scoring") or {}) if campaign else {}).get("parallel")
+    running = session.scalar(
+        select(func.count(ScoringRun.id))
+        .join(Submission, Submission.id == ScoringRun.submission_id)
+        .where(Submission.campaign_id == campaign_id, ScoringRun.state == "running")
+    )
+    return queue_state(session, campaign_id, parallel=planned or running or 1)
+
+
+def _with_confirmations(session: Session, campaign_id: str, rows: list[LeaderboardRow]) -> list[BoardRow]:
+    numbers = [row.submission.number for row in rows if row.submission.status == "confirmed"]
+    close = close_ups(session, campaign_id, numbers) if numbers else {}
+    return [
+        BoardRow(
+            row.rank,
+            row.band,
+            row.labels,
+            row.submission,
+            close[row.submission.number].confirmed if row.submission.number in close else None,
+        )
+        for row in rows
+    ]
+
+
+def _fallen(session: Session, campaign_id: str) -> tuple[list[SubmissionView], list[SubmissionView]]:
+    disqualified: list[SubmissionView] = []
+    refuted: list[SubmissionView] = []
+    after = 0
+    while page := list_submissions(session, campaign_id, after=after, limit=_BATCH):
+        after = page[-1].number
+        disqualified += [each for each in page if each.disqualified]
+        refuted += [each for each in page if each.status == "refuted" and not each.disqualified]
+    return disqualified, refuted

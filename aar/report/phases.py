@@ -1,0 +1,20 @@
+"""What a scoring phase is called wherever people read of it."""
+
+from __future__ import annotations
+
+from aar.problems.protocol import Stage
+from aar.scoring.phases import PERMUTED
+
+_LABELS = {
+    str(Stage.MEASURE): "measured",
+    str(Stage.CONFIRM): "confirmed, on sealed splits",
+    str(Stage.TRANSFER): "on the transfer domains",
+    PERMUTED.key: "teacher's labels permuted",
+}
+
+
+def phase_label(key: str) -> str:
+    """A phase's key in words."""
+    if key.startswith("noise-"):
+        return f"{key.removeprefix('noise-')} % of the teacher's labels spoilt"
+    return _LABELS.get(key, key)

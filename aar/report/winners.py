@@ -1,0 +1,112 @@
+"""What became of the best: measured beside confirmed beside transferred, and what picking the best does to a score."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aar.report.board import Board
+from aar.report.closeup import CloseUp, PhaseView, Score
+from aar.scoring.audits.protocol import Verdict
+from aar.scoring.findings import FindingView
+from aar.scoring.selection import shrink
+from aar.scoring.submissions import SubmissionView
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """A submission that was looked at again.
+
+    Args:
+        measured: while climbing.
+        confirmed: on the sealed splits; None where it was not.
+        transferred: on domains that nobody climbed on; None where it was not run there.
+    """
+
+    submission: SubmissionView
+    measured: Score
+    confirmed: PhaseView | None
+    transferred: PhaseView | None
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """The best measured score, and what it is expected to be when it is measured again.
+
+    Args:
+        of: how many methods it was picked from.
+    """
+
+    number: int
+    measured: Score
+    mean: float
+    standard_error: float
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCount:
+    """One audit's verdicts over the newest finding of each submission."""
+
+    audit: str
+    verdicts: Mapping[str, int]
+
+
+def winners(submissions: Sequence[SubmissionView], close: Mapping[int, CloseUp], board: Board) -> list[Winner]:
+    """Every submission that was confirmed, refuted or run elsewhere; those on the board first, in its order."""
+    place = {row.submission.number: row.rank for row in board.rows}
+    found = []
+    for each in submissions:
+        seen = close[each.number]
+        measured = seen.phase("measure")
+        if measured is not None and (seen.confirmed or seen.transferred):
+            found.append(Winner(each, measured.score, seen.confirmed, seen.transferred))
+    return sorted(
+        found, key=lambda one: (place.get(one.submission.number, len(submissions) + 1), one.submission.number)
+    )
+
+
+def corrected(submissions: Sequence[SubmissionView], *, higher_is_better: bool) -> Corrected | None:
+    """The best measured score corrected for having been picked from all; None where fewer than two have one.
+
+    Formulas and sources are in docs/statistics.md.
+    """
+    first: dict[str, SubmissionView] = {}
+    for each in submissions:
+        if each.mean is not None and each.standard_error is not None:
+            first.setdefault(each.identity or each.digest, each)
+    entries = list(first.values())
+    if len(entries) < 2:
+        return None
+    pairs = [(each.mean or 0.0, each.standard_error or 0.0) for each in entries]
+    sign = 1 if higher_is_better else -1
+    at = max(range(len(pairs)), key=lambda index: sign * pairs[index][0])
+    mean, spread = shrink(pairs)[at]
+    best = entries[at]
+    low, high = best.low or 0.0, best.high or 0.0
+    return Corrected(best.number, Score(*pairs[at], low, high), mean, spread, len(entries))
+
+
+def audit_counts(close: Mapping[int, CloseUp]) -> list[AuditCount]:
+    """How often each audit came to which verdict, by audit."""
+    found: dict[str, Counter[str]] = {}
+    for seen in close.values():
+        for finding in seen.audits:
+            found.setdefault(finding.audit, Counter())[finding.verdict] += 1
+    order = [str(verdict) for verdict in Verdict]
+    return [
+        AuditCount(audit, {verdict: counts[verdict] for verdict in order}) for audit, counts in sorted(found.items())
+    ]
+
+
+def notable(close: Mapping[int, CloseUp]) -> list[tuple[int, FindingView]]:
+    """Findings that people should read, by submission: all but passed and skipped ones."""
+    quiet = (Verdict.PASSED, Verdict.SKIPPED)
+    return [(number, each) for number, seen in close.items() for each in seen.audits if each.verdict not in quiet]
+
+
+def skipped(close: Mapping[int, CloseUp]) -> list[tuple[str, str]]:
+    """Why audits were skipped: (audit, reason), each once."""
+    found = [(each.audit, each.reason) for seen in close.values() for each in seen.audits if each.verdict == "skipped"]
+    return list(dict.fromkeys(found))
