@@ -60,6 +60,8 @@ def invite_(
 
     Inviting the same name again gives it a new token; the old one ends.
     """
+    import os
+
     from aar.campaign.outside import invite
     from aar.cli.opening import opened
     from aar.cli.output import print_json
@@ -69,16 +71,26 @@ def invite_(
         with workplace.database.writing() as session:
             token = invite(session, view.id, name, direction)
     address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
-    over_http = f'claude mcp add --transport http aar {address} --header "Authorization: Bearer {token}"'
-    over_stdio = f"claude mcp add aar --env AAR_TOKEN={token} -- aar mcp"
+    ways = ways_in(address, token, home=os.environ.get("AAR_HOME", ""))
     if json:
         made = {"campaign_id": view.id, "name": name, "token": token, "address": address}
-        print_json(made | {"http": over_http, "stdio": over_stdio})
+        print_json(made | ways)
         return
     print(f"{name} may join campaign {view.id}. The token is shown only now:\n\n  {token}\n")
     print("Claude Code, over the network (while `aar start` or `aar serve` runs):\n")
-    print(f"  {over_http}\n")
-    print(f"Claude Code on this machine, without a server:\n\n  {over_stdio}")
+    print(f"  {ways['http']}\n")
+    print(f"Claude Code on this machine, without a server:\n\n  {ways['stdio']}")
+
+
+def ways_in(address: str, token: str, *, home: str) -> dict[str, str]:
+    """The commands that add a campaign to Claude Code, by transport; ``home`` is AAR_HOME where that is set."""
+    from shlex import quote
+
+    elsewhere = f" --env {quote(f'AAR_HOME={home}')}" if home else ""
+    return {
+        "http": f'claude mcp add --transport http aar {address} --header "Authorization: Bearer {token}"',
+        "stdio": f"claude mcp add aar --env AAR_TOKEN={token}{elsewhere} -- aar mcp",
+    }
 
 
 @app.command("revoke")
