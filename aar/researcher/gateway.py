@@ -74,6 +74,7 @@ class Gateway:
         self._timeout = timeout
         self._policy = policy or RetryPolicy()
         self._client: AsyncAnthropic | None = None
+        self._opening = anyio.Lock()
         self._abilities: dict[str, Abilities] = {}
 
     async def warm_up(self) -> None:
@@ -127,7 +128,11 @@ class Gateway:
             KeyRefused: the key is wrong.
         """
         if model not in self._abilities:
-            told = abilities_of(model) if not self.service.takes_bytes else await abilities_told(self._opened(), model)
+            told = (
+                abilities_of(model)
+                if not self.service.takes_bytes
+                else await abilities_told(await self._opened(), model)
+            )
             self._abilities[model] = told
         return self._abilities[model]
 
@@ -149,10 +154,10 @@ class Gateway:
         import anthropic
         import httpx2
 
-        assembly, url = Assembly(), self.service.shown
+        assembly, url, client = Assembly(), self.service.shown, await self._opened()
         given: dict[str, Any] = {"content": request.body()} if self.service.takes_bytes else {"body": request.fields()}
         try:
-            async with await self._opened().post(
+            async with await client.post(
                 "/v1/messages",
                 cast_to=object,
                 options={"headers": request.headers()},
@@ -196,10 +201,11 @@ class Gateway:
         if watch.cancelled_caught:
             raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.usage)
 
-    def _opened(self) -> AsyncAnthropic:
-        if self._client is None:
-            self._client = open_client(self.service, self._timeout)
-        return self._client
+    async def _opened(self) -> AsyncAnthropic:
+        async with self._opening:
+            if self._client is None:
+                self._client = await anyio.to_thread.run_sync(open_client, self.service, self._timeout)
+            return self._client
 
     def _said(self, error: Any) -> str:
         return bounded(self.service.without_key(error.api_message or error.message))

@@ -7,6 +7,7 @@ AWS variables, profile or role for Bedrock, Google's application default credent
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ Provider = Literal["anthropic", "bedrock", "vertex"]
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NO_KEY = "none"
 _CONNECT_SECONDS = 10.0
+_VERTEX_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Service:
 
 
 def open_client(service: Service, timeout: float) -> AsyncAnthropic:
-    """The SDK's client for a service, without retries of its own.
+    """The SDK's client for a service, without retries of its own. It may read files and ask the machine's metadata
+    service for credentials: call it off the loop.
 
     Args:
         timeout: longest silence on an open stream, in seconds.
@@ -98,8 +101,20 @@ def _open_cloud(service: Service, shared: dict[str, Any]) -> AsyncAnthropic:
         importlib.import_module("botocore.eventstream")
         opened = anthropic.AsyncAnthropicBedrock(aws_region=service.region, **shared)
     else:
-        importlib.import_module("google.auth")
-        named: dict[str, Any] = {} if service.region is None else {"region": service.region}
-        opened = anthropic.AsyncAnthropicVertex(**named, **shared)
+        opened = anthropic.AsyncAnthropicVertex(**_vertex_options(service), **shared)
     client: AsyncAnthropic = opened
     return client
+
+
+def _vertex_options(service: Service) -> dict[str, Any]:
+    # The SDK finds the credentials at the first call, after it needed the project that they name.
+    google = importlib.import_module("google.auth")
+    try:
+        credentials, project = google.default(scopes=[_VERTEX_SCOPE])
+    except google.exceptions.DefaultCredentialsError as error:
+        raise ValueError(str(error)) from error
+    named = os.environ.get("ANTHROPIC_VERTEX_PROJECT_ID") or project
+    if not named:
+        raise ValueError("no project is named: set ANTHROPIC_VERTEX_PROJECT_ID")
+    region = {} if service.region is None else {"region": service.region}
+    return {"credentials": credentials, "project_id": named, **region}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,15 @@ class ToolRun:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What the model reads, whole; the toolbox bounds it."""
+    """What the model reads, whole; the toolbox bounds the text.
+
+    Args:
+        images: image blocks that follow it.
+    """
 
     text: str
     is_error: bool = False
+    images: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

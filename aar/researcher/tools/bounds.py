@@ -21,13 +21,13 @@ async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) ->
     """
     text = _clean(result.text)
     if len(text) <= RESULT_CHARACTERS:
-        return ToolResult(text, result.is_error)
+        return ToolResult(text, result.is_error, result.images)
     name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"
     sandbox = await ctx.sandbox.current()
     await sandbox.write(name, f"{text}\n".encode())
     left_out = len(text) - _HEAD - _TAIL
     cut = f"\n[... {left_out} characters left out; the whole is in {name} ...]\n"
-    return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error)
+    return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error, result.images)
 
 
 def _clean(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from aar.errors import TransferRefused, UsageError
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import EditorInput
+from aar.researcher.tools.images import image_block, is_image
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 
 _CONTEXT_LINES = 4
@@ -17,6 +18,8 @@ async def _run(run: ToolRun, given: EditorInput) -> ToolResult:
     sandbox = await run.ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
     try:
+        if given.command == "view" and is_image(path) and run.ctx.abilities.images:
+            return ToolResult(f"{path}:", images=(await image_block(sandbox, path),))
         return ToolResult(await _COMMANDS[given.command](sandbox, path, given))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist") from error

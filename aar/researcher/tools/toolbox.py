@@ -49,7 +49,7 @@ async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> b
     finished = ToolFinished(
         tool_use_id=call.id,
         tool=call.name,
-        content=[{"type": "text", "text": result.text}],
+        content=[{"type": "text", "text": result.text}, *(dict(image) for image in result.images)],
         is_error=result.is_error,
         seconds=time.monotonic() - started,
     )

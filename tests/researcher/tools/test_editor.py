@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aar.errors import UsageError
+from aar.researcher.abilities import Abilities
 from aar.researcher.tools.definitions import EDITOR
 
 from .conftest import Bench
@@ -76,3 +79,33 @@ async def test_what_cannot_be_done_is_said(bench: Bench, given: dict[str, Any], 
     await bench.text("bash", command=r"printf '\xff\xfe' > raw")
     with pytest.raises(UsageError, match=told):
         await bench.use(EDITOR, **{"path": "/workspace/f.py", **given})
+
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def seeing(bench: Bench) -> Bench:
+    return replace(bench, ctx=replace(bench.ctx, abilities=Abilities(images=True)))
+
+
+async def test_a_plot_is_shown_to_a_model_that_reads_images(bench: Bench) -> None:
+    await edit(bench, "create", file_text="")
+    (bench.workspace / "plot.png").write_bytes(PNG)
+    shown = await seeing(bench).use(EDITOR, command="view", path="/workspace/plot.png")
+    source = shown.images[0]["source"]
+    assert source["media_type"] == "image/png"
+    assert base64.b64decode(source["data"]) == PNG
+    with pytest.raises(UsageError, match="not UTF-8"):
+        await bench.use(EDITOR, command="view", path="/workspace/plot.png")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"not an image", "does not hold"), (PNG + bytes(1024 * 1024), "larger than")]
+)
+async def test_what_is_no_small_image_is_refused(bench: Bench, content: bytes, told: str) -> None:
+    await edit(bench, "create", file_text="")
+    (bench.workspace / "plot.png").write_bytes(content)
+    with pytest.raises(UsageError, match=told):
+        await seeing(bench).use(EDITOR, command="view", path="/workspace/plot.png")

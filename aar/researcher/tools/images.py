@@ -1,0 +1,45 @@
+"""Plots as the model sees them: an image file of the workspace becomes an image block of a tool result."""
+
+from __future__ import annotations
+
+import base64
+import posixpath
+from typing import Any
+
+from aar.errors import TransferRefused, UsageError
+from aar.sandbox.protocol import Sandbox
+
+MOST_BYTES = 1024 * 1024
+"""The service takes more, but each image is sent again with every later turn."""
+_KINDS = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+}
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
+
+
+def is_image(path: str) -> bool:
+    """Whether a path's name says that it is an image that models read."""
+    return posixpath.splitext(path)[1].lower() in _SUFFIXES
+
+
+async def image_block(sandbox: Sandbox, path: str) -> dict[str, Any]:
+    """The image block of a file.
+
+    Raises:
+        UsageError: too large, or not an image of a kind that models read.
+        FileNotFoundError, IsADirectoryError, PermissionError: as from ``Sandbox.read``.
+    """
+    try:
+        data = await sandbox.read(path, limit=MOST_BYTES)
+    except TransferRefused as error:
+        raise UsageError(
+            f"{path} is larger than the {MOST_BYTES // 1024} KiB that are shown", "Save it smaller, with a lower dpi"
+        ) from error
+    kind = next((kind for kind, magic in _KINDS.items() if data.startswith(magic)), None)
+    if kind is None or (kind == "image/webp" and data[8:12] != b"WEBP"):
+        raise UsageError(f"{path} does not hold a PNG, JPEG, GIF or WebP image", "Save the figure anew")
+    source = {"type": "base64", "media_type": kind, "data": base64.b64encode(data).decode("ascii")}
+    return {"type": "image", "source": source}
