@@ -1,36 +1,39 @@
-"""Linear algebra keeps to one core while a split is prepared, and only then."""
+"""A split's bytes do not depend on how many threads linear algebra would use on this machine."""
 
 from __future__ import annotations
 
-import threading
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+from aar.testing.problem_suite import folder_bytes
+
+_PREPARE = """
+import sys, threading
+from pathlib import Path
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
+from aar.problems.protocol import Stage
+from aar.problems.registry import find
+threads = lambda: {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+work = lambda: find("weak_to_strong").prepare("movie", Stage.MEASURE, 5, Path(sys.argv[1]))
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(threads())
+"""
 
-from aar.problems.blas import one_thread
 
-
-def threads() -> set[int]:
-    return {int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"}
-
-
-def test_blocks_may_overlap() -> None:
-    assert np.ones(2) @ np.ones(2) == 2
-    with threadpool_limits(limits=3, user_api="blas"):
-        before = threads()
-        entered, leave = threading.Event(), threading.Event()
-
-        def other() -> None:
-            with one_thread():
-                entered.set()
-                leave.wait(30)
-
-        with one_thread():
-            assert threads() == {1}
-            beside = threading.Thread(target=other)
-            beside.start()
-            assert entered.wait(30)
-        assert threads() == {1}, "the other block is still on"
-        leave.set()
-        beside.join()
-        assert threads() == before != {1}
+def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path) -> None:
+    seen = []
+    for number in (1, 3):
+        into = tmp_path / str(number)
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(number)}
+        ran = subprocess.run(
+            [sys.executable, "-c", _PREPARE, str(into)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.stdout.strip() == "{1}", ran.stdout + ran.stderr
+        seen.append((folder_bytes(into / "public"), folder_bytes(into / "hidden")))
+    assert seen[0] == seen[1]
+    assert seen[0][0]

@@ -36,11 +36,7 @@ class Supervision:
 
 def supervise(data: Corpus, split: Split) -> Supervision:
     """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
-    with one_thread():
-        return _supervise(data, split)
-
-
-def _supervise(data: Corpus, split: Split) -> Supervision:
+    one_thread()
     features = data.teacher
     teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))
     pool, truth = widen(data.states[split.pool]), data.labels[split.test].astype(bool)
