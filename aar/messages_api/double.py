@@ -25,7 +25,9 @@ MOST_BODY_BYTES = 32 * 1024 * 1024
 """Longest request of the Messages API, in bytes."""
 _SIGNING_KEY = b"a double of the Messages API signs with this"
 _JSON = {"content-type": "application/json"}
-_UNPLAYED = ("compaction", "container", "fallbacks", "mcp_servers", "thread")
+_UNPLAYED = ("compaction", "container", "fallbacks", "mcp_servers")
+_THREADLESS = {"error_code": "thread_unsupported_request", "unsupported": []}
+"""The SDK's tool runner asks for threads of the server first, and goes on without them after this error."""
 
 
 @dataclass(slots=True)
@@ -165,6 +167,8 @@ class Double:
             raise ApiRefusal(404, f"model: {body['model']}")
         if not counting and not isinstance(body.get("max_tokens"), int):
             raise ApiRefusal(400, "max_tokens: Field required")
+        if body.get("thread"):
+            raise ApiRefusal(400, "thread: not supported", details=_THREADLESS)
         for name in _UNPLAYED:
             if body.get(name):
                 raise ApiRefusal(400, f"{name}: this double of the API does not play it")

@@ -39,20 +39,29 @@ class ApiRefusal(Exception):
         message: what the error says; empty is what the service says for that status.
         headers: further headers of the response, such as ``retry-after``.
         kind: the error's type; empty follows from the status.
+        details: the error's machine-readable part, such as its ``error_code``.
     """
 
     def __init__(
-        self, status: int, message: str = "", headers: Mapping[str, str] | None = None, kind: str = ""
+        self,
+        status: int,
+        message: str = "",
+        headers: Mapping[str, str] | None = None,
+        kind: str = "",
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         self.status = status
         self.kind = kind or KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
         self.message = message or _WORDS.get(status, self.kind)
         self.headers = dict(headers or {})
+        self.details = details
         super().__init__(self.message)
 
     def body(self, request_id: str) -> dict[str, Any]:
         """The error's envelope."""
-        error = {"type": self.kind, "message": self.message}
+        error: dict[str, Any] = {"type": self.kind, "message": self.message}
+        if self.details is not None:
+            error["details"] = dict(self.details)
         return {"type": "error", "error": error, "request_id": request_id}
 
 
