@@ -176,7 +176,9 @@ class Conversation:
         conversation begins with the user."""
         content = self.messages[-1]["content"]
         summaries = [index for index, block in enumerate(content) if _compacted(block)]
-        if summaries and len(self.messages) > 2:
+        # A call ahead of the summary, which no service makes, would lose its result's counterpart.
+        called_before = summaries and any(block.get("type") == "tool_use" for block in content[: summaries[-1]])
+        if summaries and not called_before and len(self.messages) > 2:
             self.messages = [self.messages[0], {"role": "assistant", "content": content[summaries[-1] :]}]
             self.prompt_tokens = self.cleared_tokens = self._counted = 0
 

@@ -28,11 +28,13 @@ STOPS = (
 @st.composite
 def turns(draw: st.DrawFn) -> TurnReceived:
     number = draw(st.integers(0, 10**6))
-    kinds = draw(st.lists(st.sampled_from(["text", "blank", "thinking", "call"]), max_size=4))
+    kinds = draw(st.lists(st.sampled_from(["text", "blank", "thinking", "call", "summary", "no summary"]), max_size=4))
     made: dict[str, Any] = {
         "text": say("é words"),
         "blank": say("  "),
         "thinking": {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+        "summary": {"type": "compaction", "content": "so far"},
+        "no summary": {"type": "compaction", "content": None},
     }
     content = [made.get(kind) or call(number * 10 + place, "budget") for place, kind in enumerate(kinds)]
     stop = draw(st.sampled_from(STOPS))
@@ -100,3 +102,69 @@ def test_a_reset_keeps_whole_turns() -> None:
     conversation.apply(ContextReset(reason="r", content=[say("notes")], kept_turns=2))
     assert conversation.messages == [{"role": "user", "content": [say("notes")]}, *tail]
     assert conversation.prompt_tokens == 0
+
+
+def grown(*, thinking: bool = False, prompt_tokens: int = 9, cleared_tokens: int = 0) -> Conversation:
+    conversation = Conversation()
+    conversation.apply(MessageAdded(reason="opening", content=[say("start")]))
+    for number in range(3):
+        thought = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}] if thinking else []
+        conversation.apply(
+            TurnReceived(
+                request_id=f"q{number}",
+                model="m",
+                content=[*thought, call(number, "budget")],
+                stop_reason="tool_use",
+                output_tokens=1,
+                usd=Decimal(0),
+                prompt_tokens=prompt_tokens,
+                cleared_tokens=cleared_tokens,
+            )
+        )
+        finished = {"tool": "budget", "is_error": False, "seconds": 0.0}
+        conversation.apply(ToolFinished(tool_use_id=f"toolu_{number}", content=[say("ok")], **finished))
+    return conversation
+
+
+def summarised(summary: str | None) -> TurnReceived:
+    return TurnReceived(
+        request_id="q9",
+        model="m",
+        content=[{"type": "compaction", "content": summary, "signature": "c2ln"}, call(9, "budget")],
+        stop_reason="tool_use",
+        output_tokens=1,
+        usd=Decimal(0),
+        prompt_tokens=5000,
+    )
+
+
+def test_what_the_service_summarised_is_not_sent_again() -> None:
+    conversation = grown()
+    conversation.apply(summarised("all of it"))
+    first, second = conversation.messages
+    assert first == {"role": "user", "content": [say("start")]}
+    assert [block["type"] for block in second["content"]] == ["compaction", "tool_use"]
+    assert conversation.prompt_tokens == 0
+    assert [pending.id for pending in conversation.pending] == ["toolu_9"]
+
+
+def test_a_summary_that_failed_changes_nothing() -> None:
+    conversation = grown()
+    before = list(conversation.messages)
+    conversation.apply(summarised(None))
+    assert conversation.messages[: len(before)] == before
+    assert conversation.prompt_tokens == 5000
+
+
+def test_what_the_service_cleared_counts_for_the_next_request_and_not_for_the_size() -> None:
+    cleared, plain = grown(prompt_tokens=1000, cleared_tokens=700), grown(prompt_tokens=1000)
+    assert cleared.most_prompt_tokens(0) == plain.most_prompt_tokens(0) + 700
+    assert cleared.prompt_tokens == plain.prompt_tokens == 1000
+
+
+def test_reasoning_does_not_leave_the_conversation_it_was_made_in() -> None:
+    conversation = grown(thinking=True)
+    conversation.apply(ContextReset(reason="r", content=[say("notes")], kept_turns=2))
+    kinds = [block["type"] for message in conversation.messages for block in message["content"]]
+    assert "thinking" not in kinds
+    assert kinds.count("tool_use") == kinds.count("tool_result") == 2
