@@ -144,7 +144,8 @@ class _Deliberation:
         """What creates the files of a method that are not written yet."""
         assert attempt.genome is not None
         parent = None if attempt.parent is None else f"s{attempt.parent}"
-        files = self.trade.repertoire.render(attempt.genome, parent=parent)
+        files = dict(self.trade.repertoire.render(attempt.genome, parent=parent))
+        files["method.yaml"] += writing.expectation(attempt, self.memory)
         return [
             Call(EDITOR, {"command": "create", "path": f"{attempt.directory}/{name}", "file_text": text})
             for name, text in files.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from aar.problems.repertoire import Genome, Repertoire
@@ -26,6 +27,17 @@ def hypothesis(direction: str, description: str) -> Call:
         f"Its words weigh the components that I draw from. I start with: {description}\n\n{SIGNATURE}"
     )
     return _post("hypothesis", f"Starting point: {description}", body)
+
+
+def expectation(attempt: Attempt, memory: Memory) -> str:
+    """The line of ``method.yaml`` with what the search expects of a method: what its parent has, since most changes
+    make little difference."""
+    parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
+    if parent is None:
+        said = "No expectation: a fresh draw of components."
+    else:
+        said = f"About what s{attempt.parent} has, {shown(parent)}: a random change seldom matters."
+    return f"hypothesis: {json.dumps(f'{said} ({SELF})')}\n"
 
 
 def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:

@@ -12,7 +12,7 @@ wait (submission)   ``s3 measured: PGR 0.31 ± 0.02``, ``s3 rejected: <verdict>`
 wait (job)          ``Job j1 exited with code 0.`` or ``Job j1 is still running.``
 wait (news)         ``News:`` or ``No news.``
 submit_method       ``Submission s3 received, snapshot <12 hex digits>.``
-leaderboard         ``rank  submission  researcher  PGR  error  status  families  title``, then one row a line
+leaderboard         ``rank  submission  researcher  PGR  error  status  band  labels  families  title``, then rows
 post, comment       ``Post #7 created.``, ``Comment on #7 created.``
 fetch_snapshot      ``Snapshot <12 hex digits> written to <directory>:``
 budget              ``spent $1.20 of $5.00 (campaign) ...``
@@ -85,8 +85,9 @@ class WaitInput(ToolInput):
 
 
 class SubmitMethodInput(ToolInput):
-    """Hand in the method in a directory of the workspace (run.py, method.yaml) for scoring. Code and claim are frozen
-    now; the score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see `budget`."""
+    """Hand in the method in a directory of the workspace (run.py, method.yaml) for scoring. Code, claim and hypothesis
+    are frozen now; the score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see
+    `budget`."""
 
     path: str = Field(min_length=1, max_length=4096, description="Directory of the method, such as /workspace/method.")
     parent: str | None = Field(
@@ -95,7 +96,8 @@ class SubmitMethodInput(ToolInput):
 
 
 class LeaderboardInput(ToolInput):
-    """The measured submissions of all researchers, best first, rounded."""
+    """The measured submissions of all researchers, best first, rounded. Rows of one band cannot be told apart by their
+    scores; a confirmed row leads."""
 
     limit: int = Field(default=20, ge=1, le=100)
 

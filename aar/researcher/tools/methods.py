@@ -49,7 +49,7 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
     )
     return ToolResult(
         f"Submission s{submission.number} received, snapshot {submission.digest[:SHORT_DIGEST]}.\n"
-        f"Its code and claim are frozen; `wait` for submission s{submission.number} to read its score."
+        f"Its code, claim and hypothesis are frozen; `wait` for submission s{submission.number} to read its score."
     )
 
 
@@ -95,16 +95,17 @@ async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
             session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better
         )
     )
-    head = f"rank  submission  researcher  {metric.name}  error  status  families  title"
+    head = f"rank  submission  researcher  {metric.name}  error  status  band  labels  families  title"
     return ToolResult("\n".join([head, *(_row(row) for row in rows)] if rows else [head, "(nothing is measured yet)"]))
 
 
 def _row(row: LeaderboardRow) -> str:
     entry = row.submission
     families = ",".join(entry.families) or "other"
+    labels = ",".join(label.replace(" ", "") for label in row.labels) or "-"
     return (
         f"{row.rank}  s{entry.number}  {entry.researcher_name}  {entry.mean or 0.0:.2f}  "
-        f"{entry.standard_error or 0.0:.2f}  {entry.status}  {families}  {entry.title}"
+        f"{entry.standard_error or 0.0:.2f}  {entry.status}  {row.band}  {labels}  {families}  {entry.title}"
     )
 
 

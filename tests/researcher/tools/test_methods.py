@@ -95,8 +95,8 @@ async def test_board_is_rounded(bench: Bench) -> None:
         submission.state, submission.status = "measured", "measured"
         submission.mean, submission.standard_error = 0.123456, 0.019876
     rows = (await bench.text("leaderboard")).splitlines()
-    assert rows[0] == "rank  submission  researcher  PGR  error  status  families  title"
-    assert rows[1] == "1  s1  r1  0.12  0.02  measured  ensemble  Mean of two"
+    assert rows[0] == "rank  submission  researcher  PGR  error  status  band  labels  families  title"
+    assert rows[1] == "1  s1  r1  0.12  0.02  measured  1  -  ensemble  Mean of two"
 
 
 async def test_budget_tells_spent_and_left(bench: Bench) -> None:
