@@ -78,7 +78,7 @@ class WarmSuite:
 
     @pytest.fixture
     def room(self, counting: Counting, problem: Problem, clean_room: CleanRoom, desk: Any) -> Iterator[CleanRoom]:
-        yield CleanRoom(counting, problem, desk.snapshots, clean_room.work_dir)  # type: ignore[arg-type]
+        yield CleanRoom(counting, problem, desk.snapshots, clean_room.work_dir)
         assert not list(clean_room.work_dir.glob("runs/*"))
 
     async def test_each_run_gets_one_that_nothing_used(
