@@ -12,8 +12,9 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
-    help="Speak MCP on standard input and output, for a client that starts this; or invite an outside researcher.\n\n"
-    "With a token the client writes as that researcher; without one it only reads.",
+    help="Join a campaign with Claude Code or any MCP client.\n\n"
+    "Without a command it serves one client on standard input and output, as `claude mcp add` starts it: with a token "
+    "the client writes as that researcher, without one it only reads.",
 )
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="What it writes under, such as alice.")]
 

@@ -10,14 +10,16 @@ from .conftest import Terminal
 
 COMMANDS = [
     *(["start"], ["resume"], ["pause"], ["stop"], ["list"], ["status"], ["leaderboard"], ["submissions"], ["costs"]),
-    *(["events"], ["report"], ["serve"], ["doctor"]),
+    *(["events"], ["report"], ["serve"], ["doctor"], ["transcript"], ["mcp"]),
     *(["audit", each] for each in ("show", "confirm", "disqualify", "reinstate")),
     *(["spec", each] for each in ("validate", "schema", "example")),
     *(["forum", each] for each in ("list", "show", "search", "post", "comment")),
     *(["problem", each] for each in ("list", "show", "baselines", "validate", "fetch")),
+    *(["mcp", each] for each in ("invite", "revoke")),
     *(["sandbox", each] for each in ("build", "list", "prune", "shell", "stats")),
 ]
 READING = [["list"], ["status"], ["leaderboard"], ["submissions"], ["costs"], ["events"], ["report"], ["doctor"]]
+READING.append(["transcript"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
