@@ -38,9 +38,9 @@ class Server(uvicorn.Server):
         yield
 
 
-def new_server(app: Any) -> Server:
-    """A server of an application, not yet running; ``serve(sockets=[...])`` runs it."""
-    config = uvicorn.Config(
+def server_config(app: Any) -> uvicorn.Config:
+    """How an application is served."""
+    return uvicorn.Config(
         app,
         http=_Breakable,
         lifespan="off",
@@ -50,7 +50,6 @@ def new_server(app: Any) -> Server:
         timeout_graceful_shutdown=1,
         timeout_keep_alive=60,
     )
-    return Server(config)
 
 
 def listen(port: int = 0) -> socket.socket:
@@ -74,7 +73,7 @@ def address(listening: socket.socket) -> str:
 @contextlib.asynccontextmanager
 async def serve(app: Any) -> AsyncIterator[str]:
     """Serve an application within this event loop; gives its base URL."""
-    server = new_server(app)
+    server = Server(server_config(app))
     with listen() as listening:
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:
@@ -87,7 +86,7 @@ async def serve(app: Any) -> AsyncIterator[str]:
 @contextlib.contextmanager
 def serve_in_thread(app: Any) -> Iterator[str]:
     """Serve an application in a thread with an event loop of its own, for programs that have none."""
-    server = new_server(app)
+    server = Server(server_config(app))
     with listen() as listening:
         thread = threading.Thread(target=_run, args=(server, listening), name="messages double", daemon=True)
         thread.start()

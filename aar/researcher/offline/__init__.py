@@ -5,10 +5,8 @@ measured scores. It is no language model; it is the baseline that one has to bea
 server as a process of its own; ``python -m aar.researcher.offline`` is that process.
 
 ==================  ==============================================================
-``wire``            what a request may say, and the errors of the API
-``usage``           token estimates
-``reply``           an answer as one message, or as a stream of server-sent events
-``app``             the HTTP routes
+``server``          the double of the Messages API, with this program as its model
+``reply``           what a turn says and does
 ``conversation``    a request's messages as what was done and what was seen
 ``memory``          what the researcher knows
 ``recollection``    how it is read from the conversation

@@ -16,8 +16,9 @@ import threading
 import uvicorn
 
 from aar.errors import AarError, PortTaken
-from aar.researcher.offline.app import make_app
+from aar.messages_api.serving import address, listen, server_config
 from aar.researcher.offline.policy import Researcher
+from aar.researcher.offline.server import make_app
 
 
 def main() -> int:
@@ -32,35 +33,22 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     with listening:
-        print(f"listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+        print(f"listening on {address(listening)}", flush=True)
         asyncio.run(_serve(listening, arguments.seed))
     return 0
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(("127.0.0.1", port))
+        return listen(port)
     except OSError as error:
-        listening.close()
         raise PortTaken(
             f"cannot listen on 127.0.0.1:{port} ({error.strerror})", "Choose another --port, or 0"
         ) from error
-    listening.listen(128)
-    return listening
 
 
 async def _serve(listening: socket.socket, seed: int) -> None:
-    config = uvicorn.Config(
-        make_app(Researcher(seed).next_turn),
-        log_level="warning",
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=60,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(make_app(Researcher(seed).next_turn)))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

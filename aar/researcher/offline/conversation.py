@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aar.researcher.offline.wire import CountRequest, RequestMessage, TextBlock, ToolResultBlock, ToolUseBlock
+from aar.messages_api.request import Message, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Conversation:
     exchanges: Sequence[Exchange]
 
 
-def read_conversation(request: CountRequest) -> Conversation:
+def read_conversation(request: Request) -> Conversation:
     """The record in a checked request. Lines that the system prompt lacks are read as empty."""
-    system = request.system_text()
+    system = request.system_text
     key, _, direction = _line(system, "Direction").partition(":")
-    messages = request.messages
+    messages = [message for message in request.messages if message.role != "system"]
     exchanges = [_exchange(turn, answer) for turn, answer in zip(messages[1::2], messages[2::2], strict=True)]
     return Conversation(
         researcher=_line(system, "Researcher"),
@@ -74,12 +74,32 @@ def _line(system: str, label: str) -> str:
     return found.group(1).strip() if found else ""
 
 
-def _exchange(turn: RequestMessage, answer: RequestMessage) -> Exchange:
-    results = {block.tool_use_id: block for block in answer.content if isinstance(block, ToolResultBlock)}
-    calls = [block for block in turn.content if isinstance(block, ToolUseBlock)]
-    steps = [Step(call.name, call.input, results[call.id].text(), results[call.id].is_error) for call in calls]
-    return Exchange(_texts(turn), steps, [block.text for block in answer.content if isinstance(block, TextBlock)])
+def _exchange(turn: Message, answer: Message) -> Exchange:
+    results = {block.data["tool_use_id"]: block.data for block in answer.blocks if block.kind == "tool_result"}
+    steps = [
+        Step(
+            block.data["name"],
+            block.data["input"],
+            _result_text(results[block.data["id"]]),
+            _failed(results, block.data),
+        )
+        for block in turn.blocks
+        if block.kind == "tool_use"
+    ]
+    return Exchange(_texts(turn), steps, [str(block.data["text"]) for block in answer.blocks if block.kind == "text"])
 
 
-def _texts(message: RequestMessage) -> str:
-    return "\n".join(block.text for block in message.content if isinstance(block, TextBlock))
+def _failed(results: Mapping[str, Mapping[str, Any]], call: Mapping[str, Any]) -> bool:
+    return bool(results[call["id"]].get("is_error", False))
+
+
+def _result_text(result: Mapping[str, Any]) -> str:
+    """The text of a result, its other blocks left out."""
+    content = result.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(block["text"]) for block in content if block["type"] == "text")
+
+
+def _texts(message: Message) -> str:
+    return "\n".join(str(block.data["text"]) for block in message.blocks if block.kind == "text")

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 
+from aar.messages_api.request import read_json, read_request
 from aar.problems.toy.repertoire import ToyRepertoire
 from aar.researcher.offline import MODEL, SELF
 from aar.researcher.offline.conversation import read_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, Researcher
-from aar.researcher.offline.reply import message_of
-from aar.researcher.offline.wire import MessageRequest, read_request
 
 DIRECTION = "near-and-far: Ask the neighbours. Think about who counts as one."
 OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape first."
@@ -22,11 +21,8 @@ OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape
 
 def answer(life: Any, seed: int = 3) -> list[dict[str, Any]]:
     """The model's content for the conversation so far, without a server."""
-    request = read_request(MessageRequest, json.dumps(life.request()).encode())
-    content: list[dict[str, Any]] = message_of(request, Researcher(seed).next_turn(read_conversation(request)))[
-        "content"
-    ]
-    return content
+    request = read_request(read_json(json.dumps(life.request()).encode()))
+    return Researcher(seed).next_turn(read_conversation(request)).reply().blocks()
 
 
 def live(life: Any, seed: int = 3, turns: int = 150) -> None:

@@ -1,0 +1,39 @@
+"""The offline model server's application: the double of the Messages API with a search program behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aar.messages_api.double import Double, Rules
+from aar.messages_api.request import Request
+from aar.messages_api.script import Reply
+from aar.researcher.offline import MODEL
+from aar.researcher.offline.conversation import Conversation, read_conversation
+from aar.researcher.offline.reply import Turn
+
+Player = Callable[[Conversation], Turn]
+"""Gives a conversation's next turn; a pure function, called in a thread."""
+
+
+class Played:
+    """A model whose turns a function of the conversation gives."""
+
+    def __init__(self, play: Player) -> None:
+        self._play = play
+
+    async def reply(self, request: Request) -> Reply:
+        """The next turn of the conversation."""
+        return await asyncio.to_thread(self._turn, request)
+
+    def _turn(self, request: Request) -> Reply:
+        return self._play(read_conversation(request)).reply()
+
+
+def make_app(play: Player) -> Double:
+    """An ASGI application that answers the Messages API with the turns of ``play``.
+
+    Requests are held to the rules of the API, but not to the SDK's types: importing those would take this server longer
+    than everything else it does at its start. Nothing is logged.
+    """
+    return Double(Played(play), rules=Rules(models=[MODEL], strict=False), most_logged=0)
