@@ -47,9 +47,7 @@ class Closer:
         if work.failed:
             await self._db.write(lambda session: confirmation.fail_check(session, check_id))
         else:
-            keys = await self._db.read(
-                lambda session: dict.fromkeys(run.stage for run in runs_of(session, work.submission_id, check_id))
-            )
+            keys = await self._db.read(lambda session: _answered(session, work.submission_id, check_id))
             found = {key: await self._pooled(work.submission_id, phase_of(key)) for key in keys}
             phases = {key: scores for key, scores in found.items() if scores is not None}
             findings = []
@@ -96,3 +94,10 @@ class Closer:
             return None
         estimate = await anyio.to_thread.run_sync(self._problem.pool, pooled.scores)
         return PhaseScores(estimate, pooled.scores, pooled.seeds)
+
+
+def _answered(session: Session, submission_id: int, check_id: int) -> list[str]:
+    """The phases of a check in which no run failed."""
+    rows = runs_of(session, submission_id, check_id)
+    failed = {row.stage for row in rows if row.state == "failed"}
+    return [key for key in dict.fromkeys(row.stage for row in rows) if key not in failed]

@@ -17,8 +17,8 @@ from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
 from aar.scoring.checks import CheckPlan, end_check, request_check
 from aar.scoring.findings import newest_findings, record_finding
 from aar.scoring.leaderboard import contenders
-from aar.scoring.phases import CONFIRM, CONFIRMATION, ELSEWHERE
-from aar.scoring.runs import runs_of
+from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, ELSEWHERE, phase_of
+from aar.scoring.runs import runs_of, skip_rest
 from aar.scoring.standing import disqualify, settle
 from aar.scoring.status import SCORER, same_code
 from aar.scoring.submission_views import SHOWN_DECIMALS
@@ -26,7 +26,6 @@ from aar.store.event_log import append
 from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
 from aar.store.types import now
 
-_SPOILT = "splits whose teacher's word was altered"
 _WHERE = {CONFIRM.key: "the sealed split", ELSEWHERE.key: "the transfer domains"}
 
 
@@ -68,16 +67,17 @@ def finish_check(
     plan: CheckPlan,
     metric: Metric,
 ) -> None:
-    """Close a check all of whose runs succeeded; a confirmation settles what the submission counts for.
+    """Close a check that was run as far as it has to be; a confirmation settles what the submission counts for.
 
     Args:
-        phases: the phases of this check, pooled; the measurement is not among them.
+        phases: the phases of this check that ran, pooled; the measurement is not among them.
         findings: of the audits of a confirmation.
     """
     check = end_check(session, check_id, "done")
     if check is None:
         return
     submission = session.get_one(Submission, check.submission_id)
+    skip_rest(runs_of(session, submission.id, check_id))
     keep_estimates(session, submission.id, phases)
     for finding in findings:
         record_finding(session, submission, finding)
@@ -105,11 +105,9 @@ def fail_check(session: Session, check_id: int) -> None:
         return
     submission = session.get_one(Submission, check.submission_id)
     rows = runs_of(session, submission.id, check_id)
-    for row in rows:
-        if row.state in ("queued", "running"):
-            row.state = "skipped"
-    bad = next(row for row in rows if row.state == "failed")
-    outcome = f"did not run on {_WHERE.get(bad.stage, _SPOILT)} ({bad.domain})"
+    skip_rest(rows)
+    bad = next(row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE)
+    outcome = f"did not run on {_WHERE[bad.stage]} ({bad.domain})"
     _announce(session, check, submission, outcome, None)
     if check.kind == CONFIRMATION:
         settle(session, submission, "refuted", f"it {outcome}", SCORER)

@@ -33,6 +33,8 @@ MEASURE = Phase(Stage.MEASURE)
 CONFIRM = Phase(Stage.CONFIRM)
 ELSEWHERE = Phase(Stage.TRANSFER)
 PERMUTED = Phase(Stage.MEASURE, Corruption(permute=True))
+DECISIVE = (MEASURE, CONFIRM, ELSEWHERE)
+"""Phases in which a failed run decides; in the others it is for the audit that asked to judge."""
 
 
 def noisy(share: float) -> Phase:

@@ -17,7 +17,7 @@ from aar.scoring import verdicts
 from aar.scoring.findings import newest_findings
 from aar.scoring.leaderboard import contenders, leaderboard
 from aar.scoring.phases import MEASURE, Phase
-from aar.scoring.runs import runs_of
+from aar.scoring.runs import runs_of, skip_rest
 from aar.scoring.status import log_change, same_code
 from aar.scoring.submission_views import SHOWN_DECIMALS
 from aar.scoring.trial import Trial
@@ -155,9 +155,7 @@ def reject(session: Session, submission_id: int) -> None:
     if submission.state != "scoring":
         return
     rows = runs_of(session, submission_id, None)
-    for row in rows:
-        if row.state in ("queued", "running"):
-            row.state = "skipped"
+    skip_rest(rows)
     bad = next(row for row in rows if row.state == "failed")
     submission.state, submission.finished_at = "rejected", now()
     submission.verdict = verdicts.rejected(submission.number, bad.index, len(rows), bad.domain, bad.verdict)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.scoring.phases import Phase, phase_of
+from aar.scoring.phases import DECISIVE, Phase, phase_of
 from aar.scoring.seeds import draw
 from aar.scoring.work import RunTicket, Work
 from aar.store.models import ScoringRun, Submission
@@ -54,13 +54,23 @@ def runs_of(session: Session, submission_id: int, check_id: int | None) -> list[
     return list(session.scalars(query.order_by(ScoringRun.id)))
 
 
+def skip_rest(rows: Iterable[ScoringRun]) -> None:
+    """Note of runs without a result that none will come."""
+    for row in rows:
+        if row.state in ("queued", "running"):
+            row.state = "skipped"
+
+
 def work_of(session: Session, submission: Submission, check_id: int | None = None) -> Work:
     """What is left of a submission's measurement or of a check; runs that were under way begin again."""
     rows = runs_of(session, submission.id, check_id)
+    broken = {phase_of(row.stage) for row in rows if row.state == "failed"}
     pending: deque[RunTicket] = deque()
     for row in rows:
         if row.state in ("queued", "running"):
             row.state = "queued"
+            if phase_of(row.stage) in broken:
+                continue
             pending.append(RunTicket(row.id, row.index, phase_of(row.stage), row.domain, row.seed, row.split_seed))
     return Work(
         submission_id=submission.id,
@@ -71,5 +81,5 @@ def work_of(session: Session, submission: Submission, check_id: int | None = Non
         pending=pending,
         unfinished=len(pending),
         check_id=check_id,
-        failed=any(row.state == "failed" for row in rows),
+        failed=any(phase in DECISIVE for phase in broken),
     )

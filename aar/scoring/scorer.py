@@ -23,6 +23,7 @@ from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.closing import Closer
 from aar.scoring.execution import Executor
 from aar.scoring.groups import one_error
+from aar.scoring.phases import DECISIVE
 from aar.scoring.queue import QueueState
 from aar.scoring.submission_views import SubmissionView
 from aar.scoring.work import CHECKS, RunTicket, Work
@@ -93,7 +94,8 @@ class Scorer:
         for work in [work for work in left if work.over and not work.audit]:
             await self._close(work)
         with one_error():
-            async with anyio.create_task_group() as lanes:
+            warm = self._clean_room.warmed(self._campaign_id, self._parallel)
+            async with warm, anyio.create_task_group() as lanes:
                 # One lane more than runs at a time: it prepares the next split meanwhile.
                 for _ in range(self._parallel + 1):
                     lanes.start_soon(self._lane)
@@ -243,8 +245,10 @@ class Scorer:
             work.unfinished -= 1
             if work.failed:
                 return
-            if trial.score is None:
+            if trial.score is None and ticket.phase in DECISIVE:
                 work.fail()
+            elif trial.score is None:
+                work.drop(ticket.phase)
             if work.over:
                 await self._close(work)
 

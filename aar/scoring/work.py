@@ -67,6 +67,12 @@ class Work:
         """Whether nothing is left but its verdict."""
         return self.failed or not self.unfinished
 
+    def drop(self, phase: Phase) -> None:
+        """Make no more runs of a phase: an audit will say that it was not answered."""
+        kept = [ticket for ticket in self.pending if ticket.phase != phase]
+        self.unfinished -= len(self.pending) - len(kept)
+        self.pending = deque(kept)
+
     def fail(self) -> None:
         """Drop all runs that have no result yet."""
         self.failed = True

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
 from aar.problems.protocol import Problem, Stage, Task
 from aar.problems.registry import find
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
@@ -18,14 +24,18 @@ from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.manifest import read_manifest
+from aar.scoring.scorer import Scorer
 from aar.scoring.submissions import SubmissionView, submit
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
+from aar.store.event_log import read
 from aar.store.models import Campaign, Researcher
 
 CAMPAIGN = "k3v9qd"
+COPY = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
+"""A method that hands the teacher's word on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +152,32 @@ def clean_room(backend: SandboxBackend, problem: Problem, desk: Desk, tmp_path: 
 async def task(problem: Problem, clean_room: CleanRoom) -> AsyncIterator[Task]:
     async with prepared(problem, clean_room.work_dir, domain="heads", stage=Stage.MEASURE, split_seed=7) as made:
         yield made
+
+
+@pytest.fixture
+def serving(desk: Desk, problem: Problem, clean_room: CleanRoom) -> Callable[..., Any]:
+    """A scorer that serves while the block lasts; the second value is its task."""
+
+    @asynccontextmanager
+    async def serve(
+        limits: Limits | None = None, parallel: int = 2, **kwargs: Any
+    ) -> AsyncIterator[tuple[Scorer, asyncio.Task[None]]]:
+        ledger = Ledger(desk.db, CAMPAIGN, limits or Limits(), PriceBook())
+        await ledger.load()
+        scorer = Scorer(
+            desk.db, CAMPAIGN, problem, clean_room, ledger, seeds=2, parallel=parallel, secret="s" * 64, **kwargs
+        )
+        service = asyncio.create_task(scorer.serve())
+        try:
+            yield scorer, service
+        finally:
+            service.cancel()
+            await asyncio.gather(service, return_exceptions=True)
+
+    return serve
+
+
+def events(desk: Desk, kind: str) -> list[Any]:
+    """The logged events of a kind, oldest first."""
+    with desk.db.reading() as session:
+        return [logged for logged in read(session, CAMPAIGN, limit=5000) if logged.event.kind == kind]

@@ -11,6 +11,7 @@ from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
 from aar.problems.registry import find
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
+from aar.scoring.audits.teacher import TeacherAudit
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
@@ -24,7 +25,9 @@ async def main(url: str, snapshots: str, work_dir: str, problem_folder: str) -> 
     clean_room = CleanRoom(
         BubblewrapBackend(distributions=("numpy",)), problem, SnapshotStore(Path(snapshots)), Path(work_dir)
     )
-    await Scorer(db, "k3v9qd", problem, clean_room, ledger, seeds=2, parallel=2, secret="s" * 64).serve()
+    audits = [TeacherAudit()]
+    scorer = Scorer(db, "k3v9qd", problem, clean_room, ledger, seeds=2, parallel=2, secret="s" * 64, audits=audits)
+    await scorer.serve()
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import UsageError
-from aar.scoring.manifest import MAX_BYTES, MAX_CLAIM, MAX_TITLE, read_manifest
+from aar.scoring.manifest import MAX_BYTES, MAX_CLAIM, MAX_HYPOTHESIS, MAX_TITLE, read_manifest
 
 GOOD = "title: Vote of probes\nclaim: Three probes vote.\nfamilies: [ensemble, data filtering]\nparent: s3\n"
 
@@ -38,6 +38,10 @@ def test_a_folded_claim_becomes_one_paragraph(tmp_path: Path) -> None:
         ("title: ''\nclaim: c\nfamilies: [other]", "title is empty"),
         ("title: t\nclaim: c\nfamilies: []", "families is empty"),
         (f"title: {'x' * 500}\nclaim: c\nfamilies: [other]", f"title has 500 characters, at most {MAX_TITLE}"),
+        (
+            f"title: t\nclaim: c\nhypothesis: {'x' * 1001}\nfamilies: [other]",
+            f"hypothesis has 1001 characters, at most {MAX_HYPOTHESIS}",
+        ),
         (f"title: t\nclaim: {'x' * 3000}\nfamilies: [other]", f"claim has 3000 characters, at most {MAX_CLAIM}"),
         ("title: t\nclaim: c\nfamilies: [self-trainig]", "did you mean self-training?"),
         ("title: t\nclaim: c\nfamilies: [zzz]", "known: self-training, ensemble"),

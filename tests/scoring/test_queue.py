@@ -98,6 +98,20 @@ def test_the_queue_tells_who_is_ahead(desk: Any) -> None:
     assert state.run_seconds is None
 
 
+def test_the_expected_wait_counts_the_runs_ahead(desk: Any) -> None:
+    for index in range(3):
+        desk.submit(desk.method(f"print({index})"), runs=4)
+    work = claim(desk)
+    trial = Trial(TaskScore(parts={"value": 0.5}), None, "", None, 3.0)
+    with desk.db.writing() as session:
+        records.finish_run(session, CAMPAIGN, work.pending[0].run_id, trial)
+    with desk.db.reading() as session:
+        state = queue.queue_state(session, CAMPAIGN, parallel=2)
+    assert state.runs_before == {2: 3, 3: 7}
+    assert state.expected_wait(3) == 3.0 * 7 / 2
+    assert state.expected_wait(1) is None
+
+
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.dictionaries(st.sampled_from("abcd"), st.integers(1, 99)))
 def test_nobody_is_served_twice_while_another_waits(authors: list[str], served: dict[str, int]) -> None:
     queued = list(enumerate(authors, start=1))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,48 +12,23 @@ from typing import Any
 
 import pytest
 
-from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
 from aar.errors import LimitReached, NotFound
 from aar.problems.protocol import Problem
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.leaderboard import leaderboard
 from aar.scoring.queue import queue_state
-from aar.scoring.scorer import Scorer
 from aar.scoring.submissions import list_submissions
-from aar.store.event_log import read
 from aar.store.models import LedgerEntry, ScoringRun
+
+from .conftest import COPY, events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
 CAMPAIGN = "k3v9qd"
-COPY = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
 FLIP = COPY.replace(" coinlab.noisy(given)", " 1 - coinlab.noisy(given)")
 
 Serving = Callable[..., Any]
-
-
-@pytest.fixture
-def serving(desk: Any, problem: Problem, clean_room: CleanRoom) -> Serving:
-    @asynccontextmanager
-    async def serve(limits: Limits | None = None, parallel: int = 2) -> AsyncIterator[tuple[Scorer, Any]]:
-        ledger = Ledger(desk.db, CAMPAIGN, limits or Limits(), PriceBook())
-        await ledger.load()
-        scorer = Scorer(desk.db, CAMPAIGN, problem, clean_room, ledger, seeds=2, parallel=parallel, secret="s" * 64)
-        service = asyncio.create_task(scorer.serve())
-        try:
-            yield scorer, service
-        finally:
-            service.cancel()
-            await asyncio.gather(service, return_exceptions=True)
-
-    return serve
-
-
-def events(desk: Any, kind: str) -> list[Any]:
-    with desk.db.reading() as session:
-        return [logged for logged in read(session, CAMPAIGN, limit=5000) if logged.event.kind == kind]
 
 
 async def test_from_submission_to_board(desk: Any, serving: Serving) -> None:

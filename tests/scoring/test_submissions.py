@@ -7,9 +7,9 @@ import pytest
 from aar.budget.limits import Limits, ResearcherLimits
 from aar.errors import Conflict, LimitReached, NotFound
 from aar.scoring.manifest import read_manifest
-from aar.scoring.submissions import get_submission, list_submissions, submit
+from aar.scoring.submissions import SubmissionView, get_submission, list_submissions, submit
 from aar.store.event_log import read
-from aar.store.models import Snapshot, Submission
+from aar.store.models import Researcher, Snapshot, Submission
 
 CAMPAIGN = "k3v9qd"
 
@@ -94,3 +94,39 @@ def test_lists_page_by_number_and_filter_by_researcher(desk: Any) -> None:
 def test_an_unknown_researcher_is_refused(desk: Any) -> None:
     with pytest.raises(NotFound, match="r9"):
         desk.submit(desk.method("print(1)"), researcher=9)
+
+
+def test_scoring_runs_are_charged_and_bounded(desk: Any) -> None:
+    whole = Limits(scoring_runs=14, researcher=ResearcherLimits(scoring_runs_per_hour=8))
+
+    def hand_in(researcher: int, code: str, limits: Limits = whole) -> SubmissionView:
+        directory = desk.method(code)
+        with desk.db.writing() as session:
+            return submit(
+                session,
+                campaign_id=CAMPAIGN,
+                researcher_id=f"{CAMPAIGN}-r{researcher}",
+                saved=desk.snapshots.save(directory),
+                manifest=read_manifest(directory),
+                limits=limits,
+                runs=6,
+            )
+
+    assert hand_in(1, "print(1)").charged_runs == 6
+    with pytest.raises(LimitReached, match="It frees itself as hours are worked") as raised:
+        hand_in(1, "print(2)")
+    assert (raised.value.breach.scope, raised.value.breach.limit) == (f"{CAMPAIGN}-r1", "scoring_runs_per_hour")
+    with desk.db.writing() as session:
+        session.query(Researcher).filter_by(name="r1").update({"active_seconds": 5400.0})
+    assert hand_in(1, "print(2)").number == 2  # 12 runs in an hour and a half
+    with pytest.raises(LimitReached, match=r"limits\.scoring_runs") as raised:
+        hand_in(2, "print(3)")
+    assert (raised.value.breach.scope, raised.value.breach.limit) == ("campaign", "scoring_runs")
+    assert raised.value.breach.missing == 4
+
+
+def test_what_its_author_expects_is_frozen_with_the_code(desk: Any) -> None:
+    view = desk.submit(desk.method("print(1)", extra="hypothesis: |\n  About 0.4,\n  since the noise halves.\n"))
+    assert view.hypothesis == "About 0.4, since the noise halves."
+    with desk.db.reading() as session:
+        assert get_submission(session, CAMPAIGN, 1).hypothesis == view.hypothesis

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from aar.problems.corruption import spoiling
 from aar.problems.protocol import (
     Baseline,
+    Corruption,
     Estimate,
     Metric,
     OutputRejected,
@@ -33,6 +35,8 @@ class Coins:
     research_domains = climbed_domains
     run_limits = RunLimits(seconds=60.0, memory_bytes=256 * 1024**2, cpus=1.0, output_bytes=256 * 1024)
     default_seeds = 2
+    sealed_noise = 0.3
+    """Share of wrong flips on sealed splits; a test that wants another score there than was measured changes it."""
 
     def check_data(self) -> None:
         """Nothing to check: flips are drawn."""
@@ -41,11 +45,19 @@ class Coins:
         task = Task(domain, stage, split_seed, into / "public", into / "hidden")
         rng = np.random.default_rng(split_seed)
         flips = rng.integers(0, 2, ITEMS)
-        noisy = np.where(rng.random(ITEMS) < 0.3, 1 - flips, flips)
+        share = self.sealed_noise if stage is Stage.CONFIRM else 0.3
+        noisy = np.where(rng.random(ITEMS) < share, 1 - flips, flips)
         for directory, name, array in ((task.public, "noisy", noisy), (task.hidden, "flips", flips)):
             directory.mkdir()
             np.save(directory / f"{name}.npy", array)
         return task
+
+    def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
+        noisy = np.load(task.public / "noisy.npy")
+        drawn = spoiling(task, ITEMS, corruption, seed)
+        spoilt = noisy[list(drawn.sources)]
+        spoilt[list(drawn.turned)] = 1 - spoilt[list(drawn.turned)]
+        np.save(task.public / "noisy.npy", spoilt)
 
     def score(self, task: Task, output: Path) -> TaskScore:
         flips, named = np.load(task.hidden / "flips.npy"), np.load(output, allow_pickle=False)

@@ -1,0 +1,122 @@
+"""Places on the board: bands, the first place that is reserved, and the same code under other layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aar.problems.protocol import Metric
+from aar.scoring import checks, confirmation
+from aar.scoring.audits.protocol import PhaseScores
+from aar.scoring.checks import CheckPlan
+from aar.scoring.leaderboard import best, leaderboard
+from aar.scoring.submissions import get_submission
+from aar.store.models import ScoringRun
+
+from .conftest import CAMPAIGN, COPY, events
+from .test_records import LOSS, PGR, estimate_of, score
+
+PLAN = CheckPlan(confirm_seeds=1, audit_seeds=1)
+
+
+def hand_in(desk: Any, *values: float, metric: Metric = PGR) -> None:
+    """Submissions of different code, scored at these values."""
+    for value in values:
+        desk.submit(desk.method(f"print({len(list(desk.folder.iterdir()))})"))
+        score(desk, value, metric=metric)
+
+
+def confirm(desk: Any, problem: Any, number: int, value: float, metric: Metric = PGR) -> None:
+    """A confirmation whose sealed runs came to ``value``."""
+    with desk.db.writing() as session:
+        submission = get_submission(session, CAMPAIGN, number)
+        checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
+        work = checks.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
+        assert work is not None
+        found = {"confirm": PhaseScores(estimate_of([value]), [], 1)}
+        confirmation.finish_check(session, work.check_id, found, [], plan=PLAN, metric=metric)
+
+
+def board(desk: Any, higher: bool = True) -> list[Any]:
+    with desk.db.reading() as session:
+        return leaderboard(session, CAMPAIGN, higher_is_better=higher)
+
+
+def test_a_place_is_gained_by_more_than_the_noise(desk: Any) -> None:
+    hand_in(desk, 0.30, 0.31, 0.33, 0.60)
+    assert [(row.submission.number, row.rank, row.band) for row in board(desk)] == [
+        (4, 1, 1),
+        (1, 2, 2),
+        (2, 3, 2),
+        (3, 4, 2),
+    ]
+    assert [event.event.best for event in events(desk, "submission_measured")] == [True, False, False, True]
+
+
+def test_first_place_is_provisional_until_one_is_confirmed_and_then_reserved(desk: Any, problem: Any) -> None:
+    hand_in(desk, 0.4, 0.6)
+    assert [(row.submission.number, row.provisional) for row in board(desk)] == [(2, True), (1, False)]
+    confirm(desk, problem, 1, 0.38)
+    first, second = board(desk)
+    assert (first.submission.number, first.rank, first.provisional, first.score) == (1, 1, False, 0.38)
+    assert (second.submission.number, second.band, second.score) == (2, 1, 0.6)
+    hand_in(desk, 0.9)
+    assert board(desk)[0].submission.number == 1
+    assert events(desk, "submission_measured")[-1].event.best  # it would lead, so it is to be confirmed
+    confirm(desk, problem, 3, 0.88)
+    assert [row.submission.number for row in board(desk)] == [3, 2, 1]
+    with desk.db.reading() as session:
+        leader = best(session, CAMPAIGN)
+    assert leader is not None
+    assert (leader.number, leader.status) == (3, "confirmed")
+
+
+def test_a_refuted_leader_leaves_the_board(desk: Any, problem: Any) -> None:
+    hand_in(desk, 0.4, 0.9)
+    confirm(desk, problem, 2, 0.1)
+    assert [row.submission.number for row in board(desk)] == [1]
+    (finished,) = events(desk, "check_finished")
+    assert finished.event.outcome == "refuted"
+
+
+def test_all_of_it_turned_round_where_lower_is_better(desk: Any, problem: Any) -> None:
+    hand_in(desk, 0.5, 0.2, 0.1, metric=LOSS)
+    assert [row.submission.number for row in board(desk, higher=False)] == [3, 2, 1]
+    confirm(desk, problem, 3, 0.9, metric=LOSS)
+    assert [row.submission.number for row in board(desk, higher=False)] == [2, 1]
+    confirm(desk, problem, 2, 0.05, metric=LOSS)
+    assert [(row.submission.number, row.score) for row in board(desk, higher=False)] == [(2, 0.05), (1, 0.5)]
+
+
+def test_the_leader_is_asked_for_once(desk: Any) -> None:
+    hand_in(desk, 0.4, 0.9)
+    with desk.db.writing() as session:
+        assert confirmation.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
+        assert not confirmation.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
+        (check,) = checks.pending_checks(session, CAMPAIGN)
+    assert (check.number, check.by, check.kind, check.state) == (2, "scorer", "confirmation", "queued")
+
+
+def test_checks_take_turns_and_never_reuse_a_draw(desk: Any, problem: Any) -> None:
+    hand_in(desk, 0.4, 0.5)
+    confirm(desk, problem, 1, 0.4)
+    confirm(desk, problem, 1, 0.41)
+    with desk.db.reading() as session:
+        runs = session.query(ScoringRun).filter(ScoringRun.stage == "confirm").all()
+        assert [run.index for run in runs] == [0, 1, 2, 3]
+        assert len({run.split_seed for run in session.query(ScoringRun)}) == 4 + 4 + 4
+
+
+def test_layout_and_comments_make_no_other_code(desk: Any) -> None:
+    """Handed in again for luck, it only gets more seeds, and a rejection holds for it too."""
+    desk.submit(desk.method(COPY), identity="a" * 64)
+    score(desk, 0.3)
+    desk.submit(desk.method(COPY + "# lucky?\n"), researcher=2, identity="a" * 64)
+    score(desk, 0.5)
+    (row,) = board(desk)
+    assert (row.submission.number, row.submission.mean, row.submission.seeds) == (1, 0.4, 4)
+    desk.submit(desk.method("1/0"), identity="b" * 64)
+    score(desk, 0.0, fail_at=0)
+    with pytest.raises(Exception, match="exact code is s3"):
+        desk.submit(desk.method("1 / 0"), identity="b" * 64)
