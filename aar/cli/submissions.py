@@ -21,14 +21,23 @@ def submissions(
     ] = None,
     campaign: CampaignOption = LATEST,
     researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Show its whole story instead: seeds, runs, audits, every change.")
+    ] = False,
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
     """List what was handed in, or show one with its code."""
     from aar.cli.opening import opened
+    from aar.cli.record import show_record
+    from aar.errors import UsageError
 
+    if record and number is None:
+        raise UsageError("--record is about one submission", "Give its number: aar submissions s12 --record")
     with opened(database) as workplace:
-        if number is None:
+        if record and number is not None:
+            show_record(workplace, campaign, submission_number(number), json)
+        elif number is None:
             _list(workplace, campaign, researcher, json)
         else:
             _show(workplace, campaign, number, json)

@@ -82,7 +82,21 @@ def operator(identity: Annotated[Identity, Depends(writer)]) -> Operator:
     return identity
 
 
+def person(shared: SharedDep, request: Request) -> Operator | None:
+    """The operator, or None for somebody who gave no token and may read: what no researcher may see.
+
+    Raises:
+        Unauthorized: nobody gave out the token.
+        Forbidden: it is a researcher's.
+    """
+    found = [identify(shared, token) for token in _tokens(request)]
+    if any(isinstance(each, ResearcherIdentity) for each in found):
+        raise Forbidden("no researcher may read this", "Only people may: leave the token out, or use the operator's")
+    return Operator() if found else None
+
+
 WriterDep = Annotated[Identity, Depends(writer)]
+PersonDep = Annotated[Operator | None, Depends(person)]
 OperatorDep = Annotated[Operator, Depends(operator)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from fastapi import APIRouter
@@ -13,9 +14,11 @@ from aar.report.code import read_code
 from aar.report.metrics import metric_of
 from aar.scoring.checks import CheckView
 from aar.scoring.findings import FindingView
+from aar.scoring.record import EstimateRecord, HappeningRecord, RunRecord, submission_record
 from aar.scoring.status import StatusView
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
 from aar.web.api.paging import After, Limit, Number, Page, page_of
+from aar.web.auth import PersonDep
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
 from aar.web.state import SharedDep
 
@@ -75,6 +78,22 @@ class SubmissionDetail(SubmissionOut):
     files: list[FileOut]
 
 
+class SubmissionRecordOut(BaseModel):
+    """All that is on record about a submission, each list in order of time."""
+
+    submission: SubmissionOut
+    same_code: list[int]
+    """Other submissions that count as the same code; their runs share one estimate."""
+    charged_runs: int
+    """Scoring runs counted against the quotas when it was handed in."""
+    runs: list[RunRecord]
+    estimates: list[EstimateRecord]
+    audits: list[FindingView]
+    changes: list[StatusView]
+    checks: list[CheckView]
+    happenings: list[HappeningRecord]
+
+
 class LeaderboardOut(BaseModel):
     """A place on the board; rows of one band cannot be told apart by their scores."""
 
@@ -130,6 +149,30 @@ def submission(shared: SharedDep, campaign_id: CampaignId, number: Number) -> Su
         history=close.history,
         checks=close.checks,
         files=files,
+    )
+
+
+@router.get("/submissions/{number}/record")
+def record(shared: SharedDep, campaign_id: CampaignId, number: Number, who: PersonDep) -> SubmissionRecordOut:
+    """The whole story of a submission, for people: a researcher's token is refused.
+
+    Seeds, split seeds and the digests of outputs come with the operator's token only.
+    """
+    with shared.db.reading() as session:
+        found = submission_record(session, campaign_of(session, campaign_id).id, number)
+    runs: list[RunRecord] = list(found.runs)
+    if who is None:
+        runs = [replace(run, seed=None, split_seed=None, output_digest=None) for run in runs]
+    return SubmissionRecordOut(
+        submission=SubmissionOut.of(found.submission),
+        same_code=list(found.same_code),
+        charged_runs=found.charged_runs,
+        runs=runs,
+        estimates=list(found.estimates),
+        audits=list(found.audits),
+        changes=list(found.changes),
+        checks=list(found.checks),
+        happenings=list(found.happenings),
     )
 
 
