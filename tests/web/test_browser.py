@@ -101,6 +101,28 @@ def test_every_page_fits_a_phone(address: str, browser: Any, scheme: str, tmp_pa
     context.close()
 
 
+def test_the_operator_decides_on_a_submissions_page(site: Any, address: str, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}{CAMPAIGN}/submissions/11")
+    page.click("text=Have it confirmed, disqualify or reinstate it")
+    page.fill("input[name=token]", "aar_wrong")
+    page.fill("input[name=rule]", "person.leak")
+    page.fill("input[name=reason]", "It reads the scorer's folder.")
+    page.click("button[value=disqualification]")
+    page.wait_for_selector("output >> text=nobody gave out this token")
+    page.fill("input[name=token]", site.operator["Authorization"].removeprefix("Bearer "))
+    page.click("button[value=disqualification]")
+    page.wait_for_selector("output >> text=Done.")
+    page.wait_for_selector("#result >> text=Off the board for person.leak")
+    page.reload()
+    page.click("text=Have it confirmed, disqualify or reinstate it")
+    page.fill("input[name=token]", site.operator["Authorization"].removeprefix("Bearer "))
+    page.fill("input[name=reason]", "It does not.")
+    page.click("button[value=reinstatement]")
+    page.wait_for_selector("#result >> text=It does not.")
+    page.close()
+
+
 def test_everything_reads_without_javascript(address: str, browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -27,7 +27,7 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         submission = get_submission(session, view.id, number)
-        parent = parent_of(submission, all_submissions(session, view.id))
+        every = all_submissions(session, view.id)
         close = close_up(session, view.id, number)
     metric = metric_of(view.problem)
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
@@ -35,7 +35,10 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         "campaign": view,
         "metric": metric,
         "submission": submission,
-        "parent": parent,
+        "parent": parent_of(submission, every),
+        "twins": [
+            each.number for each in every if each.identity == submission.identity != "" and each.number != number
+        ],
         "close": close,
         "axis": span([end for each in close.phases for end in (each.score.low, each.score.high)], human),
         "files": read_code(shared.snapshots_of(view.id), submission.digest),
