@@ -1,0 +1,56 @@
+"""Which audits a campaign has: those that ship, those handed in, and those that installed packages bring."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from aar.errors import SetupError
+from aar.scoring.audits.noise import LabelNoise
+from aar.scoring.audits.protocol import Audit, Moment
+from aar.scoring.audits.splits import SplitSensitivity
+from aar.scoring.audits.static import StaticReading
+from aar.scoring.audits.teacher import TeacherAudit
+
+GROUP = "aar.audits"
+
+
+def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = ()) -> list[Audit]:
+    """The audits of a campaign, those that read code first.
+
+    An installed package brings one by an entry point of the group ``aar.audits`` that names a class made without
+    arguments.
+
+    Args:
+        noise_levels: shares of the teacher's labels to turn round, above 0 and at most one half.
+        extra: audits that need something of the campaign's, such as the reviewer its model.
+
+    Raises:
+        SetupError: a plug-in cannot be loaded, keeps no promise of ``Audit``, or takes a name that another has.
+    """
+    shipped: list[Audit] = [StaticReading(), TeacherAudit(), LabelNoise(noise_levels), SplitSensitivity()]
+    found = [*shipped, *extra, *map(_loaded, sorted(entry_points(group=GROUP), key=lambda entry: entry.name))]
+    twice = [name for name, times in Counter(audit.name for audit in found).items() if times > 1]
+    if twice:
+        raise SetupError(
+            f"two audits are named {twice[0]!r}", f"Give the one in the entry points {GROUP!r} another name"
+        )
+    return sorted(found, key=lambda audit: audit.moment is not Moment.SUBMITTED)
+
+
+def _loaded(entry: EntryPoint) -> Audit:
+    brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    what = f"audit {entry.name!r} ({entry.value}){brought}"
+    try:
+        made = entry.load()()
+    except Exception as error:
+        raise SetupError(
+            f"{what} cannot be loaded: {type(error).__name__}: {error}",
+            "Update or uninstall the package that brings it",
+        ) from error
+    if isinstance(made, Audit) and isinstance(made.moment, Moment):
+        return made
+    missing = [name for name in ("name", "moment", "phases", "judge") if not hasattr(made, name)]
+    lacks = f"lacks {', '.join(missing)}" if missing else "has no Moment as its moment"
+    raise SetupError(f"{what} {lacks}", "See aar.scoring.audits.protocol.Audit for what an audit promises")
