@@ -22,12 +22,14 @@ from aar.budget.usage import Usage, usage_of
 from aar.errors import GatewayError, LimitReached
 from aar.problems.protocol import Problem
 from aar.researcher import prompts
+from aar.researcher.call import CallRequest
 from aar.researcher.estimate import FIXED_TOKENS, most_tokens
 from aar.researcher.exhibit import Exhibit, exhibit
-from aar.researcher.gateway import CallRequest, Gateway, StreamBroken
+from aar.researcher.gateway import Gateway
+from aar.researcher.refusals import StreamBroken
 from aar.researcher.turns import seen_usage
 from aar.researcher.verdict_tool import REVIEWER, TOOL, definition, read_answer
-from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, Verdict
+from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import Phase
 from aar.store.database import Database
 
@@ -112,19 +114,6 @@ class Reviewer:
             await settle(worst)  # cut off, perhaps after it was billed
             raise
         return message, await settle(usage_of(message))
-
-
-def reviewer_audit(
-    db: Database, ledger: Ledger, models: Sequence[str], gateway: Callable[[str], Gateway], *, offline: str
-) -> Audit:
-    """The reviewer of a campaign: its first model that is not the offline search baseline reads the code.
-
-    Args:
-        models: of the team, in order.
-        gateway: the open gateway of a model; asked for when a review begins.
-        offline: the offline search baseline's model id.
-    """
-    return Reviewer(db, ledger, next((model for model in models if model != offline), None), gateway)
 
 
 def _request(model: str, shown: Exhibit) -> CallRequest:

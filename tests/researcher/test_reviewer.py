@@ -12,8 +12,7 @@ from sqlalchemy import select
 from aar.budget.ledger import Ledger
 from aar.problems.toy import Toy
 from aar.researcher.exhibit import exhibit
-from aar.researcher.gateway import Gateway
-from aar.researcher.reviewer import MOST_OUTPUT_TOKENS, Reviewer, reviewer_audit
+from aar.researcher.reviewer import MOST_OUTPUT_TOKENS, Reviewer
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, Verdict
 from aar.store.models import LedgerEntry
 
@@ -164,9 +163,7 @@ async def test_a_file_name_cannot_end_the_block(tmp_path: Path) -> None:
 
 async def test_why_nobody_read_it(house: House) -> None:
     about = dossier(house.folder)
-    offline = reviewer_audit(
-        house.db, house.ledger(), ["offline", "offline"], house.gateways.__getitem__, offline="offline"
-    )  # type: ignore[arg-type]
+    offline = Reviewer(house.db, house.ledger(), None, lambda _: house.gateway(1, 5))
     found = await offline.judge(about)
     assert (found.verdict, house.server.requests) == (Verdict.SKIPPED, [])
     assert "offline search baseline" in found.reason
@@ -186,16 +183,3 @@ async def test_a_call_that_fails_is_charged_as_far_as_it_may_be_billed(house: Ho
     refused, broken = entries(house)
     assert (refused.state, refused.usd) == ("released", 0)
     assert (broken.state, broken.output_tokens) == ("settled", MOST_OUTPUT_TOKENS)
-
-
-async def test_the_first_paid_model_reads(house: House) -> None:
-    asked: list[str] = []
-
-    def gateway(model: str) -> Gateway:
-        asked.append(model)
-        return house.gateway(1, 5)
-
-    house.server.play(verdict("passed"))
-    audit = reviewer_audit(house.db, house.ledger(), ["offline", "m", "n"], gateway, offline="offline")
-    assert (await audit.judge(dossier(house.folder))).verdict is Verdict.PASSED
-    assert asked == ["m"]
