@@ -132,7 +132,7 @@ def segments_of(request: Request) -> list[Segment]:
     found: list[Segment] = []
 
     def add(data: Mapping[str, Any], tokens: int) -> None:
-        digest.update(compact_json(_unmarked(data)).encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(_written(data).encode("utf-8", "surrogatepass") + b"\n")
         found.append(Segment(tokens, digest.copy().digest(), _ttl(data)))
 
     body = request.body
@@ -176,6 +176,16 @@ def _has_image(block: Block) -> bool:
     return block.kind == "image" or (isinstance(inner, list) and any(part["type"] == "image" for part in inner))
 
 
+def _written(data: Mapping[str, Any]) -> str:
+    """A block as it goes into the digest."""
+    plain = _unmarked(data)
+    if len(plain) != 2 or plain.get("type") != "text":
+        return compact_json(plain)
+    # Most of a prompt is plain text: its length keeps it apart from its neighbours as well as quotes would.
+    text = plain["text"]
+    return f"{len(text)}:{text}"
+
+
 def _unmarked(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """A block without its breakpoints: they are no part of what is cached."""
     inner = data.get("content")
@@ -185,6 +195,8 @@ def _unmarked(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ttl(data: Mapping[str, Any]) -> str:
+    if "cache_control" not in data and data.get("type") != "tool_result":
+        return ""
     return next((ttl for _, ttl in reversed(list(_marks(data, "")))), "")
 
 

@@ -51,6 +51,8 @@ def compaction_complaints(request: Request, signer: Signer) -> Iterator[str]:
 
 def from_summary(request: Request) -> Request:
     """The conversation from its last compaction block on; a block without content stands for nothing."""
+    if all(block.kind != "compaction" for block in request.blocks()):
+        return request
     messages = list(request.messages)
     for index in range(len(messages) - 1, -1, -1):
         blocks = messages[index].blocks

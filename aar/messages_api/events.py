@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -89,5 +88,4 @@ def _split(text: str, size: int) -> list[str]:
 
 def encoded(event: dict[str, Any]) -> bytes:
     """An event as bytes of the stream."""
-    data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {event['type']}\ndata: {data}\n\n".encode("utf-8", "replace")
+    return f"event: {event['type']}\ndata: {compact_json(event)}\n\n".encode("utf-8", "replace")

@@ -13,6 +13,7 @@ from typing import Any
 
 BYTES_PER_TOKEN = 4
 IMAGE_TOKENS = 1600
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def text_tokens(text: str) -> int:
@@ -23,7 +24,7 @@ def text_tokens(text: str) -> int:
 
 def compact_json(value: Any) -> str:
     """A value as JSON without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def block_tokens(block: Mapping[str, Any]) -> int:
