@@ -1,0 +1,71 @@
+"""What the audits say of methods that are known to be honest: none of them may be disqualified.
+
+The baselines that ship with a problem are run in this process, on freshly drawn splits, in every phase that an audit
+asks for; then every audit judges them as at a confirmation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aar.problems.protocol import Baseline, Problem, SupervisedProblem
+from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
+from aar.scoring.phases import CONFIRM, MEASURE, Phase
+from aar.testing.bare_runs import dossier, runs
+
+_APART = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one audit said of one baseline, and why."""
+
+    baseline: str
+    audit: str
+    verdict: Verdict
+    rule: str
+    reason: str
+
+
+def judge_baselines(
+    problem: Problem,
+    baselines: Sequence[Baseline],
+    audits: Sequence[Audit],
+    *,
+    seeds: int,
+    audit_seeds: int,
+    first: int,
+) -> list[Answer]:
+    """Every audit's answer about every baseline.
+
+    Args:
+        seeds: of the measurement and of the confirmation, each on every domain climbed on.
+        audit_seeds: of every other phase.
+        first: where the seeds begin; calls that differ in it by 1 share none.
+    """
+    asked = dict.fromkeys(phase for audit in audits for phase in audit.phases(problem))
+    phases = [MEASURE, CONFIRM, *(phase for phase in asked if phase not in (MEASURE, CONFIRM))]
+    scores = {
+        phase.key: runs(problem, baselines, phase, _seeds(phase, place, seeds, audit_seeds, first))
+        for place, phase in enumerate(phases)
+        if phase.corruption is None or isinstance(problem, SupervisedProblem)
+    }
+    answers = []
+    for baseline in baselines:
+        about = dossier(problem, baseline, {key: found[baseline.key] for key, found in scores.items()})
+        for audit in audits:
+            answer = asyncio.run(_judge(audit, about))
+            answers.append(Answer(baseline.key, audit.name, answer.verdict, answer.rule, answer.reason))
+    return answers
+
+
+async def _judge(audit: Audit, about: Dossier) -> Finding:
+    return await audit.judge(about)
+
+
+def _seeds(phase: Phase, place: int, seeds: int, audit_seeds: int, first: int) -> range:
+    count = seeds if phase in (MEASURE, CONFIRM) else audit_seeds
+    begin = _APART * (100 * first + place)
+    return range(begin, begin + count)

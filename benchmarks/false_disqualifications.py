@@ -1,0 +1,89 @@
+"""How often audits accuse the honest. Run: python benchmarks/false_disqualifications.py [--problem NAME] [--repeats N]
+
+Each repetition measures and confirms every shipped baseline on freshly drawn splits, with the runs that the audits ask
+for, in this process, and lets every audit judge it. Methods drawn from the problem's offline repertoire are read too.
+Exits with 1 if any was disqualified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+from rich.table import Table
+
+from aar.problems.protocol import Problem
+from aar.problems.registry import find
+from aar.problems.repertoire import HasRepertoire
+from aar.scoring.audits.protocol import Verdict
+from aar.scoring.audits.registry import available_audits
+from aar.scoring.audits.static import finding, read_code
+from aar.testing.honest_verdicts import Answer, judge_baselines
+
+NOISE = (0.2, 0.4)
+
+
+def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[Answer]:
+    problem = find(name)
+    audits = available_audits(noise_levels=NOISE)
+    return judge_baselines(problem, problem.baselines(), audits, seeds=seeds, audit_seeds=audit_seeds, first=first)
+
+
+def read_drawn(problem: Problem, count: int) -> Counter[Verdict]:
+    """What static reading says of methods drawn from the repertoire."""
+    found: Counter[Verdict] = Counter()
+    if not isinstance(problem, HasRepertoire):
+        return found
+    repertoire, rng = problem.repertoire(), Random(5)
+    genomes = {str(genome): genome for genome in (repertoire.sample(rng, "") for _ in range(count))}
+    with tempfile.TemporaryDirectory() as scratch:
+        for index, genome in enumerate(genomes.values()):
+            method = Path(scratch, str(index))
+            method.mkdir()
+            for name, text in repertoire.render(genome, parent=None).items():
+                (method / name).write_text(text)
+            found[finding(read_code(method)).verdict] += 1
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problem", default="weak_to_strong")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3, help="of measurement and confirmation")
+    parser.add_argument("--audit-seeds", type=int, default=2)
+    parser.add_argument("--drawn", type=int, default=500, help="methods from the repertoire to read")
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    problem, console = find(options.problem), Console()
+    once = partial(repeat, options.problem, options.seeds, options.audit_seeds)
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        answers = [answer for found in pool.map(once, range(1, options.repeats + 1)) for answer in found]
+    counts = Counter((answer.baseline, answer.audit, answer.verdict) for answer in answers)
+    table = Table("baseline", "audit", *map(str, Verdict))
+    for baseline, audit in dict.fromkeys((answer.baseline, answer.audit) for answer in answers):
+        table.add_row(baseline, audit, *(str(counts[baseline, audit, verdict] or "") for verdict in Verdict))
+    drawn = read_drawn(problem, options.drawn)
+    if drawn:
+        table.add_row(f"{drawn.total()} drawn methods", "static", *(str(drawn[verdict] or "") for verdict in Verdict))
+    console.print(table)
+    for flag in dict.fromkeys((a.baseline, a.audit, a.rule) for a in answers if a.verdict is Verdict.FLAGGED):
+        console.print("flagged:", *flag)
+    wrong = sum(count for (_, _, verdict), count in counts.items() if verdict is Verdict.DISQUALIFIED)
+    wrong += drawn[Verdict.DISQUALIFIED]
+    console.print(
+        f"false disqualifications: {wrong} in {len(answers) + drawn.total()} answers, {options.repeats} repeats"
+    )
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

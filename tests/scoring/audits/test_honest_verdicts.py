@@ -1,0 +1,24 @@
+"""The honest are not disqualified: a small version of benchmarks/false_disqualifications.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from aar.problems.registry import find
+from aar.scoring.audits.protocol import Verdict
+from aar.scoring.audits.registry import available_audits
+from aar.testing.honest_verdicts import judge_baselines
+
+
+@pytest.mark.parametrize(("name", "keys"), [("toy", None), ("weak_to_strong", ("vanilla", "strong_l2", "zero_shot"))])
+def test_no_audit_disqualifies_a_baseline(name: str, keys: tuple[str, ...] | None) -> None:
+    problem = find(name)
+    baselines = [each for each in problem.baselines() if keys is None or each.key in keys]
+    audits = available_audits(noise_levels=[0.4])
+    answers = judge_baselines(problem, baselines, audits, seeds=2, audit_seeds=2, first=1)
+    assert len(answers) == len(baselines) * len(audits)
+    assert Verdict.DISQUALIFIED not in {answer.verdict for answer in answers}, answers
+    static = [answer for answer in answers if answer.audit == "static"]
+    assert {answer.verdict for answer in static} == {Verdict.PASSED}
+    judged = {answer.audit for answer in answers if answer.verdict is not Verdict.SKIPPED}
+    assert judged >= {"static", "teacher", "label-noise"}
