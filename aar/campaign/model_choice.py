@@ -24,16 +24,18 @@ class Team:
         models: model ids by researcher, in order.
         fallback: the model asked when another is unavailable.
         providers: who serves each model that is not offline.
+        reviewer: the model that reads the code of what is confirmed; None where no Claude model is called.
     """
 
     models: tuple[str, ...]
     fallback: str | None = None
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    reviewer: str | None = None
 
     @property
     def all_models(self) -> tuple[str, ...]:
         """Each model that may be called, once."""
-        return tuple(dict.fromkeys([*self.models, *([self.fallback] if self.fallback else [])]))
+        return tuple(dict.fromkeys([*self.models, *filter(None, (self.fallback, self.reviewer))]))
 
     @property
     def offline(self) -> bool:
@@ -70,6 +72,9 @@ def resolve_team(spec: CampaignSpec, settings: Settings) -> Team:
             )
     if named_all.fallback is not None and named_all.fallback != OFFLINE_MODEL:
         providers.setdefault(named_all.fallback, named_all.provider)
+    reviewer = spec.scoring.reviewer or next(iter(providers), None)
+    if reviewer is not None:
+        providers.setdefault(reviewer, named_all.provider)
     needy = next((model for model, provider in providers.items() if provider == "anthropic"), None)
     if needy is not None and not has_key and named_all.base_url is None:
         raise UsageError(
@@ -77,4 +82,4 @@ def resolve_team(spec: CampaignSpec, settings: Settings) -> Team:
             f"Set ANTHROPIC_API_KEY or AAR_ANTHROPIC_API_KEY_FILE, or use --model {OFFLINE_MODEL} for the keyless "
             "search baseline",
         )
-    return Team(tuple(models), named_all.fallback, providers)
+    return Team(tuple(models), named_all.fallback, providers, reviewer)

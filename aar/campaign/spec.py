@@ -120,8 +120,8 @@ class ScoringOptions(_Part):
     """How many of the confirmed ones are run on the transfer domains at the end."""
     audit_seeds: int = Field(default=2, ge=1, le=64)
     """Seeds of each run that an audit asks for, and of a run on the transfer domains."""
-    noise_levels: list[Annotated[float, Field(gt=0, lt=1)]] = [0.2, 0.4]
-    """Shares of the teacher's words that the label-noise audit turns round."""
+    noise_levels: list[Annotated[float, Field(gt=0, le=0.5)]] = [0.2, 0.4]
+    """Shares of the teacher's words that the label-noise audit turns round; with half of them they say nothing."""
     reviewer: str | None = None
     """Model id of the audit that reads code and claim; None takes the team's, and skips it where there is no key."""
 

@@ -18,8 +18,10 @@ from aar.campaign.endpoints import Endpoints
 from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
 from aar.forum.mirror import ForumMirror
+from aar.researcher.reviewer import Reviewer
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import Mount
+from aar.scoring.audits.registry import available_audits
 from aar.scoring.checks import CheckPlan
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
@@ -78,6 +80,7 @@ async def open_workshop(
     mirror = ForumMirror(db, campaign_id, home / "forum")
     leases = Leases()
     scoring = plan.spec.scoring
+    endpoints = Endpoints(plan, seed=int(secret[:8], 16))
     scorer = Scorer(
         db,
         campaign_id,
@@ -87,6 +90,10 @@ async def open_workshop(
         seeds=scoring.seeds or plan.problem.default_seeds,
         parallel=scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
         secret=secret,
+        audits=available_audits(
+            noise_levels=scoring.noise_levels,
+            extra=[Reviewer(db, ledger, plan.team.reviewer, endpoints.gateway)],
+        ),
         plan=CheckPlan(
             confirm_seeds=scoring.confirm_seeds or scoring.seeds or plan.problem.default_seeds,
             audit_seeds=scoring.audit_seeds,
@@ -94,7 +101,6 @@ async def open_workshop(
             leaders=scoring.confirm_top > 0,
         ),
     )
-    endpoints = Endpoints(plan, seed=int(secret[:8], 16))
     try:
         async with asyncio.TaskGroup() as opening:
             opening.create_task(ledger.load())
