@@ -44,6 +44,9 @@ def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStor
         NotFound: no snapshot of that digest.
     """
     _show(public, folder / _DATA)
+    for path in (folder / _DATA).rglob("*"):
+        # Times would tell a method which file an audit has written again.
+        os.utime(path, (0, 0), follow_symlinks=False)
     if isinstance(source, Path):
         _show(source, folder / _METHOD)
         return

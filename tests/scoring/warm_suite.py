@@ -165,6 +165,16 @@ class WarmSuite:
         assert "direct False False" in trial.verdict
         assert "found [] ['noisy.npy'] False" in trial.verdict
 
+    async def test_times_do_not_tell_which_file_was_written_again(self, room: CleanRoom, task: Task, desk: Any) -> None:
+        rewritten = task.public / "noisy.npy"
+        rewritten.write_bytes(rewritten.read_bytes())
+        digest = desk.snapshots.save(desk.method(TELL.format(told="os.stat('/data/noisy.npy').st_mtime"))).digest
+        async with room.warmed(DEFAULT_OWNER, 1):
+            outcome = await room.run(task, digest, 1)
+        assert outcome.output is not None, outcome.verdict
+        assert outcome.output.read_text() == "0.0"
+        outcome.discard()
+
     async def test_one_that_died_is_replaced(
         self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Any
     ) -> None:
