@@ -119,6 +119,34 @@ def baselines(
 
 
 @app.command()
+def attack(
+    problem: Name = DEFAULT,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Only this attack; may be repeated.")
+    ] = None,
+    submissions: Annotated[
+        int, typer.Option(min=2, max=512, help="How many an attacker with patience hands in.")
+    ] = 240,
+    seeds: Annotated[int | None, typer.Option(min=2, max=64, help="Fresh seeds; default the problem's.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="KEY", help="Baseline to start from; default the last.")] = None,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Attack the scores in every way known, and show what each attack gains on the sealed split."""
+    from aar.cli.attack import carry_out, show_outcomes
+    from aar.problems.registry import find
+
+    found = find(problem)
+    found.check_data()
+    outcomes = carry_out(
+        found, only=only or (), submissions=submissions, seeds=seeds, base=base, sandbox=sandbox, quiet=json
+    )
+    show_outcomes(found, outcomes, json=json)
+    if not all(outcome.held for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
 def fetch(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
     """Check a problem's data; build what it builds on demand."""
     from aar.cli.output import print_json

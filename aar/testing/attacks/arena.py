@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -24,9 +25,14 @@ from aar.errors import ProblemError
 from aar.forum.tokens import issue_token
 from aar.problems.protocol import Problem, Stage, Task
 from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.audits.protocol import Dossier, Finding, Verdict
+from aar.scoring.audits.static import StaticReading
+from aar.scoring.audits.teacher import TeacherAudit
 from aar.scoring.bundles import prepared
+from aar.scoring.checks import CheckPlan, list_checks, request_check
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.manifest import read_manifest
+from aar.scoring.phases import CONFIRMATION
 from aar.scoring.scorer import Scorer
 from aar.scoring.seeds import draw
 from aar.scoring.submissions import SubmissionView, submit
@@ -41,6 +47,8 @@ from aar.testing.rows import add_campaign
 DRAWS = "attacks"
 """The harness draws its own splits from this, so that a suite repeats."""
 _WAIT_SECONDS = 600.0
+_LOOK_SECONDS = 0.2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,8 @@ class Arena:
         seeds: fresh seeds of a measurement, and draws of the sealed split.
         honest: directory of the shipped baseline that attacks start from.
         say: told what is being done.
+        reading: whether submissions are read before they run. A reading can be evaded by whoever tries for long
+            enough, so what happens at run time is attacked without one.
     """
 
     problem: Problem
@@ -71,6 +81,7 @@ class Arena:
     seeds: int
     parallel: int = 2
     say: Callable[[str], None] = lambda _: None
+    reading: bool = False
     campaign: str = field(default_factory=lambda: f"a{secrets.token_hex(4)}")
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
     tokens: dict[str, str] = field(default_factory=dict)
@@ -177,10 +188,30 @@ class Arena:
 
     async def verdict_on(self, number: int) -> SubmissionView:
         """What the scorer makes of a submission. Raises what ended the scorer."""
+        waiting = asyncio.ensure_future(self.scorer.wait_for(number, _WAIT_SECONDS))
+        return await self._unless_ended(waiting)
+
+    async def quiet(self) -> None:
+        """Wait until every submission has its verdict."""
+        await self._unless_ended(asyncio.ensure_future(self.scorer.drain()))
+
+    async def confirmed(self, number: int) -> SubmissionView:
+        """Have a measured submission confirmed for real, with the audits' own runs, and wait for it."""
+        view = await self.verdict_on(number)
+        with self.db.writing() as session:
+            check = request_check(session, self.campaign, view.id, CONFIRMATION, "attack suite", "human:suite")
+        while check.state in ("queued", "running"):
+            await self._unless_ended(asyncio.ensure_future(self.scorer.wait_for(number, 0)))
+            await asyncio.sleep(_LOOK_SECONDS)
+            with self.db.reading() as session:
+                check = next(each for each in list_checks(session, self.campaign, check.submission_id))
+        return await self.verdict_on(number)
+
+    async def _unless_ended(self, waiting: asyncio.Future[T]) -> T:
         if self._service is None:
             self._service = asyncio.create_task(self.scorer.serve())
-        waiting = asyncio.ensure_future(self.scorer.wait_for(number, _WAIT_SECONDS))
-        await asyncio.wait({waiting, self._service}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {waiting, self._service}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if self._service.done():
             waiting.cancel()
             await self._service
@@ -194,6 +225,8 @@ class Arena:
             ).one()
             found = session.scalars(select(AuditFinding).where(AuditFinding.submission_id == row.id)).all()
             stopped = [row.disqualified] if row.disqualified else []
+        if row.status == "refuted":
+            stopped.append("refuted at confirmation")
         noted = [each.rule or each.audit for each in found if each.verdict in ("flagged", "labelled")]
         return ", ".join(dict.fromkeys(stopped)), ", ".join(dict.fromkeys(noted))
 
@@ -224,7 +257,16 @@ class Arena:
         ledger = Ledger(self.db, self.campaign, Limits(), PriceBook())
         await ledger.load()
         self.scorer = Scorer(
-            self.db, self.campaign, self.problem, room, ledger, seeds=2, parallel=self.parallel, secret=self.secret
+            self.db,
+            self.campaign,
+            self.problem,
+            room,
+            ledger,
+            seeds=2,
+            parallel=self.parallel,
+            secret=self.secret,
+            audits=(Reader(self), TeacherAudit()),
+            plan=CheckPlan(confirm_seeds=2, audit_seeds=2),
         )
 
     async def _close(self) -> None:
@@ -235,6 +277,19 @@ class Arena:
         for name in await self.backend.orphans(self.campaign):
             await self.backend.remove(name)
         self.db.close()
+
+
+class Reader(StaticReading):
+    """The static reading, where the attack at hand is one that it is to see."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        """Read, or say that nobody did."""
+        if self._arena.reading:
+            return await super().judge(dossier)
+        return Finding(self.name, Verdict.SKIPPED, "", "this attack is made as if it had evaded the reading")
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ class Directions:
                 for column, line in zip(columns, middle, strict=True)
             ]
             heads[domain] = (columns.tolist(), middle.tolist(), ((np.array(scores) - nothing) / spread).tolist())
-        return await measured(arena, with_head(arena, heads), f"{arena.submissions} submissions")
+        return await measured(arena, with_head(arena, heads), f"{arena.submissions} submissions", confirm=True)
 
 
 def _above(domain: str, column: int, line: float, split: Split) -> Bits:

@@ -28,7 +28,7 @@ class SingleFlips:
         before = oracle.ask(lambda split: split.honest)
         names = first.names[: arena.submissions - 1]
         arena.say(f"{len(names)} flips")
-        rose = np.array([oracle.ask(partial(_flipped, name)) > before for name in names])
+        rose = np.array([oracle.ask(partial(flipped, name)) > before for name in names])
         learnt = first.honest[: len(names)] ^ rose
         odds = {int(name).to_bytes(8): SURE if label else -SURE for name, label in zip(names, learnt, strict=True)}
         said = f"{arena.submissions} submissions"
@@ -40,5 +40,5 @@ class SingleFlips:
         return await measured(arena, with_table(arena, odds), said)
 
 
-def _flipped(name: np.uint64, split: Split) -> Bits:
+def flipped(name: np.uint64, split: Split) -> Bits:
     return np.asarray(split.honest ^ (split.names == name))

@@ -9,11 +9,21 @@ from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
 
 
-async def measured(arena: Arena, source: Path, said: str = "") -> Result:
-    """Hand a method in, see what the audits make of it, and measure its gain on the sealed split."""
+async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = True, confirm: bool = False) -> Result:
+    """Hand a method in, see what the audits make of it, and measure its gain on the sealed split.
+
+    Args:
+        read: whether its code is read first.
+        confirm: whether a measured one is confirmed, with the teacher audit.
+    """
     arena.say("on the sealed split")
     gain = await arena.gain(source)
+    arena.reading = read
     view = await arena.scored(source)
+    arena.reading = False
+    if confirm and view.state == "measured":
+        arena.say("confirmation")
+        await arena.confirmed(view.number)
     stopped, noted = arena.findings(view.number)
     if view.state != "measured":
         stopped = stopped or view.verdict.splitlines()[0].partition(": ")[2]

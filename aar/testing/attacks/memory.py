@@ -41,7 +41,7 @@ class OutsideLabels:
 
     async def make(self, arena: Arena) -> Result:
         """The worst case: no reading error at all."""
-        truth = await _public_truth(arena)
+        truth = await public_truth(arena)
         odds = {name.to_bytes(8): 3 * SURE if label else -3 * SURE for name, label in truth.items()}
         return await measured(arena, with_table(arena, odds, title="A cleaner pool"), f"{len(odds)} items")
 
@@ -55,23 +55,42 @@ class OutsideHead:
 
     async def make(self, arena: Arena) -> Result:
         """A linear discriminant on the leading columns of the last third."""
-        truth = await _public_truth(arena)
-        heads = {}
-        for domain, rows in (await public_rows(arena)).items():
-            known = np.array([name in truth for name in names_of(rows).tolist()])
-            labels = np.array([truth[name] for name in names_of(rows[known]).tolist()])
-            columns = np.arange(rows.shape[1] * 2 // 3, rows.shape[1])[:_COLUMNS]
-            heads[domain] = (columns.tolist(), *_discriminant(rows[known][:, columns].astype(float), labels))
-        return await measured(arena, with_head(arena, heads), f"{_COLUMNS} weights a domain")
+        source = with_head(arena, await _heads(arena))
+        return await measured(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
-async def _public_truth(arena: Arena) -> dict[int, bool]:
+class OutsideBlend:
+    """A label for methods without a teacher is no hindrance to one that makes a show of listening."""
+
+    name = "outside-blend"
+    goal = "mix such a head with the honest method, so that no audit calls it independent of the teacher"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """The honest method has a third of the say."""
+        source = with_head(arena, await _heads(arena), share=0.5)
+        return await measured(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
+
+
+async def public_truth(arena: Arena) -> dict[int, bool]:
+    """Labels of the public items, by their keys: what somebody who reads the texts without error would know."""
     found: dict[int, bool] = {}
     for split in await splits_of(arena):
         truth = truth_of(split.place.task)
         if truth is not None:
             found.update(zip(split.names.tolist(), truth.tolist(), strict=True))
     return found
+
+
+async def _heads(arena: Arena) -> dict[str, tuple[list[int], list[float], list[float]]]:
+    truth = await public_truth(arena)
+    heads = {}
+    for domain, rows in (await public_rows(arena)).items():
+        known = np.array([name in truth for name in names_of(rows).tolist()])
+        labels = np.array([truth[name] for name in names_of(rows[known]).tolist()])
+        columns = np.arange(rows.shape[1] * 2 // 3, rows.shape[1])[:_COLUMNS]
+        heads[domain] = (columns.tolist(), *_discriminant(rows[known][:, columns].astype(float), labels))
+    return heads
 
 
 def _discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:

@@ -73,11 +73,12 @@ class Oracle:
         self._problem = arena.problem
         self._seeds = arena.seeds
         self._splits = splits
+        self._draws = sorted({split.place.index for split in splits})
         self._rng = np.random.default_rng(0)
 
     def ask(self, answer: Answer) -> float:
         """The score that a submission with these predictions is told."""
-        chosen = set(self._rng.choice(SPLITS, size=min(self._seeds, SPLITS), replace=False).tolist())
+        chosen = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
         outputs = [
             (split.place.task, dump(answer(split).astype(np.uint8)))
             for split in self._splits
@@ -90,7 +91,7 @@ async def splits_of(arena: Arena, stage: Stage = Stage.MEASURE, count: int = SPL
     """Splits with the honest method's predictions, from real runs in the clean room."""
     places = await arena.places(stage, count)
     outputs = await arena.honest_on(places)
-    return [_split(place, output) for place, output in zip(places, outputs, strict=True)]
+    return [split_of(place, output) for place, output in zip(places, outputs, strict=True)]
 
 
 async def agrees(arena: Arena, source: Path, answer: Answer) -> str:
@@ -114,7 +115,7 @@ async def agrees(arena: Arena, source: Path, answer: Answer) -> str:
         ) as task:
             place = Place(task, seed, 0)
             (honest,) = await arena.honest_on([place])
-            split = _split(place, honest)
+            split = split_of(place, honest)
             content = dump(answer(split).astype(np.uint8))
             outputs.append((task, scored(arena.problem, task, content)))
     foretold = round(arena.problem.pool(outputs).mean, SHOWN_DECIMALS)
@@ -132,7 +133,8 @@ def names_of(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
     return np.array([int.from_bytes(key) for key in keys(rows)], dtype=np.uint64)
 
 
-def _split(place: Place, output: bytes) -> Split:
+def split_of(place: Place, output: bytes) -> Split:
+    """A split with the honest method's output on it."""
     honest = load(output)
     assert honest is not None
     rows = np.load(place.task.public / "test.npy", allow_pickle=False)

@@ -12,11 +12,20 @@ from aar.problems.protocol import Problem
 from aar.sandbox.protocol import SandboxBackend
 from aar.testing.attacks.arena import Arena, arena
 from aar.testing.attacks.attack import Attack, Result
+from aar.testing.attacks.clock import Timeouts
 from aar.testing.attacks.constants import Majority
+from aar.testing.attacks.detection import LuckyFew, TwoFaces
 from aar.testing.attacks.directions import Directions
+from aar.testing.attacks.edited import Edited
 from aar.testing.attacks.flips import SingleFlips
+from aar.testing.attacks.forged import Forged
+from aar.testing.attacks.impostor import Impostor
+from aar.testing.attacks.inside import Inside
+from aar.testing.attacks.luck import SeedLuck
 from aar.testing.attacks.masks import RandomMasks
-from aar.testing.attacks.memory import Guesses, OutsideHead, OutsideLabels
+from aar.testing.attacks.memory import Guesses, OutsideBlend, OutsideHead, OutsideLabels
+from aar.testing.attacks.poison import Poison
+from aar.testing.attacks.stash import Stash
 
 ATTACKS: tuple[Attack, ...] = (
     SingleFlips(),
@@ -25,7 +34,18 @@ ATTACKS: tuple[Attack, ...] = (
     Guesses(),
     OutsideLabels(),
     OutsideHead(),
+    OutsideBlend(),
+    SeedLuck(),
     Majority(),
+    TwoFaces(),
+    LuckyFew(),
+    Timeouts(),
+    Inside(),
+    Stash(),
+    Poison(),
+    Edited(),
+    Forged(),
+    Impostor(),
 )
 SUBMISSIONS = 240
 """As many as an attacker hands in by default; a quick campaign allows 16 to all researchers together."""
@@ -50,10 +70,14 @@ class Outcome:
 
     @property
     def held(self) -> bool:
-        """Whether it got nothing: no gain beyond noise that stands on the board, and nothing through."""
+        """Whether the score did not move unseen: nothing through, and no gain beyond noise that stands unmarked.
+
+        A gain is answered by taking the method off the board, or by a label or flag that stands beside its score.
+        """
         if self.result is None:
             return True
-        return not self.result.through and (self.inside_noise is not False or bool(self.result.stopped))
+        answered = bool(self.result.stopped or self.result.noted)
+        return not self.result.through and (self.inside_noise is not False or answered)
 
 
 async def attack_all(

@@ -44,6 +44,18 @@ with open(given["--out"], "wb") as file:
 """
 """Predicts by a linear head whose weights stand in the code."""
 
+BLEND = """
+import runpy
+runpy.run_path("honest.py", run_name="__main__")
+mine = (rows - middle) @ weights
+theirs = np.load(given["--out"]).astype(float).clip(1e-4, 1 - 1e-4)
+theirs = np.log(theirs / (1 - theirs))
+both = mine / mine.std() + SHARE * (theirs - np.median(theirs)) / max(theirs.std(), 1e-9)
+with open(given["--out"], "wb") as file:
+    np.save(file, (both > 0).astype(np.uint8))
+"""
+"""After ``HEAD``: mixes the honest method in, so that the score depends on the teacher after all."""
+
 _FINE = 4
 SURE = 4.0
 """Log-odds of what an attacker takes for certain."""
@@ -55,10 +67,18 @@ def with_table(arena: Arena, odds: Mapping[bytes, float], *, title: str = "Relab
     return arena.method(TABLE, {"table.json": json.dumps(known)}, title=title)
 
 
-def with_head(arena: Arena, heads: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]]) -> Path:
-    """A method that is nothing but a head: for each domain the columns, their middles and their weights."""
+def with_head(
+    arena: Arena, heads: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]], *, share: float = 0.0
+) -> Path:
+    """A method that is nothing but a head, or one mixed with the honest method.
+
+    Args:
+        heads: for each domain the columns, their middles and their weights.
+        share: how much the honest method weighs beside the head, each on its own scale.
+    """
     plain = {
         domain: [list(map(int, columns)), [float(f"{m:.3g}") for m in middle], [float(f"{w:.3g}") for w in weights]]
         for domain, (columns, middle, weights) in heads.items()
     }
-    return arena.method(f"WEIGHTS = {plain!r}\n{HEAD}", title="A linear reading of the student")
+    blend = BLEND.replace("SHARE", repr(share)) if share else ""
+    return arena.method(f"WEIGHTS = {plain!r}\n{HEAD}{blend}", title="A linear reading of the student")

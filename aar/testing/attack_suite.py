@@ -1,0 +1,69 @@
+"""The attack suite: every known way to move a score without doing the science, tried against a problem.
+
+As tests: subclass ``AttackSuite`` and override ``make_problem`` and ``make_backend``.
+As a table: ``aar problem attack``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from aar.problems.protocol import Problem
+from aar.sandbox.protocol import SandboxBackend
+from aar.testing.attacks import ATTACKS, Outcome, attack_all
+
+
+class AttackSuite:
+    """Each attack as a test: nothing gets through, and no gain beyond noise stands unmarked.
+
+    The attacks are made once for the class, since what a gain may be depends on how many are measured.
+    """
+
+    submissions = 48
+    """How many a patient attacker hands in; ``aar problem attack`` takes more."""
+    seeds = 2
+    """Fresh seeds of a measurement, and draws of the sealed split."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_problem(cls) -> Callable[[], Problem]:
+        """Give a function that makes the problem under attack; its instance is used by nobody else."""
+        raise NotImplementedError("override this fixture")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls) -> Callable[[], SandboxBackend]:
+        """Give a function that makes the backend to run in."""
+        raise NotImplementedError("override this fixture")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def outcomes(
+        cls,
+        make_problem: Callable[[], Problem],
+        make_backend: Callable[[], SandboxBackend],
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Mapping[str, Outcome]:
+        """What came of each attack, by its name."""
+        return asyncio.run(cls._attack(make_problem(), make_backend(), tmp_path_factory.mktemp("attacks")))
+
+    @classmethod
+    async def _attack(cls, problem: Problem, backend: SandboxBackend, folder: Path) -> Mapping[str, Outcome]:
+        try:
+            found = await attack_all(problem, backend, folder, submissions=cls.submissions, seeds=cls.seeds)
+            assert not await backend.orphans()
+        finally:
+            await backend.close()
+        return {outcome.name: outcome for outcome in found}
+
+    @pytest.mark.parametrize("name", [attack.name for attack in ATTACKS])
+    def test_attack_is_held(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+        outcome = outcomes[name]
+        if outcome.result is None:
+            pytest.skip(outcome.skipped)
+        assert not outcome.result.through
+        assert outcome.held, outcome

@@ -1,0 +1,189 @@
+"""The attack suite against both shipped problems, and the failures of the public study's reference code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aar.problems.protocol import Problem, Stage
+from aar.problems.registry import find
+from aar.sandbox.bubblewrap.backend import BubblewrapBackend
+from aar.sandbox.protocol import SandboxBackend
+from aar.settings import get_settings
+from aar.testing.attack_suite import AttackSuite
+from aar.testing.attacks import Gain, Outcome, Result, attack_all
+from aar.testing.attacks.arena import Arena, Place
+from aar.testing.attacks.flips import flipped
+from aar.testing.attacks.knowledge import truth_of
+from aar.testing.attacks.oracle import Oracle, split_of
+from aar.testing.attacks.paired import Pair, dump, gain, load
+
+pytestmark = pytest.mark.bubblewrap
+
+
+@pytest.fixture(scope="class")
+def home_of_class(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of its own for all tests of a class."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AAR_HOME", str(home))
+        get_settings.cache_clear()
+        yield home
+    get_settings.cache_clear()
+
+
+class _Bubblewrapped(AttackSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, bubblewrap: str, home_of_class: Path) -> Callable[[], SandboxBackend]:
+        """Real sandboxes."""
+        return lambda: BubblewrapBackend(distributions=("numpy", "scipy", "scikit-learn"))
+
+
+@pytest.mark.slow
+class TestWeakToStrong(_Bubblewrapped):
+    """The default problem, with real data and methods."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_problem(cls) -> Callable[[], Problem]:
+        """The default problem."""
+        return lambda: find("weak_to_strong")
+
+    def test_the_harness_sees_a_gain_where_there_is_one(self, outcomes: Mapping[str, Outcome]) -> None:
+        cheat = outcomes["outside-labels"]
+        assert cheat.inside_noise is False
+        assert cheat.result is not None
+        assert cheat.result.gain is not None
+        assert cheat.result.gain.mean > 0.2
+        assert "static.table" in cheat.result.stopped
+
+
+@pytest.mark.slow
+class TestToy(_Bubblewrapped):
+    """A problem whose outputs are texts: what works on single items is not tried."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_problem(cls) -> Callable[[], Problem]:
+        """The problem that people copy."""
+        return lambda: find("toy")
+
+    def test_what_needs_items_is_left_out(self, outcomes: Mapping[str, Outcome]) -> None:
+        left_out = [name for name, outcome in outcomes.items() if outcome.result is None]
+        assert {"single-flips", "random-masks", "direction-probes"} <= set(left_out)
+        assert {"forged-results", "stashed-state", "poisoned-snapshots"}.isdisjoint(left_out)
+
+
+class TestReferenceFailures:
+    """What the released reference code let happen cannot happen here."""
+
+    def test_501_calls_do_not_read_500_labels(self, tmp_path: Path) -> None:
+        """There: an endpoint that answers exact counts gave 500 of 500 labels in 501 calls."""
+        problem, splits = find("weak_to_strong"), []
+        for index in range(2):
+            for domain in problem.climbed_domains:
+                task = problem.prepare(domain, Stage.MEASURE, 100 + index, tmp_path / f"{domain}-{index}")
+                guess = np.random.default_rng(index).random(len(np.load(task.public / "test.npy"))) > 0.5
+                splits.append(split_of(Place(task, 0, index), dump(guess)))
+        arena = Arena(problem, BubblewrapBackend(), tmp_path, tmp_path, submissions=501, seeds=2)
+        oracle, first = Oracle(arena, splits), splits[0]
+        truth = truth_of(first.place.task)
+        assert truth is not None
+        base = oracle.ask(lambda split: split.honest)
+        told = [oracle.ask(lambda split, name=name: flipped(name, split)) for name in first.names[:500]]  # type: ignore[misc]
+        learnt = first.honest[:500] ^ (np.array(told) > base)
+        # Five standard deviations of 500 fair coins; all 500 would be 22.
+        assert abs(int((learnt == truth[:500]).sum()) - 250) < 5 * np.sqrt(500) / 2
+
+    def test_a_typed_in_score_does_not_stand_on_the_board(
+        self, bubblewrap: str, home_of_class: Path, tmp_path: Path
+    ) -> None:
+        """There: 0.99 sent by a client stood on rank one."""
+        (outcome,) = _attack("toy", tmp_path, "forged-results")
+        assert outcome.result is not None
+        assert not outcome.result.through
+
+    def test_a_frozen_method_is_not_lost_or_changed(self, bubblewrap: str, home_of_class: Path, tmp_path: Path) -> None:
+        """There: snapshots were overwritten, and findings lost while the tool said success."""
+        for outcome in _attack("toy", tmp_path, "poisoned-snapshots", "edited-claims"):
+            assert outcome.result is not None
+            assert not outcome.result.through
+
+
+def _attack(problem: str, folder: Path, *names: str) -> list[Outcome]:
+    async def make() -> list[Outcome]:
+        backend = BubblewrapBackend()
+        try:
+            return await attack_all(find(problem), backend, folder, only=names, submissions=4, seeds=2)
+        finally:
+            await backend.close()
+
+    return asyncio.run(make())
+
+
+class TestGain:
+    """The paired difference that every verdict of the suite rests on."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pairs(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem, list[Pair], list[np.ndarray]]:
+        problem, folder = find("weak_to_strong"), tmp_path_factory.mktemp("pairs")
+        pairs, truths, rng = [], [], np.random.default_rng(3)
+        for index in range(2):
+            for domain in problem.climbed_domains:
+                task = problem.prepare(domain, Stage.CONFIRM, index, folder / f"{domain}-{index}")
+                truth = truth_of(task)
+                assert truth is not None
+                honest = np.where(rng.random(len(truth)) < 0.3, ~truth, truth)
+                pairs.append(Pair(task, index, dump(honest), dump(honest)))
+                truths.append(truth)
+        return problem, pairs, truths
+
+    def test_the_same_answers_gain_nothing(self, pairs: tuple[Problem, list[Pair], list[np.ndarray]]) -> None:
+        found = gain(pairs[0], pairs[1])
+        assert (found.mean, found.standard_error) == (0.0, 0.0)
+        assert found.inside_noise(10)
+
+    def test_a_fixed_random_change_is_inside_noise_and_a_real_one_is_not(
+        self, pairs: tuple[Problem, list[Pair], list[np.ndarray]]
+    ) -> None:
+        problem, same, truths = pairs
+        rng = np.random.default_rng(4)
+        lucky, better = [], []
+        for pair, truth in zip(same, truths, strict=True):
+            honest = load(pair.honest)
+            assert honest is not None
+            changed = rng.random(len(honest)) < 0.1
+            lucky.append(Pair(pair.task, pair.index, pair.honest, dump(np.where(changed, rng.random() > 0.5, honest))))
+            better.append(Pair(pair.task, pair.index, pair.honest, dump(np.where(changed, truth, honest))))
+        real = gain(problem, better)
+        assert real.mean > 0.1
+        assert not real.inside_noise(10)
+        noise = gain(problem, lucky)
+        assert noise.inside_noise(10)
+        assert 0 < noise.standard_error < 0.1
+
+    def test_more_comparisons_allow_more(self) -> None:
+        found = Gain(2.4, 1.0)
+        assert not found.inside_noise(1)
+        assert found.inside_noise(10)
+        assert 2.5 < Gain(0.0, 1.0).limit(10) < 2.7
+        assert Gain(2.4, 1.0, freedom=2).inside_noise(1)
+
+    @pytest.mark.parametrize(
+        ("result", "inside", "held"),
+        [
+            (Result(Gain(1, 0.1)), False, False),
+            (Result(Gain(1, 0.1), stopped="static.table"), False, True),
+            (Result(Gain(1, 0.1), noted="teacher-independent"), False, True),
+            (Result(Gain(0, 0.1), stopped="refused", through=["a row changed"]), True, False),
+            (Result(stopped="refused"), None, True),
+        ],
+    )
+    def test_what_counts_as_held(self, result: Result, inside: bool | None, held: bool) -> None:
+        assert Outcome("a", "b", result, "", inside, 0.0).held is held
