@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few repeats and trainings")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    repeats, trainings = (200, 6) if options.quick else (2000, 40)
+    repeats, trainings = (200, 6) if options.quick else (1000, 40)
     rng = np.random.default_rng(options.seed)
     table = Table("splits drawn from", *(f"k = {k}" for k in SPLITS))
     for name, worlds in WORLDS.items():

@@ -18,7 +18,7 @@ from aar.problems.weak_to_strong.corpus import corpus
 from aar.problems.weak_to_strong.pgr import count_patterns, pool_domains
 from aar.problems.weak_to_strong.plugin import WeakToStrong
 from aar.problems.weak_to_strong.predictions import read_predictions
-from aar.problems.weak_to_strong.splits import SIZES, draw
+from aar.problems.weak_to_strong.splits import SIZES
 from aar.scoring.phases import CONFIRM
 from aar.testing.bare_runs import drawn, predict
 
@@ -58,7 +58,7 @@ class World:
             level = np.clip(rng.normal(self.levels, self.spread), 0.01, 0.99)
             rows = rng.permutation(self.universe)[: self.items]
             method, weak, ceiling = hardness[:, rows] < ndtri(level)[:, None]
-            found.append(count_patterns(method, weak, ceiling, self.universe))
+            found.append(count_patterns(method, weak, ceiling, self.universe, rows))
         return found
 
 
@@ -91,9 +91,9 @@ class Hits:
         rows = rng.integers(0, self.weak.shape[1], universe)
         found = []
         for training in rng.integers(0, len(self.weak), k):
-            chosen = rng.permutation(rows)[:items]
-            right = (self.method[training, chosen], self.weak[training, chosen], self.ceiling[training, chosen])
-            found.append(count_patterns(*right, universe))
+            places = rng.permutation(universe)[:items]
+            method, weak, ceiling = (each[training, rows[places]] for each in (self.method, self.weak, self.ceiling))
+            found.append(count_patterns(method, weak, ceiling, universe, places))
         return found
 
 
@@ -106,7 +106,7 @@ def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> di
         with drawn(problem, domain, training, CONFIRM) as task:
             hidden = read_hidden(task.hidden)
             # The test rows of every split are the same ones, each time in another order.
-            order = _sealed_order(domain, training)
+            order = np.argsort(hidden["test_rows"])
             labels = hidden["labels"].astype(bool)
             ends.append((hidden["weak_right"][order], hidden["ceiling_right"][order]))
             for method in methods:
@@ -115,11 +115,6 @@ def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> di
                 right[method.key].append((judged == labels)[order])
     weak, ceiling = (np.stack(each) for each in zip(*ends, strict=True))
     return {key: Hits(np.stack(each), weak, ceiling) for key, each in right.items()}
-
-
-def _sealed_order(domain: str, split_seed: int) -> NDArray[np.intp]:
-    split = draw(domain, CONFIRM.stage, split_seed, len(corpus(domain).labels))
-    return np.argsort(split.test)
 
 
 def corpus_coverage(hits: Mapping[str, Hits], k: int, repeats: int, rng: np.random.Generator) -> float:

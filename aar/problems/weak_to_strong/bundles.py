@@ -67,6 +67,7 @@ def write_hidden(folder: Path, data: Corpus, split: Split, supervision: Supervis
         weak_right=supervision.weak_right,
         ceiling_right=supervision.ceiling_right,
         test_universe=np.int64(split.test_universe),
+        test_rows=split.test,
     )
     path.chmod(0o600)
 

@@ -9,18 +9,23 @@ a small gap cannot blow up::
 and the score is the mean of R over domains. By the delta method (Cochran 1977, section 2.11) the error of R is that of
 the mean residual ``e_s = (m_s - w_s) - R (c_s - w_s)``, divided by the mean gap G. It has two sources, kept apart::
 
-    Var(R) = [ max(S, v/n - v/N) / k  +  v/N ] / G^2
+    Var(R) = [ max(S, v/n - U) / k  +  U ] / G^2
 
 - ``S``, the variance of e_s between the k splits: teacher draw, training pool, seed, and choice of test items;
-- ``v``, the variance over single test items of ``M - W - R (C - W)`` (M, W, C: right or wrong). The n test items of a
-  split come from N rows in all. Every split shares those rows, so ``v/N`` does not shrink with k (a fixed test set has
-  n = N); ``v/n - v/N``, the part that a fresh draw does average out, is a floor under S, so that two to four splits
-  that agree by luck do not give a tiny error.
+- ``U``, the variance of the N rows that all splits draw their n test items from (a fixed test set has n = N): it does
+  not shrink with k. With ``v`` the variance over single test items of ``M - W - R (C - W)`` (M, W, C: right or wrong),
+  it is at most ``v/N``, and that only where an item that is hard once is always hard. Teachers and methods trained on
+  other draws err on other items too, so U is estimated: rows are in 16 fixed groups, and what two splits' residuals by
+  group have in common can come from shared rows alone. With ``d_sg`` the mean residual of split s in group g, less the
+  mean over groups, ``U = mean over pairs s < t of sum_g(d_sg d_tg) / (15 * 16)``, kept between 0 and ``v/N``
+  (a covariance estimate as in random groups, Wolter 2007, chapter 2). ``v/n - U``, the part of the items' variance
+  that a fresh draw does average out, is a floor under S, so that two to four splits that agree by luck do not give a
+  tiny error.
 
-With k = 1 there is no S: the floor stands in, and the error covers the items alone.
+With k = 1 there is no S and ``U = v/N``: the floor stands in, and the error covers the items alone.
 
 The 90 % interval is ``score +/- t SE`` with Student's t at the Welch-Satterthwaite degrees of freedom (Satterthwaite
-1946): k - 1 for each between-split term, (items - 1) for each item term; with k = 1 the items' degrees alone.
+1946): k - 1 for each between-split term, (items - 1) for each item term and for a floor that stands in.
 """
 
 from __future__ import annotations
@@ -40,18 +45,31 @@ PATTERNS = tuple(product((0, 1), repeat=3))
 """All (method right, weak right, ceiling right); a task's parts count its test items by them."""
 
 
+GROUPS = 16
+"""Groups that the rows of a domain are in for good, by their number; see ``U`` above."""
+
+
 def count_patterns(
-    method: NDArray[np.bool_], weak: NDArray[np.bool_], ceiling: NDArray[np.bool_], universe: int
+    method: NDArray[np.bool_],
+    weak: NDArray[np.bool_],
+    ceiling: NDArray[np.bool_],
+    universe: int,
+    rows: NDArray[np.intp] | None = None,
 ) -> dict[str, float]:
-    """A task's parts: items by pattern (``mwc_101`` ...), ``universe``, and the three accuracies.
+    """A task's parts: items by pattern (``mwc_101`` ...), ``universe``, the three accuracies, and sums by group.
 
     Args:
         method, weak, ceiling: whether each test item was right: bool [n].
         universe: how many rows the test items were drawn from; n where the test set is fixed.
+        rows: each test item's number in its domain, whose order must be random; without it there are no groups.
     """
     code = method.astype(int) * 4 + weak.astype(int) * 2 + ceiling.astype(int)
     counts = np.bincount(code, minlength=8)
     parts = {_key(pattern): float(count) for pattern, count in zip(PATTERNS, counts, strict=True)}
+    if rows is not None:
+        for name, values in (("items", None), ("method", method), ("weak", weak), ("ceiling", ceiling)):
+            sums = np.bincount(rows % GROUPS, weights=values, minlength=GROUPS)
+            parts |= {f"{name}_{group:02d}": float(total) for group, total in enumerate(sums)}
     return parts | {
         "universe": float(universe),
         "method_accuracy": float(method.mean()),
@@ -80,14 +98,33 @@ def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[Term
     pooled = counts.sum(axis=0) / counts.sum()
     item_variance = float(pooled @ per_pattern**2 - (pooled @ per_pattern) ** 2)
     per_split = float((item_variance / items).mean())
-    shared = item_variance / float(np.mean([parts["universe"] for parts in splits]))
+    most = item_variance / float(np.mean([parts["universe"] for parts in splits]))
+    shared = min(max(_shared_variance(splits, ratio, most), 0.0), most)
     redrawn = max(per_split - shared, 0.0)
     item_freedom = max(float(items.mean()) - 1, 1.0)
     item_term = Term(shared / mean_gap**2, item_freedom)
     if k == 1:
         return ratio, [Term(redrawn / mean_gap**2, item_freedom), item_term]
     between = float(((gained - ratio * gap) ** 2).sum() / (k - 1))
-    return ratio, [Term(max(between, redrawn) / k / mean_gap**2, k - 1), item_term]
+    variance, freedom = (between, k - 1.0) if between > redrawn else (redrawn, item_freedom)
+    return ratio, [Term(variance / k / mean_gap**2, freedom), item_term]
+
+
+def _shared_variance(splits: Sequence[Mapping[str, float]], ratio: float, otherwise: float) -> float:
+    """``U``; ``otherwise`` where there is one split, or one was counted without groups."""
+    if len(splits) < 2 or any("items_00" not in parts for parts in splits):
+        return otherwise
+    items, method, weak, ceiling = (
+        np.array([[parts[f"{name}_{group:02d}"] for group in range(GROUPS)] for parts in splits])
+        for name in ("items", "method", "weak", "ceiling")
+    )
+    if not items.all():
+        return otherwise
+    apart = ((method - weak) - ratio * (ceiling - weak)) / items
+    apart -= apart.mean(axis=1, keepdims=True)
+    k = len(splits)
+    pairs = float((apart.sum(axis=0) ** 2).sum() - (apart**2).sum()) / (k * (k - 1))
+    return pairs / (GROUPS - 1) / GROUPS
 
 
 def pool_domains(by_domain: Mapping[str, Sequence[Mapping[str, float]]]) -> Estimate:

@@ -91,7 +91,8 @@ class WeakToStrong:
         labels = hidden["labels"].astype(bool)
         right = read_predictions(output, len(labels), self.run_limits.output_bytes) == labels
         universe = int(hidden["test_universe"])
-        return TaskScore(pgr.count_patterns(right, hidden["weak_right"], hidden["ceiling_right"], universe))
+        ends = hidden["weak_right"], hidden["ceiling_right"]
+        return TaskScore(pgr.count_patterns(right, *ends, universe, hidden["test_rows"]))
 
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
         """Mean PGR over domains; see ``aar.problems.weak_to_strong.pgr`` for the error. Raises ProblemError."""

@@ -96,6 +96,30 @@ def test_interval_covers_the_truth_as_often_as_it_says(k: int) -> None:
     assert 0.86 <= covered / repeats <= 0.97
 
 
+def test_rows_that_are_always_hard_are_told_from_rows_that_are_hard_by_chance() -> None:
+    """40 splits with the same 2000 test rows and no change of level: the rows' error stays, or averages out."""
+    rng = np.random.default_rng(8)
+    rows, levels = np.arange(2000), np.array([0.7, 0.6, 0.8])[:, None]
+    fixed = rng.random((3, 2000)) < levels
+    always = [count_patterns(*fixed, 2000, rows)] * 40
+    by_chance = [count_patterns(*(rng.random((3, 2000)) < levels), 2000, rows) for _ in range(40)]
+    alone = pool_domains({"d": always[:1]}).standard_error
+    assert pool_domains({"d": always}).standard_error == pytest.approx(alone, rel=0.25)
+    assert pool_domains({"d": by_chance}).standard_error < 0.4 * alone
+
+
+@given(seeds, st.integers(2, 6))
+def test_groups_never_bring_more_error_than_rows_that_are_always_hard(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    levels = np.array([0.7, 0.6, 0.8])[:, None]
+    hits = [rng.random((3, 320)) < levels for _ in range(k)]
+    grouped = [count_patterns(*each, 320, np.arange(320)) for each in hits]
+    plain = [count_patterns(*each, 320) for each in hits]
+    assert pool_domains({"d": grouped}).mean == pool_domains({"d": plain}).mean
+    assert pool_domains({"d": grouped}).standard_error <= pool_domains({"d": plain}).standard_error + 1e-12
+    assert pool_domains({"d": [grouped[0], *plain[1:]]}) == pool_domains({"d": plain})
+
+
 def test_no_gap_is_refused() -> None:
     hits = np.array([True, False] * 10)
     with pytest.raises(ProblemError, match="no gap"):

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from aar.problems.protocol import Baseline, Estimate, Task, TaskScore
+from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.protocol import Dossier
 from aar.testing.bare_runs import dossier
 
 Runs = Mapping[str, list[tuple[Task, TaskScore]]]
+
+
+class Untaught(Toy):
+    """A problem without a teacher."""
+
+    corrupt = None  # type: ignore[assignment]
+
+
 METHODS = ("vanilla", "strong_l2", "zero_shot")
 USERS = METHODS[:-1]
 SEEDS = 3

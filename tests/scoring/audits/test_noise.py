@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from aar.problems.registry import find
 from aar.scoring.audits.noise import LabelNoise
 from aar.scoring.audits.protocol import Audit, Verdict
 from aar.scoring.phases import noisy
 
-from .scored import METHODS, Scored
+from .scored import METHODS, Scored, Untaught
 
 pytestmark = pytest.mark.anyio
 AUDIT = LabelNoise((0.2, 0.4))
@@ -21,7 +19,7 @@ AUDIT = LabelNoise((0.2, 0.4))
 def test_it_asks_for_each_level_once_and_only_where_there_is_a_teacher(scored: Scored) -> None:
     assert isinstance(AUDIT, Audit)
     assert LabelNoise((0.4, 0.2, 0.4)).phases(scored.problem) == (noisy(0.2), noisy(0.4))
-    assert AUDIT.phases(find(Path(__file__).parents[1] / "coins")) == ()
+    assert AUDIT.phases(Untaught()) == ()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.51, -0.1])
@@ -76,7 +74,7 @@ async def test_no_score_at_a_level_is_looked_at(scored: Scored) -> None:
 
 async def test_without_a_teacher_a_level_or_a_score_it_is_skipped(scored: Scored) -> None:
     made = scored.dossier("vanilla")
-    coins = replace(made, problem=find(Path(__file__).parents[1] / "coins"))
+    coins = replace(made, problem=Untaught())
     nothing = scored.dossier("vanilla", measure=[], confirm=[])
     for audit, each in ((AUDIT, coins), (LabelNoise(()), made), (AUDIT, nothing)):
         found = await audit.judge(each)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from aar.problems.protocol import TaskScore
-from aar.problems.registry import find
 from aar.scoring.audits.protocol import Audit, Verdict
 from aar.scoring.audits.splits import SplitSensitivity
 
-from .scored import METHODS, Runs, Scored
+from .scored import METHODS, Runs, Scored, Untaught
 
 pytestmark = pytest.mark.anyio
 AUDIT = SplitSensitivity()
@@ -54,7 +52,7 @@ async def test_a_method_that_guesses_which_class_is_which_is_flagged(scored: Sco
 async def test_too_few_splits_or_no_teacher_is_skipped_with_a_reason(scored: Scored) -> None:
     runs = scored.by_method["vanilla"]
     few = scored.dossier("vanilla", measure=runs["measure"][:2], confirm=[])
-    coins = replace(scored.dossier("vanilla"), problem=find(Path(__file__).parents[1] / "coins"))
+    coins = replace(scored.dossier("vanilla"), problem=Untaught())
     for each in (few, coins):
         found = await AUDIT.judge(each)
         assert found.verdict is Verdict.SKIPPED

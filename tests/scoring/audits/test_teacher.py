@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from aar.problems.protocol import Estimate, Metric, Task, TaskScore
-from aar.problems.registry import find
 from aar.problems.toy import Toy
 from aar.scoring.audits.protocol import Audit, Moment, Verdict
 from aar.scoring.audits.teacher import INDEPENDENT, TeacherAudit
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED
 from aar.testing.bare_runs import dossier, runs
 
-from .scored import USERS, Scored
+from .scored import USERS, Scored, Untaught
 
 
 class Unexplained(Toy):
@@ -37,7 +35,7 @@ def test_it_is_an_audit_of_confirmations_and_asks_only_where_there_is_a_teacher(
     assert isinstance(AUDIT, Audit)
     assert AUDIT.moment is Moment.CONFIRMED
     assert AUDIT.phases(scored.problem) == (PERMUTED,)
-    assert AUDIT.phases(find(Path(__file__).parents[1] / "coins")) == ()
+    assert AUDIT.phases(Untaught()) == ()
 
 
 @pytest.mark.parametrize("method", USERS)
@@ -75,7 +73,7 @@ async def test_no_score_under_permuted_labels_is_looked_at(scored: Scored) -> No
 async def test_without_a_teacher_or_a_score_it_is_skipped_with_a_reason(scored: Scored) -> None:
     made = scored.dossier("vanilla")
     for each in (
-        replace(made, problem=find(Path(__file__).parents[1] / "coins")),
+        replace(made, problem=Untaught()),
         scored.dossier("vanilla", measure=[], confirm=[]),
     ):
         found = await AUDIT.judge(each)
