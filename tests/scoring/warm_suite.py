@@ -14,55 +14,15 @@ import pytest
 from aar.errors import NotFound, SandboxError
 from aar.problems.protocol import Problem, Stage, Task
 from aar.sandbox.leases import Leases
-from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
 from aar.scoring.trial import Trial, run_trial
 from aar.scoring.verdicts import Failure
 
+from .warm_kit import Clock, Counting, attempt, ready
+
 GOOD = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
 TELL = "import os, sys\nopen(sys.argv[-1], 'w').write(repr({told}))"
-
-
-class Counting:
-    """A real backend that notes what it makes, and fails to make any while told to."""
-
-    name = "counting"
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.made: list[Sandbox] = []
-        self.failing = False
-
-    async def create(self, spec: SandboxSpec) -> Sandbox:
-        if self.failing:
-            raise SandboxError("no room for a sandbox")
-        sandbox: Sandbox = await self._inner.create(spec)
-        self.made.append(sandbox)
-        return sandbox
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-class Clock:
-    """Says what it is told to."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-async def ready(room: CleanRoom, rooms: int, owner: str = DEFAULT_OWNER) -> None:
-    """Wait until so many are ready."""
-    with anyio.fail_after(60):
-        while room.ready(owner) < rooms:  # noqa: ASYNC110 - the pool tells nobody
-            await anyio.sleep(0.01)
-
-
-async def attempt(problem: Problem, room: CleanRoom, task: Task, desk: Any, code: str) -> Trial:
-    return await run_trial(problem, room, task, desk.snapshots.save(desk.method(code)).digest, 5)
 
 
 class WarmSuite:
