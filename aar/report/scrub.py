@@ -22,7 +22,7 @@ MARK = "[secret removed]"
 _SHORTEST = 12
 _LIKE_SECRETS = re.compile(
     r"""sk-ant-[A-Za-z0-9_-]{8,}            # Anthropic
-      | \bsk-[A-Za-z0-9_-]{20,}             # others of that form
+      | \bsk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}  # others of that form
       | \baar_[A-Za-z0-9_-]{43}             # a researcher's or the operator's token
       | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b       # AWS
       | \bAIza[0-9A-Za-z_-]{35}             # Google

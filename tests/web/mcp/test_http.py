@@ -5,7 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from aar.errors import SetupError
 from aar.forum.tokens import operator_token
+from aar.web.mcp import require
 from aar.web.mcp.http import allowed_hosts
 
 from .conftest import House, ask, connected
@@ -73,3 +75,12 @@ def test_allowed_hosts_follow_the_address() -> None:
     assert allowed_hosts("fd00::1")[-1] == "[fd00::1]"
     assert "evil.example" not in allowed_hosts("0.0.0.0")
     assert set(allowed_hosts("0.0.0.0")) > {"localhost"}
+
+
+async def test_without_the_sdk_all_else_works(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aar.web.mcp.find_spec", lambda name: None)
+    async with house.served() as address, httpx.AsyncClient() as http:
+        assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 404
+        assert (await http.get(f"{address}/campaigns")).status_code == 200
+    with pytest.raises(SetupError, match="the MCP SDK is not installed"):
+        require()
