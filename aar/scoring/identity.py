@@ -22,7 +22,7 @@ MAX_PARSED_BYTES = 1_000_000
 """Longer Python files are compared byte by byte."""
 
 _READS_ITSELF = frozenset(
-    {"__file__", "__doc__", "__loader__", "__spec__", "getsource", "getsourcelines", "inspect", "linecache", "tokenize"}
+    {"__file__", "__loader__", "__spec__", "getsource", "getsourcelines", "inspect", "linecache", "tokenize"}
 )
 _READS_NAMES = frozenset(
     {"locals", "globals", "vars", "dir", "eval", "exec", "compile", "modules", "_getframe", "currentframe", "f_locals"}
@@ -121,7 +121,7 @@ def _canonical(tree: ast.Module, keywords: frozenset[str], imported: set[str]) -
     try:
         fixed = bool(words & _READS_NAMES) or "*" in words
         scopes = scopes_of(tree, keywords=keywords, fixed_module=bool(imported))
-        return _Writer(scopes, fixed).text(tree)
+        return _Writer(scopes, fixed, prose="__doc__" in words).text(tree)
     except (RecursionError, ValueError):  # ValueError: an integer too long to write down
         return None
 
@@ -151,10 +151,12 @@ class _Writer:
 
     Args:
         fixed: whether variables keep their names.
+        prose: whether docstrings count, because the code reads them.
     """
 
-    def __init__(self, scopes: dict[ast.AST, Scope], fixed: bool) -> None:
+    def __init__(self, scopes: dict[ast.AST, Scope], fixed: bool, prose: bool) -> None:
         self._scopes = scopes
+        self._prose = prose
         self._fixed = fixed
         self._numbers: dict[tuple[Scope, str], int] = {}
         self._out: list[str] = []
@@ -173,7 +175,9 @@ class _Writer:
     def _block(self, body: list[ast.stmt], scope: Scope) -> None:
         for statement in body:
             match statement:
-                case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.ImportFrom(module="__future__"):
+                case ast.Pass() | ast.ImportFrom(module="__future__"):
+                    continue
+                case ast.Expr(value=ast.Constant()) if not self._prose:
                     continue
                 case ast.AnnAssign(value=None, target=ast.Name()) if scope.kind != "class":
                     continue

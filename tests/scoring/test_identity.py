@@ -234,6 +234,7 @@ _SAME = [
     ("from __future__ import annotations\nx = 1", "x = 1"),
     ("print([x for x in [1]])", "print([y for y in [1]])"),
     ("lambda x: x + 1", "lambda y: y + 1"),
+    ("'Say.'\nx = 1\nprint(__doc__)", "'Say.'  # twice\n\ny = 1\nprint(__doc__)"),
 ]
 
 

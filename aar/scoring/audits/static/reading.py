@@ -13,6 +13,7 @@ from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.audits.static import conduct, hidden, reach, tables
 from aar.scoring.audits.static.source import Hit, Source
 from aar.scoring.identity import parse
+from aar.scoring.manifest import ENTRY_POINT
 from aar.scoring.phases import Phase
 
 RULES: tuple[Callable[[Source], Iterator[Hit]], ...] = (
@@ -26,6 +27,8 @@ RULES: tuple[Callable[[Source], Iterator[Hit]], ...] = (
     conduct.state,
     hidden.hidden_code,
 )
+MAX_READ_BYTES = 1_000_000
+"""Of all files together; the entry point comes first."""
 _MOST_HITS = 50
 _DEEPEST = 3
 """Code in texts in code is followed so far."""
@@ -59,8 +62,10 @@ def read_code(directory: Path) -> list[Hit]:
     """
     code, others = _listed(directory)
     hits = [*tables.files(directory, others, code), *hidden.binaries(directory, others)]
+    left = MAX_READ_BYTES
     for name in code:
-        tree = parse(directory / name)
+        left -= (directory / name).lstat().st_size
+        tree = parse(directory / name) if left >= 0 else None
         if tree is None:
             hits.append(Hit("static.unreadable", Verdict.FLAGGED, name, 1, "Python code that cannot be read"))
             continue
@@ -105,4 +110,4 @@ def _listed(directory: Path) -> tuple[list[str], list[str]]:
             path = Path(parent, name)
             listed = code if path.suffix in (".py", ".pyw") and not path.is_symlink() else others
             listed.append(path.relative_to(directory).as_posix())
-    return sorted(code), sorted(others)
+    return sorted(code, key=lambda name: (name != ENTRY_POINT, name)), sorted(others)

@@ -232,6 +232,15 @@ def test_data_beside_the_code(tmp_path: Path, size: int, verdict: Verdict | None
     assert [hit.verdict for hit in read_code(tmp_path)] == ([] if verdict is None else [verdict])
 
 
+def test_only_so_much_code_is_read_and_the_rest_is_said_to_be_unread(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text("import z\nopen('/proc/1/environ')\n")
+    for name in "abz":
+        (tmp_path / f"{name}.py").write_text(f"# {'long ' * 90_000}\nopen('/etc/{name}')\n")
+    found = {(hit.file, hit.rule) for hit in read_code(tmp_path)}
+    assert {("run.py", "static.path"), ("a.py", "static.path"), ("b.py", "static.path")} <= found
+    assert ("z.py", "static.unreadable") in found
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "run.py").symlink_to("/etc/passwd")
     (tmp_path / "more").symlink_to("/usr/lib")
