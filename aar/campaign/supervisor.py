@@ -119,6 +119,7 @@ class Supervisor:
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
             runs_each=workshop.scorer.runs_each,
+            runs_at_once=workshop.scorer.parallel,
             stopping=workshop.stop.event,
             limits=spec.limits,
             max_output_tokens=spec.researchers.max_output_tokens,

@@ -106,6 +106,7 @@ class ResearcherContext:
         nearing: tells which limit it will soon meet, in words for it; None while there is room.
         context_tokens: when a conversation passes this size it is handed over to a fresh one.
         runs_each: scoring runs that each of its submissions takes, counted against the quotas.
+        runs_at_once: scoring runs that go at the same time, for the expected wait.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
         patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
     """
@@ -131,6 +132,7 @@ class ResearcherContext:
     nearing: Callable[[], Awaitable[str | None]] = _far_off
     context_tokens: int = 90_000
     runs_each: int = 0
+    runs_at_once: int = 1
     command_seconds: float = 300.0
     job_seconds: float = 3600.0
     patience: int = 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -10,7 +12,30 @@ from aar.scoring.checks import request_check
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.phases import CONFIRMATION, TRANSFER
 from aar.scoring.status import SCORER
+from aar.store.database import Database
 from aar.store.models import SubmissionCheck
+
+
+async def look_closer(
+    db: Database,
+    campaign_id: str,
+    problem: Problem,
+    top: int,
+    transfer_top: int,
+    made: Callable[[], Awaitable[bool]],
+) -> None:
+    """Have the first ``top`` rows confirmed, round by round as others move up, then the winners run elsewhere.
+
+    Args:
+        made: returns once no check is open, or False when those left do not fit a limit.
+    """
+    for _ in range(top + 1):
+        if not await db.write(lambda session: ask_for_top(session, campaign_id, problem, top)):
+            break
+        if not await made():
+            return
+    await db.write(lambda session: ask_for_transfer(session, campaign_id, problem, transfer_top))
+    await made()
 
 
 def ask_for_top(session: Session, campaign_id: str, problem: Problem, top: int) -> int:

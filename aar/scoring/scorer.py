@@ -24,10 +24,11 @@ from aar.scoring.closing import Closer
 from aar.scoring.execution import Executor
 from aar.scoring.groups import one_error
 from aar.scoring.phases import DECISIVE
-from aar.scoring.queue import QueueState
 from aar.scoring.submission_views import SubmissionView
 from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
+
+_LOOK_SECONDS = 5.0
 
 
 class Scorer:
@@ -64,7 +65,7 @@ class Scorer:
         self._clean_room = clean_room
         self._executor = Executor(db, campaign_id, problem, clean_room, ledger, parallel)
         self._seeds = seeds
-        self._parallel = parallel
+        self.parallel = parallel
         self._secret = secret
         self._plan = plan or CheckPlan(confirm_seeds=seeds)
         self._auditor = Auditor(db, problem, clean_room.snapshots, clean_room.work_dir, audits)
@@ -94,10 +95,10 @@ class Scorer:
         for work in [work for work in left if work.over and not work.audit]:
             await self._close(work)
         with one_error():
-            warm = self._clean_room.warmed(self._campaign_id, self._parallel)
+            warm = self._clean_room.warmed(self._campaign_id, self.parallel)
             async with warm, anyio.create_task_group() as lanes:
                 # One lane more than runs at a time: it prepares the next split meanwhile.
-                for _ in range(self._parallel + 1):
+                for _ in range(self.parallel + 1):
                     lanes.start_soon(self._lane)
 
     def notify(self) -> None:
@@ -121,7 +122,7 @@ class Scorer:
                     # Read under the lock: a verdict that comes now cannot slip between the look and the wait.
                     view = await self._closer.view(submission_number)
                     if not view.finished:
-                        await self._changed.wait()
+                        await self._change()
         return await self._closer.view(submission_number)
 
     async def drain(self) -> None:
@@ -131,44 +132,24 @@ class Scorer:
             while await self._db.read(
                 lambda session: queue.count_unfinished(session, self._campaign_id, tuple(self._agenda.parked))
             ):
-                await self._changed.wait()
+                await self._change()
 
     async def finish(self, top: int, transfer_top: int) -> str:
         """Confirm the best of a campaign and run them on the transfer domains, at its end.
 
-        A confirmation may refute, so that another submission moves up; it goes on until the first ``top`` rows are
-        settled, for at most ``top`` more rounds.
-
         Args:
-            top: so many rows of the board are confirmed or refuted.
+            top: so many rows of the board are settled; where one is refuted the next moves up, for ``top`` more rounds.
             transfer_top: so many of the confirmed ones are run on the transfer domains.
 
         Returns:
             What was left undone and why, for people; empty when all was done.
         """
-        for _ in range(top + 1):
-            if not await self._db.write(
-                lambda session: finale.ask_for_top(session, self._campaign_id, self._problem, top)
-            ):
-                break
-            if not await self._drain_checks():
-                break
-        if CHECKS not in self._agenda.parked:
-            await self._db.write(
-                lambda session: finale.ask_for_transfer(session, self._campaign_id, self._problem, transfer_top)
-            )
-            await self._drain_checks()
+        await finale.look_closer(self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks)
         limit = self._agenda.parked.get(CHECKS)
         if limit is None:
             return ""
         open_ones = await self._db.read(lambda session: checks.count_open(session, self._campaign_id))
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
-
-    async def queue_state(self) -> QueueState:
-        """The queue as it stands, with the expected wait of each submission."""
-        return await self._db.read(
-            lambda session: queue.queue_state(session, self._campaign_id, parallel=self._parallel)
-        )
 
     async def _drain_checks(self) -> bool:
         """Wait until no check is open; False when those left do not fit a limit."""
@@ -177,7 +158,7 @@ class Scorer:
             while await self._db.read(lambda session: checks.count_open(session, self._campaign_id)):
                 if CHECKS in self._agenda.parked:
                     return False
-                await self._changed.wait()
+                await self._change()
         return True
 
     async def _claim(self, skip: Collection[str]) -> Work | None:
@@ -257,6 +238,11 @@ class Scorer:
         await self._closer.close(work)
         self._agenda.close(work)
         await self._tell()
+
+    async def _change(self) -> None:
+        # A person may disqualify from another process, which tells nobody here.
+        with anyio.move_on_after(_LOOK_SECONDS):
+            await self._changed.wait()
 
     async def _tell(self) -> None:
         async with self._changed:

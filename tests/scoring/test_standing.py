@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -197,3 +198,20 @@ def test_held_code_is_not_measured_by_handing_it_in_again(desk: Any) -> None:
         desk.submit(desk.method(CHEAT + "# another comment"), researcher=2, identity="i" * 64)
     with desk.db.reading() as session:
         assert session.query(Submission).count() == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_nobody_waits_for_what_a_person_took_out_of_the_queue(desk: Any, serving: Serving) -> None:
+    desk.submit(desk.method("import time; time.sleep(30)\n" + COPY))
+    desk.submit(desk.method(COPY), researcher=2)
+    async with serving(parallel=1) as (scorer, _):
+        async with asyncio.timeout(60):
+            while True:
+                if view(desk).state == "scoring":
+                    break
+                await asyncio.sleep(0.05)
+        rule_on(desk, 1)
+        rule_on(desk, 2)
+        await asyncio.wait_for(scorer.drain(), 25)
+        assert (await scorer.wait_for(2, 20)).state == "held"

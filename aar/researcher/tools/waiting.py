@@ -15,6 +15,7 @@ from aar.forum.news import News, news_since
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import WaitInput
 from aar.researcher.tools.jobs import ended, job_status
+from aar.scoring.queue import queue_state
 
 _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0
@@ -38,7 +39,15 @@ async def _submission(run: ToolRun, given: WaitInput) -> str:
     if given.id is None or not given.id.removeprefix("s").isascii() or not given.id.removeprefix("s").isdigit():
         raise UsageError("wait for a submission needs its id", "Such as id: s3")
     view = await run.ctx.scorer.wait_for(int(given.id.removeprefix("s")), given.timeout_seconds)
-    return view.verdict if view.finished else f"s{view.number} is still {view.state}."
+    if view.finished:
+        return view.verdict
+    ctx = run.ctx
+    queue = await ctx.db.read(lambda session: queue_state(session, ctx.campaign_id, parallel=ctx.runs_at_once))
+    ahead, seconds = queue.ahead_of(view.number), queue.expected_wait(view.number)
+    if ahead is None:
+        return f"s{view.number} is still {view.state}."
+    about = "" if seconds is None else f", about {max(1, round(seconds))} s"
+    return f"s{view.number} is still {view.state}: {ahead} ahead of it{about}."
 
 
 async def _job(run: ToolRun, given: WaitInput) -> str:
