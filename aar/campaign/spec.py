@@ -49,9 +49,9 @@ class Researchers(_Part):
     """How much a model thinks, where it can be told; None leaves it to the service."""
     cache: Literal["auto", "5m", "1h"] = "auto"
     """Lifetime of prompt-cache entries; auto takes what each researcher's pauses make cheaper."""
-    context: Literal["auto", "local"] = "auto"
-    """auto lets the service clear and summarise old context where the model can; local hands over to a fresh
-    conversation with the notebook."""
+    context: Literal["auto", "clear", "local"] = "auto"
+    """auto lets the service summarise old context where the model can; clear also clears old tool results before; local
+    hands over to a fresh conversation with the notebook."""
     context_tokens: int = Field(default=90_000, ge=20_000, le=900_000)
     """Size at which a conversation is summarised or handed over."""
     max_output_tokens: int = Field(default=8192, ge=256, le=128_000)

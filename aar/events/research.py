@@ -90,8 +90,8 @@ class TurnReceived(Event):
     usd: Decimal
     prompt_tokens: int = 0
     """Input tokens of all kinds, cache reads and writes included; 0 where the service did not say."""
-    cleared_tokens: int = 0
-    """Tokens of old tool results that the service left out of the prompt; the next request sends them again."""
+    cleared_tool_uses: int = 0
+    """So many of the oldest tool results the service left out of the prompt; they are left out from now on."""
 
 
 class BlockBegun(Event):

@@ -97,7 +97,7 @@ def _edits(ctx: ResearcherContext) -> tuple[list[dict[str, Any]], tuple[str, ...
     betas: tuple[str, ...] = ()
     if ctx.options.context == "local":
         return edits, betas
-    if ctx.abilities.clear_tool_uses:
+    if ctx.abilities.clear_tool_uses and ctx.options.context == "clear":
         edits.append(
             {
                 "type": "clear_tool_uses_20250919",
@@ -114,7 +114,7 @@ def _edits(ctx: ResearcherContext) -> tuple[list[dict[str, Any]], tuple[str, ...
 
 
 def _compacts(ctx: ResearcherContext) -> bool:
-    return ctx.options.context == "auto" and ctx.abilities.compaction
+    return ctx.options.context != "local" and ctx.abilities.compaction
 
 
 def _tokens(value: float) -> dict[str, Any]:

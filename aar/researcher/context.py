@@ -70,14 +70,15 @@ class ModelOptions:
         thinking: ``auto`` lets a model that can think as much as it sees fit.
         effort: how much of it, where the model can be told; None leaves it to the service.
         cache: lifetime of prompt-cache entries; ``auto`` takes what the researcher's own pauses make cheaper.
-        context: ``auto`` lets the service clear and summarise an old context where the model can; ``local`` hands the
-            conversation over here.
+        context: ``auto`` lets the service summarise an old context where the model can; ``clear`` also lets it clear
+            old tool results before, which keeps the reasoning longer and costs more; ``local`` hands the conversation
+            over here, as is done wherever the service cannot.
     """
 
     thinking: Literal["auto", "off"] = "auto"
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     cache: Literal["auto", "5m", "1h"] = "auto"
-    context: Literal["auto", "local"] = "auto"
+    context: Literal["auto", "clear", "local"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

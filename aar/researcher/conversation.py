@@ -22,6 +22,8 @@ TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
 REFUSAL_NOTE = (
     "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
 )
+CLEARED = "[Old tool result content cleared]"
+"""What the service puts in the place of a cleared result, word for word, so that its cache goes on."""
 EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
 _UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
 
@@ -55,8 +57,6 @@ class Conversation:
     turns: int = 0
     prompt_tokens: int = 0
     """Tokens of the last request, as the service counted them; 0 before the first reply and after a reset."""
-    cleared_tokens: int = 0
-    """Tokens of old tool results that the service left out of that request; the next one sends them again."""
     output_tokens: int = 0
     """Tokens of the last reply."""
     last_stop: str = ""
@@ -127,7 +127,7 @@ class Conversation:
         Args:
             stable: upper bound of the tokens of the system prompt and the tools.
         """
-        known = self.prompt_tokens + self.cleared_tokens if self._counted else stable
+        known = self.prompt_tokens if self._counted else stable
         return known + most_tokens(self.messages[self._counted :]) + self.output_tokens
 
     def recent_turns(self, most: int, most_bytes: int) -> int:
@@ -150,7 +150,7 @@ class Conversation:
         self.turns += 1
         self.last_stop = event.stop_reason
         self.prompt_tokens, self.output_tokens = event.prompt_tokens, event.output_tokens
-        self.cleared_tokens = event.cleared_tokens
+        self._clear(event.cleared_tool_uses)
         self._calls, self._results = {}, {}
         content = [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
         void = event.stop_reason == "refusal" or all(block.get("type") in _UNCACHEABLE for block in content)
@@ -171,6 +171,22 @@ class Conversation:
                 key = f"{event.request_id}:{block['id']}"
                 self._calls[block["id"]] = ToolCall(block["id"], key, block["name"], block.get("input"), cut_off)
 
+    def _clear(self, tool_uses: int) -> None:
+        """Leave the oldest tool results out, as the service did in its last prompt.
+
+        Sent again whole, they would be cleared again at each turn, one more each time: the prompt would differ from
+        the one before at an early place, and the cache would be written anew every time.
+        """
+        left = tool_uses
+        for place, message in enumerate(self.messages):
+            results = [block for block in message["content"] if block.get("type") == "tool_result"]
+            if left <= 0 or not results:
+                continue
+            gone = [id(block) for block in results[:left]]
+            left -= len(gone)
+            content = [{**block, "content": CLEARED} if id(block) in gone else block for block in message["content"]]
+            self.messages[place] = {**message, "content": content}
+
     def _forget_compacted(self) -> None:
         """Leave out what the service's summary stands for, as the service itself does; the opening stays, for a
         conversation begins with the user."""
@@ -180,7 +196,7 @@ class Conversation:
         called_before = summaries and any(block.get("type") == "tool_use" for block in content[: summaries[-1]])
         if summaries and not called_before and len(self.messages) > 2:
             self.messages = [self.messages[0], {"role": "assistant", "content": content[summaries[-1] :]}]
-            self.prompt_tokens = self.cleared_tokens = self._counted = 0
+            self.prompt_tokens = self._counted = 0
 
     def _result(self, event: ToolFinished) -> None:
         if event.tool_use_id not in self._calls or event.tool_use_id in self._results:
@@ -197,9 +213,12 @@ class Conversation:
 
     def _reset(self, event: ContextReset) -> None:
         starts = [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
-        kept = without_thinking(self.messages[starts[-event.kept_turns] :]) if event.kept_turns else []
+        kept = self.messages[starts[-event.kept_turns] :] if event.kept_turns else []
+        # The last turn's reasoning belongs to the call whose result comes next: it stays whole.
+        last = starts[-1] - len(self.messages) if starts else 0
+        kept = [*without_thinking(kept[:last]), *kept[last:]] if kept else []
         self.messages = [{"role": "user", "content": list(event.content)}, *kept]
-        self.prompt_tokens = self.output_tokens = self.cleared_tokens = self._counted = 0
+        self.prompt_tokens = self.output_tokens = self._counted = 0
         self.warned = False
 
 

@@ -115,13 +115,13 @@ def _turn(request_id: str, message: Message, usage: Usage, usd: Any) -> TurnRece
         output_tokens=usage.output_tokens,
         usd=usd,
         prompt_tokens=usage.tier_tokens,
-        cleared_tokens=_cleared(message),
+        cleared_tool_uses=_cleared(message),
     )
 
 
 def _cleared(message: Message) -> int:
     managed = getattr(message, "context_management", None)
-    return sum(getattr(edit, "cleared_input_tokens", 0) for edit in managed.applied_edits) if managed else 0
+    return sum(getattr(edit, "cleared_tool_uses", 0) for edit in managed.applied_edits) if managed else 0
 
 
 def seen_usage(seen: Mapping[str, Any], worst: Usage) -> Usage:

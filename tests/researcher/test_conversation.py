@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
-from aar.researcher.conversation import Conversation
+from aar.researcher.conversation import CLEARED, Conversation
 from aar.researcher.encoding import MessageEncoder, compact
 
 from .messages_server import byte_tokens, call, complaint_about, say
@@ -104,7 +104,7 @@ def test_a_reset_keeps_whole_turns() -> None:
     assert conversation.prompt_tokens == 0
 
 
-def grown(*, thinking: bool = False, prompt_tokens: int = 9, cleared_tokens: int = 0) -> Conversation:
+def grown(*, thinking: bool = False) -> Conversation:
     conversation = Conversation()
     conversation.apply(MessageAdded(reason="opening", content=[say("start")]))
     for number in range(3):
@@ -117,8 +117,7 @@ def grown(*, thinking: bool = False, prompt_tokens: int = 9, cleared_tokens: int
                 stop_reason="tool_use",
                 output_tokens=1,
                 usd=Decimal(0),
-                prompt_tokens=prompt_tokens,
-                cleared_tokens=cleared_tokens,
+                prompt_tokens=9,
             )
         )
         finished = {"tool": "budget", "is_error": False, "seconds": 0.0}
@@ -156,15 +155,20 @@ def test_a_summary_that_failed_changes_nothing() -> None:
     assert conversation.prompt_tokens == 5000
 
 
-def test_what_the_service_cleared_counts_for_the_next_request_and_not_for_the_size() -> None:
-    cleared, plain = grown(prompt_tokens=1000, cleared_tokens=700), grown(prompt_tokens=1000)
-    assert cleared.most_prompt_tokens(0) == plain.most_prompt_tokens(0) + 700
-    assert cleared.prompt_tokens == plain.prompt_tokens == 1000
+def test_what_the_service_cleared_stays_cleared() -> None:
+    conversation = grown()
+    before = list(conversation.messages)
+    turn = summarised(None).model_copy(update={"cleared_tool_uses": 2})
+    conversation.apply(turn)
+    results = [block for message in conversation.messages for block in message["content"] if "tool_use_id" in block]
+    assert [block["content"] for block in results] == [CLEARED, CLEARED, [say("ok")]]
+    assert before[2]["content"][0]["content"] == [say("ok")], "a message is replaced, never changed in place"
 
 
 def test_reasoning_does_not_leave_the_conversation_it_was_made_in() -> None:
     conversation = grown(thinking=True)
     conversation.apply(ContextReset(reason="r", content=[say("notes")], kept_turns=2))
     kinds = [block["type"] for message in conversation.messages for block in message["content"]]
-    assert "thinking" not in kinds
+    assert kinds.count("thinking") == 1, "the last turn's, whose call is being answered"
+    assert conversation.messages[-2]["content"][0]["type"] == "thinking"
     assert kinds.count("tool_use") == kinds.count("tool_result") == 2

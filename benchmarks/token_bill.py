@@ -1,0 +1,298 @@
+"""What a long conversation costs: this project's loop, a naive loop, and inspect_ai's Anthropic provider.
+
+Usage: python benchmarks/token_bill.py [TURNS] [--context auto|clear|local] [--model ID] [--ours-alone]     (default 160 turns, claude-opus-5-5)
+
+All three have the same conversation with the contract double of the Messages API (``aar.testing.messages``): the same
+thinking, words, bash commands and outputs, in shapes taken from agent transcripts (many short outputs, some of 12 kB;
+20 seconds a turn; every twelfth turn waits 15 minutes for a job). The double counts tokens, and what its prompt cache
+holds at its own clock; the bill follows from the usage in its answers at the price library's prices.
+
+naive: the whole conversation at every turn, no caching, no care of the context. inspect: ``Model.generate`` with its
+own cache breakpoints (``cache_prompt`` as it is by default), if inspect_ai is installed. ``--context`` is the spec's
+``researchers.context``: how this project's loop keeps the conversation small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import random
+import tempfile
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from anthropic import AsyncAnthropic
+
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
+from aar.budget.totals import totals
+from aar.budget.usage import Usage
+from aar.problems.registry import find
+from aar.researcher import ResearcherContext, journal, run_researcher
+from aar.researcher.abilities import abilities_of
+from aar.researcher.caching import Rhythm
+from aar.researcher.context import ModelOptions
+from aar.researcher.gateway import Gateway
+from aar.researcher.prompts import system_prompt
+from aar.researcher.tools.bounds import RESULT_CHARACTERS
+from aar.researcher.tools.definitions import tool_definitions
+from aar.sandbox.bubblewrap.backend import BubblewrapBackend
+from aar.sandbox.protocol import Sandbox, SandboxSpec
+from aar.snapshots.store import SnapshotStore
+from aar.store import open_database
+from aar.store.models import Campaign, Researcher
+from aar.testing.messages import Double, Function, Reply, Request, call, say, serve, think
+
+CAMPAIGN = "bill01"
+SECONDS_A_TURN, SECONDS_OF_A_JOB, JOB_EVERY = 20.0, 900.0, 12
+WORDS = ("teacher", "is", "wrong", "where", "irony", "turns", "the", "words;", "fit", "again", "on", "agreed", "items")
+
+
+class Story:
+    """The same conversation for everybody: what the model says at each turn, and the clock."""
+
+    def __init__(self, turns: int) -> None:
+        chance = random.Random(7)
+        self.now = 0.0
+        self.sizes = [chance.choices([300, 1500, 4000, 12_000], [5, 4, 3, 1])[0] for _ in range(turns)]
+        self.thoughts = [self._prose(chance, chance.choice([200, 600, 1500])) for _ in range(turns)]
+        self.says = [self._prose(chance, 160) for _ in range(turns)]
+        self.log = self._prose(chance, 200_000)
+        self.asked = 0
+
+    @staticmethod
+    def _prose(chance: random.Random, characters: int) -> str:
+        text = ""
+        while len(text) < characters:
+            text += chance.choice(WORDS) + (f" {chance.random():.4f}\n" if chance.random() < 0.2 else " ")
+        return text[:characters]
+
+    def output(self, turn: int) -> str:
+        """What the command of a turn prints."""
+        return self.log[turn * 500 :][: self.sizes[turn]]
+
+    def play(self, request: Request) -> Reply:
+        """The model's next turn; time passes."""
+        turn, self.asked = self.asked, self.asked + 1
+        self.now += SECONDS_OF_A_JOB if turn % JOB_EVERY == JOB_EVERY - 1 else SECONDS_A_TURN
+        if turn >= len(self.sizes):
+            return Reply([say("That is all."), call("finish", summary="done")])
+        command = f"head -c {turn * 500 + self.sizes[turn]} log.txt | tail -c +{turn * 500 + 1}"
+        thought = [think(self.thoughts[turn])] if (request.body.get("thinking") or {}).get("type") == "adaptive" else []
+        return Reply([*thought, say(self.says[turn]), call("bash", command=command)])
+
+
+class Keeper:
+    """The one sandbox of the benchmark's researcher."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def current(self) -> Sandbox:
+        """The sandbox."""
+        return self._sandbox
+
+    async def lost(self, cause: str) -> None:
+        """Nobody takes it away."""
+        raise RuntimeError(cause)
+
+
+class Direction:
+    """Where the researcher starts from."""
+
+    key, text = "noise", "Think of weak labels as a noisy channel."
+
+
+def used(double: Double) -> Usage:
+    """All that the double's answers say was used; compaction passes are in ``iterations`` only."""
+    total = Usage()
+    for exchange in double.requests:
+        usage = (exchange.answer or {}).get("usage")
+        for part in (usage.get("iterations") or [usage]) if usage else []:
+            created = part.get("cache_creation") or {}
+            total = Usage(
+                total.input_tokens + part["input_tokens"],
+                total.cache_write_5m_tokens + created.get("ephemeral_5m_input_tokens", 0),
+                total.cache_write_1h_tokens + created.get("ephemeral_1h_input_tokens", 0),
+                total.cache_read_tokens + part.get("cache_read_input_tokens", 0),
+                total.output_tokens + part["output_tokens"],
+            )
+    return total
+
+
+def double_of(story: Story, turns: int) -> Double:
+    """A strict double that plays the story at the story's clock."""
+    return Double(Function(story.play), clock=lambda: story.now, most_logged=4 * turns + 100)
+
+
+def context_of(
+    base_url: str, model: str, folder: Path, db: Any, sandbox: Any, options: ModelOptions, **more: Any
+) -> Any:
+    """The researcher."""
+    ledger = Ledger(db, CAMPAIGN, Limits(usd=Decimal(10_000)), PriceBook())
+    return ResearcherContext(
+        campaign_id=CAMPAIGN,
+        researcher_id=f"{CAMPAIGN}-r1",
+        name="r1",
+        model=model,
+        direction=Direction(),
+        problem=find("weak_to_strong"),
+        db=db,
+        ledger=ledger,
+        gateway=Gateway(base_url),
+        sandbox=sandbox,
+        snapshots=SnapshotStore(folder / "snapshots"),
+        scorer=None,  # type: ignore[arg-type]
+        stopping=asyncio.Event(),
+        limits=ledger.limits,
+        abilities=abilities_of(model),
+        options=options,
+        **more,
+    )
+
+
+async def ours(turns: int, model: str, options: ModelOptions, context_tokens: int) -> Usage:
+    """The loop of this project, tools in a real sandbox, money in a real ledger."""
+    story = Story(turns)
+    double = double_of(story, turns)
+    journal.Rhythm = partial(Rhythm, clock=lambda: story.now)  # type: ignore[misc, assignment]
+    backend = BubblewrapBackend()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        db = open_database(f"sqlite:///{folder / 'aar.db'}")
+        with db.writing() as session:
+            session.add(Campaign(id=CAMPAIGN, name="b", problem="b", spec={}, state="running", secret="s" * 64))
+            session.flush()
+            identity = {"id": f"{CAMPAIGN}-r1", "name": "r1", "index": 1, "direction_key": "noise"}
+            session.add(Researcher(**identity, campaign_id=CAMPAIGN, direction="d", model=model, state="running"))
+        workspace = folder / "workspace"
+        sandbox = await backend.create(SandboxSpec(name="bill", campaign_id=CAMPAIGN, workspace=workspace))
+        try:
+            await sandbox.write("/workspace/log.txt", story.log.encode())
+            await sandbox.write("/workspace/NOTEBOOK.md", story.log[:6000].encode())
+            async with serve(double) as base_url:
+                ctx = context_of(base_url, model, folder, db, Keeper(sandbox), options, context_tokens=context_tokens)
+                outcome = await run_researcher(ctx)
+                await ctx.gateway.close()
+            with db.reading() as session:
+                billed = totals(session, CAMPAIGN).campaign
+        finally:
+            await sandbox.destroy()
+            await backend.close()
+            db.close()
+    assert outcome.reason == "finished", outcome
+    total = used(double)
+    assert billed.tokens.total == total.total, (billed.tokens, total)
+    return total
+
+
+def _prompt(model: str) -> str:
+    ctx: Any = context_of("http://127.0.0.1:1", model, Path("/nowhere"), None, None, ModelOptions())
+    return "\n\n".join(system_prompt(ctx))
+
+
+async def naive(turns: int, model: str) -> Usage:
+    """Every turn sends everything, and nothing is cached."""
+    story = Story(turns)
+    double = double_of(story, turns)
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Begin."}]
+    async with serve(double) as base_url, AsyncAnthropic(base_url=base_url, api_key="none") as client:
+        for turn in range(turns + 1):
+            async with client.messages.stream(
+                model=model,
+                max_tokens=8192,
+                system=_prompt(model),
+                tools=tool_definitions(),  # type: ignore[arg-type]
+                thinking={"type": "adaptive"},
+                messages=messages,  # type: ignore[arg-type]
+            ) as stream:
+                message = await stream.get_final_message()
+            if turn == turns:
+                break
+            asked = next(block for block in message.content if block.type == "tool_use")
+            result = {"type": "tool_result", "tool_use_id": asked.id, "content": story.output(turn)}
+            messages.append({"role": "assistant", "content": [block.to_dict() for block in message.content]})
+            messages.append({"role": "user", "content": [result]})
+    return used(double)
+
+
+async def inspect(turns: int, model: str) -> Usage:
+    """inspect_ai's provider with its own caching."""
+    from inspect_ai.model import (
+        ChatMessage,
+        ChatMessageSystem,
+        ChatMessageTool,
+        ChatMessageUser,
+        GenerateConfig,
+        get_model,
+    )
+    from inspect_ai.tool import ToolInfo, ToolParam, ToolParams
+
+    story = Story(turns)
+    double = double_of(story, turns)
+    tools = [
+        ToolInfo(
+            name=str(each["name"]),
+            description=str(each.get("description", "Runs it.")),
+            parameters=ToolParams(properties={"command": ToolParam(type="string", description="what")}),
+        )
+        for each in tool_definitions()
+    ]
+    messages: list[ChatMessage] = [ChatMessageSystem(content=_prompt(model)), ChatMessageUser(content="Begin.")]
+    async with serve(double) as base_url:
+        config = GenerateConfig(max_tokens=8192, reasoning_effort="medium")
+        asked = get_model(f"anthropic/{model}", base_url=base_url, api_key="none", config=config)
+        for turn in range(turns + 1):
+            output = await asked.generate(messages, tools=tools)
+            messages.append(output.message)
+            if turn == turns:
+                break
+            called = (output.message.tool_calls or [])[0]
+            messages.append(
+                ChatMessageTool(content=story.output(turn), tool_call_id=called.id, function=called.function)
+            )
+    return used(double)
+
+
+def show(name: str, usage: Usage, model: str, beside: Decimal | None) -> Decimal:
+    """Print a line; returns the bill."""
+    usd = PriceBook().cost(model, usage)
+    cached = 100 * usage.cache_read_tokens / usage.prompt_tokens
+    share = "" if beside is None else f", {100 * usd / beside:.0f} % of naive"
+    print(
+        f"{name:<8} ${usd:8.2f}{share}: {usage.prompt_tokens:,} input tokens, {cached:.1f} % read from the cache, "
+        f"{usage.cache_write_5m_tokens + usage.cache_write_1h_tokens:,} written "
+        f"({usage.cache_write_1h_tokens:,} for an hour), {usage.input_tokens:,} plain; {usage.output_tokens:,} output",
+        flush=True,
+    )
+    return usd
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Have the conversation three times and print the bills."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("turns", type=int, nargs="?", default=160)
+    parser.add_argument("--model", default="claude-opus-5-5")
+    parser.add_argument("--context", choices=("auto", "clear", "local"), default="auto")
+    parser.add_argument("--context-tokens", type=int, default=90_000)
+    parser.add_argument("--ours-alone", action="store_true")
+    given = parser.parse_args(arguments)
+    assert max(Story(given.turns).sizes) <= RESULT_CHARACTERS
+    plain = None if given.ours_alone else show("naive", asyncio.run(naive(given.turns, given.model)), given.model, None)
+    options = ModelOptions(context=given.context)
+    show("aar", asyncio.run(ours(given.turns, given.model, options, given.context_tokens)), given.model, plain)
+    if given.ours_alone:
+        return
+    if importlib.util.find_spec("inspect_ai") is None:
+        print("inspect  not installed: pip install inspect_ai")
+        return
+    show("inspect", asyncio.run(inspect(given.turns, given.model)), given.model, plain)
+
+
+if __name__ == "__main__":
+    main()
