@@ -1,6 +1,7 @@
 """What a long conversation costs: this project's loop, a naive loop, and inspect_ai's Anthropic provider.
 
-Usage: python benchmarks/token_bill.py [TURNS] [--context auto|clear|local] [--model ID] [--ours-alone]     (default 160 turns, claude-opus-5-5)
+Usage: python benchmarks/token_bill.py [TURNS] [--model ID] [--context auto|clear|local] [--ours-alone]
+(160 turns of claude-opus-5-5 by default)
 
 All three have the same conversation with the contract double of the Messages API (``aar.testing.messages``): the same
 thinking, words, bash commands and outputs, in shapes taken from agent transcripts (many short outputs, some of 12 kB;
