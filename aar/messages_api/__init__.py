@@ -17,6 +17,7 @@ public front; docs/messages-double.md says what is exact, and what is only near.
 ``caching``         the prompt cache
 ``editing``         context editing: old tool results and thinking
 ``compaction``      a long conversation replaced by its summary
+``summarizing``     a signed summary on demand
 ``script``          what a model answers
 ``faults``          what may go wrong, by script or by seeded chance
 ``models``          models: scripted, a function, a replayed recording

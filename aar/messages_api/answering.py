@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from aar.messages_api import compaction
+from aar.messages_api import compaction, summarizing
 from aar.messages_api.answer import Accounts, Finished, Part, Room, finish, message_of
 from aar.messages_api.caching import CacheUse, PromptCache, Segment, cache_complaints, segments_of
 from aar.messages_api.editing import edit, editing_complaints, edits_of, without_old_thinking
 from aar.messages_api.faults import CutShort, Fault, Instead
 from aar.messages_api.models import Model, reply_of, summary_of
-from aar.messages_api.refusals import invalid
+from aar.messages_api.refusals import ApiRefusal, invalid
 from aar.messages_api.request import Json, Request
 from aar.messages_api.rules import complaints
 from aar.messages_api.script import Verbatim
@@ -71,15 +72,18 @@ class Answering:
         traits = traits_of(request.model)
         last = request.messages[-1]
         resumed = last.role == "assistant" and _print_of([dict(block.data) for block in last.blocks]) in self._paused
-        for found in (
+        # A conversation is summarized as it is, even one that ends with the assistant's turn.
+        resumed = resumed or summarizing.is_asked(request)
+        checks: list[Iterable[str | ApiRefusal]] = [
+            summarizing.summarizing_complaints(request, self._signer),
             complaints(request, traits, resumed=resumed),
             self._signer.complaints(request, traits),
             cache_complaints(request),
             editing_complaints(request),
             compaction.compaction_complaints(request, self._signer),
-        ):
-            for complaint in found:
-                raise invalid(complaint)
+        ]
+        for complaint in chain.from_iterable(checks):
+            raise complaint if isinstance(complaint, ApiRefusal) else invalid(complaint)
         seen = compaction.from_summary(request)
         if not traits.keeps_thinking and not edits_of(request):
             seen = without_old_thinking(seen)
@@ -113,6 +117,11 @@ class Answering:
         written: list[tuple[CacheUse, int]] = []
         summary: Json | None = None
         segments = prompt.segments
+        if summarizing.is_asked(request):
+            text = summary_of(self._model, request)
+            written.append((self._cache.use(segments, traits.least_cached), text_tokens(text)))
+            only = Finished([Part(summarizing.summary_block(text, self._signer))], "compaction")
+            return self._sent(request, only, Accounts(CacheUse(), written, iterations=True), prompt)
         asked = compaction.asked_for(request)
         if asked is not None and prompt.tokens >= compaction.threshold(asked):
             text = summary_of(self._model, request)

@@ -2,7 +2,7 @@
 
 The ``compact_20260112`` edit of the ``compact-2026-01-12`` beta. The answer begins with a ``compaction`` block; sent
 back, it stands for everything before it. Writing the summary is a model call of its own: its tokens are an entry of
-``usage.iterations`` and no part of the figures above it. Compaction on demand (``compact-2026-09-04``) is not played.
+``usage.iterations`` and no part of the figures above it. ``summarizing`` has the other kind, on demand.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ MOST_BODY_BYTES = 32 * 1024 * 1024
 """Longest request of the Messages API, in bytes."""
 _SIGNING_KEY = b"a double of the Messages API signs with this"
 _JSON = {"content-type": "application/json"}
-_UNPLAYED = ("compaction", "container", "fallbacks", "mcp_servers")
+_UNPLAYED = ("container", "fallbacks", "mcp_servers")
 _THREADLESS = {"error_code": "thread_unsupported_request", "unsupported": []}
 """The SDK's tool runner asks for threads of the server first, and goes on without them after this error."""
 

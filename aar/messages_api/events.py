@@ -75,8 +75,9 @@ def _pieces(part: Part) -> tuple[Json, list[Json]]:
             deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in ["", *_split(text, JSON_PIECE)]]
             return {**block, "input": {}}, deltas
         case "compaction":
-            delta = {key: block[key] for key in ("content", "encrypted_content")}
-            return {"type": "compaction", "content": None}, [{"type": "compaction_delta", **delta}]
+            delta = {key: block.get(key) for key in ("content", "encrypted_content")}
+            start = {key: value for key, value in block.items() if key != "encrypted_content"}
+            return {**start, "content": None}, [{"type": "compaction_delta", **delta}]
         case _:
             # Redacted thinking and results of server tools come whole.
             return block, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anthropic import BadRequestError
+from anthropic import BadRequestError, types
 
 from aar.testing.messages import Reply, Request, call, think
 
@@ -208,3 +208,49 @@ async def test_a_call_of_the_model_after_editing(talking: Talking) -> None:
         result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": "x"}  # type: ignore[union-attr]
         messages = [*worked(6), message.to_param(), {"role": "user", "content": [result]}]
         assert (await client.beta.messages.create(max_tokens=99, messages=messages, **asked)).stop_reason == "end_turn"
+
+
+ON_DEMAND: dict[str, Any] = {"model": MODEL, "max_tokens": 99, "betas": ["compact-2026-09-04"]}
+SUMMARIZE: Any = {"type": "summarize"}
+
+
+async def test_a_summary_on_demand(talking: Talking) -> None:
+    writer = Writer()
+    messages: list[Any] = [HELLO, {"role": "assistant", "content": "Hi."}]
+    async with talking(writer) as (client, _):
+        async with client.beta.messages.stream(messages=messages, compaction=SUMMARIZE, **ON_DEMAND) as stream:
+            first = await stream.get_final_message()
+        assert first.stop_reason == "compaction"
+        assert [row.type for row in first.usage.iterations or []] == ["compaction"]
+        (block,) = first.content
+        assert block.type == "compaction"
+        assert block.content == "It was about Hel."
+        kept: dict[str, Any] = block.model_dump(exclude_none=True)
+        ours: Any = {"role": "assistant", "content": [kept]}
+        second = await client.beta.messages.create(messages=[ours, HELLO], **ON_DEMAND)
+        assert second.stop_reason == "end_turn"
+        assert [block.kind for block in writer.seen[0].blocks()] == ["compaction", "text"]
+
+        async def refused(error: type[BadRequestError], *sent: Any, **more: Any) -> None:
+            with pytest.raises(error):
+                await client.beta.messages.create(messages=list(sent), **ON_DEMAND, **more)
+
+        def changed(**fields: Any) -> Any:
+            return {"role": "assistant", "content": [{**kept, **fields}]}
+
+        await refused(types.CompactionContentMismatchError, changed(content="Else."), HELLO)
+        await refused(types.CompactionSignatureInvalidError, changed(signature="ab.cd"), HELLO)
+        await refused(types.CompactionBlockMisplacedError, HELLO, ours, HELLO)
+        await refused(types.CompactionBlockAmbiguousError, ours, HELLO, ours, HELLO)
+        await refused(types.CompactionNothingToSummarizeError, ours, compaction=SUMMARIZE)
+        use: Any = {"type": "tool_use", "id": "t", "name": "bash", "input": {}}
+        cut: Any = {"role": "assistant", "content": [use]}
+        await refused(types.CompactionIncompleteTurnError, HELLO, cut, compaction=SUMMARIZE)
+
+
+async def test_a_summary_needs_its_beta(talking: Talking) -> None:
+    async with talking(["never"]) as (client, _):
+        with pytest.raises(BadRequestError, match="compaction: Extra inputs"):
+            await client.beta.messages.create(
+                model=MODEL, max_tokens=9, messages=[HELLO], compaction=SUMMARIZE, betas=COMPACTION
+            )

@@ -1,0 +1,82 @@
+"""Compaction on demand: a request that asks for nothing but a signed summary of its conversation.
+
+The ``compaction`` parameter of the ``compact-2026-09-04`` beta. The block that comes back is sent first in later
+requests, in place of the messages that it stands for, and unchanged. The errors have the codes of the SDK's types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from aar.messages_api.compaction import asked_for
+from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.request import Block, Json, Request
+from aar.messages_api.thinking import Signer
+
+BETA = "compact-2026-09-04"
+
+
+def is_asked(request: Request) -> bool:
+    """Whether a request asks for a summary and nothing else."""
+    return bool(request.body.get("compaction"))
+
+
+def summary_block(summary: str, signer: Signer) -> Json:
+    """The block that a summary comes back as; no tool changes, for the double plays none."""
+    text = _digest(summary)
+    return {"type": "compaction", "content": summary, "signature": f"{text}.{signer.sign(text)}", "tool_changes": []}
+
+
+def summarizing_complaints(request: Request, signer: Signer) -> Iterator[str | ApiRefusal]:
+    """What is wrong with a request for a summary, and with the signed summary that a request begins with."""
+    yield from _asked(request)
+    blocks = list(request.blocks())
+    summaries = [block for block in blocks if block.kind == "compaction" and block.data.get("content")]
+    signed = [block for block in summaries if block.data.get("signature")]
+    if not signed:
+        return
+    if len(summaries) > 1:
+        yield _coded("compaction_block_ambiguous", "`messages` holds more than one `compaction` block with content")
+    if signed[0] is not blocks[0]:
+        yield _coded(
+            "compaction_block_misplaced",
+            f"{signed[0].at}: a `compaction` block must be the first block of the conversation",
+        )
+    if asked_for(request) is not None:
+        yield "context_management.edits: a signed `compaction` block cannot be combined with a compaction edit"
+    yield from _changed(signed[0], signer)
+
+
+def _asked(request: Request) -> Iterator[str | ApiRefusal]:
+    if not is_asked(request):
+        return
+    if BETA not in request.betas:
+        yield "compaction: Extra inputs are not permitted"
+    if asked_for(request) is not None:
+        yield "compaction: cannot be combined with a compaction edit of `context_management`"
+    last = request.messages[-1]
+    if last.role == "assistant" and last.blocks[-1].kind in ("tool_use", "server_tool_use"):
+        yield _coded(
+            "compaction_incomplete_turn", "The compaction request ends on an `assistant` turn that is not finished"
+        )
+    if all(block.kind == "compaction" for block in request.blocks()):
+        yield _coded("compaction_nothing_to_summarize", "`messages` holds nothing to summarize")
+
+
+def _changed(block: Block, signer: Signer) -> Iterator[ApiRefusal]:
+    text, _, proof = str(block.data["signature"]).partition(".")
+    if not signer.holds(text, proof):
+        yield _coded("compaction_signature_invalid", f"{block.at}: the `signature` of the block does not verify")
+    if text != _digest(str(block.data["content"])):
+        yield _coded("compaction_content_mismatch", f"{block.at}: `content` differs from what its `signature` recorded")
+    if block.data.get("tool_changes"):
+        yield _coded("compaction_tool_changes_mismatch", f"{block.at}: `tool_changes` differs from what was returned")
+
+
+def _coded(code: str, message: str) -> ApiRefusal:
+    return ApiRefusal(400, message, details={"error_code": code})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
