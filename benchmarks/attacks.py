@@ -1,0 +1,56 @@
+"""The attack suite, with its seconds. Run: python benchmarks/attacks.py [--problem NAME] [--submissions N]
+
+Prints the table that ``docs/attacks.md`` holds, as Markdown, with the seconds of each attack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from aar.cli.attack import answer
+from aar.problems.registry import find
+from aar.sandbox.choose import choose
+from aar.testing.attacks import SUBMISSIONS, Outcome, attack_all
+
+
+def row(outcome: Outcome) -> str:
+    """One line of the table."""
+    result = outcome.result
+    gain = (
+        "–" if result is None or result.gain is None else f"{result.gain.mean:+.3f} ± {result.gain.standard_error:.3f}"
+    )
+    noise = {True: "inside", False: "**above**", None: "–"}[outcome.inside_noise]
+    return f"| `{outcome.name}` | {outcome.goal} | {gain} | {noise} | {answer(outcome)} | {outcome.seconds:.0f} |"
+
+
+async def main() -> None:
+    """Attack and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problem", default="weak_to_strong")
+    parser.add_argument("--submissions", type=int, default=SUBMISSIONS)
+    parser.add_argument("--backend", default="auto")
+    asked = parser.parse_args()
+    backend = await choose(asked.backend)
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="aar-attack-", ignore_cleanup_errors=True) as folder:
+        outcomes = await attack_all(find(asked.problem), backend, Path(folder), submissions=asked.submissions)
+    await backend.close()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {backend.name}, {asked.submissions} submissions\n")
+    print("| attack | what it tries | gain on the sealed split | noise | answered by | s |\n|---|---|---|---|---|---|")
+    for outcome in outcomes:
+        print(row(outcome))
+    print()
+    for outcome in outcomes:
+        if outcome.result is not None and outcome.result.said:
+            print(f"- `{outcome.name}`: {outcome.result.said}")
+    bad = [outcome.name for outcome in outcomes if not outcome.held]
+    print(f"\n{time.perf_counter() - begun:.0f} s, not held: {', '.join(bad) or 'none'}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
