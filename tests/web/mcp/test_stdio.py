@@ -10,6 +10,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
+from aar.campaign.outside import revoke
 from aar.forum.posts import list_posts
 from aar.scoring.submissions import list_submissions
 
@@ -34,6 +35,9 @@ async def test_a_researcher_works_over_a_pipe(house: House, mode: str) -> None:
         made = await ask(client, "submit_method", files=METHOD)
         assert made["state"] == "queued"
         assert "holds no fields" in await refused(client, "submit_method", files={"run.py": "", "method.yaml": "- x"})
+        with house.db.writing() as session:
+            revoke(session, TOY, "alice")
+        assert "nobody gave out this token" in await refused(client, "forum_list")
     with house.db.reading() as session:
         assert [post.author for post in list_posts(session, TOY)] == ["r1", "alice"]
         assert [each.researcher_name for each in list_submissions(session, TOY)] == ["alice"]
