@@ -13,6 +13,7 @@ public front; docs/messages-double.md says what is exact, and what is only near.
 ``rules``           what a conversation must hold to
 ``media``           what an image block must hold to
 ``thinking``        signatures, and when thinking is on
+``binding``         thinking holds only in the conversation that it was made in
 ``tokens``          how many tokens a block is
 ``caching``         the prompt cache
 ``editing``         context editing: old tool results and thinking

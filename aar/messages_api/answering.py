@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from aar.messages_api import compaction, summarizing
+from aar.messages_api import binding, compaction, summarizing
 from aar.messages_api.answer import Accounts, Finished, Part, Room, finish, message_of
 from aar.messages_api.caching import CacheUse, PromptCache, Segment, cache_complaints, segments_of
 from aar.messages_api.editing import edit, editing_complaints, edits_of, without_old_thinking
@@ -29,16 +29,20 @@ class Prompt:
     """A request as its model gets it.
 
     Args:
+        asked: the request as it was sent.
         request: after edits.
         segments: of the prompt.
         applied: what the edits report; None when none was asked for.
         original_tokens: of the prompt before the edits.
+        dropped: thinking that was left out because it belongs elsewhere; None when the request does not ask.
     """
 
+    asked: Request
     request: Request
     segments: Sequence[Segment]
     applied: Sequence[Json] | None
     original_tokens: int
+    dropped: Sequence[Json] | None
 
     @property
     def tokens(self) -> int:
@@ -61,6 +65,7 @@ class Answering:
         self._model = model
         self._cache = cache
         self._signer = signer
+        self._binding = binding.Binding()
         self._paused: OrderedDict[str, None] = OrderedDict()
 
     def prepare(self, request: Request) -> Prompt:
@@ -84,7 +89,8 @@ class Answering:
         ]
         for complaint in chain.from_iterable(checks):
             raise complaint if isinstance(complaint, ApiRefusal) else invalid(complaint)
-        seen = compaction.from_summary(request)
+        bound, dropped = self._binding.checked(request, traits)
+        seen = compaction.from_summary(bound)
         if not traits.keeps_thinking and not edits_of(request):
             seen = without_old_thinking(seen)
         segments = segments_of(seen)
@@ -97,7 +103,8 @@ class Answering:
         tokens = _total(segments)
         if tokens > traits.window:
             raise invalid(f"prompt is too long: {tokens} tokens > {traits.window} maximum")
-        return Prompt(seen, segments, applied, original)
+        reported = dropped if binding.BETA in request.betas else None
+        return Prompt(request, seen, segments, applied, original, reported)
 
     def count(self, request: Request) -> Json:
         """The answer of ``count_tokens``. Raises ApiRefusal like ``prepare``."""
@@ -145,6 +152,10 @@ class Answering:
 
     def _sent(self, request: Request, finished: Finished, accounts: Accounts, prompt: Prompt) -> Answered:
         message = message_of(request, finished, accounts.usage(finished), prompt.applied)
+        if prompt.dropped is not None:
+            message["input_transformations"] = list(prompt.dropped)
+        if traits_of(request.model).binds_thinking:
+            self._binding.bind(prompt.asked, message["content"])
         if finished.stop_reason == "pause_turn":
             self._paused[_print_of(message["content"])] = None
             while len(self._paused) > _MOST_PAUSED:

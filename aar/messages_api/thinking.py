@@ -92,7 +92,7 @@ class Signer:
 
     def remember(self, content: Sequence[Mapping[str, Any]]) -> None:
         """Note which thinking a reply's tool calls go with."""
-        proofs = tuple(_proof(block) for block in content if block["type"] in _KINDS)
+        proofs = tuple(proof_of(block) for block in content if block["type"] in _KINDS)
         for block in content:
             if block["type"] == "tool_use":
                 self._turns[block["id"]] = proofs
@@ -121,7 +121,7 @@ class Signer:
 
     def _missing(self, blocks: Sequence[Block]) -> Iterator[str]:
         known = next((self._turns[b.data["id"]] for b in reversed(blocks) if b.data.get("id") in self._turns), None)
-        sent = tuple(_proof(block.data) for block in blocks if block.kind in _KINDS)
+        sent = tuple(proof_of(block.data) for block in blocks if block.kind in _KINDS)
         # Merged with an earlier assistant message, the turn may hold more thinking in front.
         if known is not None and sent[len(sent) - len(known) :] != known:
             place = next((block for block in blocks if block.kind in _KINDS), blocks[0])
@@ -144,5 +144,6 @@ def _field(block: Block) -> str:
     return "signature" if block.kind == "thinking" else "data"
 
 
-def _proof(block: Mapping[str, Any]) -> str:
+def proof_of(block: Mapping[str, Any]) -> str:
+    """What a thinking block is known by: its signature, or its hidden data."""
     return str(block["signature"] if block["type"] == "thinking" else block["data"])

@@ -24,6 +24,7 @@ class Traits:
         thinks_unasked: thinking is on when the request does not mention it.
         keeps_thinking: thinking of earlier turns stays in the context; older models drop it.
         prefill: a conversation may end with an assistant message.
+        binds_thinking: a thinking block holds only in the conversation that it was made in.
     """
 
     window: int = 1_000_000
@@ -33,6 +34,7 @@ class Traits:
     thinks_unasked: bool = False
     keeps_thinking: bool = True
     prefill: bool = False
+    binds_thinking: bool = False
 
 
 OTHER = Traits()
@@ -43,11 +45,13 @@ _ADAPTIVE = Traits(thinking=frozenset({"adaptive", "disabled", "between_tools"})
 _MANUAL = Traits(200_000, 64_000, thinking=frozenset({"enabled", "disabled"}), keeps_thinking=False, prefill=True)
 
 _BY_PREFIX = (
+    ("claude-fable-5-", replace(_ALWAYS, binds_thinking=True)),
+    ("claude-mythos-5-", replace(_ALWAYS, binds_thinking=True)),
     ("claude-fable-5", _ALWAYS),
     ("claude-mythos", _ALWAYS),
-    ("claude-opus-5-5", _ALWAYS),
-    ("claude-sonnet-5-5", replace(_ADAPTIVE, least_cached=512, thinks_unasked=True)),
-    ("claude-haiku-5-5", replace(_ADAPTIVE, least_cached=512, thinks_unasked=True)),
+    ("claude-opus-5-5", replace(_ALWAYS, binds_thinking=True)),
+    ("claude-sonnet-5-5", replace(_ADAPTIVE, least_cached=512, thinks_unasked=True, binds_thinking=True)),
+    ("claude-haiku-5-5", replace(_ADAPTIVE, least_cached=512, thinks_unasked=True, binds_thinking=True)),
     ("claude-opus-5", replace(_ADAPTIVE, least_cached=512, thinking=_ALL, thinks_unasked=True)),
     ("claude-sonnet-5", replace(_ADAPTIVE, thinks_unasked=True)),
     ("claude-opus-4-8", _ADAPTIVE),
