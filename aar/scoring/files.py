@@ -49,15 +49,21 @@ def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStor
         os.utime(path, (0, 0), follow_symlinks=False)
     if isinstance(source, Path):
         _show(source, folder / _METHOD)
-        return
-    if snapshots is None:
+    elif snapshots is None:
         raise SandboxError("this clean room has no snapshot store", "Give it one, or a directory to run")
-    code = folder / "code"
-    snapshots.materialise(source, code)
-    open_up(code)
-    # The folder itself must stay: it is the one that is mounted.
-    for entry in list(code.iterdir()):
-        entry.rename(folder / _METHOD / entry.name)
+    else:
+        code = folder / "code"
+        snapshots.materialise(source, code)
+        open_up(code)
+        # The folder itself must stay: it is the one that is mounted.
+        for entry in list(code.iterdir()):
+            entry.rename(folder / _METHOD / entry.name)
+    # Byte code that came with a method would run in the place of the source that was read and judged.
+    for cached in list((folder / _METHOD).rglob("__pycache__")):
+        if cached.is_dir() and not cached.is_symlink():
+            remove(cached)
+        else:
+            cached.unlink(missing_ok=True)
 
 
 def _show(source: Path, target: Path) -> None:

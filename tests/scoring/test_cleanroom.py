@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import py_compile
 import stat
 import sys
 from collections.abc import Iterator
@@ -169,6 +171,20 @@ async def test_code_and_data_cannot_be_written(problem: Problem, clean_room: Cle
     trial = await attempt(problem, clean_room, task, desk, code)
     assert "refused 6" in trial.verdict
     assert (task.public / "noisy.npy").read_bytes() == before
+
+
+async def test_the_source_runs_and_not_the_byte_code_beside_it(
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+) -> None:
+    directory = desk.method("import helper\nprint('value', helper.VALUE)\n1/0\n")
+    helper = directory / "helper.py"
+    helper.write_text("VALUE = 'forged'\n")
+    cached = Path(importlib.util.cache_from_source(str(helper)))
+    py_compile.compile(str(helper), cfile=str(cached), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    helper.write_text("VALUE = 'read'\n")
+    saved = desk.snapshots.save(directory)
+    trial = await run_trial(problem, clean_room, task, saved.digest, 1)
+    assert "value read" in trial.verdict
 
 
 async def test_nothing_is_left_for_the_next_run(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
