@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from aar.campaign.control import controller_alive
-from aar.errors import NotFound, UsageError
+from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.forum.text import checked
 from aar.scoring.checks import request_check
@@ -49,10 +49,15 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
 
     Raises:
         NotFound: no such campaign or submission.
-        Conflict: it has no score, is off the board, or is being confirmed already.
+        Conflict: it has no score or is off the board, or the campaign is finished.
         UsageError: the reason is too long.
     """
     campaign, submission = _find(session, campaign_id, number)
+    if campaign.state == "finished":
+        raise Conflict(
+            f"campaign {campaign_id} is finished: nothing is run for it any more",
+            "Pause a campaign that you want to come back to, instead of stopping it",
+        )
     said = checked("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
     cause = f"asked for by {by}" + (f": {said}" if said else "")
     request_check(session, campaign_id, submission.id, CONFIRMATION, cause, by)

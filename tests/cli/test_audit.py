@@ -125,3 +125,11 @@ def test_mistakes(checked: Terminal, command: list[str], message: str) -> None:
     result = checked.run("audit", *command)
     assert result.exit_code in (1, 2)
     assert message in result.stderr
+
+
+def test_a_finished_campaign_confirms_nothing_more(deciding: Terminal) -> None:
+    deciding.ok("stop")
+    result = deciding.run("audit", "confirm", "s6")
+    assert result.exit_code == 1
+    assert "finished" in result.stderr
+    deciding.ok("audit", "disqualify", "s6", "--rule", "person.leak", "--reason", "Found out later.")
