@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from aar.messages_api.answering import Answering
 from aar.messages_api.caching import PromptCache
@@ -82,7 +83,7 @@ class Double:
         rules: what it takes.
         faults: what goes wrong, and when.
         clock: seconds, rising, for the lifetimes of the prompt cache.
-        most_logged: exchanges kept in ``requests``; the oldest go first.
+        most_logged: exchanges kept in ``requests``, bodies and all; the oldest go first.
         signing_key: for the signatures of thinking; a double with the same key knows another's blocks.
     """
 
@@ -93,7 +94,7 @@ class Double:
         rules: Rules | None = None,
         faults: FaultSource | None = None,
         clock: Callable[[], float] = time.monotonic,
-        most_logged: int = 1000,
+        most_logged: int = 200,
         signing_key: bytes = _SIGNING_KEY,
     ) -> None:
         self.rules = rules or Rules()
@@ -126,6 +127,9 @@ class Double:
         path, method = call.incoming.path, call.incoming.method
         if path == "/v1/models" and method == "GET":
             await call.send(200, self._listed())
+        elif path.startswith("/v1/models/") and method == "GET":
+            await self._admitted(call)
+            await call.send(200, self._told(unquote(path.removeprefix("/v1/models/"))))
         elif path in ("/v1/messages", "/v1/messages/count_tokens") and method == "POST":
             await self._asked_for(call, counting=path != "/v1/messages")
         elif path in ("/v1/models", "/v1/messages", "/v1/messages/count_tokens"):
@@ -196,6 +200,11 @@ class Double:
             await deliver_stream(call.channel, events, headers, call.request_id, fault)
         else:
             await deliver_message(call.channel, answered.message, headers, fault)
+
+    def _told(self, model: str) -> Json:
+        if self.rules.models is not None and model not in self.rules.models:
+            raise ApiRefusal(404, f"model: {model}")
+        return model_entry(model)
 
     def _listed(self) -> Json:
         names = list(self.rules.models or ())

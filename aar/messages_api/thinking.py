@@ -86,6 +86,8 @@ class Signer:
         text = "" if omitted else str(block["thinking"])
         if "signature" in block:
             # A script that names its signature, such as a recorded one, is taken at its word.
+            if len(self._adopted) >= _MOST_REMEMBERED:
+                self._adopted.clear()
             self._adopted.add((text, block["signature"]))
             return {**block, "thinking": text}
         return {**block, "thinking": text, "signature": self.sign(text)}

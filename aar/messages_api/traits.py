@@ -81,4 +81,30 @@ def model_entry(model: str) -> dict[str, object]:
         "lifecycle": "active",
         "max_input_tokens": traits.window,
         "max_tokens": traits.most_output,
+        "capabilities": _capabilities(traits),
+    }
+
+
+def _capabilities(traits: Traits) -> dict[str, object]:
+    def part(supported: bool, **more: object) -> dict[str, object]:
+        return {"supported": supported, **more}
+
+    kinds = ("adaptive", "between_tools", "disabled", "enabled")
+    efforts = {level: part("adaptive" in traits.thinking) for level in ("low", "medium", "high", "xhigh", "max")}
+    editing = ("clear_thinking_20251015", "clear_tool_uses_20250919")
+    return {
+        "batch": part(False),
+        "citations": part(False),
+        "code_execution": part(False),
+        "context_management": part(
+            True,
+            compact_20260112=part("adaptive" in traits.thinking),
+            **{name: part(True) for name in editing},
+        ),
+        "effort": part("adaptive" in traits.thinking, **efforts),
+        "image_input": part(True),
+        "pdf_input": part(False),
+        "server_tools": part(False, code_execution=part(False), web_search=part(False)),
+        "structured_outputs": part(False),
+        "thinking": part(True, types={kind: part(kind in traits.thinking) for kind in kinds}),
     }

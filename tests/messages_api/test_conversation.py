@@ -191,3 +191,22 @@ async def test_a_broken_input_is_sent_as_it_is(talking: Talking) -> None:
         stream = await client.messages.create(model=MODEL, max_tokens=99, messages=HELLO, tools=BASH, stream=True)
         texts = [e.delta.partial_json async for e in stream if e.type == "content_block_delta"]  # type: ignore[union-attr]
     assert "".join(texts) == '{"command": nope'
+
+
+async def test_what_server_tools_leave_behind(talking: Talking) -> None:
+    """Blocks that the double does not play go through as the script has them, citations included."""
+    citation = {"type": "char_location", "cited_text": "c", "document_index": 0, "document_title": None}
+    citation |= {"start_char_index": 0, "end_char_index": 1, "file_id": None}
+    use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    reply = Reply([use, found, {"type": "text", "text": "so", "citations": [citation]}])
+    counted = Reply(reply.content, server_tool_use={"web_search_requests": 1})
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 500, "messages": HELLO}
+    async with talking([counted, reply]) as (client, _):
+        async with client.messages.stream(**asked) as stream:
+            streamed = await stream.get_final_message()
+        whole = await client.messages.create(**asked)
+    assert [block.to_dict() for block in streamed.content] == [block.to_dict() for block in whole.content]
+    assert streamed.content[2].citations[0].cited_text == "c"  # type: ignore[union-attr, index]
+    assert streamed.usage.server_tool_use is not None
+    assert streamed.usage.server_tool_use.web_search_requests == 1
