@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
+from aar.errors import KeyRefused
 from aar.researcher.abilities import PLAIN, abilities_of
+from aar.researcher.gateway import Gateway
+from aar.testing.messages import Double, Rules, serve
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.mark.parametrize(
@@ -26,3 +35,21 @@ def test_generations(model: str, clears: bool, late: bool) -> None:
 
 def test_nothing_is_known_of_other_names() -> None:
     assert abilities_of("llama-9") == PLAIN
+
+
+@pytest.mark.anyio
+async def test_the_service_is_asked_and_what_it_does_not_know_is_plain() -> None:
+    rules = Rules(models={"claude-opus-5-5", "claude-sonnet-4-5"}, keys={"sk-right"})
+    async with serve(Double([], rules=rules)) as url:
+        gateway = Gateway(url, SecretStr("sk-right"))
+        newest = await gateway.abilities("claude-opus-5-5")
+        assert (newest.adaptive_thinking, newest.compaction, newest.images) == (True, True, True)
+        older = await gateway.abilities("claude-sonnet-4-5")
+        assert (older.adaptive_thinking, older.compaction, older.clear_tool_uses) == (False, False, True)
+        assert await gateway.abilities("mistral-9") == PLAIN
+        await gateway.close()
+        stranger = Gateway(url, SecretStr("sk-wrong"))
+        with pytest.raises(KeyRefused) as caught:
+            await stranger.abilities("claude-opus-5-5")
+        await stranger.close()
+    assert "sk-wrong" not in str(caught.value)
