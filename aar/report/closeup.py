@@ -6,7 +6,7 @@ Never given to a researcher: confirmed scores, and what exactly an audit saw, wo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -19,6 +19,7 @@ from aar.scoring.status import StatusView
 from aar.scoring.submission_views import SHOWN_DECIMALS
 from aar.store.models import StageEstimate, StatusChange, Submission
 
+_EVIDENCE_DECIMALS = 3
 _DOMAIN_FIELDS = ("mean", "standard_error", "low", "high")
 
 
@@ -96,13 +97,26 @@ def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | Non
     for row in _rows(session, StageEstimate, campaign_id, narrow):
         found[row.submission_id].phases.append(_phase(row.stage, row))
     for submission_id, audits in newest_findings(session, list(found)).items():
-        found[submission_id].audits.extend(audits)
+        found[submission_id].audits.extend(replace(each, evidence=rounded(each.evidence)) for each in audits)
     for row in _rows(session, StatusChange, campaign_id, narrow):
         found[row.submission_id].history.append(StatusView(row.old, row.new, row.cause, row.by, row.at))
     for check in list_checks(session, campaign_id, narrow[0] if narrow and len(narrow) == 1 else None):
         if check.submission_id in found:
             found[check.submission_id].checks.append(check)
     return {submissions[submission_id].number: each for submission_id, each in found.items()}
+
+
+def rounded(value: Any) -> Any:
+    """Evidence as it is shown: the digits of a score beyond its noise tell nobody anything."""
+    match value:
+        case float():
+            return round(value, _EVIDENCE_DECIMALS) + 0.0
+        case Mapping():
+            return {str(key): rounded(each) for key, each in value.items()}
+        case list() | tuple():
+            return [rounded(each) for each in value]
+        case _:
+            return value
 
 
 def _rows(session: Session, table: Any, campaign_id: str, submission_ids: list[int] | None) -> Any:

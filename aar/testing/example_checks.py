@@ -50,7 +50,7 @@ def add_checks(db: Database, snapshots: SnapshotStore, folder: Path) -> None:
         Verdict.LABELLED,
         "teacher-independent",
         "Its score stays when the teacher's labels are permuted: it does not use its teacher.",
-        {"permuted": {"mean": 0.43, "standard_error": 0.04}},
+        {"permuted": {"mean": PEOPLE_ONLY, "standard_error": 0.04}, "curve": [PEOPLE_ONLY]},
     )
     skipped = Finding("reviewer", Verdict.SKIPPED, "", "Nobody has read this code: the campaign calls no Claude model.")
     _check(db, 7, CONFIRMATION, {CONFIRM.key: 0.12}, [_passed("teacher"), skipped])

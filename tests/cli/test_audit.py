@@ -64,7 +64,7 @@ def test_show(checked: Terminal) -> None:
     assert "Expected: 0.56" in checked.ok("submissions", "s15")
 
 
-@pytest.mark.parametrize("number", ["s12", "s13", "s14"])
+@pytest.mark.parametrize("number", ["s10", "s12", "s13", "s14"])
 def test_nothing_that_acts_and_nothing_unrounded_is_printed(checked: Terminal, number: str) -> None:
     for command in (["audit", "show", number], ["submissions", number], ["leaderboard"]):
         for extra in ([], ["--json"]):

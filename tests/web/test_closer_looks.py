@@ -101,9 +101,16 @@ async def test_nothing_unrounded_or_hidden_is_in_any_of_it(site: Site) -> None:
         for path in (
             *(
                 f"{API}/{part}"
-                for part in ("leaderboard", "submissions", "submissions/12", "queue", "events?limit=200")
+                for part in (
+                    "leaderboard",
+                    "submissions",
+                    "submissions/10",
+                    "submissions/12",
+                    "queue",
+                    "events?limit=200",
+                )
             ),
-            *(f"{CAMPAIGN}{part}" for part in ("", "/submissions/12", "/submissions/13", "/report")),
+            *(f"{CAMPAIGN}{part}" for part in ("", "/submissions/10", "/submissions/12", "/submissions/13", "/report")),
         ):
             said = (await client.get(path)).text
             for secret in (str(PEOPLE_ONLY), str(PART), SECRET):
