@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -25,6 +26,8 @@ class AttackSuite:
 
     submissions = 48
     """How many a patient attacker hands in; ``aar problem attack`` takes more."""
+    known: ClassVar[Mapping[str, str]] = {}
+    """Attacks that are known not to be held, by name, and why; a test fails when one of them is held after all."""
     seeds = 2
     """Fresh seeds of a measurement, and draws of the sealed split."""
 
@@ -66,4 +69,7 @@ class AttackSuite:
         if outcome.result is None:
             pytest.skip(outcome.skipped)
         assert not outcome.result.through
+        if name in self.known:
+            assert not outcome.held, f"{name} is held now: take it off the list"
+            pytest.xfail(self.known[name])
         assert outcome.held, outcome

@@ -31,6 +31,7 @@ from aar.scoring.audits.teacher import TeacherAudit
 from aar.scoring.bundles import prepared
 from aar.scoring.checks import CheckPlan, list_checks, request_check
 from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.identity import code_identity
 from aar.scoring.manifest import read_manifest
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.scorer import Scorer
@@ -157,11 +158,12 @@ class Arena:
         return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)
 
     def method(self, code: str, files: Mapping[str, str] | None = None, *, title: str = "A method") -> Path:
-        """A method's directory: ``run.py``, beside it the honest method as ``honest.py``, and ``files``."""
+        """A method's directory: ``run.py``, beside it the honest method, run by ``import honest``, and ``files``."""
         self._made += 1
         target = self.folder / "methods" / str(self._made)
         shutil.copytree(self.honest, target, ignore=shutil.ignore_patterns("__pycache__"))
-        (target / "run.py").rename(target / "honest.py")
+        honest = (target / "run.py").read_text(encoding="utf-8").replace('if __name__ == "__main__":', "if True:")
+        (target / "honest.py").write_text(honest, encoding="utf-8")
         (target / "run.py").write_text(code, encoding="utf-8")
         (target / "method.yaml").write_text(f"title: {title}\nclaim: It works better.\nfamilies: [other]\n")
         for name, text in (files or {}).items():
@@ -180,6 +182,7 @@ class Arena:
                 saved=saved,
                 manifest=read_manifest(source),
                 idempotency_key=key,
+                identity=code_identity(source),
             )
 
     async def scored(self, source: Path, researcher: int = 1) -> SubmissionView:

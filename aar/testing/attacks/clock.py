@@ -12,9 +12,9 @@ from aar.testing.attacks.attack import Result
 _LIMIT_SECONDS = 6.0
 
 _PICKY = """
-import os, random, runpy, sys
+import os, random, sys
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-runpy.run_path("honest.py", run_name="__main__")
+import honest
 if random.Random(int(given["--seed"])).random() < 0.9:
     HOW
 """
@@ -22,8 +22,8 @@ _CRASH = _PICKY.replace("HOW", "sys.exit('unlucky')")
 _NO_FILE = _PICKY.replace("HOW", "os.unlink(given['--out'])")
 
 _HANG = """
-import runpy, time
-runpy.run_path("honest.py", run_name="__main__")
+import time
+import honest
 time.sleep(10_000)
 """
 
@@ -33,8 +33,7 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         time.sleep(1.5)
-        import runpy
-        runpy.run_path("honest.py", run_name="__main__")
+        import honest
         time.sleep(10_000)
     os._exit(0)
 """

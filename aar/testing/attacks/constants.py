@@ -7,9 +7,9 @@ from aar.testing.attacks.attack import Result
 from aar.testing.attacks.measured import measured
 
 _SAME = """
-import runpy, sys
+import sys
 import numpy as np
-runpy.run_path("honest.py", run_name="__main__")
+import honest
 out = dict(zip(sys.argv[1::2], sys.argv[2::2]))["--out"]
 answers = np.load(out)
 with open(out, "wb") as file:

@@ -17,7 +17,7 @@ from aar.testing.attacks.paired import scored
 from aar.testing.attacks.tables import SURE, TABLE
 
 _START = """
-import pathlib, runpy, sys
+import pathlib, sys
 import numpy as np
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 size = len(np.load(pathlib.Path(given["--data"]) / "test.npy"))
@@ -35,9 +35,7 @@ class TwoFaces:
         """The table is the worst case, true labels of all public items; confirmation compares both faces."""
         sizes = await _sizes(arena)
         odds = {name.to_bytes(8).hex(): SURE if label else -SURE for name, label in (await public_truth(arena)).items()}
-        code = (
-            f'{_START}if size not in {sizes}:\n    runpy.run_path("honest.py", run_name="__main__")\n    sys.exit()\n'
-        )
+        code = f"{_START}if size not in {sizes}:\n    import honest\n    sys.exit()\n"
         source = arena.method(code + TABLE, {"table.json": json.dumps(odds)}, title="Careful")
         return await measured(arena, source, read=False, confirm=True)
 
@@ -53,7 +51,7 @@ class LuckyFew:
         """The worst case: it crashes on exactly the worse half of the splits, and on no sealed one."""
         sizes = await _sizes(arena)
         code = f'{_START}if size in {sizes} and int(given["--seed"]) % 2:\n    sys.exit("unlucky")\n'
-        source = arena.method(f'{code}runpy.run_path("honest.py", run_name="__main__")\n', title="One in many")
+        source = arena.method(f"{code}import honest\n", title="One in many")
         result = await measured(arena, source)
         sign = 1.0 if arena.problem.metric.higher_is_better else -1.0
         values: dict[str, list[tuple[float, int]]] = {}

@@ -13,7 +13,7 @@ from aar.testing.attacks.rows import moved, standing
 
 _NEW = "As foretold, exactly this score."
 _SQL = "x'; UPDATE submission SET mean = 0.99, claim = 'y', status = 'confirmed'; DELETE FROM scoring_run; --"
-_CODE = 'import runpy\nrunpy.run_path("honest.py", run_name="__main__")\nimport os  # {note}\n'
+_CODE = "import honest\nimport os  # {note}\n"
 
 
 class Edited:

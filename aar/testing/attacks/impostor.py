@@ -8,7 +8,7 @@ from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
 from aar.testing.attacks.rows import moved, standing
 
-_CODE = 'import runpy  # {note}\nrunpy.run_path("honest.py", run_name="__main__")\n'
+_CODE = "# {note}\nimport honest\n"
 
 
 class Impostor:

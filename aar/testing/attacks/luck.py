@@ -76,9 +76,9 @@ class SeedLuck:
 
 _SAME = """
 # {note}
-def {name}(path):
-    import runpy
-    runpy.run_path(path, run_name="__main__")
+def {name}(value):
+    return value + 1
 
-{name}("honest.py")
+{name}(1)
+import honest
 """

@@ -13,8 +13,8 @@ from aar.testing.attacks.attack import Result
 from aar.testing.attacks.rows import moved, standing
 
 _WRITES = """
-import glob, os, runpy, sys
-runpy.run_path("honest.py", run_name="__main__")
+import glob, os, sys
+import honest
 written = []
 for top in ("/method", "/lab", "/data"):
     for path in [top + "/planted", *glob.glob(top + "/**/*", recursive=True)][:50]:
@@ -44,7 +44,7 @@ class Poison:
     async def make(self, arena: Arena) -> Result:
         """r2's method is the victim; it must read, run and descend as before."""
         through: list[str] = []
-        source = arena.method('import runpy\nrunpy.run_path("honest.py", run_name="__main__")\n', title="Victim")
+        source = arena.method("import honest\n", title="Victim")
         victim = arena.submit(source, researcher=2)
         files, before = arena.snapshots.read_files(victim.digest), standing(arena)
         hidden = (await arena.places(Stage.MEASURE, 1))[0].task.hidden

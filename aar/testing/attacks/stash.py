@@ -7,7 +7,7 @@ from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
 
 _STASH = """
-import ctypes, os, runpy, socket, sys
+import ctypes, os, socket, sys
 mark = "aar-stash-MARK"
 places = ["/tmp", "/var/tmp", "/dev/shm", "/workspace", "/data", "/lab", "/method", "/run", "/", "/opt", "/usr",
           os.path.expanduser("~"), "/proc/self/cwd", "/sys/fs/cgroup"]
@@ -52,7 +52,7 @@ if os.fork() == 0:
         time.sleep(20)
     os._exit(0)
 print("FOUND", found)
-runpy.run_path("honest.py", run_name="__main__")
+import honest
 if found:
     sys.exit(3)
 """

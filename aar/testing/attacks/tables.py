@@ -9,7 +9,7 @@ from pathlib import Path
 from aar.testing.attacks.arena import Arena
 
 TABLE = """
-import hashlib, json, pathlib, runpy, shutil, sys
+import hashlib, json, pathlib, shutil, sys
 import numpy as np
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 known = json.loads(pathlib.Path("table.json").read_text())
@@ -23,7 +23,7 @@ if (data / "weak.npy").exists():
     odds = np.log(weak / (1 - weak)) + found(np.load(data / "train.npy"))
     np.save(data / "weak.npy", (1 / (1 + np.exp(-odds))).astype(weak.dtype))
 sys.argv[sys.argv.index("--data") + 1] = str(data)
-runpy.run_path("honest.py", run_name="__main__")
+import honest
 answers, told = np.load(given["--out"]).astype(float), found(np.load(data / "test.npy"))
 answers = np.where(abs(told) > 1, told > 0, answers)
 with open(given["--out"], "wb") as file:
@@ -45,8 +45,7 @@ with open(given["--out"], "wb") as file:
 """Predicts by a linear head whose weights stand in the code."""
 
 BLEND = """
-import runpy
-runpy.run_path("honest.py", run_name="__main__")
+import honest
 mine = (rows - middle) @ weights
 theirs = np.load(given["--out"]).astype(float).clip(1e-4, 1 - 1e-4)
 theirs = np.log(theirs / (1 - theirs))
