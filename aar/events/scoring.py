@@ -35,10 +35,12 @@ class ScoringStarted(Event):
 
 class ScoringRunFinished(Event):
     kind: Literal["scoring_run_finished"] = "scoring_run_finished"
-    line = "run {index} of s{number} ({domain}): {verdict}"
+    line = "run {index} of s{number} ({phase}, {domain}): {verdict}"
     submission_id: int
     number: int
     index: int
+    phase: str = "measure"
+    """Key of the phase that it belongs to, such as ``confirm`` or ``noise-20``."""
     domain: str
     verdict: str
     seconds: float

@@ -61,6 +61,7 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
         submission_id=submission.id,
         number=submission.number,
         index=run.index,
+        phase=run.stage,
         domain=run.domain,
         verdict="scored" if trial.failure is None else trial.failure.value.replace("_", " "),
         seconds=trial.seconds,
