@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
@@ -11,10 +12,11 @@ from sqlalchemy.orm import Session
 from aar.campaign import custody
 from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock
-from aar.campaign.control import pending_requests, take_requests
-from aar.campaign.diversity import record_diversity
+from aar.campaign.control import Request, pending_requests, take_requests
+from aar.campaign.diversity import record_diversity, watch_fall
 from aar.campaign.ending import StopSignal
 from aar.campaign.incident_log import IncidentLog
+from aar.campaign.vendi import VendiGauge
 from aar.campaign.views import working_researchers
 from aar.store.database import Database
 
@@ -23,7 +25,11 @@ _BEAT_SECONDS = 3.0
 
 
 class Attendance:
-    """Attends to one campaign until cancelled."""
+    """Attends to one campaign until cancelled.
+
+    Args:
+        heed: carries out what is asked besides a pause or the end of the whole campaign.
+    """
 
     def __init__(
         self,
@@ -33,6 +39,7 @@ class Attendance:
         stop: StopSignal,
         incidents: IncidentLog,
         budget: BudgetWatch,
+        heed: Callable[[Request], Awaitable[None]],
     ) -> None:
         self._database = database
         self._incidents = incidents
@@ -40,6 +47,8 @@ class Attendance:
         self._clock = clock
         self._stop = stop
         self._budget = budget
+        self._heed = heed
+        self._vendi = VendiGauge(database, campaign_id)
         self._beaten = time.monotonic()
 
     async def run(self) -> None:
@@ -62,10 +71,12 @@ class Attendance:
         """Give a sign of life and book the time worked since the last one."""
         moment = time.monotonic()
         elapsed, self._beaten = timedelta(seconds=moment - self._beaten), moment
+        vendi = await self._vendi.look()
 
         def write(session: Session) -> None:
             custody.beat(session, self._campaign_id, working_researchers(session, self._campaign_id), elapsed)
-            record_diversity(session, self._campaign_id)
+            record_diversity(session, self._campaign_id, vendi)
+            watch_fall(session, self._campaign_id)
 
         await self._database.write(write)
 
@@ -81,8 +92,10 @@ class Attendance:
             cause = f"{request.command} asked by {request.by}"
             if request.command == "stop":
                 self._stop.finish(cause)
-            else:
+            elif request.command == "pause":
                 self._stop.pause(cause)
+            else:
+                await self._heed(request)
 
     def _record_time(self, session: Session) -> str:
         return self._clock.record(session, self._campaign_id)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from decimal import Decimal
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import LimitHit
+from aar.report.clock import running_clock
 from aar.store.event_log import append
-from aar.store.models import EventRecord
-
-_TURNING = ("campaign_started", "campaign_paused", "campaign_finished")
 
 
 class Clock:
@@ -33,6 +30,11 @@ class Clock:
     def seconds(self) -> float:
         """Seconds run so far."""
         return self._before + time.monotonic() - self._started
+
+    def change_limit(self, hours: float | None) -> None:
+        """Put another limit in force."""
+        self.limit_hours = hours
+        self._limit = None if hours is None else hours * 3600
 
     def expired(self) -> bool:
         """Whether the time is up."""
@@ -61,18 +63,4 @@ def seconds_run(session: Session, campaign_id: str) -> float:
 
     A controller that was killed left no end; it counts until the last event before the next start.
     """
-    total, opened, last = 0.0, None, None
-    rows = session.execute(
-        select(EventRecord.kind, EventRecord.at).where(EventRecord.campaign_id == campaign_id).order_by(EventRecord.id)
-    )
-    for kind, at in rows:
-        if kind in _TURNING and opened is not None and last is not None:
-            end = last if kind == "campaign_started" else at
-            total += (end - opened).total_seconds()
-            opened = None
-        if kind == "campaign_started":
-            opened = at
-        last = at
-    if opened is not None and last is not None:
-        total += (last - opened).total_seconds()
-    return total
+    return running_clock(session, campaign_id).total * 60

@@ -2,22 +2,31 @@
 
 The public study measured idea collapse so, over the families of the active researchers' ideas. A researcher counts
 with the first family of its newest submission, before that with its direction's family. One from outside was dealt no
-direction, so it counts from its first submission on.
+direction, so it counts from its first submission on. One that failed does not count; one that finished keeps its last
+idea, so that a campaign that ends does not look like one that collapses.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.outside import EXTERNAL
-from aar.events import DiversityMeasured
+from aar.events import DiversityFell, DiversityMeasured
+from aar.report.clock import running_clock
 from aar.store.event_log import append
 from aar.store.models import EventRecord, Researcher, Submission
+
+RESAMPLES = 1000
+_BAND = (5.0, 95.0)
+LEAST_BITS = 1.0
+"""Two ideas in equal shares; under it, and under half of the campaign's highest, diversity is low."""
+PATIENCE_MINUTES = 10.0
+"""So long, in minutes of running, may diversity be low before people are told."""
 
 
 def shannon_bits(families: Iterable[str]) -> float:
@@ -39,14 +48,37 @@ def current_families(session: Session, campaign_id: str) -> list[str]:
         select(Researcher.family, Submission.families)
         .outerjoin(newest, newest.c.researcher_id == Researcher.id)
         .outerjoin(Submission, Submission.id == newest.c.id)
-        .where(Researcher.campaign_id == campaign_id)
+        .where(Researcher.campaign_id == campaign_id, Researcher.state != "failed")
         .where(or_(Researcher.model != EXTERNAL, Submission.id.is_not(None)))
     )
     return [families[0] if families else family for family, families in rows]
 
 
-def record_diversity(session: Session, campaign_id: str) -> float:
-    """Measure the team's diversity now and log it if it changed since the last measurement; returns bits."""
+def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
+    """The 90 % percentile band of ``shannon_bits``, from a thousand teams drawn from this one with replacement.
+
+    A drawn team lacks some ideas of the real one, so the band reaches further down than up, and with all ideas
+    different the measured value is its upper end. Read its width as how much hangs on single researchers. The draws
+    are seeded, so that the same families give the same band (Efron and Tibshirani, 1993, section 13.3).
+    """
+    if len(set(families)) < 2:
+        return 0.0, 0.0
+    import numpy as np
+
+    counts = np.array(sorted(Counter(families).values(), reverse=True), dtype=float)
+    drawn = np.random.default_rng(0).multinomial(len(families), counts / counts.sum(), size=RESAMPLES)
+    shares = drawn / len(families)
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    low, high = np.percentile(-(shares * logs).sum(axis=1), _BAND)
+    return round(float(low), 4) + 0.0, round(float(high), 4) + 0.0
+
+
+def record_diversity(session: Session, campaign_id: str, vendi: float | None = None) -> float:
+    """Measure the team's diversity now and log it if it changed since the last measurement; returns bits.
+
+    Args:
+        vendi: the newest Vendi score, if there is one.
+    """
     families = current_families(session, campaign_id)
     bits = round(shannon_bits(families), 4)
     last = session.scalar(
@@ -55,6 +87,41 @@ def record_diversity(session: Session, campaign_id: str) -> float:
         .order_by(EventRecord.id.desc())
         .limit(1)
     )
-    if last is None or last["bits"] != bits:
-        append(session, campaign_id, DiversityMeasured(bits=bits, families=len(set(families))))
+    if last is None or last["bits"] != bits or (vendi is not None and last.get("vendi") != vendi):
+        low, high = bootstrap_band(families)
+        measured = DiversityMeasured(bits=bits, families=len(set(families)), low=low, high=high, vendi=vendi)
+        append(session, campaign_id, measured)
     return bits
+
+
+def watch_fall(session: Session, campaign_id: str) -> DiversityFell | None:
+    """Log that diversity has been low for a while, once a fall; returns what was logged.
+
+    It is low under one bit and under half of the campaign's highest so far, whichever is more; a campaign that
+    never had one bit cannot fall. A new fall begins after diversity was above that again.
+    """
+    log = session.execute(
+        select(EventRecord.at, EventRecord.kind, EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(("diversity_measured", "diversity_fell")))
+        .order_by(EventRecord.id)
+    ).all()
+    highest, since, bits, told = 0.0, None, 0.0, False
+    for at, kind, payload in log:
+        if kind == "diversity_fell":
+            told = True
+            continue
+        bits = payload["bits"]
+        highest = max(highest, bits)
+        if highest < LEAST_BITS or bits >= max(LEAST_BITS, highest / 2):
+            since, told = None, False
+        elif since is None:
+            since = at
+    if since is None or told:
+        return None
+    clock = running_clock(session, campaign_id)
+    minutes = clock.total - clock.minutes(since)
+    if minutes < PATIENCE_MINUTES:
+        return None
+    fell = DiversityFell(bits=bits, highest=highest, minutes=round(minutes, 1))
+    append(session, campaign_id, fell)
+    return fell

@@ -17,6 +17,7 @@ from aar.events.campaign import (
     CampaignPaused,
     CampaignStarted,
     ControlRequested,
+    DiversityFell,
     DiversityMeasured,
     LimitHit,
     LimitNear,
@@ -85,6 +86,7 @@ AnyEvent = Annotated[
     | LimitHit
     | LimitNear
     | DiversityMeasured
+    | DiversityFell
     | CheckStarted
     | CheckFinished
     | AuditFinished
@@ -113,6 +115,7 @@ __all__ = [
     "CommentCreated",
     "ContextReset",
     "ControlRequested",
+    "DiversityFell",
     "DiversityMeasured",
     "Event",
     "LimitHit",

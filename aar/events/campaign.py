@@ -42,10 +42,15 @@ class ControlRequested(Event):
     """A person asked for something, from the CLI, the API or a page."""
 
     kind: Literal["control_requested"] = "control_requested"
-    line = "{by} asked: {command} {argument}"
     command: str
     argument: str = ""
     by: str
+    researcher: str = ""
+    """Name of the one researcher that it concerns; empty for the campaign. Its id is the event's."""
+
+    def summary(self) -> str:
+        """One line for people."""
+        return " ".join(filter(None, (f"{self.by} asked:", self.command, self.researcher, self.argument)))
 
 
 class LimitHit(Event):
@@ -76,3 +81,19 @@ class DiversityMeasured(Event):
     line = "idea diversity {bits:.2f} bits over {families} families"
     bits: float
     families: int
+    low: float | None = None
+    high: float | None = None
+    """Ends of the 90 % bootstrap band of ``bits``, over researchers."""
+    vendi: float | None = None
+    """Effective number of different texts among the researchers' newest, if measured by then."""
+
+
+class DiversityFell(Event):
+    """Idea diversity has been low for a while; told once a fall."""
+
+    kind: Literal["diversity_fell"] = "diversity_fell"
+    line = "idea diversity fell to {bits:.2f} bits from {highest:.2f}, {minutes:.0f} minutes ago"
+    bits: float
+    highest: float
+    minutes: float
+    """Of running, since when it has been low."""

@@ -9,7 +9,7 @@ import pytest
 from aar.campaign.clock import Clock, seconds_run
 from aar.events import CampaignPaused, CampaignStarted, DiversityMeasured, Event
 from aar.store.database import Database
-from aar.store.event_log import append, read
+from aar.store.event_log import read
 from aar.store.models import EventRecord
 from aar.store.types import now
 
@@ -22,8 +22,9 @@ def _log(database: Database, happened: list[tuple[float, Event]]) -> float:
     begin = now() - timedelta(hours=1)
     with database.writing() as session:
         for seconds, event in happened:
-            record = session.get_one(EventRecord, append(session, CAMPAIGN, event))
-            record.at = begin + timedelta(seconds=seconds)
+            at, payload = begin + timedelta(seconds=seconds), event.model_dump(mode="json")
+            session.add(EventRecord(campaign_id=CAMPAIGN, kind=event.kind, at=at, payload=payload))
+            session.flush()
     with database.reading() as session:
         return seconds_run(session, CAMPAIGN)
 

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.orm import Session
 
-from aar.campaign.diversity import shannon_bits
+from aar.campaign.diversity import (
+    bootstrap_band,
+    current_families,
+    record_diversity,
+    shannon_bits,
+    watch_fall,
+)
+from aar.events import CampaignStarted, DiversityMeasured
+from aar.store.database import Database
+from aar.store.event_log import read
+from aar.store.models import EventRecord, Researcher
+from aar.testing.rows import add_campaign
 
 
 def test_all_alike_is_zero_and_all_different_is_the_logarithm() -> None:
@@ -22,3 +36,86 @@ def test_entropy_is_bounded_and_ignores_order(families: list[str]) -> None:
     bits = shannon_bits(families)
     assert 0 <= bits <= math.log2(len(set(families))) + 1e-9
     assert bits == pytest.approx(shannon_bits(sorted(families)))
+
+
+def test_the_band_is_repeatable_and_empty_where_all_agree() -> None:
+    families = ["a", "a", "b", "c", "d", "d", "e", "f"]
+    assert bootstrap_band(families) == bootstrap_band(families[::-1])
+    assert bootstrap_band(["a"] * 6) == (0.0, 0.0)
+    assert bootstrap_band([]) == (0.0, 0.0)
+
+
+@given(st.lists(st.sampled_from("abcdefghijk"), min_size=2, max_size=40))
+def test_the_band_lies_within_what_so_many_ideas_can_reach(families: list[str]) -> None:
+    low, high = bootstrap_band(families)
+    assert 0 <= low <= high <= math.log2(len(set(families))) + 1e-4
+
+
+def test_a_larger_team_of_the_same_mixture_has_a_narrower_band() -> None:
+    few, many = (bootstrap_band(["a", "b", "c"] * times) for times in (2, 50))
+    assert many[1] - many[0] < few[1] - few[0]
+
+
+def test_a_failed_researcher_does_not_count(database: Database) -> None:
+    with database.writing() as session:
+        team = add_campaign(session, "k3v9qd", 3)
+        for name, family in zip(team, ("ensemble", "other", "other"), strict=True):
+            session.get_one(Researcher, name).family = family
+        assert record_diversity(session, "k3v9qd") == pytest.approx(0.9183)
+        session.get_one(Researcher, team[0]).state = "failed"
+        assert current_families(session, "k3v9qd") == ["other", "other"]
+        assert record_diversity(session, "k3v9qd") == 0
+        record_diversity(session, "k3v9qd")
+        record_diversity(session, "k3v9qd", 1.5)
+        found = read(session, "k3v9qd", kinds=["diversity_measured"])
+    assert [each.event.model_dump(exclude={"kind"}) for each in found] == [
+        {"bits": 0.9183, "families": 2, "low": 0.0, "high": 0.9183, "vendi": None},
+        {"bits": 0.0, "families": 1, "low": 0.0, "high": 0.0, "vendi": None},
+        {"bits": 0.0, "families": 1, "low": 0.0, "high": 0.0, "vendi": 1.5},
+    ]
+
+
+def _history(session: Session, measured: Sequence[tuple[float, float]]) -> None:
+    """Write a campaign that started at minute 0 and measured (minute, bits)."""
+    start = datetime(2026, 4, 1, tzinfo=UTC)
+    add_campaign(session, "k3v9qd", 2)
+    events = [
+        (0.0, CampaignStarted(pid=1, sandbox="none")),
+        *((at, DiversityMeasured(bits=bits, families=2)) for at, bits in measured),
+    ]
+    for minutes, event in events:
+        session.add(
+            EventRecord(
+                campaign_id="k3v9qd",
+                kind=event.kind,
+                at=start + timedelta(minutes=minutes),
+                payload=event.model_dump(mode="json"),
+            )
+        )
+        session.flush()
+
+
+@pytest.mark.parametrize(
+    ("measured", "fell"),
+    [
+        ([(0, 2.0), (5, 0.9), (14, 0.9)], False),  # not for long enough
+        ([(0, 2.0), (5, 0.9), (16, 0.8)], True),
+        ([(0, 2.0), (5, 1.0), (60, 1.0)], False),  # half of the highest, and one bit
+        ([(0, 3.0), (5, 1.2), (16, 1.2)], True),  # over one bit, under half of the highest
+        ([(0, 2.0), (5, 0.9), (9, 1.5), (14, 0.9), (16, 0.9)], False),  # it came back meanwhile
+        ([(0, 0.0), (60, 0.9), (90, 0.0)], False),  # it never had one bit
+    ],
+)
+def test_people_are_told_of_a_fall_that_lasts_and_only_once(
+    database: Database, measured: list[tuple[float, float]], fell: bool
+) -> None:
+    with database.writing() as session:
+        _history(session, measured)
+        told = watch_fall(session, "k3v9qd")
+        assert (told is not None) == fell
+        if told:
+            assert (
+                told.summary()
+                == f"idea diversity fell to {measured[-1][1]:.2f} bits from {measured[0][1]:.2f}, 11 minutes ago"
+            )
+        assert watch_fall(session, "k3v9qd") is None
