@@ -15,7 +15,7 @@ from aar.scoring.phases import PERMUTED, Phase, noisy
 STEEP = 3.0
 """Standard errors by which a rise, or a fall beyond what the noise takes away, must stand out."""
 FLAT = 0.15
-"""A fall surely below this share of what permuting costs is no fall."""
+"""A fall that may be none, and is surely below this share of what permuting costs, is no fall."""
 MUCH = 0.4
 """Least noise at which a method may be called flat: robust ones hardly fall before."""
 
@@ -97,7 +97,9 @@ def _shape(curve: Curve, bottom: Estimate, metric: Metric) -> tuple[str, str]:
         error = math.hypot(left * clean.standard_error, (1 - left) * bottom.standard_error, clean.standard_error)
         if below > STEEP * error:
             return "noise.cliff", "The score falls faster than the teacher's labels lose what they say."
-    if curve[-1][0] >= MUCH and fall(clean, curve[-1][1], metric).high < FLAT * fall(clean, bottom, metric).size:
+    down = fall(clean, curve[-1][1], metric)
+    # Permuting may cost more than there is to gain, so a sure fall is one, however small beside that.
+    if curve[-1][0] >= MUCH and down.low <= 0 and down.high < FLAT * fall(clean, bottom, metric).size:
         return "noise.flat", "The score hardly falls with noisy labels, yet it is gone when they are permuted."
     return "", "The score falls smoothly as more of the teacher's labels are turned round."
 

@@ -49,6 +49,14 @@ async def test_a_show_of_depending_on_the_teacher_is_flat(scored: Scored) -> Non
     assert (found.verdict, found.rule) == (Verdict.FLAGGED, "noise.flat")
 
 
+async def test_a_sure_fall_is_one_however_much_permuting_costs(scored: Scored) -> None:
+    """A method that votes by agreement loses far more than its score when the labels are permuted."""
+    clean = scored.dossier("strong_l2").phases["confirm"].estimate
+    lower = clean.mean - 4 * clean.standard_error
+    found = await AUDIT.judge(scored.at("strong_l2", permuted=-3.0, noise_20=lower, noise_40=lower))
+    assert (found.verdict, found.rule) == (Verdict.PASSED, "")
+
+
 async def test_with_little_noise_nobody_is_called_flat(scored: Scored) -> None:
     bottom = scored.dossier("vanilla").phases["permuted"].estimate.mean
     made = scored.at("zero_shot", permuted=bottom)
