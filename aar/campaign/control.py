@@ -27,6 +27,7 @@ class Request:
     id: int
     command: str
     argument: str
+    """For one researcher, its name."""
     by: str
 
 
@@ -37,8 +38,27 @@ def controller_alive(campaign: Campaign) -> bool:
     return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_DEAD
 
 
+def put_request(
+    session: Session, campaign: Campaign, asked: ControlRequested, researcher_id: str | None = None
+) -> bool:
+    """Write a request down, with who and when; returns whether a controller is there to hear it.
+
+    What is asked is carried out from what the database holds (rows, spec, log), never from the request alone, so that a
+    controller that was killed before it looked is followed by one that knows.
+    """
+    append(session, campaign.id, asked, researcher_id)
+    if not controller_alive(campaign):
+        return False
+    session.add(
+        Control(
+            campaign_id=campaign.id, command=asked.command, argument=asked.researcher or asked.argument, by=asked.by
+        )
+    )
+    return True
+
+
 def request_control(session: Session, campaign_id: str, command: str, argument: str, by: str) -> bool:
-    """Ask for ``pause`` or ``stop``; returns whether a controller is there to hear it.
+    """Ask for ``pause`` or ``stop`` of a campaign; returns whether a controller is there to hear it.
 
     With no controller alive, a stop takes effect at once (the campaign becomes finished) and a pause likewise.
 
@@ -54,9 +74,7 @@ def request_control(session: Session, campaign_id: str, command: str, argument: 
         raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
     if campaign.state == "finished":
         raise Conflict(f"campaign {campaign_id} is {campaign.state} already")
-    append(session, campaign_id, ControlRequested(command=command, argument=argument, by=by))
-    if controller_alive(campaign):
-        session.add(Control(campaign_id=campaign_id, command=command, argument=argument, by=by))
+    if put_request(session, campaign, ControlRequested(command=command, argument=argument, by=by)):
         return True
     campaign.state = "finished" if command == "stop" else "paused"
     campaign.cause = f"{command} asked by {by}" + (f": {argument}" if argument else "")

@@ -10,13 +10,10 @@ from typing import Any
 from aar.campaign import custody
 from aar.campaign.attendance import Attendance
 from aar.campaign.clock import Clock, seconds_run
+from aar.campaign.crew import Crew
 from aar.campaign.ending import Ending, StopSignal, natural_ending
 from aar.campaign.housekeeping import remove_orphans
-from aar.campaign.outside import is_outside
 from aar.campaign.preflight import Plan
-from aar.campaign.supervisor import Supervisor
-from aar.campaign.team import run_team
-from aar.campaign.views import list_researchers
 from aar.campaign.workshop import Workshop, open_workshop
 from aar.errors import AarError, LimitReached
 from aar.forum.mirror import ForumMirror
@@ -124,26 +121,21 @@ class Controller:
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         clock = Clock(before, plan.spec.limits.hours)
         async with open_workshop(plan, self._campaign_id, secret, self.stop, clock) as workshop:
-            attendance = Attendance(db, self._campaign_id, clock, self.stop, plan.incidents, workshop.budget)
+            crew = Crew(workshop, clock)
+            attendance = Attendance(db, self._campaign_id, clock, self.stop, plan.incidents, workshop.budget, crew.heed)
             async with asyncio.TaskGroup() as group:
                 services = [
                     group.create_task(service)
                     for service in (workshop.scorer.serve(), _keep_mirror(workshop.mirror), attendance.run())
                 ]
-                await self._live(workshop)
+                await self._live(workshop, crew)
                 await cancel(services)
             await attendance.beat()
             await attendance.note_incidents()
             await workshop.mirror.sync()
 
-    async def _live(self, workshop: Workshop) -> None:
-        views = await self._plan.database.read(lambda session: list_researchers(session, self._campaign_id))
-        lives: list[Coroutine[Any, Any, Any]] = [
-            Supervisor(workshop, view).run()
-            for view in views
-            if view.state != "finished" and not is_outside(view.model)
-        ]
-        outcomes = await run_team(lives, self.stop)
+    async def _live(self, workshop: Workshop, crew: Crew) -> None:
+        outcomes = await crew.live()
         ending = self.stop.ending or natural_ending(outcomes)
         await self._unless_hurried(workshop.scorer.drain())
         if ending.state == "finished":

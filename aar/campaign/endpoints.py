@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from aar.campaign.model_choice import OFFLINE_MODEL
 from aar.campaign.preflight import Plan
+from aar.errors import SetupError
 from aar.researcher.abilities import PLAIN, Abilities
 from aar.researcher.context import Fallback
 from aar.researcher.gateway import Gateway
@@ -27,6 +28,8 @@ class Endpoints:
         self._seed = seed
         self._gateways: dict[str, Gateway] = {}
         self._abilities: dict[str, Abilities] = {}
+        self._services: dict[Provider, Gateway] = {}
+        self._admitting = asyncio.Lock()
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
@@ -46,20 +49,25 @@ class Endpoints:
         await self._stack.aclose()
 
     async def _open_gateways(self) -> None:
-        team, spec = self._plan.team, self._plan.spec
+        team = self._plan.team
         if OFFLINE_MODEL in team.all_models:
-            address = await self._stack.enter_async_context(offline_server(self._seed))
-            self._keep(OFFLINE_MODEL, Gateway(base_url=address, api_key=None))
-        services: dict[Provider, Gateway] = {}
+            await self._open_offline()
         for model, provider in team.providers.items():
-            if provider not in services:
-                key = self._plan.settings.claude_key if provider == "anthropic" else None
-                service = Service(provider, spec.researchers.base_url, key, spec.researchers.region)
-                services[provider] = Gateway(service)
-            self._keep(model, services[provider])
+            self._keep(model, self._service(provider))
         async with asyncio.TaskGroup() as asking:
             for model in team.providers:
                 asking.create_task(self._ask(model))
+
+    async def _open_offline(self) -> None:
+        address = await self._stack.enter_async_context(offline_server(self._seed))
+        self._keep(OFFLINE_MODEL, Gateway(base_url=address, api_key=None))
+
+    def _service(self, provider: Provider) -> Gateway:
+        if provider not in self._services:
+            asked = self._plan.spec.researchers
+            key = self._plan.settings.claude_key if provider == "anthropic" else None
+            self._services[provider] = Gateway(Service(provider, asked.base_url, key, asked.region))
+        return self._services[provider]
 
     async def _ask(self, model: str) -> None:
         self._abilities[model] = await self._gateways[model].abilities(model)
@@ -68,6 +76,29 @@ class Endpoints:
         if gateway not in self._gateways.values():
             self._stack.push_async_callback(gateway.close)
         self._gateways[model] = gateway
+
+    async def admit(self, model: str) -> None:
+        """Open what a model needs that joined the team while it works.
+
+        Raises:
+            ModelUnavailable: the offline model server does not start.
+            KeyRefused: the key is wrong.
+            SetupError, UsageError: a provider's library or credentials are absent.
+        """
+        async with self._admitting:
+            if model in self._gateways:
+                return
+            if model == OFFLINE_MODEL:
+                await self._open_offline()
+                return
+            asked = self._plan.spec.researchers
+            if asked.provider == "anthropic" and asked.base_url is None and self._plan.settings.claude_key is None:
+                raise SetupError(
+                    f"model {model} needs a key and the controller has none",
+                    "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
+                )
+            self._keep(model, self._service(asked.provider))
+            await self._ask(model)
 
     def gateway(self, model: str) -> Gateway:
         """The gateway for a model of the team."""

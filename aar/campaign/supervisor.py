@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.directions import Direction
 from aar.campaign.metering import meter
 from aar.campaign.sandbox_keeper import SandboxKeeper
+from aar.campaign.team import LifeSignal
 from aar.campaign.views import ResearcherView
 from aar.campaign.workshop import Workshop
 from aar.errors import AarError, Conflict, LimitReached
@@ -36,17 +37,22 @@ class Supervisor:
 
     A loop that dies of an unexpected error is started again from its events, a few times and ever later; an error
     that names its cause (a refused key, say) ends it at once.
+
+    Args:
+        signal: asks this one to end.
     """
 
-    def __init__(self, workshop: Workshop, view: ResearcherView) -> None:
+    def __init__(self, workshop: Workshop, view: ResearcherView, signal: LifeSignal) -> None:
         self._workshop = workshop
         self._view = view
+        self._signal = signal
 
     async def run(self) -> Outcome:
         """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
         outcome = Outcome("paused", "interrupted")
         try:
             await self._begin()
+            await self._workshop.endpoints.admit(self._view.model)
             outcome = await self._with_sandbox()
         except LimitReached as error:
             outcome = Outcome("limit", str(error))
@@ -72,7 +78,7 @@ class Supervisor:
     async def _metered(self, keeper: SandboxKeeper) -> Outcome:
         """The work, ended when the ledger refuses to pay for the sandbox any longer."""
         plan = self._workshop.plan
-        limits = plan.spec.limits
+        limits = self._workshop.ledger.limits
         work: asyncio.Future[Outcome] = asyncio.ensure_future(self._work(keeper))
         tasks: list[asyncio.Future[Any]] = [work]
         if limits.usd_per_core_hour or limits.core_hours is not None:
@@ -99,7 +105,7 @@ class Supervisor:
                 cause = f"{type(error).__name__}: {error}"
                 await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._workshop.stop.event.wait(), timeout=2.0**restart)
+                    await asyncio.wait_for(self._signal.event.wait(), timeout=2.0**restart)
         return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
     def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
@@ -120,8 +126,8 @@ class Supervisor:
             scorer=workshop.scorer,
             runs_each=workshop.scorer.runs_each,
             runs_at_once=workshop.scorer.parallel,
-            stopping=workshop.stop.event,
-            limits=spec.limits,
+            stopping=self._signal.event,
+            limits=workshop.ledger.limits,
             max_output_tokens=spec.researchers.max_output_tokens,
             abilities=workshop.endpoints.abilities(view.model),
             options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
@@ -156,9 +162,13 @@ class Supervisor:
         await self._write("running", "")
 
     async def _rest(self, outcome: Outcome) -> None:
-        ending = self._workshop.stop.ending
-        if outcome.reason == "paused" and ending is not None and ending.state == "finished":
+        ending, wish = self._workshop.stop.ending, self._signal.wish
+        if outcome.reason == "paused" and wish is not None and wish.ends:
+            await self._write("finished", wish.cause)
+        elif outcome.reason == "paused" and ending is not None and ending.state == "finished":
             await self._write("finished", ending.cause)
+        elif outcome.reason == "paused" and wish is not None:
+            await self._write("paused", wish.cause)
         else:
             await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
 
