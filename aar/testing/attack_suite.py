@@ -24,7 +24,7 @@ class AttackSuite:
     The attacks are made once for the class, since what a gain may be depends on how many are measured.
     """
 
-    submissions = 48
+    submissions = 32
     """How many a patient attacker hands in; ``aar problem attack`` takes more."""
     known: ClassVar[Mapping[str, str]] = {}
     """Attacks that are known not to be held, by name, and why; a test fails when one of them is held after all."""

@@ -26,7 +26,7 @@ async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = T
         await arena.confirmed(view.number)
     stopped, noted = arena.findings(view.number)
     if view.state != "measured":
-        stopped = stopped or view.verdict.splitlines()[0].partition(": ")[2]
+        stopped = stopped or view.verdict.partition(": ")[2].partition(" The end of")[0].splitlines()[0]
     shown = "no score" if view.mean is None else f"shown {view.mean:.2f} ± {view.standard_error:.2f}"
     result = Result(None, stopped, noted, said=", ".join(part for part in (said, shown) if part))
     if isinstance(gain, str):

@@ -79,4 +79,5 @@ class Stash:
         view = await arena.scored(source)
         if view.mean is None:
             through.append(f"runs side by side: {view.verdict[-300:]}")
-        return Result(None, noted=", ".join(arena.findings(view.number)).strip(", "), through=through, said="6 runs")
+        stopped = "" if through else "clean room: no mark found in 6 runs"
+        return Result(None, stopped, ", ".join(arena.findings(view.number)).strip(", "), through)
