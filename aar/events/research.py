@@ -92,6 +92,8 @@ class TurnReceived(Event):
     """Input tokens of all kinds, cache reads and writes included; 0 where the service did not say."""
     cleared_tool_uses: int = 0
     """So many of the oldest tool results the service left out of the prompt; they are left out from now on."""
+    fallback: bool = False
+    """Another model than the researcher's own wrote it, because that one's service failed."""
 
 
 class BlockBegun(Event):

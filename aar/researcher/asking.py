@@ -67,10 +67,13 @@ def lifetime_of(ctx: ResearcherContext, journal: Journal) -> Lifetime:
     return journal.rhythm.lifetime(talk.prompt_tokens, new)
 
 
-def worst_tokens(ctx: ResearcherContext, journal: Journal, system: tuple[str, str]) -> tuple[int, int]:
+def worst_tokens(
+    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: CallRequest
+) -> tuple[int, int]:
     """Upper bounds of a call's prompt and output tokens, a compaction that the service may make first included."""
-    bound = journal.conversation.most_prompt_tokens(_stable_tokens(system))
-    if _compacts(ctx) and bound > ctx.context_tokens:
+    own = request.model == ctx.model
+    bound = journal.conversation.most_prompt_tokens(_stable_tokens(system), own=own)
+    if request.may_summarise and bound > ctx.context_tokens:
         return 2 * bound + _SUMMARY_TOKENS, ctx.max_output_tokens + _SUMMARY_TOKENS
     return bound, ctx.max_output_tokens
 

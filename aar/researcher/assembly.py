@@ -17,10 +17,15 @@ INVALID_INPUT = "_not_valid_json"
 
 
 class Assembly:
-    """One reply under construction; feed it the data of each server-sent event."""
+    """One reply under construction; feed it the data of each server-sent event.
 
-    def __init__(self) -> None:
+    Args:
+        may_summarise: the service was allowed to summarise the conversation before it replies.
+    """
+
+    def __init__(self, *, may_summarise: bool = False) -> None:
         self.message: dict[str, Any] | None = None
+        self._may_summarise = may_summarise
         self.complete = False
         self._fragments: dict[int, list[str]] = {}
 
@@ -29,6 +34,14 @@ class Assembly:
         """Usage as far as it was seen; empty before the reply began."""
         usage: dict[str, Any] = (self.message or {}).get("usage") or {}
         return usage
+
+    @property
+    def broken_usage(self) -> dict[str, Any]:
+        """What is known to be used if nothing more comes; empty where it may leave out a summary, whose tokens are
+        told with the end of a reply only."""
+        content = (self.message or {}).get("content")
+        summarised = self._may_summarise and (not content or content[0].get("type") == "compaction")
+        return {} if summarised else self.usage
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event. Raises ValueError when the order of events makes no sense."""

@@ -35,6 +35,12 @@ class CallRequest:
     betas: Sequence[str] = ()
     encoder: MessageEncoder = field(default_factory=MessageEncoder)
 
+    @property
+    def may_summarise(self) -> bool:
+        """Whether the service may summarise the conversation before it replies, at the caller's cost."""
+        edits = self.extra.get("context_management", {}).get("edits", ())
+        return any(edit["type"].startswith("compact_") for edit in edits)
+
     def body(self) -> bytes:
         """The request's body."""
         return body(self._fields(), self.encoder.encode(self.messages))

@@ -119,14 +119,17 @@ class Conversation:
             sent[index] = _with_breakpoint(sent[index], lifetime)
         return sent
 
-    def most_prompt_tokens(self, stable: int) -> int:
+    def most_prompt_tokens(self, stable: int, *, own: bool = True) -> int:
         """Upper bound of the prompt tokens of the next request.
 
         Reasoning is shown shortened but billed whole when it goes back, hence the reply's own count beside its bytes.
 
         Args:
             stable: upper bound of the tokens of the system prompt and the tools.
+            own: for the researcher's own model; another one may count tokens otherwise, so that bytes bound them all.
         """
+        if not own:
+            return stable + most_tokens(self.messages)
         known = self.prompt_tokens if self._counted else stable
         return known + most_tokens(self.messages[self._counted :]) + self.output_tokens
 
@@ -156,7 +159,8 @@ class Conversation:
         void = event.stop_reason == "refusal" or all(block.get("type") in _UNCACHEABLE for block in content)
         grows = void or (self.messages and self.messages[-1]["role"] == "assistant")
         # A message that grows is counted anew as a whole: the bound must never be below the truth.
-        self._counted = len(self.messages) - bool(grows) if event.prompt_tokens else 0
+        counted = event.prompt_tokens and not event.fallback  # another model counts otherwise, and sees no reasoning
+        self._counted = len(self.messages) - bool(grows) if counted else 0
         if void:
             self._say([{"type": "text", "text": REFUSAL_NOTE if event.stop_reason == "refusal" else EMPTY_NOTE}])
             return

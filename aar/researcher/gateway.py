@@ -154,7 +154,8 @@ class Gateway:
         import anthropic
         import httpx2
 
-        assembly, url, client = Assembly(), self.service.shown, await self._opened()
+        assembly = Assembly(may_summarise=request.may_summarise)
+        url, client = self.service.shown, await self._opened()
         given: dict[str, Any] = {"content": request.body()} if self.service.takes_bytes else {"body": request.fields()}
         try:
             async with await client.post(
@@ -168,16 +169,18 @@ class Gateway:
                 await self._receive(_events(stream, self.service), assembly, progress)
         except anthropic.APIStatusError as error:
             if error.status_code == 200:
-                raise StreamBroken(f"the service failed in mid-stream: {self._said(error)}", assembly.usage) from error
+                raise StreamBroken(
+                    f"the service failed in mid-stream: {self._said(error)}", assembly.broken_usage
+                ) from error
             raise refusal(error.status_code, self._said(error), error.response.headers) from error
         except anthropic.APIConnectionError as error:
             if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
                 raise unreachable(url) from error
             raise StreamBroken(f"connection to {url} lost: {cause_of(error)}", {}) from error
         except (httpx2.HTTPError, ValueError, KeyError) as error:
-            raise StreamBroken(f"stream from {url} broke: {cause_of(error)}", assembly.usage) from error
+            raise StreamBroken(f"stream from {url} broke: {cause_of(error)}", assembly.broken_usage) from error
         if not assembly.complete or assembly.message is None:
-            raise StreamBroken(f"stream from {url} ended early", assembly.usage)
+            raise StreamBroken(f"stream from {url} ended early", assembly.broken_usage)
         if request.betas:
             # Only the beta type knows the passes of a compaction in the usage; all else it shares with the plain one.
             return cast("Message", anthropic.types.beta.BetaMessage.construct(**assembly.message))
@@ -191,7 +194,7 @@ class Gateway:
                 if event.get("type") == "error":
                     # An overload in mid-stream comes as an event of a response with status 200.
                     said = bounded(json.dumps(event.get("error")))
-                    raise StreamBroken(f"the service failed in mid-stream: {said}", assembly.usage)
+                    raise StreamBroken(f"the service failed in mid-stream: {said}", assembly.broken_usage)
                 if event.get("type") == "ping":
                     continue
                 watch.deadline = anyio.current_time() + self._timeout
@@ -199,7 +202,7 @@ class Gateway:
                 if progress is not None and event.get("type") == "content_block_start":
                     await progress(event["content_block"])
         if watch.cancelled_caught:
-            raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.usage)
+            raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.broken_usage)
 
     async def _opened(self) -> AsyncAnthropic:
         async with self._opening:

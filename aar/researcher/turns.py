@@ -53,7 +53,7 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str,
 async def _call(
     ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: CallRequest, gateway: Gateway
 ) -> None:
-    most_input, most_output = worst_tokens(ctx, journal, system)
+    most_input, most_output = worst_tokens(ctx, journal, system, request)
     request_id = await reserve(ctx, request.model, most_input, most_output)
     started = time.monotonic()
     worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
@@ -86,7 +86,7 @@ async def _call(
     def receive(session: Session) -> Sequence[AnyEvent]:
         usage = usage_of(message)
         usd = ctx.ledger.settle_in(session, request_id, usage, time.monotonic() - started)
-        return [_turn(request_id, message, usage, usd)]
+        return [_turn(request_id, message, usage, usd, fallback=request.model != ctx.model)]
 
     with anyio.CancelScope(shield=True):
         await journal.write(receive)
@@ -106,7 +106,7 @@ def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]]
     return note
 
 
-def _turn(request_id: str, message: Message, usage: Usage, usd: Any) -> TurnReceived:
+def _turn(request_id: str, message: Message, usage: Usage, usd: Any, *, fallback: bool) -> TurnReceived:
     return TurnReceived(
         request_id=request_id,
         model=message.model,
@@ -116,6 +116,7 @@ def _turn(request_id: str, message: Message, usage: Usage, usd: Any) -> TurnRece
         usd=usd,
         prompt_tokens=usage.tier_tokens,
         cleared_tool_uses=_cleared(message),
+        fallback=fallback,
     )
 
 

@@ -1,0 +1,187 @@
+"""The double's books beside the ledger's: what a schedule of faults may never come to."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select
+
+from aar.budget.charges import RESERVED, SETTLED, charge_of
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
+from aar.events import ModelCalled, ModelCallFailed, TurnReceived
+from aar.messages_api.double import Exchange
+from aar.researcher.context import Outcome
+from aar.store.database import Database
+from aar.store.event_log import read
+from aar.store.models import LedgerEntry
+
+CAMPAIGN = "fa0175"
+_MILLION = Decimal(1_000_000)
+_NUMBER = re.compile(r"^#(\d+) ")
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a service charges for."""
+
+    usd: Decimal = Decimal(0)
+    tokens: int = 0
+    calls: int = 0
+
+    def __iadd__(self, other: Bill) -> Bill:
+        self.usd, self.tokens, self.calls = self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls
+        return self
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of a schedule.
+
+    Args:
+        overshoot: by limit, how far the service's bill passed it; never below zero.
+        complaints: what else must not be.
+        billed, counted: dollars that the service billed, and that the ledger holds for it.
+        answers: calls that the service began to answer.
+        faults: by name, how often they struck.
+        outcomes: how researchers' lives ended.
+    """
+
+    seed: int
+    overshoot: dict[str, Decimal] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    billed: Decimal = Decimal(0)
+    counted: Decimal = Decimal(0)
+    answers: int = 0
+    summaries: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+def judge(
+    seed: int,
+    limits: Limits,
+    db: Database,
+    exchanges: Iterable[Exchange],
+    who: Callable[[Any], str],
+    outcomes: Sequence[Outcome],
+) -> Verdict:
+    """Hold both books beside each other.
+
+    Args:
+        limits: that were in force.
+        db: the campaign's, after its last life.
+        exchanges: all requests that the double saw.
+        who: the researcher's id, from a request's body.
+        outcomes: of all lives.
+    """
+    asked = [each for each in exchanges if each.path == "/v1/messages"]
+    begun = [each for each in asked if each.status == 200 and each.answer is not None]
+    verdict = Verdict(seed, faults=Counter(each.fault for each in asked if each.fault))
+    verdict.outcomes = Counter(outcome.reason for outcome in outcomes)
+    whole, each_own = Bill(), defaultdict[str, Bill](Bill)
+    for exchange in begun:
+        bill = bill_of(exchange.answer or {})
+        whole += bill
+        each_own[who(exchange.body)] += bill
+        verdict.summaries += len((exchange.answer or {})["usage"].get("iterations") or [0]) - 1
+    verdict.billed, verdict.answers = whole.usd, len(begun)
+    own = limits.researcher
+    _over(verdict, "usd", limits.usd, [whole.usd])
+    _over(verdict, "tokens", limits.tokens, [whole.tokens])
+    _over(verdict, "researcher.usd", own.usd, [bill.usd for bill in each_own.values()])
+    _over(verdict, "researcher.tokens", own.tokens, [bill.tokens for bill in each_own.values()])
+    _over(verdict, "researcher.turns", own.turns, [bill.calls for bill in each_own.values()])
+    _ledger(verdict, db, whole, each_own)
+    _turns(verdict, db, begun, who)
+    return verdict
+
+
+def bill_of(answer: Mapping[str, Any]) -> Bill:
+    """An answer at the price library's prices, pass by pass, unrounded."""
+    bill = Bill(calls=1)
+    for part in answer["usage"].get("iterations") or [answer["usage"]]:
+        created = part["cache_creation"]
+        short, long = created["ephemeral_5m_input_tokens"], created["ephemeral_1h_input_tokens"]
+        plain, cached, output = part["input_tokens"], part["cache_read_input_tokens"], part["output_tokens"]
+        prompt = plain + cached + short + long
+        price = PriceBook().price(answer["model"], prompt)
+        bill.usd += (
+            plain * price.input
+            + short * price.cache_write_5m
+            + long * price.cache_write_1h
+            + cached * price.cache_read
+            + output * price.output
+        ) / _MILLION
+        bill.tokens += prompt + output
+    return bill
+
+
+def _over(verdict: Verdict, limit: str, ceiling: Decimal | int | None, used: Iterable[Decimal | int]) -> None:
+    if ceiling is not None:
+        verdict.overshoot[limit] = max([Decimal(0), *(Decimal(each) - ceiling for each in used)])
+
+
+def _ledger(verdict: Verdict, db: Database, whole: Bill, each_own: Mapping[str, Bill]) -> None:
+    with db.reading() as session:
+        rows = session.scalars(select(LedgerEntry).where(LedgerEntry.campaign_id == CAMPAIGN)).all()
+    charged = defaultdict[str, Bill](Bill)
+    for row in rows:
+        charge = charge_of(row)
+        charged[str(row.researcher_id)] += Bill(charge.usd, charge.tokens, charge.calls)
+        if row.state == RESERVED:
+            verdict.complaints.append(f"{row.request_id} is still reserved")
+    verdict.counted = sum((bill.usd for bill in charged.values()), Decimal(0))
+    for name, bill in each_own.items():
+        for what in ("usd", "tokens", "calls"):
+            held, billed = getattr(charged[name], what), getattr(bill, what)
+            if held < billed:
+                verdict.complaints.append(f"{name}: the ledger says {held} {what}, the service billed {billed}")
+
+
+def _turns(verdict: Verdict, db: Database, begun: Sequence[Exchange], who: Callable[[Any], str]) -> None:
+    with db.reading() as session:
+        events = read(session, CAMPAIGN, limit=100_000)
+        rows = {row.request_id: row for row in session.scalars(select(LedgerEntry))}
+    called = Counter(e.event.request_id for e in events if isinstance(e.event, ModelCalled))
+    ended = Counter(e.event.request_id for e in events if isinstance(e.event, (TurnReceived, ModelCallFailed)))
+    verdict.complaints += [f"{key} called {n} times" for key, n in called.items() if n > 1]
+    verdict.complaints += [f"{key} ended {n} times" for key, n in ended.items() if n > 1]
+    by_number = {each.number: each for each in begun}
+    for logged in events:
+        turn = logged.event
+        if not isinstance(turn, TurnReceived):
+            continue
+        row = rows.get(turn.request_id)
+        if row is None or row.state != SETTLED or row.usd != turn.usd:
+            verdict.complaints.append(f"{turn.request_id} was received and is not settled as received")
+        if (number := _number(turn.content)) is None:
+            continue
+        source = by_number[number]
+        bill = bill_of(source.answer or {})
+        if not Decimal(0) <= turn.usd - bill.usd < Decimal("0.000001"):
+            verdict.complaints.append(f"turn {number} cost {bill.usd} and was settled as {turn.usd}")
+        again = [each.number for each in begun if each.number > number and _same(each, source, who)]
+        if again:
+            verdict.complaints.append(f"turn {number} was received and asked again at {again}")
+
+
+def _number(content: Sequence[Mapping[str, Any]]) -> int | None:
+    texts = (str(block.get("text")) for block in content if block.get("type") == "text")
+    return next((int(found[1]) for text in texts if (found := _NUMBER.match(text))), None)
+
+
+def _same(one: Exchange, other: Exchange, who: Callable[[Any], str]) -> bool:
+    return who(one.body) == who(other.body) and _unmarked(one.body) == _unmarked(other.body)
+
+
+def _unmarked(body: Mapping[str, Any]) -> list[Any]:
+    return [
+        (message["role"], [{k: v for k, v in block.items() if k != "cache_control"} for block in message["content"]])
+        for message in body["messages"]
+    ]
