@@ -37,6 +37,8 @@ class Metric:
         higher_is_better: direction.
         human_baseline: what people reached, and ``human_baseline_source`` where that is written.
         ceiling: the value of perfection.
+        published: the best that others published for such a problem, on models of their own;
+            ``published_source`` says who and where.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Metric:
     ceiling: float
     human_baseline: float | None = None
     human_baseline_source: str = ""
+    published: float | None = None
+    published_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

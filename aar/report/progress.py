@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from aar.report.clock import RunningClock, running_clock
+from aar.report.drawing import Over
+from aar.report.spending import Spending, spending
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.store.event_log import read
 
@@ -16,13 +18,29 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class ScorePoint:
-    """One measured submission: minutes of running when it was measured, its score and 90 % interval."""
+    """One measured submission: minutes of running and dollars billed when it was measured, its score and interval."""
 
     minutes: float
     submission: SubmissionView
     mean: float
     low: float
     high: float
+    usd: float = 0.0
+
+    def at(self, over: Over) -> float:
+        """Where it stands on an axis: minutes of running, or dollars."""
+        return self.usd if over == "usd" else self.minutes
+
+
+@dataclass(frozen=True, slots=True)
+class DiversityPoint:
+    """A measurement of idea diversity after so many minutes: bits, their 90 % band, and the Vendi score if known."""
+
+    minutes: float
+    bits: float
+    low: float | None = None
+    high: float | None = None
+    vendi: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +48,18 @@ class Progress:
     """Scores over time, and idea diversity over time where it was measured.
 
     Args:
-        points: by time.
-        frontier: (minutes, best score so far), a step for each improvement.
+        points: by time, refuted ones too.
+        frontier: the best so far, a point for each improvement; refuted ones do not count.
         minutes: length of the whole run so far.
-        diversity: (minutes, bits).
+        diversity: by time.
+        usd: dollars billed so far.
     """
 
     points: list[ScorePoint]
-    frontier: list[tuple[float, float]]
+    frontier: list[ScorePoint]
     minutes: float
-    diversity: list[tuple[float, float]]
+    diversity: list[DiversityPoint]
+    usd: float = 0.0
 
 
 def all_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
@@ -62,40 +82,47 @@ def progress(
         higher_is_better: the problem's ``metric.higher_is_better``.
     """
     clock = running_clock(session, campaign_id)
-    points = sorted(_points(submissions, clock), key=lambda point: point.minutes)
+    bill = spending(session, campaign_id)
+    points = sorted(_points(submissions, clock, bill), key=lambda point: point.minutes)
     return Progress(
         points=points,
         frontier=_frontier(points, higher_is_better),
         minutes=max([clock.total, *(point.minutes for point in points)]),
         diversity=_diversity(session, campaign_id, clock),
+        usd=bill.total,
     )
 
 
-def _points(submissions: Sequence[SubmissionView], clock: RunningClock) -> list[ScorePoint]:
+def _points(submissions: Sequence[SubmissionView], clock: RunningClock, bill: Spending) -> list[ScorePoint]:
     points = []
     for each in submissions:
-        if each.mean is None or each.finished_at is None or each.status == "refuted":
+        if each.mean is None or each.finished_at is None:
             continue
         low = each.mean if each.low is None else each.low
         high = each.mean if each.high is None else each.high
-        points.append(ScorePoint(clock.minutes(each.finished_at), each, each.mean, low, high))
+        points.append(
+            ScorePoint(clock.minutes(each.finished_at), each, each.mean, low, high, bill.until(each.finished_at))
+        )
     return points
 
 
-def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[tuple[float, float]]:
-    steps: list[tuple[float, float]] = []
+def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[ScorePoint]:
+    best: list[ScorePoint] = []
     for point in points:
-        if not steps or (point.mean > steps[-1][1] if higher_is_better else point.mean < steps[-1][1]):
-            steps.append((point.minutes, point.mean))
-    return steps
+        if point.submission.status == "refuted":
+            continue
+        if not best or (point.mean > best[-1].mean if higher_is_better else point.mean < best[-1].mean):
+            best.append(point)
+    return best
 
 
-def _diversity(session: Session, campaign_id: str, clock: RunningClock) -> list[tuple[float, float]]:
-    found: list[tuple[float, float]] = []
+def _diversity(session: Session, campaign_id: str, clock: RunningClock) -> list[DiversityPoint]:
+    found: list[DiversityPoint] = []
     after = 0
     while batch := read(session, campaign_id, after=after, limit=_BATCH, kinds=["diversity_measured"]):
         after = batch[-1].id
-        found += [
-            (clock.minutes(each.at), each.event.bits) for each in batch if each.event.kind == "diversity_measured"
-        ]
+        for each in batch:
+            if each.event.kind == "diversity_measured":
+                told = each.event
+                found.append(DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi))
     return found

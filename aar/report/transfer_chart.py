@@ -9,8 +9,8 @@ from markupsafe import Markup
 from aar.forum.text import shorten
 from aar.problems.protocol import Metric
 from aar.report.axes import Scale, ticks
-from aar.report.charts import SIZES, Size
 from aar.report.closeup import Score
+from aar.report.drawing import SIZES, Size
 from aar.report.labels import score
 from aar.report.winners import Winner
 

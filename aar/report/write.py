@@ -14,8 +14,10 @@ from aar.errors import UsageError
 from aar.forum.text import clean_line, clean_text
 from aar.report import ASSETS
 from aar.report.build import ReportData, build_report
-from aar.report.charts import diversity_chart, interval_bar, legend, score_chart, series_class
+from aar.report.charts import interval_bar, legend, score_chart
 from aar.report.code import kept_snapshots
+from aar.report.diversity_chart import diversity_chart, diversity_legend
+from aar.report.drawing import series_class
 from aar.report.labels import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
 from aar.report.markdown import render_markdown
 from aar.report.phases import phase_label
@@ -44,6 +46,7 @@ def environment(package: str) -> Environment:
         public_rate=PUBLIC_USD_PER_AGENT_HOUR,
         score_chart=score_chart,
         diversity_chart=diversity_chart,
+        diversity_legend=diversity_legend,
         interval_bar=interval_bar,
         legend=legend,
         transfer_chart=transfer_chart,

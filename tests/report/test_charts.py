@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from aar.problems.protocol import Metric
 from aar.report.axes import Scale, span, ticks, time_ticks
-from aar.report.charts import diversity_chart, interval_bar, score_chart
-from aar.report.progress import Progress, ScorePoint
+from aar.report.charts import interval_bar, score_chart
+from aar.report.diversity_chart import diversity_chart
+from aar.report.progress import DiversityPoint, Progress, ScorePoint
 from aar.scoring.submissions import SubmissionView
 
 PGR = Metric("PGR", True, 1.0, 0.23, "people")
@@ -48,8 +49,7 @@ def point(number: int, minutes: float, mean: float, title: str = "t") -> ScorePo
 
 
 def draw(points: list[ScorePoint], minutes: float = 10.0) -> str:
-    frontier = [(each.minutes, each.mean) for each in points[:1]]
-    return str(score_chart(Progress(points, frontier, minutes, []), PGR, {"k3v9qd-r1": 1}))
+    return str(score_chart(Progress(points, points[:1], minutes, []), PGR, {"k3v9qd-r1": 1}))
 
 
 @given(low=_finite, size=st.floats(1e-3, 1e6), most=st.integers(1, 12))
@@ -120,6 +120,6 @@ def test_nothing_measured_is_drawn_as_nothing(minutes: float) -> None:
 
 
 def test_diversity_and_interval_bars_are_wellformed() -> None:
-    diversity = str(diversity_chart(Progress([], [], 10, [(0.0, 2.0), (5.0, 1.5)]), 4))
+    diversity = str(diversity_chart(Progress([], [], 10, [DiversityPoint(0.0, 2.0), DiversityPoint(5.0, 1.5)]), 4))
     assert diversity.count('class="diversity"') == 2
     ElementTree.fromstring(str(interval_bar(0.4, 0.3, 0.5, (0.0, 1.0), 0.23)))

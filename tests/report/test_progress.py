@@ -63,7 +63,7 @@ def test_before_the_start_no_time_runs(db: Database) -> None:
 def test_the_frontier_only_climbs(archive: Any) -> None:
     with archive.db.reading() as session:
         found = progress(session, "k3v9qd", all_submissions(session, "k3v9qd"))
-    assert [value for _, value in found.frontier] == [0.21, 0.32, 0.35, 0.4, 0.46, 0.52, 0.55]
+    assert [point.mean for point in found.frontier] == [0.21, 0.32, 0.35, 0.4, 0.46, 0.52, 0.55]
     assert [point.minutes for point in found.points] == sorted(point.minutes for point in found.points)
     assert len(found.diversity) == 14
 
@@ -71,7 +71,7 @@ def test_the_frontier_only_climbs(archive: Any) -> None:
 def test_a_metric_to_lower_has_a_frontier_that_falls(archive: Any) -> None:
     with archive.db.reading() as session:
         found = progress(session, "k3v9qd", all_submissions(session, "k3v9qd"), higher_is_better=False)
-    assert [value for _, value in found.frontier] == [0.21, -0.9]
+    assert [point.mean for point in found.frontier] == [0.21, -0.9]
 
 
 def test_each_submission_stands_below_the_one_it_builds_on(archive: Any) -> None:

@@ -40,6 +40,8 @@ class WeakToStrong:
         ceiling=1.0,
         human_baseline=0.23,
         human_baseline_source="two researchers in seven days, on the public study's own models (April 2026)",
+        published=0.97,
+        published_source="nine Claude Opus 4.6 agents in 800 agent-hours, on the public study's own models (April 2026)",
     )
     climbed_domains: Sequence[str] = splits.CLIMBED
     transfer_domains: Sequence[str] = splits.TRANSFER

@@ -45,6 +45,9 @@ class MetricOut(BaseModel):
     ceiling: float
     human_baseline: float | None
     human_baseline_source: str
+    published: float | None
+    """The best that others published for such a problem, on models of their own."""
+    published_source: str
 
 
 class CampaignDetail(CampaignOut):

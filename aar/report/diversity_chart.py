@@ -1,0 +1,69 @@
+"""Idea diversity over time: the entropy with its bootstrap band, and the Vendi score on the same axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from aar.report.drawing import SIZES, Frame, Size, frame, grid, steps, svg, time_axis
+from aar.report.progress import DiversityPoint, Progress
+
+
+def diversity_chart(found: Progress, team: int) -> Markup:
+    """Shannon bits over idea families over time of running; the top is what a team of all different ideas has.
+
+    The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits.
+    """
+    points = found.diversity
+    values = [value for each in points for value in (each.bits, each.high or 0.0, _bits(each.vendi) or 0.0)]
+    top = max([*values, math.log2(max(team, 2)), 1.0])
+    axis = time_axis(found.minutes)
+    parts = []
+    for size in SIZES:
+        small = Size(size.name, size.width, size.height * 3 // 5, size.ticks)
+        on = frame(small, axis, 0.0, top * 1.08)
+        body = [grid(on, axis, "bits")]
+        if points:
+            body.append(_band(on, points))
+            body.append(steps(on, [(each.minutes, each.bits) for each in points], "diversity"))
+        texts = [(each.minutes, bits) for each in points if (bits := _bits(each.vendi)) is not None]
+        if texts:
+            body.append(steps(on, texts, "vendi"))
+        parts.append(svg(small, _describe(points), Markup("").join(body)))
+    return Markup("").join(parts)
+
+
+def diversity_legend(found: Progress) -> Markup:
+    """What the lines mean; the Vendi score's only where there is one."""
+    item = Markup('<li class="{}"><svg viewBox="0 0 18 10" aria-hidden="true"><path d="{}"/></svg>{}</li>')
+    items = [item.format("chart-diversity", "M0 5H18", "families, in bits")]
+    if any(each.low is not None for each in found.diversity):
+        items.append(item.format("chart-band", "M0 0H18V10H0z", "90 % bootstrap band"))
+    if any(each.vendi is not None for each in found.diversity):
+        items.append(item.format("chart-vendi", "M0 5H18", "Vendi score of the texts, as log₂"))
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(items))
+
+
+def _bits(vendi: float | None) -> float | None:
+    return None if not vendi else math.log2(vendi)
+
+
+def _band(on: Frame, points: Sequence[DiversityPoint]) -> Markup:
+    known = [(each.minutes, each.low, each.high) for each in points if each.low is not None and each.high is not None]
+    if not known:
+        return Markup("")
+    ends = [on.x(minutes) for minutes, _, _ in known[1:]] + [on.x.end]
+    there = f"M{on.x(known[0][0])} {on.y(known[0][2])}"
+    for (_, _, high), end in zip(known, ends, strict=True):
+        there += f"V{on.y(high)}H{end}"
+    for (minutes, low, _), _end in zip(reversed(known), reversed(ends), strict=True):
+        there += f"V{on.y(low)}H{on.x(minutes)}"
+    return Markup('<path class="band" d="{}z"/>').format(there)
+
+
+def _describe(points: Sequence[DiversityPoint]) -> str:
+    if not points:
+        return "Idea diversity over time: not measured yet."
+    return f"Idea diversity over time, in bits: {points[0].bits:.2f} at first, {points[-1].bits:.2f} now."

@@ -1,0 +1,144 @@
+"""What all line charts are drawn on: a frame with axes, ticks and reference lines, wide and narrow, as inline SVG.
+
+No script and no inline style: ``assets/chart.css`` colours them, light and dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+
+from aar.problems.protocol import Metric
+from aar.report.axes import Scale, ticks, time_label, time_ticks
+from aar.report.labels import score
+
+SERIES = 8
+"""Number of distinct colours; further researchers share them."""
+Over = Literal["hours", "usd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A drawing's size in pixels; each chart is drawn wide and narrow, and the style sheet shows the fitting one."""
+
+    name: str
+    width: int
+    height: int
+    ticks: int
+
+
+SIZES = (Size("wide", 820, 340, 8), Size("narrow", 360, 300, 4))
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 36
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A horizontal axis from 0: its end, its unit in words, and its ticks with labels for at most so many."""
+
+    end: float
+    unit: str
+    ticks: Callable[[int], list[tuple[float, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A drawing's size and scales."""
+
+    size: Size
+    x: Scale
+    y: Scale
+
+
+def series_class(index: int) -> str:
+    """The style class of a researcher by its number from 1."""
+    return f"s{(index - 1) % SERIES + 1}"
+
+
+def time_axis(minutes: float) -> Axis:
+    """Minutes of running in a short campaign, hours in a long one."""
+    longest = max(minutes, 1.0) * 1.02
+    unit = "hours of running" if longest > 180 else "minutes of running"
+    return Axis(longest, unit, lambda most: [(at, time_label(at, longest)) for at in time_ticks(longest, most)])
+
+
+def money_axis(usd: float) -> Axis:
+    """Dollars billed."""
+    most_usd = max(usd, 0.01) * 1.02
+    return Axis(most_usd, "dollars billed", lambda most: [(at, f"${at:g}") for at in ticks(0.0, most_usd, most)])
+
+
+def frame(size: Size, axis: Axis, low: float, high: float) -> Frame:
+    """The frame of a drawing whose scores go from ``low`` to ``high``."""
+    x = Scale(0.0, axis.end, _LEFT, size.width - _RIGHT)
+    return Frame(size, x, Scale(low, high, size.height - _BOTTOM, _TOP))
+
+
+def svg(size: Size, description: str, body: Markup) -> Markup:
+    """A drawing; the description is what a screen reader says."""
+    return Markup(
+        '<svg class="chart {}" viewBox="0 0 {} {}" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg">{}</svg>'
+    ).format(size.name, size.width, size.height, description, body)
+
+
+def grid(on: Frame, axis: Axis, name: str) -> Markup:
+    """Axes, ticks, and what they measure."""
+    left, right, bottom = on.x.start, on.x.end, on.y.start
+    parts = []
+    for value in ticks(on.y.low, on.y.high, 7):
+        y = on.y(value)
+        kind = "zero" if value == 0 else "grid"
+        parts.append(Markup('<path class="{}" d="M{} {}H{}"/>').format(kind, left, y, right))
+        label = f"{value:g}".replace("-", "−")
+        parts.append(Markup('<text x="{}" y="{}" class="end">{}</text>').format(left - 7, y + 4, label))
+    for value, label in axis.ticks(on.size.ticks):
+        x = on.x(value)
+        parts.append(Markup('<path class="tick" d="M{} {}v5"/>').format(x, bottom))
+        parts.append(Markup('<text x="{}" y="{}" class="middle">{}</text>').format(x, bottom + 18, label))
+    parts.append(Markup('<path class="axis" d="M{} {}H{}"/>').format(left, bottom, right))
+    parts.append(Markup('<text x="{}" y="{}" class="end unit">{}</text>').format(right, bottom + 33, axis.unit))
+    parts.append(Markup('<text x="{}" y="{}" class="unit">{}</text>').format(left + 4, _TOP - 3, name))
+    return Markup("").join(parts)
+
+
+def references(on: Frame, metric: Metric | None) -> Markup:
+    """Lines for what people reached, what was published, and perfection."""
+    if metric is None:
+        return Markup("")
+    lines = []
+    if metric.human_baseline is not None:
+        lines.append(_line(on, metric.human_baseline, "human", f"human {score(metric.human_baseline)}", -5, end=True))
+    if metric.published is not None:
+        words = f"published {score(metric.published)}, on other models"
+        lines.append(_line(on, metric.published, "published", words, 14, end=True))
+    if math.isfinite(metric.ceiling):
+        lines.append(_line(on, metric.ceiling, "ceiling", f"ceiling {metric.ceiling:g}", -4, end=False))
+    return Markup("").join(lines)
+
+
+def _line(on: Frame, value: float, kind: str, words: str, shift: int, *, end: bool) -> Markup:
+    y = on.y(value)
+    line = Markup('<path class="{}" d="M{} {}H{}"/>').format(kind, on.x.start, y, on.x.end)
+    x, anchor = (on.x.end - 2, "end ") if end else (on.x.start + 42, "")
+    return line + Markup('<text x="{}" y="{}" class="{}{}-label">{}</text>').format(x, y + shift, anchor, kind, words)
+
+
+def anchors(metric: Metric | None) -> list[float]:
+    """Values that an axis of scores must show."""
+    if metric is None:
+        return []
+    found = [value for value in (metric.human_baseline, metric.published) if value is not None]
+    found += [metric.ceiling] if math.isfinite(metric.ceiling) else []
+    return [0.0, *found] if metric.ceiling == 1.0 else found
+
+
+def steps(on: Frame, points: Sequence[tuple[float, float]], kind: str, until: float | None = None) -> Markup:
+    """A line that keeps each value until the next; it ends at ``until``, by default at the frame's edge."""
+    path = f"M{on.x(points[0][0])} {on.y(points[0][1])}"
+    for at, value in points[1:]:
+        path += f"H{on.x(at)}V{on.y(value)}"
+    end = on.x.end if until is None else on.x(until)
+    return Markup('<path class="{}" d="{}"/>').format(kind, f"{path}H{end}")
