@@ -16,6 +16,8 @@ from aar.store.models import Campaign, Control
 from aar.store.types import now
 
 Command = Literal["pause", "stop"]
+ONE = "researcher"
+"""The command of a request that concerns one researcher; what is wished of it is in the log."""
 HEARTBEAT_DEAD = timedelta(seconds=20)
 """A controller that has not been heard of for so long is taken for dead."""
 
@@ -49,11 +51,8 @@ def put_request(
     append(session, campaign.id, asked, researcher_id)
     if not controller_alive(campaign):
         return False
-    session.add(
-        Control(
-            campaign_id=campaign.id, command=asked.command, argument=asked.researcher or asked.argument, by=asked.by
-        )
-    )
+    command, argument = (ONE, asked.researcher) if researcher_id else (asked.command, asked.argument)
+    session.add(Control(campaign_id=campaign.id, command=command, argument=argument, by=asked.by))
     return True
 
 

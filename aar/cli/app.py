@@ -21,6 +21,7 @@ from aar.cli import (
     serve,
     spec,
     start,
+    steer,
     submissions,
     transcript,
 )
@@ -62,6 +63,9 @@ for name, function, panel in (
     ("resume", start.resume, _RUN),
     ("pause", campaign.pause, _RUN),
     ("stop", campaign.stop, _RUN),
+    ("message", steer.message, _RUN),
+    ("redirect", steer.redirect, _RUN),
+    ("limits", steer.limits, _RUN),
     ("list", campaign.list_, _READ),
     ("status", campaign.status, _READ),
     ("leaderboard", leaderboard.leaderboard, _READ),
@@ -74,6 +78,7 @@ for name, function, panel in (
     ("doctor", doctor.doctor, _PARTS),
 ):
     app.command(name, rich_help_panel=panel)(function)
+app.add_typer(steer.team, name="team", rich_help_panel=_RUN)
 app.add_typer(forum.app, name="forum", rich_help_panel=_READ)
 app.add_typer(audit.app, name="audit", rich_help_panel=_READ)
 for group, group_name in ((spec.app, "spec"), (problem.app, "problem"), (sandbox.app, "sandbox"), (mcp.app, "mcp")):

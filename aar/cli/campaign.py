@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
-
-_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
+from aar.cli.steer import Reason, ResearcherOption, steer
 
 
 def list_(
@@ -64,32 +63,33 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
     console().print(dashboard(found, seconds=seconds, hint=f"Go on with: {hint}" if hint else ""))
 
 
-def pause(campaign: CampaignId = LATEST, reason: _Reason = "", database: DatabaseOption = None) -> None:
-    """Pause a campaign; `aar resume` goes on.
+def pause(
+    campaign: CampaignId = LATEST,
+    researcher: ResearcherOption = None,
+    reason: Reason = "",
+    database: DatabaseOption = None,
+) -> None:
+    """Pause a campaign, or one researcher.
 
-    The turns in progress are finished first.
+    The turns in progress are finished first; background jobs end. `aar resume` goes on.
     """
-    _ask(campaign, "pause", reason, database)
+    _ask(campaign, "pause", reason, researcher, database)
 
 
-def stop(campaign: CampaignId = LATEST, reason: _Reason = "", database: DatabaseOption = None) -> None:
-    """End a campaign for good; its results stay.
+def stop(
+    campaign: CampaignId = LATEST,
+    researcher: ResearcherOption = None,
+    reason: Reason = "",
+    database: DatabaseOption = None,
+) -> None:
+    """End a campaign, or one researcher, for good.
 
-    The turns in progress are finished first, and what was handed in is still scored.
+    The turns in progress are finished first, and what was handed in is still scored. Results stay.
     """
-    _ask(campaign, "stop", reason, database)
+    _ask(campaign, "stop", reason, researcher, database)
 
 
-def _ask(campaign: str, command: str, reason: str, database: str | None) -> None:
-    from aar.campaign.control import request_control
-    from aar.cli.opening import opened
-    from aar.cli.people import person
-
-    with opened(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
-            heard = request_control(session, view.id, command, reason, person())
-    if heard:
-        print(f"asked {view.id} to {command}; see it happen with: aar events {view.id} --follow")
-    else:
-        print(f"{view.id} is {'finished' if command == 'stop' else 'paused'} now; no controller was running it")
+def _ask(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
+    asked = steer(campaign, command, reason, researcher, None, database)
+    if asked.heard:
+        print("see it happen with: aar events --follow")

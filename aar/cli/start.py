@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from aar.cli.options import LATEST, CampaignId, DatabaseOption
+from aar.cli.steer import ResearcherOption, limit_values, steer
 
 _Usd = Annotated[str | None, typer.Option("--usd", metavar="N", help="Most dollars; `none` for no limit.")]
 _Tokens = Annotated[str | None, typer.Option("--tokens", metavar="N", help="Most tokens of all kinds; or `none`.")]
@@ -79,6 +80,7 @@ def start(
 
 def resume(
     campaign: CampaignId = LATEST,
+    researcher: ResearcherOption = None,
     usd: _Usd = None,
     tokens: _Tokens = None,
     hours: _Hours = None,
@@ -93,8 +95,12 @@ def resume(
 ) -> None:
     """Take a paused or cut-off campaign up again.
 
-    Its limits can be raised on the way; what was asked for in its spec holds otherwise.
+    Its limits can be raised on the way; what was asked for in its spec holds otherwise. With --researcher
+    nothing is started here: the controller that runs lets that one go on, or the next one does.
     """
+    if researcher is not None:
+        steer(campaign, "resume", "", researcher, None, database)
+        return
     from aar.campaign.resume import changed_spec
     from aar.cli.opening import opened
 
@@ -112,11 +118,7 @@ def resume(
 
 def _limits(usd: str | None, tokens: str | None, hours: str | None, submissions: str | None) -> dict[str, Any]:
     given = {"usd": usd, "tokens": tokens, "hours": hours, "submissions": submissions}
-    return {
-        f"limits.{limit}": None if value.lower() == "none" else value.removeprefix("$").replace("_", "")
-        for limit, value in given.items()
-        if value is not None
-    }
+    return {f"limits.{limit}": value for limit, value in limit_values(given).items()}
 
 
 def _serving(sandbox: str | None, host: str | None, port: int | None, no_serve: bool) -> dict[str, Any]:
