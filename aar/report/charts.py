@@ -62,7 +62,7 @@ def score_chart(
             _point(on, each, name, series.get(each.submission.researcher_id, 1), link, over, said=wide)
             for each in found.points
         ]
-        parts.append(svg(size, _describe(found, name, metric, over), Markup("").join(body)))
+        parts.append(svg(size, _describe(found, name, metric, over), Markup("").join(body), links=link is not None))
     return Markup("").join(parts)
 
 
@@ -105,7 +105,8 @@ def _point(
         title = Markup("<title>{}</title>").format(words)
     body = title + whisker + dot
     if link is not None:
-        body = Markup('<a href="{}" tabindex="-1">{}</a>').format(link(point), body)
+        said_so = Markup("") if said else Markup(' aria-label="s{}"').format(each.number)
+        body = Markup('<a href="{}" tabindex="-1"{}>{}</a>').format(link(point), said_so, body)
     return Markup('<g class="point {}">{}</g>').format(series_class(index), body)
 
 

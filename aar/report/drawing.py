@@ -77,11 +77,11 @@ def frame(size: Size, axis: Axis, low: float, high: float) -> Frame:
     return Frame(size, x, Scale(low, high, size.height - _BOTTOM, _TOP))
 
 
-def svg(size: Size, description: str, body: Markup) -> Markup:
-    """A drawing; the description is what a screen reader says."""
+def svg(size: Size, description: str, body: Markup, *, links: bool = False) -> Markup:
+    """A drawing; the description is what a screen reader says. With links in it, it is a group and no picture."""
     return Markup(
-        '<svg class="chart {}" viewBox="0 0 {} {}" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg">{}</svg>'
-    ).format(size.name, size.width, size.height, description, body)
+        '<svg class="chart {}" viewBox="0 0 {} {}" role="{}" aria-label="{}" xmlns="http://www.w3.org/2000/svg">{}</svg>'
+    ).format(size.name, size.width, size.height, "group" if links else "img", description, body)
 
 
 def grid(on: Frame, axis: Axis, name: str) -> Markup:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import httpx
 import pytest
@@ -18,9 +22,19 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.testing.example_campaign import ExampleCampaign, write_example
 from aar.web.app import create_app
-from aar.web.serve import bind, serve
+from aar.web.serve import address_of, bind, serve
 
 BASE = "http://127.0.0.1"
+CHROMIUM = (
+    "--no-sandbox",
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +98,39 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = write_site(tmp_path_factory.mktemp("home"))
     yield made
     made.db.close()
+
+
+@pytest.fixture(scope="module")
+def address(site: Site) -> Iterator[str]:
+    """The site served from a thread of its own: the browser's own interface blocks this one."""
+    listener = bind("127.0.0.1", 0)
+    where = address_of(listener, "127.0.0.1")
+    loop = asyncio.new_event_loop()
+    stop = Event()
+
+    async def live() -> None:
+        serving = asyncio.create_task(serve(site.app(), listener))
+        await asyncio.to_thread(stop.wait)
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    thread = Thread(target=lambda: (loop.run_until_complete(live()), loop.close()))
+    thread.start()
+    yield where
+    stop.set()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright's synchronous interface."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("AAR_REQUIRE_ALL") == "1":
+            pytest.fail("no chromium here, and AAR_REQUIRE_ALL=1")
+        pytest.skip("no chromium here: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM))
+        yield opened
+        opened.close()

@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from aar.forum.posts import Author, create_post
-from aar.web.serve import address_of, bind, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-ARGUMENTS = (
-    "--no-sandbox",
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 CAMPAIGN = "/campaigns/k3v9qd"
-
-
-@pytest.fixture(scope="module")
-def address(site: Any) -> Iterator[str]:
-    """A server in a thread of its own: the browser's own interface blocks this one."""
-    listener = bind("127.0.0.1", 0)
-    where = address_of(listener, "127.0.0.1")
-    loop = asyncio.new_event_loop()
-    stop = Event()
-
-    async def live() -> None:
-        serving = asyncio.create_task(serve(site.app(), listener))
-        await asyncio.to_thread(stop.wait)
-        serving.cancel()
-        await asyncio.wait([serving])
-
-    thread = Thread(target=lambda: (loop.run_until_complete(live()), loop.close()))
-    thread.start()
-    yield where
-    stop.set()
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("AAR_REQUIRE_ALL") == "1":
-            pytest.fail("no chromium here, and AAR_REQUIRE_ALL=1")
-        pytest.skip("no chromium here: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 def test_a_new_post_appears_by_itself(site: Any, address: str, browser: Any) -> None:
