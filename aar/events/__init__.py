@@ -23,8 +23,14 @@ from aar.events.campaign import (
     LimitNear,
 )
 from aar.events.forum import (
+    ClaimMade,
+    ClaimReleased,
     CommentCreated,
     PostCreated,
+    PostPinned,
+    ResearchersMentioned,
+    TextEdited,
+    TextRetracted,
     VoteCast,
 )
 from aar.events.research import (
@@ -77,6 +83,12 @@ AnyEvent = Annotated[
     | PostCreated
     | CommentCreated
     | VoteCast
+    | TextEdited
+    | TextRetracted
+    | PostPinned
+    | ResearchersMentioned
+    | ClaimMade
+    | ClaimReleased
     | SnapshotTaken
     | SubmissionReceived
     | ScoringStarted
@@ -112,6 +124,8 @@ __all__ = [
     "CampaignStarted",
     "CheckFinished",
     "CheckStarted",
+    "ClaimMade",
+    "ClaimReleased",
     "CommentCreated",
     "ContextReset",
     "ControlRequested",
@@ -124,8 +138,10 @@ __all__ = [
     "ModelCallFailed",
     "ModelCalled",
     "PostCreated",
+    "PostPinned",
     "ResearcherStarted",
     "ResearcherStateChanged",
+    "ResearchersMentioned",
     "SandboxCreated",
     "SandboxIncident",
     "SandboxLost",
@@ -136,6 +152,8 @@ __all__ = [
     "SubmissionMeasured",
     "SubmissionReceived",
     "SubmissionRejected",
+    "TextEdited",
+    "TextRetracted",
     "ToolFinished",
     "ToolStarted",
     "TurnReceived",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from aar.events.base import Event
@@ -29,3 +30,66 @@ class VoteCast(Event):
     line = "vote {value:+d} on #{post_id}"
     post_id: int
     value: int
+
+
+class TextEdited(Event):
+    """A post, or one of its comments, says something else now; the former version is kept."""
+
+    kind: Literal["text_edited"] = "text_edited"
+    line = "edit in #{post_id} by {author}"
+    post_id: int
+    comment_id: int | None = None
+    author: str
+
+
+class TextRetracted(Event):
+    """A post, or one of its comments, was taken back; it stays to be read."""
+
+    kind: Literal["text_retracted"] = "text_retracted"
+    line = "retraction in #{post_id} by {author}: {reason}"
+    post_id: int
+    comment_id: int | None = None
+    author: str
+    reason: str
+
+
+class PostPinned(Event):
+    kind: Literal["post_pinned"] = "post_pinned"
+    line = "pin of #{post_id} by {author}: {pinned}"
+    post_id: int
+    author: str
+    pinned: bool
+
+
+class ResearchersMentioned(Event):
+    """Researchers are spoken to by name, in a post or one of its comments."""
+
+    kind: Literal["researchers_mentioned"] = "researchers_mentioned"
+    line = "{author} mentions {names} in #{post_id}"
+    post_id: int
+    comment_id: int | None = None
+    author: str
+    names: list[str]
+
+    def summary(self) -> str:
+        """The names without brackets."""
+        return self.line.format(**self.model_dump() | {"names": ", ".join(self.names)})
+
+
+class ClaimMade(Event):
+    """A researcher works on something until a time; made again, it is extended."""
+
+    kind: Literal["claim_made"] = "claim_made"
+    line = "{author} works on: {topic} (until {expires_at:%Y-%m-%d %H:%M} UTC)"
+    claim_id: int
+    author: str
+    topic: str
+    expires_at: datetime
+
+
+class ClaimReleased(Event):
+    kind: Literal["claim_released"] = "claim_released"
+    line = "{author} released the claim on: {topic}"
+    claim_id: int
+    author: str
+    topic: str

@@ -1,18 +1,17 @@
-"""Submissions that posts cite, as ``s7`` in a text or by what a post is about, and how each of them stands now."""
+"""What posts name and how it stands now: submissions, as ``s7`` or by what a post is about, and posts, as ``#12``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from aar.forum.views import Citation, PostView, ThreadView
+from aar.forum.references import referred
+from aar.forum.views import Citation, PostReference, PostView, ThreadView
 from aar.store.models import Comment, Post, Submission
 
-_CITED = re.compile(r"(?<![\w./-])s([1-9]\d{0,5})(?![\w-]|\.\w)")
 _MOST = 20
 _ALL_FROM = 200
 """When so many numbers are looked for, the whole campaign's are read: databases bind a limited number of values."""
@@ -20,17 +19,21 @@ _ALL_FROM = 200
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a campaign's submissions stand, by number."""
+    """How what some texts name stands: submissions by number, posts by id."""
 
     words: Mapping[int, str]
+    posts: Mapping[int, PostReference]
 
-    def of(self, texts: Iterable[str], about: int | None = None) -> tuple[Citation, ...]:
-        """What the texts cite, in order and each once; numbers that no submission has are only words."""
-        numbers = dict.fromkeys([] if about is None else [about])
-        for text in texts:
-            numbers |= dict.fromkeys(int(digits) for digits in _CITED.findall(text))
-        known = [number for number in numbers if number in self.words]
-        return tuple(Citation(number, self.words[number]) for number in known[:_MOST])
+    def of(self, texts: Sequence[str], post: PostView) -> PostView:
+        """The post with what the texts name, in order and each once; numbers that nothing has are only words."""
+        about = [] if post.submission_number is None else [post.submission_number]
+        numbers = [each for each in dict.fromkeys(about + _numbers("submission", texts)) if each in self.words]
+        posts = [each for each in _numbers("post", texts) if each in self.posts and each != post.id]
+        return replace(
+            post,
+            cites=tuple(Citation(number, self.words[number]) for number in numbers[:_MOST]),
+            refers=tuple(self.posts[each] for each in posts[:_MOST]),
+        )
 
 
 def standing_word(state: str, status: str, disqualified: str) -> str:
@@ -41,49 +44,69 @@ def standing_word(state: str, status: str, disqualified: str) -> str:
 
 
 def with_citations(session: Session, posts: Sequence[PostView]) -> list[PostView]:
-    """The posts with what they cite, as it stands now."""
+    """The posts with what they name, as it stands now."""
     if not posts:
         return []
-    standing = _standing(session, posts[0].campaign_id, [_texts(post) for post in posts], posts)
-    return [replace(post, cites=standing.of(_texts(post), post.submission_number)) for post in posts]
+    texts = [_texts(post) for post in posts]
+    standing = _standing(session, posts[0].campaign_id, [text for each in texts for text in each], posts)
+    return [standing.of(own, post) for own, post in zip(texts, posts, strict=True)]
 
 
 def thread_with_citations(session: Session, thread: ThreadView) -> ThreadView:
-    """A thread whose post names what the comments cite too."""
+    """A thread whose post names what the comments name too."""
     texts = [*_texts(thread.post), *(comment.body for comment in thread.comments)]
-    standing = _standing(session, thread.post.campaign_id, [texts], [thread.post])
-    return replace(thread, post=replace(thread.post, cites=standing.of(texts, thread.post.submission_number)))
+    standing = _standing(session, thread.post.campaign_id, texts, [thread.post])
+    return replace(thread, post=standing.of(texts, thread.post))
+
+
+def posts_naming(session: Session, campaign_id: str, ids: Collection[int]) -> set[int]:
+    """Ids of the posts in which, or in whose comments, one of these posts may be named; a few too many at worst."""
+    return {found for post_id in ids for found in _holding(session, campaign_id, f"#{post_id}")}
 
 
 def posts_citing(session: Session, campaign_id: str, numbers: Collection[int]) -> set[int]:
     """Ids of the posts in which, or in whose comments, one of these numbers may be cited; a few too many at worst."""
     found: set[int] = set()
     for number in numbers:
-        word = f"s{number}"
-        posts = select(Post.id).outerjoin(Submission, Submission.id == Post.submission_id)
-        named = or_(Submission.number == number, Post.title.contains(word), Post.body.contains(word))
-        found.update(session.scalars(posts.where(Post.campaign_id == campaign_id, named)))
-        said = select(Comment.post_id).where(Comment.campaign_id == campaign_id, Comment.body.contains(word))
-        found.update(session.scalars(said))
+        found |= _holding(session, campaign_id, f"s{number}")
+        about = select(Post.id).join(Submission, Submission.id == Post.submission_id)
+        found.update(session.scalars(about.where(Post.campaign_id == campaign_id, Submission.number == number)))
     return found
+
+
+def _holding(session: Session, campaign_id: str, word: str) -> set[int]:
+    named = or_(Post.title.contains(word), Post.body.contains(word))
+    said = select(Comment.post_id).where(Comment.campaign_id == campaign_id, Comment.body.contains(word))
+    return {*session.scalars(select(Post.id).where(Post.campaign_id == campaign_id, named)), *session.scalars(said)}
 
 
 def _texts(post: PostView) -> list[str]:
     return [post.title, post.body]
 
 
-def _standing(
-    session: Session, campaign_id: str, texts: Iterable[Iterable[str]], posts: Iterable[PostView]
-) -> Standing:
-    numbers = {int(digits) for group in texts for text in group for digits in _CITED.findall(text)}
-    numbers |= {post.submission_number for post in posts if post.submission_number is not None}
-    if not numbers:
-        return Standing({})
+def _numbers(kind: str, texts: Iterable[str]) -> list[int]:
+    return [int(digits) for digits in referred(kind, texts)]
+
+
+def _standing(session: Session, campaign_id: str, texts: Sequence[str], posts: Iterable[PostView]) -> Standing:
+    numbers = {*_numbers("submission", texts), *(each.submission_number for each in posts if each.submission_number)}
+    named = _numbers("post", texts)
+    return Standing(
+        _submission_words(session, campaign_id, numbers) if numbers else {},
+        _post_references(session, campaign_id, named) if named else {},
+    )
+
+
+def _submission_words(session: Session, campaign_id: str, numbers: Collection[int]) -> dict[int, str]:
     query = select(Submission.number, Submission.state, Submission.status, Submission.disqualified).where(
         Submission.campaign_id == campaign_id
     )
     if len(numbers) < _ALL_FROM:
         query = query.where(Submission.number.in_(numbers))
-    return Standing(
-        {row.number: standing_word(row.state, row.status, row.disqualified) for row in session.execute(query)}
-    )
+    return {row.number: standing_word(row.state, row.status, row.disqualified) for row in session.execute(query)}
+
+
+def _post_references(session: Session, campaign_id: str, ids: Sequence[int]) -> dict[int, PostReference]:
+    query = select(Post.id, Post.title, Post.retracted_at).where(Post.campaign_id == campaign_id)
+    rows = session.execute(query.where(Post.id.in_(ids[:_ALL_FROM])))
+    return {row.id: PostReference(row.id, row.title, "retracted" if row.retracted_at else "") for row in rows}

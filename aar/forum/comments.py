@@ -7,14 +7,13 @@ from sqlalchemy.orm import Session
 
 from aar.events import CommentCreated
 from aar.forum.authors import checked_author, stored_key
+from aar.forum.limits import MAX_COMMENT
+from aar.forum.mentions import record_mentions
 from aar.forum.queries import comment_view, find_post
 from aar.forum.text import checked
 from aar.forum.views import Author, CommentView
 from aar.store import event_log
 from aar.store.models import Comment
-
-MAX_COMMENT = 20_000
-"""Most characters in a comment."""
 
 
 def create_comment(
@@ -55,4 +54,5 @@ def create_comment(
     session.flush()
     happened = CommentCreated(post_id=post.id, comment_id=comment.id, author=author.name)
     event_log.append(session, campaign_id, happened, author.researcher_id)
+    record_mentions(session, campaign_id, author, (comment.body,), post_id=post.id, comment_id=comment.id)
     return comment_view(comment)

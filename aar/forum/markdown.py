@@ -1,4 +1,4 @@
-"""The forum's Markdown: one page a thread, and an index.
+"""The forum's Markdown: one page a thread, an index, and what is claimed.
 
 What an author wrote stands in quoted lines (``> ``); everything unquoted is written here. So a post cannot pretend to
 hold somebody else's comment.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from aar.forum.text import shorten
-from aar.forum.views import PostView, ThreadView
+from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
 
 _NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
@@ -20,7 +20,7 @@ _SLUG_LENGTH = 60
 
 
 def file_name(post_id: int, title: str) -> str:
-    """The name of a post's file, such as ``0012-strong-l2-helps.md``; it never changes and holds no separator."""
+    """The name of a post's file, such as ``0012-strong-l2-helps.md``; it holds no separator."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = _NOT_PLAIN.sub("-", plain).strip("-")[:_SLUG_LENGTH].strip("-")
     return f"{post_id:04d}-{slug or 'post'}.md"
@@ -37,23 +37,29 @@ def thread_page(thread: ThreadView) -> str:
         facts.append(f"- about submission s{post.submission_number}")
     if post.cites:
         facts.append(f"- cites: {_cited(post)}")
+    if post.refers:
+        facts.append(f"- refers to: {_referred(post)}")
+    if post.pinned:
+        facts.append("- pinned by a person")
+    facts += _fate(post)
     parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(post.body)]
     for comment in thread.comments:
-        parts += [
-            f"## comment {comment.id} by {_byline(comment.author, comment.by_human)}, {_at(comment.created_at)}",
-            _quoted(comment.body),
-        ]
+        head = f"## comment {comment.id} by {_byline(comment.author, comment.by_human)}, {_at(comment.created_at)}"
+        parts += ["\n".join([head, *_fate(comment)]), _quoted(comment.body)]
     return "\n\n".join(parts) + "\n"
 
 
-def index_page(total: int, top: Sequence[PostView], newest: Sequence[PostView]) -> str:
-    """The index: what the folder is, the posts with most votes, and the newest ones."""
+def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], newest: Sequence[PostView]) -> str:
+    """The index: what the folder is, what people pinned, the posts with most votes, and the newest ones."""
     parts = [
         "# The forum",
         f"{total} posts, one file each under `posts/`, named by number and title, with their comments and votes. "
         "Quoted lines (`> `) are the authors' own words; unquoted lines are the forum's. The files are read-only and "
-        "kept up to date; search them with `grep -ri WORD posts/`.",
+        "kept up to date; search them with `grep -ri WORD posts/`. `CLAIMS.md` says who works on what, "
+        "`MENTIONS.md` who speaks to whom.",
     ]
+    if pinned:
+        parts += ["## Pinned", "\n".join(map(_entry, pinned))]
     if top:
         parts += ["## Most votes", "\n".join(map(_entry, top))]
     if newest:
@@ -61,8 +67,34 @@ def index_page(total: int, top: Sequence[PostView], newest: Sequence[PostView]) 
     return "\n\n".join(parts) + "\n"
 
 
+def claims_page(claims: Sequence[ClaimView]) -> str:
+    """Who works on what, and until when."""
+    lines = [f"- {_escaped(each.author)} until {_at(each.expires_at)}: {_escaped(each.topic)}" for each in claims]
+    return "# Claims\n\n" + ("\n".join(lines) or "Nobody claims anything now.") + "\n"
+
+
+def mentions_page(mentions: Sequence[tuple[Sequence[str], str, PostView, int | None, datetime]]) -> str:
+    """Who speaks to whom, newest first: names, author, post, comment, time."""
+    lines = [
+        f"- {' '.join(f'@{name}' for name in names)} by {_escaped(author)} in "
+        f"[#{post.id} {_escaped(shorten(post.title, 120))}](posts/{file_name(post.id, post.title)})"
+        f"{'' if comment_id is None else f', comment {comment_id}'}, {_at(at)}"
+        for names, author, post, comment_id, at in mentions
+    ]
+    return "# Mentions\n\n" + ("\n".join(lines) or "Nobody is mentioned yet.") + "\n"
+
+
+def _fate(said: PostView | CommentView) -> list[str]:
+    facts = [] if said.edited_at is None else [f"- edited {_at(said.edited_at)}"]
+    if said.retracted_at is not None:
+        facts.append(f"- RETRACTED {_at(said.retracted_at)}: {_escaped(said.retraction)}")
+    return facts
+
+
 def _entry(post: PostView) -> str:
     about = f", cites {_cited(post)}" if post.cites else ""
+    if post.retracted_at is not None:
+        about = ", RETRACTED" + about
     link = f"[{_escaped(shorten(post.title, 120))}](posts/{file_name(post.id, post.title)})"
     return (
         f"- #{post.id} {link}: {post.kind}{about}, "
@@ -72,6 +104,10 @@ def _entry(post: PostView) -> str:
 
 def _cited(post: PostView) -> str:
     return ", ".join(f"s{each.number} ({each.status})" for each in post.cites)
+
+
+def _referred(post: PostView) -> str:
+    return ", ".join(f"#{each.id} ({each.status})" if each.status else f"#{each.id}" for each in post.refers)
 
 
 def _byline(author: str, by_human: bool) -> str:

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import os
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
 from aar.errors import SetupError
-from aar.forum.citations import posts_citing
-from aar.forum.markdown import file_name, index_page, thread_page
+from aar.forum.changes import KINDS
+from aar.forum.citations import posts_citing, posts_naming
+from aar.forum.claims import active_claims
+from aar.forum.markdown import claims_page, file_name, index_page, mentions_page, thread_page
 from aar.forum.posts import list_posts
-from aar.forum.queries import post_views, select_posts, threads
+from aar.forum.queries import pinned_posts, post_views, select_posts, threads
 from aar.forum.views import PostView, ThreadView
 from aar.store import Database, event_log
 from aar.store.models import EventRecord, Post
+from aar.store.types import now
 
-_KINDS = ("post_created", "comment_created", "vote_cast")
 _STANDING = ("submission_received", "submission_measured", "submission_rejected", "status_changed")
-_TOP, _NEWEST = 20, 300
+_TOP, _NEWEST, _MENTIONS = 20, 300, 200
 _DRAFT = ".draft-"
 
 
 class ForumMirror:
-    """Keeps ``directory`` equal to the forum: ``README.md`` (an index) and ``posts/0001-slug.md``.
+    """Keeps ``directory`` equal to the forum: ``README.md`` (an index), ``CLAIMS.md``, ``MENTIONS.md`` and
+    ``posts/0001-slug.md``.
 
     The first ``sync`` compares every file and mends what differs, so a mirror needs no state of its own and survives
     any crash; later ones read only the events since the last. A file is replaced whole, so a reader never sees half.
@@ -41,9 +45,10 @@ class ForumMirror:
     def __init__(self, db: Database, campaign_id: str, directory: Path) -> None:
         self._db = db
         self._campaign_id = campaign_id
-        self._index = directory / "README.md"
+        self._folder = directory
         self._posts = directory / "posts"
         self._cursor: int | None = None
+        self._next_expiry: datetime | None = None
         self._lock = anyio.Lock()
 
     async def sync(self) -> int:
@@ -60,12 +65,14 @@ class ForumMirror:
         try:
             with self._db.reading() as session:
                 latest = event_log.latest_event_id(session, self._campaign_id)
-                if latest == self._cursor:
+                expired = self._next_expiry is not None and now() >= self._next_expiry
+                if latest == self._cursor and not expired:
                     return 0
                 changed = self._everything(session) if self._cursor is None else self._changed(session, self._cursor)
                 written = sum(map(self._write_post, threads(session, self._campaign_id, changed)))
                 if changed or self._cursor is None:
-                    written += self._write_index(session)
+                    written += self._write_index(session) + self._write_mentions(session)
+                written += self._write_claims(session)
         except OSError as error:
             self._cursor = None  # the next call looks at every file again
             raise SetupError(
@@ -79,15 +86,27 @@ class ForumMirror:
         query = select(EventRecord.kind, EventRecord.payload).where(
             EventRecord.campaign_id == self._campaign_id,
             EventRecord.id > cursor,
-            EventRecord.kind.in_(_KINDS + _STANDING),
+            EventRecord.kind.in_(KINDS + _STANDING),
         )
-        posts, submissions = set[int](), set[int]()
+        posts, submissions, taken_back = set[int](), set[int](), set[int]()
         for kind, payload in session.execute(query):
-            if kind in _KINDS:
-                posts.add(payload["post_id"])
-            else:
+            if kind in _STANDING:
                 submissions.add(payload["number"])
+            elif "post_id" in payload:
+                posts.add(payload["post_id"])
+                if kind == "text_retracted" and payload["comment_id"] is None:
+                    taken_back.add(payload["post_id"])
+                if kind == "text_edited":
+                    self._unname(session, payload["post_id"])
+        posts |= posts_naming(session, self._campaign_id, taken_back)
         return sorted(posts | posts_citing(session, self._campaign_id, submissions))
+
+    def _unname(self, session: Session, post_id: int) -> None:
+        """Remove the file of a post whose title became another one."""
+        title = session.scalar(select(Post.title).where(Post.id == post_id)) or ""
+        for path in self._posts.glob(f"{post_id:04d}-*.md"):
+            if path.name != file_name(post_id, title):
+                path.unlink()
 
     def _everything(self, session: Session) -> list[int]:
         """All posts; makes the folders and removes files that no post accounts for."""
@@ -110,10 +129,32 @@ class ForumMirror:
     def _write_index(self, session: Session) -> bool:
         count = select(func.count()).select_from(Post).where(Post.campaign_id == self._campaign_id)
         newest = list_posts(session, self._campaign_id, limit=_NEWEST, newest_first=True)
-        return _replace(self._index, index_page(session.scalar(count) or 0, self._top(session), newest))
+        page = index_page(
+            session.scalar(count) or 0, pinned_posts(session, self._campaign_id), self._top(session), newest
+        )
+        return _replace(self._folder / "README.md", page)
+
+    def _write_claims(self, session: Session) -> bool:
+        claims = active_claims(session, self._campaign_id)
+        self._next_expiry = claims[0].expires_at if claims else None
+        return _replace(self._folder / "CLAIMS.md", claims_page(claims))
+
+    def _write_mentions(self, session: Session) -> bool:
+        # spelt out, not bound: only so do databases know that the index of mentions holds them all
+        query = select(EventRecord.at, EventRecord.payload).where(
+            EventRecord.campaign_id == self._campaign_id, EventRecord.kind == literal_column("'researchers_mentioned'")
+        )
+        rows = session.execute(query.order_by(EventRecord.id.desc()).limit(_MENTIONS)).all()
+        ids = {row.payload["post_id"] for row in rows}
+        posts = {each.id: each for each in post_views(session, select_posts(self._campaign_id).where(Post.id.in_(ids)))}
+        told = [
+            (said["names"], said["author"], posts[said["post_id"]], said["comment_id"], at)
+            for at, said in [(row.at, row.payload) for row in rows]
+        ]
+        return _replace(self._folder / "MENTIONS.md", mentions_page(told))
 
     def _top(self, session: Session) -> list[PostView]:
-        query = select_posts(self._campaign_id).where(Post.score > 0)
+        query = select_posts(self._campaign_id).where(Post.score > 0, Post.retracted_at.is_(None))
         return post_views(session, query.order_by(Post.score.desc(), Post.id.desc()).limit(_TOP))
 
 

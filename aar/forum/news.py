@@ -1,22 +1,55 @@
-"""What happened since a researcher last looked: others' posts, comments and scores, and people's words in full."""
+"""What happened since a researcher last looked: who speaks to it, others' doings, and people's words in full."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import or_, select
+from sqlalchemy import Table, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
-from aar.events import CommentCreated, PostCreated, SubmissionMeasured, parse_event
+from aar.events import (
+    ClaimMade,
+    CommentCreated,
+    PostCreated,
+    ResearchersMentioned,
+    SubmissionMeasured,
+    TextRetracted,
+    parse_event,
+)
 from aar.forum.text import shorten
 from aar.forum.views import by_person
 from aar.store import event_log
 from aar.store.models import Comment, EventRecord, Post, Researcher
 
-_KINDS = ("post_created", "comment_created", "submission_measured")
+_KINDS = (
+    "post_created",
+    "comment_created",
+    "submission_measured",
+    "researchers_mentioned",
+    "text_retracted",
+    "claim_made",
+    "control_requested",
+)
 _TITLE, _COMMENT = 120, 160
+_EVENTS = cast(Table, EventRecord.__table__).c
+# A Core statement: every turn of every researcher asks, mostly for nothing.
+_SINCE = (
+    select(_EVENTS.researcher_id, _EVENTS.payload)
+    .where(
+        _EVENTS.campaign_id == bindparam("campaign"),
+        _EVENTS.id > bindparam("after"),
+        _EVENTS.id <= bindparam("latest"),
+        _EVENTS.kind.in_(_KINDS),
+        or_(
+            _EVENTS.researcher_id.is_(None),
+            _EVENTS.researcher_id != bindparam("reader"),
+            _EVENTS.kind == "control_requested",
+        ),
+    )
+    .order_by(_EVENTS.id.desc())
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +58,8 @@ class News:
 
     Args:
         cursor: pass it as ``after_event`` next time.
-        lines: one short line each, oldest first; where there was more, the first line says how much.
+        lines: one short line each, oldest first, but mentions of the reader before all others; where there was more,
+            a line says how much.
         human_messages: what people wrote, in full and marked as theirs.
     """
 
@@ -42,7 +76,7 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
         campaign_id: whose forum.
         researcher_id: for whom; its own doings are left out.
         after_event: the cursor of the last call; 0 for everything.
-        limit: most lines; the newest are kept. People's messages are never cut.
+        limit: most lines; the newest are kept. Mentions and people's messages are never cut.
 
     Raises:
         UsageError: a limit below 1.
@@ -50,20 +84,17 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
     if limit < 1:
         raise UsageError(f"news of {limit} lines says nothing", "Ask for one line or more")
     latest = event_log.latest_event_id(session, campaign_id)
-    query = select(EventRecord.researcher_id, EventRecord.payload).where(
-        EventRecord.campaign_id == campaign_id,
-        EventRecord.id > after_event,
-        EventRecord.id <= latest,
-        EventRecord.kind.in_(_KINDS),
-        or_(EventRecord.researcher_id.is_(None), EventRecord.researcher_id != researcher_id),
-    )
+    span = {"campaign": campaign_id, "reader": researcher_id, "after": after_event, "latest": latest}
+    found = session.connection().execute(_SINCE, span).all()
+    if not found:
+        return News(max(latest, after_event), [], [])
     teller = _Teller(session, campaign_id, researcher_id, limit)
-    for actor, payload in session.execute(query.order_by(EventRecord.id.desc())):
+    for actor, payload in found:
         teller.tell(actor, payload)
     lines = teller.lines[::-1]
     if teller.left_out:
         lines.insert(0, f"({teller.left_out} older lines left out: read the forum's files, or list its posts)")
-    return News(max(latest, after_event), lines, teller.human_messages[::-1])
+    return News(max(latest, after_event), teller.mentions[::-1] + lines, teller.human_messages[::-1])
 
 
 class _Teller:
@@ -78,19 +109,63 @@ class _Teller:
         self.lines: list[str] = []
         self.left_out = 0
         self.human_messages: list[str] = []
+        self.mentions: list[str] = []
+        self._own_name = self._names.get(reader, "")
+        self._told: set[tuple[int, int | None]] = set()  # a mention comes after its text, so it is met first here
 
     def tell(self, actor: str | None, payload: dict[str, Any]) -> None:
-        from_person = payload["kind"] != "submission_measured" and by_person(payload["author"], actor)
+        if payload["kind"] == "control_requested":
+            self._words(actor, payload)
+            return
+        if payload["kind"] == "researchers_mentioned":
+            self._mention(actor, ResearchersMentioned.model_validate(payload))
+            return
+        said = payload["kind"] in ("post_created", "comment_created")
+        from_person = said and by_person(payload["author"], actor)
+        if said and not from_person and (payload["post_id"], payload.get("comment_id")) in self._told:
+            return
         if len(self.lines) == self._limit and not from_person:
             self.left_out += 1
             return
         match parse_event(payload):
+            case ClaimMade() as happened:
+                until = f"{happened.expires_at:%H:%M} UTC"
+                self.lines.append(f"{happened.author} works until {until} on: {shorten(happened.topic, _TITLE)}")
+            case TextRetracted() as happened:
+                what = "a comment on" if happened.comment_id is not None else "post"
+                reason = shorten(happened.reason, _COMMENT)
+                self.lines.append(f"{happened.author} retracted {what} #{happened.post_id}: {reason}")
             case PostCreated() as happened:
                 self._post(actor, happened)
             case CommentCreated() as happened:
                 self._comment(actor, happened)
             case SubmissionMeasured() as happened:
                 self._score(actor, happened)
+
+    def _mention(self, actor: str | None, happened: ResearchersMentioned) -> None:
+        where = (happened.post_id, happened.comment_id)
+        if self._own_name not in happened.names or where in self._told:
+            return
+        post = self._session.get(Post, happened.post_id)
+        said = self._session.get(Comment, happened.comment_id) if happened.comment_id is not None else post
+        if post is None or said is None:
+            return
+        self._told.add(where)
+        who = f"{happened.author}, a person," if by_person(happened.author, actor) else happened.author
+        place = f'#{post.id} "{shorten(post.title, _TITLE)}"'
+        place = f"a comment on {place}" if happened.comment_id is not None else place
+        self.mentions.append(f'you are mentioned by {who} in {place}: "{shorten(said.body, _COMMENT)}"')
+
+    def _words(self, whom: str | None, asked: dict[str, Any]) -> None:
+        """What a person wrote to the reader, or to everybody; a request for anything else is not its business."""
+        if whom not in (None, self._reader):
+            return
+        if asked["command"] == "message":
+            to = "you" if whom else "every researcher"
+            self.human_messages.append(f"{asked['by']}, a person, wrote to {to}:\n{asked['argument']}")
+        elif asked["command"] == "redirect":
+            lead = f"{asked['by']}, a person, gives you a new direction in the place of your first one:"
+            self.human_messages.append(f"{lead}\n{asked['argument']}")
 
     def _score(self, actor: str | None, happened: SubmissionMeasured) -> None:
         by = f" by {self._names[actor]}" if actor in self._names else ""

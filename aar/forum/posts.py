@@ -9,7 +9,9 @@ from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
 from aar.forum.authors import checked_author, stored_key
 from aar.forum.citations import thread_with_citations
-from aar.forum.comments import MAX_COMMENT, create_comment
+from aar.forum.comments import create_comment
+from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_TITLE
+from aar.forum.mentions import record_mentions
 from aar.forum.queries import comment_view, find_post, post_views, select_posts
 from aar.forum.text import checked
 from aar.forum.views import Author, CommentView, PostView, ThreadView
@@ -34,10 +36,6 @@ __all__ = [
 ]
 
 POST_KINDS = ("hypothesis", "result", "insight", "error", "question")
-MAX_TITLE = 200
-"""Most characters in a title."""
-MAX_BODY = 20_000
-"""Most characters in a post's body."""
 _MAX_PAGE = 500
 
 
@@ -75,7 +73,7 @@ def create_post(
         earlier = session.scalar(select(Post.id).where(Post.campaign_id == campaign_id, Post.idempotency_key == key))
         if earlier is not None:
             return find_post(session, campaign_id, earlier)
-    _check_kind(kind)
+    check_kind(kind)
     post = Post(
         campaign_id=campaign_id,
         researcher_id=author.researcher_id,
@@ -90,6 +88,7 @@ def create_post(
     session.flush()
     happened = PostCreated(post_id=post.id, author=author.name, post_kind=kind, title=post.title)
     event_log.append(session, campaign_id, happened, author.researcher_id)
+    record_mentions(session, campaign_id, author, (post.title, post.body), post_id=post.id)
     return find_post(session, campaign_id, post.id)
 
 
@@ -124,7 +123,7 @@ def list_posts(
     if after:
         query = query.where(Post.id < after if newest_first else Post.id > after)
     if kind is not None:
-        _check_kind(kind)
+        check_kind(kind)
         query = query.where(Post.kind == kind)
     if researcher_id is not None:
         query = query.where(Post.researcher_id == researcher_id)
@@ -138,7 +137,8 @@ def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
     return thread_with_citations(session, ThreadView(post, [comment_view(comment) for comment in comments]))
 
 
-def _check_kind(kind: str) -> None:
+def check_kind(kind: str) -> None:
+    """Raises UsageError for a word that is no kind of post."""
     if kind not in POST_KINDS:
         raise UsageError(f"no post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
 

@@ -14,7 +14,17 @@ from aar.forum.citations import thread_with_citations, with_citations
 from aar.forum.views import CommentView, PostView, ThreadView, by_person
 from aar.store.models import Comment, Post, Submission
 
-_comments = select(Comment.id, Comment.post_id, Comment.author, Comment.researcher_id, Comment.body, Comment.created_at)
+_comments = select(
+    Comment.id,
+    Comment.post_id,
+    Comment.author,
+    Comment.researcher_id,
+    Comment.body,
+    Comment.created_at,
+    Comment.edited_at,
+    Comment.retracted_at,
+    Comment.retraction,
+)
 _PAGE = 300  # SQLite binds at most 999 values a statement in its older builds
 
 _comment_count = (
@@ -37,6 +47,10 @@ def select_posts(campaign_id: str) -> Select[Any]:
             _comment_count,
             Submission.number,
             Post.created_at,
+            Post.edited_at,
+            Post.retracted_at,
+            Post.retraction,
+            Post.pinned_at,
         )
         .outerjoin(Submission, Submission.id == Post.submission_id)
         .where(Post.campaign_id == campaign_id)
@@ -46,6 +60,12 @@ def select_posts(campaign_id: str) -> Select[Any]:
 def post_views(session: Session, query: Select[Any]) -> list[PostView]:
     """The posts of a query made from ``select_posts``, with the standing of what they cite."""
     return with_citations(session, _plain_views(session.execute(query)))
+
+
+def pinned_posts(session: Session, campaign_id: str) -> list[PostView]:
+    """What people put above all other posts, the last pinned first; at most 20."""
+    query = select_posts(campaign_id).where(Post.pinned_at.is_not(None))
+    return post_views(session, query.order_by(Post.pinned_at.desc(), Post.id.desc()).limit(20))
 
 
 def _plain_views(rows: Iterable[Row[Any]]) -> list[PostView]:
@@ -63,6 +83,10 @@ def _plain_views(rows: Iterable[Row[Any]]) -> list[PostView]:
             comments=row.comments,
             submission_number=row.number,
             created_at=row.created_at,
+            edited_at=row.edited_at,
+            retracted_at=row.retracted_at,
+            retraction=row.retraction,
+            pinned=row.pinned_at is not None,
         )
         for row in rows
     ]
@@ -86,7 +110,16 @@ def comment_view(row: Any) -> CommentView:
         by_human=by_person(row.author, row.researcher_id),
         body=row.body,
         created_at=row.created_at,
+        edited_at=row.edited_at,
+        retracted_at=row.retracted_at,
+        retraction=row.retraction,
     )
+
+
+def comment_views(session: Session, campaign_id: str, comment_ids: Iterable[int]) -> list[CommentView]:
+    """Comments of a campaign by id, oldest first."""
+    query = _comments.where(Comment.campaign_id == campaign_id, Comment.id.in_(list(comment_ids)))
+    return [comment_view(row) for row in session.execute(query.order_by(Comment.id))]
 
 
 def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iterator[ThreadView]:

@@ -3,46 +3,85 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
+from aar.forum.posts import check_kind
 from aar.forum.queries import post_views, select_posts
+from aar.forum.text import clean_line
 from aar.forum.views import PostView
-from aar.store.models import Post
+from aar.store.models import Post, Submission
+from aar.store.types import UtcDateTime
 
 _WORD = re.compile(r"[^\W_]+")
 _MAX_WORDS = 24
 
 # CROSS JOIN keeps SQLite from looking each row of a campaign up in the index, one by one
-_FTS5 = text(
-    """
+_FTS5 = """
     SELECT post_id FROM (
         SELECT p.id AS post_id, bm25(post_search, 4.0, 1.0) AS distance
         FROM post_search CROSS JOIN post p ON p.id = post_search.rowid
-        WHERE post_search MATCH :words AND p.campaign_id = :campaign
+        WHERE post_search MATCH :words AND {wanted}
         UNION ALL
         SELECT c.post_id, bm25(comment_search) / 2 AS distance
-        FROM comment_search CROSS JOIN comment c ON c.id = comment_search.rowid
-        WHERE comment_search MATCH :words AND c.campaign_id = :campaign
-    ) GROUP BY post_id ORDER BY min(distance), post_id DESC LIMIT :limit
-    """
-)
-_TSVECTOR = text(
-    """
+        FROM comment_search CROSS JOIN comment c ON c.id = comment_search.rowid CROSS JOIN post p ON p.id = c.post_id
+        WHERE comment_search MATCH :words AND {said} AND {wanted}
+    ) GROUP BY post_id ORDER BY min(distance), post_id DESC LIMIT :limit OFFSET :skip
+"""
+_TSVECTOR = """
     WITH asked AS (SELECT to_tsquery('english', :words) AS query)
     SELECT post_id FROM (
         SELECT p.id AS post_id, ts_rank(p.post_search, query) AS near
-        FROM post p, asked WHERE p.post_search @@ query AND p.campaign_id = :campaign
+        FROM post p, asked WHERE p.post_search @@ query AND {wanted}
         UNION ALL
         SELECT c.post_id, ts_rank(c.comment_search, query) / 2 AS near
-        FROM comment c, asked WHERE c.comment_search @@ query AND c.campaign_id = :campaign
-    ) AS found GROUP BY post_id ORDER BY max(near) DESC, post_id DESC LIMIT :limit
+        FROM comment c JOIN post p ON p.id = c.post_id, asked WHERE c.comment_search @@ query AND {said} AND {wanted}
+    ) AS found GROUP BY post_id ORDER BY max(near) DESC, post_id DESC LIMIT :limit OFFSET :skip
+"""
+_CITING = {
+    "sqlite": "p.id IN (SELECT rowid FROM post_search WHERE post_search MATCH :cited UNION ALL "
+    "SELECT d.post_id FROM comment_search CROSS JOIN comment d ON d.id = comment_search.rowid "
+    "WHERE comment_search MATCH :cited)",
+    "postgresql": "(p.post_search @@ to_tsquery('english', :cited) OR p.id IN "
+    "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('english', :cited)))",
+}
+_MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PostFilter:
+    """Which posts count; what is None does not matter.
+
+    Args:
+        kind: one of ``POST_KINDS``.
+        author: a researcher's name, or a person's with or without "human:".
+        submission: posts about this submission (7 for s7), or with its name in their text or comments.
+        since: written at this time or later.
+        until: written before this time.
+        retracted: whether retracted posts and comments count too.
     """
-)
+
+    kind: str | None = None
+    author: str | None = None
+    submission: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    retracted: bool = False
 
 
-def search(session: Session, campaign_id: str, query: str, *, limit: int = 20) -> list[PostView]:
+def search(
+    session: Session,
+    campaign_id: str,
+    query: str,
+    *,
+    limit: int = 20,
+    skip: int = 0,
+    only: PostFilter = PostFilter(),
+) -> list[PostView]:
     """Posts that hold the words of ``query``, best first, in their title, body or comments.
 
     Words are matched by stem ("labels" finds "label"). Posts with all words come first; only when there is none do
@@ -53,18 +92,58 @@ def search(session: Session, campaign_id: str, query: str, *, limit: int = 20) -
         campaign_id: whose forum.
         query: free text; its first 24 words count.
         limit: most posts to return, at most 100.
+        skip: how many of the best to pass over: the next page's cursor.
+        only: which posts count.
+
+    Raises:
+        UsageError: unknown kind in the filter.
     """
     words = [f'"{word}"' for word in _WORD.findall(query[:4000])[:_MAX_WORDS]]
+    wanted, asked = _conditions(session, campaign_id, only)
     if not words or limit < 1:
         return []
     sqlite = session.get_bind().dialect.name == "sqlite"
-    statement, every, some = (_FTS5, " AND ", " OR ") if sqlite else (_TSVECTOR, " & ", " | ")
+    template, every, some = (_FTS5, " AND ", " OR ") if sqlite else (_TSVECTOR, " & ", " | ")
     if not sqlite:
         words = [word.replace('"', "'") for word in words]
+    said = "TRUE" if only.retracted else "c.retracted_at IS NULL"
+    moments = [bindparam(name, type_=UtcDateTime) for name in ("since", "until") if name in asked]
+    statement = text(template.format(wanted=wanted, said=said)).bindparams(*moments)
+    skip = min(max(skip, 0), 2**31)
     for joint in (every, some):
-        asked = {"words": joint.join(words), "campaign": campaign_id, "limit": min(limit, 100)}
+        asked |= {"words": joint.join(words), "limit": min(limit, _MOST), "skip": skip}
         ids = list(session.scalars(statement, asked))
         if ids:
             found = {view.id: view for view in post_views(session, select_posts(campaign_id).where(Post.id.in_(ids)))}
             return [found[post_id] for post_id in ids if post_id in found]
+        if skip and session.scalars(statement, asked | {"limit": 1, "skip": 0}).first() is not None:
+            return []  # the page before was the last one of posts with every word
     return []
+
+
+def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[str, dict[str, Any]]:
+    """SQL over the post ``p``, made of constants, with the values that it binds."""
+    conditions, asked = ["p.campaign_id = :campaign"], dict[str, Any](campaign=campaign_id)
+    if only.kind is not None:
+        check_kind(only.kind)
+        conditions.append("p.kind = :kind")
+        asked["kind"] = only.kind
+    if only.author is not None:
+        conditions.append("p.author IN (:author, :human)")
+        asked |= {"author": clean_line(only.author), "human": f"human:{clean_line(only.author)}"}
+    if only.submission is not None:
+        about = select(Submission.id).where(
+            Submission.campaign_id == campaign_id, Submission.number == min(only.submission, 2**31 - 1)
+        )
+        conditions.append(f"({_CITING[session.get_bind().dialect.name]} OR p.submission_id = :about)")
+        word = f"s{only.submission}"
+        quoted = f'"{word}"' if session.get_bind().dialect.name == "sqlite" else f"'{word}'"
+        asked |= {"cited": quoted, "about": session.scalar(about) or 0}
+    moments = (("p.created_at >= :since", "since", only.since), ("p.created_at < :until", "until", only.until))
+    for condition, name, moment in moments:
+        if moment is not None:
+            conditions.append(condition)
+            asked[name] = moment
+    if not only.retracted:
+        conditions.append("p.retracted_at IS NULL")
+    return " AND ".join(conditions), asked

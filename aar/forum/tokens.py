@@ -1,4 +1,4 @@
-"""Tokens: one for each researcher, of which only a hash is kept, and one for the person at this machine."""
+"""Tokens: one for each researcher, of which only a hash is kept, and two of the person at this machine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from aar.errors import Forbidden, NotFound, SetupError
 from aar.store.models import Researcher
 
 _OPERATOR_FILE = "operator-token"
+_VIEWER_FILE = "viewer-token"
 
 
 def new_token() -> str:
@@ -55,17 +56,16 @@ def operator_token(home: Path) -> str:
     Raises:
         SetupError: the file cannot be made or read, or others may read it.
     """
-    path = home / _OPERATOR_FILE
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _create(path)
-        return _read(path)
-    except OSError as error:
-        raise SetupError(
-            f"cannot keep the operator's token in {path}: {error.strerror or error}",
-            "Set AAR_HOME to a folder of your own",
-        ) from error
+    return _kept(home / _OPERATOR_FILE, "operator")
+
+
+def viewer_token(home: Path) -> str:
+    """The token that lets people read what ``home`` holds and change nothing; made and kept like the operator's.
+
+    Raises:
+        SetupError: as for ``operator_token``.
+    """
+    return _kept(home / _VIEWER_FILE, "viewer")
 
 
 def is_operator(home: Path, token: str) -> bool:
@@ -73,9 +73,22 @@ def is_operator(home: Path, token: str) -> bool:
     return hmac.compare_digest(hash_token(operator_token(home)), hash_token(token))
 
 
+def _kept(path: Path, whose: str) -> str:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path)
+        return _read(path)
+    except OSError as error:
+        raise SetupError(
+            f"cannot keep the {whose}'s token in {path}: {error.strerror or error}",
+            "Set AAR_HOME to a folder of your own",
+        ) from error
+
+
 def _create(path: Path) -> None:
     """Write the file whole; of several processes at once the first wins."""
-    descriptor, draft = tempfile.mkstemp(prefix=".operator-", dir=path.parent)  # mode 0600
+    descriptor, draft = tempfile.mkstemp(prefix=".token-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(new_token() + "\n")

@@ -50,8 +50,17 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class PostReference:
+    """A post that another one names as ``#12``; its status is "retracted", or empty while it stands."""
+
+    id: int
+    title: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class PostView:
-    """A post with its votes, the number of its comments, and the submissions that it cites."""
+    """A post with its votes, the number of its comments, and the submissions and posts that it names."""
 
     id: int
     campaign_id: str
@@ -66,6 +75,11 @@ class PostView:
     submission_number: int | None
     created_at: datetime
     cites: tuple[Citation, ...] = ()
+    refers: tuple[PostReference, ...] = ()
+    edited_at: datetime | None = None
+    retracted_at: datetime | None = None
+    retraction: str = ""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,9 @@ class CommentView:
     by_human: bool
     body: str
     created_at: datetime
+    edited_at: datetime | None = None
+    retracted_at: datetime | None = None
+    retraction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +103,26 @@ class ThreadView:
 
     post: PostView
     comments: list[CommentView]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView:
+    """What a post, or a comment on it, said until somebody wrote over it."""
+
+    post_id: int
+    comment_id: int | None
+    title: str
+    body: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """What a researcher says it works on, and until when."""
+
+    id: int
+    author: str
+    topic: str
+    created_at: datetime
+    expires_at: datetime

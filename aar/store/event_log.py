@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Table, bindparam, func, select, text
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, Event, parse_event
@@ -15,7 +15,9 @@ from aar.store.models import EventRecord
 from aar.store.types import now
 
 _LOCK = text("SELECT pg_advisory_xact_lock(1, hashtext(:campaign))")
-_INSERT = cast(Table, EventRecord.__table__).insert().returning(EventRecord.id)
+_TABLE = cast(Table, EventRecord.__table__)
+_INSERT = _TABLE.insert().returning(_TABLE.c.id)
+_LATEST = select(func.max(_TABLE.c.id)).where(_TABLE.c.campaign_id == bindparam("campaign"))
 _COLUMNS = (
     EventRecord.id,
     EventRecord.campaign_id,
@@ -64,7 +66,8 @@ def append(session: Session, campaign_id: str, happened: Event, researcher_id: s
 
 def latest_event_id(session: Session, campaign_id: str) -> int:
     """The id of the campaign's newest event; 0 when there is none."""
-    return session.scalar(select(func.max(EventRecord.id)).where(EventRecord.campaign_id == campaign_id)) or 0
+    session.flush()
+    return session.connection().execute(_LATEST, {"campaign": campaign_id}).scalar() or 0
 
 
 def read(

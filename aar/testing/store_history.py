@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 import aar.store
+from aar.forum.posts import list_posts
 from aar.forum.search import search
 from aar.scoring.submissions import get_submission
 from aar.store import Database, open_database
@@ -59,7 +60,7 @@ def write_old_database(url: str, revision: str = "0001") -> None:
 class HistorySuite:
     """A part of ``StoreSuite``, which has the fixtures."""
 
-    @pytest.mark.parametrize("revision", ["0001", "0002"])
+    @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
     def test_an_older_schema_is_migrated_and_keeps_its_rows(self, database_url: str, revision: str) -> None:
         write_old_database(database_url, revision)
         again = open_database(database_url)
@@ -69,7 +70,10 @@ class HistorySuite:
             kept = get_submission(session, CAMPAIGN, 1)
             assert (kept.id, kept.title, kept.researcher_name, kept.mean, kept.seeds) == (1, "Old code", "r1", 0.25, 3)
             row = session.get_one(Submission, 1)
-            assert (row.identity, row.hypothesis, row.charged_runs, row.disqualified) == ("d" * 64, "", 0, "")
+            identity = "d" * 64 if revision < "0003" else ""  # 0003 fills the column that it adds
+            assert (row.identity, row.hypothesis, row.charged_runs, row.disqualified) == (identity, "", 0, "")
+            (post,) = list_posts(session, CAMPAIGN)
+            assert (post.retraction, post.retracted_at, post.edited_at, post.pinned) == ("", None, None, False)
             run = session.execute(text("SELECT stage, seed, split_seed, seconds, check_id FROM scoring_run")).one()
             assert tuple(run) == ("measure", 11, 12, 1.5, None)
             assert [each.payload["cause"] for each in session.query(EventRecord)] == ["x"]

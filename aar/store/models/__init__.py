@@ -6,7 +6,7 @@ from aar.store.models.base import Base
 from aar.store.models.budget import LedgerEntry
 from aar.store.models.campaign import Campaign, Control, Researcher
 from aar.store.models.events import EventRecord
-from aar.store.models.forum import Comment, Post, Vote
+from aar.store.models.forum import Claim, Comment, Post, Revision, Vote
 from aar.store.models.scoring import (
     AuditFinding,
     ScoringRun,
@@ -21,12 +21,14 @@ __all__ = [
     "AuditFinding",
     "Base",
     "Campaign",
+    "Claim",
     "Comment",
     "Control",
     "EventRecord",
     "LedgerEntry",
     "Post",
     "Researcher",
+    "Revision",
     "ScoringRun",
     "Snapshot",
     "StageEstimate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import JSON, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aar.store.models.base import Base, big_key
@@ -25,5 +25,12 @@ class EventRecord(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     __table_args__ = (
         Index(None, "campaign_id", "id"),
+        Index(
+            "ix_event_mentions",
+            "campaign_id",
+            "id",
+            sqlite_where=text("kind = 'researchers_mentioned'"),
+            postgresql_where=text("kind = 'researchers_mentioned'"),
+        ),
         Index(None, "researcher_id", "id"),
     )

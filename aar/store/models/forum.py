@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aar.store.models.base import Base, big_key
@@ -30,9 +30,20 @@ class Post(Base):
     """Sum of votes."""
     idempotency_key: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    edited_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retracted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retraction: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """Why it was taken back."""
+    pinned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     __table_args__ = (
         UniqueConstraint("campaign_id", "idempotency_key"),
         Index(None, "campaign_id", "id"),
+        Index(
+            "ix_post_pinned",
+            "campaign_id",
+            sqlite_where=text("pinned_at IS NOT NULL"),
+            postgresql_where=text("pinned_at IS NOT NULL"),
+        ),
     )
 
 
@@ -49,10 +60,48 @@ class Comment(Base):
     body: Mapped[str] = mapped_column(Text)
     idempotency_key: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    edited_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retracted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retraction: Mapped[str] = mapped_column(Text, default="", server_default="")
     __table_args__ = (
         UniqueConstraint("campaign_id", "idempotency_key"),
         Index(None, "campaign_id", "id"),
     )
+
+
+class Revision(Base):
+    """What a post or comment said before an edit."""
+
+    __tablename__ = "revision"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id"), index=True)
+    comment_id: Mapped[int | None] = mapped_column(ForeignKey("comment.id"))
+    """None for the post itself."""
+    title: Mapped[str] = mapped_column(String(200))
+    """Empty for a comment."""
+    body: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(64))
+    """Who wrote over it."""
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    """When it was written over."""
+
+
+class Claim(Base):
+    """A researcher's word that it works on something until a time, so that others look elsewhere."""
+
+    __tablename__ = "claim"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    researcher_id: Mapped[str] = mapped_column(ForeignKey("researcher.id"))
+    author: Mapped[str] = mapped_column(String(64))
+    topic: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """Brought forward when it is released."""
+    __table_args__ = (Index(None, "campaign_id", "expires_at"),)
 
 
 class Vote(Base):

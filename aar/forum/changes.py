@@ -1,0 +1,129 @@
+"""What changed on the forum since a cursor, in order, with how each changed thing stands now: for clients that sync."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import UsageError
+from aar.forum.claims import claims_by_id
+from aar.forum.queries import comment_views, post_views, select_posts
+from aar.forum.views import ClaimView, CommentView, PostView
+from aar.store import event_log
+from aar.store.models import EventRecord, Post
+
+KINDS = (
+    "post_created",
+    "comment_created",
+    "vote_cast",
+    "text_edited",
+    "text_retracted",
+    "post_pinned",
+    "researchers_mentioned",
+    "claim_made",
+    "claim_released",
+)
+"""Kinds of event that change the forum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event.
+
+    Args:
+        id: its cursor.
+        at: when.
+        kind: one of ``KINDS``.
+        by: the author; for a vote the researcher's id, and None for a person's.
+        post_id: the post it is about; None for a claim.
+        comment_id: the comment, where it is about one.
+        claim_id: the claim, where it is about one.
+        value: of a vote.
+    """
+
+    id: int
+    at: datetime
+    kind: str
+    by: str | None
+    post_id: int | None
+    comment_id: int | None
+    claim_id: int | None
+    value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """One page of changes.
+
+    Args:
+        items: oldest first.
+        posts: every post that they touch, once, as it stands now; likewise ``comments`` and ``claims``.
+        cursor: ask with it next time.
+        more: whether more is there already.
+    """
+
+    items: list[Change]
+    posts: list[PostView]
+    comments: list[CommentView]
+    claims: list[ClaimView]
+    cursor: int
+    more: bool
+
+
+def changes_since(session: Session, campaign_id: str, after: int, *, limit: int = 200) -> Changes:
+    """The changes after a cursor; 0 for everything.
+
+    A client that keeps ``cursor`` and replaces what it holds by what it gets has the whole forum, in any order of
+    commits: ids of events grow in the order in which they become visible.
+
+    Args:
+        session: for reading.
+        campaign_id: whose forum.
+        after: ``cursor`` of the page before.
+        limit: most changes, at most 500.
+
+    Raises:
+        UsageError: a limit below 1.
+    """
+    if limit < 1:
+        raise UsageError(f"a page of {limit} changes holds nothing", "Ask for 1 to 500")
+    limit = min(limit, 500)
+    latest = event_log.latest_event_id(session, campaign_id)
+    after = min(max(after, 0), 2**63 - 1)
+    query = select(EventRecord.id, EventRecord.at, EventRecord.researcher_id, EventRecord.payload).where(
+        EventRecord.campaign_id == campaign_id,
+        EventRecord.id > after,
+        EventRecord.id <= latest,
+        EventRecord.kind.in_(KINDS),
+    )
+    rows = session.execute(query.order_by(EventRecord.id).limit(limit + 1)).all()
+    more = len(rows) > limit
+    items = [
+        Change(
+            id=row.id,
+            at=row.at,
+            kind=row.payload["kind"],
+            by=row.payload.get("author", row.researcher_id),
+            post_id=row.payload.get("post_id"),
+            comment_id=row.payload.get("comment_id"),
+            claim_id=row.payload.get("claim_id"),
+            value=row.payload.get("value"),
+        )
+        for row in rows[:limit]
+    ]
+    posts = {each.post_id for each in items if each.post_id is not None}
+    comments = {each.comment_id for each in items if each.comment_id is not None}
+    claims = {each.claim_id for each in items if each.claim_id is not None}
+    return Changes(
+        items=items,
+        posts=post_views(session, select_posts(campaign_id).where(Post.id.in_(posts)).order_by(Post.id))
+        if posts
+        else [],
+        comments=comment_views(session, campaign_id, comments) if comments else [],
+        claims=claims_by_id(session, campaign_id, sorted(claims)) if claims else [],
+        cursor=items[-1].id if more else max(latest, after),
+        more=more,
+    )

@@ -1,0 +1,101 @@
+"""Claims: a researcher says what it works on and until when, so that others look elsewhere. They lock nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import Conflict, Forbidden, NotFound, UsageError
+from aar.events import ClaimMade, ClaimReleased
+from aar.forum.authors import checked_author
+from aar.forum.limits import MAX_TITLE
+from aar.forum.text import checked
+from aar.forum.views import Author, ClaimView, by_person
+from aar.store import event_log
+from aar.store.models import Claim
+from aar.store.types import now
+
+MAX_HOURS = 24.0
+"""How far ahead a claim may reach."""
+MAX_CLAIMS = 3
+"""How many claims a researcher may hold at once."""
+
+
+def claim(session: Session, campaign_id: str, author: Author, topic: str, hours: float) -> ClaimView:
+    """Say that a researcher works on something. The same words again move the end.
+
+    Args:
+        session: in a write transaction.
+        campaign_id: whose forum.
+        author: a researcher.
+        topic: one line: the direction or idea.
+        hours: how long the claim holds from now; over 0, at most ``MAX_HOURS``.
+
+    Raises:
+        NotFound: no such campaign or researcher.
+        Forbidden: a person claims.
+        UsageError: an empty or too long topic, or hours outside the limits.
+        Conflict: ``MAX_CLAIMS`` claims are held already.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    if author.researcher_id is None:
+        raise Forbidden("only researchers claim what they work on", "Write a post to the team")
+    topic = checked("topic", topic, MAX_TITLE, one_line=True)
+    if not 0 < hours <= MAX_HOURS:
+        raise UsageError(f"a claim cannot hold for {hours:g} hours", f"Give more than 0 and at most {MAX_HOURS:g}")
+    begun = now()
+    query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.expires_at > begun)
+    held = session.scalars(query.where(Claim.researcher_id == author.researcher_id)).all()
+    found = next((each for each in held if each.topic.casefold() == topic.casefold()), None)
+    if found is None:
+        if len(held) >= MAX_CLAIMS:
+            raise Conflict(f"{author.name} holds {len(held)} claims already", "Release one, or wait until one expires")
+        found = Claim(campaign_id=campaign_id, researcher_id=author.researcher_id, author=author.name, topic=topic)
+        session.add(found)
+    found.expires_at = begun + timedelta(hours=hours)
+    session.flush()
+    happened = ClaimMade(claim_id=found.id, author=author.name, topic=found.topic, expires_at=found.expires_at)
+    event_log.append(session, campaign_id, happened, author.researcher_id)
+    return _view(found)
+
+
+def release(session: Session, campaign_id: str, author: Author, claim_id: int) -> ClaimView:
+    """End a claim: one's own, or as a person anybody's. One that has ended stays as it is.
+
+    Raises:
+        NotFound: no such claim, campaign or researcher.
+        Forbidden: another researcher's.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    found = session.get(Claim, claim_id) if 0 < claim_id < 2**63 else None
+    if found is None or found.campaign_id != campaign_id:
+        raise NotFound(f"no claim {claim_id} in campaign {campaign_id!r}", "List them with `aar forum claims`")
+    session.refresh(found)
+    if found.researcher_id != author.researcher_id and not by_person(author.name, author.researcher_id):
+        raise Forbidden(f"claim {claim_id} is {found.author}'s", "Only its holder or a person releases it")
+    ended = now()
+    if found.expires_at > ended:
+        found.expires_at = ended
+        happened = ClaimReleased(claim_id=found.id, author=author.name, topic=found.topic)
+        event_log.append(session, campaign_id, happened, author.researcher_id)
+    return _view(found)
+
+
+def active_claims(session: Session, campaign_id: str, at: datetime | None = None) -> list[ClaimView]:
+    """The claims that hold now (or at a time), those that end first first."""
+    query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.expires_at > (at or now()))
+    return [_view(row) for row in session.scalars(query.order_by(Claim.expires_at, Claim.id))]
+
+
+def claims_by_id(session: Session, campaign_id: str, ids: list[int]) -> list[ClaimView]:
+    """Claims of a campaign, ended ones too."""
+    query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.id.in_(ids))
+    return [_view(row) for row in session.scalars(query.order_by(Claim.id))]
+
+
+def _view(row: Claim) -> ClaimView:
+    return ClaimView(row.id, row.author, row.topic, row.created_at, row.expires_at)

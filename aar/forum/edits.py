@@ -1,0 +1,176 @@
+"""Changing what was written: edits that keep each former version, retractions that leave the text to be read, pins."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.errors import Forbidden, NotFound, UsageError
+from aar.events import PostPinned, TextEdited, TextRetracted
+from aar.forum.authors import checked_author
+from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
+from aar.forum.mentions import record_mentions
+from aar.forum.queries import comment_view, find_post
+from aar.forum.text import checked
+from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, by_person
+from aar.store import event_log
+from aar.store.models import Comment, Post, Revision
+from aar.store.types import now
+
+
+def edit_post(
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    post_id: int,
+    *,
+    title: str | None = None,
+    body: str | None = None,
+) -> PostView:
+    """Write over a post's title or body, or both; what it said is kept. The same text again changes nothing.
+
+    Args:
+        session: in a write transaction.
+        campaign_id: whose forum.
+        author: the post's own author, or a person.
+        post_id: the post.
+        title: the new title; None keeps it.
+        body: the new body; None keeps it.
+
+    Raises:
+        NotFound: no such post, campaign or researcher.
+        Forbidden: somebody else's post, or the scorer's.
+        UsageError: an empty or too long text, or a post that was retracted; nothing is stored.
+    """
+    author, post, _ = _held(session, campaign_id, author, post_id, None)
+    new_title = post.title if title is None else checked("title", title, MAX_TITLE, one_line=True)
+    new_body = post.body if body is None else checked("body", body, MAX_BODY)
+    if (new_title, new_body) != (post.title, post.body):
+        before = (post.title, post.body)
+        _keep(session, post, None, author)
+        post.title, post.body, post.edited_at = new_title, new_body, now()
+        _tell_of_edit(session, campaign_id, author, post_id, None, before, (new_title, new_body))
+    return find_post(session, campaign_id, post_id)
+
+
+def edit_comment(
+    session: Session, campaign_id: str, author: Author, post_id: int, comment_id: int, body: str
+) -> CommentView:
+    """Write over a comment, like ``edit_post``."""
+    author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
+    assert comment is not None
+    new = checked("comment", body, MAX_COMMENT)
+    if new != comment.body:
+        before = comment.body
+        _keep(session, post, comment, author)
+        comment.body, comment.edited_at = new, now()
+        _tell_of_edit(session, campaign_id, author, post_id, comment_id, (before,), (new,))
+    return comment_view(comment)
+
+
+def retract(
+    session: Session, campaign_id: str, author: Author, post_id: int, reason: str, *, comment_id: int | None = None
+) -> None:
+    """Take back a post, or a comment on it. It stays readable, marked with the reason, and search passes over it.
+
+    A second retraction changes nothing.
+
+    Raises:
+        NotFound: no such post or comment, campaign or researcher.
+        Forbidden: somebody else's, or the scorer's.
+        UsageError: an empty or too long reason.
+    """
+    why = checked("reason", reason, MAX_REASON, one_line=True)
+    try:
+        author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
+    except _Retracted:
+        return
+    row = comment or post
+    row.retracted_at, row.retraction = now(), why
+    happened = TextRetracted(post_id=post_id, comment_id=comment_id, author=author.name, reason=why)
+    event_log.append(session, campaign_id, happened, author.researcher_id)
+
+
+def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pinned: bool = True) -> PostView:
+    """Put a post above all others, or back among them. Only people do.
+
+    Raises:
+        NotFound: no such post, campaign or researcher.
+        Forbidden: a researcher asks.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    if not by_person(author.name, author.researcher_id):
+        raise Forbidden("only people pin posts", "Vote for the post instead")
+    view = find_post(session, campaign_id, post_id)
+    if view.pinned == pinned:
+        return view
+    session.get_one(Post, post_id).pinned_at = now() if pinned else None
+    event_log.append(session, campaign_id, PostPinned(post_id=post_id, author=author.name, pinned=pinned))
+    return find_post(session, campaign_id, post_id)
+
+
+def history(session: Session, campaign_id: str, post_id: int) -> list[RevisionView]:
+    """What a post and its comments said before, in the order in which it was written over. Raises NotFound."""
+    post = find_post(session, campaign_id, post_id)
+    rows = session.scalars(select(Revision).where(Revision.post_id == post.id).order_by(Revision.id))
+    return [RevisionView(row.post_id, row.comment_id, row.title, row.body, row.by, row.at) for row in rows]
+
+
+class _Retracted(UsageError):
+    pass
+
+
+def _held(
+    session: Session, campaign_id: str, author: Author, post_id: int, comment_id: int | None
+) -> tuple[Author, Post, Comment | None]:
+    """The rows behind a text that the author may change."""
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    post = session.get_one(Post, find_post(session, campaign_id, post_id).id)
+    session.refresh(post)
+    comment = None if comment_id is None else _comment(session, post, comment_id)
+    row, what = (post, f"post #{post_id}") if comment is None else (comment, f"comment {comment_id}")
+    own = author.researcher_id is not None and row.researcher_id == author.researcher_id
+    if row.researcher_id is None and row.author == SCORER:
+        raise Forbidden(f"{what} is the scorer's record", "Comment on it")
+    if not own and not by_person(author.name, author.researcher_id):
+        raise Forbidden(f"{what} is not your own", "Comment on it")
+    if row.retracted_at is not None:
+        raise _Retracted(f"{what} was retracted: {row.retraction}", "Write a new one")
+    return author, post, comment
+
+
+def _comment(session: Session, post: Post, comment_id: int) -> Comment:
+    found = session.get(Comment, comment_id) if 0 < comment_id < 2**63 else None
+    if found is None or found.post_id != post.id:
+        raise NotFound(f"no comment {comment_id} on post #{post.id}", f"See `aar forum show {post.id}`")
+    session.refresh(found)
+    return found
+
+
+def _keep(session: Session, post: Post, comment: Comment | None, author: Author) -> None:
+    session.add(
+        Revision(
+            campaign_id=post.campaign_id,
+            post_id=post.id,
+            comment_id=None if comment is None else comment.id,
+            title=post.title if comment is None else "",
+            body=post.body if comment is None else comment.body,
+            by=author.name,
+        )
+    )
+
+
+def _tell_of_edit(
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    post_id: int,
+    comment_id: int | None,
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+) -> None:
+    happened = TextEdited(post_id=post_id, comment_id=comment_id, author=author.name)
+    event_log.append(session, campaign_id, happened, author.researcher_id)
+    record_mentions(session, campaign_id, author, after, post_id=post_id, comment_id=comment_id, before=before)

@@ -1,0 +1,73 @@
+"""Which references of some texts name something that the forum knows, and how it stands now: for links on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from aar.forum.citations import standing_word
+from aar.forum.references import referred
+from aar.forum.views import ThreadView
+from aar.store.models import Post, Researcher, Submission
+
+_MOST = 200
+_MOST_SNAPSHOTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Something known that a text names.
+
+    Args:
+        written: as it stands in the text: "s7", "#12", "@r2" or digits of a digest.
+        kind: "submission", "post" or "researcher"; a snapshot is known by the submission that it was handed in as.
+        key: the submission's number, the post's id or the researcher's name.
+        title: of the submission or post.
+        status: as it stands now, such as "refuted" or "retracted"; empty where there is nothing to say.
+    """
+
+    written: str
+    kind: str
+    key: int | str
+    title: str
+    status: str
+
+
+def texts_of(thread: ThreadView) -> list[str]:
+    """All texts of a thread that may refer to something."""
+    return [thread.post.body, *(comment.body for comment in thread.comments)]
+
+
+def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -> list[Reference]:
+    """What the texts name and the campaign has, at most a few hundred; nothing in code counts."""
+    numbers = [int(digits) for digits in referred("submission", texts)[:_MOST]]
+    posts = [int(digits) for digits in referred("post", texts)[:_MOST]]
+    names = referred("researcher", texts)[:_MOST]
+    digests = referred("snapshot", texts)[:_MOST_SNAPSHOTS]
+    found: list[Reference] = []
+    if numbers or digests:
+        wanted = or_(
+            Submission.number.in_(numbers),
+            *(Submission.digest.startswith(digest, autoescape=True) for digest in digests),
+        )
+        query = select(Submission).where(Submission.campaign_id == campaign_id, wanted).order_by(Submission.id)
+        for row in session.scalars(query):
+            status = standing_word(row.state, row.status, row.disqualified)
+            own = [f"s{row.number}"] if row.number in numbers else []
+            for written in own + [digest for digest in digests if row.digest.startswith(digest)]:
+                said = status if written in own else f"s{row.number} {status}"
+                found.append(Reference(written, "submission", row.number, row.title, said))
+    if posts:
+        rows = session.execute(
+            select(Post.id, Post.title, Post.retracted_at).where(Post.campaign_id == campaign_id, Post.id.in_(posts))
+        )
+        found += [
+            Reference(f"#{row.id}", "post", row.id, row.title, "retracted" if row.retracted_at else "") for row in rows
+        ]
+    if names:
+        known = select(Researcher.name).where(Researcher.campaign_id == campaign_id, Researcher.name.in_(names))
+        found += [Reference(f"@{name}", "researcher", name, "", "") for name in session.scalars(known)]
+    return found

@@ -1,0 +1,128 @@
+"""Near-duplicates: posts that already say what somebody is about to say.
+
+Candidates come from the full-text index: the longest words of the text, which tend to be its rare ones, asked for in
+pairs, newest posts first, so that the cost does not grow with the forum. They are compared by the cosine of TF-IDF
+vectors (Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval": log tf, smoothed idf) with
+document frequencies among the candidates.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from aar.forum.references import prose
+from aar.store.models import Post
+
+THRESHOLD = 0.6
+"""Cosine from which a post counts as near. Paraphrases of one finding lie above it, two findings of one topic below."""
+_LONGEST = 4000
+_WORDS, _CANDIDATES, _TOLD = 12, 60, 3
+_WORD = re.compile(r"[^\W_]{3,}")
+_FUNCTION_WORDS = frozenset(
+    """
+    the and for with that this from are was were not but has have had its all can than then when while which what who
+    how why our you your they their them there here into onto over under more most less only also each one two per any
+    will would could should may might did does done been being because
+    """.split()  # noqa: SIM905 - a list of so many words is harder to read
+)
+
+_FTS5 = text(
+    "SELECT p.id FROM post_search CROSS JOIN post p ON p.id = post_search.rowid WHERE post_search MATCH :words "
+    "AND p.campaign_id = :campaign AND p.retracted_at IS NULL AND p.id <> :own ORDER BY post_search.rowid DESC LIMIT :n"
+)
+_TSVECTOR = text(
+    "SELECT p.id FROM post p WHERE p.post_search @@ to_tsquery('english', :words) "
+    "AND p.campaign_id = :campaign AND p.retracted_at IS NULL AND p.id <> :own ORDER BY p.id DESC LIMIT :n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarPost:
+    """A post near to another text, with the cosine of the two, ``THRESHOLD`` to 1."""
+
+    id: int
+    title: str
+    author: str
+    similarity: float
+
+
+def similar_posts(
+    session: Session, campaign_id: str, title: str, body: str, *, other_than: int = 0
+) -> list[SimilarPost]:
+    """At most three posts that say nearly the same, nearest first; retracted ones do not count.
+
+    Args:
+        session: for reading.
+        campaign_id: whose forum.
+        title: of the text.
+        body: of the text; its first 4,000 characters count, without code.
+        other_than: a post to pass over: the text's own.
+    """
+    own = _terms(title, body)
+    ids = _candidates(session, campaign_id, own, other_than)
+    if not ids:
+        return []
+    rows = session.execute(select(Post.id, Post.title, Post.body, Post.author).where(Post.id.in_(ids))).all()
+    others = [_terms(row.title, row.body) for row in rows]
+    idf = _idf([own, *others])
+    near = [
+        SimilarPost(row.id, row.title, row.author, round(_cosine(own, other, idf), 2))
+        for row, other in zip(rows, others, strict=True)
+    ]
+    near.sort(key=lambda each: (-each.similarity, each.id))
+    return [each for each in near if each.similarity >= THRESHOLD][:_TOLD]
+
+
+def similar_to(session: Session, campaign_id: str, post_id: int) -> list[SimilarPost]:
+    """The posts near to one that is on the forum; none where there is no such post."""
+    row = session.execute(select(Post.title, Post.body).where(Post.id == post_id)).first()
+    return [] if row is None else similar_posts(session, campaign_id, row.title, row.body, other_than=post_id)
+
+
+def warning(near: Sequence[SimilarPost]) -> str:
+    """What an author is told: one line, or nothing."""
+    if not near:
+        return ""
+    told = ", ".join(f'#{each.id} by {each.author} ({each.similarity:.2f}) "{each.title}"' for each in near)
+    return f"Much like what is there already: {told}. Comment there if you mean the same."
+
+
+def _terms(title: str, body: str) -> Counter[str]:
+    words = _WORD.findall(prose(f"{title}\n\n{body[:_LONGEST]}").casefold())
+    return Counter(word for word in words if word not in _FUNCTION_WORDS)
+
+
+def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], other_than: int) -> list[int]:
+    chosen = sorted(terms, key=lambda word: (-len(word), word))[:_WORDS]
+    pairs = list(zip(chosen[::2], chosen[1::2], strict=False)) or [(word, word) for word in chosen]
+    if not pairs:
+        return []
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    both, either = (" AND ", " OR ") if sqlite else (" & ", " | ")
+    quote = '"' if sqlite else "'"
+    words = either.join(f"({quote}{one}{quote}{both}{quote}{two}{quote})" for one, two in pairs)
+    asked = {"words": words, "campaign": campaign_id, "own": other_than, "n": _CANDIDATES}
+    return list(session.scalars(_FTS5 if sqlite else _TSVECTOR, asked))
+
+
+def _idf(documents: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    counted = Counter(word for document in documents for word in document)
+    return {word: math.log((1 + len(documents)) / (1 + count)) + 1 for word, count in counted.items()}
+
+
+def _cosine(one: Mapping[str, int], two: Mapping[str, int], idf: Mapping[str, float]) -> float:
+    first, second = _weights(one, idf), _weights(two, idf)
+    dot = sum(weight * second.get(word, 0.0) for word, weight in first.items())
+    norms = math.sqrt(sum(w * w for w in first.values()) * sum(w * w for w in second.values()))
+    return min(1.0, dot / norms) if norms else 0.0
+
+
+def _weights(terms: Mapping[str, int], idf: Mapping[str, float]) -> dict[str, float]:
+    return {word: (1 + math.log(count)) * idf[word] for word, count in terms.items()}
