@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aar.cli.failures import Commands
+from aar.cli.forum_changes import COMMANDS
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+from aar.cli.posting import Body, Name, PostId, number, text
 
 if TYPE_CHECKING:
-    from aar.forum.views import PostView
+    from aar.forum.views import CommentView, PostView
 
 app = typer.Typer(
     cls=Commands,
@@ -20,15 +22,7 @@ app = typer.Typer(
     help="Read and search the forum, or write to it as a person.",
 )
 
-_PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
-_Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
 _Kind = Annotated[str, typer.Option("--kind", "-k", help="hypothesis, result, insight, error or question.")]
-_Body = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TEXT", help="Markdown; left out or `-`, it is read from standard input.", show_default=False
-    ),
-]
 
 
 @app.command("list")
@@ -56,6 +50,14 @@ def list_(
 @app.command()
 def search(
     words: Annotated[list[str], typer.Argument(help="Words to look for in titles, bodies and comments.")],
+    kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
+    author: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only this author's: r2, ana.")] = None,
+    submission: Annotated[
+        str | None, typer.Option("--cites", metavar="SUBMISSION", help="Only posts about or citing it, such as s7.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Written then or later, in your zone.")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Written before then.")] = None,
+    retracted: Annotated[bool, typer.Option("--retracted", help="Retracted posts and comments too.")] = False,
     campaign: CampaignOption = LATEST,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Rows to show.")] = 20,
     json: JsonFlag = False,
@@ -63,55 +65,71 @@ def search(
 ) -> None:
     """Search posts and comments, best match first."""
     from aar.cli.opening import opened
+    from aar.forum.search import PostFilter
     from aar.forum.search import search as find
 
+    cited = None if submission is None else _submission(submission)
+    only = PostFilter(kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            posts = find(session, view.id, " ".join(words), limit=limit)
+            posts = find(session, view.id, " ".join(words), limit=limit, only=only)
     _print(posts, json, empty="No post holds these words.")
 
 
 @app.command()
 def show(
-    post: _PostId, campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None
+    post: PostId,
+    past: Annotated[bool, typer.Option("--history", help="Former versions instead, oldest first.")] = False,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
 ) -> None:
-    """Show a post with its comments."""
+    """Show a post with its comments, or with --history what they said before."""
     from aar.cli.opening import opened
     from aar.cli.output import console, print_json
     from aar.cli.text import clean_line, clean_text, moment, signed
+    from aar.forum.edits import history
     from aar.forum.posts import get_thread
 
-    number = _number(post)
+    post_id = number(post)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            thread = get_thread(session, view.id, number)
+            thread = get_thread(session, view.id, post_id)
+            former = history(session, view.id, post_id)
     if json:
-        print_json(thread)
+        print_json(former if past else thread)
         return
     out, first = console(), thread.post
+    if past:
+        for each in former:
+            what = "post" if each.comment_id is None else f"comment {each.comment_id}"
+            out.print(f"{what} until {moment(each.at)}, written over by {clean_line(each.by)}", style="dim")
+            out.print(f"{clean_line(each.title)}\n{clean_text(each.body)}\n".lstrip(), soft_wrap=True)
+        return
     about = f", about s{first.submission_number}" if first.submission_number is not None else ""
     cites = ", ".join(f"s{each.number} {each.status}" for each in first.cites)
     out.print(f"#{first.id} {clean_line(first.title)}", style="bold")
     out.print(
-        f"{first.kind} by {clean_line(first.author)}, {moment(first.created_at)}, votes {signed(first.score)}{about}",
+        f"{first.kind} by {clean_line(first.author)}, {moment(first.created_at)}, votes {signed(first.score)}{about}"
+        f"{', pinned' if first.pinned else ''}{_fate(first)}",
         style="dim",
     )
     if cites:
         out.print(f"cites {cites}", style="dim")
     out.print(f"\n{clean_text(first.body)}", soft_wrap=True)
     for comment in thread.comments:
-        out.print(f"\n{clean_line(comment.author)}, {moment(comment.created_at)}", style="dim")
+        out.print(f"\n{clean_line(comment.author)}, {moment(comment.created_at)}{_fate(comment)}", style="dim")
         out.print(clean_text(comment.body), soft_wrap=True)
 
 
 @app.command()
 def post(
     title: Annotated[str, typer.Argument(help="One line.")],
-    body: _Body = None,
+    body: Body = None,
     kind: _Kind = "insight",
-    name: _Name = None,
+    name: Name = None,
     campaign: CampaignOption = LATEST,
     json: JsonFlag = False,
     database: DatabaseOption = None,
@@ -120,24 +138,30 @@ def post(
     from aar.cli.opening import opened
     from aar.cli.output import print_json
     from aar.cli.people import person
+    from aar.cli.text import clean_line
     from aar.forum.posts import Author, create_post
+    from aar.forum.similar import similar_to, warning
 
-    author, text = Author(person(name), None), _text(body)
+    author, said = Author(person(name), None), text(body)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made = create_post(session, view.id, author, kind=kind, title=title, body=text)
+            made = create_post(session, view.id, author, kind=kind, title=title, body=said)
+        with workplace.database.reading() as session:
+            near = similar_to(session, view.id, made.id)
     if json:
         print_json(made)
     else:
         print(f"posted #{made.id} in {view.id} as {made.author}")
+        if near:
+            print(clean_line(warning(near)))
 
 
 @app.command()
 def comment(
-    post: _PostId,
-    body: _Body = None,
-    name: _Name = None,
+    post: PostId,
+    body: Body = None,
+    name: Name = None,
     campaign: CampaignOption = LATEST,
     json: JsonFlag = False,
     database: DatabaseOption = None,
@@ -148,28 +172,33 @@ def comment(
     from aar.cli.people import person
     from aar.forum.posts import Author, create_comment
 
-    author, number, text = Author(person(name), None), _number(post), _text(body)
+    author, post_id, said = Author(person(name), None), number(post), text(body)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made = create_comment(session, view.id, author, number, text)
+            made = create_comment(session, view.id, author, post_id, said)
     if json:
         print_json(made)
     else:
-        print(f"commented on #{number} in {view.id} as {made.author}")
+        print(f"commented on #{post_id} in {view.id} as {made.author}")
 
 
-def _number(given: str) -> int:
+def _submission(given: str) -> int:
     from aar.errors import UsageError
 
-    digits = given.removeprefix("#")
-    if not (digits.isascii() and digits.isdigit()):
-        raise UsageError(f"{given!r} is no post's number", "Give one such as 12; see `aar forum list`")
-    return int(digits[:19])
+    digits = given.removeprefix("s")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
+        raise UsageError(f"{given!r} is no submission", "Give one such as s7; see `aar submissions`")
+    return int(digits)
 
 
-def _text(body: str | None) -> str:
-    return sys.stdin.read() if body in (None, "-") else str(body)
+def _fate(said: PostView | CommentView) -> str:
+    from aar.cli.text import clean_line, moment
+
+    edited = "" if said.edited_at is None else f", edited {moment(said.edited_at)}"
+    if said.retracted_at is None:
+        return edited
+    return f"{edited}\nRETRACTED {moment(said.retracted_at)}: {clean_line(said.retraction)}"
 
 
 def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
@@ -188,7 +217,11 @@ def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
             moment(each.created_at),
             signed(each.score),
             str(each.comments),
-            clean_line(each.title),
+            ("RETRACTED " if each.retracted_at else "") + clean_line(each.title),
             ", ".join(f"s{cited.number} {cited.status}" for cited in each.cites),
         )
     print_table(made, empty=empty)
+
+
+for _command in COMMANDS:
+    app.command()(_command)

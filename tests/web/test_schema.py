@@ -13,7 +13,7 @@ from schemathesis.generation import GenerationMode
 
 from aar.forum.tokens import operator_token
 
-KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14}
+KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "comment_id": 1, "claim_id": 1}
 
 
 @pytest.mark.parametrize(

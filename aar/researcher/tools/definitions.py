@@ -14,6 +14,8 @@ wait (news)         ``News:`` or ``No news.``
 submit_method       ``Submission s3 received, snapshot <12 hex digits>.``
 leaderboard         ``rank  submission  researcher  PGR  error  status  band  labels  families  title``, then rows
 post, comment       ``Post #7 created.``, ``Comment on #7 created.``
+edit_post           ``Post #7 edited.``, ``Comment 9 on #7 edited.`` or, with a retraction, ``... retracted.``
+claim               ``Claim 3 holds until 14:05 UTC.`` or ``Claim 3 ended.``
 fetch_snapshot      ``Snapshot <12 hex digits> written to <directory>:``
 budget              ``spent $1.20 of $5.00 (campaign) ...``
 ==================  =====================================================================================
@@ -104,7 +106,8 @@ class LeaderboardInput(ToolInput):
 
 class PostInput(ToolInput):
     """Publish a finding on the forum for the other researchers: negative results are as useful as positive ones.
-    Posts by all are mirrored as files under /forum."""
+    Posts by all are mirrored as files under /forum. `s7`, `#12` and `@r2` in a text point to a submission, a post and a
+    researcher; who is mentioned hears of it first."""
 
     kind: Literal["hypothesis", "result", "insight", "error", "question"]
     title: str = Field(min_length=1)
@@ -124,6 +127,26 @@ class VoteInput(ToolInput):
 
     post: int = Field(ge=1, description="Number of the post, without #.")
     value: Literal[1, -1]
+
+
+class EditPostInput(ToolInput):
+    """Correct your own post or comment, or take it back with a reason when it proved wrong. What it said is kept. Name
+    `comment` to change a comment on the post."""
+
+    post: int = Field(ge=1, description="Number of the post, without #.")
+    comment: int | None = Field(default=None, ge=1, description="Number of the comment, as in the post's file.")
+    title: str | None = Field(default=None, min_length=1, description="New title of a post.")
+    body: str | None = Field(default=None, min_length=1, description="New text, whole, as Markdown.")
+    retract: str | None = Field(default=None, min_length=1, description="Why it is taken back; instead of a new text.")
+
+
+class ClaimInput(ToolInput):
+    """Say what you work on for the next hours, so that others look elsewhere; or end a claim of yours. /forum/CLAIMS.md
+    lists what others claim. The same words again move the end."""
+
+    topic: str | None = Field(default=None, min_length=1, description="One line: the idea that you work on.")
+    hours: float = Field(default=2, gt=0, le=24)
+    release: int | None = Field(default=None, ge=1, description="Number of a claim to end; instead of a topic.")
 
 
 class FetchSnapshotInput(ToolInput):
@@ -157,6 +180,8 @@ INPUTS: dict[str, type[ToolInput]] = {
     "post": PostInput,
     "comment": CommentInput,
     "vote": VoteInput,
+    "edit_post": EditPostInput,
+    "claim": ClaimInput,
     "fetch_snapshot": FetchSnapshotInput,
     "budget": BudgetInput,
     "finish": FinishInput,

@@ -8,7 +8,7 @@ from aar.researcher.tools.base import Tool
 from aar.researcher.tools.closing import BUDGET, FINISH
 from aar.researcher.tools.definitions import EDITOR
 from aar.researcher.tools.editor import EDITOR_TOOL
-from aar.researcher.tools.forum import COMMENT, POST, VOTE
+from aar.researcher.tools.forum import CLAIM, COMMENT, EDIT_POST, POST, VOTE
 from aar.researcher.tools.jobs import JOB_OUTPUT, START_JOB, STOP_JOB
 from aar.researcher.tools.methods import FETCH_SNAPSHOT, LEADERBOARD, SUBMIT_METHOD
 from aar.researcher.tools.shell import BASH
@@ -26,6 +26,8 @@ TOOLS: Mapping[str, Tool] = {
     "post": POST,
     "comment": COMMENT,
     "vote": VOTE,
+    "edit_post": EDIT_POST,
+    "claim": CLAIM,
     "fetch_snapshot": FETCH_SNAPSHOT,
     "budget": BUDGET,
     "finish": FINISH,

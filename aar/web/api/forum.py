@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -18,8 +18,9 @@ from aar.forum.posts import (
     get_thread,
     list_posts,
 )
-from aar.forum.search import search
-from aar.forum.views import Citation
+from aar.forum.search import PostFilter, search
+from aar.forum.similar import SimilarPost, similar_to
+from aar.forum.views import Citation, PostReference
 from aar.web.api.paging import BIGGEST, After, Limit, Number, Page, page_of
 from aar.web.auth import WriterDep, author_of
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
 IdempotencyKey = Annotated[
     str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
 ]
-_Name = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+PersonName = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
 
 
 class PostOut(BaseModel):
@@ -48,6 +49,13 @@ class PostOut(BaseModel):
     created_at: datetime
     cites: list[Citation]
     """Submissions that it cites, as they stand now."""
+    refers: list[PostReference]
+    """Posts that it names, as they stand now."""
+    edited_at: datetime | None
+    retracted_at: datetime | None
+    retraction: str
+    """Why it was taken back; empty while it stands."""
+    pinned: bool
 
     @classmethod
     def of(cls, view: PostView) -> PostOut:
@@ -64,11 +72,21 @@ class CommentOut(BaseModel):
     by_human: bool
     body: str
     created_at: datetime
+    edited_at: datetime | None
+    retracted_at: datetime | None
+    retraction: str
 
     @classmethod
     def of(cls, view: CommentView) -> CommentOut:
         """From a service's view."""
         return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class WrittenPostOut(PostOut):
+    """A post that was just written."""
+
+    similar: list[SimilarPost] = []
+    """Posts that say nearly the same, nearest first."""
 
 
 class ThreadOut(BaseModel):
@@ -78,13 +96,15 @@ class ThreadOut(BaseModel):
     comments: list[CommentOut]
 
 
-class _Written(BaseModel):
+class Written(BaseModel):
+    """What somebody writes."""
+
     model_config = ConfigDict(extra="forbid")
 
-    author: _Name = None
+    author: PersonName = None
 
 
-class PostIn(_Written):
+class PostIn(Written):
     """A new post."""
 
     kind: str
@@ -93,16 +113,37 @@ class PostIn(_Written):
     submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
 
 
-class CommentIn(_Written):
+class CommentIn(Written):
     """A new comment."""
 
     body: str
 
 
-class VoteIn(_Written):
+class VoteIn(Written):
     """A vote; a second one by the same voter replaces the first."""
 
     value: Annotated[int, Field(ge=-1, le=1)]
+
+
+def search_filter(
+    kind: str | None = None,
+    author: Annotated[str | None, Query(max_length=64, description="Such as r2, or a person's name")] = None,
+    submission: Annotated[int | None, Query(ge=1, le=10**9, description="Posts about or citing it: 7 for s7")] = None,
+    since: Annotated[datetime | None, Query(description="Written then (UTC if no zone is given) or later")] = None,
+    until: Annotated[datetime | None, Query(description="Written before then")] = None,
+    retracted: Annotated[bool, Query(description="Whether retracted posts and comments count")] = False,
+) -> PostFilter:
+    """Which posts a search considers."""
+    return PostFilter(kind, author, submission, _in_utc(since), _in_utc(until), retracted)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    if moment is None or moment.tzinfo is None:
+        return None if moment is None else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # the calendar's first or last day, in a zone where it is still another one
+        return moment.replace(tzinfo=UTC)
 
 
 @router.get("/posts")
@@ -138,19 +179,30 @@ def search_posts(
     shared: SharedDep,
     campaign_id: CampaignId,
     q: Annotated[str, Query(max_length=400, description="Free text")],
-    limit: Limit = 20,
+    only: Annotated[PostFilter, Depends(search_filter)],
+    after: Annotated[int, Query(ge=0, le=10**6, description="Cursor: the next_cursor of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=99, description="Items on a page")] = 20,
 ) -> Page[PostOut]:
     """Posts that match, best first."""
     with shared.db.reading() as session:
-        found = search(session, campaign_of(session, campaign_id).id, q.replace("\0", " "), limit=limit)
-    return Page(items=[PostOut.of(view) for view in found], next_cursor=None)
+        found = search(
+            session,
+            campaign_of(session, campaign_id).id,
+            q.replace("\0", " "),
+            limit=limit + 1,
+            skip=after,
+            only=only,
+        )
+    return Page(
+        items=[PostOut.of(view) for view in found[:limit]], next_cursor=after + limit if len(found) > limit else None
+    )
 
 
 @router.post("/posts", status_code=201)
 async def write_post(
     shared: SharedDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
-) -> PostOut:
-    """Write a post: a researcher as itself, the operator as a person."""
+) -> WrittenPostOut:
+    """Write a post: a researcher as itself, the operator as a person. The answer names posts that say much the same."""
 
     def write(session: Session) -> PostView:
         view = campaign_of(session, campaign_id)
@@ -165,7 +217,9 @@ async def write_post(
             idempotency_key=idempotency_key,
         )
 
-    return PostOut.of(await shared.db.write(write))
+    made = await shared.db.write(write)
+    near = await shared.db.read(lambda session: similar_to(session, made.campaign_id, made.id))
+    return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
 
 
 @router.post("/posts/{post_id}/comments", status_code=201)

@@ -1,0 +1,186 @@
+"""The forum after the first word: edits, retractions, pins, claims, and what changed since a cursor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from aar.forum import claims as claiming
+from aar.forum.changes import Change, changes_since
+from aar.forum.edits import edit_comment, edit_post, history, pin, retract
+from aar.forum.posts import CommentView, PostView, get_thread
+from aar.forum.views import ClaimView, RevisionView
+from aar.web.api.forum import CommentIn, CommentOut, PostOut, ThreadOut, Written
+from aar.web.api.paging import BIGGEST, Limit, Number
+from aar.web.auth import WriterDep, author_of
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
+_Key = Annotated[int, Path(ge=0, le=BIGGEST)]
+
+
+class PostEdit(Written):
+    """What a post shall say; what is left out stays."""
+
+    title: str | None = None
+    body: str | None = None
+
+
+class RetractionIn(Written):
+    """Why something is taken back."""
+
+    reason: str
+
+
+class PinIn(Written):
+    """Whether a post stands above all others."""
+
+    pinned: bool
+
+
+class ClaimIn(Written):
+    """What a researcher works on, and for how long from now."""
+
+    topic: str
+    hours: Annotated[float, Field(gt=0, le=claiming.MAX_HOURS)] = 2.0
+
+
+class ChangesOut(BaseModel):
+    """Changes in order, and once each whatever they touch, as it stands now."""
+
+    items: list[Change]
+    posts: list[PostOut]
+    comments: list[CommentOut]
+    claims: list[ClaimView]
+    cursor: int
+    """Pass it as ``since`` next time."""
+    more: bool
+    """Whether more is there already."""
+
+
+@router.get("/forum/changes")
+def changes(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    since: Annotated[int, Query(ge=0, le=BIGGEST, description="The cursor of the answer before; 0 for everything")] = 0,
+    limit: Limit = 200,
+) -> ChangesOut:
+    """What changed since a cursor: posts, comments, votes, edits, retractions, pins, mentions and claims, in order."""
+    with shared.db.reading() as session:
+        found = changes_since(session, campaign_of(session, campaign_id).id, since, limit=limit)
+    return ChangesOut(
+        items=found.items,
+        posts=[PostOut.of(each) for each in found.posts],
+        comments=[CommentOut.of(each) for each in found.comments],
+        claims=found.claims,
+        cursor=found.cursor,
+        more=found.more,
+    )
+
+
+@router.get("/posts/{post_id}/history")
+def former_versions(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> list[RevisionView]:
+    """What a post and its comments said before each edit, oldest first."""
+    with shared.db.reading() as session:
+        return history(session, campaign_of(session, campaign_id).id, post_id)
+
+
+@router.patch("/posts/{post_id}")
+async def change_post(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PostEdit
+) -> PostOut:
+    """Write over a post, as its author or as a person; what it said is kept."""
+
+    def write(session: Session) -> PostView:
+        view = campaign_of(session, campaign_id)
+        author = author_of(who, view.id, sent.author)
+        return edit_post(session, view.id, author, post_id, title=sent.title, body=sent.body)
+
+    return PostOut.of(await shared.db.write(write))
+
+
+@router.patch("/posts/{post_id}/comments/{comment_id}")
+async def change_comment(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: CommentIn
+) -> CommentOut:
+    """Write over a comment, as its author or as a person; what it said is kept."""
+
+    def write(session: Session) -> CommentView:
+        view = campaign_of(session, campaign_id)
+        author = author_of(who, view.id, sent.author)
+        return edit_comment(session, view.id, author, post_id, comment_id, sent.body)
+
+    return CommentOut.of(await shared.db.write(write))
+
+
+@router.put("/posts/{post_id}/retraction")
+async def retract_post(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: RetractionIn
+) -> ThreadOut:
+    """Take a post back, as its author or as a person. It stays to be read, with the reason."""
+    return await _retract(shared, who, campaign_id, post_id, None, sent)
+
+
+@router.put("/posts/{post_id}/comments/{comment_id}/retraction")
+async def retract_comment(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: RetractionIn
+) -> ThreadOut:
+    """Take a comment back, as its author or as a person. It stays to be read, with the reason."""
+    return await _retract(shared, who, campaign_id, post_id, comment_id, sent)
+
+
+@router.put("/posts/{post_id}/pin")
+async def pin_post(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PinIn) -> PostOut:
+    """Put a post above all others, or back among them. Only the operator does."""
+
+    def write(session: Session) -> PostView:
+        view = campaign_of(session, campaign_id)
+        return pin(session, view.id, author_of(who, view.id, sent.author), post_id, pinned=sent.pinned)
+
+    return PostOut.of(await shared.db.write(write))
+
+
+@router.get("/claims")
+def claims(shared: SharedDep, campaign_id: CampaignId) -> list[ClaimView]:
+    """Who works on what now; the claim that ends first comes first."""
+    with shared.db.reading() as session:
+        return claiming.active_claims(session, campaign_of(session, campaign_id).id)
+
+
+@router.post("/claims", status_code=201)
+async def make_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, sent: ClaimIn) -> ClaimView:
+    """Say what a researcher works on; the same words again move the end."""
+
+    def write(session: Session) -> ClaimView:
+        view = campaign_of(session, campaign_id)
+        return claiming.claim(session, view.id, author_of(who, view.id, sent.author), sent.topic, sent.hours)
+
+    return await shared.db.write(write)
+
+
+@router.delete("/claims/{claim_id}")
+async def release_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key) -> ClaimView:
+    """End a claim: one's own, or as the operator anybody's."""
+
+    def write(session: Session) -> ClaimView:
+        view = campaign_of(session, campaign_id)
+        return claiming.release(session, view.id, author_of(who, view.id, None), claim_id)
+
+    return await shared.db.write(write)
+
+
+async def _retract(
+    shared: SharedDep, who: WriterDep, campaign_id: str, post_id: int, comment_id: int | None, sent: RetractionIn
+) -> ThreadOut:
+    def write(session: Session) -> ThreadOut:
+        view = campaign_of(session, campaign_id)
+        author = author_of(who, view.id, sent.author)
+        retract(session, view.id, author, post_id, sent.reason, comment_id=comment_id)
+        thread = get_thread(session, view.id, post_id)
+        return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
+
+    return await shared.db.write(write)
