@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -63,8 +64,8 @@ def milliseconds(core_seconds: float) -> int:
     return math.ceil(round(core_seconds * 1000, 6))
 
 
-def charge_of(entry: LedgerEntry) -> Charge:
-    """What one row counts for."""
+def charge_of(entry: Any) -> Charge:
+    """What one row counts for; anything with the columns of ``LedgerEntry`` as attributes is a row."""
     if entry.state == RELEASED:
         return Charge()
     used = entry.state == SETTLED
@@ -77,9 +78,9 @@ def charge_of(entry: LedgerEntry) -> Charge:
     )
 
 
-def tokens_of(entry: LedgerEntry) -> int:
+def tokens_of(entry: Any) -> int:
     """Tokens of all kinds that a settled row used."""
-    return (
+    return int(
         entry.input_tokens
         + entry.cache_write_5m_tokens
         + entry.cache_write_1h_tokens

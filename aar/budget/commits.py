@@ -16,24 +16,23 @@ def when_committed(session: Session, then: Callable[[], None]) -> None:
     A savepoint around the caller that is rolled back drops it too. ``then`` runs in the committing thread, must be
     quick, and may not use the session.
     """
-    if _KEY not in session.info:
-        session.info[_KEY] = []
-        event.listen(session, "after_commit", _committed)
-        event.listen(session, "after_soft_rollback", _rolled_back)
     around = session.get_nested_transaction() or session.get_transaction() or session.begin()
-    session.info[_KEY].append((around, then))
+    session.info.setdefault(_KEY, []).append((around, then))
 
 
+# Listeners of all sessions: to listen to one costs more than the transaction itself.
+@event.listens_for(Session, "after_commit")
 def _committed(session: Session) -> None:
-    if session.in_nested_transaction():
+    if _KEY not in session.info or session.in_nested_transaction():
         return
-    waiting, session.info[_KEY] = session.info[_KEY], []
-    for _, then in waiting:
+    for _, then in session.info.pop(_KEY):
         then()
 
 
+@event.listens_for(Session, "after_soft_rollback")
 def _rolled_back(session: Session, ended: SessionTransaction) -> None:
-    session.info[_KEY] = [(around, then) for around, then in session.info[_KEY] if not _is_within(around, ended)]
+    if waiting := session.info.get(_KEY):
+        session.info[_KEY] = [(around, then) for around, then in waiting if not _is_within(around, ended)]
 
 
 def _is_within(transaction: SessionTransaction | None, ended: SessionTransaction) -> bool:

@@ -8,12 +8,13 @@ written: two requests can never both take the last cent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from anyio import CancelScope
+from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -27,7 +28,6 @@ from aar.budget.submissions import check_submission
 from aar.budget.usage import Usage
 from aar.errors import Conflict, NotFound
 from aar.store.database import Database
-from aar.store.models import LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,14 @@ class Ledger:
         return lost
 
     async def reserve_call(
-        self, *, request_id: str, researcher_id: str | None, model: str, input_tokens: int, max_output_tokens: int
+        self,
+        *,
+        request_id: str,
+        researcher_id: str | None,
+        model: str,
+        input_tokens: int,
+        max_output_tokens: int,
+        beside: Callable[[Session], object] | None = None,
     ) -> Reservation:
         """Set a model call's worst case aside.
 
@@ -92,6 +99,7 @@ class Ledger:
             model: priced by the book.
             input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
             max_output_tokens: the bound sent with the call.
+            beside: written in the same transaction.
 
         Raises:
             LimitReached: the worst case does not fit some limit.
@@ -100,8 +108,8 @@ class Ledger:
         """
         tokens = input_tokens + max_output_tokens
         worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens), tokens, calls=1)
-        row = LedgerEntry(model=model, reserved_tokens=tokens)
-        await self._reserve(request_id, researcher_id, charges.MODEL, worst, row)
+        row = {"model": model, "reserved_tokens": tokens}
+        await self._reserve(request_id, researcher_id, charges.MODEL, worst, row, beside)
         return Reservation(request_id, worst.usd, tokens)
 
     async def reserve_compute(
@@ -119,7 +127,7 @@ class Ledger:
         """
         core_ms = milliseconds(core_seconds)
         worst = Charge(self._compute_usd(core_ms), core_ms=core_ms)
-        await self._reserve(request_id, researcher_id, kind, worst, LedgerEntry(seconds=core_ms / 1000))
+        await self._reserve(request_id, researcher_id, kind, worst, {"seconds": core_ms / 1000})
         return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
 
     def settle_in(self, session: Session, request_id: str, usage: Usage, seconds: float) -> Decimal:
@@ -140,18 +148,16 @@ class Ledger:
             NotFound: no such reservation in this campaign.
         """
 
-        def use(entry: LedgerEntry) -> None:
-            entry.usd = self._prices.cost(entry.model, usage)
-            entries.fill_call(entry, usage, seconds)
+        def use(entry: Row[Any]) -> dict[str, Any]:
+            return {"usd": self._prices.cost(entry.model, usage), **entries.used_by_call(usage, seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
 
     def settle_compute_in(self, session: Session, request_id: str, core_seconds: float) -> Decimal:
         """Replace a computation's worst case by the core-seconds it took; otherwise like ``settle_in``."""
 
-        def use(entry: LedgerEntry) -> None:
-            entry.usd = self._compute_usd(milliseconds(core_seconds))
-            entries.fill_compute(entry, core_seconds)
+        def use(_: Row[Any]) -> dict[str, Any]:
+            return {"usd": self._compute_usd(milliseconds(core_seconds)), **entries.used_by_compute(core_seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
 
@@ -160,7 +166,7 @@ class Ledger:
 
         def give_back(session: Session) -> None:
             try:
-                self._end(session, request_id, charges.RELEASED, lambda entry: None)
+                self._end(session, request_id, charges.RELEASED, lambda _: {})
             except NotFound:
                 return
 
@@ -186,11 +192,24 @@ class Ledger:
             return self._sums.campaign if researcher_id is None else self._sums.researchers[researcher_id]
 
     async def _reserve(
-        self, request_id: str, researcher_id: str | None, kind: str, worst: Charge, row: LedgerEntry
+        self,
+        request_id: str,
+        researcher_id: str | None,
+        kind: str,
+        worst: Charge,
+        columns: Mapping[str, Any],
+        beside: Callable[[Session], object] | None = None,
     ) -> None:
         agent_seconds = await self._agent_seconds()
-        row.request_id, row.campaign_id, row.researcher_id = request_id, self._campaign_id, researcher_id
-        row.kind, row.state, row.reserved_usd = kind, charges.RESERVED, worst.usd
+        row = {
+            "request_id": request_id,
+            "campaign_id": self._campaign_id,
+            "researcher_id": researcher_id,
+            "kind": kind,
+            "state": charges.RESERVED,
+            "reserved_usd": worst.usd,
+            **columns,
+        }
         with self._lock:
             check(self._limits, self._sums, researcher_id, agent_seconds, worst)
             self._sums.add(researcher_id, worst)
@@ -202,8 +221,9 @@ class Ledger:
                 written = True
 
             when_committed(session, mark)
-            session.add(row)
-            session.flush()
+            entries.insert(session, row)
+            if beside is not None:
+                beside(session)
 
         try:
             await self._db.write(write)
@@ -218,7 +238,7 @@ class Ledger:
                 raise Conflict(f"cannot reserve {request_id}: {error.orig}", "Use a fresh request id") from error
             raise
 
-    def _end(self, session: Session, request_id: str, state: str, use: Callable[[LedgerEntry], None]) -> Decimal:
+    def _end(self, session: Session, request_id: str, state: str, use: entries.Use) -> Decimal:
         entry, change = entries.end(session, self._campaign_id, request_id, state, use)
         researcher_id = entry.researcher_id
 
@@ -228,7 +248,7 @@ class Ledger:
 
         if change != Charge():
             when_committed(session, count)
-        return entry.usd
+        return Decimal(entry.usd)
 
     def _compute_usd(self, core_ms: int) -> Decimal:
         return round_up(self._limits.usd_per_core_hour * core_ms / 3_600_000)

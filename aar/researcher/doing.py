@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import update
+from sqlalchemy import Table, bindparam
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, BlockBegun, ModelCalled, ToolStarted
 from aar.store.models import Researcher
 
 _LONGEST = 300
+_TABLE = cast(Table, Researcher.__table__)
+_UPDATE = _TABLE.update().where(_TABLE.c.id == bindparam("who"))
 
 
 def note_doing(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:
@@ -18,8 +21,8 @@ def note_doing(session: Session, researcher_id: str, events: Sequence[AnyEvent])
     begun = [(line, _state(event)) for event in events if (line := _line(event))]
     if begun:
         doing, state = begun[-1]
-        changed = update(Researcher).where(Researcher.id == researcher_id).values(doing=doing[:_LONGEST], state=state)
-        session.execute(changed)
+        row = {"who": researcher_id, "doing": doing[:_LONGEST], "state": state}
+        session.connection().execute(_UPDATE, row)
 
 
 def _state(event: AnyEvent) -> str:

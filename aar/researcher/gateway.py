@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -33,6 +33,7 @@ from aar.researcher.refusals import (
     unreachable,
 )
 from aar.researcher.retries import RetryPolicy
+from aar.researcher.streaming import events_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -166,7 +167,7 @@ class Gateway:
                 stream_cls=anthropic.AsyncStream[object],
                 **given,
             ) as stream:
-                await self._receive(_events(stream, self.service), assembly, progress)
+                await self._receive(_batches(stream, self.service), assembly, progress)
         except anthropic.APIStatusError as error:
             if error.status_code == 200:
                 raise StreamBroken(
@@ -187,20 +188,25 @@ class Gateway:
         return anthropic.types.Message.construct(**assembly.message)
 
     async def _receive(
-        self, events: AsyncIterator[Mapping[str, Any]], assembly: Assembly, progress: Progress | None
+        self, batches: AsyncIterator[Sequence[Mapping[str, Any]]], assembly: Assembly, progress: Progress | None
     ) -> None:
+        heard, often = time.monotonic(), min(1.0, self._timeout / 10)
         with anyio.move_on_after(self._timeout) as watch:
-            async for event in events:
-                if event.get("type") == "error":
-                    # An overload in mid-stream comes as an event of a response with status 200.
-                    said = bounded(json.dumps(event.get("error")))
-                    raise StreamBroken(f"the service failed in mid-stream: {said}", assembly.broken_usage)
-                if event.get("type") == "ping":
-                    continue
-                watch.deadline = anyio.current_time() + self._timeout
-                assembly.feed(event)
-                if progress is not None and event.get("type") == "content_block_start":
-                    await progress(event["content_block"])
+            async for batch in batches:
+                # Now and then is enough: to move a deadline costs as much as to read an event.
+                if time.monotonic() - heard > often and any(event.get("type") != "ping" for event in batch):
+                    heard = time.monotonic()
+                    watch.deadline = anyio.current_time() + self._timeout
+                for event in batch:
+                    kind = event.get("type")
+                    if kind == "error":
+                        # An overload in mid-stream comes as an event of a response with status 200.
+                        said = bounded(json.dumps(event.get("error")))
+                        raise StreamBroken(f"the service failed in mid-stream: {said}", assembly.broken_usage)
+                    if kind != "ping":
+                        assembly.feed(event)
+                    if progress is not None and kind == "content_block_start":
+                        await progress(event["content_block"])
         if watch.cancelled_caught:
             raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.broken_usage)
 
@@ -214,14 +220,11 @@ class Gateway:
         return bounded(self.service.without_key(error.api_message or error.message))
 
 
-async def _events(stream: Any, service: Service) -> AsyncIterator[Mapping[str, Any]]:
-    if not service.takes_bytes:
+async def _batches(stream: Any, service: Service) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    if service.takes_bytes:
+        # The stream's own iterator builds an object for each event; only their data is needed.
+        async for batch in events_of(stream.response.aiter_bytes()):
+            yield batch
+    else:
         async for event in stream:
-            yield event
-        return
-    from anthropic import AsyncStream
-
-    # The stream's own iterator builds an object for each event; only their data is needed.
-    async for sse in AsyncStream.raw_events(stream.response):
-        if sse.event is not None and sse.data:
-            yield json.loads(sse.data)
+            yield (event,)

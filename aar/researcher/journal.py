@@ -40,13 +40,17 @@ class Journal:
 
         def transact(session: Session) -> Sequence[AnyEvent]:
             events = effect(session)
-            for event in events:
-                append(session, self._campaign_id, event, self._researcher_id)
-            note_doing(session, self._researcher_id, events)
+            self.append(session, *events)
             return events
 
         for event in await self._db.write(transact):
             self.conversation.apply(event)
+
+    def append(self, session: Session, *events: AnyEvent) -> None:
+        """Append events in a transaction of the caller's, who applies them once it is committed."""
+        for event in events:
+            append(session, self._campaign_id, event, self._researcher_id)
+        note_doing(session, self._researcher_id, events)
 
 
 async def open_journal(db: Database, campaign_id: str, researcher_id: str) -> Journal:

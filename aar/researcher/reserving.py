@@ -11,15 +11,17 @@ import uuid
 
 from aar.budget.totals import totals
 from aar.errors import LimitBreach, LimitReached
+from aar.events import ModelCalled
 from aar.researcher.context import ResearcherContext
+from aar.researcher.journal import Journal
 
 _WAITED_FOR = frozenset({"usd", "tokens"})
 _LONGEST_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 
 
-async def reserve(ctx: ResearcherContext, model: str, input_tokens: int, output_tokens: int) -> str:
-    """Reserve one call.
+async def reserve(ctx: ResearcherContext, journal: Journal, model: str, input_tokens: int, output_tokens: int) -> str:
+    """Reserve one call, and log in the same transaction that it is about to be made.
 
     Args:
         input_tokens, output_tokens: upper bounds of its prompt's and its reply's tokens.
@@ -32,6 +34,7 @@ async def reserve(ctx: ResearcherContext, model: str, input_tokens: int, output_
         Stopping: a pause was asked for while waiting.
     """
     request_id = f"call-{uuid.uuid4().hex}"
+    called = ModelCalled(request_id=request_id, model=model)
     deadline = time.monotonic() + _LONGEST_SECONDS
     while True:
         try:
@@ -41,6 +44,7 @@ async def reserve(ctx: ResearcherContext, model: str, input_tokens: int, output_
                 model=model,
                 input_tokens=input_tokens,
                 max_output_tokens=output_tokens,
+                beside=lambda session: journal.append(session, called),
             )
         except LimitReached as error:
             if time.monotonic() > deadline or not await _may_pass(ctx, error.breach):

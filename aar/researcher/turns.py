@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.usage import Usage, usage_of
 from aar.errors import AarError, ModelUnavailable
-from aar.events import AnyEvent, BlockBegun, ModelCalled, ModelCallFailed, TurnReceived
+from aar.events import AnyEvent, BlockBegun, ModelCallFailed, TurnReceived
 from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.call import CallRequest
 from aar.researcher.context import ResearcherContext, Stopping
@@ -54,7 +54,7 @@ async def _call(
     ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: CallRequest, gateway: Gateway
 ) -> None:
     most_input, most_output = worst_tokens(ctx, journal, system, request)
-    request_id = await reserve(ctx, request.model, most_input, most_output)
+    request_id = await reserve(ctx, journal, request.model, most_input, most_output)
     started = time.monotonic()
     worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
 
@@ -66,7 +66,6 @@ async def _call(
         with anyio.CancelScope(shield=True):
             await journal.write(settle)
 
-    await journal.record(ModelCalled(request_id=request_id, model=request.model))
     journal.rhythm.called()
     try:
         message = await gateway.complete(

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from aar.budget.charges import RESERVED, SETTLED, charge_of
 from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
-from aar.events import ModelCalled, ModelCallFailed, TurnReceived
+from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.messages_api.double import Exchange
 from aar.researcher.context import Outcome
 from aar.store.database import Database
@@ -148,11 +148,13 @@ def _turns(verdict: Verdict, db: Database, begun: Sequence[Exchange], who: Calla
     with db.reading() as session:
         events = read(session, CAMPAIGN, limit=100_000)
         rows = {row.request_id: row for row in session.scalars(select(LedgerEntry))}
+    resets = [e for e in events if isinstance(e.event, ContextReset)]
     called = Counter(e.event.request_id for e in events if isinstance(e.event, ModelCalled))
     ended = Counter(e.event.request_id for e in events if isinstance(e.event, (TurnReceived, ModelCallFailed)))
     verdict.complaints += [f"{key} called {n} times" for key, n in called.items() if n > 1]
     verdict.complaints += [f"{key} ended {n} times" for key, n in ended.items() if n > 1]
-    by_number = {each.number: each for each in begun}
+    # Requests that come at the same moment may share a number.
+    sources = {(who(each.body), each.number): each for each in begun}
     for logged in events:
         turn = logged.event
         if not isinstance(turn, TurnReceived):
@@ -162,10 +164,12 @@ def _turns(verdict: Verdict, db: Database, begun: Sequence[Exchange], who: Calla
             verdict.complaints.append(f"{turn.request_id} was received and is not settled as received")
         if (number := _number(turn.content)) is None:
             continue
-        source = by_number[number]
+        source = sources[str(logged.researcher_id), number]
         bill = bill_of(source.answer or {})
         if not Decimal(0) <= turn.usd - bill.usd < Decimal("0.000001"):
             verdict.complaints.append(f"turn {number} cost {bill.usd} and was settled as {turn.usd}")
+        if any(e.id > logged.id and e.researcher_id == logged.researcher_id for e in resets):
+            continue  # a conversation that was handed over twice begins twice with the same words
         again = [each.number for each in begun if each.number > number and _same(each, source, who)]
         if again:
             verdict.complaints.append(f"turn {number} was received and asked again at {again}")
