@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from aar.snapshots.store import SnapshotStore
@@ -13,11 +14,12 @@ _MOST_FILES = 100
 
 @dataclass(frozen=True, slots=True)
 class CodeFile:
-    """One file; ``text`` is None where it is not text or too long."""
+    """One file; ``text`` is None where it is not text or too long; ``digest`` is the SHA-256 of its content."""
 
     path: str
     size_bytes: int
     text: str | None
+    digest: str = ""
 
 
 def kept_snapshots(campaign_dir: Path) -> SnapshotStore | None:
@@ -32,7 +34,11 @@ def read_code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
         return []
     files = snapshots.read_files(digest)
     order = sorted(files, key=lambda path: (path != "run.py", path != "method.yaml", path))
-    return [CodeFile(path, len(files[path]), _text(files[path])) for path in order[:_MOST_FILES]]
+    return [_file(path, files[path]) for path in order[:_MOST_FILES]]
+
+
+def _file(path: str, content: bytes) -> CodeFile:
+    return CodeFile(path, len(content), _text(content), sha256(content).hexdigest())
 
 
 def _text(content: bytes) -> str | None:

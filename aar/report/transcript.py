@@ -82,7 +82,7 @@ def read_transcript(session: Session, researcher_id: str, *, before: int | None 
         query = query.where(EventRecord.id < before)
     records = list(session.scalars(query.order_by(EventRecord.id.desc()).limit(limit + 1)))
     shown = records[:limit][::-1]
-    scrub = _scrubber_of(session, researcher_id)
+    scrub = scrubber_of(session, researcher_id)
     items = [
         item_of(LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, _scrubbed(each.payload, scrub)))
         for each in shown
@@ -92,7 +92,7 @@ def read_transcript(session: Session, researcher_id: str, *, before: int | None 
 
 def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEvent]:
     """Every event of a researcher's transcript, oldest first, without secrets; read a few hundred at a time."""
-    scrub = _scrubber_of(session, researcher_id)
+    scrub = scrubber_of(session, researcher_id)
     campaign_id, cursor = session.get_one(Researcher, researcher_id).campaign_id, 0
     while page := read(session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS):
         for each in page:
@@ -128,7 +128,8 @@ def item_of(logged: LoggedEvent) -> TranscriptItem:
             raise AssertionError(f"{event.kind} is no part of a conversation")
 
 
-def _scrubber_of(session: Session, researcher_id: str) -> Scrubber:
+def scrubber_of(session: Session, researcher_id: str) -> Scrubber:
+    """Takes the secrets of a researcher's campaign out of what is shown."""
     campaign_id = session.scalar(select(Researcher.campaign_id).where(Researcher.id == researcher_id)) or ""
     return scrubber(session, campaign_id)
 

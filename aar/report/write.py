@@ -16,11 +16,14 @@ from aar.report import ASSETS
 from aar.report.build import ReportData, build_report
 from aar.report.charts import interval_bar, legend, score_chart
 from aar.report.code import kept_snapshots
+from aar.report.comparison import comparison_chart
 from aar.report.diversity_chart import diversity_chart, diversity_legend
 from aar.report.drawing import series_class
 from aar.report.labels import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
+from aar.report.lineage_chart import lineage_chart
 from aar.report.markdown import render_markdown
 from aar.report.phases import phase_label
+from aar.report.seed_chart import seed_chart
 from aar.report.transfer_chart import transfer_chart, transfer_legend
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
@@ -49,6 +52,9 @@ def environment(package: str) -> Environment:
         diversity_legend=diversity_legend,
         interval_bar=interval_bar,
         legend=legend,
+        lineage_chart=lineage_chart,
+        comparison_chart=comparison_chart,
+        seed_chart=seed_chart,
         transfer_chart=transfer_chart,
         transfer_legend=transfer_legend,
     )

@@ -42,7 +42,7 @@ from aar.scoring.verdicts import Failure
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.store.models import Campaign, Comment, EventRecord, Post, Researcher, Submission
+from aar.store.models import Campaign, Comment, EventRecord, LedgerEntry, Post, Researcher, Submission
 from aar.store.types import now
 from aar.testing.rows import add_campaign
 
@@ -113,7 +113,9 @@ async def write_example(db: Database, snapshots: SnapshotStore, folder: Path, *,
         _hand_in(db, snapshots, folder, (index, team[author - 1], title, family, parent))
         _score(db, value)
         with db.writing() as session:
-            append(session, "k3v9qd", DiversityMeasured(bits=round(2 * math.exp(-index / 22), 3), families=4))
+            bits = round(2 * math.exp(-index / 22), 3)
+            band = {"low": round(0.7 * bits, 3), "high": round(min(2.0, 1.05 * bits), 3)}
+            append(session, "k3v9qd", DiversityMeasured(bits=bits, families=4, vendi=round(3.6 - index / 9, 2), **band))
     with db.writing() as session:
         hostile = _talk(session, team)
         hit = LimitHit(
@@ -121,7 +123,7 @@ async def write_example(db: Database, snapshots: SnapshotStore, folder: Path, *,
         )
         append(session, "k3v9qd", hit)
     with db.writing() as session:
-        _stretch(session, minutes)
+        stretch(session, minutes)
     return ExampleCampaign("k3v9qd", tokens, hostile)
 
 
@@ -218,8 +220,9 @@ def _score(db: Database, value: float | None) -> None:
     with db.writing() as session:
         work = queue.claim_next(session, "k3v9qd", domains=("movie", "sarcasm"), seeds=3, secret=SECRET)
     assert work is not None
-    for ticket in work.pending:
-        trial = Trial(TaskScore(parts={"method": PART}), None, "", "f" * 64, 1.5)
+    for index, ticket in enumerate(work.pending):
+        parts = _parts(value or 0.0, index)
+        trial = Trial(TaskScore(parts=parts), None, "", "f" * 64, 1.5)
         if value is None:
             trial = Trial(None, Failure.CRASHED, "crashed: run.py exited with code 1.\nMemoryError", None, 0.5)
         with db.writing() as session:
@@ -232,6 +235,15 @@ def _score(db: Database, value: float | None) -> None:
     estimate = Estimate(value, error, value - 1.645 * error, value + 1.645 * error, 6)
     with db.writing() as session:
         records.measure(session, work.submission_id, estimate, seeds=3, domains=2, metric=_METRIC)
+
+
+def _parts(score: float, index: int) -> dict[str, float]:
+    """What a run on 1000 items may have measured, of a method that recovers about so much of a gap of 200 items."""
+    won = round(200 * score) + (-9, 4, 11, -6, 7, -3)[index % 6]
+    counts = {"111": 640, "000": 120, "101": max(won, 0), "001": 200 - max(won, 0)}
+    counts |= {"110": 40 - min(max(-won, 0), 40), "011": max(-won, 0)}
+    patterns = (f"{pattern:03b}" for pattern in range(8))
+    return {f"mwc_{each}": float(counts.get(each, 0)) for each in patterns} | {"universe": 4000.0, "method": PART}
 
 
 def _talk(session: Session, team: list[str]) -> int:
@@ -273,7 +285,7 @@ def _talk(session: Session, team: list[str]) -> int:
     return create_post(session, "k3v9qd", authors[0], kind="hypothesis", title=title, body=HOSTILE).id
 
 
-def _stretch(session: Session, minutes: int) -> None:
+def stretch(session: Session, minutes: int) -> None:
     """Spread the log evenly over so many minutes until now, and all else to where its events are."""
     log = list(session.scalars(select(EventRecord).order_by(EventRecord.id)))
     written = [each.at for each in log]
@@ -297,5 +309,9 @@ def _stretch(session: Session, minutes: int) -> None:
     for submission in session.scalars(select(Submission)):
         submission.created_at = moved(submission.created_at)
         submission.finished_at = submission.finished_at and moved(submission.finished_at)
+    bills = list(session.scalars(select(LedgerEntry).order_by(LedgerEntry.id)))
+    for index, bill in enumerate(bills, start=1):
+        bill.created_at = moved(bill.created_at)
+        bill.settled_at = begin + timedelta(minutes=minutes) * index / (len(bills) + 1)
     campaign = session.get_one(Campaign, "k3v9qd")
     campaign.created_at = campaign.started_at = begin

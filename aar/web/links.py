@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import quote
 
+from aar.report.progress import ScorePoint
+
 
 def campaign_link(campaign_id: str) -> str:
     """A campaign's page."""
@@ -26,6 +28,16 @@ def researcher_link(campaign_id: str, name: str) -> str:
     return f"{campaign_link(campaign_id)}/researchers/{quote(name, safe='')}"
 
 
+def point_link(campaign_id: str) -> Callable[[ScorePoint], str]:
+    """Where a point of a chart leads: its submission's page."""
+    return lambda point: submission_link(campaign_id, point.submission.number)
+
+
+def files_link(campaign_id: str, name: str, path: str = "") -> str:
+    """A place in a researcher's workspace."""
+    return f"{researcher_link(campaign_id, name)}/files" + (f"?path={quote(path, safe='')}" if path else "")
+
+
 def stream_link(campaign_id: str, after: int) -> str:
     """The stream of a campaign's events from a cursor on."""
     return f"/api/v1{campaign_link(campaign_id)}/events/stream?brief=true&after={after}"
@@ -36,6 +48,7 @@ GLOBALS: dict[str, Callable[..., str]] = {
     "post_link": post_link,
     "submission_link": submission_link,
     "researcher_link": researcher_link,
+    "files_link": files_link,
     "stream_link": stream_link,
 }
 """For templates."""

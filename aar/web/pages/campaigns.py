@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
+from aar.budget.limits import Limits
 from aar.budget.totals import totals
+from aar.campaign.forecast import forecast
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
+from aar.report.alerts import alerts
 from aar.report.axes import span
 from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.build import best_of, build_report
+from aar.report.drawing import Over
 from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
-from aar.report.progress import ScorePoint, all_submissions, progress
+from aar.report.progress import all_submissions, progress
 from aar.report.recent import recent_events
 from aar.report.write import CONTENT_POLICY, render_report
 from aar.scoring.leaderboard import best
 from aar.store.event_log import latest_event_id
-from aar.web.links import campaign_link, submission_link
+from aar.web.links import campaign_link, point_link
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.render import render
 from aar.web.state import SharedDep
@@ -46,13 +50,17 @@ def campaigns_page(shared: SharedDep) -> Response:
 
 
 @router.get("/campaigns/{campaign_id}")
-def campaign_page(shared: SharedDep, campaign_id: CampaignId) -> Response:
+def campaign_page(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    over: Annotated[Over, Query(description="What the chart of scores runs over")] = "hours",
+) -> Response:
     """How one campaign stands."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         if view.id != campaign_id:
             return RedirectResponse(campaign_link(view.id), 307)
-        context = _campaign_context(session, view)
+        context = _campaign_context(session, view) | {"over": over}
     return render("campaign.html", context)
 
 
@@ -102,7 +110,9 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
         "totals": totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
         "log": recent_events(session, view.id),
-        "link": lambda point: _point_link(view.id, point),
+        "alerts": alerts(session, view.id),
+        "forecast": forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
+        "link": point_link(view.id),
     }
 
 
@@ -110,7 +120,3 @@ def board_axis(rows: Sequence[BoardRow], metric: Metric | None) -> tuple[float, 
     """The shared axis of the leaderboard's interval bars."""
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     return span([row.submission.mean for row in rows if row.submission.mean is not None], human)
-
-
-def _point_link(campaign_id: str, point: ScorePoint) -> str:
-    return submission_link(campaign_id, point.submission.number)

@@ -7,10 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from aar.budget.totals import totals
+from aar.forum.posts import list_posts
+from aar.report.jobs import researcher_jobs
 from aar.report.transcript import read_transcript
 from aar.scoring.submissions import list_submissions
 from aar.store.event_log import latest_event_id
 from aar.web.api.paging import BIGGEST
+from aar.web.api.workspaces import FilePath, notes, seen
+from aar.web.auth import PersonDep
 from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
 from aar.web.pages.render import render
 from aar.web.state import SharedDep
@@ -37,6 +41,27 @@ def researcher_page(
             "submissions": list_submissions(session, view.id, researcher_id=researcher.id, limit=500),
             "transcript": read_transcript(session, researcher.id, before=before or None, limit=60),
             "newest": before == 0,
+            "jobs": researcher_jobs(session, researcher.id),
+            "notebook": notes(session, shared, researcher),
+            "posts": list_posts(session, view.id, researcher_id=researcher.id, limit=10, newest_first=True),
             "cursor": cursor,
         }
     return render("researcher.html", context)
+
+
+@router.get("/{name}/files")
+def files_page(
+    shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
+) -> Response:
+    """A folder or a file of a researcher's workspace."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        cursor = latest_event_id(session, view.id)
+        researcher = researcher_of_address(session, view.id, name)
+        found = seen(session, shared, researcher, path)
+    steps = [step for step in found["path"].split("/") if step]
+    above = [("/".join(steps[: end + 1]), step) for end, step in enumerate(steps)]
+    return render(
+        "files.html",
+        {"campaign": view, "researcher": researcher, "seen": found, "above": above, "cursor": cursor},
+    )

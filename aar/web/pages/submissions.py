@@ -10,8 +10,10 @@ from aar.report.code import read_code
 from aar.report.lineage import parent_of
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions
+from aar.report.seeds import seed_scores
 from aar.scoring.submissions import get_submission
 from aar.store.event_log import latest_event_id
+from aar.web.api.closer import changes
 from aar.web.api.paging import Number
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.render import render
@@ -29,13 +31,17 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         submission = get_submission(session, view.id, number)
         every = all_submissions(session, view.id)
         close = close_up(session, view.id, number)
+        seeds = seed_scores(session, view.problem, submission.id, [each.phase for each in close.phases])
+    parent = parent_of(submission, every)
     metric = metric_of(view.problem)
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     context = {
         "campaign": view,
         "metric": metric,
         "submission": submission,
-        "parent": parent_of(submission, every),
+        "parent": parent,
+        "changes": changes(shared, submission, parent),
+        "seeds": seeds,
         "twins": [
             each.number for each in every if each.identity == submission.identity != "" and each.number != number
         ],

@@ -1,0 +1,107 @@
+"""What a person should look at first: limits that are near or reached, ideas that collapse, incidents, failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.events import AnyEvent, DiversityMeasured, LimitHit, LimitNear, parse_event
+from aar.forum.text import clean_line
+from aar.store.models import Campaign, EventRecord, Researcher
+
+_KINDS = ("limit_hit", "limit_near", "diversity_fell", "sandbox_incident")
+_LOOKED_AT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something to look at.
+
+    Args:
+        kind: limit, diversity, incident, failure.
+        grave: whether it stopped something, or somebody tried what they must not.
+        text: one line, free of control characters.
+        researcher: name of the one it concerns; empty for the campaign.
+        count: how often it happened.
+    """
+
+    at: datetime
+    kind: Literal["limit", "diversity", "incident", "failure"]
+    grave: bool
+    text: str
+    researcher: str = ""
+    count: int = 1
+
+
+def alerts(session: Session, campaign_id: str) -> list[Alert]:
+    """What stands now, grave ones first, then newest first; the same thing once, with how often it happened."""
+    records = session.scalars(
+        select(EventRecord)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
+        .order_by(EventRecord.id.desc())
+        .limit(_LOOKED_AT)
+    ).all()
+    found: dict[tuple[str, ...], Alert] = {}
+    for record in records:
+        event = parse_event(record.payload)
+        who = (record.researcher_id or "").rpartition("-")[2]
+        key, kind, grave = _read(event, who)
+        if not key or (event.kind == "diversity_fell" and _recovered(session, campaign_id, record.id)):
+            continue
+        known = found.get(key)
+        if known is None:
+            found[key] = Alert(record.at, kind, grave, clean_line(event.summary()), who)
+        elif kind == "incident":
+            found[key] = Alert(known.at, kind, grave, known.text, who, known.count + 1)
+    every = [*found.values(), *_failures(session, campaign_id)]
+    return sorted(every, key=lambda each: (not each.grave, -each.at.timestamp()))
+
+
+def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", "diversity", "incident"], bool]:
+    match event:
+        case LimitHit():
+            return (("limit", event.limit) if event.scope == "campaign" else ("limit", event.limit, who)), "limit", True
+        case LimitNear():
+            # A limit that was reached says all that its nearness would.
+            return ("limit", event.limit), "limit", event.percent >= 95
+        case _ if event.kind == "diversity_fell":
+            return ("diversity",), "diversity", False
+        case _ if event.kind == "sandbox_incident":
+            return ("incident", event.incident, who), "incident", True
+        case _:
+            return (), "incident", False
+
+
+def _recovered(session: Session, campaign_id: str, fell: int) -> bool:
+    """Whether diversity rose again after a fall: to one bit and half of the highest before."""
+    log = session.execute(
+        select(EventRecord.id, EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
+        .order_by(EventRecord.id)
+    )
+    highest, after = 0.0, []
+    for number, payload in log:
+        bits = DiversityMeasured.model_validate(payload).bits
+        highest = max(highest, bits) if number < fell else highest
+        after += [bits] if number > fell else []
+    return any(bits >= max(1.0, highest / 2) for bits in after)
+
+
+def _failures(session: Session, campaign_id: str) -> list[Alert]:
+    last = select(func.max(EventRecord.at)).where(
+        EventRecord.researcher_id == Researcher.id, EventRecord.kind == "researcher_state_changed"
+    )
+    rows = session.execute(
+        select(Researcher.name, Researcher.cause, Campaign.created_at, last.scalar_subquery())
+        .join(Campaign, Campaign.id == Researcher.campaign_id)
+        .where(Researcher.campaign_id == campaign_id, Researcher.state == "failed")
+        .order_by(Researcher.index)
+    )
+    return [
+        Alert(at or created, "failure", True, clean_line(f"{name} failed: {cause}"), name)
+        for name, cause, created, at in rows
+    ]

@@ -1,0 +1,107 @@
+"""Two campaigns side by side: what they were to be, how far each came, and at what cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from sqlalchemy.orm import Session
+
+from aar.budget.totals import Totals, totals
+from aar.problems.protocol import Metric
+from aar.report.board import Board, read_board
+from aar.report.charts import axis_of, mark, score_range
+from aar.report.drawing import SIZES, Over, frame, grid, references, series_class, steps, svg
+from aar.report.labels import score
+from aar.report.progress import Progress, all_submissions, progress
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two."""
+
+    progress: Progress
+    board: Board
+    totals: Totals
+    submissions: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpecRow:
+    """A field of both specs, as JSON; a dash where one does not set it."""
+
+    field: str
+    left: str
+    right: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two say different things."""
+        return self.left != self.right
+
+
+def side(session: Session, campaign_id: str, metric: Metric | None) -> Side:
+    """How far one campaign came."""
+    higher = metric is None or metric.higher_is_better
+    submissions = all_submissions(session, campaign_id)
+    return Side(
+        progress=progress(session, campaign_id, submissions, higher_is_better=higher),
+        board=read_board(session, campaign_id, higher_is_better=higher),
+        totals=totals(session, campaign_id).campaign,
+        submissions=len(submissions),
+    )
+
+
+def spec_rows(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[SpecRow]:
+    """Every field that either spec sets, by its dotted name; those that differ first."""
+    one, other = _flat(left), _flat(right)
+    rows = [SpecRow(field, one.get(field, "–"), other.get(field, "–")) for field in sorted({*one, *other})]
+    return sorted(rows, key=lambda row: (not row.differs, row.field))
+
+
+def comparison_chart(left: Side, right: Side, metric: Metric | None, over: Over = "hours") -> Markup:
+    """Both campaigns' submissions and their best so far, on one pair of axes.
+
+    Args:
+        metric: of both; None where the problem is not installed.
+        over: what the horizontal axis measures.
+    """
+    name = metric.name if metric else "score"
+    sides = ((left, 1), (right, 2))
+    low, high = score_range([*left.progress.points, *right.progress.points], metric)
+    axis = axis_of(max(left.progress.minutes, right.progress.minutes), max(left.progress.usd, right.progress.usd), over)
+    parts = []
+    for size in SIZES:
+        on = frame(size, axis, low, high)
+        body = [grid(on, axis, name), references(on, metric)]
+        for each, number in sides:
+            found = each.progress
+            if found.frontier:
+                line = [(point.at(over), point.mean) for point in found.frontier]
+                end = found.usd if over == "usd" else found.minutes
+                body.append(steps(on, line, f"frontier of {series_class(number)}", end))
+            dots = [mark(on.x(point.at(over)), on.y(point.mean), point.submission.status) for point in found.points]
+            group = Markup('<g class="point {}">{}</g>')
+            body.append(group.format(series_class(number), Markup("").join(dots)))
+        parts.append(svg(size, _describe(left, right, name, over), Markup("").join(body)))
+    return Markup("").join(parts)
+
+
+def _describe(left: Side, right: Side, name: str, over: Over) -> str:
+    best = [each.progress.frontier[-1].mean if each.progress.frontier else None for each in (left, right)]
+    what = "dollars" if over == "usd" else "time"
+    return f"{name} over {what} of both campaigns: best {score(best[0])} left, {score(best[1])} right."
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping) and value:
+        found: dict[str, str] = {}
+        for key, each in value.items():
+            found |= _flat(each, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    if value is None or value in ({}, []):
+        return {}
+    return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}

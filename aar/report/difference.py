@@ -1,0 +1,80 @@
+"""What a submission's code changed against the code that it builds on, as a bounded unified diff a file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aar.report.code import CodeFile
+
+_MOST_LINES = 2_000
+"""A longer file is only said to have changed: the comparison's time grows with the square of its length."""
+_SHOWN_LINES = 600
+"""Lines of one file's difference that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """A line: ``kind`` is added, removed, same or place (where in the file the next lines stand)."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """What became of one file.
+
+    Args:
+        change: added, removed, changed.
+        lines: nothing where a file is not text or too long to compare.
+        cut: how many further lines are not shown.
+    """
+
+    path: str
+    change: str
+    lines: list[DiffLine]
+    cut: int = 0
+
+    @property
+    def added(self) -> int:
+        """Lines that were added, of those shown."""
+        return sum(line.kind == "added" for line in self.lines)
+
+    @property
+    def removed(self) -> int:
+        """Lines that were removed, of those shown."""
+        return sum(line.kind == "removed" for line in self.lines)
+
+
+def differences(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[FileDifference]:
+    """The files that differ, in the order of the child's files, then those that it no longer has."""
+    before, after = {each.path: each for each in parent}, {each.path: each for each in child}
+    found = []
+    for path in [*after, *(path for path in before if path not in after)]:
+        old, new = before.get(path), after.get(path)
+        if old is not None and new is not None and old.digest == new.digest:
+            continue
+        change = "added" if old is None else "removed" if new is None else "changed"
+        found.append(_difference(path, change, old, new))
+    return found
+
+
+def _difference(path: str, change: str, old: CodeFile | None, new: CodeFile | None) -> FileDifference:
+    texts = [("" if each is None else each.text) for each in (old, new)]
+    if texts[0] is None or texts[1] is None:
+        return FileDifference(path, change, [])
+    left, right = texts[0].splitlines(), texts[1].splitlines()
+    if max(len(left), len(right)) > _MOST_LINES:
+        return FileDifference(path, change, [])
+    raw = list(difflib.unified_diff(left, right, lineterm="", n=3))[2:]
+    lines = [_line(each) for each in raw[:_SHOWN_LINES]]
+    return FileDifference(path, change, lines, max(0, len(raw) - _SHOWN_LINES))
+
+
+def _line(raw: str) -> DiffLine:
+    if raw.startswith("@@"):
+        return DiffLine("place", raw)
+    kinds = {"+": "added", "-": "removed"}
+    return DiffLine(kinds.get(raw[:1], "same"), raw[1:])

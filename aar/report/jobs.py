@@ -1,0 +1,81 @@
+"""A researcher's background jobs, as the log tells of them: what was started, and what was last heard."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.forum.text import clean_line
+from aar.report.transcript import scrubber_of
+from aar.store.models import EventRecord
+
+_TOOLS = ("start_job", "wait", "job_output", "stop_job")
+_TOLD = re.compile(r"^Job (\S{1,64}) (started|is still running[^\n]*|[^\n]+ after [^\n]+)\.$", re.MULTILINE)
+_LOOKED_AT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job.
+
+    Args:
+        id: within its sandbox.
+        command: what it runs, on one line; agent text.
+        state: running, ended, lost (its sandbox is gone).
+        said: how it stood when it was last asked after, such as "exited with code 0 after 12 s".
+    """
+
+    id: str
+    command: str
+    state: str
+    said: str
+    started_at: datetime
+
+
+def researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
+    """The newest jobs of a researcher, newest first."""
+    tool = EventRecord.payload["tool"].as_string()
+    records = session.scalars(
+        select(EventRecord)
+        .where(EventRecord.researcher_id == researcher_id)
+        .where(
+            (EventRecord.kind == "sandbox_lost")
+            | (EventRecord.kind.in_(("tool_started", "tool_finished")) & tool.in_(_TOOLS))
+        )
+        .order_by(EventRecord.id.desc())
+        .limit(_LOOKED_AT)
+    ).all()
+    scrub = scrubber_of(session, researcher_id)
+    asked: dict[str, str] = {}
+    found: dict[str, JobView] = {}
+    gone: list[JobView] = []
+    for record in reversed(records):
+        payload = scrub.value(record.payload)
+        if record.kind == "sandbox_lost":
+            gone += [_lost(job) for job in found.values()]
+            found = {}
+        elif record.kind == "tool_started":
+            asked[payload["tool_use_id"]] = payload["about"]
+        elif not payload["is_error"]:
+            for job_id, said in _TOLD.findall(_text(payload)):
+                if said == "started":
+                    command = clean_line(asked.get(payload["tool_use_id"], ""))
+                    found[job_id] = JobView(job_id, command, "running", "started", record.at)
+                elif job_id in found:
+                    state = "running" if said.startswith("is still") else "ended"
+                    found[job_id] = replace(found[job_id], state=state, said=clean_line(said))
+    return [*gone, *found.values()][::-1]
+
+
+def _lost(job: JobView) -> JobView:
+    return replace(job, state="lost", said="its sandbox was lost") if job.state == "running" else job
+
+
+def _text(payload: dict[str, object]) -> str:
+    content = payload.get("content")
+    blocks = content if isinstance(content, list) else []
+    return "\n".join(str(block.get("text", "")) for block in blocks if isinstance(block, dict))

@@ -1,0 +1,70 @@
+"""Who built on whom: each measured submission by time and score, with a line from the one that it builds on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from markupsafe import Markup
+
+from aar.problems.protocol import Metric
+from aar.report.charts import mark, score_range
+from aar.report.drawing import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
+from aar.report.labels import score
+from aar.report.lineage import parent_of
+from aar.report.progress import Progress, ScorePoint
+from aar.scoring.submissions import SubmissionView
+
+
+def lineage_chart(
+    found: Progress,
+    submissions: Sequence[SubmissionView],
+    metric: Metric | None,
+    series: Mapping[str, int],
+    link: Callable[[ScorePoint], str] | None = None,
+) -> Markup:
+    """The graph over time of running; colours are researchers, so a line that changes colour is an idea taken up.
+
+    Args:
+        found: the campaign's progress.
+        submissions: all of the campaign, to find parents in.
+        metric: for names and lines; None where the problem is not installed.
+        series: a researcher's number by its id, for colours.
+        link: address of a submission's page, for a point to lead to.
+    """
+    name = metric.name if metric else "score"
+    places = {point.submission.number: point for point in found.points}
+    pairs = []
+    for point in found.points:
+        parent = parent_of(point.submission, submissions)
+        if parent is not None and parent.number in places:
+            pairs.append((places[parent.number], point))
+    low, high = score_range(found.points, metric)
+    axis = time_axis(found.minutes)
+    words = f"Lineage: {len(places)} measured submissions, {len(pairs)} of them built on another one."
+    parts = []
+    for size in SIZES:
+        on = frame(size, axis, low, high)
+        body = [grid(on, axis, name), references(on, metric)]
+        body += [_edge(on, parent, child, series) for parent, child in pairs]
+        body += [_node(on, point, series, link) for point in found.points]
+        parts.append(svg(size, words, Markup("").join(body)))
+    return Markup("").join(parts)
+
+
+def _edge(on: Frame, parent: ScorePoint, child: ScorePoint, series: Mapping[str, int]) -> Markup:
+    x1, y1, x2, y2 = on.x(parent.minutes), on.y(parent.mean), on.x(child.minutes), on.y(child.mean)
+    middle = round((x1 + x2) / 2, 1)
+    style = series_class(series.get(child.submission.researcher_id, 1))
+    path = f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
+    return Markup('<path class="descent {}" d="{}"/>').format(style, path)
+
+
+def _node(on: Frame, point: ScorePoint, series: Mapping[str, int], link: Callable[[ScorePoint], str] | None) -> Markup:
+    each = point.submission
+    x, y = on.x(point.minutes), on.y(point.mean)
+    words = f"s{each.number} by {each.researcher_name}: {score(point.mean)}, {each.status} – {each.title}"
+    label = Markup('<text x="{}" y="{}" class="middle number">s{}</text>').format(x, y - 9, each.number)
+    body = Markup("<title>{}</title>{}{}").format(words, mark(x, y, each.status), label)
+    if link is not None:
+        body = Markup('<a href="{}" tabindex="-1">{}</a>').format(link(point), body)
+    return Markup('<g class="point {}">{}</g>').format(series_class(series.get(each.researcher_id, 1)), body)

@@ -1,0 +1,68 @@
+"""A submission's score on each split, as a strip of dots a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from markupsafe import Markup
+
+from aar.problems.protocol import Metric
+from aar.report.axes import Scale, span, ticks
+from aar.report.drawing import SIZES, Size, svg
+from aar.report.labels import score
+from aar.report.phases import phase_label
+from aar.report.seeds import SeedScore
+
+_LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 14, 14, 18, 26, 44
+
+
+def seed_chart(scores: Sequence[SeedScore], metric: Metric | None) -> Markup:
+    """One row a phase and domain: a dot a split, their mean as a bar, the human baseline as a line.
+
+    Args:
+        scores: at least one.
+        metric: for its name and baseline; None where the problem is not installed.
+    """
+    human = metric.human_baseline if metric else None
+    rows: dict[tuple[str, str], list[float]] = {}
+    for each in scores:
+        rows.setdefault((each.phase, each.domain), []).append(each.score)
+    low, high = span([each.score for each in scores], [] if human is None else [human])
+    words = f"{metric.name if metric else 'score'} on each of {len(scores)} splits, by domain"
+    parts = []
+    for size in SIZES:
+        height = _TOP + _BOTTOM + _ROW * len(rows)
+        x = Scale(low, high, _LEFT, size.width - _RIGHT)
+        body = [_axis(x, size, height)]
+        if human is not None:
+            at = x(human)
+            body.append(Markup('<path class="human" d="M{} {}V{}"/>').format(at, _TOP, height - _BOTTOM))
+            label = Markup('<text x="{}" y="{}" class="middle human-label">human {}</text>')
+            body.append(label.format(min(max(at, 40), size.width - 40), _TOP - 5, score(human)))
+        body += [_row(x, index, key, values) for index, (key, values) in enumerate(rows.items())]
+        parts.append(svg(Size(size.name, size.width, height, size.ticks), words, Markup("").join(body)))
+    return Markup("").join(parts)
+
+
+def _axis(x: Scale, size: Size, height: int) -> Markup:
+    bottom = height - _BOTTOM
+    parts = [Markup('<path class="axis" d="M{} {}H{}"/>').format(x.start, bottom, x.end)]
+    for value in ticks(x.low, x.high, size.ticks):
+        parts.append(Markup('<path class="grid" d="M{} {}V{}"/>').format(x(value), _TOP, bottom))
+        label = f"{value:g}".replace("-", "−")
+        parts.append(Markup('<text x="{}" y="{}" class="middle">{}</text>').format(x(value), bottom + 18, label))
+    return Markup("").join(parts)
+
+
+def _row(x: Scale, index: int, key: tuple[str, str], values: list[float]) -> Markup:
+    top = _TOP + _ROW * index
+    phase, domain = key
+    parts = [
+        Markup('<text x="{}" y="{}" class="name">{}, {}</text>').format(_LEFT, top + 15, domain, phase_label(phase))
+    ]
+    mean = x(fmean(values))
+    parts.append(Markup('<path class="mean" d="M{} {}v18"/>').format(mean, top + 21))
+    dot = Markup('<circle class="seed" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
+    parts += [dot.format(x(value), top + 30, score(value)) for value in values]
+    return Markup("").join(parts)

@@ -1,0 +1,156 @@
+"""A researcher's workspace, for people to look into while its owner may change it.
+
+Every step goes through the descriptor of the folder above and follows no link, so nothing that a researcher puts into
+its workspace leads outside of it. Only plain files are opened, and only their beginning is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from aar.errors import NotFound
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_DEEPEST = 40
+_MOST_ENTRIES = 500
+LONGEST_TEXT = 200_000
+LARGEST_IMAGE = 4 << 20
+"""Bytes of a text or an image that are read; of a longer text only the beginning is shown."""
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something in a folder: ``kind`` is folder, file or other (a link, a pipe, ...), which cannot be opened."""
+
+    name: str
+    path: str
+    kind: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder: folders first, then by name; ``more`` says whether it holds more than is listed."""
+
+    path: str
+    entries: list[Entry]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceFile:
+    """A file.
+
+    Args:
+        text: its text or the beginning of it; None where it is none.
+        image: its media type, if it is an image that a browser can show.
+        cut: whether ``text`` is only the beginning.
+    """
+
+    path: str
+    size_bytes: int
+    text: str | None
+    image: str | None
+    cut: bool
+    content: bytes
+
+
+def look(root: Path, path: str = "") -> Folder | WorkspaceFile:
+    """What stands at a path of a workspace.
+
+    Args:
+        root: the workspace.
+        path: relative, with slashes; empty for the workspace itself.
+
+    Raises:
+        NotFound: nothing is there that can be shown: no such file, a link, a device, no permission.
+    """
+    steps = [step for step in path.split("/") if step]
+    if len(steps) > _DEEPEST or any(step in (".", "..") or "\0" in step for step in steps):
+        raise _nothing(path)
+    place = "/".join(steps)
+    try:
+        with _opened(str(root), None, _FOLDER) as top:
+            return _descend(top, steps, place)
+    except (OSError, UnicodeEncodeError) as error:
+        raise _nothing(path) from error
+
+
+def _descend(folder: int, steps: list[str], place: str) -> Folder | WorkspaceFile:
+    if not steps:
+        return _list(folder, place)
+    mode = os.stat(steps[0], dir_fd=folder, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(mode):
+        with _opened(steps[0], folder, _FOLDER) as below:
+            return _descend(below, steps[1:], place)
+    if len(steps) > 1 or not stat.S_ISREG(mode):
+        raise _nothing(place)
+    with _opened(steps[0], folder, _FILE) as file:
+        return _read(file, place)
+
+
+def _list(folder: int, place: str) -> Folder:
+    with os.scandir(folder) as entries:
+        found = list(islice(entries, _MOST_ENTRIES + 1))
+        shown = [_entry(each, place) for each in found[:_MOST_ENTRIES]]
+    return Folder(place, sorted(shown, key=lambda each: (each.kind != "folder", each.name)), len(found) > _MOST_ENTRIES)
+
+
+def _entry(each: os.DirEntry[str], place: str) -> Entry:
+    status = each.stat(follow_symlinks=False)
+    kind = "folder" if stat.S_ISDIR(status.st_mode) else "file" if stat.S_ISREG(status.st_mode) else "other"
+    name = each.name.encode("utf-8", "replace").decode()
+    at = datetime.fromtimestamp(min(max(status.st_mtime, 0.0), 4e9), UTC)
+    return Entry(name, f"{place}/{name}" if place else name, kind, status.st_size, at)
+
+
+def _read(file: int, place: str) -> WorkspaceFile:
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        raise _nothing(place)
+    with os.fdopen(os.dup(file), "rb") as opened:
+        content = opened.read(LARGEST_IMAGE + 1)
+    image = next((media for start, media in _MAGIC if content.startswith(start)), None)
+    if image is not None:
+        whole = len(content) <= LARGEST_IMAGE
+        return WorkspaceFile(place, status.st_size, None, image if whole else None, False, content if whole else b"")
+    beginning = content[:LONGEST_TEXT]
+    return WorkspaceFile(place, status.st_size, _text(beginning), None, len(content) > LONGEST_TEXT, b"")
+
+
+def _text(content: bytes) -> str | None:
+    if b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A cut may go through a character.
+        return content[: error.start].decode("utf-8") if error.start >= LONGEST_TEXT - 4 else None
+
+
+@contextmanager
+def _opened(name: str, folder: int | None, flags: int) -> Iterator[int]:
+    descriptor = os.open(name, flags, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _nothing(path: str) -> NotFound:
+    return NotFound(f"nothing that can be shown at {path[:200]!r}", "Links and special files are not followed")

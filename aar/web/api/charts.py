@@ -1,0 +1,75 @@
+"""The data of every chart, as JSON and CSV, and what a person should look at first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from aar.report.alerts import alerts
+from aar.report.chart_data import ChartTable, to_csv
+from aar.web.charts import ChartName, chart_table
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["charts"])
+CSV = "text/csv; charset=utf-8"
+AS_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}, "description": "A header and one line a row"}}
+
+
+class ChartOut(BaseModel):
+    """A chart's data; dollars are exact decimals, written as strings."""
+
+    columns: list[str]
+    rows: list[list[str | int | float | Decimal | None]]
+
+    @classmethod
+    def of(cls, table: ChartTable) -> ChartOut:
+        """From a table."""
+        return cls(columns=list(table.columns), rows=[list(row) for row in table.rows])
+
+
+class AlertOut(BaseModel):
+    """Something to look at."""
+
+    at: datetime
+    kind: str
+    """limit, diversity, incident, failure."""
+    grave: bool
+    """Whether it stopped something, or somebody tried what they must not."""
+    text: str
+    researcher: str
+    """Empty for the whole campaign."""
+    count: int
+
+
+@router.get("/charts/{name}.csv", response_class=Response, responses=AS_CSV)
+def chart_csv(shared: SharedDep, campaign_id: CampaignId, name: ChartName) -> Response:
+    """A chart's data as CSV."""
+    with shared.db.reading() as session:
+        table = chart_table(session, campaign_of(session, campaign_id), name)
+    return csv_answer(table, f"{campaign_id}-{name}")
+
+
+@router.get("/charts/{name}")
+def chart(shared: SharedDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
+    """A chart's data."""
+    with shared.db.reading() as session:
+        return ChartOut.of(chart_table(session, campaign_of(session, campaign_id), name))
+
+
+@router.get("/alerts")
+def standing_alerts(shared: SharedDep, campaign_id: CampaignId) -> list[AlertOut]:
+    """Limits near or reached, ideas that collapse, incidents in sandboxes, researchers that failed."""
+    with shared.db.reading() as session:
+        found = alerts(session, campaign_of(session, campaign_id).id)
+    return [AlertOut(**asdict(each)) for each in found]
+
+
+def csv_answer(table: ChartTable, name: str) -> Response:
+    """A table as a file to save."""
+    return Response(to_csv(table), media_type=CSV, headers={"Content-Disposition": f'inline; filename="{name}.csv"'})

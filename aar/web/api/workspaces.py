@@ -1,0 +1,149 @@
+"""What a researcher has on its desk: its files, its notebook, its background jobs. For people only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from aar.campaign.views import ResearcherView
+from aar.errors import NotFound
+from aar.forum.text import clean_text
+from aar.report.jobs import researcher_jobs
+from aar.report.transcript import scrubber_of
+from aar.report.workspace import Folder, WorkspaceFile, look
+from aar.web.auth import PersonDep
+from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.state import Shared, SharedDep
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/researchers/{name}", tags=["researchers"])
+FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
+NOTEBOOK = "NOTEBOOK.md"
+
+
+class JobOut(BaseModel):
+    """A background job, newest first in its list."""
+
+    id: str
+    command: str
+    state: str
+    """running, ended, lost."""
+    said: str
+    """How it stood when its researcher last asked."""
+    started_at: datetime
+
+
+class EntryOut(BaseModel):
+    """Something in a folder: a folder, a file, or other (a link, say), which is not opened."""
+
+    name: str
+    path: str
+    kind: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class LookOut(BaseModel):
+    """A folder of a workspace, or a file."""
+
+    path: str
+    entries: list[EntryOut] | None
+    """None for a file."""
+    more: bool
+    """Whether a folder holds more than is listed, or a file more than ``text``."""
+    size_bytes: int
+    text: str | None
+    """None for a folder, and for a file that is not text."""
+    image: str | None
+    """An image's media type; ``files/image`` has it."""
+
+
+class NotebookOut(BaseModel):
+    """A researcher's notebook; empty before it wrote one."""
+
+    text: str
+
+
+@router.get("/jobs")
+def jobs(shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> list[JobOut]:
+    """Background jobs, as the log tells of them."""
+    with shared.db.reading() as session:
+        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        return [JobOut(**asdict(each)) for each in researcher_jobs(session, view.id)]
+
+
+@router.get("/files")
+def files(
+    shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
+) -> LookOut:
+    """What stands at a path of the workspace; no link is followed."""
+    with shared.db.reading() as session:
+        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        return LookOut(**seen(session, shared, view, path))
+
+
+@router.get(
+    "/files/image",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}}, "description": "PNG, JPEG or GIF"}},
+)
+def image(
+    shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath
+) -> Response:
+    """An image of the workspace, up to 4 MiB."""
+    with shared.db.reading() as session:
+        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+    found = look(workspace_of(shared, view), path)
+    if not isinstance(found, WorkspaceFile) or found.image is None:
+        raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG and GIF are shown")
+    return Response(found.content, media_type=found.image)
+
+
+@router.get("/notebook")
+def notebook(shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> NotebookOut:
+    """The notes that survive a researcher's context, in Markdown."""
+    with shared.db.reading() as session:
+        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        return NotebookOut(text=notes(session, shared, view))
+
+
+def workspace_of(shared: Shared, view: ResearcherView) -> Path:
+    """The folder of a researcher's workspace on this machine, if it is here."""
+    return shared.settings.campaign_dir(view.campaign_id) / "workspaces" / view.name
+
+
+def notes(session: Session, shared: Shared, view: ResearcherView) -> str:
+    """A researcher's notebook; empty where there is none."""
+    try:
+        return str(seen(session, shared, view, NOTEBOOK)["text"] or "")
+    except NotFound:
+        return ""
+
+
+def seen(session: Session, shared: Shared, view: ResearcherView, path: str) -> dict[str, Any]:
+    """What stands at a path of a workspace, without secrets and control characters. Raises NotFound."""
+    found = look(workspace_of(shared, view), path)
+    if isinstance(found, Folder):
+        entries = [asdict(each) for each in found.entries]
+        return {
+            "path": found.path,
+            "entries": entries,
+            "more": found.more,
+            "size_bytes": 0,
+            "text": None,
+            "image": None,
+        }
+    text = None if found.text is None else clean_text(scrubber_of(session, view.id).text(found.text))
+    return {
+        "path": found.path,
+        "entries": None,
+        "more": found.cut,
+        "size_bytes": found.size_bytes,
+        "text": text,
+        "image": found.image,
+    }

@@ -1,0 +1,37 @@
+"""The tables behind the charts, by name, for the API and for the links below each figure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from aar.budget.totals import totals
+from aar.campaign.views import CampaignView, list_researchers
+from aar.report.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table
+from aar.report.metrics import metric_of
+from aar.report.progress import all_submissions, progress
+
+
+class ChartName(StrEnum):
+    """What there is a table of."""
+
+    SCORE = "score"
+    DIVERSITY = "diversity"
+    LINEAGE = "lineage"
+    COSTS = "costs"
+
+
+def chart_table(session: Session, view: CampaignView, name: ChartName) -> ChartTable:
+    """The data of one of a campaign's charts."""
+    if name is ChartName.COSTS:
+        found = totals(session, view.id)
+        team = list_researchers(session, view.id)
+        return cost_table({each.name: found.researchers[each.id] for each in team}, found.campaign)
+    metric = metric_of(view.problem)
+    submissions = all_submissions(session, view.id)
+    if name is ChartName.LINEAGE:
+        return lineage_table(submissions)
+    higher = metric is None or metric.higher_is_better
+    so_far = progress(session, view.id, submissions, higher_is_better=higher)
+    return score_table(so_far) if name is ChartName.SCORE else diversity_table(so_far)

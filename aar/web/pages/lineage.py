@@ -1,0 +1,41 @@
+"""Who built on whom."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from aar.campaign.views import list_researchers
+from aar.report.lineage import lineage_tree
+from aar.report.metrics import metric_of
+from aar.report.progress import all_submissions, progress
+from aar.store.event_log import latest_event_id
+from aar.web.links import point_link
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.pages.render import render
+from aar.web.state import SharedDep
+
+router = APIRouter()
+
+
+@router.get("/campaigns/{campaign_id}/lineage")
+def lineage_page(shared: SharedDep, campaign_id: CampaignId) -> Response:
+    """A campaign's submissions as a graph and as a tree."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        metric = metric_of(view.problem)
+        cursor = latest_event_id(session, view.id)
+        team = list_researchers(session, view.id)
+        submissions = all_submissions(session, view.id)
+        higher = metric is None or metric.higher_is_better
+        context = {
+            "campaign": view,
+            "metric": metric,
+            "cursor": cursor,
+            "team": team,
+            "series": {each.id: each.index for each in team},
+            "submissions": submissions,
+            "tree": lineage_tree(submissions),
+            "progress": progress(session, view.id, submissions, higher_is_better=higher),
+            "link": point_link(view.id),
+        }
+    return render("lineage.html", context)
