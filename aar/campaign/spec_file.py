@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SpecError
@@ -36,6 +37,23 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
 def respecify(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> CampaignSpec:
     """The spec that was stored as ``values``, with overrides on top. Raises SpecError."""
     return _build(copy.deepcopy(dict(values)), overrides, "spec")
+
+
+def build_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[tuple[str, str]]]:
+    """The quick campaign's spec with dotted fields on top, or what is wrong with each of them.
+
+    Returns:
+        The spec, None where it does not hold; and field and message of each mistake, in the words of ``load_spec``.
+    """
+    values: dict[str, Any] = {}
+    try:
+        for dotted, value in fields.items():
+            _set(values, dotted, value, "spec")
+        return CampaignSpec.model_validate(values), []
+    except SpecError as error:
+        return None, [("", error.message)]
+    except ValidationError as error:
+        return None, [(".".join(str(step) for step in each["loc"]), _say(each)) for each in error.errors()]
 
 
 def _build(values: dict[str, Any], overrides: Mapping[str, Any], where: str) -> CampaignSpec:
@@ -92,18 +110,21 @@ def _defaults(parents: list[str]) -> list[dict[str, Any]]:
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(step) for step in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return _say(error.errors()[0]) + more
+
+
+def _say(first: ErrorDetails) -> str:
+    place = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
         *parents, wrong = (str(step) for step in first["loc"])
         known = list(_fields(parents))
         near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        return f"no field {place}; {hint}{more}"
+        return f"no field {place}; {hint}"
     message = first["msg"].removeprefix("Value error, ")
     given = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
-    return f"{place or 'spec'}: {message[0].lower()}{message[1:]}{given}{more}"
+    return f"{place or 'spec'}: {message[0].lower()}{message[1:]}{given}"
 
 
 def _fields(parents: list[str]) -> list[str]:

@@ -10,16 +10,19 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from aar import __version__
-from aar.forum.tokens import operator_token
+from aar.forum.tokens import operator_token, viewer_token
 from aar.report import ASSETS
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web import api, failures, pages
+from aar.web.audit_log import AuditLog
 from aar.web.doorman import Doorman, is_loopback
 from aar.web.feed import EventFeed
 from aar.web.mcp import installed as mcp_installed
 from aar.web.mcp.http import McpEndpoint
+from aar.web.rates import Rates
+from aar.web.sessions import Role, Sessions
 from aar.web.state import Shared
 
 _HERE = Path(__file__).parent
@@ -32,24 +35,29 @@ def create_app(
     campaign_id: str | None = None,
     host: str = "127.0.0.1",
     snapshots: SnapshotStore | None = None,
+    rates: Rates | None = None,
 ) -> FastAPI:
     """The application over one database.
 
     Args:
         db: an open database; the app does not close it.
-        home: folder that holds the operator's token (made if absent) and the campaigns' folders.
+        home: folder that holds the operator's and the viewer's tokens (made if absent) and the campaigns' folders.
         campaign_id: the campaign that this process runs; its page is then the first one.
-        host: the address that will be listened on; beyond loopback every request needs the operator's token.
+        host: the address that will be listened on; beyond loopback every request needs a login or a token.
         snapshots: where the code of ``campaign_id`` lies, if not in its folder under ``home``.
+        rates: how often a client may try and write; None for the usual bounds.
     """
     feed = EventFeed(db)
+    tokens: dict[Role, str] = {"operator": operator_token(home), "viewer": viewer_token(home)}
     shared = Shared(
         db=db,
         settings=get_settings().model_copy(update={"home": home}),
         own_snapshots=snapshots,
         feed=feed,
         campaign_id=campaign_id,
-        operator_token=operator_token(home),
+        operator_token=tokens["operator"],
+        viewer_token=tokens["viewer"],
+        sessions=Sessions(tokens),
         open_reading=is_loopback(host),
     )
 
@@ -81,5 +89,5 @@ def create_app(
         app.router.routes.extend(mcp.routes)
     app.mount("/static/report", StaticFiles(directory=ASSETS), name="report-static")
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    app.add_middleware(Doorman, shared=shared)
+    app.add_middleware(Doorman, shared=shared, rates=rates or Rates(), audit=AuditLog(home))
     return app

@@ -1,21 +1,32 @@
-"""What every request passes before any handler: host check, login beyond loopback, security headers on the answer.
+"""What every request passes before any handler, and what is added to its answer.
 
-A plain ASGI layer, so that streams pass through it unbuffered.
+Before: how often it may ask, the host's name, whether another site sent it, login beyond loopback. After: security
+headers, and a line in the audit log for what would change something. A plain ASGI layer, so that streams pass
+through it unbuffered.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+from contextlib import suppress
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.errors import Forbidden
-from aar.web.auth import may_read
+from aar.errors import AarError, Forbidden
+from aar.web.audit_log import AuditLog
+from aar.web.auth import may_read, who_asked
 from aar.web.failures import Unauthorized, respond
 from aar.web.mcp import PATH as MCP
+from aar.web.rates import Buckets, Rates, TooMany
+from aar.web.sessions import COOKIE
 from aar.web.state import Shared
+from aar.web.visitor import visiting
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -29,7 +40,11 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """On every answer, unless the handler set its own."""
-_CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the operator token", charset="UTF-8"'}
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer token", charset="UTF-8"'}
+_LOGIN = "/login"
+_OPEN = frozenset({_LOGIN, "/static/pages.css", "/static/acting.css", "/static/report/base.css", "/static/icon.svg"})
+"""What the login page needs."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
@@ -43,49 +58,119 @@ def is_loopback(host: str) -> bool:
 
 
 class Doorman:
-    """ASGI layer around the whole app."""
+    """ASGI layer around the whole app.
 
-    def __init__(self, app: ASGIApp, shared: Shared) -> None:
+    Args:
+        rates: how often a client may try and write.
+        audit: where tries to change something are noted.
+    """
+
+    def __init__(self, app: ASGIApp, shared: Shared, rates: Rates, audit: AuditLog) -> None:
         self._app = app
         self._shared = shared
+        self._rates = rates
+        self._buckets = Buckets()
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request = Request(scope)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                self._note(request, message["status"])
             await send(message)
 
-        request = Request(scope)
-        refusal = self._refusal(request)
-        if refusal is None:
-            await self._app(scope, receive, send_guarded)
-            return
-        headers = _CHALLENGE if isinstance(refusal, Unauthorized) else None
-        await respond(request, refusal, headers)(scope, receive, send_guarded)
+        with visiting(self._shared.sessions, request.cookies.get(COOKIE, "")):
+            try:
+                self._check_rates(request)
+                self._check(request)
+            except AarError as refusal:
+                await self._turn_away(request, refusal)(scope, receive, send_guarded)
+            else:
+                await self._app(scope, receive, send_guarded)
 
-    def _refusal(self, request: Request) -> Forbidden | Unauthorized | None:
-        """Why a request may not come in.
+    def _check_rates(self, request: Request) -> None:
+        address, credential = _address(request), _credential(request)
+        if credential:
+            self._buckets.look("refused", address, self._rates.refused)
+        if request.method in _READING or _asks_itself(request.url.path):
+            return
+        if request.url.path == _LOGIN:
+            self._buckets.take("login", address, self._rates.login)
+        self._buckets.take("address", address, self._rates.address)
+        if credential:
+            self._buckets.take("credential", credential, self._rates.credential)
+
+    def _check(self, request: Request) -> None:
+        """Turn away what may not come in.
 
         On loopback a foreign Host header means that a page elsewhere had its own name resolve to this machine (DNS
         rebinding) to read what only this machine's people may.
+
+        Raises:
+            Forbidden: a foreign host's name, or another site's request.
+            Unauthorized: no login and no token where reading needs one.
         """
+        path = request.url.path
         if self._shared.open_reading:
             host = request.headers.get("host", "")
             if not is_loopback(_name_of(host)):
-                return Forbidden(f"host {host[:100]!r} is not this machine", "Open the address that the server printed")
-            return None
-        if not may_read(self._shared, request) and not _asks_itself(request.url.path):
-            return Unauthorized(
-                "this server is reachable from other machines, so every request needs the operator's token",
-                "Send it as a bearer token, or as the password when the browser asks",
+                raise Forbidden(f"host {host[:100]!r} is not this machine", "Open the address that the server printed")
+        if request.method not in _READING and _is_from_elsewhere(request):
+            raise Forbidden("another site sent this request", "Act on this server's own pages")
+        if path not in _OPEN and not may_read(self._shared, request) and not _asks_itself(path):
+            raise Unauthorized(
+                "this server is reachable from other machines, so every request needs a login or a token",
+                "Log in at /login, or send the operator's or the viewer's token as a bearer token",
             )
-        return None
+
+    def _turn_away(self, request: Request, refusal: AarError) -> ASGIApp:
+        if isinstance(refusal, Unauthorized):
+            wants_page = "text/html" in request.headers.get("accept", "") and request.method in _READING
+            if wants_page and not _credential(request, cookie=False):
+                return RedirectResponse(f"{_LOGIN}?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
+            return respond(request, refusal, _CHALLENGE)
+        return respond(request, refusal, retry_after(refusal))
+
+    def _note(self, request: Request, status: int) -> None:
+        address = _address(request)
+        if status == HTTPStatus.UNAUTHORIZED and _credential(request, cookie=False):
+            with suppress(TooMany):
+                self._buckets.take("refused", address, self._rates.refused)
+        asks_itself = _asks_itself(request.url.path)
+        if request.method not in _READING and (status >= HTTPStatus.BAD_REQUEST or not asks_itself):
+            who = who_asked(request.scope)
+            self._audit.write(status=status, method=request.method, path=request.url.path, who=who, address=address)
+
+
+def retry_after(error: AarError) -> dict[str, str] | None:
+    """The header that says when to ask again, where that is what an error is about."""
+    return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else None
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _credential(request: Request, *, cookie: bool = True) -> str:
+    """What tells one token or login from another, without being it; empty without any."""
+    given = request.headers.get("authorization", "") or (request.cookies.get(COOKIE, "") if cookie else "")
+    return hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:32] if given else ""
+
+
+def _is_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that another site's page makes this request. What no browser sent says nothing."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin", "null")  # "null" is also what our own pages send: no-referrer
+    return origin != "null" and urlsplit(origin).netloc != request.headers.get("host", "")
 
 
 def _asks_itself(path: str) -> bool:

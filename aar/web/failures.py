@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, UsageError
+from aar.web.rates import TooMany
 
 _log = logging.getLogger(__name__)
 _FOR_PROGRAMS = ("/api/", "/mcp")
@@ -22,6 +23,7 @@ _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
     (LimitReached, HTTPStatus.CONFLICT),
     (Forbidden, HTTPStatus.FORBIDDEN),
     (SetupError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (TooMany, HTTPStatus.TOO_MANY_REQUESTS),
 )
 
 
@@ -49,7 +51,7 @@ class ProblemDetails(BaseModel):
 
 DOCUMENTED = {
     code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {"application/problem+json": {}}}
-    for code in (400, 401, 403, 404, 409, 422)
+    for code in (400, 401, 403, 404, 409, 422, 429)
 }
 """For the OpenAPI description of every endpoint."""
 

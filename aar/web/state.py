@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -14,6 +14,8 @@ from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web.feed import EventFeed
+from aar.web.once import Once
+from aar.web.sessions import Sessions
 
 T = TypeVar("T")
 
@@ -29,6 +31,9 @@ class Shared:
         feed: follows the event log for all watchers.
         campaign_id: the campaign that this process runs; None when past campaigns are served.
         operator_token: what a person proves to be the operator with.
+        viewer_token: what a person proves to be allowed to read with.
+        sessions: people's logins.
+        once: results of requests that may be sent twice.
         open_reading: whether reading needs no token (loopback only).
     """
 
@@ -38,7 +43,10 @@ class Shared:
     feed: EventFeed
     campaign_id: str | None
     operator_token: str
+    viewer_token: str
+    sessions: Sessions
     open_reading: bool
+    once: Once = field(default_factory=Once)
 
     def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:
         """Where a campaign's frozen code lies; None where it is not on this machine."""

@@ -8,12 +8,13 @@ from typing import Any
 import anyio.to_thread
 from mcp.server.stdio import stdio_server
 
-from aar.forum.tokens import operator_token
+from aar.forum.tokens import operator_token, viewer_token
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.web.feed import EventFeed
 from aar.web.mcp.caller import Caller, admit
 from aar.web.mcp.server import build_server
+from aar.web.sessions import Role, Sessions
 from aar.web.state import Shared
 
 
@@ -40,12 +41,15 @@ async def serve_stdio(db: Database, settings: Settings, token: str | None, campa
 
 def _shared(db: Database, settings: Settings) -> Shared:
     home: Path = settings.home
+    tokens: dict[Role, str] = {"operator": operator_token(home), "viewer": viewer_token(home)}
     return Shared(
         db=db,
         settings=settings,
         own_snapshots=None,
         feed=EventFeed(db),
         campaign_id=None,
-        operator_token=operator_token(home),
+        operator_token=tokens["operator"],
+        viewer_token=tokens["viewer"],
+        sessions=Sessions(tokens),
         open_reading=True,
     )

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from aar.events import AnyEvent
 from aar.report.write import environment
 from aar.web.links import GLOBALS
+from aar.web.visitor import visitor
 
 _templates = environment("aar.web")
 _templates.globals.update(GLOBALS)
@@ -20,5 +21,6 @@ _templates.globals["event_kinds"] = " ".join(
 def render(
     template: str, context: dict[str, Any] | None = None, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
-    """A page. Every value is escaped by the template."""
-    return HTMLResponse(_templates.get_template(template).render(context or {}), status, headers)
+    """A page, with who is logged in as ``me``. Every value is escaped by the template."""
+    told = {"me": visitor(), **(context or {})}
+    return HTMLResponse(_templates.get_template(template).render(told), status, headers)

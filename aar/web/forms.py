@@ -1,0 +1,78 @@
+"""Forms of the pages: read, and taken only from a page that the same login opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse
+
+from aar.errors import UsageError
+from aar.web.auth import Operator, form_writer, human_name, login_of
+from aar.web.failures import Unauthorized
+from aar.web.sessions import Login
+from aar.web.state import Shared, SharedDep
+
+_MOST_BYTES = 64 * 1024
+_MOST_FIELDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SignedForm:
+    """A form that an operator sent from their own page.
+
+    Args:
+        fields: by name; empty ones are there as empty text.
+    """
+
+    who: Operator
+    login: Login
+    shared: Shared
+    fields: dict[str, str]
+
+    @property
+    def by(self) -> str:
+        """The name on the record."""
+        return human_name(self.who.name)
+
+    def text(self, name: str) -> str:
+        """A field without space around it; empty where it is absent."""
+        return self.fields.get(name, "").strip()
+
+    def back(self, where: str, said: str = "") -> RedirectResponse:
+        """To a page, with a line on top of it that says what became of the form."""
+        if said:
+            self.shared.sessions.note(self.login, said)
+        return RedirectResponse(where, 303)
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises UsageError for what is none, or is too large."""
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise UsageError("this is not a form", "Use the page, or the API under /api/v1")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise UsageError(f"the form is over {_MOST_BYTES // 1024} KiB", "Write less")
+    try:
+        return dict(
+            parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=False, max_num_fields=_MOST_FIELDS)
+        )
+    except ValueError as error:
+        raise UsageError("the form cannot be read") from error
+
+
+async def signed_form(request: Request, shared: SharedDep) -> SignedForm:
+    """The form and the operator behind it. Raises Unauthorized, Forbidden, UsageError."""
+    login = login_of(shared, request)
+    if login is None:
+        raise Unauthorized("nobody is logged in here", "Log in at /login with the operator's token")
+    fields = await fields_of(request)
+    who = form_writer(shared, request, login, fields.pop("csrf", ""))
+    return SignedForm(who, login, shared, fields)
+
+
+SignedFormDep = Annotated[SignedForm, Depends(signed_form)]

@@ -1,0 +1,31 @@
+"""One effect for requests that are sent twice: by a key that the sender chose, or that stood in the form."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_MOST = 1000
+
+
+class Once:
+    """Remembers the newest results by key, until the server ends."""
+
+    def __init__(self) -> None:
+        self._done: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._lock = asyncio.Lock()
+
+    async def do(self, key: tuple[str, ...] | None, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of ``work``, or of the one that was done under this key before; None as key always works."""
+        if key is None:
+            return await work()
+        async with self._lock:
+            if key not in self._done:
+                self._done[key] = await work()
+                while len(self._done) > _MOST:
+                    self._done.popitem(last=False)
+            result: T = self._done[key]
+            return result

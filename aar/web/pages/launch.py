@@ -1,0 +1,114 @@
+"""The launch form: a campaign from a ready-made spec or by hand, with its cost and its mistakes beside the fields."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from aar.campaign.launching import Draft, draft
+from aar.campaign.presets import dotted, preset, presets
+from aar.campaign.spec import CampaignSpec
+from aar.problems.registry import available
+from aar.web.api.launching import launch_once
+from aar.web.forms import SignedFormDep
+from aar.web.links import campaign_link
+from aar.web.pages.render import render
+from aar.web.state import SharedDep
+
+router = APIRouter(prefix="/launch")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the form.
+
+    Args:
+        name: dotted, as in a spec.
+        choices: where there are only some.
+        limit: whether empty text lifts it; any other field is then left to its default.
+    """
+
+    name: str
+    label: str
+    hint: str = ""
+    choices: tuple[str, ...] = ()
+    number: bool = False
+    limit: bool = False
+
+
+FIELDS = (
+    Field("name", "Name"),
+    Field("problem", "Problem"),
+    Field("researchers.count", "Researchers", number=True),
+    Field("researchers.model", "Model", "auto: Claude where the server has a key, else the offline search baseline"),
+    Field("directions.deal", "Directions", "distinct: another one each", ("distinct", "same")),
+    Field("limits.hours", "Hours of running", "empty: no limit", number=True, limit=True),
+    Field("limits.usd", "Dollars", "never passed; empty: no limit", number=True, limit=True),
+    Field("limits.submissions", "Submissions", "empty: no limit", number=True, limit=True),
+    Field("limits.researcher.usd", "Dollars of each researcher", "empty: no limit", number=True, limit=True),
+    Field("sandbox.backend", "Sandbox", "", ("auto", "docker", "bubblewrap")),
+    Field("sandbox.cpus", "Cores of a sandbox", number=True),
+    Field("sandbox.memory_gib", "GiB of memory of a sandbox", number=True),
+    Field("scoring.seeds", "Seeds of a scoring", "empty: the problem's own", number=True),
+)
+_KNOWN = frozenset(field.name for field in FIELDS)
+
+
+@router.get("")
+def launch_page(shared: SharedDep, start: str = "quick") -> Response:
+    """The form, filled in from a ready-made campaign."""
+    values = _shown(preset(start))
+    return _page(values, draft(_given(values), shared.settings), start)
+
+
+@router.post("")
+async def launch_form(shared: SharedDep, form: SignedFormDep) -> Response:
+    """Check it, or start it and go to its page."""
+    values = {field.name: form.text(field.name) for field in FIELDS}
+    made = draft(_given(values), shared.settings)
+    if made.spec is None or form.text("action") != "start":
+        return _page(values, made, "", once=form.text("once"), status=200 if made.spec else 422)
+    key = ("form", form.login.nonce, form.text("once")) if form.text("once") else None
+    campaign_id = await launch_once(shared, made, key)
+    return form.back(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher works in a moment")
+
+
+def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "", status: int = 200) -> Response:
+    wrong: dict[str, list[str]] = {}
+    for name, message in made.problems:
+        wrong.setdefault(name if name in _KNOWN else "", []).append(message)
+    context = {
+        "fields": FIELDS,
+        "values": values,
+        "wrong": wrong,
+        "draft": made,
+        "start": start,
+        "presets": presets(),
+        "problems": [each.name for each in available()],
+        "once": once or secrets.token_urlsafe(12),
+    }
+    return render("launch.html", context, status=status)
+
+
+def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What the form shows of a ready-made campaign: its fields, and the defaults of the others."""
+    defaults = dotted(CampaignSpec().model_dump(mode="json"))
+    # A spec that sets limits replaces the quick campaign's as a whole.
+    unset = {name for name in defaults if name.startswith("limits.")} if fields else set()
+    found = {name: None if name in unset else value for name, value in defaults.items()} | dict(fields)
+    return {name: "" if found.get(name) is None else str(found[name]) for name in (field.name for field in FIELDS)}
+
+
+def _given(values: Mapping[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for field in FIELDS:
+        value = values[field.name].removeprefix("$").replace(",", "") if field.number else values[field.name]
+        if value:
+            given[field.name] = value
+        elif field.limit:
+            given[field.name] = None
+    return given

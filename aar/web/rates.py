@@ -1,0 +1,81 @@
+"""How often a client may try and write: token buckets by address and by credential."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aar.errors import AarError
+
+_MOST_KEYS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many at once, and so many a second in the long run."""
+
+    burst: int
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Bounds of one server.
+
+    Args:
+        login: tries to log in, by address.
+        refused: requests with a token or cookie that nobody gave out, by address; after that nothing is looked at.
+        address: writes by address, whoever makes them.
+        credential: writes by token or login.
+    """
+
+    login: Rate = Rate(5, 1 / 12)
+    refused: Rate = Rate(30, 0.5)
+    address: Rate = Rate(240, 8)
+    credential: Rate = Rate(120, 4)
+
+
+class TooMany(AarError):
+    """A client asks too often.
+
+    Args:
+        seconds: until it may ask again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(1, int(seconds) + 1)
+        super().__init__("too many requests", f"Try again in {self.seconds} s")
+
+
+class Buckets:
+    """Counts by kind and key.
+
+    Args:
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+
+    def take(self, kind: str, key: str, rate: Rate) -> None:
+        """Take one. Raises TooMany when there is none left."""
+        left, now = self._level(kind, key, rate), self._clock()
+        if left < 1:
+            raise TooMany((1 - left) / rate.per_second)
+        self._left[kind, key] = (left - 1, now)
+        self._left.move_to_end((kind, key))
+        while len(self._left) > _MOST_KEYS:
+            self._left.popitem(last=False)
+
+    def look(self, kind: str, key: str, rate: Rate) -> None:
+        """Take none. Raises TooMany when there is none left."""
+        left = self._level(kind, key, rate)
+        if left < 1:
+            raise TooMany((1 - left) / rate.per_second)
+
+    def _level(self, kind: str, key: str, rate: Rate) -> float:
+        left, then = self._left.get((kind, key), (float(rate.burst), self._clock()))
+        return min(float(rate.burst), left + (self._clock() - then) * rate.per_second)
