@@ -56,6 +56,8 @@ class SubmissionMeasured(Event):
     standard_error: float
     best: bool
     """Whether it leads the board now."""
+    told: bool = True
+    """Whether researchers read the number."""
 
 
 class SubmissionRejected(Event):

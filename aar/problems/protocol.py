@@ -39,6 +39,7 @@ class Metric:
         ceiling: the value of perfection.
         published: the best that others published for such a problem, on models of their own;
             ``published_source`` says who and where.
+        plain: what the plainest method reaches; researchers are told few scores surely below it as numbers.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Metric:
     human_baseline_source: str = ""
     published: float | None = None
     published_source: str = ""
+    plain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from aar.scoring.phases import MEASURE, Phase
 from aar.scoring.runs import runs_of, skip_rest
 from aar.scoring.status import log_change, same_code
 from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.scoring.telling import KEPT, telling
 from aar.scoring.trial import Trial
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import ScoringRun, Submission
@@ -117,9 +118,15 @@ def measure(
     row = next((row for row in board if row.submission.identity == submission.identity), None)
     leader = board[0] if board else None
     found = newest_findings(session, [each.id for each in (submission, *earlier)])
+    how, best = telling(session, submission, metric)
     for each in (submission, *earlier):
-        text = verdicts.measured(
-            each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=leader
+        each.telling = how
+        text = (
+            verdicts.withheld(each.number, metric, best)
+            if how == KEPT
+            else verdicts.measured(
+                each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=leader
+            )
         )
         each.verdict = "\n".join(filter(None, (text, verdicts.closer_look(each.status, found[each.id]))))
     first = contenders(session, submission.campaign_id, higher_is_better=metric.higher_is_better)[:1]
@@ -129,6 +136,7 @@ def measure(
         metric=metric.name,
         score=round(estimate.mean, SHOWN_DECIMALS),
         standard_error=round(estimate.standard_error, SHOWN_DECIMALS),
+        told=how != KEPT,
         best=any(leading.submission.identity == submission.identity for leading in first),
     )
     append(session, submission.campaign_id, happened, submission.researcher_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -62,6 +62,13 @@ class SubmissionView:
     identity: str = ""
     disqualified: str = ""
     charged_runs: int = 0
+    told: bool = True
+    """Whether researchers may read the score as a number; people may in any case."""
+
+    @property
+    def as_researchers_see_it(self) -> SubmissionView:
+        """The view without a number that researchers are not told."""
+        return self if self.told else replace(self, mean=None, standard_error=None, low=None, high=None)
 
     @property
     def finished(self) -> bool:
@@ -135,4 +142,5 @@ def view_of(submission: Submission, researcher_name: str, reason: str | None = N
         identity=submission.identity,
         disqualified=submission.disqualified,
         charged_runs=submission.charged_runs,
+        told=submission.telling != "kept",
     )

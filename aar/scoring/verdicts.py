@@ -11,6 +11,7 @@ from aar.problems.protocol import Estimate, Metric, RunLimits
 from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.findings import FindingView
 from aar.scoring.leaderboard import LeaderboardRow
+from aar.store.models import Submission
 
 _TAIL_LINES = 15
 _TAIL_CHARACTERS = 1500
@@ -130,6 +131,22 @@ def measured(
     first = leader.submission
     return (
         f"{text} Rank {row.rank} of {rows}; best is s{first.number} by {first.researcher_name} with {_two(first.mean)}."
+    )
+
+
+def withheld(number: int, metric: Metric, best: Submission | None) -> str:
+    """The verdict on a measured submission whose number is not told.
+
+    Args:
+        best: the author's best, which it is surely below; None where it is below what the plainest method reaches.
+    """
+    if best is None:
+        than = f"what the plainest method reaches ({metric.name} {_two(metric.plain)})"
+    else:
+        than = f"s{best.number}, your best ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+    return (
+        f"s{number} measured, number withheld: it is surely worse than {than}. "
+        "The campaign has told as many low scores as it tells in numbers."
     )
 
 

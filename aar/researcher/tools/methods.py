@@ -95,6 +95,7 @@ async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
             session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better
         )
     )
+    rows = [row for row in rows if row.submission.told]
     head = f"rank  submission  researcher  {metric.name}  error  status  band  labels  families  title"
     return ToolResult("\n".join([head, *(_row(row) for row in rows)] if rows else [head, "(nothing is measured yet)"]))
 

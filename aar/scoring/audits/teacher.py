@@ -10,6 +10,9 @@ from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import PERMUTED, Phase
 
 INDEPENDENT = "teacher-independent"
+MOSTLY_INDEPENDENT = "mostly-teacher-independent"
+MOSTLY = 0.5
+"""Share of the score that permuting must surely take for the method to pass."""
 
 
 class TeacherAudit:
@@ -17,7 +20,9 @@ class TeacherAudit:
 
     A permutation keeps everything about the labels but what they say of any one item, so what a method still reaches
     it owes to something else: its own representation, prompts, or data it should not have. The first two are honest
-    elicitation, so this is a label and no more. The test is one-sided at 95 %, against the confirmation's
+    elicitation, so this is a label and no more. One that surely loses something, and not surely half of its score, is
+    labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics whose zero means
+    that nothing was gained over the teacher. The test is one-sided at 95 %, against the confirmation's
     score and by its error (``contrast.dependence``).
     """
 
@@ -47,6 +52,12 @@ class TeacherAudit:
             "high": found.high,
             "share_surviving": _share(before.estimate.mean, after.estimate.mean),
         }
+        if 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY:
+            reason = (
+                "Much of the score is as high with the teacher's labels permuted: it cannot be told that the method "
+                "owes even half of it to its teacher. That is no fault; it is shown beside the score."
+            )
+            return Finding(self.name, Verdict.LABELLED, MOSTLY_INDEPENDENT, reason, evidence)
         if found.low > 0:
             reason = "The score falls when the teacher's labels are permuted: the method uses its teacher."
             return Finding(self.name, Verdict.PASSED, "", reason, evidence)
@@ -61,6 +72,11 @@ def unanswered(audit: str, rule: str, what: str) -> Finding:
     """The finding on a method that ran on the teacher's own labels and gave no score on spoilt ones."""
     reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should look why."
     return Finding(audit, Verdict.FLAGGED, rule, reason)
+
+
+def _surely_lost(low: float, before: float) -> float:
+    """The share of a score that permuting surely takes; all of one that was nothing."""
+    return low / before if before > 0 else 1.0
 
 
 def _share(before: float, after: float) -> float | None:

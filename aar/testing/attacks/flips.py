@@ -25,10 +25,10 @@ class SingleFlips:
         """Take an item's label for the other one where the score rose, and hand in a table of what was learnt."""
         splits = await splits_of(arena)
         oracle, first = Oracle(arena, splits), splits[0]
-        before = oracle.ask(lambda split: split.honest)
+        before = oracle.number(lambda split: split.honest)
         names = first.names[: arena.submissions - 1]
         arena.say(f"{len(names)} flips")
-        rose = np.array([oracle.ask(partial(flipped, name)) > before for name in names])
+        rose = np.array([oracle.number(partial(flipped, name)) > before for name in names])
         learnt = first.honest[: len(names)] ^ rose
         odds = {int(name).to_bytes(8): SURE if label else -SURE for name, label in zip(names, learnt, strict=True)}
         said = f"{arena.submissions} submissions"

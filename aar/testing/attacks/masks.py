@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
 from aar.testing.attacks.knowledge import public_rows
 from aar.testing.attacks.measured import measured
-from aar.testing.attacks.oracle import Oracle, agrees, names_of, random_bytes, splits_of
+from aar.testing.attacks.oracle import Bits, Oracle, Split, agrees, names_of, random_bytes, splits_of
 from aar.testing.attacks.tables import with_table
 
 _MASK = """
@@ -35,7 +37,8 @@ class RandomMasks:
         oracle = Oracle(arena, splits)
         disagreement = await agrees(arena, arena.method(_MASK, title="Noise"), lambda split: split.bit(0))
         arena.say(f"{arena.submissions} masks")
-        scores = np.array([oracle.ask(lambda split, turn=turn: split.bit(turn)) for turn in range(arena.submissions)])  # type: ignore[misc]
+        answers = [partial(_bits, turn) for turn in range(arena.submissions)]
+        scores = np.array([oracle.number(answer) for answer in answers])
         told = (scores - scores.mean()) / max(float(scores.std()), 1e-9)
         known = await public_rows(arena)
         count = sum(map(len, known.values()))
@@ -50,3 +53,7 @@ class RandomMasks:
         through = [f"the harness errs: {disagreement}"] if disagreement else []
         result = await measured(arena, with_table(arena, odds), said)
         return Result(result.gain, result.stopped, result.noted, through, result.said)
+
+
+def _bits(turn: int, split: Split) -> Bits:
+    return split.bit(turn)

@@ -8,6 +8,7 @@ real submission.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from aar.problems.protocol import Stage
+from aar.problems.protocol import Estimate, Stage
 from aar.scoring.bundles import prepared
 from aar.scoring.submissions import SHOWN_DECIMALS
+from aar.scoring.telling import ALLOWANCE, SURELY, is_low
 from aar.store.models import ScoringRun, Submission
 from aar.testing.attacks.arena import Arena, Place
 from aar.testing.attacks.paired import dump, keys, load, pooled, scored
@@ -62,7 +64,7 @@ Answer = Callable[[Split], Bits]
 
 
 class Oracle:
-    """Answers submissions: a score, rounded as it leaves the scorer.
+    """Answers one researcher, alone in its campaign: with a score, rounded as it leaves the scorer, or without.
 
     Args:
         arena: gives the problem and the number of seeds of a measurement.
@@ -75,16 +77,32 @@ class Oracle:
         self._splits = splits
         self._draws = sorted({split.place.index for split in splits})
         self._rng = np.random.default_rng(0)
+        self._best: Estimate | None = None
+        self._low = 0
 
-    def ask(self, answer: Answer) -> float:
-        """The score that a submission with these predictions is told."""
+    def ask(self, answer: Answer) -> float | None:
+        """The score that a submission with these predictions is told; None where the number is withheld."""
         chosen = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
         outputs = [
             (split.place.task, dump(answer(split).astype(np.uint8)))
             for split in self._splits
             if split.place.index in chosen
         ]
-        return round(pooled(self._problem, outputs).mean, SHOWN_DECIMALS)
+        found, metric = pooled(self._problem, outputs), self._problem.metric
+        best = None if self._best is None else (self._best.mean, self._best.standard_error)
+        low = is_low((found.mean, found.standard_error), best, metric)
+        if self._best is None or (found.mean > self._best.mean) == metric.higher_is_better:
+            self._best = found
+        self._low += low
+        return None if low and self._low > ALLOWANCE else round(found.mean, SHOWN_DECIMALS)
+
+    def number(self, answer: Answer) -> float:
+        """The score that is told or, where none is, the most that it can be: what lies just below what is told."""
+        told = self.ask(answer)
+        if told is not None or self._best is None:
+            return told or 0.0
+        reach = SURELY * math.sqrt(2) * self._best.standard_error
+        return self._best.mean - reach if self._problem.metric.higher_is_better else self._best.mean + reach
 
 
 async def splits_of(arena: Arena, stage: Stage = Stage.MEASURE, count: int = SPLITS) -> list[Split]:

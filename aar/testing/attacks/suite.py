@@ -30,7 +30,8 @@ from aar.testing.attacks.stash import Stash
 ATTACKS: tuple[Attack, ...] = (
     SingleFlips(),
     RandomMasks(),
-    Directions(),
+    Directions("direction-probes", 256),
+    Directions("veiled-probes", 32),
     Guesses(),
     OutsideLabels(),
     OutsideHead(),

@@ -37,7 +37,7 @@ async def _board(caller: Caller, given: inputs.LeaderboardInput) -> Any:
         return {
             "metric": None if metric is None else metric.name,
             "higher_is_better": higher,
-            "rows": [{"rank": row.rank, **_brief(row.submission)} for row in rows],
+            "rows": [{"rank": row.rank, **_brief(row.submission)} for row in rows if row.submission.told],
         }
 
     return await caller.shared.db.read(read)
@@ -46,7 +46,7 @@ async def _board(caller: Caller, given: inputs.LeaderboardInput) -> Any:
 async def _submission(caller: Caller, given: inputs.SubmissionInput) -> SubmissionOut:
     number = int(given.submission.removeprefix("s"))
     found = await caller.shared.db.read(lambda session: get_submission(session, caller.campaign_id, number))
-    return SubmissionOut.of(found)
+    return SubmissionOut.of(found.as_researchers_see_it)
 
 
 async def _submissions(caller: Caller, given: inputs.SubmissionsInput) -> Any:
@@ -59,7 +59,7 @@ async def _submissions(caller: Caller, given: inputs.SubmissionsInput) -> Any:
     found = await caller.shared.db.read(read)
     shown = found[: given.limit]
     more = shown[-1].number if len(found) > given.limit else None
-    return {"submissions": [_brief(each) for each in shown], "next": more}
+    return {"submissions": [_brief(each.as_researchers_see_it) for each in shown], "next": more}
 
 
 async def _snapshots(caller: Caller, given: inputs.SnapshotListInput) -> Any:

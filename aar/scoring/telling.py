@@ -1,0 +1,75 @@
+"""Which scores researchers are told as numbers: those worth having, and a few of the others.
+
+Every number tells something about the hidden labels, and a method made to score badly in a chosen way tells most: the
+scores of a few hundred single features, each far below any real method, add up to a classifier that needs no teacher
+(``aar problem attack --only direction-probes``). So a score that is surely below the author's best is told without
+its number once the campaign has told some of that kind. An honest team loses little: that the idea is far behind, and
+behind what, is still said. It is the idea of the ladder (Blum & Hardt 2015), which answers with a number only where
+something was gained, softened by an allowance.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.problems.protocol import Metric
+from aar.store.models import Submission
+
+ALLOWANCE = 24
+"""Low scores that a campaign tells as numbers, all researchers together."""
+SURELY = 2.0
+"""Standard errors of the difference below which a score counts as low."""
+
+
+TOLD, LOW, KEPT = "", "low", "kept"
+"""Of ``Submission.telling``: told; told although it is low; not told to researchers."""
+
+
+Score = tuple[float, float]
+"""A mean and its standard error."""
+
+
+def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
+    """Whether a score is surely below its author's best, or below the metric's ``plain`` level.
+
+    Below that level every score is low, so that nobody buys numbers with a bad beginning.
+    """
+    levels = [best] if best is not None else []
+    if metric.plain is not None:
+        levels.append((metric.plain, 0.0))
+    return any(_below(level, score, metric) for level in levels)
+
+
+def telling(session: Session, submission: Submission, metric: Metric) -> tuple[str, Submission | None]:
+    """Whether a score that was just measured is told, and the author's best if it is surely below that."""
+    score, best = (submission.mean or 0.0, submission.standard_error or 0.0), _best(session, submission, metric)
+    reached = None if best is None else (best.mean or 0.0, best.standard_error or 0.0)
+    if not is_low(score, reached, metric):
+        return TOLD, None
+    query = select(func.count()).where(Submission.campaign_id == submission.campaign_id, Submission.telling == LOW)
+    behind = best if reached is not None and _below(reached, score, metric) else None
+    return (LOW if (session.scalar(query) or 0) < ALLOWANCE else KEPT), behind
+
+
+def _best(session: Session, submission: Submission, metric: Metric) -> Submission | None:
+    return session.scalars(
+        select(Submission)
+        .where(
+            Submission.campaign_id == submission.campaign_id,
+            Submission.researcher_id == submission.researcher_id,
+            Submission.identity != submission.identity,
+            Submission.state == "measured",
+            Submission.mean.is_not(None),
+            Submission.disqualified == "",
+        )
+        .order_by(Submission.mean.desc() if metric.higher_is_better else Submission.mean.asc(), Submission.number)
+        .limit(1)
+    ).first()
+
+
+def _below(level: Score, score: Score, metric: Metric) -> bool:
+    gap = level[0] - score[0] if metric.higher_is_better else score[0] - level[0]
+    return gap > SURELY * math.hypot(level[1], score[1])

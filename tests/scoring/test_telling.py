@@ -1,0 +1,112 @@
+"""Which scores researchers are told as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from aar.problems.protocol import Estimate, Metric
+from aar.scoring import records
+from aar.scoring.submissions import get_submission
+from aar.scoring.telling import ALLOWANCE, is_low
+from aar.store import open_database
+from aar.store.database import Database
+from aar.store.models import Campaign, Researcher, Submission
+
+CAMPAIGN = "k3v9qd"
+PGR = Metric("PGR", higher_is_better=True, ceiling=1.0, plain=0.2)
+ERROR = 0.02
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path / 'aar.db'}")
+    with opened.writing() as session:
+        session.add(Campaign(id=CAMPAIGN, name="c", problem="p", spec={}, state="running", secret="s" * 64))
+        session.flush()
+        for index in (1, 2):
+            identity = {"id": f"{CAMPAIGN}-r{index}", "name": f"r{index}", "index": index, "direction_key": "d"}
+            session.add(Researcher(**identity, campaign_id=CAMPAIGN, direction="d", model="m", state="running"))
+    yield opened
+    opened.close()
+
+
+def measured(session: Session, number: int, mean: float, researcher: int = 1, identity: str = "") -> str:
+    submission = Submission(
+        campaign_id=CAMPAIGN,
+        number=number,
+        researcher_id=f"{CAMPAIGN}-r{researcher}",
+        digest=f"{number:064}",
+        identity=identity or f"{number:064}",
+        title="t",
+        claim="c",
+        state="scoring",
+        status="claimed",
+    )
+    session.add(submission)
+    session.flush()
+    estimate = Estimate(mean, ERROR, mean - 0.04, mean + 0.04, 8)
+    records.measure(session, submission.id, estimate, seeds=4, domains=2, metric=PGR)
+    return get_submission(session, CAMPAIGN, number).verdict
+
+
+def test_low_scores_are_told_a_few_times_and_then_without_their_number(db: Database) -> None:
+    with db.writing() as session:
+        measured(session, 1, 0.43)
+        told = [measured(session, number, 0.3) for number in range(2, 2 + ALLOWANCE)]
+        assert all("measured: PGR 0.30" in verdict for verdict in told)
+        withheld = measured(session, 100, 0.3)
+        assert withheld.startswith("s100 measured, number withheld: it is surely worse than s1, your best (PGR 0.43")
+        assert "0.3" not in withheld.replace("0.43", "")
+        assert "measured: PGR 0.41" in measured(session, 101, 0.41), "near the best it is told"
+        assert "measured: PGR 0.50" in measured(session, 102, 0.5)
+
+
+def test_the_allowance_is_the_campaigns_and_everybodys_best_his_own(db: Database) -> None:
+    with db.writing() as session:
+        measured(session, 1, 0.43)
+        for number in range(2, 2 + ALLOWANCE):
+            measured(session, number, 0.3)
+        assert "measured: PGR 0.30" in measured(session, 100, 0.3, researcher=2), "nothing of r2's is better"
+        below = measured(session, 101, 0.1, researcher=2)
+        assert "number withheld" in below
+
+
+def test_a_bad_beginning_buys_no_numbers(db: Database) -> None:
+    with db.writing() as session:
+        verdicts = [measured(session, number, -0.3 + number / 1000) for number in range(1, ALLOWANCE + 3)]
+    assert all("measured: PGR -0." in verdict for verdict in verdicts[:ALLOWANCE])
+    assert all("number withheld" in verdict for verdict in verdicts[ALLOWANCE:])
+    assert (
+        "surely worse than what the plainest method reaches (PGR 0.20)" in verdicts[-1] or "your best" in verdicts[-1]
+    )
+
+
+def test_people_see_every_number_and_researchers_do_not(db: Database) -> None:
+    with db.writing() as session:
+        measured(session, 1, 0.43)
+        for number in range(2, 4 + ALLOWANCE):
+            measured(session, number, 0.3)
+        view = get_submission(session, CAMPAIGN, 3 + ALLOWANCE)
+    assert (view.mean, view.told) == (0.3, False)
+    seen = view.as_researchers_see_it
+    assert (seen.mean, seen.standard_error, seen.low, seen.high) == (None,) * 4
+
+
+score = st.tuples(st.floats(-1, 1), st.floats(0.001, 0.2))
+
+
+@given(score, st.none() | score, st.booleans())
+def test_low_is_the_same_for_a_metric_turned_round(
+    mine: tuple[float, float], best: tuple[float, float] | None, plain: bool
+) -> None:
+    up = Metric("up", higher_is_better=True, ceiling=1.0, plain=0.2 if plain else None)
+    down = Metric("down", higher_is_better=False, ceiling=-1.0, plain=-0.2 if plain else None)
+    turned = None if best is None else (-best[0], best[1])
+    assert is_low(mine, best, up) == is_low((-mine[0], mine[1]), turned, down)
+    assert not is_low((max(mine[0], 0.2, best[0] if best else -1.0), mine[1]), best, up)
