@@ -86,16 +86,10 @@ def _point(
     *,
     said: bool,
 ) -> Markup:
-    x, y = on.x(point.at(over)), on.y(point.mean)
-    each = point.submission
-    clipped = not on.y.low <= point.mean <= on.y.high
+    each, x = point.submission, on.x(point.at(over))
     whisker = Markup("")
-    if clipped:
-        way = 6 if point.mean < on.y.low else -6
-        dot = Markup('<path class="beyond" d="M{} {}l-5 {}h10z"/>').format(x, y, -way)
-    else:
+    if on.y.low <= point.mean <= on.y.high:
         whisker = Markup('<path class="whisker" d="M{} {}V{}"/>').format(x, on.y(point.low), on.y(point.high))
-        dot = mark(x, y, each.status)
     title = Markup("")
     if said:  # on a narrow screen nothing hovers
         words = (
@@ -103,11 +97,20 @@ def _point(
             f"({score(point.low)} to {score(point.high)}), {each.status} – {each.title}"
         )
         title = Markup("<title>{}</title>").format(words)
-    body = title + whisker + dot
+    body = title + whisker + spot(on, x, point)
     if link is not None:
         said_so = Markup("") if said else Markup(' aria-label="s{}"').format(each.number)
         body = Markup('<a href="{}" tabindex="-1"{}>{}</a>').format(link(point), said_so, body)
     return Markup('<g class="point {}">{}</g>').format(series_class(index), body)
+
+
+def spot(on: Frame, x: float, point: ScorePoint) -> Markup:
+    """A submission's mark, or an arrow on the frame's edge where its score lies beyond."""
+    y = on.y(point.mean)
+    if on.y.low <= point.mean <= on.y.high:
+        return mark(x, y, point.submission.status)
+    way = 6 if point.mean < on.y.low else -6
+    return Markup('<path class="beyond" d="M{} {}l-5 {}h10z"/>').format(x, y, -way)
 
 
 def mark(x: float, y: float, status: str) -> Markup:
@@ -142,14 +145,16 @@ class Member(Protocol):
     def direction_key(self) -> str: ...
 
 
-def legend(team: Sequence[Member]) -> Markup:
-    """What colours and marks mean."""
+def legend(team: Sequence[Member], *, frontier: bool = True) -> Markup:
+    """What colours and marks mean; ``frontier`` is whether the chart has the best-so-far line."""
     item = Markup('<li><span class="dot {}"></span>{}&nbsp;<span class="soft">{}</span></li>')
     items = [item.format(series_class(each.index), each.name, each.direction_key) for each in team]
     line = Markup('<li class="best"><svg viewBox="0 0 18 10" aria-hidden="true"><path d="M0 5H18"/></svg>{}</li>')
     sign = Markup('<li class="chart-sign"><svg viewBox="0 0 16 16" aria-hidden="true">{}</svg>{}</li>')
     signs = [sign.format(mark(8, 8, status), status) for status in ("measured", "confirmed", "refuted")]
-    return Markup('<ul class="legend">{}</ul>').format(Markup("").join([*items, line.format("best so far"), *signs]))
+    return Markup('<ul class="legend">{}</ul>').format(
+        Markup("").join([*items, *([line.format("best so far")] if frontier else []), *signs])
+    )
 
 
 def interval_bar(

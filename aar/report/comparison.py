@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import Totals, totals
 from aar.problems.protocol import Metric
 from aar.report.board import Board, read_board
-from aar.report.charts import axis_of, mark, score_range
+from aar.report.charts import axis_of, score_range, spot
 from aar.report.drawing import SIZES, Over, frame, grid, references, series_class, steps, svg
 from aar.report.labels import score
 from aar.report.progress import Progress, all_submissions, progress
@@ -83,7 +83,7 @@ def comparison_chart(left: Side, right: Side, metric: Metric | None, over: Over 
                 line = [(point.at(over), point.mean) for point in found.frontier]
                 end = found.usd if over == "usd" else found.minutes
                 body.append(steps(on, line, f"frontier of {series_class(number)}", end))
-            dots = [mark(on.x(point.at(over)), on.y(point.mean), point.submission.status) for point in found.points]
+            dots = [spot(on, on.x(point.at(over)), point) for point in found.points]
             group = Markup('<g class="point {}">{}</g>')
             body.append(group.format(series_class(number), Markup("").join(dots)))
         parts.append(svg(size, _describe(left, right, name, over), Markup("").join(body)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
-from aar.report.charts import mark, score_range
+from aar.report.charts import score_range, spot
 from aar.report.drawing import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
 from aar.report.labels import score
 from aar.report.lineage import parent_of
@@ -64,7 +64,7 @@ def _node(on: Frame, point: ScorePoint, series: Mapping[str, int], link: Callabl
     x, y = on.x(point.minutes), on.y(point.mean)
     words = f"s{each.number} by {each.researcher_name}: {score(point.mean)}, {each.status} – {each.title}"
     label = Markup('<text x="{}" y="{}" class="middle number">s{}</text>').format(x, y - 9, each.number)
-    body = Markup("<title>{}</title>{}{}").format(words, mark(x, y, each.status), label)
+    body = Markup("<title>{}</title>{}{}").format(words, spot(on, x, point), label)
     if link is not None:
         body = Markup('<a href="{}" tabindex="-1">{}</a>').format(link(point), body)
     return Markup('<g class="point {}">{}</g>').format(series_class(series.get(each.researcher_id, 1)), body)

@@ -240,8 +240,8 @@ def _score(db: Database, value: float | None) -> None:
 def _parts(score: float, index: int) -> dict[str, float]:
     """What a run on 1000 items may have measured, of a method that recovers about so much of a gap of 200 items."""
     won = round(200 * score) + (-9, 4, 11, -6, 7, -3)[index % 6]
-    counts = {"111": 640, "000": 120, "101": max(won, 0), "001": 200 - max(won, 0)}
-    counts |= {"110": 40 - min(max(-won, 0), 40), "011": max(-won, 0)}
+    counts = {"111": 640, "000": 160, "101": max(won, 0), "001": 200 - max(won, 0)}
+    counts |= {"111": 640 - max(-won, 0), "011": max(-won, 0)}
     patterns = (f"{pattern:03b}" for pattern in range(8))
     return {f"mwc_{each}": float(counts.get(each, 0)) for each in patterns} | {"universe": 4000.0, "method": PART}
 
