@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from aar import __version__
@@ -19,6 +20,7 @@ from aar.web import api, failures, pages
 from aar.web.audit_log import AuditLog
 from aar.web.doorman import Doorman, is_loopback
 from aar.web.feed import EventFeed
+from aar.web.kept import KeptPages
 from aar.web.mcp import installed as mcp_installed
 from aar.web.mcp.http import McpEndpoint
 from aar.web.rates import Rates
@@ -89,5 +91,7 @@ def create_app(
         app.router.routes.extend(mcp.routes)
     app.mount("/static/report", StaticFiles(directory=ASSETS), name="report-static")
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.add_middleware(GZipMiddleware, compresslevel=5)
+    app.add_middleware(KeptPages, feed=feed)
     app.add_middleware(Doorman, shared=shared, rates=rates or Rates(), audit=AuditLog(home))
     return app

@@ -77,6 +77,11 @@ class EventFeed:
         finally:
             self._leave(campaign_id, tail)
 
+    def newest(self, campaign_id: str) -> int:
+        """The newest event that this campaign's watchers have got, or are getting; -1 while nobody watches it."""
+        tail = self._tails.get(campaign_id)
+        return -1 if tail is None else tail.newest
+
     def close(self) -> None:
         """End every watcher's stream, so that a server can stop."""
         self._closed = True

@@ -11,13 +11,16 @@
   };
   let due = null;
   let busy = false;
+  let last = new URL(source, location.href).searchParams.get("after");
+  let seen = last; // the newest event that the page must show; one rendering then serves all who watch
 
   const refresh = async () => {
     due = null;
-    if (busy || document.hidden) return;
+    if (document.hidden) return;
+    if (busy) { soon(300); return; }
     busy = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const answer = await fetch(location.href, { headers: { Accept: "text/html", "aar-seen": seen } });
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {
@@ -53,7 +56,6 @@
 
   // A browser keeps at most six connections to a host: a page that nobody looks at gives its own back.
   let stream = null;
-  let last = new URL(source, location.href).searchParams.get("after");
   const follow = () => {
     const from = new URL(source, location.href);
     from.searchParams.set("after", last);
@@ -64,7 +66,9 @@
       stream.addEventListener(kind, (event) => {
         last = event.lastEventId;
         log(event);
-        if (!quiet.has(kind)) soon(1000);
+        if (quiet.has(kind)) return;
+        seen = last;
+        soon(1000);
       });
     }
   };

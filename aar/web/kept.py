@@ -1,0 +1,88 @@
+"""One rendering for all open pages: a hundred browsers that watch take a page anew at the same moment.
+
+An open page names the newest event that it waits to see in the header ``aar-seen``. Whatever was rendered since that
+event came in serves it; what is older, and every request without the header, is rendered for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aar.web.feed import EventFeed
+
+_HEADER = "aar-seen"
+_MOST = 64
+"""Pages that are kept at once."""
+_DIFFERS_BY = ("cookie", "authorization", "accept-encoding", "host")
+"""Headers that may change what is sent: no login ever gets what was rendered for another."""
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page as it was sent; ``cursor`` is the newest event before its rendering began, -1 without one."""
+
+    cursor: int = -1
+    sent: list[Message] = field(default_factory=list)
+    rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class KeptPages:
+    """ASGI layer around the pages; it must stand behind whatever checks who may read.
+
+    Args:
+        feed: whose watchers ask; it knows each campaign's newest event.
+    """
+
+    def __init__(self, app: ASGIApp, feed: EventFeed) -> None:
+        self._app = app
+        self._feed = feed
+        self._pages: OrderedDict[tuple[str, ...], _Page] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        newest = self._newest(scope)
+        seen = -1 if newest < 0 else _number(Request(scope).headers.get(_HEADER, ""))
+        if not 0 <= seen <= newest:
+            await self._app(scope, receive, send)
+            return
+        page = self._page(Request(scope))
+        async with page.rendering:
+            if page.cursor < seen:
+                await self._render(page, self._newest(scope), scope, receive)
+            sent = page.sent
+        for message in sent:
+            await send(message)
+
+    def _newest(self, scope: Scope) -> int:
+        """The newest event of the campaign that is asked about, as its watchers know it; -1 without watchers."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return -1
+        parts = str(scope["path"]).split("/", 3)
+        return self._feed.newest(parts[2]) if len(parts) > 2 and parts[1] == "campaigns" else -1
+
+    def _page(self, request: Request) -> _Page:
+        differs = (request.headers.get(name, "") for name in _DIFFERS_BY)
+        key = (request.url.path, request.url.query, *differs)
+        page = self._pages.setdefault(key, _Page())
+        self._pages.move_to_end(key)
+        while len(self._pages) > _MOST:
+            self._pages.popitem(last=False)
+        return page
+
+    async def _render(self, page: _Page, cursor: int, scope: Scope, receive: Receive) -> None:
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        await self._app(scope, receive, keep)
+        right = bool(messages) and messages[0].get("status") == 200
+        page.cursor, page.sent = cursor if right else -1, messages
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
