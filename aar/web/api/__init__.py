@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from aar.web.api import campaigns, controls, costs, events, forum, researchers, rulings, submissions
+from aar.web.api import (
+    campaigns,
+    charts,
+    closer,
+    compare,
+    controls,
+    costs,
+    events,
+    forum,
+    forum_changes,
+    launching,
+    researchers,
+    rulings,
+    submissions,
+    workspaces,
+)
 
 router = APIRouter(prefix="/api/v1")
-for part in (campaigns, researchers, forum, submissions, costs, events, controls, rulings):
+for part in (campaigns, researchers, forum, forum_changes, submissions, costs, events, controls, rulings):
+    router.include_router(part.router)
+for part in (charts, closer, compare, workspaces, launching):
     router.include_router(part.router)

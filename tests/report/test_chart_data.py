@@ -1,0 +1,59 @@
+"""Charts as tables, and two specs side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from aar.budget.totals import totals
+from aar.report.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
+from aar.report.comparison import spec_rows
+from aar.report.progress import all_submissions, progress
+
+
+def test_every_chart_is_a_table_too(archive: Any) -> None:
+    with archive.db.reading() as session:
+        submissions = all_submissions(session, "k3v9qd")
+        found = progress(session, "k3v9qd", submissions)
+        spent = totals(session, "k3v9qd")
+    scores = score_table(found)
+    assert len(scores.rows) == 13
+    best = [row[scores.columns.index("best_so_far")] for row in scores.rows]
+    assert best[0] == 0.21
+    assert best[-1] == 0.55
+    usd = [row[scores.columns.index("usd")] for row in scores.rows]
+    assert usd == sorted(usd)  # type: ignore[type-var]
+    assert usd[-1] > 0  # type: ignore[operator]
+    assert found.points[-1].usd <= found.usd == pytest.approx(float(spent.campaign.usd))
+    assert len(diversity_table(found).rows) == 14
+    lineage = {row[0]: row[1] for row in lineage_table(submissions).rows}
+    assert (lineage[14], lineage[12], lineage[1]) == (12, 6, None)
+    costs = cost_table(spent.researchers, spent.campaign)
+    at = costs.columns.index("usd")
+    assert sum(row[at] for row in costs.rows[:-1]) == costs.rows[-1][at]  # type: ignore[misc]
+
+
+def test_no_cell_of_a_csv_is_taken_for_a_formula() -> None:
+    cells = ('=HYPERLINK("x")', "+1", "-2", "@a", "plain, with comma", 'and "quotes"')
+    read = list(
+        csv.reader(
+            io.StringIO(to_csv(ChartTable(("a", "b", "c", "d", "e", "f"), [cells, (1, -2.5, None, "", "é", "x\ny")])))
+        )
+    )
+    assert read[1] == ['\'=HYPERLINK("x")', "'+1", "'-2", "'@a", "plain, with comma", 'and "quotes"']
+    assert read[2] == ["1", "-2.5", "", "", "é", "x y"]
+
+
+def test_specs_are_compared_field_by_field_those_that_differ_first() -> None:
+    left = {"name": "a", "limits": {"usd": "5", "hours": 1}, "prices": {}, "database": None}
+    right = {"name": "a", "limits": {"usd": "5", "hours": 2}, "directions": {"names": ["x"]}}
+    rows = [(row.field, row.left, row.right, row.differs) for row in spec_rows(left, right)]
+    assert rows == [
+        ("directions.names", "–", '["x"]', True),
+        ("limits.hours", "1", "2", True),
+        ("limits.usd", "5", "5", False),
+        ("name", "a", "a", False),
+    ]
