@@ -73,6 +73,16 @@ def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
     return round(float(low), 4) + 0.0, round(float(high), 4) + 0.0
 
 
+def newest_vendi(session: Session, campaign_id: str) -> float | None:
+    """The Vendi score last measured; None before the first."""
+    payloads = session.scalars(
+        select(EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
+        .order_by(EventRecord.id.desc())
+    )
+    return next((payload["vendi"] for payload in payloads if payload.get("vendi") is not None), None)
+
+
 def record_diversity(session: Session, campaign_id: str, vendi: float | None = None) -> float:
     """Measure the team's diversity now and log it if it changed since the last measurement; returns bits.
 

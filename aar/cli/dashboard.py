@@ -132,6 +132,8 @@ def _gauges(found: Overview) -> Table:
     said = f"{found.bits:.2f} of {found.most_bits:.2f} bits"
     if len(found.rows) > 1 and share < 0.5:
         said += " – ideas collapse" if found.bits else " – all follow the same idea"
+    if found.vendi is not None:
+        said += f"; Vendi score of the texts {found.vendi:.1f} of {len(found.rows)}"
     grid.add_row("idea diversity", _bar(share, {}, "magenta"), said)
     ceiling = found.limits.get("usd")
     if ceiling is not None and float(ceiling) > 0 and not _free(found):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aar.budget.totals import Totals, totals
-from aar.campaign.diversity import current_families, shannon_bits
+from aar.campaign.diversity import current_families, newest_vendi, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
@@ -44,6 +44,7 @@ class Overview:
         best: the leading submission.
         measured: how many submissions are on the board.
         bits, most_bits: idea diversity now, and what a team of so many could reach.
+        vendi: how many different texts the team writes, when last measured; None before.
         posts: the forum's newest, newest first.
         queue: submissions that are being scored, and those that wait.
         offline: whether anybody is the offline search baseline.
@@ -58,6 +59,7 @@ class Overview:
     measured: int
     bits: float
     most_bits: float
+    vendi: float | None
     posts: list[PostView]
     offline: bool
     queue: QueueState
@@ -93,6 +95,7 @@ def overview(session: Session, campaign_id: str) -> Overview:
         measured=len(board),
         bits=shannon_bits(current_families(session, campaign.id)),
         most_bits=shannon_bits(each.id for each in team),
+        vendi=newest_vendi(session, campaign.id),
         posts=list_posts(session, campaign.id, limit=_NEWEST_POSTS, newest_first=True),
         offline=any(is_offline(each.model) for each in team),
         queue=waiting_line(session, campaign.id),
@@ -113,6 +116,7 @@ def overview_json(found: Overview) -> dict[str, Any]:
         "best": plain(found.best.submission) if found.best else None,
         "measured": found.measured,
         "diversity_bits": round(found.bits, 4),
+        "vendi": found.vendi,
         "spent": _spent(found.spent),
         "researchers": [
             {
