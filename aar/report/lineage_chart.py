@@ -47,7 +47,7 @@ def lineage_chart(
         body = [grid(on, axis, name), references(on, metric)]
         body += [_edge(on, parent, child, series) for parent, child in pairs]
         body += [_node(on, point, series, link) for point in found.points]
-        parts.append(svg(size, words, Markup("").join(body)))
+        parts.append(svg(size, words, Markup("").join(body), links=link is not None))
     return Markup("").join(parts)
 
 

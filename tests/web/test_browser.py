@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,41 +33,6 @@ def test_an_attack_in_a_post_does_nothing(address: str, browser: Any) -> None:
         page.wait_for_load_state("load")
         assert page.title() != "owned"
     assert (elsewhere, complaints) == ([], [])
-    page.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_fits_a_phone(address: str, browser: Any, scheme: str, tmp_path: Path) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page = context.new_page()
-    for path in ("", "/posts", "/posts/1", "/posts/5", "/submissions/14", "/researchers/r2", "/report"):
-        page.goto(f"{address}{CAMPAIGN}{path}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        assert page.evaluate("document.querySelectorAll('h1').length") == 1
-    page.screenshot(path=tmp_path / "page.png")
-    assert (tmp_path / "page.png").stat().st_size > 0
-    context.close()
-
-
-def test_the_operator_decides_on_a_submissions_page(site: Any, address: str, browser: Any) -> None:
-    page = browser.new_page()
-    page.goto(f"{address}{CAMPAIGN}/submissions/11")
-    page.click("text=Have it confirmed, disqualify or reinstate it")
-    page.fill("input[name=token]", "aar_wrong")
-    page.fill("input[name=rule]", "person.leak")
-    page.fill("input[name=reason]", "It reads the scorer's folder.")
-    page.click("button[value=disqualification]")
-    page.wait_for_selector("output >> text=nobody gave out this token")
-    page.fill("input[name=token]", site.operator["Authorization"].removeprefix("Bearer "))
-    page.click("button[value=disqualification]")
-    page.wait_for_selector("output >> text=Done.")
-    page.wait_for_selector("#result >> text=Off the board for person.leak")
-    page.reload()
-    page.click("text=Have it confirmed, disqualify or reinstate it")
-    page.fill("input[name=token]", site.operator["Authorization"].removeprefix("Bearer "))
-    page.fill("input[name=reason]", "It does not.")
-    page.click("button[value=reinstatement]")
-    page.wait_for_selector("#result >> text=It does not.")
     page.close()
 
 

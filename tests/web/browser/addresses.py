@@ -16,7 +16,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Values of what stands in braces in an address. A new name there needs a line here."""
 ASKED: Final[dict[str, tuple[str, ...]]] = {
+    "/campaigns/{campaign_id}": ("over=usd",),
     "/campaigns/{campaign_id}/posts": ("q=components", "q=zzzz"),
+    "/campaigns/{campaign_id}/researchers/{name}/files": ("path=exp/a.py", "path=exp/plot.png"),
+    "/compare": ("left=k3v9qd&right=m2x7pp", "left=k3v9qd&right=k3v9qd&over=usd"),
 }
 """Questions (what follows the ``?``) to put to a page besides none."""
 _NOT_PAGES: Final = ("/api/", "/mcp", "/static")

@@ -1,14 +1,19 @@
-"""The example campaign with its closer looks, served to a browser."""
+"""The example campaign with its closer looks, a workspace and a second campaign, served to a browser."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 from aar.snapshots.store import SnapshotStore
+from aar.store.models import Campaign
 from aar.testing.example_checks import add_checks
+from aar.testing.rows import add_campaign
 
 from ..conftest import Site, write_site
 from .addresses import pages_of
@@ -19,8 +24,41 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A campaign that has of everything: confirmations, audits, a disqualification, a queue, an attack in a post."""
     made = write_site(tmp_path_factory.mktemp("home"))
     add_checks(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
+    desk = made.home / "campaigns" / "k3v9qd" / "workspaces" / "r2"
+    (desk / "exp").mkdir(parents=True)
+    (desk / "NOTEBOOK.md").write_text("# What I know\n\n<script>alert(1)</script> **Ten** components.\n")
+    (desk / "exp" / "a.py").write_text("print('\x1b[31m')\n")
+    (desk / "exp" / "plot.png").write_bytes(_image())
+    with made.db.writing() as session:
+        add_campaign(session, "m2x7pp", 2)
+        campaign = session.get_one(Campaign, "m2x7pp")
+        campaign.spec, campaign.name = {"directions": {"deal": "same"}, "seed": 77, "limits": {"hours": 2}}, "control"
     yield made
     made.db.close()
+
+
+def _image() -> bytes:
+    """One grey pixel, as a PNG."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00\x80")) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def log_in(site: Site, address: str) -> Callable[..., None]:
+    """Logs a page in as the operator, through the form."""
+
+    def through_the_form(page: Any, where: str = "/campaigns") -> None:
+        page.goto(f"{address}/login?next={where}")
+        page.fill("input[name=token]", site.operator["Authorization"].removeprefix("Bearer "))
+        page.fill("input[name=name]", "ana")
+        page.click("main button")
+        page.wait_for_url(f"{address}{where}")
+
+    return through_the_form
 
 
 @pytest.fixture(scope="module")

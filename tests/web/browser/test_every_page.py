@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,14 @@ FOCUS = """() => {
 TABS = 40
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_shuts_anybody_out(address: str, browser: Any, pages: list[str], scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "who"), [("light", "reader"), ("dark", "reader"), ("light", "operator")])
+def test_no_page_shuts_anybody_out(
+    address: str, browser: Any, pages: list[str], log_in: Callable[..., None], scheme: str, who: str
+) -> None:
     context = browser.new_context(viewport=DESK, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
+    if who == "operator":
+        log_in(page)
     found: list[str] = []
     where = ""
     page.on("console", lambda said: found.append(f"{where}: console: {said.text}") if said.type == "error" else None)
@@ -45,7 +50,7 @@ def test_no_page_shuts_anybody_out(address: str, browser: Any, pages: list[str],
         page.set_viewport_size(DESK)
         page.goto(f"{address}{path}", wait_until="load")
         for size in (DESK, PHONE):
-            where = f"{path} at {size['width']} px, {scheme}"
+            where = f"{path} at {size['width']} px, {scheme}, {who}"
             page.set_viewport_size(size)
             page.evaluate(AXE)  # through the debugger, which the page's own policy does not bind
             found += [f"{where}: {each}" for each in page.evaluate(BARRIERS)]
@@ -56,8 +61,11 @@ def test_no_page_shuts_anybody_out(address: str, browser: Any, pages: list[str],
     assert not found, "\n".join(found)
 
 
-def test_the_keyboard_shows_where_it_is(address: str, browser: Any, pages: list[str]) -> None:
+def test_the_keyboard_shows_where_it_is(
+    address: str, browser: Any, pages: list[str], log_in: Callable[..., None]
+) -> None:
     page = browser.new_page(viewport=DESK)
+    log_in(page)
     found: list[str] = []
     for path in pages:
         page.goto(f"{address}{path}", wait_until="load")
