@@ -1,9 +1,10 @@
 """How many calls of one key may be under way, shared by all researchers that use it.
 
-The bound adapts: it grows by about one for every round of successes and halves when the service says that it is
-crowded (additive increase, multiplicative decrease; Chiu & Jain 1989), and a Retry-After holds up everybody, not only
-the caller who was told. A circuit breaker (Nygard 2007) stands over it: after many failures in a row all callers wait,
-and one at a time is let through to see whether the service is back.
+The bound adapts: it doubles with every round of successes until the service first says that it is crowded ("slow
+start", Jacobson 1988), halves each time it says so, and grows by about one a round from then on (additive increase,
+multiplicative decrease; Chiu & Jain 1989). A Retry-After holds up everybody, not only the caller who was told. A
+circuit breaker (Nygard 2007) stands over it: after many failures in a row all callers wait, and one at a time is let
+through to see whether the service is back.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Pacer:
         self._policy = policy or PacePolicy()
         self._clock = clock
         self._limit = float(self._policy.first)
+        self._was_crowded = False
         self._held_until = 0.0
         self._eased_at = float("-inf")
         self._failures = 0
@@ -88,7 +90,8 @@ class Pacer:
     def succeeded(self) -> None:
         """The service answered."""
         self._failures = 0
-        self._limit = min(self._limit + 1 / self._limit, float(self._policy.most))
+        more = 1 / self._limit if self._was_crowded else 1.0
+        self._limit = min(self._limit + more, float(self._policy.most))
 
     def crowded(self, retry_after: float | None, entered: float) -> None:
         """The service refused for rate or overload.
@@ -98,6 +101,7 @@ class Pacer:
             entered: what ``enter`` returned for the refused call: of a crowd refused together, one halves the bound.
         """
         now = self._clock()
+        self._was_crowded = True
         if entered > self._eased_at:
             self._limit, self._eased_at = max(self._limit / 2, 1.0), now
         if retry_after is not None:

@@ -80,14 +80,20 @@ async def test_a_crowd_refused_together_halves_the_bound_once() -> None:
     assert pacer.limit == 4
 
 
-async def test_the_bound_grows_by_one_for_a_round_of_successes() -> None:
-    pacer = Pacer(PacePolicy(first=4, most=6))
+async def test_the_bound_doubles_in_a_round_until_the_service_is_crowded_and_then_grows_by_one() -> None:
+    pacer = Pacer(PacePolicy(first=4, most=9))
+    for _ in range(4):
+        pacer.succeeded()
+    assert pacer.limit == 8
+    entered = await pacer.enter()
+    pacer.crowded(None, entered)
+    assert pacer.limit == 4
     for _ in range(5):
         pacer.succeeded()
     assert pacer.limit == 5
     for _ in range(100):
         pacer.succeeded()
-    assert pacer.limit == 6
+    assert pacer.limit == 9
 
 
 async def test_retry_after_holds_up_everybody() -> None:
