@@ -86,7 +86,8 @@ class Doorman:
                 self._note(request, message["status"])
             await send(message)
 
-        with visiting(self._shared.sessions, request.cookies.get(COOKIE, "")):
+        refreshing = "aar-seen" in request.headers  # what an open page sends, see aar.web.kept
+        with visiting(self._shared.sessions, request.cookies.get(COOKIE, ""), refreshing=refreshing):
             try:
                 self._check_rates(request)
                 self._check(request)

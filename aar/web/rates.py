@@ -31,7 +31,7 @@ class Rates:
         credential: writes by token or login.
     """
 
-    login: Rate = Rate(5, 1 / 12)
+    login: Rate = Rate(10, 1 / 6)
     refused: Rate = Rate(30, 0.5)
     address: Rate = Rate(240, 8)
     credential: Rate = Rate(120, 4)

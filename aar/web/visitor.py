@@ -21,6 +21,7 @@ class Visitor:
     login: Login
     csrf: str
     sessions: Sessions
+    refreshing: bool
 
     @property
     def name(self) -> str:
@@ -34,17 +35,21 @@ class Visitor:
 
     def take_note(self) -> str:
         """What became of their last form, once."""
-        return self.sessions.take_note(self.login)
+        return "" if self.refreshing else self.sessions.take_note(self.login)
 
 
 _visitor: ContextVar[Visitor | None] = ContextVar("aar_visitor", default=None)
 
 
 @contextmanager
-def visiting(sessions: Sessions, cookie: str) -> Iterator[None]:
-    """Within, ``visitor`` tells who the cookie is of."""
+def visiting(sessions: Sessions, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
+    """Within, ``visitor`` tells who the cookie is of.
+
+    Args:
+        refreshing: whether an open page takes itself anew, which must not use up a line meant for the next page.
+    """
     login = sessions.find(cookie) if cookie else None
-    token = _visitor.set(None if login is None else Visitor(login, sessions.csrf(login), sessions))
+    token = _visitor.set(None if login is None else Visitor(login, sessions.csrf(login), sessions, refreshing))
     try:
         yield
     finally:

@@ -54,11 +54,11 @@ class Site:
         """A researcher's header."""
         return {"Authorization": f"Bearer {self.example.tokens[f'{self.example.id}-{name}']}"}
 
-    def app(self, **options: str) -> FastAPI:
+    def app(self, **options: Any) -> FastAPI:
         """A fresh app over the campaign."""
-        return create_app(self.db, home=self.home, **options)  # type: ignore[arg-type]
+        return create_app(self.db, home=self.home, **options)
 
-    def client(self, **options: str) -> httpx.AsyncClient:
+    def client(self, **options: Any) -> httpx.AsyncClient:
         """A client that asks the app directly."""
         transport = httpx.ASGITransport(self.app(**options), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url=BASE)

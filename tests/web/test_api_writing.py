@@ -89,7 +89,12 @@ async def test_the_operator_pauses_a_campaign_on_the_record(site: Any) -> None:
         state = (await client.get(path)).json()["state"]
     assert unknown.status_code == 400
     assert (answer.status_code, answer.json()["heard"], state) == (202, False, "paused")
-    assert events[-1]["payload"] == {"command": "pause", "argument": "lunch", "by": "human:ana"}
+    assert events[-1]["payload"] == {
+        "command": "pause",
+        "argument": "lunch",
+        "by": "human:ana",
+        "researcher": "",
+    }
 
 
 async def test_no_way_to_write_touches_a_score(site: Any) -> None:
@@ -105,7 +110,17 @@ async def test_no_way_to_write_touches_a_score(site: Any) -> None:
         "posts",
         "posts/{post_id}/comments",
         "posts/{post_id}/vote",
+        "posts/{post_id}",
+        "posts/{post_id}/comments/{comment_id}",
+        "posts/{post_id}/retraction",
+        "posts/{post_id}/comments/{comment_id}/retraction",
+        "posts/{post_id}/pin",
+        "claims",
+        "claims/{claim_id}/release",
         "controls",
+        "limits",
+        "team",
+        "/api/v1/campaigns",
         "submissions/{number}/confirmation",
         "submissions/{number}/disqualification",
         "submissions/{number}/reinstatement",

@@ -1,0 +1,257 @@
+"""Who may do what: every route and every role, and nothing that another site or a guess could make happen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import routing
+
+from aar.forum.tokens import operator_token, viewer_token
+from aar.web.rates import Buckets, Rate, Rates, TooMany
+from aar.web.sessions import SECONDS, Sessions
+
+from .conftest import Site, write_site
+
+pytestmark = pytest.mark.anyio
+API = "/api/v1/campaigns/k3v9qd"
+PLACES = {
+    "campaign_id": "k3v9qd",
+    "name": "r1",
+    "post_id": "1",
+    "comment_id": "1",
+    "number": "14",
+    "claim_id": "1",
+    "path": "x",
+}
+ANYBODY = {"/login"}
+RESEARCHERS = re.compile(r"/(posts|claims|similar)\b")
+"""What researchers may write: on the forum."""
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = write_site(tmp_path_factory.mktemp("home"))
+    yield made
+    made.db.close()
+
+
+def _routes(site: Site, reading: bool) -> list[tuple[str, str]]:
+    walk = getattr(routing, "iter_route_contexts", iter)  # routers lie nested since FastAPI 0.14x, flat before
+    found = []
+    for route in walk(site.app().routes):
+        for method in getattr(route, "methods", None) or ():
+            path = re.sub(r"\{(\w+)(:\w+)?\}", lambda match: PLACES[match[1]], route.path)
+            streams = path.endswith("/stream") or path.startswith("/mcp")
+            if (method in ("GET", "HEAD")) == reading and not streams:
+                found.append((method, path))
+    return found
+
+
+def _generous(site: Site, **options: Any) -> Any:
+    plenty = Rate(100_000, 1000)
+    return site.client(rates=Rates(plenty, plenty, plenty, plenty), **options)
+
+
+async def _login(client: Any, token: str, name: str = "ana") -> str:
+    """Log in; returns the token of this login's forms."""
+    answer = await client.post("/login", data={"token": token, "name": name})
+    assert answer.status_code == 303, answer.text
+    page = await client.get("/campaigns")
+    return str(re.search(r'name="csrf" value="(\w+)"', page.text)[1])  # type: ignore[index]
+
+
+async def test_every_write_is_refused_to_whoever_may_not(fresh: Site) -> None:
+    """Each route that is no GET, for nobody, a viewer, a forged token, a researcher, and a login without its form."""
+    writes = [(method, path) for method, path in _routes(fresh, reading=False) if path not in ANYBODY]
+    assert len(writes) > 15
+    viewer = {"Authorization": f"Bearer {viewer_token(fresh.home)}"}
+    async with _generous(fresh) as client, _generous(fresh) as browser:
+        await _login(browser, operator_token(fresh.home))
+        for method, path in writes:
+            form = not path.startswith("/api/")
+            for who, headers in (
+                ("nobody", {}),
+                ("forged", {"Authorization": "Bearer aar_wrong"}),
+                ("viewer", viewer),
+                ("researcher", fresh.researcher("r1")),
+            ):
+                answer = await client.request(method, path, headers=headers, **({"data": {}} if form else {"json": {}}))
+                if who == "researcher" and RESEARCHERS.search(path) and not form:
+                    assert answer.status_code not in (401, 500), (path, answer.text)
+                else:
+                    assert answer.status_code in (401, 403), (who, method, path, answer.status_code)
+            for csrf in ("", "0" * 64):
+                sent = {"data": {"csrf": csrf}} if form else {"json": {}, "headers": {"X-CSRF-Token": csrf}}
+                answer = await browser.request(method, path, **sent)
+                assert answer.status_code in (400, 403), (method, path, answer.status_code)
+    assert "controls" in str(writes)
+
+
+async def test_beyond_loopback_every_page_and_endpoint_asks_who_it_is(fresh: Site) -> None:
+    operator, viewer = operator_token(fresh.home), viewer_token(fresh.home)
+    async with _generous(fresh, host="0.0.0.0") as client:
+        for method, path in _routes(fresh, reading=True):
+            if path in ANYBODY:
+                continue
+            assert (await client.request(method, path)).status_code == 401, path
+            assert (await client.request(method, path, headers=fresh.researcher("r1"))).status_code == 401, path
+            for token in (operator, viewer):
+                headers = {"Authorization": f"Bearer {token}"}
+                assert (await client.request(method, path, headers=headers)).status_code not in (401, 403, 500), path
+        shown = await client.get("/campaigns/k3v9qd?x=1", headers={"Accept": "text/html"})
+        assert (shown.status_code, shown.headers["location"]) == (303, "/login?next=/campaigns/k3v9qd")
+        assert (await client.get("/login")).status_code == 200
+        await _login(client, viewer, "vi")
+        assert (await client.get("/campaigns/k3v9qd")).status_code == 200
+        assert 'action="/campaigns/k3v9qd/steer"' not in (await client.get("/campaigns/k3v9qd")).text
+
+
+async def test_a_login_acts_through_forms_and_the_api_under_its_name(fresh: Site) -> None:
+    async with fresh.client() as client:
+        csrf = await _login(client, operator_token(fresh.home), "ana")
+        answer = await client.post(
+            "/campaigns/k3v9qd/researchers/r1/steer", data={"csrf": csrf, "command": "message", "words": "Hello."}
+        )
+        assert (answer.status_code, answer.headers["location"]) == (303, "/campaigns/k3v9qd/researchers/r1")
+        sent = {"command": "message", "researcher": "r1", "argument": "Again."}
+        told = await client.post(f"{API}/controls", json=sent, headers={"X-CSRF-Token": csrf})
+        assert (told.status_code, told.json()["heard"]) == (202, False)
+        events = (await client.get(f"{API}/events?kind=control_requested")).json()["items"]
+        assert [(each["payload"]["by"], each["payload"]["argument"]) for each in events[-2:]] == [
+            ("human:ana", "Hello."),
+            ("human:ana", "Again."),
+        ]
+        await client.post("/logout", data={"csrf": csrf})
+        assert (await client.post(f"{API}/controls", json=sent, headers={"X-CSRF-Token": csrf})).status_code == 401
+
+
+async def test_the_cookie_cannot_be_read_by_scripts_nor_sent_by_other_sites(fresh: Site) -> None:
+    fields = {"token": operator_token(fresh.home), "next": "//evil.example/"}
+    for scheme, secure in (("http", False), ("https", True)):
+        async with fresh.client() as client:
+            client.base_url = f"{scheme}://127.0.0.1"
+            answer = await client.post("/login", data=fields)
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert ("Secure" in cookie) is secure
+        assert f"Max-Age={SECONDS}" in cookie
+        assert fields["token"] not in cookie
+        assert answer.headers["location"] == "/campaigns"
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nSet-Cookie: x=1"],
+)
+async def test_a_login_leads_nowhere_else(fresh: Site, where: str) -> None:
+    async with fresh.client() as client:
+        answer = await client.post("/login", data={"token": operator_token(fresh.home), "next": where})
+    assert answer.headers["location"] == "/campaigns"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://127.0.0.1:9999"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, 303),
+        ({"Origin": "http://127.0.0.1"}, 303),
+    ],
+)
+async def test_what_another_site_sends_is_turned_away(fresh: Site, headers: dict[str, str], status: int) -> None:
+    async with fresh.client() as client:
+        answer = await client.post("/login", data={"token": operator_token(fresh.home)}, headers=headers)
+    assert answer.status_code == status
+
+
+async def test_guessing_and_flooding_are_slowed_down_and_say_when_to_come_back(fresh: Site) -> None:
+    async with fresh.client() as client:
+        codes = [(await client.post("/login", data={"token": "aar_guess"})).status_code for _ in range(12)]
+        assert codes == [401] * 10 + [429] * 2
+        late = await client.post("/login", data={"token": operator_token(fresh.home)})
+        assert late.status_code == 429
+        assert 1 <= int(late.headers["retry-after"]) <= 7
+    async with fresh.client(rates=Rates(credential=Rate(3, 0.001), refused=Rate(2, 0.001))) as client:
+        body = {"kind": "result", "title": "t", "body": "b"}
+        posts = [await client.post(f"{API}/posts", json=body, headers=fresh.researcher("r1")) for _ in range(4)]
+        assert [answer.status_code for answer in posts] == [201, 201, 201, 429]
+        assert posts[-1].headers["content-type"] == "application/problem+json"
+        other = await client.post(f"{API}/posts", json={**body, "title": "u"}, headers=fresh.researcher("r2"))
+        assert other.status_code == 201
+        wrong = {"Authorization": "Bearer aar_guess"}
+        guesses = [(await client.post(f"{API}/posts", json=body, headers=wrong)).status_code for _ in range(3)]
+        assert guesses == [401, 401, 429]
+        assert (await client.get("/campaigns")).status_code == 200
+
+
+async def test_the_audit_log_names_who_and_holds_no_secret(tmp_path: Path) -> None:
+    site = await asyncio.to_thread(write_site, tmp_path)
+    token = operator_token(site.home)
+    async with site.client() as client:
+        await client.post("/login", data={"token": "aar_wrong"})
+        csrf = await _login(client, token, "ana")
+        await client.post(f"{API}/controls", json={"command": "pause"}, headers=site.researcher("r1"))
+        await client.post(
+            "/campaigns/k3v9qd/steer?t=" + token, data={"csrf": csrf, "command": "message", "words": "sesame"}
+        )
+        cookie = client.cookies["aar_session"]
+    site.db.close()
+    text = (site.home / "audit.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["outcome"], line["path"], line["who"]) for line in lines] == [
+        ("refused", "/login", ""),
+        ("accepted", "/login", "operator ana"),
+        ("refused", f"{API}/controls", "researcher k3v9qd-r1"),
+        ("accepted", "/campaigns/k3v9qd/steer", "operator ana"),
+    ]
+    for secret in (token, cookie, csrf, "sesame", site.researcher("r1")["Authorization"].removeprefix("Bearer ")):
+        assert secret not in text
+    assert (site.home / "audit.log").stat().st_mode & 0o077 == 0
+
+
+async def test_a_forged_changed_ended_or_old_cookie_is_nobody() -> None:
+    now = [1000.0]
+    sessions = Sessions({"operator": "secret", "viewer": "other"}, lambda: now[0])
+    cookie = sessions.begin("viewer", "vi")
+    login = sessions.find(cookie)
+    assert login is not None
+    assert (login.role, login.name, login.is_operator) == ("viewer", "vi", False)
+    packed, _, signature = cookie.partition(".")
+    raised = Sessions({"operator": "guess", "viewer": "guess"}).begin("operator", "vi").partition(".")[0]
+    for bad in ("", ".", packed, f"{packed}.", f"{packed}.é", f"{raised}.{signature}", f"!!.{signature}", "a" * 9999):
+        assert sessions.find(bad) is None
+    assert Sessions({"operator": "new", "viewer": "new"}).find(cookie) is None
+    assert sessions.is_csrf(login, sessions.csrf(login))
+    other = sessions.find(sessions.begin("viewer", "vi"))
+    assert other is not None
+    assert not sessions.is_csrf(login, sessions.csrf(other))
+    now[0] += SECONDS
+    assert sessions.find(cookie) is None
+    now[0] -= SECONDS
+    sessions.end(login)
+    assert sessions.find(cookie) is None
+
+
+async def test_buckets_refill_with_time_and_forget_the_oldest() -> None:
+    now = [0.0]
+    buckets = Buckets(lambda: now[0])
+    rate = Rate(2, 0.5)
+    buckets.take("x", "a", rate)
+    buckets.take("x", "a", rate)
+    with pytest.raises(TooMany) as caught:
+        buckets.take("x", "a", rate)
+    assert caught.value.seconds == 3
+    buckets.take("x", "b", rate)
+    now[0] += 2
+    buckets.take("x", "a", rate)
+    with pytest.raises(TooMany):
+        buckets.look("x", "a", rate)
