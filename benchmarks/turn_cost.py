@@ -80,17 +80,17 @@ async def serve(turns: int) -> None:
     os._exit(0)
 
 
-async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile | None) -> tuple[float, float, int]:
-    """CPU seconds, wall seconds and turns of a whole team's life."""
+async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, list[Any]]:
+    """A database, the gateway to the scripted model, and a team of researchers."""
     from aar.budget.ledger import Ledger
     from aar.budget.limits import Limits
     from aar.budget.prices import ModelPrice, PriceBook
     from aar.problems.protocol import Metric
-    from aar.researcher import ResearcherContext, run_researcher
+    from aar.researcher import ResearcherContext
     from aar.researcher.gateway import Gateway
     from aar.snapshots.store import SnapshotStore
     from aar.store import open_database
-    from aar.store.models import Campaign, LedgerEntry, Researcher
+    from aar.store.models import Campaign, Researcher
 
     class Problem:
         name = "bench"
@@ -106,7 +106,7 @@ async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile 
     with db.writing() as session:
         session.add(Campaign(id=CAMPAIGN, name="b", problem="bench", spec={}, state="running", secret="s"))
         session.flush()
-        for index in range(team + 1):
+        for index in range(team):
             identity = {"id": f"{CAMPAIGN}-r{index}", "name": f"r{index}", "index": index}
             session.add(
                 Researcher(
@@ -135,8 +135,17 @@ async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile 
             limits=ledger.limits,
             context_tokens=10**9,
         )
-        for index in range(team + 1)
+        for index in range(team)
     ]
+    return db, gateway, contexts
+
+
+async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile | None) -> tuple[float, float, int]:
+    """CPU seconds, wall seconds and turns of a whole team's life."""
+    from aar.researcher import run_researcher
+    from aar.store.models import LedgerEntry
+
+    db, gateway, contexts = await contexts_of(port, team + 1, folder)
     # The first one's life is not measured: imports and first queries are no part of a turn.
     outcomes = [await run_researcher(contexts[0])]
     with db.reading() as session:
