@@ -33,4 +33,5 @@ class EventRecord(Base):
             postgresql_where=text("kind = 'researchers_mentioned'"),
         ),
         Index(None, "researcher_id", "id"),
+        Index("ix_event_kind", "campaign_id", "kind", "id"),
     )
