@@ -1,0 +1,251 @@
+"""How fast pages are on a night's campaign, how soon an event is on the screen, and what a hundred watchers cost.
+
+Usage: python benchmarks/pages.py [--home FOLDER] [--events N] [--watchers N]
+
+A server process on one core serves 9 researchers, 300 submissions, 2,000 posts and 50,000 events (see ``night.py``);
+this process asks, writes events into the database as a campaign would, and drives Debian's Chromium. A watcher does
+what an open page does: it follows the stream and takes its page anew when an event matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from night import CAMPAIGN, Night, Size
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.table import Table
+
+from aar.events import ToolStarted
+from aar.forum.posts import Author, create_post
+from aar.store import Database, open_database
+from aar.store.event_log import append, latest_event_id
+
+AT = f"/campaigns/{CAMPAIGN}"
+PAGES = {
+    "campaigns": "/campaigns",
+    "campaign": AT,
+    "researcher": f"{AT}/researchers/r2",
+    "submission": f"{AT}/submissions/200",
+    "forum": f"{AT}/posts",
+    "forum, a search": f"{AT}/posts?q=dh+cnk",
+    "post": f"{AT}/posts/1500",
+    "lineage": f"{AT}/lineage",
+    "compare": f"/compare?left={CAMPAIGN}&right={CAMPAIGN}",
+    "report": f"{AT}/report",
+}
+WRITER = Author("r3", f"{CAMPAIGN}-r3")
+QUIET = ("model_called", "tool_started", "tool_finished", "scoring_run_finished")
+"""Kinds for which an open page does not take itself anew, as in ``live.js``."""
+CHROMIUM = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
+
+
+def ms(seconds: list[float], share: float) -> str:
+    """A quantile in milliseconds."""
+    ordered = sorted(seconds)
+    return f"{1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]:,.0f}" if ordered else "–"
+
+
+@contextmanager
+def server(home: Path) -> Iterator[tuple[str, int]]:
+    """``aar serve`` on one core; its address and process id."""
+    environment = {**os.environ, "AAR_HOME": str(home)}
+    command = [sys.executable, "-m", "aar", "serve", "--port", "0"]
+    core = max(os.sched_getaffinity(0))
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
+    )
+    try:
+        assert process.stdout is not None
+        address = next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
+        yield address.rstrip("/.,"), process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def time_pages(address: str, times: int) -> Table:
+    """Each page's time and size, one request after another."""
+    table = Table("page", "p50 ms", "p95 ms", "KB sent", "KB of HTML")
+    with httpx.Client(base_url=address, timeout=60) as client:
+        for name, path in PAGES.items():
+            taken = []
+            for _ in range(times + 2):
+                begun = time.perf_counter()
+                answer = client.get(path)
+                taken.append(time.perf_counter() - begun)
+            if answer.status_code == 404:
+                continue
+            answer.raise_for_status()
+            sent = answer.num_bytes_downloaded / 1000
+            table.add_row(
+                name, ms(taken[2:], 0.5), ms(taken[2:], 0.95), f"{sent:,.1f}", f"{len(answer.content) / 1000:,.1f}"
+            )
+    return table
+
+
+def post(db: Database, title: str) -> int:
+    """A researcher's post; the id of the newest event then."""
+    with db.writing() as session:
+        create_post(session, CAMPAIGN, WRITER, kind="insight", title=title, body="It holds.")
+        return latest_event_id(session, CAMPAIGN)
+
+
+def in_a_browser(address: str, db: Database, times: int) -> Table:
+    """First load of the campaign's page in bytes, and from a commit to the changed page, in Chromium."""
+    table = Table("in Chromium", "")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        context = chromium.new_context()
+        page = context.new_page()
+        loaded: list[float] = []
+        wire = context.new_cdp_session(page)
+        wire.send("Network.enable")
+        wire.on("Network.loadingFinished", lambda done: loaded.append(done["encodedDataLength"]))
+        page.goto(f"{address}{AT}", wait_until="load")
+        table.add_row("first load, everything, KB", f"{sum(loaded) / 1000:,.1f}")
+        page.wait_for_selector('.live[data-on="yes"]')
+        for name, where in (("the log", "#log"), ("the newest posts", "#posts")):
+            taken = []
+            for index in range(times):
+                title = f"seen in {name} {index}"
+                post(db, title)
+                begun = time.perf_counter()
+                page.wait_for_selector(
+                    f'{where} >> text="{title}"' if where == "#posts" else f"{where} >> text={title}"
+                )
+                taken.append(time.perf_counter() - begun)
+            table.add_row(f"commit to {name}, p50 / p95 ms", f"{ms(taken, 0.5)} / {ms(taken, 0.95)}")
+        chromium.close()
+    return table
+
+
+class Watchers:
+    """So many open pages, without the browsers."""
+
+    def __init__(self, address: str, after: int) -> None:
+        self._address, self._after = address, after
+        self.written: dict[int, float] = {}
+        self.delivered: list[float] = []
+        self.fetched: list[float] = []
+        self.bytes = 0
+
+    async def watch(self, client: httpx.AsyncClient) -> None:
+        """Follow the stream as ``live.js`` does, and take the page anew a second after an event that matters."""
+        stream = f"{self._address}/api/v1{AT}/events/stream?brief=true&after={self._after}"
+        seen = taken = 0
+
+        async def refresh() -> None:
+            nonlocal taken
+            while True:
+                await asyncio.sleep(0.05)
+                if seen > taken:
+                    await asyncio.sleep(1)
+                    taken, begun = seen, time.perf_counter()
+                    answer = await client.get(f"{self._address}{AT}", headers={"aar-seen": str(seen)}, timeout=120)
+                    answer.raise_for_status()
+                    self.fetched.append(time.perf_counter() - begun)
+                    self.bytes += answer.num_bytes_downloaded
+
+        async with client.stream("GET", stream, timeout=None) as answer, asyncio.TaskGroup() as group:
+            refreshing = group.create_task(refresh())
+            number = 0
+            async for line in answer.aiter_lines():
+                if line.startswith("id: "):
+                    number = int(line[4:])
+                elif line.startswith("event: "):
+                    if number in self.written:
+                        self.delivered.append(time.perf_counter() - self.written[number])
+                    if line[7:] not in QUIET:
+                        seen = number
+            refreshing.cancel()
+
+
+async def watched(address: str, pid: int, db: Database, count: int, seconds: int) -> Table:
+    """What so many watchers cost while nine researchers work: four small events a second, a post every two."""
+    with db.reading() as session:
+        crowd = Watchers(address, latest_event_id(session, CAMPAIGN))
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(limits=limits) as client:
+        tasks = [asyncio.create_task(crowd.watch(client)) for _ in range(count)]
+        await asyncio.sleep(3)
+        before, begun = cpu_seconds(pid), time.perf_counter()
+        for step in range(4 * seconds):
+            if step % 8 == 0:
+                number = await asyncio.to_thread(post, db, f"watched {step}")
+            else:
+                number = await asyncio.to_thread(_small, db, step)
+            crowd.written[number] = time.perf_counter()
+            await asyncio.sleep(max(0.0, begun + (step + 1) / 4 - time.perf_counter()))
+        await asyncio.sleep(2)
+        used = (cpu_seconds(pid) - before) / (time.perf_counter() - begun)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    per_page = crowd.bytes / max(1, len(crowd.fetched)) / 1000
+    table = Table(f"{count} watchers, {seconds} s", "")
+    table.add_row("server's CPU, % of one core", f"{100 * used:,.0f}")
+    table.add_row("deliveries", f"{len(crowd.delivered):,} of {count * len(crowd.written):,}")
+    table.add_row("commit to watcher, p50 / p95 ms", f"{ms(crowd.delivered, 0.5)} / {ms(crowd.delivered, 0.95)}")
+    table.add_row(
+        "pages taken anew, p50 / p95 ms",
+        f"{len(crowd.fetched):,} of {per_page:,.0f} KB: {ms(crowd.fetched, 0.5)} / {ms(crowd.fetched, 0.95)}",
+    )
+    return table
+
+
+def _small(db: Database, step: int) -> int:
+    with db.writing() as session:
+        return append(
+            session, CAMPAIGN, ToolStarted(tool_use_id=f"w{step}", tool="bash", about="ls"), WRITER.researcher_id
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--home", type=Path, help="keep the campaign here, and use it if it is here already")
+    parser.add_argument("--events", type=int, default=50_000, help="size of the log; the rest shrinks with it")
+    parser.add_argument("--times", type=int, default=30, help="requests a page, and events on the screen")
+    parser.add_argument("--watchers", type=int, default=100)
+    parser.add_argument("--seconds", type=int, default=30, help="how long the watchers watch")
+    options: Any = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as scratch:
+        home = options.home or Path(scratch)
+        home.mkdir(parents=True, exist_ok=True)
+        known = (home / "aar.db").exists()
+        db = open_database(f"sqlite:///{home / 'aar.db'}")
+        whole = Size()
+        share = options.events / whole.events
+        size = Size(submissions=int(whole.submissions * share), posts=int(whole.posts * share), events=options.events)
+        if not known:
+            begun = time.perf_counter()
+            asyncio.run(Night(db, home, size).write())
+            console.print(f"written in {time.perf_counter() - begun:,.0f} s: {size}")
+        with server(home) as (address, pid):
+            console.print(time_pages(address, options.times))
+            console.print(in_a_browser(address, db, options.times))
+            console.print(asyncio.run(watched(address, pid, db, options.watchers, options.seconds)))
+        db.close()
+
+
+if __name__ == "__main__":
+    main()
