@@ -132,7 +132,7 @@ class ServeOptions(_Part):
     enabled: bool = True
     """Whether to serve at all."""
     host: str = "127.0.0.1"
-    """Address to listen on; beyond loopback every request needs the operator's token."""
+    """Address to listen on; beyond loopback every request needs a login or a token."""
     port: int = Field(default=8808, ge=0, le=65535)
     """Port; 0 takes a free one."""
 

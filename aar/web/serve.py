@@ -61,10 +61,10 @@ def address_of(listener: socket.socket, host: str) -> str:
 def notice(host: str, token_file: str) -> str:
     """What to say at the start about who may do what."""
     if is_loopback(host):
-        return f"anybody on this machine may read; writing needs the token in {token_file}"
+        return f"anybody on this machine may read; to act, log in at /login with the token in {token_file}"
     return (
-        f"reachable from other machines: every request needs the token in {token_file} "
-        "(a browser asks for it as the password). Without TLS in front, it crosses the network readable"
+        f"reachable from other machines: every request needs the token in {token_file}, or the viewer's beside it, "
+        "which only reads (a browser logs in at /login). Without TLS in front, they cross the network readable"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi import routing
 
+from aar.forum.news import news_since
 from aar.forum.tokens import operator_token, viewer_token
 from aar.web.rates import Buckets, Rate, Rates, TooMany
 from aar.web.sessions import SECONDS, Sessions
@@ -110,6 +111,40 @@ async def test_beyond_loopback_every_page_and_endpoint_asks_who_it_is(fresh: Sit
         await _login(client, viewer, "vi")
         assert (await client.get("/campaigns/k3v9qd")).status_code == 200
         assert 'action="/campaigns/k3v9qd/steer"' not in (await client.get("/campaigns/k3v9qd")).text
+
+
+async def test_no_link_can_act(fresh: Site) -> None:
+    """Whatever address a text leads to, opening it changes nothing: what acts takes no GET."""
+    readable = {path for _, path in _routes(fresh, reading=True)}
+    async with _generous(fresh) as client:
+        await _login(client, operator_token(fresh.home))
+        before = len((await client.get(f"{API}/events?limit=200")).json()["items"])
+        for _, path in _routes(fresh, reading=False):
+            answer = await client.get(f"{path}?command=stop&action=confirmation&words=x")
+            assert answer.status_code == (200 if path in readable else 405), (path, answer.status_code)
+        assert len((await client.get(f"{API}/events?limit=200")).json()["items"]) == before
+        state = (await client.get(API)).json()["state"]
+    assert state == "running"
+
+
+async def test_words_of_people_and_agents_are_shown_inert(fresh: Site) -> None:
+    """A message, a direction and a name come back escaped and without control characters."""
+    evil = '<script>alert(1)</script> <form action="/logout"> \x1b[2J \u202e [x](javascript:alert(1))'
+    async with fresh.client() as client:
+        csrf = await _login(client, operator_token(fresh.home))
+        where = "/campaigns/k3v9qd/researchers/r3/steer"
+        for command in ("message", "redirect"):
+            answer = await client.post(where, data={"csrf": csrf, "command": command, "words": evil})
+            assert answer.status_code == 303
+        for path in ("/campaigns/k3v9qd", "/campaigns/k3v9qd/researchers/r3"):
+            html = (await client.get(path)).text
+            assert "<script>alert" not in html
+            assert '<form action="/logout">' not in html
+            assert 'javascript:alert(1)"' not in html
+            assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", html)
+    with fresh.db.reading() as session:
+        said = news_since(session, "k3v9qd", "k3v9qd-r3", 0).human_messages
+    assert "\x1b" not in "".join(said)
 
 
 async def test_a_login_acts_through_forms_and_the_api_under_its_name(fresh: Site) -> None:
