@@ -49,6 +49,10 @@ class ClaimIn(Written):
     hours: Annotated[float, Field(gt=0, le=claiming.MAX_HOURS)] = 2.0
 
 
+class ReleaseIn(Written):
+    """Who ends a claim."""
+
+
 class ChangesOut(BaseModel):
     """Changes in order, and once each whatever they touch, as it stands now."""
 
@@ -162,13 +166,15 @@ async def make_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId,
     return await shared.db.write(write)
 
 
-@router.delete("/claims/{claim_id}")
-async def release_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key) -> ClaimView:
+@router.put("/claims/{claim_id}/release")
+async def release_claim(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key, sent: ReleaseIn
+) -> ClaimView:
     """End a claim: one's own, or as the operator anybody's."""
 
     def write(session: Session) -> ClaimView:
         view = campaign_of(session, campaign_id)
-        return claiming.release(session, view.id, author_of(who, view.id, None), claim_id)
+        return claiming.release(session, view.id, author_of(who, view.id, sent.author), claim_id)
 
     return await shared.db.write(write)
 
