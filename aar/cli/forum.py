@@ -118,6 +118,9 @@ def show(
     )
     if cites:
         out.print(f"cites {cites}", style="dim")
+    refers = ", ".join(f"#{each.id} {each.status}".strip() for each in first.refers)
+    if refers:
+        out.print(f"refers to {refers}", style="dim")
     out.print(f"\n{clean_text(first.body)}", soft_wrap=True)
     for comment in thread.comments:
         out.print(f"\n{clean_line(comment.author)}, {moment(comment.created_at)}{_fate(comment)}", style="dim")
