@@ -14,6 +14,7 @@ from aar.campaign.creation import create_campaign
 from aar.campaign.ending import Ending
 from aar.campaign.preflight import check
 from aar.campaign.recruiting import add_researchers
+from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_file import load_spec, respecify
 from aar.campaign.start import run_campaign
 from aar.campaign.steering import ask, change_limits
@@ -73,9 +74,14 @@ class Person:
 
 
 async def _campaign(
-    settings: Settings, act: Callable[[Person], Any], changes: dict[str, Any] | None = None
+    settings: Settings,
+    act: Callable[[Person], Any],
+    changes: dict[str, Any] | None = None,
+    *,
+    spec: CampaignSpec | None = None,
+    campaign_id: str = "",
 ) -> tuple[str, Ending, list[BaseException]]:
-    plan = await check(load_spec(None, {**SPEC, **(changes or {})}), settings)
+    plan = await check(spec or load_spec(None, {**SPEC, **(changes or {})}), settings)
     trouble: list[BaseException] = []
 
     async def person(running: Running) -> None:
@@ -87,7 +93,7 @@ async def _campaign(
         await asyncio.Event().wait()
 
     try:
-        campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
+        campaign_id = campaign_id or await plan.database.write(lambda session: create_campaign(session, plan))
         return campaign_id, await run_campaign(plan, campaign_id, companions=[person]), trouble
     finally:
         plan.database.close()
@@ -149,6 +155,38 @@ def test_a_limit_is_lifted_while_the_campaign_waits_and_the_work_goes_on(setting
     assert ending.state == "finished"
     handed_in = _read(settings)(lambda session: session.query(Submission).filter_by(campaign_id=campaign_id).count())
     assert handed_in == 1
+
+
+def test_what_was_asked_while_no_controller_lived_holds_at_the_next_start(settings: Settings) -> None:
+    """As after `kill -9`: nothing but the database tells the next controller."""
+
+    async def act(person: Person) -> None:
+        await person.until("r3", "running", "waiting", "finished")
+        await person.until("r2", "paused")
+        await person.until_told("r1", "Begin with the mean.")
+        await person.ask("stop")
+
+    async def scene() -> tuple[str, Ending, list[BaseException]]:
+        first = await check(load_spec(None, SPEC), settings)
+        campaign_id = await first.database.write(lambda session: create_campaign(session, first))
+
+        def asked(session: Session) -> Any:
+            ask(session, campaign_id, "pause", "later", ANA, "r2")
+            ask(session, campaign_id, "message", "Begin with the mean.", ANA, "r1")
+            add_researchers(session, campaign_id, 1, ANA)
+            change_limits(session, campaign_id, {"submissions": 50}, ANA)
+            return session.get_one(Campaign, campaign_id).spec
+
+        spec = await first.database.write(asked)
+        first.database.close()
+        await first.backend.close()
+        return await _campaign(settings, act, spec=respecify(spec, {}), campaign_id=campaign_id)
+
+    campaign_id, ending, trouble = asyncio.run(scene())
+    assert trouble == []
+    assert ending.state == "finished"
+    team = _read(settings)(lambda session: list_researchers(session, campaign_id))
+    assert {view.name: view.state for view in team}["r2"] == "paused"
 
 
 def _read(settings: Settings) -> Callable[[Callable[[Session], T]], T]:

@@ -51,3 +51,25 @@ def test_pause_and_stop_without_a_controller_take_effect_at_once(writable: Termi
     over = writable.run("resume")
     assert over.exit_code == 1
     assert "→ Start a new one with: aar start" in over.stderr
+
+
+def test_steering_without_a_controller_is_noted_for_the_next_start(writable: Terminal) -> None:
+    assert "r2 reads it at its first turn after the next start" in writable.ok("message", "r2", "Look again.")
+    assert "every researcher reads it" in writable.ok("message", "all", input="From a pipe.\n")
+    assert "r3 has a new direction" in writable.ok("redirect", "r3", "Permute the labels.", "--as", "ana")
+    assert "r2 pauses: noted for the next start" in writable.ok("pause", "--researcher", "r2", "--reason", "lunch")
+    assert "r2 goes on: noted" in writable.ok("resume", "--researcher", "r2")
+    assert "usd 20, hours none, from its next start on" in writable.ok("limits", "--usd", "$20", "--hours", "none")
+    assert "r5  " in writable.ok("team", "add", "--count", "1")
+    assert "r5 leaves the team: noted" in writable.ok("team", "remove", "r5")
+    assert "r1 stops for good: noted" in writable.ok("stop", "--researcher", "r1")
+    by = {line.split(" asked: ")[0] for line in writable.ok("events").splitlines() if " asked: " in line}
+    assert any(each.endswith("human:ana") for each in by)
+    for arguments, says in (
+        (("message", "r9", "x"), "no researcher r9"),
+        (("limits",), "no limit was given"),
+        (("team", "add", "--direction", "nowhere"), "no direction nowhere"),
+    ):
+        refused = writable.run(*arguments)
+        assert refused.exit_code == 2
+        assert says in refused.output
