@@ -23,7 +23,7 @@ from aar.store.models import Post
 THRESHOLD = 0.6
 """Cosine from which a post counts as near. Paraphrases of one finding lie above it, two findings of one topic below."""
 _LONGEST = 4000
-_WORDS, _CANDIDATES, _TOLD = 12, 60, 3
+_WORDS, _CANDIDATES, _TOLD = 12, 20, 3
 _WORD = re.compile(r"[^\W_]{3,}")
 _FUNCTION_WORDS = frozenset(
     """
@@ -72,8 +72,9 @@ def similar_posts(
     rows = session.execute(select(Post.id, Post.title, Post.body, Post.author).where(Post.id.in_(ids))).all()
     others = [_terms(row.title, row.body) for row in rows]
     idf = _idf([own, *others])
+    weights = _weights(own, idf)
     near = [
-        SimilarPost(row.id, row.title, row.author, round(_cosine(own, other, idf), 2))
+        SimilarPost(row.id, row.title, row.author, round(_cosine(weights, _weights(other, idf)), 2))
         for row, other in zip(rows, others, strict=True)
     ]
     near.sort(key=lambda each: (-each.similarity, each.id))
@@ -117,10 +118,9 @@ def _idf(documents: Sequence[Mapping[str, int]]) -> dict[str, float]:
     return {word: math.log((1 + len(documents)) / (1 + count)) + 1 for word, count in counted.items()}
 
 
-def _cosine(one: Mapping[str, int], two: Mapping[str, int], idf: Mapping[str, float]) -> float:
-    first, second = _weights(one, idf), _weights(two, idf)
-    dot = sum(weight * second.get(word, 0.0) for word, weight in first.items())
-    norms = math.sqrt(sum(w * w for w in first.values()) * sum(w * w for w in second.values()))
+def _cosine(one: Mapping[str, float], two: Mapping[str, float]) -> float:
+    dot = sum(weight * two[word] for word, weight in one.items() if word in two)
+    norms = math.sqrt(sum(w * w for w in one.values()) * sum(w * w for w in two.values()))
     return min(1.0, dot / norms) if norms else 0.0
 
 
