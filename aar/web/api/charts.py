@@ -18,7 +18,9 @@ from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["charts"])
 CSV = "text/csv; charset=utf-8"
-AS_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}, "description": "A header and one line a row"}}
+AS_CSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {}}, "description": "A header and one line a row"}
+}
 
 
 class ChartOut(BaseModel):
