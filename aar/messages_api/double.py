@@ -138,8 +138,9 @@ class Double:
             raise ApiRefusal(404, "Not found")
 
     async def _asked_for(self, call: _Call, *, counting: bool) -> None:
-        incoming, number = call.incoming, self._asked
+        incoming = call.incoming
         body = read_json(await self._admitted(call))
+        number = self._asked
         call.exchange = Exchange(number, incoming.path, body, incoming.shown_headers())
         self.requests.append(call.exchange)
         self._check_shape(body, incoming, counting)
@@ -147,6 +148,7 @@ class Double:
         if counting:
             await call.send(200, self._answering.count(request))
             return
+        # Nothing was awaited since the number was read, so no two requests share one.
         self._asked += 1
         if self.rules.at_once is not None and self._in_flight >= self.rules.at_once:
             raise refusal_of(HttpError(429, retry_after=self.rules.retry_after))

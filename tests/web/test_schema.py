@@ -25,7 +25,9 @@ def test_no_request_breaks_the_server(site: Any, mode: GenerationMode, known: bo
     headers = {"Host": "127.0.0.1", "Authorization": f"Bearer {operator_token(site.home)}"}
     described = schemathesis.openapi.from_asgi("/api/v1/openapi.json", site.app(), headers=headers)
     tried = 0
-    for found in described.exclude(path_regex="/stream$").get_all_operations():
+    # A valid launch starts a campaign of its own; test_launch does that once.
+    described = described.exclude(path_regex="/stream$").exclude(method="POST", path="/api/v1/campaigns")
+    for found in described.get_all_operations():
         operation = found.ok()
 
         @given(case=operation.as_strategy(generation_mode=mode))
