@@ -41,7 +41,7 @@ class WeakToStrong:
         human_baseline=0.23,
         human_baseline_source="two researchers in seven days, on the public study's own models (April 2026)",
         published=0.97,
-        published_source="nine Claude Opus 4.6 agents in 800 agent-hours, on the public study's own models (April 2026)",
+        published_source="nine Claude Opus 4.6 agents, 800 agent-hours, on the public study's own models (April 2026)",
         plain=0.2,
     )
     climbed_domains: Sequence[str] = splits.CLIMBED
