@@ -148,21 +148,28 @@ class Watchers:
         self.fetched: list[float] = []
         self.bytes = 0
 
+    def write(self, db: Database, step: int) -> None:
+        """A small event, and every eighth time a post."""
+        number = post(db, f"watched {step}") if step % 8 == 0 else _small(db, step)
+        self.written[number] = time.perf_counter()
+
     async def watch(self, client: httpx.AsyncClient) -> None:
-        """Follow the stream as ``live.js`` does, and take the page anew a second after an event that matters."""
+        """Follow the stream as ``live.js`` does; take the page anew when an event matters, at most once a second."""
         stream = f"{self._address}/api/v1{AT}/events/stream?brief=true&after={self._after}"
-        seen = taken = 0
+        seen = shown = 0
 
         async def refresh() -> None:
-            nonlocal taken
+            nonlocal shown
+            taken = 0.0
             while True:
-                await asyncio.sleep(0.05)
-                if seen > taken:
-                    await asyncio.sleep(1)
-                    taken, begun = seen, time.perf_counter()
+                await asyncio.sleep(0.02)
+                if seen > shown:
+                    await asyncio.sleep(max(0.15, taken + 1 - time.perf_counter()))
+                    shown, begun = seen, time.perf_counter()
                     answer = await client.get(f"{self._address}{AT}", headers={"aar-seen": str(seen)}, timeout=120)
                     answer.raise_for_status()
-                    self.fetched.append(time.perf_counter() - begun)
+                    taken = time.perf_counter()
+                    self.fetched.append(taken - begun)
                     self.bytes += answer.num_bytes_downloaded
 
         async with client.stream("GET", stream, timeout=None) as answer, asyncio.TaskGroup() as group:
@@ -189,11 +196,7 @@ async def watched(address: str, pid: int, db: Database, count: int, seconds: int
         await asyncio.sleep(3)
         before, begun = cpu_seconds(pid), time.perf_counter()
         for step in range(4 * seconds):
-            if step % 8 == 0:
-                number = await asyncio.to_thread(post, db, f"watched {step}")
-            else:
-                number = await asyncio.to_thread(_small, db, step)
-            crowd.written[number] = time.perf_counter()
+            await asyncio.to_thread(crowd.write, db, step)
             await asyncio.sleep(max(0.0, begun + (step + 1) / 4 - time.perf_counter()))
         await asyncio.sleep(2)
         used = (cpu_seconds(pid) - before) / (time.perf_counter() - begun)

@@ -11,6 +11,7 @@
   };
   let due = null;
   let busy = false;
+  let taken = 0; // when the page was last taken anew; at most once a second, at once after a quiet time
   let last = new URL(source, location.href).searchParams.get("after");
   let seen = last; // the newest event that the page must show; one rendering then serves all who watch
 
@@ -32,6 +33,7 @@
       show(false);
     } finally {
       busy = false;
+      taken = Date.now();
     }
   };
   const soon = (delay) => { due ??= setTimeout(refresh, delay); };
@@ -68,7 +70,7 @@
         log(event);
         if (quiet.has(kind)) return;
         seen = last;
-        soon(1000);
+        soon(Math.max(150, taken + 1000 - Date.now()));
       });
     }
   };
