@@ -182,7 +182,7 @@ class Conversation:
         the one before at an early place, and the cache would be written anew every time.
         """
         left = tool_uses
-        for place, message in enumerate(self.messages):
+        for place, message in enumerate(self.messages if tool_uses else ()):
             results = [block for block in message["content"] if block.get("type") == "tool_result"]
             if left <= 0 or not results:
                 continue
