@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.store.models import Campaign, Researcher
 
 LATEST = "latest"
+_BY_ID = select(Campaign.__table__.c.id).where(Campaign.__table__.c.id == bindparam("campaign"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
             f"several campaigns begin with {name}: {', '.join(campaign.id for campaign in found)}", "Give more letters"
         )
     raise NotFound(f"no campaign {name}", "See `aar list`")
+
+
+def is_campaign(session: Session, campaign_id: str) -> bool:
+    """Whether a campaign has exactly this id; cheap, where a campaign's spec is not needed."""
+    return session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None
 
 
 def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]:

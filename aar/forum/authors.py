@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
@@ -13,6 +13,11 @@ from aar.forum.views import SCORER, Author
 from aar.store.models import Campaign, Researcher
 
 _MAX_NAME = 64
+_CAMPAIGN, _RESEARCHER = Campaign.__table__.c, Researcher.__table__.c
+_IS_CAMPAIGN = select(_CAMPAIGN.id).where(_CAMPAIGN.id == bindparam("campaign"))
+_NAME = select(_RESEARCHER.name).where(
+    _RESEARCHER.id == bindparam("researcher"), _RESEARCHER.campaign_id == bindparam("campaign")
+)
 
 
 def checked_author(session: Session, campaign_id: str, author: Author) -> Author:
@@ -22,17 +27,15 @@ def checked_author(session: Session, campaign_id: str, author: Author) -> Author
         NotFound: no such campaign, or no such researcher in it.
         UsageError: a person's name is empty, over 64 characters, or the scorer's.
     """
+    session.flush()  # plain statements, unlike the mapper's, do not
     if author.researcher_id is not None:
-        query = select(Researcher.name).where(
-            Researcher.id == author.researcher_id, Researcher.campaign_id == campaign_id
-        )
-        name = session.scalar(query)
+        name = session.scalar(_NAME, {"researcher": author.researcher_id, "campaign": campaign_id})
         if name is None:
             raise NotFound(
                 f"no researcher {author.researcher_id!r} in campaign {campaign_id!r}", "See `aar status` for its names"
             )
         return Author(name, author.researcher_id)
-    if session.scalar(select(Campaign.id).where(Campaign.id == campaign_id)) is None:
+    if session.scalar(_IS_CAMPAIGN, {"campaign": campaign_id}) is None:
         raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
     name = checked("author's name", author.name, _MAX_NAME, one_line=True)
     if name.casefold() == SCORER and not author.official:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
 from aar.forum.claims import claims_by_id
-from aar.forum.queries import comment_views, post_views, select_posts
+from aar.forum.queries import comment_views, posts_by_id
 from aar.forum.views import ClaimView, CommentView, PostView
 from aar.store import event_log
-from aar.store.models import EventRecord, Post
+from aar.store.models import EventRecord
 
 KINDS = (
     "post_created",
@@ -27,6 +27,18 @@ KINDS = (
     "claim_released",
 )
 """Kinds of event that change the forum."""
+_EVENTS = EventRecord.__table__.c
+_CHANGES = (
+    select(_EVENTS.id, _EVENTS.at, _EVENTS.researcher_id, _EVENTS.payload)
+    .where(
+        _EVENTS.campaign_id == bindparam("campaign"),
+        _EVENTS.id > bindparam("after"),
+        _EVENTS.id <= bindparam("latest"),
+        _EVENTS.kind.in_(KINDS),
+    )
+    .order_by(_EVENTS.id)
+    .limit(bindparam("limit"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +105,8 @@ def changes_since(session: Session, campaign_id: str, after: int, *, limit: int 
     limit = min(limit, 500)
     latest = event_log.latest_event_id(session, campaign_id)
     after = min(max(after, 0), 2**63 - 1)
-    query = select(EventRecord.id, EventRecord.at, EventRecord.researcher_id, EventRecord.payload).where(
-        EventRecord.campaign_id == campaign_id,
-        EventRecord.id > after,
-        EventRecord.id <= latest,
-        EventRecord.kind.in_(KINDS),
-    )
-    rows = session.execute(query.order_by(EventRecord.id).limit(limit + 1)).all()
+    asked = {"campaign": campaign_id, "after": after, "latest": latest, "limit": limit + 1}
+    rows = session.execute(_CHANGES, asked).all()
     more = len(rows) > limit
     items = [
         Change(
@@ -119,9 +126,7 @@ def changes_since(session: Session, campaign_id: str, after: int, *, limit: int 
     claims = {each.claim_id for each in items if each.claim_id is not None}
     return Changes(
         items=items,
-        posts=post_views(session, select_posts(campaign_id).where(Post.id.in_(posts)).order_by(Post.id))
-        if posts
-        else [],
+        posts=posts_by_id(session, campaign_id, posts),
         comments=comment_views(session, campaign_id, comments) if comments else [],
         claims=claims_by_id(session, campaign_id, sorted(claims)) if claims else [],
         cursor=items[-1].id if more else max(latest, after),

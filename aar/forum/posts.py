@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from typing import Any, cast
+
+from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
@@ -12,7 +14,7 @@ from aar.forum.citations import thread_with_citations
 from aar.forum.comments import create_comment
 from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_TITLE
 from aar.forum.mentions import record_mentions
-from aar.forum.queries import comment_view, find_post, post_views, select_posts
+from aar.forum.queries import POSTS, comment_view, find_post, post_views, select_posts
 from aar.forum.text import checked
 from aar.forum.views import Author, CommentView, PostView, ThreadView
 from aar.forum.votes import cast_vote
@@ -37,6 +39,7 @@ __all__ = [
 
 POST_KINDS = ("hypothesis", "result", "insight", "error", "question")
 _MAX_PAGE = 500
+_INSERT = insert(cast(Table, Post.__table__)).returning(POSTS.id)
 
 
 def create_post(
@@ -74,22 +77,21 @@ def create_post(
         if earlier is not None:
             return find_post(session, campaign_id, earlier)
     check_kind(kind)
-    post = Post(
-        campaign_id=campaign_id,
-        researcher_id=author.researcher_id,
-        author=author.name,
-        kind=kind,
-        title=checked("title", title, MAX_TITLE, one_line=True),
-        body=checked("body", body, MAX_BODY),
-        submission_id=_submission_id(session, campaign_id, submission_number),
-        idempotency_key=key,
-    )
-    session.add(post)
-    session.flush()
-    happened = PostCreated(post_id=post.id, author=author.name, post_kind=kind, title=post.title)
+    row: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        "researcher_id": author.researcher_id,
+        "author": author.name,
+        "kind": kind,
+        "title": checked("title", title, MAX_TITLE, one_line=True),
+        "body": checked("body", body, MAX_BODY),
+        "submission_id": _submission_id(session, campaign_id, submission_number),
+        "idempotency_key": key,
+    }
+    post_id = int(session.execute(_INSERT, row).scalar_one())
+    happened = PostCreated(post_id=post_id, author=author.name, post_kind=kind, title=row["title"])
     event_log.append(session, campaign_id, happened, author.researcher_id)
-    record_mentions(session, campaign_id, author, (post.title, post.body), post_id=post.id)
-    return find_post(session, campaign_id, post.id)
+    record_mentions(session, campaign_id, author, (row["title"], row["body"]), post_id=post_id)
+    return find_post(session, campaign_id, post_id)
 
 
 def list_posts(
@@ -119,14 +121,14 @@ def list_posts(
     if limit < 1:
         raise UsageError(f"a page of {limit} posts holds nothing", "Ask for 1 to 500 posts")
     after = min(max(after, 0), 2**63 - 1)
-    query = select_posts(campaign_id).order_by(Post.id.desc() if newest_first else Post.id)
+    query = select_posts(campaign_id).order_by(POSTS.id.desc() if newest_first else POSTS.id)
     if after:
-        query = query.where(Post.id < after if newest_first else Post.id > after)
+        query = query.where(POSTS.id < after if newest_first else POSTS.id > after)
     if kind is not None:
         check_kind(kind)
-        query = query.where(Post.kind == kind)
+        query = query.where(POSTS.kind == kind)
     if researcher_id is not None:
-        query = query.where(Post.researcher_id == researcher_id)
+        query = query.where(POSTS.researcher_id == researcher_id)
     return post_views(session, query.limit(min(limit, _MAX_PAGE)))
 
 

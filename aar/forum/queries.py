@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
@@ -14,61 +14,79 @@ from aar.forum.citations import thread_with_citations, with_citations
 from aar.forum.views import CommentView, PostView, ThreadView, by_person
 from aar.store.models import Comment, Post, Submission
 
+# Built once, of tables: the mapper's way from a query to its rows takes longer than the database's
+POSTS, _COMMENTS = Post.__table__.c, Comment.__table__.c
+_SUBMISSIONS = Submission.__table__.c
 _comments = select(
-    Comment.id,
-    Comment.post_id,
-    Comment.author,
-    Comment.researcher_id,
-    Comment.body,
-    Comment.created_at,
-    Comment.edited_at,
-    Comment.retracted_at,
-    Comment.retraction,
+    _COMMENTS.id,
+    _COMMENTS.post_id,
+    _COMMENTS.author,
+    _COMMENTS.researcher_id,
+    _COMMENTS.body,
+    _COMMENTS.created_at,
+    _COMMENTS.edited_at,
+    _COMMENTS.retracted_at,
+    _COMMENTS.retraction,
 )
 _PAGE = 300  # SQLite binds at most 999 values a statement in its older builds
 
 _comment_count = (
-    select(func.count(Comment.id)).where(Comment.post_id == Post.id).correlate(Post).scalar_subquery().label("comments")
+    select(func.count(_COMMENTS.id))
+    .where(_COMMENTS.post_id == POSTS.id)
+    .correlate(Post.__table__)
+    .scalar_subquery()
+    .label("comments")
 )
+_posts = select(
+    POSTS.id,
+    POSTS.campaign_id,
+    POSTS.author,
+    POSTS.researcher_id,
+    POSTS.kind,
+    POSTS.title,
+    POSTS.body,
+    POSTS.score,
+    _comment_count,
+    _SUBMISSIONS.number,
+    POSTS.created_at,
+    POSTS.edited_at,
+    POSTS.retracted_at,
+    POSTS.retraction,
+    POSTS.pinned_at,
+).select_from(Post.__table__.outerjoin(Submission.__table__, _SUBMISSIONS.id == POSTS.submission_id))
+_one_post = _posts.where(POSTS.campaign_id == bindparam("campaign"), POSTS.id == bindparam("post"))
+_posts_by_id = _posts.where(
+    POSTS.campaign_id == bindparam("campaign"), POSTS.id.in_(bindparam("posts", expanding=True))
+).order_by(POSTS.id)
 
 
 def select_posts(campaign_id: str) -> Select[Any]:
     """A query for ``post_views``; add conditions, order and limit."""
-    return (
-        select(
-            Post.id,
-            Post.campaign_id,
-            Post.author,
-            Post.researcher_id,
-            Post.kind,
-            Post.title,
-            Post.body,
-            Post.score,
-            _comment_count,
-            Submission.number,
-            Post.created_at,
-            Post.edited_at,
-            Post.retracted_at,
-            Post.retraction,
-            Post.pinned_at,
-        )
-        .outerjoin(Submission, Submission.id == Post.submission_id)
-        .where(Post.campaign_id == campaign_id)
-    )
+    return _posts.where(POSTS.campaign_id == campaign_id)
 
 
 def post_views(session: Session, query: Select[Any]) -> list[PostView]:
     """The posts of a query made from ``select_posts``, with the standing of what they cite."""
+    session.flush()
     return with_citations(session, _plain_views(session.execute(query)))
+
+
+def posts_by_id(session: Session, campaign_id: str, ids: Collection[int]) -> list[PostView]:
+    """The campaign's posts of these ids, at most a few hundred, in their order."""
+    if not ids:
+        return []
+    session.flush()
+    rows = session.execute(_posts_by_id, {"campaign": campaign_id, "posts": list(ids)})
+    return with_citations(session, _plain_views(rows))
 
 
 def pinned_posts(session: Session, campaign_id: str) -> list[PostView]:
     """What people put above all other posts, the last pinned first; at most 20."""
-    query = select_posts(campaign_id).where(Post.pinned_at.is_not(None))
-    return post_views(session, query.order_by(Post.pinned_at.desc(), Post.id.desc()).limit(20))
+    query = select_posts(campaign_id).where(POSTS.pinned_at.is_not(None))
+    return post_views(session, query.order_by(POSTS.pinned_at.desc(), POSTS.id.desc()).limit(20))
 
 
-def _plain_views(rows: Iterable[Row[Any]]) -> list[PostView]:
+def _plain_views(rows: Iterable[Any]) -> list[PostView]:
     return [
         PostView(
             id=row.id,
@@ -96,7 +114,9 @@ def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
     """One post. Raises NotFound when the campaign has none of that id."""
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
     if 0 < post_id < 2**63:
-        for view in post_views(session, select_posts(campaign_id).where(Post.id == post_id)):
+        session.flush()
+        rows = session.execute(_one_post, {"campaign": campaign_id, "post": post_id})
+        for view in with_citations(session, _plain_views(rows)):
             return view
     raise NotFound(f"no post #{post_id} in campaign {campaign_id!r}", "List them with `aar forum list`")
 
@@ -118,18 +138,19 @@ def comment_view(row: Any) -> CommentView:
 
 def comment_views(session: Session, campaign_id: str, comment_ids: Iterable[int]) -> list[CommentView]:
     """Comments of a campaign by id, oldest first."""
-    query = _comments.where(Comment.campaign_id == campaign_id, Comment.id.in_(list(comment_ids)))
-    return [comment_view(row) for row in session.execute(query.order_by(Comment.id))]
+    session.flush()
+    query = _comments.where(_COMMENTS.campaign_id == campaign_id, _COMMENTS.id.in_(list(comment_ids)))
+    return [comment_view(row) for row in session.execute(query.order_by(_COMMENTS.id))]
 
 
 def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iterator[ThreadView]:
     """Whole threads in the order of their ids, read a few hundred at a time; ids of other campaigns are passed over."""
+    session.flush()
     left = sorted(post_ids)
     while left:
         page, left = left[:_PAGE], left[_PAGE:]
         comments: dict[int, list[CommentView]] = defaultdict(list)
-        for comment in session.execute(_comments.where(Comment.post_id.in_(page)).order_by(Comment.id)):
+        for comment in session.execute(_comments.where(_COMMENTS.post_id.in_(page)).order_by(_COMMENTS.id)):
             comments[comment.post_id].append(comment_view(comment))
-        query = select_posts(campaign_id).where(Post.id.in_(page)).order_by(Post.id)
-        for post in _plain_views(session.execute(query)):
+        for post in _plain_views(session.execute(_posts_by_id, {"campaign": campaign_id, "posts": page})):
             yield thread_with_citations(session, ThreadView(post, comments[post.id]))

@@ -24,6 +24,13 @@ REFERENCE = re.compile(
 EVERYBODY = "all"
 """``@all`` speaks to every researcher; only people may say it."""
 
+_SIGNS = {
+    "submission": re.compile(r"s[1-9]"),
+    "post": re.compile(r"#[1-9]"),
+    "researcher": re.compile(r"@[a-z]"),
+    "snapshot": re.compile(r"[0-9a-f]{12}"),
+}
+"""What a text that refers to something holds: quick to look for, where ``REFERENCE`` weighs every character."""
 _MAYBE_CODE = re.compile(r"`|~~~|\t|    ")
 
 
@@ -38,8 +45,8 @@ def referred(kind: str, texts: Iterable[str]) -> list[str]:
     """What the texts refer to of one kind (a group of ``REFERENCE``), in order and each once."""
     found: dict[str, None] = {}
     for text in texts:
-        # the cheap look comes first: most texts name nothing, and parsing them would cost a millisecond each
-        if REFERENCE.search(text):
+        # the cheap looks come first: most texts name nothing, and parsing them would cost a millisecond each
+        if _SIGNS[kind].search(text) and REFERENCE.search(text):
             found |= dict.fromkeys(each[kind] for each in REFERENCE.finditer(prose(text)) if each[kind])
     return list(found)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from aar.forum.posts import check_kind
-from aar.forum.queries import post_views, select_posts
+from aar.forum.queries import posts_by_id
 from aar.forum.text import clean_line
 from aar.forum.views import PostView
-from aar.store.models import Post, Submission
+from aar.store.models import Submission
 from aar.store.types import UtcDateTime
 
 _WORD = re.compile(r"[^\W_]+")
@@ -50,6 +51,7 @@ _CITING = {
     "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('english', :cited)))",
 }
 _MOST = 100
+_MOMENTS = ("since", "until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +109,22 @@ def search(
     if not sqlite:
         words = [word.replace('"', "'") for word in words]
     said = "TRUE" if only.retracted else "c.retracted_at IS NULL"
-    moments = [bindparam(name, type_=UtcDateTime) for name in ("since", "until") if name in asked]
-    statement = text(template.format(wanted=wanted, said=said)).bindparams(*moments)
+    statement = _statement(template.format(wanted=wanted, said=said), *(each for each in _MOMENTS if each in asked))
     skip = min(max(skip, 0), 2**31)
     for joint in (every, some):
         asked |= {"words": joint.join(words), "limit": min(limit, _MOST), "skip": skip}
         ids = list(session.scalars(statement, asked))
         if ids:
-            found = {view.id: view for view in post_views(session, select_posts(campaign_id).where(Post.id.in_(ids)))}
+            found = {view.id: view for view in posts_by_id(session, campaign_id, ids)}
             return [found[post_id] for post_id in ids if post_id in found]
         if skip and session.scalars(statement, asked | {"limit": 1, "skip": 0}).first() is not None:
             return []  # the page before was the last one of posts with every word
     return []
+
+
+@lru_cache(maxsize=256)
+def _statement(sql: str, *moments: str) -> TextClause:
+    return text(sql).bindparams(*(bindparam(name, type_=UtcDateTime) for name in moments))
 
 
 def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[str, dict[str, Any]]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from aar.forum.references import prose
@@ -22,6 +23,8 @@ from aar.store.models import Post
 
 THRESHOLD = 0.6
 """Cosine from which a post counts as near. Paraphrases of one finding lie above it, two findings of one topic below."""
+_SHARED = THRESHOLD / 2
+"""Share of words in common, by the cosine of plain word sets, below which weights are not worth computing."""
 _LONGEST = 4000
 _WORDS, _CANDIDATES, _TOLD = 12, 20, 3
 _WORD = re.compile(r"[^\W_]{3,}")
@@ -34,13 +37,16 @@ _FUNCTION_WORDS = frozenset(
 )
 
 _FTS5 = text(
-    "SELECT p.id FROM post_search CROSS JOIN post p ON p.id = post_search.rowid WHERE post_search MATCH :words "
+    "SELECT p.id, p.title, substr(p.body, 1, :longest) AS body, p.author "
+    "FROM post_search CROSS JOIN post p ON p.id = post_search.rowid WHERE post_search MATCH :words "
     "AND p.campaign_id = :campaign AND p.retracted_at IS NULL AND p.id <> :own ORDER BY post_search.rowid DESC LIMIT :n"
 )
 _TSVECTOR = text(
-    "SELECT p.id FROM post p WHERE p.post_search @@ to_tsquery('english', :words) "
+    "SELECT p.id, p.title, substr(p.body, 1, :longest) AS body, p.author "
+    "FROM post p WHERE p.post_search @@ to_tsquery('english', :words) "
     "AND p.campaign_id = :campaign AND p.retracted_at IS NULL AND p.id <> :own ORDER BY p.id DESC LIMIT :n"
 )
+_OWN = select(Post.__table__.c.title, Post.__table__.c.body).where(Post.__table__.c.id == bindparam("post"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +71,18 @@ def similar_posts(
         body: of the text; its first 4,000 characters count, without code.
         other_than: a post to pass over: the text's own.
     """
-    own = _terms(title, body)
-    ids = _candidates(session, campaign_id, own, other_than)
-    if not ids:
+    own = _words(title, body)
+    terms = Counter(own)
+    rows = _candidates(session, campaign_id, terms, other_than)
+    others = [_words(row.title, row.body) for row in rows]
+    likely = [(row, other) for row, other in zip(rows, others, strict=True) if _shared(terms, set(other)) >= _SHARED]
+    if not likely:
         return []
-    rows = session.execute(select(Post.id, Post.title, Post.body, Post.author).where(Post.id.in_(ids))).all()
-    others = [_terms(row.title, row.body) for row in rows]
-    idf = _idf([own, *others])
-    weights = _weights(own, idf)
+    rarity = _Rarity([own, *others])
+    weights = rarity.weights(terms)
     near = [
-        SimilarPost(row.id, row.title, row.author, round(_cosine(weights, _weights(other, idf)), 2))
-        for row, other in zip(rows, others, strict=True)
+        SimilarPost(row.id, row.title, row.author, round(_cosine(weights, rarity.weights(Counter(other))), 2))
+        for row, other in likely
     ]
     near.sort(key=lambda each: (-each.similarity, each.id))
     return [each for each in near if each.similarity >= THRESHOLD][:_TOLD]
@@ -83,7 +90,7 @@ def similar_posts(
 
 def similar_to(session: Session, campaign_id: str, post_id: int) -> list[SimilarPost]:
     """The posts near to one that is on the forum; none where there is no such post."""
-    row = session.execute(select(Post.title, Post.body).where(Post.id == post_id)).first()
+    row = session.execute(_OWN, {"post": post_id}).first()
     return [] if row is None else similar_posts(session, campaign_id, row.title, row.body, other_than=post_id)
 
 
@@ -95,12 +102,12 @@ def warning(near: Sequence[SimilarPost]) -> str:
     return f"Much like what is there already: {told}. Comment there if you mean the same."
 
 
-def _terms(title: str, body: str) -> Counter[str]:
+def _words(title: str, body: str) -> list[str]:
     words = _WORD.findall(prose(f"{title}\n\n{body[:_LONGEST]}").casefold())
-    return Counter(word for word in words if word not in _FUNCTION_WORDS)
+    return [word for word in words if word not in _FUNCTION_WORDS]
 
 
-def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], other_than: int) -> list[int]:
+def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], other_than: int) -> Sequence[Row[Any]]:
     chosen = sorted(terms, key=lambda word: (-len(word), word))[:_WORDS]
     pairs = list(zip(chosen[::2], chosen[1::2], strict=False)) or [(word, word) for word in chosen]
     if not pairs:
@@ -109,20 +116,30 @@ def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], ot
     both, either = (" AND ", " OR ") if sqlite else (" & ", " | ")
     quote = '"' if sqlite else "'"
     words = either.join(f"({quote}{one}{quote}{both}{quote}{two}{quote})" for one, two in pairs)
-    asked = {"words": words, "campaign": campaign_id, "own": other_than, "n": _CANDIDATES}
-    return list(session.scalars(_FTS5 if sqlite else _TSVECTOR, asked))
+    asked = {"words": words, "campaign": campaign_id, "own": other_than, "n": _CANDIDATES, "longest": _LONGEST}
+    return session.execute(_FTS5 if sqlite else _TSVECTOR, asked).all()
 
 
-def _idf(documents: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    counted = Counter(word for document in documents for word in document)
-    return {word: math.log((1 + len(documents)) / (1 + count)) + 1 for word, count in counted.items()}
+def _shared(one: Mapping[str, int], two: Set[str]) -> float:
+    return len(one.keys() & two) / math.sqrt(len(one) * len(two)) if one and two else 0.0
+
+
+class _Rarity:
+    """How rare words are among some documents."""
+
+    def __init__(self, documents: Sequence[Sequence[str]]) -> None:
+        self._holding = Counter[str]()
+        for document in documents:
+            self._holding.update(set(document))
+        self._idf = [math.log((1 + len(documents)) / (1 + count)) + 1 for count in range(len(documents) + 1)]
+
+    def weights(self, terms: Mapping[str, int]) -> dict[str, float]:
+        """A document as its TF-IDF vector."""
+        idf, holding = self._idf, self._holding
+        return {word: (1 + math.log(count) if count > 1 else 1) * idf[holding[word]] for word, count in terms.items()}
 
 
 def _cosine(one: Mapping[str, float], two: Mapping[str, float]) -> float:
     dot = sum(weight * two[word] for word, weight in one.items() if word in two)
     norms = math.sqrt(sum(w * w for w in one.values()) * sum(w * w for w in two.values()))
     return min(1.0, dot / norms) if norms else 0.0
-
-
-def _weights(terms: Mapping[str, int], idf: Mapping[str, float]) -> dict[str, float]:
-    return {word: (1 + math.log(count)) * idf[word] for word, count in terms.items()}

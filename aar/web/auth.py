@@ -14,6 +14,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio.to_thread
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
@@ -78,6 +79,13 @@ def identify(shared: Shared, token: str) -> Identity | Viewer:
         raise Unauthorized("nobody gave out this token", _REMEDY) from error
 
 
+async def _identified(shared: Shared, token: str) -> Identity | Viewer:
+    """``identify`` in the event loop: only a researcher's token needs the database, and so a thread."""
+    if role_of(shared, token) is not None:
+        return identify(shared, token)
+    return await anyio.to_thread.run_sync(identify, shared, token)
+
+
 def role_of(shared: Shared, token: str) -> Role | None:
     """Whether it is the operator's token or the viewer's, in constant time; None for neither."""
     given = token.encode("utf-8", "replace")
@@ -91,14 +99,14 @@ def login_of(shared: Shared, request: Request) -> Login | None:
     return shared.sessions.find(request.cookies.get(COOKIE, ""))
 
 
-def writer(
+async def writer(
     shared: SharedDep,
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Identity:
     """The identity behind a request that writes. Raises Unauthorized, Forbidden."""
     if credentials is not None:
-        return note_who(request, identify(shared, credentials.credentials))
+        return note_who(request, await _identified(shared, credentials.credentials))
     login = login_of(shared, request)
     if login is None:
         raise Unauthorized("writing needs a token", _REMEDY)
@@ -128,7 +136,7 @@ def who_asked(scope: Scope) -> str:
     return str(scope.get(_WHO, ""))
 
 
-def operator(identity: Annotated[Identity, Depends(writer)]) -> Operator:
+async def operator(identity: Annotated[Identity, Depends(writer)]) -> Operator:
     """The operator, behind a request that only they may make. Raises Unauthorized, Forbidden."""
     if not isinstance(identity, Operator):
         raise Forbidden("only the operator may do this", "Use the operator's token")

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path
 from sqlalchemy.orm import Session
 
-from aar.campaign.views import CampaignView, ResearcherView, get_campaign, get_researcher
+from aar.campaign.views import CampaignView, ResearcherView, get_campaign, get_researcher, is_campaign
 from aar.errors import NotFound
 
 CampaignId = Annotated[str, Path(description="A campaign's id, its beginning, or `latest`", examples=["latest"])]
@@ -16,11 +16,20 @@ ResearcherName = Annotated[str, Path(description="A researcher's name, such as `
 
 def campaign_of(session: Session, name: str) -> CampaignView:
     """The campaign that an address names. Raises NotFound."""
-    if not (name.isascii() and name.isalnum()):
-        raise NotFound(f"no campaign {name[:40]!r}", "See /campaigns")
-    return get_campaign(session, name)
+    return get_campaign(session, _checked(name))
+
+
+def campaign_id_of(session: Session, name: str) -> str:
+    """The id of the campaign that an address names, for what needs no more of it. Raises NotFound."""
+    return name if is_campaign(session, _checked(name)) else campaign_of(session, name).id
 
 
 def researcher_of_address(session: Session, campaign_id: str, name: str) -> ResearcherView:
     """The researcher that an address names. Raises NotFound."""
     return get_researcher(session, campaign_id, name)
+
+
+def _checked(name: str) -> str:
+    if not (name.isascii() and name.isalnum()):
+        raise NotFound(f"no campaign {name[:40]!r}", "See /campaigns")
+    return name

@@ -60,8 +60,8 @@ class Shared:
             return fn(session)
 
 
-def shared_of(request: Request) -> Shared:
-    """The parts of the server that a request came to."""
+async def shared_of(request: Request) -> Shared:
+    """The parts of the server that a request came to; async, for FastAPI takes every other dependency to a thread."""
     shared = request.app.state.aar
     assert isinstance(shared, Shared)
     return shared

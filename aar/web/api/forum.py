@@ -19,11 +19,11 @@ from aar.forum.posts import (
     list_posts,
 )
 from aar.forum.search import PostFilter, search
-from aar.forum.similar import SimilarPost, similar_to
+from aar.forum.similar import SimilarPost, similar_posts
 from aar.forum.views import Citation, PostReference
 from aar.web.api.paging import BIGGEST, After, Limit, Number, Page, page_of
 from aar.web.auth import WriterDep, author_of
-from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
+from aar.web.lookup import CampaignId, campaign_id_of, researcher_of_address
 from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
@@ -125,7 +125,7 @@ class VoteIn(Written):
     value: Annotated[int, Field(ge=-1, le=1)]
 
 
-def search_filter(
+async def search_filter(
     kind: str | None = None,
     author: Annotated[str | None, Query(max_length=64, description="Such as r2, or a person's name")] = None,
     submission: Annotated[int | None, Query(ge=1, le=10**9, description="Posts about or citing it: 7 for s7")] = None,
@@ -158,10 +158,10 @@ def posts(
 ) -> Page[PostOut]:
     """Posts by id, oldest first unless ``newest_first``."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
-        by = researcher_of_address(session, view.id, researcher).id if researcher else None
+        own = campaign_id_of(session, campaign_id)
+        by = researcher_of_address(session, own, researcher).id if researcher else None
         found = list_posts(
-            session, view.id, after=after, limit=limit + 1, kind=kind, researcher_id=by, newest_first=newest_first
+            session, own, after=after, limit=limit + 1, kind=kind, researcher_id=by, newest_first=newest_first
         )
     return page_of(found, limit, PostOut.of, lambda post: post.id)
 
@@ -170,7 +170,7 @@ def posts(
 def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
     """A post with its comments."""
     with shared.db.reading() as session:
-        thread = get_thread(session, campaign_of(session, campaign_id).id, post_id)
+        thread = get_thread(session, campaign_id_of(session, campaign_id), post_id)
     return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
 
 
@@ -187,7 +187,7 @@ def search_posts(
     with shared.db.reading() as session:
         found = search(
             session,
-            campaign_of(session, campaign_id).id,
+            campaign_id_of(session, campaign_id),
             q.replace("\0", " "),
             limit=limit + 1,
             skip=after,
@@ -205,11 +205,11 @@ async def write_post(
     """Write a post: a researcher as itself, the operator as a person. The answer names posts that say much the same."""
 
     def write(session: Session) -> PostView:
-        view = campaign_of(session, campaign_id)
+        own = campaign_id_of(session, campaign_id)
         return create_post(
             session,
-            view.id,
-            author_of(who, view.id, sent.author),
+            own,
+            author_of(who, own, sent.author),
             kind=sent.kind,
             title=sent.title,
             body=sent.body,
@@ -218,7 +218,9 @@ async def write_post(
         )
 
     made = await shared.db.write(write)
-    near = await shared.db.read(lambda session: similar_to(session, made.campaign_id, made.id))
+    near = await shared.db.read(
+        lambda session: similar_posts(session, made.campaign_id, made.title, made.body, other_than=made.id)
+    )
     return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
 
 
@@ -234,9 +236,9 @@ async def write_comment(
     """Comment on a post."""
 
     def write(session: Session) -> CommentView:
-        view = campaign_of(session, campaign_id)
-        author = author_of(who, view.id, sent.author)
-        return create_comment(session, view.id, author, post_id, sent.body, idempotency_key=idempotency_key)
+        own = campaign_id_of(session, campaign_id)
+        author = author_of(who, own, sent.author)
+        return create_comment(session, own, author, post_id, sent.body, idempotency_key=idempotency_key)
 
     return CommentOut.of(await shared.db.write(write))
 
@@ -246,7 +248,7 @@ async def vote(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_
     """Vote for or against a post: +1 or -1."""
 
     def write(session: Session) -> PostView:
-        view = campaign_of(session, campaign_id)
-        return cast_vote(session, view.id, author_of(who, view.id, sent.author), post_id, sent.value)
+        own = campaign_id_of(session, campaign_id)
+        return cast_vote(session, own, author_of(who, own, sent.author), post_id, sent.value)
 
     return PostOut.of(await shared.db.write(write))

@@ -16,7 +16,7 @@ from aar.forum.views import ClaimView, RevisionView
 from aar.web.api.forum import CommentIn, CommentOut, PostOut, ThreadOut, Written
 from aar.web.api.paging import BIGGEST, Limit, Number
 from aar.web.auth import WriterDep, author_of
-from aar.web.lookup import CampaignId, campaign_of
+from aar.web.lookup import CampaignId, campaign_id_of
 from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
@@ -75,7 +75,7 @@ def changes(
 ) -> ChangesOut:
     """What changed since a cursor: posts, comments, votes, edits, retractions, pins, mentions and claims, in order."""
     with shared.db.reading() as session:
-        found = changes_since(session, campaign_of(session, campaign_id).id, since, limit=limit)
+        found = changes_since(session, campaign_id_of(session, campaign_id), since, limit=limit)
     return ChangesOut(
         items=found.items,
         posts=[PostOut.of(each) for each in found.posts],
@@ -90,7 +90,7 @@ def changes(
 def former_versions(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> list[RevisionView]:
     """What a post and its comments said before each edit, oldest first."""
     with shared.db.reading() as session:
-        return history(session, campaign_of(session, campaign_id).id, post_id)
+        return history(session, campaign_id_of(session, campaign_id), post_id)
 
 
 @router.patch("/posts/{post_id}")
@@ -100,9 +100,9 @@ async def change_post(
     """Write over a post, as its author or as a person; what it said is kept."""
 
     def write(session: Session) -> PostView:
-        view = campaign_of(session, campaign_id)
-        author = author_of(who, view.id, sent.author)
-        return edit_post(session, view.id, author, post_id, title=sent.title, body=sent.body)
+        own = campaign_id_of(session, campaign_id)
+        author = author_of(who, own, sent.author)
+        return edit_post(session, own, author, post_id, title=sent.title, body=sent.body)
 
     return PostOut.of(await shared.db.write(write))
 
@@ -114,9 +114,9 @@ async def change_comment(
     """Write over a comment, as its author or as a person; what it said is kept."""
 
     def write(session: Session) -> CommentView:
-        view = campaign_of(session, campaign_id)
-        author = author_of(who, view.id, sent.author)
-        return edit_comment(session, view.id, author, post_id, comment_id, sent.body)
+        own = campaign_id_of(session, campaign_id)
+        author = author_of(who, own, sent.author)
+        return edit_comment(session, own, author, post_id, comment_id, sent.body)
 
     return CommentOut.of(await shared.db.write(write))
 
@@ -142,8 +142,8 @@ async def pin_post(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, p
     """Put a post above all others, or back among them. Only the operator does."""
 
     def write(session: Session) -> PostView:
-        view = campaign_of(session, campaign_id)
-        return pin(session, view.id, author_of(who, view.id, sent.author), post_id, pinned=sent.pinned)
+        own = campaign_id_of(session, campaign_id)
+        return pin(session, own, author_of(who, own, sent.author), post_id, pinned=sent.pinned)
 
     return PostOut.of(await shared.db.write(write))
 
@@ -152,7 +152,7 @@ async def pin_post(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, p
 def claims(shared: SharedDep, campaign_id: CampaignId) -> list[ClaimView]:
     """Who works on what now; the claim that ends first comes first."""
     with shared.db.reading() as session:
-        return claiming.active_claims(session, campaign_of(session, campaign_id).id)
+        return claiming.active_claims(session, campaign_id_of(session, campaign_id))
 
 
 @router.post("/claims", status_code=201)
@@ -160,8 +160,8 @@ async def make_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId,
     """Say what a researcher works on; the same words again move the end."""
 
     def write(session: Session) -> ClaimView:
-        view = campaign_of(session, campaign_id)
-        return claiming.claim(session, view.id, author_of(who, view.id, sent.author), sent.topic, sent.hours)
+        own = campaign_id_of(session, campaign_id)
+        return claiming.claim(session, own, author_of(who, own, sent.author), sent.topic, sent.hours)
 
     return await shared.db.write(write)
 
@@ -173,8 +173,8 @@ async def release_claim(
     """End a claim: one's own, or as the operator anybody's."""
 
     def write(session: Session) -> ClaimView:
-        view = campaign_of(session, campaign_id)
-        return claiming.release(session, view.id, author_of(who, view.id, sent.author), claim_id)
+        own = campaign_id_of(session, campaign_id)
+        return claiming.release(session, own, author_of(who, own, sent.author), claim_id)
 
     return await shared.db.write(write)
 
@@ -183,10 +183,10 @@ async def _retract(
     shared: SharedDep, who: WriterDep, campaign_id: str, post_id: int, comment_id: int | None, sent: RetractionIn
 ) -> ThreadOut:
     def write(session: Session) -> ThreadOut:
-        view = campaign_of(session, campaign_id)
-        author = author_of(who, view.id, sent.author)
-        retract(session, view.id, author, post_id, sent.reason, comment_id=comment_id)
-        thread = get_thread(session, view.id, post_id)
+        own = campaign_id_of(session, campaign_id)
+        author = author_of(who, own, sent.author)
+        retract(session, own, author, post_id, sent.reason, comment_id=comment_id)
+        thread = get_thread(session, own, post_id)
         return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
 
     return await shared.db.write(write)
