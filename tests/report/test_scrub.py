@@ -52,10 +52,12 @@ def test_a_known_secret_is_found_wherever_it_stands(before: str, after: str, dep
         "hf_" + "d" * 34,
         "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\nabc, cut off",
-        new_token(),
+        "token of a researcher",
     ],
 )
 def test_what_looks_like_a_secret_is_taken_for_one(secret: str) -> None:
+    if secret == "token of a researcher":
+        secret = new_token()  # not a parameter: workers must agree on the names of the tests
     assert Scrubber().text(f"export X={secret}") == f"export X={MARK}"
 
 
