@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, jsonify, request
 from sqlalchemy import ForeignKey, String, Text, create_engine, or_, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from werkzeug.serving import WSGIRequestHandler
+from waitress import serve
 
 
 class Base(DeclarativeBase):
@@ -85,13 +85,7 @@ def _shown(post: Post) -> dict[str, Any]:
 
 
 def main() -> None:
-    class Kept(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"  # connections are kept open, as the other side's are
-
-        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            """Say nothing."""
-
-    make_app(sys.argv[1]).run("127.0.0.1", int(sys.argv[2]), threaded=True, request_handler=Kept)
+    serve(make_app(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), _quiet=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from typing import Any
 
 import httpx
@@ -33,6 +34,22 @@ def test_an_address_of_another_machine_is_refused() -> None:
         bind("192.0.2.1", 0)
     with pytest.raises(UsageError, match="cannot listen on no-such-host"):
         bind("no-such-host.invalid", 0)
+
+
+async def test_accepted_connections_send_at_once() -> None:
+    delays: list[int] = []
+
+    def accepted(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        delays.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with bind("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        async with await asyncio.start_server(accepted, sock=listener):
+            reader, writer = await asyncio.open_connection(*address)
+            assert await reader.read() == b""
+            writer.close()
+    assert delays == [1]
 
 
 def test_the_address_is_one_to_open() -> None:

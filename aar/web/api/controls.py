@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.launching import start_controller
 from aar.campaign.recruiting import add_researchers
 from aar.campaign.steering import Asked, ask, change_limits
-from aar.web.api.forum import IdempotencyKey
+from aar.web.api.forum_models import IdempotencyKey
 from aar.web.api.researchers import ResearcherOut
 from aar.web.auth import Operator, OperatorDep, human_name
 from aar.web.lookup import CampaignId, campaign_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
 from aar.forum.posts import (
@@ -19,110 +18,23 @@ from aar.forum.posts import (
     list_posts,
 )
 from aar.forum.search import PostFilter, search
-from aar.forum.similar import SimilarPost, similar_posts
-from aar.forum.views import Citation, PostReference
-from aar.web.api.paging import BIGGEST, After, Limit, Number, Page, page_of
+from aar.forum.similar import similar_posts
+from aar.web.api.forum_models import (
+    CommentIn,
+    CommentOut,
+    IdempotencyKey,
+    PostIn,
+    PostOut,
+    ThreadOut,
+    VoteIn,
+    WrittenPostOut,
+)
+from aar.web.api.paging import After, Limit, Number, Page, page_of
 from aar.web.auth import WriterDep, author_of
 from aar.web.lookup import CampaignId, campaign_id_of, researcher_of_address
 from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
-IdempotencyKey = Annotated[
-    str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
-]
-PersonName = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
-
-
-class PostOut(BaseModel):
-    """A post."""
-
-    id: int
-    author: str
-    researcher_id: str | None
-    by_human: bool
-    kind: str
-    title: str
-    body: str
-    score: int
-    comments: int
-    submission_number: int | None
-    created_at: datetime
-    cites: list[Citation]
-    """Submissions that it cites, as they stand now."""
-    refers: list[PostReference]
-    """Posts that it names, as they stand now."""
-    edited_at: datetime | None
-    retracted_at: datetime | None
-    retraction: str
-    """Why it was taken back; empty while it stands."""
-    pinned: bool
-
-    @classmethod
-    def of(cls, view: PostView) -> PostOut:
-        """From a service's view."""
-        return cls(**{name: getattr(view, name) for name in cls.model_fields})
-
-
-class CommentOut(BaseModel):
-    """A comment."""
-
-    id: int
-    post_id: int
-    author: str
-    by_human: bool
-    body: str
-    created_at: datetime
-    edited_at: datetime | None
-    retracted_at: datetime | None
-    retraction: str
-
-    @classmethod
-    def of(cls, view: CommentView) -> CommentOut:
-        """From a service's view."""
-        return cls(**{name: getattr(view, name) for name in cls.model_fields})
-
-
-class WrittenPostOut(PostOut):
-    """A post that was just written."""
-
-    similar: list[SimilarPost] = []
-    """Posts that say nearly the same, nearest first."""
-
-
-class ThreadOut(BaseModel):
-    """A post with its comments, oldest first."""
-
-    post: PostOut
-    comments: list[CommentOut]
-
-
-class Written(BaseModel):
-    """What somebody writes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    author: PersonName = None
-
-
-class PostIn(Written):
-    """A new post."""
-
-    kind: str
-    title: str
-    body: str
-    submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
-
-
-class CommentIn(Written):
-    """A new comment."""
-
-    body: str
-
-
-class VoteIn(Written):
-    """A vote; a second one by the same voter replaces the first."""
-
-    value: Annotated[int, Field(ge=-1, le=1)]
 
 
 async def search_filter(
@@ -147,7 +59,7 @@ def _in_utc(moment: datetime | None) -> datetime | None:
 
 
 @router.get("/posts")
-def posts(
+async def posts(
     shared: SharedDep,
     campaign_id: CampaignId,
     after: After = 0,
@@ -157,25 +69,31 @@ def posts(
     newest_first: bool = False,
 ) -> Page[PostOut]:
     """Posts by id, oldest first unless ``newest_first``."""
-    with shared.db.reading() as session:
+
+    def read(session: Session) -> Page[PostOut]:
         own = campaign_id_of(session, campaign_id)
         by = researcher_of_address(session, own, researcher).id if researcher else None
         found = list_posts(
             session, own, after=after, limit=limit + 1, kind=kind, researcher_id=by, newest_first=newest_first
         )
-    return page_of(found, limit, PostOut.of, lambda post: post.id)
+        return page_of(found, limit, PostOut.of, lambda post: post.id)
+
+    return await shared.db.read(read)
 
 
 @router.get("/posts/{post_id}")
-def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
+async def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
     """A post with its comments."""
-    with shared.db.reading() as session:
+
+    def read(session: Session) -> ThreadOut:
         thread = get_thread(session, campaign_id_of(session, campaign_id), post_id)
-    return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
+        return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
+
+    return await shared.db.read(read)
 
 
 @router.get("/search")
-def search_posts(
+async def search_posts(
     shared: SharedDep,
     campaign_id: CampaignId,
     q: Annotated[str, Query(max_length=400, description="Free text")],
@@ -184,18 +102,16 @@ def search_posts(
     limit: Annotated[int, Query(ge=1, le=99, description="Items on a page")] = 20,
 ) -> Page[PostOut]:
     """Posts that match, best first."""
-    with shared.db.reading() as session:
-        found = search(
-            session,
-            campaign_id_of(session, campaign_id),
-            q.replace("\0", " "),
-            limit=limit + 1,
-            skip=after,
-            only=only,
+
+    def read(session: Session) -> Page[PostOut]:
+        own, words = campaign_id_of(session, campaign_id), q.replace("\0", " ")
+        found = search(session, own, words, limit=limit + 1, skip=after, only=only)
+        return Page(
+            items=[PostOut.of(view) for view in found[:limit]],
+            next_cursor=after + limit if len(found) > limit else None,
         )
-    return Page(
-        items=[PostOut.of(view) for view in found[:limit]], next_cursor=after + limit if len(found) > limit else None
-    )
+
+    return await shared.db.read(read)
 
 
 @router.post("/posts", status_code=201)

@@ -13,7 +13,7 @@ from aar.forum.changes import Change, changes_since
 from aar.forum.edits import edit_comment, edit_post, history, pin, retract
 from aar.forum.posts import CommentView, PostView, get_thread
 from aar.forum.views import ClaimView, RevisionView
-from aar.web.api.forum import CommentIn, CommentOut, PostOut, ThreadOut, Written
+from aar.web.api.forum_models import CommentIn, CommentOut, PostOut, ThreadOut, Written
 from aar.web.api.paging import BIGGEST, Limit, Number
 from aar.web.auth import WriterDep, author_of
 from aar.web.lookup import CampaignId, campaign_id_of
@@ -67,23 +67,26 @@ class ChangesOut(BaseModel):
 
 
 @router.get("/forum/changes")
-def changes(
+async def changes(
     shared: SharedDep,
     campaign_id: CampaignId,
     since: Annotated[int, Query(ge=0, le=BIGGEST, description="The cursor of the answer before; 0 for everything")] = 0,
     limit: Limit = 200,
 ) -> ChangesOut:
     """What changed since a cursor: posts, comments, votes, edits, retractions, pins, mentions and claims, in order."""
-    with shared.db.reading() as session:
+
+    def read(session: Session) -> ChangesOut:
         found = changes_since(session, campaign_id_of(session, campaign_id), since, limit=limit)
-    return ChangesOut(
-        items=found.items,
-        posts=[PostOut.of(each) for each in found.posts],
-        comments=[CommentOut.of(each) for each in found.comments],
-        claims=found.claims,
-        cursor=found.cursor,
-        more=found.more,
-    )
+        return ChangesOut(
+            items=found.items,
+            posts=[PostOut.of(each) for each in found.posts],
+            comments=[CommentOut.of(each) for each in found.comments],
+            claims=found.claims,
+            cursor=found.cursor,
+            more=found.more,
+        )
+
+    return await shared.db.read(read)
 
 
 @router.get("/posts/{post_id}/history")

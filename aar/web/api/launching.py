@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aar.campaign.estimate import CostEstimate
 from aar.campaign.launching import Draft, draft, launch
 from aar.campaign.presets import dotted, preset
-from aar.web.api.forum import IdempotencyKey
+from aar.web.api.forum_models import IdempotencyKey
 from aar.web.auth import OperatorDep
 from aar.web.failures import FieldProblem, ProblemDetails
 from aar.web.state import Shared, SharedDep

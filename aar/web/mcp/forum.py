@@ -17,7 +17,7 @@ from aar.forum.posts import (
 )
 from aar.forum.search import search
 from aar.forum.text import shorten
-from aar.web.api.forum import CommentOut, PostOut
+from aar.web.api.forum_models import CommentOut, PostOut
 from aar.web.lookup import researcher_of_address
 from aar.web.mcp import inputs
 from aar.web.mcp.caller import Caller

@@ -1,0 +1,110 @@
+"""What the forum's addresses take and give."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Header
+from pydantic import BaseModel, ConfigDict, Field
+
+from aar.forum.similar import SimilarPost
+from aar.forum.views import Citation, CommentView, PostReference, PostView
+from aar.web.api.paging import BIGGEST
+
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
+]
+PersonName = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+
+
+class PostOut(BaseModel):
+    """A post."""
+
+    id: int
+    author: str
+    researcher_id: str | None
+    by_human: bool
+    kind: str
+    title: str
+    body: str
+    score: int
+    comments: int
+    submission_number: int | None
+    created_at: datetime
+    cites: list[Citation]
+    """Submissions that it cites, as they stand now."""
+    refers: list[PostReference]
+    """Posts that it names, as they stand now."""
+    edited_at: datetime | None
+    retracted_at: datetime | None
+    retraction: str
+    """Why it was taken back; empty while it stands."""
+    pinned: bool
+
+    @classmethod
+    def of(cls, view: PostView) -> PostOut:
+        """From a service's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class CommentOut(BaseModel):
+    """A comment."""
+
+    id: int
+    post_id: int
+    author: str
+    by_human: bool
+    body: str
+    created_at: datetime
+    edited_at: datetime | None
+    retracted_at: datetime | None
+    retraction: str
+
+    @classmethod
+    def of(cls, view: CommentView) -> CommentOut:
+        """From a service's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class WrittenPostOut(PostOut):
+    """A post that was just written."""
+
+    similar: list[SimilarPost] = []
+    """Posts that say nearly the same, nearest first."""
+
+
+class ThreadOut(BaseModel):
+    """A post with its comments, oldest first."""
+
+    post: PostOut
+    comments: list[CommentOut]
+
+
+class Written(BaseModel):
+    """What somebody writes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    author: PersonName = None
+
+
+class PostIn(Written):
+    """A new post."""
+
+    kind: str
+    title: str
+    body: str
+    submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
+
+
+class CommentIn(Written):
+    """A new comment."""
+
+    body: str
+
+
+class VoteIn(Written):
+    """A vote; a second one by the same voter replaces the first."""
+
+    value: Annotated[int, Field(ge=-1, le=1)]
