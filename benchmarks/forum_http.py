@@ -1,10 +1,11 @@
 """The forum over HTTP beside a plain Flask forum, in one run. Run: python benchmarks/forum_http.py [--posts 1000 ...]
 
 Both are one process each on loopback, with SQLite, asked by one client over one kept connection; Flask runs under
-waitress, with its defaults. ``posts/s`` are POST requests; a search asks for two words of which one stands in about one
-post of a thousand; a sync asks what is new since ten posts ago, in bytes as they cross the wire (the client takes gzip,
-as browsers do). Forums are filled below HTTP. aar's bounds on writes a second are lifted, with the setting that
-``create_app`` has for it; everything else is as served: tokens, audit log, near-duplicates, mentions, events.
+waitress, with its defaults. ``posts/s`` are POST requests; a search asks for two words of one post, of which one
+stands in about one post of a thousand; a sync asks what is new since ten posts ago, in bytes as they cross the wire
+(the client takes gzip, as browsers do). Forums are filled below HTTP. aar's bounds on writes a second are lifted, with
+the setting that ``create_app`` has for it; everything else is as served: tokens, audit log, near-duplicates, mentions,
+events.
 
 Flask: uv pip install flask waitress
 """
@@ -27,13 +28,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from forum import AUTHORS, CAMPAIGN, words
 from rich.console import Console
-from rich.table import Table
-from sqlalchemy import insert, text
+from rich.table import Table as Shown
+from sqlalchemy import Connection, Table, insert, text
 
 from aar.forum.tokens import operator_token
 from aar.store import open_database
@@ -134,7 +135,20 @@ def median_ms(action: Callable[[], Any], times: int) -> float:
     return statistics.median(taken) * 1000
 
 
-def measure(client: Client, rng: random.Random, *, posts: str, search: str, sync: Callable[[], Answer]) -> list[float]:
+def fill(connection: Connection, table: Table, rng: random.Random, count: int, fixed: dict[str, Any]) -> list[str]:
+    """Write posts straight to the database; returns searches, each for two words of one post, one of them rare."""
+    asked: list[str] = []
+    for first in range(0, count, 1000):
+        sent = texts(rng, min(1000, count - first), first)
+        connection.execute(insert(table), [fixed | {"created_at": now()} | each for each in sent])
+        said = [each["body"].split() for each in rng.sample(sent, min(_SEARCHES, len(sent)))]
+        asked += [f"{rng.choice(each[:-1])} {each[-1]}" for each in said]
+    return rng.sample(asked, _SEARCHES)
+
+
+def measure(
+    client: Client, rng: random.Random, asked: list[str], *, posts: str, search: str, sync: Callable[[], Answer]
+) -> list[float]:
     """posts/s, searches/s, sync ms, sync bytes."""
 
     def write(count: int) -> float:
@@ -145,9 +159,10 @@ def measure(client: Client, rng: random.Random, *, posts: str, search: str, sync
         return count / (time.perf_counter() - begun)
 
     def find() -> None:
-        client.ask("GET", search, q=f"{words(rng, 1)} rare{rng.randrange(1000)}")
+        assert client.ask("GET", search, q=next(queries)).json()["items"]
 
-    rate, searches = write(_POSTS), 1000 / median_ms(find, _SEARCHES)
+    queries = iter(asked)
+    rate, searches = write(_POSTS), 1000 / median_ms(find, len(asked))
     answers: list[Answer] = []
     write(10)
     taken = median_ms(lambda: answers.append(sync()), _SYNCS)
@@ -161,10 +176,9 @@ def ours(folder: Path, count: int) -> list[float]:
     db = open_database(f"sqlite:///{home}/aar.db")
     with db.writing() as session:
         add_campaign(session, CAMPAIGN, researchers=3)
+        session.flush()
         author = {"campaign_id": CAMPAIGN, "researcher_id": AUTHORS[0].researcher_id, "author": "r1"}
-        for first in range(0, count, 1000):
-            rows = [author | {"created_at": now()} | each for each in texts(rng, min(1000, count - first), first)]
-            session.execute(insert(Post), rows)
+        asked = fill(session.connection(), cast(Table, Post.__table__), rng, count, author)
     db.close()
     port = _free_port()
     token = {"Authorization": f"Bearer {operator_token(home)}"}
@@ -181,7 +195,7 @@ def ours(folder: Path, count: int) -> list[float]:
                 last.append(end["cursor"] - 10)
             return client.ask("GET", f"{api}/forum/changes", since=last[0])
 
-        return measure(client, rng, posts=f"{api}/posts", search=f"{api}/search", sync=sync)
+        return measure(client, rng, asked, posts=f"{api}/posts", search=f"{api}/search", sync=sync)
 
 
 def plain(folder: Path, count: int) -> list[float]:
@@ -194,12 +208,7 @@ def plain(folder: Path, count: int) -> list[float]:
     make_app(str(path))
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        for first in range(0, count, 1000):
-            rows = [
-                {"author": "r1", "score": 0, "created_at": now()} | each
-                for each in texts(rng, min(1000, count - first), first)
-            ]
-            connection.execute(insert(Base.metadata.tables["post"]), rows)
+        asked = fill(connection, Base.metadata.tables["post"], rng, count, {"author": "r1", "score": 0})
     port = _free_port()
     command = [sys.executable, str(Path(__file__).parent / "flask_forum.py"), str(path), str(port)]
     with served(command, "/posts?limit=1", port, environment={}, headers={}) as client:
@@ -207,7 +216,7 @@ def plain(folder: Path, count: int) -> list[float]:
         def sync() -> Answer:
             return client.ask("GET", "/posts", after=count + _POSTS)
 
-        figures = measure(client, rng, posts="/posts", search="/search", sync=sync)
+        figures = measure(client, rng, asked, posts="/posts", search="/search", sync=sync)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM post")) == count + _POSTS + 10
     engine.dispose()
@@ -226,7 +235,7 @@ def main() -> None:
     has_flask = all(importlib.util.find_spec(name) for name in ("flask", "waitress"))
     if not has_flask:
         print("Nothing to compare with is installed: uv pip install flask waitress", file=sys.stderr)
-    table = Table("posts", "forum", "posts/s", "searches/s", "sync of 10 posts, ms", "sync, bytes")
+    table = Shown("posts", "forum", "posts/s", "searches/s", "sync of 10 posts, ms", "sync, bytes")
     for count in options.posts:
         for name, run in (("aar", ours), ("Flask", plain)) if has_flask else (("aar", ours),):
             with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from aar.store.models import Post
 
 THRESHOLD = 0.6
 """Cosine from which a post counts as near. Paraphrases of one finding lie above it, two findings of one topic below."""
-_SHARED = THRESHOLD / 2
-"""Share of words in common, by the cosine of plain word sets, below which weights are not worth computing."""
+_SHARED = THRESHOLD**2
+"""Share of a text's words that a near one holds at least: a cosine is at most the root of the squared weight that both
+share over the text's whole, and words that both share are no rarer than the others."""
 _LONGEST = 4000
 _WORDS, _CANDIDATES, _TOLD = 12, 20, 3
 _WORD = re.compile(r"[^\W_]{3,}")
@@ -74,15 +75,15 @@ def similar_posts(
     own = _words(title, body)
     terms = Counter(own)
     rows = _candidates(session, campaign_id, terms, other_than)
-    others = [_words(row.title, row.body) for row in rows]
-    likely = [(row, other) for row, other in zip(rows, others, strict=True) if _shared(terms, set(other)) >= _SHARED]
-    if not likely:
+    # most posts say something new: a look without taking texts apart properly finds that out
+    if all(_shared(terms, row) < _SHARED for row in rows):
         return []
+    others = [_words(row.title, row.body) for row in rows]
     rarity = _Rarity([own, *others])
     weights = rarity.weights(terms)
     near = [
         SimilarPost(row.id, row.title, row.author, round(_cosine(weights, rarity.weights(Counter(other))), 2))
-        for row, other in likely
+        for row, other in zip(rows, others, strict=True)
     ]
     near.sort(key=lambda each: (-each.similarity, each.id))
     return [each for each in near if each.similarity >= THRESHOLD][:_TOLD]
@@ -120,8 +121,8 @@ def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], ot
     return session.execute(_FTS5 if sqlite else _TSVECTOR, asked).all()
 
 
-def _shared(one: Mapping[str, int], two: Set[str]) -> float:
-    return len(one.keys() & two) / math.sqrt(len(one) * len(two)) if one and two else 0.0
+def _shared(terms: Mapping[str, int], row: Row[Any]) -> float:
+    return len(terms.keys() & set(f"{row.title} {row.body}".casefold().split())) / len(terms)
 
 
 class _Rarity:

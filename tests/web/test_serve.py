@@ -36,6 +36,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
         bind("no-such-host.invalid", 0)
 
 
+@pytest.mark.anyio
 async def test_accepted_connections_send_at_once() -> None:
     delays: list[int] = []
 

@@ -120,9 +120,9 @@ async def write_post(
 ) -> WrittenPostOut:
     """Write a post: a researcher as itself, the operator as a person. The answer names posts that say much the same."""
 
-    def write(session: Session) -> PostView:
+    def write(session: Session) -> WrittenPostOut:
         own = campaign_id_of(session, campaign_id)
-        return create_post(
+        made = create_post(
             session,
             own,
             author_of(who, own, sent.author),
@@ -132,12 +132,10 @@ async def write_post(
             submission_number=sent.submission_number,
             idempotency_key=idempotency_key,
         )
+        near = similar_posts(session, own, made.title, made.body, other_than=made.id)
+        return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
 
-    made = await shared.db.write(write)
-    near = await shared.db.read(
-        lambda session: similar_posts(session, made.campaign_id, made.title, made.body, other_than=made.id)
-    )
-    return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
+    return await shared.db.write(write)
 
 
 @router.post("/posts/{post_id}/comments", status_code=201)
