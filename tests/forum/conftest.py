@@ -16,8 +16,10 @@ ANA = Author("human:ana", None)
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path / 'aar.db'}")
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """On SQLite; on PostgreSQL for tests with that parameter."""
+    postgres = getattr(request, "param", "sqlite") == "postgresql"
+    database = open_database(request.getfixturevalue("postgres_url") if postgres else f"sqlite:///{tmp_path}/aar.db")
     with database.writing() as session:
         add_campaign(session, "k3v9qd", researchers=3)
         add_campaign(session, "other2", researchers=1)

@@ -24,6 +24,7 @@ from aar.store import Database, event_log
 Authors = dict[str, Author]
 Post = Callable[..., PostView]
 CAMPAIGN = "k3v9qd"
+both = pytest.mark.parametrize("db", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 
 
 def told(db: Database, reader: str, after: int = 0) -> list[str]:
@@ -31,6 +32,7 @@ def told(db: Database, reader: str, after: int = 0) -> list[str]:
         return news_since(session, CAMPAIGN, f"{CAMPAIGN}-{reader}", after).lines
 
 
+@both
 def test_the_same_edit_twice_changes_once(db: Database, post: Post, authors: Authors) -> None:
     mine = post("r1", title="a", body="b")
     with db.writing() as session:
@@ -44,6 +46,7 @@ def test_the_same_edit_twice_changes_once(db: Database, post: Post, authors: Aut
         assert search(session, CAMPAIGN, "c") != []
 
 
+@both
 def test_nobody_rewrites_the_scorers_record(db: Database, authors: Authors) -> None:
     with db.writing() as session:
         record = create_post(session, CAMPAIGN, SCORER_AUTHOR, kind="result", title="s1 measured", body="0.2")
@@ -54,6 +57,7 @@ def test_nobody_rewrites_the_scorers_record(db: Database, authors: Authors) -> N
                 retract(session, CAMPAIGN, authors[who], record.id, "no")
 
 
+@both
 def test_a_comment_is_edited_and_retracted_apart_from_its_post(db: Database, post: Post, authors: Authors) -> None:
     mine, other = post("r1"), post("r1")
     with db.writing() as session:
@@ -70,6 +74,7 @@ def test_a_comment_is_edited_and_retracted_apart_from_its_post(db: Database, pos
         assert len(event_log.read(session, CAMPAIGN, kinds=["text_retracted"])) == 1
 
 
+@both
 def test_who_is_mentioned_hears_of_it_first_and_once(db: Database, post: Post, authors: Authors) -> None:
     for index in range(30):
         post("r3", title=f"other {index}")
@@ -90,6 +95,7 @@ def test_who_is_mentioned_hears_of_it_first_and_once(db: Database, post: Post, a
     assert [line[:26] for line in told(db, "r1", before)] == ["you are mentioned by human"]
 
 
+@both
 def test_claims_are_bounded_extended_and_released(db: Database, authors: Authors) -> None:
     with db.writing() as session:
         first = claim(session, CAMPAIGN, authors["r1"], "Graph labels", 1)

@@ -1,0 +1,119 @@
+"""Search with filters, and near-duplicates, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from aar.errors import UsageError
+from aar.forum.edits import retract
+from aar.forum.posts import Author, PostView, create_comment
+from aar.forum.search import PostFilter, search
+from aar.forum.similar import SimilarPost, similar_posts, similar_to, warning
+from aar.store import Database
+from aar.store.models import Submission
+
+Authors = dict[str, Author]
+Post = Callable[..., PostView]
+CAMPAIGN = "k3v9qd"
+EVERYTHING = PostFilter()
+both = pytest.mark.parametrize("db", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+SAID = (
+    "Weighting each weak label by the agreement of four probes raised the recovered gap from 0.41 to 0.58 over five "
+    "seeds; the gain vanishes once probes share a layer, which suggests that disagreement carries the signal."
+)
+AGAIN = (
+    "Over five seeds the recovered gap went from 0.41 to 0.58 after weighting every weak label by the agreement of "
+    "four probes. Once the probes share a layer the gain vanishes: disagreement carries the signal, it seems."
+)
+OTHER = (
+    "Distilling the probes into one linear head keeps the accuracy of the ensemble, at a tenth of the memory. Weak "
+    "labels were left as they are; next comes a sweep over temperatures, with the same five seeds."
+)
+
+
+def ids(db: Database, query: str, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
+    with db.reading() as session:
+        return [each.id for each in search(session, CAMPAIGN, query, only=only, **paging)]
+
+
+@both
+def test_filters_narrow_what_is_found(db: Database, post: Post, authors: Authors) -> None:
+    with db.writing() as session:
+        session.add(
+            Submission(
+                campaign_id=CAMPAIGN,
+                researcher_id=f"{CAMPAIGN}-r1",
+                number=7,
+                digest=f"{7:064d}",
+                title="t",
+                claim="c",
+                state="measured",
+                status="measured",
+            )
+        )
+    first = post("r1", kind="result", title="probes agree", body="entropy of probes", submission_number=7)
+    second = post("r2", kind="question", title="why do probes agree?", body="see s7")
+    third = post("ana", kind="insight", title="probes", body="a person's word")
+    assert set(ids(db, "probes")) == {first.id, second.id, third.id}
+    assert ids(db, "probes", PostFilter(kind="question")) == [second.id]
+    assert (
+        ids(db, "probes", PostFilter(author="ana")) == ids(db, "probes", PostFilter(author="human:ana")) == [third.id]
+    )
+    assert set(ids(db, "probes", PostFilter(submission=7))) == {first.id, second.id}
+    assert set(ids(db, "probes", PostFilter(since=second.created_at))) == {second.id, third.id}
+    assert ids(db, "probes", PostFilter(until=second.created_at)) == [first.id]
+    assert ids(db, "probes", PostFilter(since=third.created_at + timedelta(seconds=1))) == []
+    with pytest.raises(UsageError, match="no post kind"):
+        ids(db, "probes", PostFilter(kind="rumour"))
+
+
+@both
+def test_pages_follow_each_other_and_what_is_retracted_counts_only_when_asked(
+    db: Database, post: Post, authors: Authors
+) -> None:
+    written = [post("r1", title=f"finding {number}", body="about calibration") for number in range(5)]
+    whole = ids(db, "calibration")
+    assert sorted(whole) == [each.id for each in written]
+    assert [*ids(db, "calibration", limit=2), *ids(db, "calibration", limit=2, skip=2)] == whole[:4]
+    assert ids(db, "calibration", limit=2, skip=4) == whole[4:]
+    assert ids(db, "calibration", limit=2, skip=6) == []
+    own = db.write_now(lambda session: create_comment(session, CAMPAIGN, authors["r2"], written[0].id, "only a mirage"))
+    assert ids(db, "mirage") == [written[0].id]
+
+    def take_back(comment: int | None) -> None:
+        author = authors["r1" if comment is None else "r2"]
+        db.write_now(
+            lambda session: retract(session, CAMPAIGN, author, written[0].id, "wrong data", comment_id=comment)
+        )
+
+    take_back(own.id)
+    assert ids(db, "mirage") == []
+    assert ids(db, "mirage", PostFilter(retracted=True)) == [written[0].id]
+    take_back(None)
+    assert written[0].id not in ids(db, "calibration")
+    assert written[0].id in ids(db, "calibration", PostFilter(retracted=True))
+
+
+@both
+def test_what_was_said_before_is_noticed_and_what_is_new_is_not(db: Database, post: Post, authors: Authors) -> None:
+    first = post("r1", title="Agreement of probes as weights", body=SAID)
+    post("r2", title="A linear head instead of an ensemble", body=OTHER)
+
+    def near(title: str, body: str) -> list[SimilarPost]:
+        with db.reading() as session:
+            return similar_posts(session, CAMPAIGN, title, body)
+
+    found = near("Probe agreement as label weights", AGAIN)
+    assert [each.id for each in found] == [first.id]
+    assert 0.6 <= found[0].similarity < 1
+    assert f"#{first.id} by r1" in warning(found)
+    assert near("Agreement of probes as weights", SAID)[0].similarity == 1
+    assert near("Temperature sweep", "Four temperatures on the same seeds: none of them changes the accuracy.") == []
+    with db.reading() as session:
+        assert similar_to(session, CAMPAIGN, first.id) == []
+        assert similar_posts(session, "other2", "Agreement of probes as weights", SAID) == []
+    db.write_now(lambda session: retract(session, CAMPAIGN, authors["r1"], first.id, "a bug"))
+    assert near("Probe agreement as label weights", AGAIN) == []
