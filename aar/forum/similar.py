@@ -27,7 +27,7 @@ _SHARED = THRESHOLD**2
 """Share of a text's words that a near one holds at least: a cosine is at most the root of the squared weight that both
 share over the text's whole, and words that both share are no rarer than the others."""
 _LONGEST = 4000
-_WORDS, _CANDIDATES, _TOLD = 12, 20, 3
+_WORDS, _CANDIDATES, _TOLD = 12, 12, 3
 _WORD = re.compile(r"[^\W_]{3,}")
 _FUNCTION_WORDS = frozenset(
     """
@@ -76,14 +76,16 @@ def similar_posts(
     terms = Counter(own)
     rows = _candidates(session, campaign_id, terms, other_than)
     # most posts say something new: a look without taking texts apart properly finds that out
-    if all(_shared(terms, row) < _SHARED for row in rows):
+    likely = [_shared(terms, row) >= _SHARED for row in rows]
+    if not any(likely):
         return []
     others = [_words(row.title, row.body) for row in rows]
     rarity = _Rarity([own, *others])
     weights = rarity.weights(terms)
     near = [
         SimilarPost(row.id, row.title, row.author, round(_cosine(weights, rarity.weights(Counter(other))), 2))
-        for row, other in zip(rows, others, strict=True)
+        for row, other, is_likely in zip(rows, others, likely, strict=True)
+        if is_likely
     ]
     near.sort(key=lambda each: (-each.similarity, each.id))
     return [each for each in near if each.similarity >= THRESHOLD][:_TOLD]
