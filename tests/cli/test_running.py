@@ -158,7 +158,7 @@ def test_serve_until_ctrl_c(terminal: Terminal) -> None:
         assert running.stdout is not None
         try:
             address = running.stdout.readline().split()[0]
-            assert "writing needs the token" in running.stdout.readline()
+            assert "to act, log in at /login" in running.stdout.readline()
             assert httpx.get(f"{address}/api/v1/campaigns/latest").json()["id"] == "k3v9qd"
             running.send_signal(signal.SIGINT)
             assert running.wait(timeout=60) in (0, 130)
