@@ -39,7 +39,8 @@ class Metric:
         ceiling: the value of perfection.
         published: the best that others published for such a problem, on models of their own;
             ``published_source`` says who and where.
-        plain: what the plainest method reaches; researchers are told few scores surely below it as numbers.
+        plain: what the plainest method reaches, where 0 means that nothing was gained; researchers are told few scores
+            surely below it as numbers.
     """
 
     name: str

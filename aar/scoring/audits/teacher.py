@@ -21,8 +21,8 @@ class TeacherAudit:
     A permutation keeps everything about the labels but what they say of any one item, so what a method still reaches
     it owes to something else: its own representation, prompts, or data it should not have. The first two are honest
     elicitation, so this is a label and no more. One that surely loses something, and not surely half of its score, is
-    labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics whose zero means
-    that nothing was gained over the teacher. The test is one-sided at 95 %, against the confirmation's
+    labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics that name a
+    ``plain`` level, whose zero means that nothing was gained over the teacher. The test is one-sided at 95 %, against the confirmation's
     score and by its error (``contrast.dependence``).
     """
 
@@ -52,7 +52,8 @@ class TeacherAudit:
             "high": found.high,
             "share_surviving": _share(before.estimate.mean, after.estimate.mean),
         }
-        if 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY:
+        plain = dossier.problem.metric.plain
+        if plain is not None and 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY:
             reason = (
                 "Much of the score is as high with the teacher's labels permuted: it cannot be told that the method "
                 "owes even half of it to its teacher. That is no fault; it is shown beside the score."
