@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -48,10 +47,6 @@ class _Bubblewrapped(AttackSuite):
 @pytest.mark.slow
 class TestWeakToStrong(_Bubblewrapped):
     """The default problem, with real data and methods."""
-
-    known: ClassVar[Mapping[str, str]] = {
-        "outside-blend": "what somebody knows of a public domain fits into a few constants; see docs/attacks.md"
-    }
 
     @pytest.fixture(scope="class")
     @classmethod
