@@ -116,7 +116,8 @@ def _score_again(home: Path, number: int, scratch: Path) -> float:
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     with db.reading() as session:
         submission = session.scalars(select(Submission).where(Submission.number == number)).one()
-        runs = session.scalars(select(ScoringRun).where(ScoringRun.submission_id == submission.id)).all()
+        measured = (ScoringRun.submission_id == submission.id, ScoringRun.stage == Stage.MEASURE)
+        runs = session.scalars(select(ScoringRun).where(*measured).order_by(ScoringRun.index)).all()
     db.close()
     SnapshotStore(home / "campaigns" / submission.campaign_id / "snapshots").materialise(
         submission.digest, scratch / "method"
