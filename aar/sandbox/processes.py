@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -55,3 +56,23 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def kill_started_on(path: Path) -> None:
+    """End every bwrap process that was given ``path`` as an argument, or something below it.
+
+    A controller that dies between starting bwrap and writing down its first process leaves one that no record names.
+    """
+    wanted = os.fsencode(path)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if not any(each.endswith(b"bwrap") for each in arguments):
+            continue
+        if any(each == wanted or each.startswith(wanted + b"/") for each in arguments):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(entry.name), signal.SIGKILL)

@@ -9,7 +9,7 @@ from typing import Any
 
 from aar.errors import SandboxError
 from aar.sandbox import cgroups, workspaces
-from aar.sandbox.processes import HostProcess, reap
+from aar.sandbox.processes import HostProcess, kill_started_on, reap
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
 from aar.sandbox.runtime import Place
 
@@ -74,6 +74,8 @@ class BwrapBody:
         """End every process of it at once."""
         if self._first is not None:
             await asyncio.to_thread(self._first.kill)
+        elif not self._bwrap:
+            await asyncio.to_thread(kill_started_on, self._place.path)
         if self._bwrap:
             reap(self._bwrap)
 
