@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -50,7 +51,7 @@ class BudgetWatch:
             passed = [alert for alert in ALERTS if percent >= alert and (standing.limit, alert) not in self._told]
             if passed:
                 self._told |= {(standing.limit, alert) for alert in passed}
-                await self._db.write(lambda session, s=standing, p=passed[-1]: self._tell(session, s, p))  # type: ignore[misc]
+                await self._db.write(partial(self._tell, standing=standing, percent=passed[-1]))
 
     async def nearing(self, researcher_id: str) -> str | None:
         """What limit a researcher will soon meet, in words for it; None while there is room."""

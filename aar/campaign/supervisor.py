@@ -110,7 +110,7 @@ class Supervisor:
 
     def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
         workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
-        asked = spec.researchers
+        asked, able = spec.researchers, workshop.endpoints.abilities(view.model)
         return ResearcherContext(
             campaign_id=workshop.campaign_id,
             researcher_id=view.id,
@@ -128,8 +128,9 @@ class Supervisor:
             runs_at_once=workshop.scorer.parallel,
             stopping=self._signal.event,
             limits=workshop.ledger.limits,
-            max_output_tokens=spec.researchers.max_output_tokens,
-            abilities=workshop.endpoints.abilities(view.model),
+            # Nothing beyond what the model can write is asked for, or set aside in the ledger.
+            max_output_tokens=min(asked.max_output_tokens, able.max_tokens or asked.max_output_tokens),
+            abilities=able,
             options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
             fallback=workshop.endpoints.fallback(view.model),
             context_tokens=asked.context_tokens,
