@@ -15,7 +15,7 @@ from aar.settings import get_settings
 from .conftest import Terminal
 
 SEEDS = Path(__file__).parents[2] / "research_seeds"
-SPECS = ("quick", "overnight", "undirected")
+SPECS = ("campaigns/quick", "campaigns/overnight", "campaigns/public-study", "undirected")
 
 
 @pytest.fixture
@@ -33,11 +33,13 @@ def test_a_ready_made_spec_holds(keyed: Terminal, name: str) -> None:
 
 
 def test_every_ready_made_spec_and_directions_file_is_tested() -> None:
-    assert {each.stem for each in SEEDS.glob("*.yaml")} == {*SPECS, "weak_to_strong", "no_direction"}
+    found = [*SEEDS.glob("*.yaml"), *(SEEDS / "campaigns").glob("*.yaml")]
+    names = {each.relative_to(SEEDS).with_suffix("").as_posix() for each in found}
+    assert names == {*SPECS, "weak_to_strong", "no_direction"}
 
 
 def test_the_control_differs_from_the_night_in_directions_only() -> None:
-    night, control = (load_spec(SEEDS / f"{name}.yaml").model_dump() for name in ("overnight", "undirected"))
+    night, control = (load_spec(SEEDS / f"{name}.yaml").model_dump() for name in ("campaigns/overnight", "undirected"))
     assert {field for field in night if night[field] != control[field]} == {"name", "directions"}
 
 

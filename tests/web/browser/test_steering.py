@@ -64,7 +64,7 @@ def test_the_launch_form_shows_mistakes_beside_their_fields(address: str, browse
     page = context.new_page()
     log_in(page)
     page.goto(f"{address}/launch?start=overnight")
-    assert page.input_value("input[name='limits.usd']") == "300"
+    assert page.input_value("input[name='limits.usd']") == "60"
     page.select_option("select[name=problem]", "toy")
     page.fill("input[name='researchers.count']", "two")
     page.fill("input[name='limits.hours']", "-1")
@@ -76,5 +76,5 @@ def test_the_launch_form_shows_mistakes_beside_their_fields(address: str, browse
     page.fill("input[name='limits.hours']", "3")
     page.click("button[value=check]")
     assert page.locator(".wrong").count() == 0
-    assert "$300.00" in page.inner_text("section[aria-label=Cost]")
+    assert "$60.00" in page.inner_text("section[aria-label=Cost]")
     context.close()
