@@ -110,7 +110,7 @@ async def test_a_check_starts_nothing(house: Site) -> None:
         sent = {"preset": "overnight", "spec": {"problem": "toy", "researchers": {"count": 2}}, "check_only": True}
         answer = await client.post("/api/v1/campaigns", json=sent, headers=house.operator)
         listed = await client.get("/api/v1/campaigns")
-    assert (answer.status_code, answer.json()["campaign_id"], answer.json()["cost"]["most"]) == (201, None, "60")
+    assert (answer.status_code, answer.json()["campaign_id"], answer.json()["cost"]["most"]) == (201, None, "20")
     assert listed.json()["items"] == []
 
 

@@ -76,5 +76,5 @@ def test_the_launch_form_shows_mistakes_beside_their_fields(address: str, browse
     page.fill("input[name='limits.hours']", "3")
     page.click("button[value=check]")
     assert page.locator(".wrong").count() == 0
-    assert "$60.00" in page.inner_text("section[aria-label=Cost]")
+    assert "$20.00" in page.inner_text("section[aria-label=Cost]")
     context.close()
