@@ -6,7 +6,7 @@ from aar.store.models.base import Base
 from aar.store.models.budget import LedgerEntry
 from aar.store.models.campaign import Campaign, Control, Researcher
 from aar.store.models.events import EventRecord
-from aar.store.models.forum import Claim, Comment, Post, Revision, Vote
+from aar.store.models.forum import Claim, Comment, Figure, Post, Revision, Vote
 from aar.store.models.scoring import (
     AuditFinding,
     ScoringRun,
@@ -25,6 +25,7 @@ __all__ = [
     "Comment",
     "Control",
     "EventRecord",
+    "Figure",
     "LedgerEntry",
     "Post",
     "Researcher",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aar.store.models.base import Base, big_key
@@ -35,6 +35,8 @@ class Post(Base):
     retraction: Mapped[str] = mapped_column(Text, default="", server_default="")
     """Why it was taken back."""
     pinned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    families: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    """The families of ideas that it is of."""
     __table_args__ = (
         UniqueConstraint("campaign_id", "idempotency_key"),
         Index(None, "campaign_id", "id"),
@@ -116,3 +118,30 @@ class Vote(Base):
     value: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     __table_args__ = (UniqueConstraint("post_id", "voter"),)
+
+
+class Figure(Base):
+    """An image that texts of a campaign show; the same bytes are kept once."""
+
+    __tablename__ = "figure"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the bytes."""
+    researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
+    """None for a person."""
+    author: Mapped[str] = mapped_column(String(64))
+    """Who brought it first."""
+    media_type: Mapped[str] = mapped_column(String(16))
+    width: Mapped[int]
+    """Pixels."""
+    height: Mapped[int]
+    size_bytes: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    data: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    """Last, so that databases need not read past it."""
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "digest"),
+        Index("ix_figure_campaign_id_author", "campaign_id", "author"),
+    )
