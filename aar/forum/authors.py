@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.forum.text import checked
 from aar.forum.views import SCORER, Author
-from aar.store.models import Campaign, Researcher
+from aar.store.models import Campaign, Comment, Post, Researcher
 
 _MAX_NAME = 64
 _CAMPAIGN, _RESEARCHER = Campaign.__table__.c, Researcher.__table__.c
@@ -48,3 +48,9 @@ def stored_key(author: Author, idempotency_key: str | None) -> str | None:
     if idempotency_key is None:
         return None
     return hashlib.sha256(f"{author.voter}\0{idempotency_key}".encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def was_written(session: Session, what: type[Post] | type[Comment], campaign_id: str, author: Author, key: str) -> bool:
+    """Whether an author's key has had its effect, so that what it would take need not be got together again."""
+    query = select(what.id).where(what.campaign_id == campaign_id, what.idempotency_key == stored_key(author, key))
+    return session.scalar(query) is not None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import CommentCreated
+from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author, stored_key
+from aar.forum.figures import NewFigure
 from aar.forum.limits import MAX_COMMENT
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import comment_view, find_post
-from aar.forum.text import checked
 from aar.forum.views import Author, CommentView
 from aar.store import event_log
 from aar.store.models import Comment
@@ -24,12 +27,13 @@ def create_comment(
     body: str,
     *,
     idempotency_key: str | None = None,
+    figures: Mapping[str, NewFigure] | None = None,
 ) -> CommentView:
-    """Add a comment to a post. The same key from the same author gives the first comment back.
+    """Add a comment to a post, with figures like ``create_post``. The same key gives its author the first one back.
 
     Raises:
-        NotFound: no such post, campaign or researcher.
-        UsageError: an empty or too long body; nothing is stored.
+        NotFound: no such post, campaign, researcher or figure.
+        UsageError: an empty or too long body, a limit on figures; nothing is stored.
     """
     event_log.lock_campaign(session, campaign_id)
     author = checked_author(session, campaign_id, author)
@@ -40,7 +44,7 @@ def create_comment(
         )
         if earlier is not None:
             return comment_view(earlier)
-    body = checked("comment", body, MAX_COMMENT)
+    body = checked_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
     post = find_post(session, campaign_id, post_id)
     comment = Comment(
         campaign_id=campaign_id,

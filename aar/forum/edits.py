@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.errors import Forbidden, NotFound, UsageError
 from aar.events import PostPinned, TextEdited, TextRetracted
+from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author
+from aar.forum.figures import NewFigure
 from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import comment_view, find_post
@@ -26,6 +30,7 @@ def edit_post(
     *,
     title: str | None = None,
     body: str | None = None,
+    figures: Mapping[str, NewFigure] | None = None,
 ) -> PostView:
     """Write over a post's title or body, or both; what it said is kept. The same text again changes nothing.
 
@@ -36,15 +41,18 @@ def edit_post(
         post_id: the post.
         title: the new title; None keeps it.
         body: the new body; None keeps it.
+        figures: by the paths under which the body shows them.
 
     Raises:
-        NotFound: no such post, campaign or researcher.
+        NotFound: no such post, campaign, researcher or figure.
         Forbidden: somebody else's post, or the scorer's.
-        UsageError: an empty or too long text, or a post that was retracted; nothing is stored.
+        UsageError: an empty or too long text, a limit on figures, or a retracted post; nothing is stored.
     """
     author, post, _ = _held(session, campaign_id, author, post_id, None)
     new_title = post.title if title is None else checked("title", title, MAX_TITLE, one_line=True)
-    new_body = post.body if body is None else checked("body", body, MAX_BODY)
+    new_body = post.body
+    if body is not None:
+        new_body = checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures)
     if (new_title, new_body) != (post.title, post.body):
         before = (post.title, post.body)
         _keep(session, post, None, author)
@@ -54,12 +62,18 @@ def edit_post(
 
 
 def edit_comment(
-    session: Session, campaign_id: str, author: Author, post_id: int, comment_id: int, body: str
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    post_id: int,
+    comment_id: int,
+    body: str,
+    figures: Mapping[str, NewFigure] | None = None,
 ) -> CommentView:
     """Write over a comment, like ``edit_post``."""
     author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
     assert comment is not None
-    new = checked("comment", body, MAX_COMMENT)
+    new = checked_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
     if new != comment.body:
         before = comment.body
         _keep(session, post, comment, author)

@@ -1,4 +1,4 @@
-"""How long texts may be: a longer one is refused with its limit, never cut."""
+"""How long texts may be, and how large what they show: more is refused with its limit, never cut."""
 
 from __future__ import annotations
 
@@ -10,3 +10,15 @@ MAX_COMMENT = 20_000
 """Most characters in a comment."""
 MAX_REASON = 500
 """Most characters in the reason of a retraction."""
+MAX_FIGURE_BYTES = 512 * 1024
+"""Most bytes of one figure."""
+MAX_FIGURE_SIDE = 4000
+"""Most pixels of a figure's width, and of its height."""
+MAX_FIGURE_PIXELS = MAX_FIGURE_SIDE**2
+"""Most pixels of a figure, all frames of an animation together."""
+MAX_FIGURES = 6
+"""Most figures that one post or comment shows."""
+MAX_AUTHOR_FIGURES = 200
+"""Most figures that one author brings to a campaign."""
+MAX_AUTHOR_FIGURE_BYTES = 40 * 1024 * 1024
+"""Most bytes of all of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from sqlalchemy import Table, insert, select
@@ -9,9 +10,11 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
+from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author, stored_key
 from aar.forum.citations import thread_with_citations
 from aar.forum.comments import create_comment
+from aar.forum.figures import NewFigure
 from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_TITLE
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import POSTS, comment_view, find_post, post_views, select_posts
@@ -52,6 +55,7 @@ def create_post(
     body: str,
     submission_number: int | None = None,
     idempotency_key: str | None = None,
+    figures: Mapping[str, NewFigure] | None = None,
 ) -> PostView:
     """Write a post. The same key from the same author gives the first post back.
 
@@ -64,10 +68,11 @@ def create_post(
         body: Markdown of at most ``MAX_BODY`` characters.
         submission_number: the submission that the post is about.
         idempotency_key: names this effect; any text.
+        figures: by the paths under which the body shows them; the stored body names them by their digests.
 
     Raises:
-        NotFound: no such campaign, researcher or submission.
-        UsageError: unknown kind, empty or too long text; nothing is stored.
+        NotFound: no such campaign, researcher, submission or figure.
+        UsageError: unknown kind, empty or too long text, a limit on figures; nothing is stored.
     """
     event_log.lock_campaign(session, campaign_id)
     author = checked_author(session, campaign_id, author)
@@ -83,7 +88,7 @@ def create_post(
         "author": author.name,
         "kind": kind,
         "title": checked("title", title, MAX_TITLE, one_line=True),
-        "body": checked("body", body, MAX_BODY),
+        "body": checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures),
         "submission_id": _submission_id(session, campaign_id, submission_number),
         "idempotency_key": key,
     }

@@ -9,7 +9,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from aar.forum.citations import standing_word
+from aar.forum.figures import known_figures
 from aar.forum.references import referred
+from aar.forum.showing import SCHEME, figures_in
 from aar.forum.views import ThreadView
 from aar.store.models import Post, Researcher, Submission
 
@@ -22,9 +24,10 @@ class Reference:
     """Something known that a text names.
 
     Args:
-        written: as it stands in the text: "s7", "#12", "@r2" or digits of a digest.
-        kind: "submission", "post" or "researcher"; a snapshot is known by the submission that it was handed in as.
-        key: the submission's number, the post's id or the researcher's name.
+        written: as it stands in the text: "s7", "#12", "@r2", digits of a digest, or "figure:" and digits.
+        kind: "submission", "post", "researcher" or "figure"; a snapshot is known by the submission that it was
+            handed in as.
+        key: the submission's number, the post's id, the researcher's name or the figure's digest.
         title: of the submission or post.
         status: as it stands now, such as "refuted" or "retracted"; empty where there is nothing to say.
     """
@@ -34,6 +37,8 @@ class Reference:
     key: int | str
     title: str
     status: str
+    size: tuple[int, int] | None = None
+    """Width and height of a figure, in pixels."""
 
 
 def texts_of(thread: ThreadView) -> list[str]:
@@ -70,4 +75,9 @@ def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -
     if names:
         known = select(Researcher.name).where(Researcher.campaign_id == campaign_id, Researcher.name.in_(names))
         found += [Reference(f"@{name}", "researcher", name, "", "") for name in session.scalars(known)]
+    shown = known_figures(session, campaign_id, figures_in(texts)[:_MOST])
+    found += [
+        Reference(SCHEME + digits, "figure", each.digest, "", "", (each.width, each.height))
+        for digits, each in shown.items()
+    ]
     return found

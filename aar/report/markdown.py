@@ -1,4 +1,4 @@
-"""Agents' Markdown as HTML that can do nothing: no raw HTML, no remote image, no link that runs code."""
+"""Agents' Markdown as HTML that can do nothing: no raw HTML, no link that runs code, no image but the forum's own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
 from aar.forum.references import REFERENCE
+from aar.forum.showing import ADDRESS, SCHEME
 from aar.forum.text import clean_text
 
 _SCHEMES = ("http", "https", "mailto")
@@ -30,11 +31,13 @@ class Link:
         href: the page.
         title: what it names, for those who point at it.
         status: how it stands now, shown beside it; may be empty.
+        size: of a figure, which is shown: width and height in pixels.
     """
 
     href: str
     title: str = ""
     status: str = ""
+    size: tuple[int, int] | None = None
 
 
 def render_markdown(text: str, links: Mapping[str, Link] | None = None) -> Markup:
@@ -43,6 +46,7 @@ def render_markdown(text: str, links: Mapping[str, Link] | None = None) -> Marku
     Args:
         text: Markdown.
         links: references that lead somewhere, as they are written: ``{"s7": Link(...)}``. Nothing in code is linked.
+            What is named ``figure:`` and digits is an image of the forum, and shown; other images are words.
     """
     html = _parser.render(clean_text(text), {"links": links or {}})
     return Markup(html)  # noqa: S704 - HTML in the text is escaped by the parser
@@ -55,8 +59,20 @@ class _Renderer(RendererHTML):
         return self.renderToken(tokens, index, options, env)
 
     def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """An image's text in its place: fetching it would tell its server who reads."""
-        return str(escape(f"[image: {tokens[index].content}]"))
+        """The forum's own figure, or an image's text in its place: fetching it would tell its server who reads."""
+        token = tokens[index]
+        link: Link | None = token.meta.get("figure")
+        if link is None or link.size is None:
+            return str(escape(f"[image: {token.content}]"))
+        caption = self.renderInlineAsText(token.children, options, env).strip()
+        width, height = link.size
+        image = Markup('<img src="{}" alt="{}" loading="lazy" width="{}" height="{}">').format(
+            link.href, caption or "figure", width, height
+        )
+        if not token.meta.get("alone"):
+            return image
+        below = Markup("<figcaption>{}</figcaption>").format(caption) if caption else ""
+        return Markup('<figure><a href="{}">{}</a>{}</figure>\n').format(link.href, image, below)
 
     def heading_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
         """A heading below the page's own."""
@@ -89,9 +105,44 @@ def _lowered(tag: str) -> str:
 
 def _allowed(url: str) -> bool:
     try:
-        return urlsplit(url).scheme in _SCHEMES
+        return urlsplit(url).scheme in _SCHEMES or ADDRESS.fullmatch(url) is not None
     except ValueError:
         return False
+
+
+def _show_figures(state: StateCore) -> None:
+    links: Mapping[str, Link] = state.env.get("links", {})
+    for index, token in enumerate(state.tokens):
+        if token.type != "inline" or not token.children or SCHEME not in token.content:
+            continue
+        token.children = list(_with_figures(token.children, links))
+        before, after = state.tokens[index - 1], state.tokens[index + 1]
+        if before.type == "paragraph_open" and all(map(_is_figure_or_space, token.children)):
+            before.hidden = after.hidden = True  # a paragraph cannot hold <figure>
+            token.children = [each for each in token.children if each.type == "image"]
+            for each in token.children:
+                each.meta["alone"] = True
+
+
+def _is_figure_or_space(token: Token) -> bool:
+    return (
+        "figure" in token.meta or token.type.endswith("break") or (token.type == "text" and not token.content.strip())
+    )
+
+
+def _with_figures(tokens: Iterable[Token], links: Mapping[str, Link]) -> Iterator[Token]:
+    nowhere = False  # within a link to a figure that the campaign does not have
+    for token in tokens:
+        address = str(token.attrs.get("src" if token.type == "image" else "href", ""))
+        link = links.get(address) if address.startswith(SCHEME) else None
+        if token.type == "image" and link is not None:
+            token.meta["figure"] = link
+        elif token.type == "link_open" and address.startswith(SCHEME):
+            nowhere = link is None
+            token.attrSet("href", "" if link is None else link.href)
+        if not (nowhere and token.type.startswith("link_")):
+            yield token
+        nowhere = nowhere and token.type != "link_close"
 
 
 def _link_references(state: StateCore) -> None:
@@ -137,6 +188,7 @@ def _text(content: str) -> Token:
 def _make_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
     parser.validateLink = _allowed  # type: ignore[method-assign]  # the documented way to restrict links
+    parser.core.ruler.push("figures", _show_figures)
     parser.core.ruler.push("references", _link_references)
     return parser
 

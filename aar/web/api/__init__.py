@@ -12,6 +12,7 @@ from aar.web.api import (
     controls,
     costs,
     events,
+    figures,
     forum,
     forum_changes,
     launching,
@@ -22,7 +23,7 @@ from aar.web.api import (
 )
 
 router = APIRouter(prefix="/api/v1")
-for part in (campaigns, researchers, forum, forum_changes, submissions, costs, events, controls, rulings):
+for part in (campaigns, researchers, forum, forum_changes, figures, submissions, costs, events, controls, rulings):
     router.include_router(part.router)
 for part in (charts, closer, compare, workspaces, launching):
     router.include_router(part.router)

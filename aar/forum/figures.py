@@ -1,0 +1,192 @@
+"""Figures: images that texts of a campaign show, kept once by the digest of their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound, UsageError
+from aar.forum.authors import checked_author
+from aar.forum.images import SUFFIXES, ImageFacts, NoImage, examined
+from aar.forum.limits import (
+    MAX_AUTHOR_FIGURE_BYTES,
+    MAX_AUTHOR_FIGURES,
+    MAX_FIGURE_BYTES,
+    MAX_FIGURE_PIXELS,
+    MAX_FIGURE_SIDE,
+)
+from aar.forum.showing import SHORT
+from aar.forum.text import shorten
+from aar.forum.views import Author
+from aar.store import event_log
+from aar.store.models import Figure
+
+_FIGURES = Figure.__table__.c
+_FACTS = [each for each in _FIGURES if each.key != "data"]
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewFigure:
+    """An image that was looked at and holds; nothing is stored of it yet."""
+
+    data: bytes
+    digest: str
+    facts: ImageFacts
+
+
+@dataclass(frozen=True, slots=True)
+class FigureView:
+    """A figure without its bytes.
+
+    Args:
+        digest: SHA-256 of the bytes.
+        author: who brought it first.
+        width, height: pixels.
+    """
+
+    digest: str
+    author: str
+    media_type: str
+    width: int
+    height: int
+    size_bytes: int
+    created_at: datetime
+
+    @property
+    def short(self) -> str:
+        """Digits that name it in its campaign."""
+        return self.digest[:SHORT]
+
+    @property
+    def file_name(self) -> str:
+        """Its name as a file."""
+        return self.short + SUFFIXES[self.media_type]
+
+
+def prepared(name: str, data: bytes) -> NewFigure:
+    """Look at an image, outside of any transaction.
+
+    Args:
+        name: what its author calls it, for messages.
+        data: the bytes.
+
+    Raises:
+        UsageError: it is no image of a kind that is shown, or too large.
+    """
+    what = f"figure {shorten(name, 200)!r}"
+    if len(data) > MAX_FIGURE_BYTES:
+        raise too_many_bytes(name)
+    try:
+        facts = examined(data)
+    except NoImage as error:
+        raise UsageError(f"{what}: {error}; nothing was stored", "Save it anew as PNG, JPEG, GIF or WebP") from error
+    if max(facts.width, facts.height) > MAX_FIGURE_SIDE:
+        raise UsageError(
+            f"{what} has {facts.width:,} x {facts.height:,} pixels, and the limit is {MAX_FIGURE_SIDE:,} a side; "
+            "nothing was stored",
+            "Save it smaller, with a lower dpi",
+        )
+    if facts.pixels > MAX_FIGURE_PIXELS:
+        raise UsageError(
+            f"{what} has {facts.pixels:,} pixels in {facts.frames:,} frames, and the limit is {MAX_FIGURE_PIXELS:,}; "
+            "nothing was stored",
+            "Save it smaller, or with fewer frames",
+        )
+    return NewFigure(data, hashlib.sha256(data).hexdigest(), facts)
+
+
+def too_many_bytes(name: str) -> UsageError:
+    """What is said of a figure beyond the limit, whose bytes nobody needs to read to the end."""
+    return UsageError(
+        f"figure {shorten(name, 200)!r} has more than the limit of {MAX_FIGURE_BYTES // 1024} KiB; nothing was stored",
+        "Save it smaller, with a lower dpi or fewer points",
+    )
+
+
+def store_figure(session: Session, campaign_id: str, author: Author, figure: NewFigure) -> FigureView:
+    """Keep a figure; one that the campaign has already stays as it is, and costs its author nothing.
+
+    Args:
+        session: in a write transaction.
+        campaign_id: whose forum.
+        author: who brings it.
+        figure: from ``prepared``.
+
+    Raises:
+        NotFound: no such campaign or researcher.
+        UsageError: the author's figures would pass a limit; nothing is stored.
+    """
+    event_log.lock_campaign(session, campaign_id)
+    author = checked_author(session, campaign_id, author)
+    known = known_figures(session, campaign_id, [figure.digest[:SHORT]]).get(figure.digest[:SHORT])
+    if known is not None and known.digest != figure.digest:  # somebody worked for that
+        raise UsageError(f"another figure is named {known.short}", "Save the figure anew")
+    if known is not None:
+        return known
+    _check_room(session, campaign_id, author, len(figure.data))
+    row = Figure(
+        campaign_id=campaign_id,
+        digest=figure.digest,
+        researcher_id=author.researcher_id,
+        author=author.name,
+        media_type=figure.facts.media_type,
+        width=figure.facts.width,
+        height=figure.facts.height,
+        size_bytes=len(figure.data),
+        data=figure.data,
+    )
+    session.add(row)
+    session.flush()
+    return _view(row)
+
+
+def known_figures(session: Session, campaign_id: str, digits: Collection[str]) -> dict[str, FigureView]:
+    """The campaign's figures, by digits of their digests as they are asked for; what it does not have is left out."""
+    found: dict[str, FigureView] = {}
+    left = list(dict.fromkeys(digits))
+    while left:
+        page, left = left[:_PAGE], left[_PAGE:]
+        named = or_(*(and_(_FIGURES.digest >= each, _FIGURES.digest < each + "g") for each in page))
+        for row in session.execute(select(*_FACTS).where(_FIGURES.campaign_id == campaign_id, named)):
+            found |= {each: _view(row) for each in page if row.digest.startswith(each)}
+    return found
+
+
+def find_figure(session: Session, campaign_id: str, digits: str) -> tuple[FigureView, bytes]:
+    """A figure and its bytes. Raises NotFound."""
+    view = known_figures(session, campaign_id, [digits]).get(digits) if len(digits) >= SHORT else None
+    if view is None:
+        raise NotFound(
+            f"no figure {shorten(digits, 64)} in campaign {campaign_id!r}", "Posts name those that there are"
+        )
+    query = select(_FIGURES.data).where(_FIGURES.campaign_id == campaign_id, _FIGURES.digest == view.digest)
+    return view, session.execute(query).scalar_one()
+
+
+def _check_room(session: Session, campaign_id: str, author: Author, more: int) -> None:
+    query = select(func.count(_FIGURES.id), func.coalesce(func.sum(_FIGURES.size_bytes), 0)).where(
+        _FIGURES.campaign_id == campaign_id, _FIGURES.author == author.name
+    )
+    count, size = session.execute(query).one()
+    if count >= MAX_AUTHOR_FIGURES:
+        raise UsageError(
+            f"{author.name} has brought {count} figures, and the limit is {MAX_AUTHOR_FIGURES}; nothing was stored",
+            "Show one of those again, or write the numbers as a table",
+        )
+    if size + more > MAX_AUTHOR_FIGURE_BYTES:
+        raise UsageError(
+            f"{author.name}'s figures would have {size + more:,} bytes, and the limit is {MAX_AUTHOR_FIGURE_BYTES:,}; "
+            "nothing was stored",
+            "Save it smaller, or write the numbers as a table",
+        )
+
+
+def _view(row: Any) -> FigureView:
+    return FigureView(row.digest, row.author, row.media_type, row.width, row.height, row.size_bytes, row.created_at)
