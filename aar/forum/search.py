@@ -50,6 +50,7 @@ _CITING = {
     "postgresql": "(p.post_search @@ to_tsquery('english', :cited) OR p.id IN "
     "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('english', :cited)))",
 }
+_NEWEST = "SELECT p.id FROM post p WHERE {wanted} ORDER BY p.id DESC LIMIT :limit"
 _MOST = 100
 _MOMENTS = ("since", "until")
 
@@ -120,6 +121,30 @@ def search(
         if skip and session.scalars(statement, asked | {"limit": 1, "skip": 0}).first() is not None:
             return []  # the page before was the last one of posts with every word
     return []
+
+
+def newest_posts(
+    session: Session, campaign_id: str, *, limit: int = 20, before: int = 0, only: PostFilter = PostFilter()
+) -> list[PostView]:
+    """Posts that a filter lets through, newest first: a search without words.
+
+    Args:
+        session: for reading.
+        campaign_id: whose forum.
+        limit: most posts to return, at most 100.
+        before: the id of the last post of the page before; 0 for the first page.
+        only: which posts count.
+
+    Raises:
+        UsageError: unknown kind in the filter.
+    """
+    wanted, asked = _conditions(session, campaign_id, only)
+    if before > 0:
+        wanted, asked = f"{wanted} AND p.id < :before", asked | {"before": before}
+    statement = _statement(_NEWEST.format(wanted=wanted), *(each for each in _MOMENTS if each in asked))
+    ids = list(session.scalars(statement, asked | {"limit": min(max(limit, 0), _MOST)}))
+    found = {view.id: view for view in posts_by_id(session, campaign_id, ids)}
+    return [found[post_id] for post_id in ids if post_id in found]
 
 
 @lru_cache(maxsize=256)

@@ -44,3 +44,8 @@ def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, 
     )
     event_log.append(session, campaign_id, VoteCast(post_id=post_id, value=value), author.researcher_id)
     return find_post(session, campaign_id, post_id)
+
+
+def vote_of(session: Session, post_id: int, author: Author) -> int:
+    """How somebody voted on a post: +1, -1, or 0 for not at all."""
+    return session.scalar(select(Vote.value).where(Vote.post_id == post_id, Vote.voter == author.voter)) or 0

@@ -16,6 +16,8 @@ from aar.web.sessions import Login
 from aar.web.state import Shared, SharedDep
 
 _MOST_BYTES = 64 * 1024
+_MOST_SIGNED_BYTES = 512 * 1024
+"""Of a form whose sender is known. A character takes up to twelve bytes in one: a post at its limit has 240 KB."""
 _MOST_FIELDS = 200
 
 
@@ -41,6 +43,10 @@ class SignedForm:
         """A field without space around it; empty where it is absent."""
         return self.fields.get(name, "").strip()
 
+    def lines(self, name: str) -> str:
+        """A field of several lines as it was typed, space and all; browsers send its line ends as CR and LF."""
+        return self.fields.get(name, "").replace("\r\n", "\n")
+
     def back(self, where: str, said: str = "") -> RedirectResponse:
         """To a page, with a line on top of it that says what became of the form."""
         if said:
@@ -48,15 +54,15 @@ class SignedForm:
         return RedirectResponse(where, 303)
 
 
-async def fields_of(request: Request) -> dict[str, str]:
+async def fields_of(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str, str]:
     """The fields of a form. Raises UsageError for what is none, or is too large."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise UsageError("this is not a form", "Use the page, or the API under /api/v1")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BYTES:
-            raise UsageError(f"the form is over {_MOST_BYTES // 1024} KiB", "Write less")
+        if len(body) > most_bytes:
+            raise UsageError(f"the form is over {most_bytes // 1024} KiB", "Write less")
     try:
         return dict(
             parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=False, max_num_fields=_MOST_FIELDS)
@@ -70,7 +76,7 @@ async def signed_form(request: Request, shared: SharedDep) -> SignedForm:
     login = login_of(shared, request)
     if login is None:
         raise Unauthorized("nobody is logged in here", "Log in at /login with the operator's token")
-    fields = await fields_of(request)
+    fields = await fields_of(request, _MOST_SIGNED_BYTES)
     who = form_writer(shared, request, login, fields.pop("csrf", ""))
     return SignedForm(who, login, shared, fields)
 

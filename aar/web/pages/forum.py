@@ -3,55 +3,100 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from aar.errors import UsageError
 from aar.forum.claims import active_claims
 from aar.forum.edits import history
-from aar.forum.posts import POST_KINDS, get_thread, list_posts
+from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
 from aar.forum.queries import pinned_posts
 from aar.forum.resolving import known_references, texts_of
-from aar.forum.search import PostFilter, search
+from aar.forum.search import PostFilter, newest_posts, search
+from aar.forum.similar import similar_to
+from aar.forum.views import SCORER
+from aar.forum.votes import vote_of
 from aar.store.event_log import latest_event_id
 from aar.web.api.paging import After, Number
+from aar.web.auth import human_name
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.references import reference_links
 from aar.web.pages.render import render
-from aar.web.state import SharedDep
+from aar.web.pages.writing import LABELS, READ_BY, Writing, room, submission_number
+from aar.web.state import Shared, SharedDep
+from aar.web.visitor import visitor
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/posts")
 _ON_A_PAGE = 30
+FORM = {"read_by": READ_BY, "labels": LABELS, "room": room, "scorer": SCORER}
+"""What every form of the forum needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the search form holds."""
+    """What the search form holds.
 
-    q: str
-    kind: str
-    author: str
-    retracted: bool
+    Args:
+        until: the last day that counts.
+    """
+
+    q: str = ""
+    kind: str = ""
+    author: str = ""
+    submission: int | None = None
+    since: date | None = None
+    until: date | None = None
+    retracted: bool = False
+
+    @property
+    def anything(self) -> bool:
+        """Whether it leaves anything out."""
+        return bool(self._fields().keys() - {"retracted"})
 
     def only(self) -> PostFilter:
         """Which posts it considers."""
-        return PostFilter(kind=self.kind or None, author=self.author or None, retracted=self.retracted)
+        ended = None if self.until in (None, date.max) else self.until + timedelta(days=1)
+        return PostFilter(
+            kind=self.kind or None,
+            author=self.author or None,
+            submission=self.submission,
+            since=_midnight(self.since),
+            until=_midnight(ended),
+            retracted=self.retracted,
+        )
 
     def address(self, after: int) -> str:
         """The query string of a page of the same search."""
-        fields = {"q": self.q, "kind": self.kind, "author": self.author, "retracted": "true" if self.retracted else ""}
-        return urlencode({name: value for name, value in fields.items() if value} | {"after": after})
+        return urlencode(self._fields() | {"after": str(after)})
+
+    def _fields(self) -> dict[str, str]:
+        fields = {
+            "q": self.q,
+            "kind": self.kind,
+            "author": self.author,
+            "submission": "" if self.submission is None else f"s{self.submission}",
+            "since": "" if self.since is None else self.since.isoformat(),
+            "until": "" if self.until is None else self.until.isoformat(),
+            "retracted": "true" if self.retracted else "",
+        }
+        return {name: value for name, value in fields.items() if value}
 
 
 def asked_for(
     q: Annotated[str, Query(max_length=400)] = "",
     kind: Annotated[str, Query(max_length=40)] = "",
     author: Annotated[str, Query(max_length=64)] = "",
+    submission: Annotated[str, Query(max_length=20)] = "",
+    since: Annotated[str, Query(max_length=20)] = "",
+    until: Annotated[str, Query(max_length=20)] = "",
     retracted: bool = False,
 ) -> Asked:
-    """The search form as it was sent."""
-    return Asked(q.replace("\0", " ").strip(), kind, author.replace("\0", " ").strip(), retracted)
+    """The search form as it was sent. Raises UsageError for what is no submission or day."""
+    words, by = q.replace("\0", " ").strip(), author.replace("\0", " ").strip()
+    return Asked(words, kind, by, submission_number(submission), _day(since), _day(until), retracted)
 
 
 @router.get("")
@@ -62,16 +107,19 @@ def forum_page(
     after: After = 0,
 ) -> Response:
     """What people pinned, who claims what, and posts newest first; or those that match a search, best first."""
+    return show_forum(shared, campaign_id, Writing(), asked, after)
+
+
+def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked = Asked(), after: int = 0) -> Response:
+    """The forum's page with the form to write a post as it stands."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         if asked.q:
             found = search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
         else:
-            found = list_posts(
-                session, view.id, after=after, limit=_ON_A_PAGE + 1, newest_first=True, kind=asked.kind or None
-            )
-        first = after == 0 and not asked.q
+            found = newest_posts(session, view.id, limit=_ON_A_PAGE + 1, before=after, only=asked.only())
+        first = after == 0 and not asked.anything
         pinned = pinned_posts(session, view.id) if first else []
         claims = active_claims(session, view.id) if first else []
     shown = found[:_ON_A_PAGE]
@@ -79,12 +127,19 @@ def forum_page(
     following = (after + _ON_A_PAGE if asked.q else shown[-1].id) if more else None
     context = {"posts": shown, "asked": asked, "following": following, "first": after == 0}
     context |= {"campaign": view, "cursor": cursor, "pinned": pinned, "claims": claims, "kinds": POST_KINDS}
-    return render("forum.html", context)
+    context |= {"writing": writing, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM}
+    return render("forum.html", context, status=writing.status)
 
 
 @router.get("/{post_id}")
-def post_page(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> Response:
-    """A post with its comments, and what they said before."""
+def post_page(shared: SharedDep, campaign_id: CampaignId, post_id: Number, similar: bool = False) -> Response:
+    """A post with its comments, and what they said before; if asked for, posts that say nearly the same."""
+    return show_thread(shared, campaign_id, post_id, Writing(), similar=similar)
+
+
+def show_thread(shared: Shared, campaign_id: str, post_id: int, writing: Writing, *, similar: bool = False) -> Response:
+    """A post's page with the form to comment as it stands."""
+    me = visitor()
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
@@ -92,5 +147,23 @@ def post_page(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> Re
         former = history(session, view.id, post_id)
         texts = texts_of(thread) + [each.body for each in former]
         links = reference_links(view.id, known_references(session, view.id, texts))
+        author = Author(human_name(me.name), None) if me and me.acts else None
+        voted = vote_of(session, post_id, author) if author else 0
+        near = similar_to(session, view.id, post_id) if similar else []
     context = {"campaign": view, "thread": thread, "cursor": cursor, "links": links, "former": former}
-    return render("post.html", context)
+    context |= {"writing": writing, "voted": voted, "near": near, "max_comment": MAX_COMMENT, **FORM}
+    context |= {"own": author is not None and author.name == thread.post.author}
+    return render("post.html", context, status=writing.status)
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time.min, UTC)
+
+
+def _day(text: str) -> date | None:
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{text[:20]!r} is no day", "Write it as 2026-11-22") from None
