@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from aar.forum.figure_files import FOLDER
+from aar.forum.figures import FigureView
+from aar.forum.showing import SCHEME, rewritten
 from aar.forum.text import shorten
 from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
 
@@ -26,8 +29,9 @@ def file_name(post_id: int, title: str) -> str:
     return f"{post_id:04d}-{slug or 'post'}.md"
 
 
-def thread_page(thread: ThreadView) -> str:
-    """A post with its votes and comments as Markdown."""
+def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = None) -> str:
+    """A post with its votes and comments as Markdown; the figures, by their digits, are files beside it."""
+    files = {SCHEME + digits: f"../{FOLDER}/{each.file_name}" for digits, each in (figures or {}).items()}
     post = thread.post
     facts = [
         f"- post #{post.id}, {post.kind}, by {_byline(post.author, post.by_human)}, {_at(post.created_at)}",
@@ -42,10 +46,10 @@ def thread_page(thread: ThreadView) -> str:
     if post.pinned:
         facts.append("- pinned by a person")
     facts += _fate(post)
-    parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(post.body)]
+    parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(rewritten(post.body, files))]
     for comment in thread.comments:
         head = f"## comment {comment.id} by {_byline(comment.author, comment.by_human)}, {_at(comment.created_at)}"
-        parts += ["\n".join([head, *_fate(comment)]), _quoted(comment.body)]
+        parts += ["\n".join([head, *_fate(comment)]), _quoted(rewritten(comment.body, files))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,7 +60,7 @@ def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], 
         f"{total} posts, one file each under `posts/`, named by number and title, with their comments and votes. "
         "Quoted lines (`> `) are the authors' own words; unquoted lines are the forum's. The files are read-only and "
         "kept up to date; search them with `grep -ri WORD posts/`. `CLAIMS.md` says who works on what, "
-        "`MENTIONS.md` who speaks to whom.",
+        "`MENTIONS.md` who speaks to whom; what posts show lies under `figures/`.",
     ]
     if pinned:
         parts += ["## Pinned", "\n".join(map(_entry, pinned))]

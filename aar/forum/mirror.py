@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -16,9 +14,14 @@ from aar.errors import SetupError
 from aar.forum.changes import KINDS
 from aar.forum.citations import posts_citing, posts_naming
 from aar.forum.claims import active_claims
+from aar.forum.figure_files import FigureFiles
+from aar.forum.figures import known_figures
 from aar.forum.markdown import claims_page, file_name, index_page, mentions_page, thread_page
 from aar.forum.posts import list_posts
 from aar.forum.queries import pinned_posts, post_views, select_posts, threads
+from aar.forum.replacing import DRAFT, replace_file
+from aar.forum.resolving import texts_of
+from aar.forum.showing import figures_in
 from aar.forum.views import PostView, ThreadView
 from aar.store import Database, event_log
 from aar.store.models import EventRecord, Post
@@ -26,12 +29,11 @@ from aar.store.types import now
 
 _STANDING = ("submission_received", "submission_measured", "submission_rejected", "status_changed")
 _TOP, _NEWEST, _MENTIONS = 20, 300, 200
-_DRAFT = ".draft-"
 
 
 class ForumMirror:
-    """Keeps ``directory`` equal to the forum: ``README.md`` (an index), ``CLAIMS.md``, ``MENTIONS.md`` and
-    ``posts/0001-slug.md``.
+    """Keeps ``directory`` equal to the forum: ``README.md`` (an index), ``CLAIMS.md``, ``MENTIONS.md``,
+    ``posts/0001-slug.md`` and what these show under ``figures/``.
 
     The first ``sync`` compares every file and mends what differs, so a mirror needs no state of its own and survives
     any crash; later ones read only the events since the last. A file is replaced whole, so a reader never sees half.
@@ -47,6 +49,7 @@ class ForumMirror:
         self._campaign_id = campaign_id
         self._folder = directory
         self._posts = directory / "posts"
+        self._figures = FigureFiles(campaign_id, directory)
         self._cursor: int | None = None
         self._next_expiry: datetime | None = None
         self._lock = anyio.Lock()
@@ -69,7 +72,7 @@ class ForumMirror:
                 if latest == self._cursor and not expired:
                     return 0
                 changed = self._everything(session) if self._cursor is None else self._changed(session, self._cursor)
-                written = sum(map(self._write_post, threads(session, self._campaign_id, changed)))
+                written = sum(self._write_post(session, each) for each in threads(session, self._campaign_id, changed))
                 if changed or self._cursor is None:
                     written += self._write_index(session) + self._write_mentions(session)
                 written += self._write_claims(session)
@@ -111,6 +114,7 @@ class ForumMirror:
     def _everything(self, session: Session) -> list[int]:
         """All posts; makes the folders and removes files that no post accounts for."""
         self._posts.mkdir(parents=True, exist_ok=True)
+        self._figures.mend(session)
         for folder in (self._posts.parent, self._posts):
             folder.chmod(0o755)  # a sandbox's own user reads here
         query = select(Post.id, Post.title).where(Post.campaign_id == self._campaign_id).order_by(Post.id)
@@ -119,12 +123,15 @@ class ForumMirror:
         for path in self._posts.iterdir():
             if path.name not in expected:
                 path.unlink()
-        for path in self._posts.parent.glob(_DRAFT + "*"):
+        for path in self._posts.parent.glob(DRAFT + "*"):
             path.unlink()
         return [row.id for row in rows]
 
-    def _write_post(self, thread: ThreadView) -> bool:
-        return _replace(self._posts / file_name(thread.post.id, thread.post.title), thread_page(thread))
+    def _write_post(self, session: Session, thread: ThreadView) -> int:
+        figures = known_figures(session, self._campaign_id, figures_in(texts_of(thread)))
+        written = self._figures.write(session, figures.values())  # before what shows them
+        page = thread_page(thread, figures)
+        return written + _replace(self._posts / file_name(thread.post.id, thread.post.title), page)
 
     def _write_index(self, session: Session) -> bool:
         count = select(func.count()).select_from(Post).where(Post.campaign_id == self._campaign_id)
@@ -159,20 +166,4 @@ class ForumMirror:
 
 
 def _replace(path: Path, page: str) -> bool:
-    """Write the page at once, unless it is there already; returns whether it was written."""
-    content = page.encode()
-    try:
-        if path.read_bytes() == content:
-            return False
-    except FileNotFoundError:
-        pass  # a new page
-    descriptor, draft = tempfile.mkstemp(prefix=_DRAFT, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except OSError:
-        Path(draft).unlink(missing_ok=True)
-        raise
-    return True
+    return replace_file(path, page.encode())

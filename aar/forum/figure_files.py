@@ -1,0 +1,48 @@
+"""The figures that posts show as files beside the posts, named by digest and so written once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from aar.forum.figures import FigureView, find_figure, known_figures
+from aar.forum.replacing import replace_file
+from aar.forum.showing import SHORT
+
+FOLDER = "figures"
+
+
+class FigureFiles:
+    """Keeps ``directory/figures`` equal to what posts show.
+
+    Args:
+        campaign_id: whose forum.
+        directory: the mirror's own folder.
+    """
+
+    def __init__(self, campaign_id: str, directory: Path) -> None:
+        self._campaign_id = campaign_id
+        self._folder = directory / FOLDER
+
+    def mend(self, session: Session) -> None:
+        """Make the folder, and remove files that are not whole or that the campaign does not have."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o755)  # a sandbox's own user reads here
+        paths = list(self._folder.iterdir())
+        known = known_figures(session, self._campaign_id, [path.stem for path in paths if len(path.stem) == SHORT])
+        for path in paths:
+            figure = known.get(path.stem)
+            right = figure is not None and path.name == figure.file_name
+            if not right or figure is None or hashlib.sha256(path.read_bytes()).hexdigest() != figure.digest:
+                path.unlink()
+
+    def write(self, session: Session, shown: Iterable[FigureView]) -> int:
+        """Write those that are not there yet; returns how many."""
+        new = {each.file_name: each.digest for each in shown if not (self._folder / each.file_name).exists()}
+        return sum(
+            replace_file(self._folder / name, find_figure(session, self._campaign_id, digest)[1])
+            for name, digest in new.items()
+        )

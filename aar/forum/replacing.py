@@ -1,0 +1,29 @@
+"""Files that are replaced whole, so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+DRAFT = ".draft-"
+"""Begins the names of files that are not there yet."""
+
+
+def replace_file(path: Path, content: bytes) -> bool:
+    """Write a file at once, for all to read, unless it holds that already; returns whether it was written."""
+    try:
+        if path.read_bytes() == content:
+            return False
+    except FileNotFoundError:
+        pass  # a new one
+    descriptor, draft = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(draft).chmod(0o644)
+        Path(draft).replace(path)
+    except OSError:
+        Path(draft).unlink(missing_ok=True)
+        raise
+    return True
