@@ -15,6 +15,7 @@ from aar.store.models import Campaign, EventRecord, Researcher
 
 _KINDS = ("limit_hit", "limit_near", "diversity_fell", "sandbox_incident")
 _LOOKED_AT = 200
+_OVER = ("finished", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,11 @@ class Alert:
 
 
 def alerts(session: Session, campaign_id: str) -> list[Alert]:
-    """What stands now, grave ones first, then newest first; the same thing once, with how often it happened."""
+    """What stands now, grave ones first, then newest first; the same thing once, with how often it happened.
+
+    Of a campaign that is over, no limit is near or in the way any more: only the one that ended it is told.
+    """
+    over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) in _OVER
     records = session.scalars(
         select(EventRecord)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
@@ -52,6 +57,10 @@ def alerts(session: Session, campaign_id: str) -> list[Alert]:
         key, kind, grave = _read(event, who)
         if not key or (event.kind == "diversity_fell" and _recovered(session, campaign_id, record.id)):
             continue
+        if over and kind == "limit":
+            if not _ended_it(session, event, record):
+                continue
+            key, grave = ("ended",), False
         known = found.get(key)
         if known is None:
             found[key] = Alert(record.at, kind, grave, clean_line(event.summary()), who)
@@ -74,6 +83,14 @@ def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", 
             return ("incident", event.incident, who), "incident", True
         case _:
             return (), "incident", False
+
+
+def _ended_it(session: Session, event: AnyEvent, record: EventRecord) -> bool:
+    """Whether a campaign that is over reached a limit of its own in its last run."""
+    started = select(func.max(EventRecord.id)).where(
+        EventRecord.campaign_id == record.campaign_id, EventRecord.kind == "campaign_started"
+    )
+    return isinstance(event, LimitHit) and event.scope == "campaign" and record.id > (session.scalar(started) or 0)
 
 
 def _recovered(session: Session, campaign_id: str, fell: int) -> bool:

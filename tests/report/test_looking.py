@@ -12,6 +12,8 @@ import pytest
 
 from aar.errors import NotFound
 from aar.events import (
+    CampaignPaused,
+    CampaignStarted,
     DiversityFell,
     DiversityMeasured,
     LimitHit,
@@ -33,7 +35,7 @@ from aar.scoring.submissions import get_submission
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.store.models import Researcher
+from aar.store.models import Campaign, Researcher
 from aar.testing.rows import add_campaign
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
@@ -75,6 +77,20 @@ def test_alerts_tell_each_thing_once_the_grave_ones_first(db: Database) -> None:
         append(session, "k3v9qd", hit)
         said = [each.text for each in alerts(session, "k3v9qd") if each.kind == "limit"]
         assert said == [hit.summary()]
+
+
+def test_of_a_campaign_that_is_over_only_the_limit_that_ended_it_is_told(db: Database) -> None:
+    def hit(limit: str, scope: str = "campaign") -> LimitHit:
+        return LimitHit(scope=scope, limit=limit, ceiling=Decimal(5), committed=Decimal(5), asked=Decimal(1))
+
+    with db.writing() as session:
+        started = CampaignStarted(pid=1, sandbox="bubblewrap")
+        for event in (started, hit("usd"), CampaignPaused(cause="limit"), started, _near(50), hit("tokens", "r1")):
+            append(session, "k3v9qd", event)
+        session.get_one(Campaign, "k3v9qd").state = "finished"
+        assert alerts(session, "k3v9qd") == []
+        append(session, "k3v9qd", hit("hours"))
+        assert [(each.text, each.grave) for each in alerts(session, "k3v9qd")] == [(hit("hours").summary(), False)]
 
 
 def test_a_fall_of_diversity_is_told_until_it_is_over(db: Database) -> None:
