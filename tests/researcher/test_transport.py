@@ -1,0 +1,215 @@
+"""The way onto the wire: bodies however they are cut, connections kept, closed and broken, TLS checked."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aar.researcher.chunks import Chunked
+from aar.researcher.transport import DirectTransport
+
+pytestmark = pytest.mark.anyio
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=8),
+    cuts=st.lists(st.integers(min_value=1, max_value=30), max_size=40),
+    extension=st.sampled_from([b"", b";name=value", b" ; x"]),
+    trailer=st.sampled_from([b"", b"x-sum: 1\r\n"]),
+)
+def test_chunks_however_they_are_cut(chunks: list[bytes], cuts: list[int], extension: bytes, trailer: bytes) -> None:
+    wire = b"".join(b"%X%s\r\n%s\r\n" % (len(chunk), extension, chunk) for chunk in chunks)
+    wire += b"0\r\n" + trailer + b"\r\n"
+    framing, read, at = Chunked(), b"", 0
+    for cut in [*cuts, len(wire)]:
+        assert not framing.done or at >= len(wire)
+        read += framing.feed(wire[at : at + cut])
+        at += cut
+    assert framing.done
+    assert read == b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "wire", [b"zz\r\n", b"-1\r\n", b"\r\n", b"2\r\nabc\r\n", b"0\r\n\r\nmore", b"1" * 20_000, b"0x2\r\nab\r\n"]
+)
+def test_a_malformed_body_is_refused(wire: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Chunked().feed(wire)
+
+
+@asynccontextmanager
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await handler(reader, writer)
+        except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+def answering(*replies: bytes, connections: list[int] | None = None) -> Handler:
+    """Answers a connection's requests one after the other, then closes it."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if connections is not None:
+            connections.append(0)
+        for reply in replies:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if b"content-length:" in head:
+                await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
+            if connections is not None:
+                connections[-1] += 1
+            writer.write(reply)
+            await writer.drain()
+
+    return handler
+
+
+def client(**options: object) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=DirectTransport(**options), timeout=5.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HEAD + b"content-length: 5\r\n\r\nhello",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        HEAD + b"connection: close\r\n\r\nhello",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"content-length: 5\r\n\r\nhello",
+    ],
+)
+async def test_bodies_of_all_kinds(reply: bytes) -> None:
+    async with serving(answering(reply)) as url, client() as http:
+        assert (await http.post(url, content=b"x" * 3_000_000)).text == "hello"
+
+
+async def test_a_connection_is_used_again_and_not_once_it_closed() -> None:
+    reply = HEAD + b"content-length: 2\r\n\r\nok"
+    connections: list[int] = []
+    async with serving(answering(reply, reply, reply, connections=connections)) as url, client() as http:
+        for _ in range(3):
+            assert (await http.get(url)).text == "ok"
+        assert connections == [3]
+        await asyncio.sleep(0.05)  # the server closes it now
+        assert (await http.get(url)).text == "ok"
+        assert connections == [3, 1]
+
+
+async def test_a_reply_given_up_half_way_takes_its_connection_along() -> None:
+    reply = HEAD + b"content-length: 100\r\n\r\npart"
+    connections: list[int] = []
+    async with serving(answering(reply, reply, connections=connections)) as url, client() as http:
+        for _ in range(2):
+            async with http.stream("GET", url) as streamed:
+                async for piece in streamed.aiter_bytes():
+                    assert piece == b"part"
+                    break
+        assert connections == [1, 1]
+
+
+async def test_more_than_one_reply_is_no_reply() -> None:
+    reply = HEAD + b"content-length: 2\r\n\r\nok"
+    async with serving(answering(reply + reply)) as url, client() as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.get(url)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        HEAD + b"content-length: 5\r\n\r\nhe",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nhello\r\n",
+    ],
+)
+async def test_a_broken_reply_is_told_from_one_never_asked_for(reply: bytes) -> None:
+    async with serving(answering(reply)) as url, client() as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.get(url)
+    with pytest.raises(httpx2.ConnectError):
+        await client().get(url)
+
+
+async def test_an_answer_before_the_request_was_read_is_heard() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 X\r\ncontent-length: 8\r\n\r\ntoo long")
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with serving(handler) as url, client() as http:
+        assert (await http.post(url, content=b"x" * 30_000_000)).status_code == 413
+
+
+async def test_silence_has_an_end() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"content-length: 5\r\n\r\nhe")
+        await asyncio.sleep(60)
+
+    async with serving(handler) as url, client() as http:
+        with pytest.raises(httpx2.ReadTimeout):
+            await http.get(url, timeout=0.2)
+
+
+async def test_a_long_reply_waits_for_a_slow_reader() -> None:
+    size = 20_000_000
+    reply = HEAD + b"content-length: %d\r\n\r\n" % size + b"y" * size
+    async with serving(answering(reply)) as url, client() as http, http.stream("GET", url) as streamed:
+        await asyncio.sleep(0.1)
+        assert sum([len(piece) async for piece in streamed.aiter_bytes()]) == size
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "crt")]
+    subprocess.run([*made, *files, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    return tmp_path
+
+
+async def test_the_certificate_counts(certificate: Path) -> None:
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(certificate / "crt", certificate / "key")
+    reply = HEAD + b"content-length: 2\r\n\r\nok"
+    async with serving(answering(reply, reply), tls=own) as url:
+        trusting = ssl.create_default_context(cafile=str(certificate / "crt"))
+        async with client(tls=trusting) as http:
+            assert (await http.get(url)).text == "ok"
+            assert (await http.post(url, content=b"x" * 1_000_000)).text == "ok"
+        async with client() as http:
+            with pytest.raises(httpx2.ConnectError, match="certificate"):
+                await http.get(url)
