@@ -6,12 +6,33 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import LOST, MODEL, RELEASED, RESERVED
+from aar.budget.charges import LOST, MODEL, RESERVED, SETTLED
+from aar.budget.settled import in_parts
 from aar.budget.usage import Usage
 from aar.store.models import LedgerEntry, Researcher
+
+_TOKENS = (
+    "input_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_read_tokens",
+    "output_tokens",
+    "server_tool_uses",
+)
+_entry = LedgerEntry
+_SUMS = select(
+    _entry.researcher_id,
+    _entry.state,
+    _entry.kind,
+    func.count().label("entries"),
+    *(
+        func.sum(getattr(_entry, name)).label(name)
+        for name in ("usd", "reserved_usd", "reserved_tokens", "seconds", *_TOKENS)
+    ),
+).group_by(_entry.state, _entry.kind, _entry.researcher_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,68 +91,34 @@ def totals(session: Session, campaign_id: str) -> CampaignTotals:
         .order_by(Researcher.index)
     )
     worked = {row.id: row.active_seconds for row in team}
-    rows = {row.researcher_id: row for row in session.execute(_sums(campaign_id))}
-    researchers = {key: _totals([rows[key]] if key in rows else [], seconds) for key, seconds in worked.items()}
-    return CampaignTotals(_totals(list(rows.values()), sum(worked.values())), researchers)
 
+    def read(which: ColumnElement[bool]) -> tuple[list[Row[Any]], int]:
+        rows = list(session.execute(_SUMS.where(which)))
+        return rows, sum(row.entries for row in rows)
 
-def _sums(campaign_id: str) -> Any:
-    entry = LedgerEntry
-    ended = entry.state.not_in((RESERVED, RELEASED))
-    lost = entry.state == LOST
-    model = entry.kind == MODEL
-
-    def over(condition: Any, value: Any) -> Any:
-        return func.coalesce(func.sum(case((condition, value), else_=0)), 0)
-
-    return (
-        select(
-            entry.researcher_id,
-            over(ended & ~lost & model, entry.usd).label("model_usd"),
-            over(ended & ~lost & ~model, entry.usd).label("compute_usd"),
-            over(lost, entry.reserved_usd).label("lost_usd"),
-            over(entry.state == RESERVED, entry.reserved_usd).label("reserved_usd"),
-            over(lost, entry.reserved_tokens).label("lost_tokens"),
-            over(ended & model, 1).label("calls"),
-            over(ended & ~model, entry.seconds).label("core_seconds"),
-            *(
-                func.sum(getattr(entry, kind)).label(kind)
-                for kind in (
-                    "input_tokens",
-                    "cache_write_5m_tokens",
-                    "cache_write_1h_tokens",
-                    "cache_read_tokens",
-                    "output_tokens",
-                    "server_tool_uses",
-                )
-            ),
-        )
-        .where(entry.campaign_id == campaign_id)
-        .group_by(entry.researcher_id)
-    )
+    rows = [row for part in in_parts(session, campaign_id, "totals", read) for row in part]
+    own: dict[str | None, list[Row[Any]]] = {key: [] for key in worked}
+    for row in rows:
+        own.setdefault(row.researcher_id, []).append(row)
+    researchers = {key: _totals(own[key], seconds) for key, seconds in worked.items()}
+    return CampaignTotals(_totals(rows, sum(worked.values())), researchers)
 
 
 def _totals(rows: list[Row[Any]], agent_seconds: float) -> Totals:
-    def added(column: str) -> Any:
-        return sum(getattr(row, column) for row in rows)
-
-    model, compute, lost = (Decimal(added(f"{kind}_usd")) for kind in ("model", "compute", "lost"))
+    settled = [row for row in rows if row.state == SETTLED]
+    lost = [row for row in rows if row.state == LOST]
+    model_usd = sum((row.usd for row in settled if row.kind == MODEL), Decimal(0))
+    compute_usd = sum((row.usd for row in settled if row.kind != MODEL), Decimal(0))
+    lost_usd = sum((row.reserved_usd for row in lost), Decimal(0))
     return Totals(
-        usd=model + compute + lost,
-        reserved_usd=Decimal(added("reserved_usd")),
-        model_usd=model,
-        compute_usd=compute,
-        lost_usd=lost,
-        tokens=Usage(
-            input_tokens=int(added("input_tokens")),
-            cache_write_5m_tokens=int(added("cache_write_5m_tokens")),
-            cache_write_1h_tokens=int(added("cache_write_1h_tokens")),
-            cache_read_tokens=int(added("cache_read_tokens")),
-            output_tokens=int(added("output_tokens")),
-            server_tool_uses=int(added("server_tool_uses")),
-        ),
-        lost_tokens=int(added("lost_tokens")),
-        calls=int(added("calls")),
+        usd=model_usd + compute_usd + lost_usd,
+        reserved_usd=sum((row.reserved_usd for row in rows if row.state == RESERVED), Decimal(0)),
+        model_usd=model_usd,
+        compute_usd=compute_usd,
+        lost_usd=lost_usd,
+        tokens=Usage(**{kind: sum(int(getattr(row, kind)) for row in rows) for kind in _TOKENS}),
+        lost_tokens=sum(int(row.reserved_tokens) for row in lost),
+        calls=sum(row.entries for row in settled + lost if row.kind == MODEL),
         agent_seconds=agent_seconds,
-        core_seconds=float(added("core_seconds")),
+        core_seconds=float(sum(row.seconds for row in settled + lost if row.kind != MODEL)),
     )

@@ -9,7 +9,7 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import RELEASED, RESERVED
+from aar.budget.charges import LOST, SETTLED
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
 from aar.campaign.clock import seconds_run
@@ -75,15 +75,17 @@ def _rates(session: Session, campaign_id: str, hours: float) -> tuple[Decimal, D
         + entry.cache_read_tokens
         + entry.output_tokens
     )
-    ended = (entry.campaign_id == campaign_id, entry.state.not_in((RESERVED, RELEASED)))
-    last = session.scalar(select(func.max(entry.settled_at)).where(*ended))
+    of_campaign = entry.campaign_id == campaign_id
+    newest = select(func.max(entry.settled_at)).where(of_campaign)  # by state, the index has it at hand
+    ends = [session.scalar(newest.where(entry.state == state)) for state in (SETTLED, LOST)]
+    last = max((at for at in ends if at is not None), default=None)
     if last is None:
         return Decimal(0), Decimal(0)
     window = min(hours, _WINDOW_HOURS)
     # Of a campaign at rest the window ends where its spending ended.
     until = last if now() - last > timedelta(hours=_WINDOW_HOURS / 4) else now()
     query = select(func.coalesce(func.sum(entry.usd), 0), func.coalesce(func.sum(tokens), 0)).where(
-        *ended, entry.settled_at > until - timedelta(hours=window)
+        of_campaign, entry.state.in_((SETTLED, LOST)), entry.settled_at > until - timedelta(hours=window)
     )
     usd, used = session.execute(query).one()
     span = Decimal(str(window))

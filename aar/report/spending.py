@@ -8,39 +8,58 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, ColumnElement, select, type_coerce
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import RELEASED, RESERVED
+from aar.budget.settled import in_parts
 from aar.store.models import LedgerEntry
+
+_NANO = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Moments at which something was billed, in order, and the billionths of a dollar billed in all until each."""
+
+    moments: Sequence[datetime]
+    sums: Sequence[int]
+
+    def until(self, at: datetime) -> int:
+        """Billed until a moment."""
+        found = bisect_right(self.moments, at)
+        return self.sums[found - 1] if found else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """Moments at which something was billed, in order, and the dollars billed in all until each."""
+    """The bills of a campaign."""
 
-    moments: Sequence[datetime]
-    sums: Sequence[float]
+    bills: Sequence[Bill]
 
     def until(self, at: datetime) -> float:
         """Dollars billed until a moment."""
-        found = bisect_right(self.moments, at)
-        return self.sums[found - 1] if found else 0.0
+        return sum(each.until(at) for each in self.bills) / _NANO
 
     @property
     def total(self) -> float:
         """Dollars billed in all."""
-        return self.sums[-1] if self.sums else 0.0
+        return sum(each.sums[-1] for each in self.bills if each.sums) / _NANO
 
 
 def spending(session: Session, campaign_id: str) -> Spending:
     """The bill of a campaign, from its ledger; what was lost in a crash counts when that was noted."""
     entry = LedgerEntry
-    rows = session.execute(
-        select(entry.settled_at, entry.usd)
-        .where(entry.campaign_id == campaign_id, entry.state.not_in((RESERVED, RELEASED)))
-        .where(entry.settled_at.is_not(None), entry.usd > 0)
-        .order_by(entry.settled_at, entry.id)
-    ).all()
-    moments = [at for at, _ in rows if at is not None]
-    return Spending(moments, [float(each) for each in accumulate(usd for _, usd in rows)])
+
+    def read(which: ColumnElement[bool]) -> tuple[Bill, int]:
+        rows = session.execute(
+            select(entry.settled_at, type_coerce(entry.usd, BigInteger), entry.state)
+            .where(which)
+            .order_by(entry.settled_at, entry.id)
+        ).all()
+        billed = [
+            (at, usd) for at, usd, state in rows if at is not None and usd > 0 and state not in (RESERVED, RELEASED)
+        ]
+        return Bill([at for at, _ in billed], list(accumulate(usd for _, usd in billed))), len(rows)
+
+    return Spending(in_parts(session, campaign_id, "spending", read))

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from aar.store.engine import make_engine
 from aar.store.failures import friendly, retryable
+from aar.store.kept import INFO, Kept
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
@@ -38,7 +39,7 @@ class Database:
         self.engine = make_engine(url, busy_seconds)
         self.shown = self.engine.url.render_as_string(hide_password=True)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={INFO: Kept()})
         self._writers = sessionmaker(self.engine.execution_options(aar_write=True), expire_on_commit=False)
         self._limiter: anyio.CapacityLimiter | None = None
 

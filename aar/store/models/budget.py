@@ -41,5 +41,5 @@ class LedgerEntry(Base):
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     __table_args__ = (
         Index(None, "campaign_id", "researcher_id"),
-        Index(None, "campaign_id", "state"),
+        Index("ix_ledger_entry_settled", "campaign_id", "state", "settled_at"),
     )

@@ -40,6 +40,8 @@ class Post(Base):
     __table_args__ = (
         UniqueConstraint("campaign_id", "idempotency_key"),
         Index(None, "campaign_id", "id"),
+        Index("ix_post_author", "researcher_id", "id"),
+        Index("ix_post_kind", "campaign_id", "kind", "id"),
         Index(
             "ix_post_pinned",
             "campaign_id",

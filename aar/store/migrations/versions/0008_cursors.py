@@ -1,0 +1,20 @@
+"""Indexes by which pages read only what is new in a long ledger, and the few posts of one author or kind.
+
+Revision ID: 0008
+Revises: 0007
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Add the indexes; the one of states alone is the beginning of the new one."""
+    op.create_index("ix_ledger_entry_settled", "ledger_entry", ["campaign_id", "state", "settled_at"])
+    op.drop_index("ix_ledger_entry_campaign_id_state", "ledger_entry")
+    op.create_index("ix_post_author", "post", ["researcher_id", "id"])
+    op.create_index("ix_post_kind", "post", ["campaign_id", "kind", "id"])
