@@ -10,7 +10,7 @@ import pytest
 from aar.errors import UsageError
 from aar.forum.edits import retract
 from aar.forum.posts import Author, PostView, create_comment
-from aar.forum.search import PostFilter, search
+from aar.forum.search import PostFilter, newest_posts, search
 from aar.forum.similar import SimilarPost, similar_posts, similar_to, warning
 from aar.store import Database
 from aar.store.models import Submission
@@ -39,8 +39,12 @@ def ids(db: Database, query: str, only: PostFilter = EVERYTHING, **paging: int) 
         return [each.id for each in search(session, CAMPAIGN, query, only=only, **paging)]
 
 
-@both
-def test_filters_narrow_what_is_found(db: Database, post: Post, authors: Authors) -> None:
+def newest(db: Database, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
+    with db.reading() as session:
+        return [each.id for each in newest_posts(session, CAMPAIGN, only=only, **paging)]
+
+
+def hand_in(db: Database) -> None:
     with db.writing() as session:
         session.add(
             Submission(
@@ -54,6 +58,11 @@ def test_filters_narrow_what_is_found(db: Database, post: Post, authors: Authors
                 status="measured",
             )
         )
+
+
+@both
+def test_filters_narrow_what_is_found(db: Database, post: Post, authors: Authors) -> None:
+    hand_in(db)
     first = post("r1", kind="result", title="probes agree", body="entropy of probes", submission_number=7)
     second = post("r2", kind="question", title="why do probes agree?", body="see s7")
     third = post("ana", kind="insight", title="probes", body="a person's word")
@@ -68,6 +77,30 @@ def test_filters_narrow_what_is_found(db: Database, post: Post, authors: Authors
     assert ids(db, "probes", PostFilter(since=third.created_at + timedelta(seconds=1))) == []
     with pytest.raises(UsageError, match="no post kind"):
         ids(db, "probes", PostFilter(kind="rumour"))
+
+
+@both
+def test_without_words_filters_narrow_and_pages_go_back_from_the_newest(
+    db: Database, post: Post, authors: Authors
+) -> None:
+    hand_in(db)
+    about = post("r1", kind="result", title="one", submission_number=7)
+    citing = post("r2", kind="question", title="two", body="see s7")
+    person = post("ana", kind="insight", title="three")
+    gone = post("r1", kind="result", title="four")
+    db.write_now(lambda session: retract(session, CAMPAIGN, authors["r1"], gone.id, "a bug"))
+    assert newest(db) == [person.id, citing.id, about.id]
+    assert newest(db, PostFilter(retracted=True)) == [gone.id, person.id, citing.id, about.id]
+    assert newest(db, limit=2) == [person.id, citing.id]
+    assert newest(db, limit=2, before=citing.id) == [about.id]
+    assert newest(db, PostFilter(author="ana")) == [person.id]
+    assert newest(db, PostFilter(author="r1")) == [about.id]
+    assert newest(db, PostFilter(kind="question")) == [citing.id]
+    assert newest(db, PostFilter(submission=7)) == [citing.id, about.id]
+    assert newest(db, PostFilter(submission=7), before=citing.id) == [about.id]
+    assert newest(db, PostFilter(since=citing.created_at, until=gone.created_at)) == [person.id, citing.id]
+    with pytest.raises(UsageError, match="no post kind"):
+        newest(db, PostFilter(kind="rumour"))
 
 
 @both
