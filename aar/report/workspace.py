@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from aar.errors import NotFound
+from aar.forum.images import media_type_of
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -24,12 +25,6 @@ _MOST_ENTRIES = 500
 LONGEST_TEXT = 200_000
 LARGEST_IMAGE = 4 << 20
 """Bytes of a text or an image that are read; of a longer text only the beginning is shown."""
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +120,7 @@ def _read(file: int, place: str) -> WorkspaceFile:
         raise _nothing(place)
     with os.fdopen(os.dup(file), "rb") as opened:
         content = opened.read(LARGEST_IMAGE + 1)
-    image = next((media for start, media in _MAGIC if content.startswith(start)), None)
+    image = media_type_of(content)
     if image is not None:
         whole = len(content) <= LARGEST_IMAGE
         return WorkspaceFile(place, status.st_size, None, image if whole else None, False, content if whole else b"")

@@ -7,16 +7,11 @@ import posixpath
 from typing import Any
 
 from aar.errors import TransferRefused, UsageError
+from aar.forum.images import media_type_of
 from aar.sandbox.protocol import Sandbox
 
 MOST_BYTES = 1024 * 1024
 """The service takes more, but each image is sent again with every later turn."""
-_KINDS = {
-    "image/png": b"\x89PNG\r\n\x1a\n",
-    "image/jpeg": b"\xff\xd8\xff",
-    "image/gif": b"GIF8",
-    "image/webp": b"RIFF",
-}
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 
 
@@ -38,8 +33,8 @@ async def image_block(sandbox: Sandbox, path: str) -> dict[str, Any]:
         raise UsageError(
             f"{path} is larger than the {MOST_BYTES // 1024} KiB that are shown", "Save it smaller, with a lower dpi"
         ) from error
-    kind = next((kind for kind, magic in _KINDS.items() if data.startswith(magic)), None)
-    if kind is None or (kind == "image/webp" and data[8:12] != b"WEBP"):
+    kind = media_type_of(data)
+    if kind is None:
         raise UsageError(f"{path} does not hold a PNG, JPEG, GIF or WebP image", "Save the figure anew")
     source = {"type": "base64", "media_type": kind, "data": base64.b64encode(data).decode("ascii")}
     return {"type": "image", "source": source}

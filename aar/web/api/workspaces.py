@@ -90,7 +90,7 @@ def files(
 @router.get(
     "/files/image",
     response_class=Response,
-    responses={200: {"content": {"image/*": {}}, "description": "PNG, JPEG or GIF"}},
+    responses={200: {"content": {"image/*": {}}, "description": "PNG, JPEG, GIF or WebP"}},
 )
 def image(
     shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath
@@ -100,7 +100,7 @@ def image(
         view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
     found = look(workspace_of(shared, view), path)
     if not isinstance(found, WorkspaceFile) or found.image is None:
-        raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG and GIF are shown")
+        raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG, GIF and WebP are shown")
     return Response(found.content, media_type=found.image)
 
 

@@ -1,0 +1,92 @@
+"""Figures that a researcher's text shows by their paths, read out of its workspace before anything is posted."""
+
+from __future__ import annotations
+
+import posixpath
+
+from aar.errors import TransferRefused, UsageError
+from aar.forum.authors import was_written
+from aar.forum.figures import NewFigure, prepared
+from aar.forum.limits import MAX_FIGURE_BYTES, MAX_FIGURES
+from aar.forum.posts import Author
+from aar.forum.showing import SCHEME, SHORT, paths_in
+from aar.forum.text import clean_text
+from aar.researcher.tools.base import ToolRun
+from aar.sandbox.protocol import WORKSPACE, Sandbox
+from aar.store.models import Comment, Post
+
+_SECONDS = 30
+
+
+async def figures_of(
+    run: ToolRun, author: Author, text: str | None, what: type[Post] | type[Comment] | None = None
+) -> dict[str, NewFigure]:
+    """The figures that a text shows, by their paths as they stand in it.
+
+    Args:
+        run: of the tool.
+        author: who writes.
+        text: Markdown as it came.
+        what: which table holds what an earlier run of this very call has written, if any: then no file is needed again.
+
+    Raises:
+        UsageError: a file does not exist, is outside of the workspace, too large, or no image; it is named.
+        SandboxGone: the sandbox ended meanwhile.
+    """
+    paths = paths_in(clean_text(text or ""))
+    if not paths:
+        return {}
+    if run.repeated and what is not None:
+        ctx = run.ctx
+        if await ctx.db.read(lambda session: was_written(session, what, ctx.campaign_id, author, run.key)):
+            return {}
+    if len(paths) > MAX_FIGURES:
+        raise UsageError(
+            f"the text shows {len(paths)} figures, and the limit is {MAX_FIGURES}; nothing was posted",
+            "Split it over several posts or comments",
+        )
+    sandbox = await run.ctx.sandbox.current()
+    places = await _places(sandbox, paths)
+    return {path: prepared(path, await _read(sandbox, path, place)) for path, place in zip(paths, places, strict=True)}
+
+
+def told(figures: dict[str, NewFigure]) -> list[str]:
+    """Lines that say how to show the figures again."""
+    return [f"{path} is {SCHEME}{each.digest[:SHORT]}" for path, each in figures.items()]
+
+
+async def _places(sandbox: Sandbox, paths: list[str]) -> list[str]:
+    """Where files are once links are followed. Raises UsageError for one outside of the workspace."""
+    for path in paths:
+        if not path.isprintable():
+            raise _refused(path, "has no such name as files have")
+    full = [posixpath.join(WORKSPACE, path) for path in paths]
+    result = await sandbox.exec(["realpath", "-mz", "--", *full], timeout=_SECONDS)
+    places = result.output.split("\0")[:-1]
+    if not result.ok or len(places) != len(paths):
+        raise _refused(paths[0], "cannot be found")
+    for path, place in zip(paths, places, strict=True):
+        if not place.startswith(WORKSPACE + "/"):
+            raise _refused(path, "is outside of the workspace")
+    return places
+
+
+async def _read(sandbox: Sandbox, path: str, place: str) -> bytes:
+    try:
+        return await sandbox.read(place, limit=MAX_FIGURE_BYTES)
+    except FileNotFoundError as error:
+        raise _refused(path, "does not exist") from error
+    except IsADirectoryError as error:
+        raise _refused(path, "is a directory") from error
+    except OSError as error:
+        raise _refused(path, "may not be read") from error
+    except TransferRefused as error:
+        raise _refused(path, f"cannot be taken: {error.message}") from error
+
+
+def _refused(path: str, why: str) -> UsageError:
+    return UsageError(
+        f"figure {path[:200]!r} {why}; nothing was posted",
+        "Save an image in the workspace and show it as ![caption](plots/loss.png); a figure of the forum is shown as "
+        "![caption](figure:DIGEST)",
+    )
