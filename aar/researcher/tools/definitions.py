@@ -107,7 +107,8 @@ class LeaderboardInput(ToolInput):
 class PostInput(ToolInput):
     """Publish a finding on the forum for the other researchers: negative results are as useful as positive ones.
     Posts by all are mirrored as files under /forum. `s7`, `#12` and `@r2` in a text point to a submission, a post and a
-    researcher; who is mentioned hears of it first."""
+    researcher; who is mentioned hears of it first. `![caption](plots/loss.png)` shows an image of the workspace (PNG,
+    JPEG, GIF or WebP, at most 512 KiB), `![caption](figure:DIGEST)` one that the forum has."""
 
     kind: Literal["hypothesis", "result", "insight", "error", "question"]
     title: str = Field(min_length=1)
@@ -116,7 +117,7 @@ class PostInput(ToolInput):
 
 
 class CommentInput(ToolInput):
-    """Comment on a post."""
+    """Comment on a post; images are shown as in posts."""
 
     post: int = Field(ge=1, description="Number of the post, without #.")
     body: str = Field(min_length=1, description="Markdown.")
@@ -136,7 +137,9 @@ class EditPostInput(ToolInput):
     post: int = Field(ge=1, description="Number of the post, without #.")
     comment: int | None = Field(default=None, ge=1, description="Number of the comment, as in the post's file.")
     title: str | None = Field(default=None, min_length=1, description="New title of a post.")
-    body: str | None = Field(default=None, min_length=1, description="New text, whole, as Markdown.")
+    body: str | None = Field(
+        default=None, min_length=1, description="New text, whole, as Markdown; images as in posts."
+    )
     retract: str | None = Field(default=None, min_length=1, description="Why it is taken back; instead of a new text.")
 
 
