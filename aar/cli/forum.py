@@ -10,7 +10,7 @@ import typer
 from aar.cli.failures import Commands
 from aar.cli.forum_changes import COMMANDS
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
-from aar.cli.posting import Body, Name, PostId, number, text
+from aar.cli.posting import Body, Figures, Name, PostId, number, text, with_figures
 
 if TYPE_CHECKING:
     from aar.forum.views import CommentView, PostView
@@ -132,6 +132,7 @@ def post(
     title: Annotated[str, typer.Argument(help="One line.")],
     body: Body = None,
     kind: _Kind = "insight",
+    figure: Figures = None,
     name: Name = None,
     campaign: CampaignOption = LATEST,
     json: JsonFlag = False,
@@ -145,11 +146,12 @@ def post(
     from aar.forum.posts import Author, create_post
     from aar.forum.similar import similar_to, warning
 
-    author, said = Author(person(name), None), text(body)
+    author = Author(person(name), None)
+    said, figures = with_figures(text(body), figure)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made = create_post(session, view.id, author, kind=kind, title=title, body=said)
+            made = create_post(session, view.id, author, kind=kind, title=title, body=said, figures=figures)
         with workplace.database.reading() as session:
             near = similar_to(session, view.id, made.id)
     if json:
@@ -164,6 +166,7 @@ def post(
 def comment(
     post: PostId,
     body: Body = None,
+    figure: Figures = None,
     name: Name = None,
     campaign: CampaignOption = LATEST,
     json: JsonFlag = False,
@@ -175,11 +178,12 @@ def comment(
     from aar.cli.people import person
     from aar.forum.posts import Author, create_comment
 
-    author, post_id, said = Author(person(name), None), number(post), text(body)
+    author, post_id = Author(person(name), None), number(post)
+    said, figures = with_figures(text(body), figure)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made = create_comment(session, view.id, author, post_id, said)
+            made = create_comment(session, view.id, author, post_id, said, figures=figures)
     if json:
         print_json(made)
     else:

@@ -1,11 +1,15 @@
-"""What commands that write to the forum take: a post, a text, a name."""
+"""What commands that write to the forum take: a post, a text, a name, figures."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from aar.forum.figures import NewFigure
 
 PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
 Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
@@ -16,6 +20,15 @@ Body = Annotated[
     str | None,
     typer.Argument(
         metavar="TEXT", help="Markdown; left out or `-`, it is read from standard input.", show_default=False
+    ),
+]
+Figures = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="An image to show; where the text has ![..](FILE), else at its end. May be given several times.",
+        show_default=False,
     ),
 ]
 
@@ -33,3 +46,39 @@ def number(given: str) -> int:
 def text(body: str | None) -> str:
     """The text given, or else what standard input holds."""
     return sys.stdin.read() if body in (None, "-") else str(body)
+
+
+def with_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, NewFigure]]:
+    """The text, in which every file is shown, and the figures by the paths under which it shows them.
+
+    Raises:
+        UsageError: a file cannot be read, is too large, or no image; it is named.
+    """
+    from aar.forum.figures import prepared
+    from aar.forum.showing import SHORT, paths_in
+
+    figures: dict[str, NewFigure] = {}
+    for file in files or ():
+        path, figure = str(file), prepared(str(file), _content(file))
+        if path not in paths_in(said):
+            path = f"attached-{figure.digest[:SHORT]}"
+            said = f"{said.rstrip()}\n\n![{_caption(file)}]({path})\n"
+        figures[path] = figure
+    return said, figures
+
+
+def _content(file: Path) -> bytes:
+    from aar.errors import UsageError
+    from aar.forum.limits import MAX_FIGURE_BYTES
+
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_FIGURE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read figure {str(file)!r}: {error.strerror or error}", "Name an image file"
+        ) from error
+
+
+def _caption(file: Path) -> str:
+    return "".join(" " if sign in "[]\\`" else sign for sign in file.stem)

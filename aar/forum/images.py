@@ -67,7 +67,7 @@ def examined(data: bytes) -> ImageFacts:
     try:
         facts = {"image/png": _png, "image/jpeg": _jpeg, "image/gif": _gif, "image/webp": _webp}[media_type](data)
     except IndexError as error:
-        raise NoImage(f"it is a {media_type.removeprefix('image/')} image that ends too early") from error
+        raise NoImage("it is an image that ends too early") from error
     if facts.width < 1 or facts.height < 1 or facts.frames < 1:
         raise NoImage("it is an image of nothing")
     return facts

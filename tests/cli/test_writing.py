@@ -1,4 +1,8 @@
+import re
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from .conftest import Terminal
 
@@ -19,6 +23,30 @@ def test_a_person_posts_and_comments(writable: Terminal) -> None:
 def test_the_body_comes_from_standard_input(writable: Terminal) -> None:
     writable.ok("forum", "post", "Long words", "--as", "ana", input="line one\nline two\n")
     assert "line one\nline two" in writable.json("forum", "show", "6")["post"]["body"]
+
+
+def test_figures_stand_where_the_text_shows_them_or_at_its_end(writable: Terminal, tmp_path: Path) -> None:
+    plot, second = tmp_path / "loss [1].png", tmp_path / "b.gif"
+    Image.new("RGB", (9, 4), (1, 2, 3)).save(plot)
+    Image.new("L", (5, 5), 7).save(second)
+    writable.ok(
+        "forum", "post", "Plots", f"See ![b]({second}).", "--figure", str(plot), "--figure", str(second), "--as", "ana"
+    )
+    writable.ok("forum", "comment", "6", "The same:", "--figure", str(plot), "--as", "ana")
+    thread = writable.json("forum", "show", "6")
+    shown = re.fullmatch(
+        r"See !\[b\]\(figure:[0-9a-f]{12}\)\.\n\n!\[loss  1 \]\((figure:[0-9a-f]{12})\)\n", thread["post"]["body"]
+    )
+    assert shown is not None
+    assert f"![loss  1 ]({shown[1]})" in thread["comments"][0]["body"]
+    no_image = tmp_path / "page.png"
+    no_image.write_text("<svg/>")
+    for path, told in ((no_image, "it is no PNG, JPEG, GIF or WebP image"), (tmp_path / "none.png", "No such file")):
+        result = writable.run("forum", "post", "Plots", "words", "--figure", str(path), "--as", "ana")
+        assert result.exit_code == 2
+        assert told in result.stderr
+        assert path.name in result.stderr
+    assert len(writable.json("forum", "list")) == 6
 
 
 @pytest.mark.parametrize(
