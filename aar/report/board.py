@@ -10,10 +10,8 @@ from sqlalchemy.orm import Session
 from aar.report.closeup import PhaseView, close_ups
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.queue import QueueState, queue_state
-from aar.scoring.submissions import SubmissionView, list_submissions
+from aar.scoring.submissions import SubmissionView, fallen_submissions
 from aar.store.models import Campaign, ScoringRun, Submission
-
-_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,11 @@ def read_board(session: Session, campaign_id: str, *, higher_is_better: bool = T
         limit: so many rows; None for all.
     """
     rows = leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better)
+    fallen = fallen_submissions(session, campaign_id)
     return Board(
         _with_confirmations(session, campaign_id, rows),
-        *_fallen(session, campaign_id),
+        disqualified=[each for each in fallen if each.disqualified],
+        refuted=[each for each in fallen if not each.disqualified],
     )
 
 
@@ -89,14 +89,3 @@ def _with_confirmations(session: Session, campaign_id: str, rows: list[Leaderboa
         )
         for row in rows
     ]
-
-
-def _fallen(session: Session, campaign_id: str) -> tuple[list[SubmissionView], list[SubmissionView]]:
-    disqualified: list[SubmissionView] = []
-    refuted: list[SubmissionView] = []
-    after = 0
-    while page := list_submissions(session, campaign_id, after=after, limit=_BATCH):
-        after = page[-1].number
-        disqualified += [each for each in page if each.disqualified]
-        refuted += [each for each in page if each.status == "refuted" and not each.disqualified]
-    return disqualified, refuted

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from aar.problems.protocol import Metric
-from aar.report.charts import score_range, spot
+from aar.report.charts import drawn, score_range, spot
 from aar.report.drawing import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
 from aar.report.labels import score
-from aar.report.lineage import parent_of
 from aar.report.progress import Progress, ScorePoint
 from aar.scoring.submissions import SubmissionView
 
@@ -33,38 +32,46 @@ def lineage_chart(
     """
     name = metric.name if metric else "score"
     places = {point.submission.number: point for point in found.points}
+    first = {each.digest: each.number for each in reversed(submissions)}
     pairs = []
     for point in found.points:
-        parent = parent_of(point.submission, submissions)
-        if parent is not None and parent.number in places:
-            pairs.append((places[parent.number], point))
+        parent = places.get(first.get(point.submission.parent or "", 0))
+        if parent is not None:
+            pairs.append((parent, point))
     low, high = score_range(found.points, metric)
     axis = time_axis(found.minutes)
     words = f"Lineage: {len(places)} measured submissions, {len(pairs)} of them built on another one."
+    said = [(each, _title(each), Markup("") if link is None else escape(link(each))) for each in found.points]
     parts = []
     for size in SIZES:
         on = frame(size, axis, low, high)
-        body = [grid(on, axis, name), references(on, metric)]
+        body: list[str] = [grid(on, axis, name), references(on, metric)]
         body += [_edge(on, parent, child, series) for parent, child in pairs]
-        body += [_node(on, point, series, link) for point in found.points]
-        parts.append(svg(size, words, Markup("").join(body), links=link is not None))
+        body += [
+            _node(on, point, series.get(point.submission.researcher_id, 1), title, href) for point, title, href in said
+        ]
+        parts.append(svg(size, words, drawn("".join(body)), links=link is not None))
     return Markup("").join(parts)
 
 
-def _edge(on: Frame, parent: ScorePoint, child: ScorePoint, series: Mapping[str, int]) -> Markup:
+def _edge(on: Frame, parent: ScorePoint, child: ScorePoint, series: Mapping[str, int]) -> str:
     x1, y1, x2, y2 = on.x(parent.minutes), on.y(parent.mean), on.x(child.minutes), on.y(child.mean)
     middle = round((x1 + x2) / 2, 1)
     style = series_class(series.get(child.submission.researcher_id, 1))
     path = f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
-    return Markup('<path class="descent {}" d="{}"/>').format(style, path)
+    return f'<path class="descent {style}" d="{path}"/>'
 
 
-def _node(on: Frame, point: ScorePoint, series: Mapping[str, int], link: Callable[[ScorePoint], str] | None) -> Markup:
-    each = point.submission
+def _node(on: Frame, point: ScorePoint, index: int, title: Markup, href: Markup) -> str:
     x, y = on.x(point.minutes), on.y(point.mean)
+    label = f'<text x="{x}" y="{y - 9}" class="middle number">s{point.submission.number}</text>'
+    body = f"{title}{spot(on, x, point)}{label}"
+    if href:
+        body = f'<a href="{href}" tabindex="-1">{body}</a>'
+    return f'<g class="point {series_class(index)}">{body}</g>'
+
+
+def _title(point: ScorePoint) -> Markup:
+    each = point.submission
     words = f"s{each.number} by {each.researcher_name}: {score(point.mean)}, {each.status} – {each.title}"
-    label = Markup('<text x="{}" y="{}" class="middle number">s{}</text>').format(x, y - 9, each.number)
-    body = Markup("<title>{}</title>{}{}").format(words, spot(on, x, point), label)
-    if link is not None:
-        body = Markup('<a href="{}" tabindex="-1">{}</a>').format(link(point), body)
-    return Markup('<g class="point {}">{}</g>').format(series_class(series.get(each.researcher_id, 1)), body)
+    return drawn(f"<title>{escape(words)}</title>")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from aar.events import DiversityMeasured
 from aar.report.clock import RunningClock, running_clock
 from aar.report.drawing import Over
 from aar.report.spending import Spending, spending
 from aar.scoring.submissions import SubmissionView, list_submissions
-from aar.store.event_log import read
+from aar.store.event_log import LoggedEvent, read
+from aar.store.kept import kept_of
 
 _BATCH = 500
 
@@ -117,12 +119,17 @@ def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[Scor
 
 
 def _diversity(session: Session, campaign_id: str, clock: RunningClock) -> list[DiversityPoint]:
-    found: list[DiversityPoint] = []
-    after = 0
-    while batch := read(session, campaign_id, after=after, limit=_BATCH, kinds=["diversity_measured"]):
-        after = batch[-1].id
-        for each in batch:
-            if each.event.kind == "diversity_measured":
-                told = each.event
-                found.append(DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi))
-    return found
+    kept, key = kept_of(session), ("diversity", campaign_id)
+    found: list[LoggedEvent] = list(kept.get(key) or ()) if kept is not None else []
+    known = len(found)
+    while batch := read(
+        session, campaign_id, after=found[-1].id if found else 0, limit=_BATCH, kinds=["diversity_measured"]
+    ):
+        found += batch
+    if kept is not None and len(found) > known:
+        kept.put(key, tuple(found))  # what is in the log stays as it is
+    return [
+        DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi)
+        for each in found
+        if isinstance(told := each.event, DiversityMeasured)
+    ]

@@ -15,7 +15,7 @@ from aar.scoring.audits.protocol import PhaseScores
 from aar.scoring.checks import CheckPlan
 from aar.scoring.phases import MEASURE, Phase, phase_of
 from aar.scoring.runs import runs_of
-from aar.scoring.submission_views import SubmissionView, find_submission, view_of
+from aar.scoring.submission_views import SubmissionView, find_submission
 from aar.scoring.work import Work
 from aar.store.database import Database
 
@@ -69,7 +69,7 @@ class Closer:
 
     async def view(self, number: int) -> SubmissionView:
         """A submission as it stands. Raises NotFound."""
-        return await self._db.read(lambda session: view_of(*find_submission(session, self._campaign_id, number)))
+        return await self._db.read(lambda session: find_submission(session, self._campaign_id, number))
 
     def _measure(self, session: Session, work: Work, found: PhaseScores) -> None:
         records.measure(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Row, and_, func, select
 from sqlalchemy.orm import Session
 
 from aar.scoring import selection
 from aar.scoring.findings import labels_of, newest_findings
 from aar.scoring.phases import CONFIRM
-from aar.scoring.submission_views import SHOWN_DECIMALS, SubmissionView, select_views, view_of
+from aar.scoring.submission_views import SHOWN_DECIMALS, SubmissionView, select_views, view_of_row
 from aar.store.models import StageEstimate, Submission
 
 
@@ -66,14 +67,14 @@ def contenders(session: Session, campaign_id: str, *, higher_is_better: bool = T
     """The board's rows by bands alone, without labels: who would lead if no place were reserved."""
     sign = 1.0 if higher_is_better else -1.0
     entries = [(sign * score, error, row) for row in _rows(session, campaign_id) for score, error in [_standing(row)]]
-    entries.sort(key=lambda entry: (-entry[0], entry[2][0].number))
+    entries.sort(key=lambda entry: (-entry[0], entry[2].number))
     bands = selection.bands([(score, error) for score, error, _ in entries])
     parted = sorted(
         zip(bands, entries, strict=True),
-        key=lambda each: (each[0], each[1][2][0].status != "confirmed", each[1][2][0].number),
+        key=lambda each: (each[0], each[1][2].status != "confirmed", each[1][2].number),
     )
     return [
-        LeaderboardRow(rank, view_of(row[0], row[1]), band, round(sign * score, SHOWN_DECIMALS) + 0.0)
+        LeaderboardRow(rank, view_of_row(row), band, round(sign * score, SHOWN_DECIMALS) + 0.0)
         for rank, (band, (score, _, row)) in enumerate(parted, start=1)
     ]
 
@@ -93,22 +94,22 @@ def first_of_code(campaign_id: str) -> Any:
     )
 
 
-def _rows(session: Session, campaign_id: str) -> list[tuple[Any, ...]]:
+def _rows(session: Session, campaign_id: str) -> Sequence[Row[Any]]:
+    session.flush()
     query = (
         select_views(campaign_id)
-        .add_columns(StageEstimate.mean, StageEstimate.standard_error)
+        .add_columns(StageEstimate.mean.label("confirmed"), StageEstimate.standard_error.label("confirmed_error"))
         .outerjoin(
             StageEstimate, and_(StageEstimate.submission_id == Submission.id, StageEstimate.stage == CONFIRM.key)
         )
         .where(Submission.number.in_(first_of_code(campaign_id)), Submission.mean.is_not(None))
         .where(Submission.status != "refuted", Submission.disqualified == "")
     )
-    return [tuple(row) for row in session.execute(query)]
+    return session.execute(query).all()
 
 
-def _standing(row: tuple[Any, ...]) -> tuple[float, float]:
+def _standing(row: Row[Any]) -> tuple[float, float]:
     """The score that a row ranks by, and its standard error."""
-    submission, confirmed, error = row[0], row[3], row[4]
-    if submission.status == "confirmed" and confirmed is not None:
-        return confirmed, error
-    return submission.mean, submission.standard_error or 0.0
+    if row.status == "confirmed" and row.confirmed is not None:
+        return row.confirmed, row.confirmed_error
+    return row.mean, row.standard_error or 0.0

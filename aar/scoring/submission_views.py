@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, Table, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
@@ -76,34 +76,47 @@ class SubmissionView:
         return self.state in FINAL_STATES
 
 
-def select_views(campaign_id: str) -> Select[Submission, str, str | None]:
-    """A query for the rows that ``view_of`` takes; add conditions, order and limit."""
-    reason = (
-        select(StatusChange.cause)
-        .where(StatusChange.submission_id == Submission.id, StatusChange.new == "disqualified")
-        .order_by(StatusChange.id.desc())
-        .limit(1)
-        .correlate(Submission)
-        .scalar_subquery()
-    )
-    return (
-        select(Submission, Researcher.name, reason)
-        .join(Researcher, Researcher.id == Submission.researcher_id)
-        .where(Submission.campaign_id == campaign_id)
-    )
+_SUBMISSIONS, _RESEARCHERS = cast(Table, Submission.__table__), cast(Table, Researcher.__table__)
+_CHANGES = StatusChange.__table__.c
+_reason = (
+    select(_CHANGES.cause)
+    .where(_CHANGES.submission_id == _SUBMISSIONS.c.id, _CHANGES.new == "disqualified")
+    .order_by(_CHANGES.id.desc())
+    .limit(1)
+    .correlate(_SUBMISSIONS)
+    .scalar_subquery()
+    .label("reason")
+)
+# Of tables: through the mapper, a page that lists a night's submissions would spend most of its time on this
+_VIEWS = select(
+    *(each for each in _SUBMISSIONS.c if each.key != "by_domain"),
+    _RESEARCHERS.c.name.label("researcher_name"),
+    _reason,
+).select_from(_SUBMISSIONS.join(_RESEARCHERS, _RESEARCHERS.c.id == _SUBMISSIONS.c.researcher_id))
 
 
-def find_submission(session: Session, campaign_id: str, number: int) -> Row[Submission, str, str | None]:
-    """The row of one submission, for ``view_of``. Raises NotFound."""
+def select_views(campaign_id: str) -> Select[Any]:
+    """A query for the rows that ``view_of_row`` takes; flush before it, and add conditions, order and limit."""
+    return _VIEWS.where(_SUBMISSIONS.c.campaign_id == campaign_id)
+
+
+def find_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
+    """One submission by its number. Raises NotFound."""
+    session.flush()
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
-    query = select_views(campaign_id).where(Submission.number == number)
+    query = select_views(campaign_id).where(_SUBMISSIONS.c.number == number)
     found = session.execute(query).one_or_none() if 0 < number < 2**31 else None
     if found is None:
         raise NotFound(f"no submission s{number} in campaign {campaign_id}", "See `aar submissions`")
-    return found
+    return view_of_row(found)
 
 
-def view_of(submission: Submission, researcher_name: str, reason: str | None = None) -> SubmissionView:
+def view_of_row(row: Row[Any]) -> SubmissionView:
+    """The view of a row of ``select_views``."""
+    return view_of(row, row.researcher_name, row.reason)
+
+
+def view_of(submission: Submission | Row[Any], researcher_name: str, reason: str | None = None) -> SubmissionView:
     """The view of a submission and its author's name; ``reason`` is why it is disqualified, if it is."""
     off = bool(submission.disqualified)
 

@@ -23,6 +23,7 @@ from aar.scoring.submission_views import (
     find_submission,
     select_views,
     view_of,
+    view_of_row,
 )
 from aar.snapshots.store import Saved, record, resolve
 from aar.store.event_log import append, lock_campaign
@@ -32,6 +33,7 @@ __all__ = [
     "FINAL_STATES",
     "SHOWN_DECIMALS",
     "SubmissionView",
+    "fallen_submissions",
     "get_submission",
     "list_submissions",
     "submit",
@@ -74,9 +76,9 @@ def submit(
         query = select_views(campaign_id).where(Submission.idempotency_key == idempotency_key)
         earlier = session.execute(query).one_or_none()
         if earlier is not None:
-            if earlier.Submission.researcher_id != researcher_id:
+            if earlier.researcher_id != researcher_id:
                 raise Conflict(f"idempotency key {idempotency_key} belongs to another researcher", "Use a fresh key")
-            return view_of(*earlier)
+            return view_of_row(earlier)
     if limits is not None:
         check_submission(session, campaign_id, researcher_id, limits, runs)
     identity = identity or saved.digest
@@ -111,17 +113,25 @@ def submit(
 
 def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
     """One submission by its number. Raises NotFound."""
-    return view_of(*find_submission(session, campaign_id, number))
+    return find_submission(session, campaign_id, number)
 
 
 def list_submissions(
     session: Session, campaign_id: str, *, researcher_id: str | None = None, after: int = 0, limit: int = 100
 ) -> list[SubmissionView]:
     """Submissions by number, of one researcher or of all; ``after`` is the last number already seen."""
+    session.flush()
     query = select_views(campaign_id).where(Submission.number > after)
     if researcher_id is not None:
         query = query.where(Submission.researcher_id == researcher_id)
-    return [view_of(*row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
+    return [view_of_row(row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
+
+
+def fallen_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
+    """Submissions that do not stand, disqualified or refuted, by number."""
+    session.flush()
+    query = select_views(campaign_id).where((Submission.disqualified != "") | (Submission.status == "refuted"))
+    return [view_of_row(row) for row in session.execute(query.order_by(Submission.number))]
 
 
 def _refuse_known(session: Session, campaign_id: str, identity: str) -> None:
