@@ -18,6 +18,7 @@
     │   ├── SandboxGone          the sandbox is no more; the command's fate is unknown
     │   └── TransferRefused      a path or archive tried to leave its place, or was too large
     ├── LimitReached             a limit of the ledger cannot be met; says which, and by how much
+    ├── TooMany                  a client asks or writes too often; says the bound, and when to come again
     ├── GatewayError             a model call failed for good
     │   ├── KeyRefused           the API key was refused
     │   └── ModelUnavailable     the service answered with an error after all retries
@@ -149,6 +150,19 @@ class LimitBreach:
     def missing(self) -> Decimal:
         """By how much the request overshoots the ceiling."""
         return self.committed + self.asked - self.ceiling
+
+
+class TooMany(AarError):
+    """A client asks or writes too often.
+
+    Args:
+        what: what it does too much of, with the bound.
+        seconds: until it may ask again.
+    """
+
+    def __init__(self, what: str, seconds: float) -> None:
+        self.seconds = max(1, int(seconds) + 1)
+        super().__init__(what, f"Try again in {self.seconds} s")
 
 
 class LimitReached(AarError):

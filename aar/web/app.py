@@ -61,6 +61,7 @@ def create_app(
         viewer_token=tokens["viewer"],
         sessions=Sessions(tokens),
         open_reading=is_loopback(host),
+        rates=rates or Rates(),
     )
 
     mcp = McpEndpoint(shared, host)
@@ -93,5 +94,5 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.add_middleware(GZipMiddleware, compresslevel=5)
     app.add_middleware(KeptPages, feed=feed)
-    app.add_middleware(Doorman, shared=shared, rates=rates or Rates(), audit=AuditLog(home))
+    app.add_middleware(Doorman, shared=shared, audit=AuditLog(home))
     return app

@@ -18,15 +18,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.errors import AarError, Forbidden
+from aar.errors import AarError, Forbidden, TooMany
 from aar.web.audit_log import AuditLog
 from aar.web.auth import may_read, who_asked
-from aar.web.failures import Unauthorized, respond
+from aar.web.failures import Unauthorized, respond, retry_after
 from aar.web.mcp import PATH as MCP
-from aar.web.rates import Buckets, Rates, TooMany
 from aar.web.sessions import COOKIE
 from aar.web.state import Shared
-from aar.web.visitor import visiting
+from aar.web.visitor import is_refresh, visiting
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -61,15 +60,14 @@ class Doorman:
     """ASGI layer around the whole app.
 
     Args:
-        rates: how often a client may try and write.
         audit: where tries to change something are noted.
     """
 
-    def __init__(self, app: ASGIApp, shared: Shared, rates: Rates, audit: AuditLog) -> None:
+    def __init__(self, app: ASGIApp, shared: Shared, audit: AuditLog) -> None:
         self._app = app
         self._shared = shared
-        self._rates = rates
-        self._buckets = Buckets()
+        self._rates = shared.rates
+        self._buckets = shared.buckets
         self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,8 +84,8 @@ class Doorman:
                 self._note(request, message["status"])
             await send(message)
 
-        refreshing = "aar-seen" in request.headers  # what an open page sends, see aar.web.kept
-        with visiting(self._shared.sessions, request.cookies.get(COOKIE, ""), refreshing=refreshing):
+        cookie = request.cookies.get(COOKIE, "")
+        with visiting(self._shared.sessions, cookie, refreshing=is_refresh(request)):
             try:
                 self._check_rates(request)
                 self._check(request)
@@ -97,16 +95,14 @@ class Doorman:
                 await self._app(scope, receive, send_guarded)
 
     def _check_rates(self, request: Request) -> None:
-        address, credential = _address(request), _credential(request)
+        address, credential = address_of(request), credential_of(request)
         if credential:
             self._buckets.look("refused", address, self._rates.refused)
         if request.method in _READING or _asks_itself(request.url.path):
             return
         if request.url.path == _LOGIN:
             self._buckets.take("login", address, self._rates.login)
-        self._buckets.take("address", address, self._rates.address)
-        if credential:
-            self._buckets.take("credential", credential, self._rates.credential)
+        self._shared.take_write(address, credential)
 
     def _check(self, request: Request) -> None:
         """Turn away what may not come in.
@@ -134,14 +130,14 @@ class Doorman:
     def _turn_away(self, request: Request, refusal: AarError) -> ASGIApp:
         if isinstance(refusal, Unauthorized):
             wants_page = "text/html" in request.headers.get("accept", "") and request.method in _READING
-            if wants_page and not _credential(request, cookie=False):
+            if wants_page and not credential_of(request, cookie=False):
                 return RedirectResponse(f"{_LOGIN}?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
             return respond(request, refusal, _CHALLENGE)
         return respond(request, refusal, retry_after(refusal))
 
     def _note(self, request: Request, status: int) -> None:
-        address = _address(request)
-        if status == HTTPStatus.UNAUTHORIZED and _credential(request, cookie=False):
+        address = address_of(request)
+        if status == HTTPStatus.UNAUTHORIZED and credential_of(request, cookie=False):
             with suppress(TooMany):
                 self._buckets.take("refused", address, self._rates.refused)
         asks_itself = _asks_itself(request.url.path)
@@ -150,16 +146,12 @@ class Doorman:
             self._audit.write(status=status, method=request.method, path=request.url.path, who=who, address=address)
 
 
-def retry_after(error: AarError) -> dict[str, str] | None:
-    """The header that says when to ask again, where that is what an error is about."""
-    return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else None
-
-
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """The machine that asks, for counting; empty where nothing says it."""
     return request.client.host if request.client else ""
 
 
-def _credential(request: Request, *, cookie: bool = True) -> str:
+def credential_of(request: Request, *, cookie: bool = True) -> str:
     """What tells one token or login from another, without being it; empty without any."""
     given = request.headers.get("authorization", "") or (request.cookies.get(COOKIE, "") if cookie else "")
     return hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:32] if given else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
@@ -11,11 +12,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, UsageError
-from aar.web.rates import TooMany
+from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, TooMany, UsageError
 
 _log = logging.getLogger(__name__)
 _FOR_PROGRAMS = ("/api/", "/mcp")
+_WORDS = ("title", "body", "words", "reason")
+"""Fields that somebody may have written at length."""
 _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
     (UsageError, HTTPStatus.BAD_REQUEST),
@@ -63,6 +65,11 @@ def status_of(error: AarError) -> HTTPStatus:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
+def retry_after(error: AarError) -> dict[str, str] | None:
+    """The header that says when to ask again, where that is what an error is about."""
+    return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else None
+
+
 def respond(request: Request, error: AarError, headers: dict[str, str] | None = None) -> Response:
     """The answer to a request that failed with an error raised on purpose."""
     status = status_of(error)
@@ -81,7 +88,7 @@ def install(app: FastAPI) -> None:
 
     def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AarError)
-        headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
+        headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else retry_after(error)
         return respond(request, error, headers)
 
     def on_http(request: Request, error: Exception) -> Response:
@@ -117,10 +124,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_bug)
 
 
+def keep_unsent(request: Request, fields: Mapping[str, str]) -> None:
+    """Have the page that refuses a form show what was written in it, so that a login that ended loses no words."""
+    request.state.unsent = {name: words for name, words in fields.items() if name in _WORDS and words.strip()}
+
+
 def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
     if request.url.path.startswith(_FOR_PROGRAMS):
         body = details.model_dump(mode="json")
         return JSONResponse(body, details.status, headers, media_type="application/problem+json")
     from aar.web.pages.render import render  # the pages' handlers import this module
 
-    return render("failure.html", {"failure": details}, status=details.status, headers=headers)
+    context = {"failure": details, "unsent": getattr(request.state, "unsent", {})}
+    return render("failure.html", context, status=details.status, headers=headers)

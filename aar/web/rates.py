@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aar.errors import AarError
+from aar.errors import TooMany
 
 _MOST_KEYS = 10_000
 
@@ -37,18 +37,6 @@ class Rates:
     credential: Rate = Rate(120, 4)
 
 
-class TooMany(AarError):
-    """A client asks too often.
-
-    Args:
-        seconds: until it may ask again.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = max(1, int(seconds) + 1)
-        super().__init__("too many requests", f"Try again in {self.seconds} s")
-
-
 class Buckets:
     """Counts by kind and key.
 
@@ -62,9 +50,8 @@ class Buckets:
 
     def take(self, kind: str, key: str, rate: Rate) -> None:
         """Take one. Raises TooMany when there is none left."""
+        self.look(kind, key, rate)
         left, now = self._level(kind, key, rate), self._clock()
-        if left < 1:
-            raise TooMany((1 - left) / rate.per_second)
         self._left[kind, key] = (left - 1, now)
         self._left.move_to_end((kind, key))
         while len(self._left) > _MOST_KEYS:
@@ -74,7 +61,8 @@ class Buckets:
         """Take none. Raises TooMany when there is none left."""
         left = self._level(kind, key, rate)
         if left < 1:
-            raise TooMany((1 - left) / rate.per_second)
+            allowed = f"{rate.burst} at once and {rate.per_second * 60:g} a minute"
+            raise TooMany(f"too many requests: {allowed} are allowed", (1 - left) / rate.per_second)
 
     def _level(self, kind: str, key: str, rate: Rate) -> float:
         left, then = self._left.get((kind, key), (float(rate.burst), self._clock()))

@@ -15,6 +15,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web.feed import EventFeed
 from aar.web.once import Once
+from aar.web.rates import Buckets, Rates
 from aar.web.sessions import Sessions
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ class Shared:
         sessions: people's logins.
         once: results of requests that may be sent twice.
         open_reading: whether reading needs no token (loopback only).
+        rates: how often a client may try and write.
+        buckets: how much of that each has used.
     """
 
     db: Database
@@ -47,12 +50,20 @@ class Shared:
     sessions: Sessions
     open_reading: bool
     once: Once = field(default_factory=Once)
+    rates: Rates = field(default_factory=Rates)
+    buckets: Buckets = field(default_factory=Buckets)
 
     def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:
         """Where a campaign's frozen code lies; None where it is not on this machine."""
         if campaign_id == self.campaign_id and self.own_snapshots is not None:
             return self.own_snapshots
         return kept_snapshots(self.settings.campaign_dir(campaign_id))
+
+    def take_write(self, address: str, credential: str) -> None:
+        """Count one write, of a machine and of a token or login where there is one. Raises TooMany."""
+        self.buckets.take("address", address, self.rates.address)
+        if credential:
+            self.buckets.take("credential", credential, self.rates.credential)
 
     def read(self, fn: Callable[[Session], T]) -> T:
         """Run a query in this thread; for handlers that run in the thread pool."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
+from aar.forum.figures import known_figures
 from aar.forum.posts import (
     CommentView,
     PostView,
@@ -17,7 +18,9 @@ from aar.forum.posts import (
     get_thread,
     list_posts,
 )
+from aar.forum.resolving import texts_of
 from aar.forum.search import PostFilter, search
+from aar.forum.showing import figures_in
 from aar.forum.similar import similar_posts
 from aar.web.api.forum_models import (
     CommentIn,
@@ -31,6 +34,7 @@ from aar.web.api.forum_models import (
 )
 from aar.web.api.paging import After, Limit, Number, Page, page_of
 from aar.web.auth import WriterDep, author_of
+from aar.web.guests import paced
 from aar.web.lookup import CampaignId, campaign_id_of, researcher_of_address
 from aar.web.state import SharedDep
 
@@ -46,10 +50,11 @@ async def search_filter(
     retracted: Annotated[bool, Query(description="Whether retracted posts and comments count")] = False,
 ) -> PostFilter:
     """Which posts a search considers."""
-    return PostFilter(kind, author, submission, _in_utc(since), _in_utc(until), retracted)
+    return PostFilter(kind, author, submission, in_utc(since), in_utc(until), retracted)
 
 
-def _in_utc(moment: datetime | None) -> datetime | None:
+def in_utc(moment: datetime | None) -> datetime | None:
+    """A moment that somebody wrote, in UTC; one without a zone is meant so."""
     if moment is None or moment.tzinfo is None:
         return None if moment is None else moment.replace(tzinfo=UTC)
     try:
@@ -83,13 +88,15 @@ async def posts(
 
 @router.get("/posts/{post_id}")
 async def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
-    """A post with its comments."""
+    """A post with its comments, and the figures that they show."""
 
-    def read(session: Session) -> ThreadOut:
-        thread = get_thread(session, campaign_id_of(session, campaign_id), post_id)
-        return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
+    return await shared.db.read(lambda session: thread_of(session, campaign_id_of(session, campaign_id), post_id))
 
-    return await shared.db.read(read)
+
+def thread_of(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
+    """A thread as it is sent. Raises NotFound."""
+    thread = get_thread(session, campaign_id, post_id)
+    return ThreadOut.of(thread, known_figures(session, campaign_id, figures_in(texts_of(thread))).values())
 
 
 @router.get("/search")
@@ -135,7 +142,7 @@ async def write_post(
         near = similar_posts(session, own, made.title, made.body, other_than=made.id)
         return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
 
-    return await shared.db.write(write)
+    return await shared.db.write(paced(who, write))
 
 
 @router.post("/posts/{post_id}/comments", status_code=201)
@@ -154,7 +161,7 @@ async def write_comment(
         author = author_of(who, own, sent.author)
         return create_comment(session, own, author, post_id, sent.body, idempotency_key=idempotency_key)
 
-    return CommentOut.of(await shared.db.write(write))
+    return CommentOut.of(await shared.db.write(paced(who, write)))
 
 
 @router.put("/posts/{post_id}/vote")
@@ -165,4 +172,4 @@ async def vote(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_
         own = campaign_id_of(session, campaign_id)
         return cast_vote(session, own, author_of(who, own, sent.author), post_id, sent.value)
 
-    return PostOut.of(await shared.db.write(write))
+    return PostOut.of(await shared.db.write(paced(who, write)))

@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session
 from aar.forum import claims as claiming
 from aar.forum.changes import Change, changes_since
 from aar.forum.edits import edit_comment, edit_post, history, pin, retract
-from aar.forum.posts import CommentView, PostView, get_thread
+from aar.forum.posts import CommentView, PostView
 from aar.forum.views import ClaimView, RevisionView
+from aar.web.api.forum import thread_of
 from aar.web.api.forum_models import CommentIn, CommentOut, PostOut, ThreadOut, Written
 from aar.web.api.paging import BIGGEST, Limit, Number
 from aar.web.auth import WriterDep, author_of
+from aar.web.guests import paced
 from aar.web.lookup import CampaignId, campaign_id_of
 from aar.web.state import SharedDep
 
@@ -107,7 +109,7 @@ async def change_post(
         author = author_of(who, own, sent.author)
         return edit_post(session, own, author, post_id, title=sent.title, body=sent.body)
 
-    return PostOut.of(await shared.db.write(write))
+    return PostOut.of(await shared.db.write(paced(who, write)))
 
 
 @router.patch("/posts/{post_id}/comments/{comment_id}")
@@ -121,7 +123,7 @@ async def change_comment(
         author = author_of(who, own, sent.author)
         return edit_comment(session, own, author, post_id, comment_id, sent.body)
 
-    return CommentOut.of(await shared.db.write(write))
+    return CommentOut.of(await shared.db.write(paced(who, write)))
 
 
 @router.put("/posts/{post_id}/retraction")
@@ -148,7 +150,7 @@ async def pin_post(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, p
         own = campaign_id_of(session, campaign_id)
         return pin(session, own, author_of(who, own, sent.author), post_id, pinned=sent.pinned)
 
-    return PostOut.of(await shared.db.write(write))
+    return PostOut.of(await shared.db.write(paced(who, write)))
 
 
 @router.get("/claims")
@@ -166,7 +168,7 @@ async def make_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId,
         own = campaign_id_of(session, campaign_id)
         return claiming.claim(session, own, author_of(who, own, sent.author), sent.topic, sent.hours)
 
-    return await shared.db.write(write)
+    return await shared.db.write(paced(who, write))
 
 
 @router.put("/claims/{claim_id}/release")
@@ -179,7 +181,7 @@ async def release_claim(
         own = campaign_id_of(session, campaign_id)
         return claiming.release(session, own, author_of(who, own, sent.author), claim_id)
 
-    return await shared.db.write(write)
+    return await shared.db.write(paced(who, write))
 
 
 async def _retract(
@@ -189,7 +191,6 @@ async def _retract(
         own = campaign_id_of(session, campaign_id)
         author = author_of(who, own, sent.author)
         retract(session, own, author, post_id, sent.reason, comment_id=comment_id)
-        thread = get_thread(session, own, post_id)
-        return ThreadOut(post=PostOut.of(thread.post), comments=[CommentOut.of(each) for each in thread.comments])
+        return thread_of(session, own, post_id)
 
-    return await shared.db.write(write)
+    return await shared.db.write(paced(who, write))

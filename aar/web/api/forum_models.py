@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
+from aar.forum.figures import FigureView
+from aar.forum.showing import SCHEME
 from aar.forum.similar import SimilarPost
-from aar.forum.views import Citation, CommentView, PostReference, PostView
+from aar.forum.views import Citation, CommentView, PostReference, PostView, ThreadView
 from aar.web.api.paging import BIGGEST
 
 IdempotencyKey = Annotated[
@@ -74,11 +77,44 @@ class WrittenPostOut(PostOut):
     """Posts that say nearly the same, nearest first."""
 
 
+class FigureOut(BaseModel):
+    """An image that texts show."""
+
+    digest: str
+    """SHA-256 of its bytes; 12 digits name it."""
+    author: str
+    """Who brought it first."""
+    media_type: str
+    width: int
+    """Pixels."""
+    height: int
+    size_bytes: int
+    created_at: datetime
+    markdown: str
+    """What shows it in a text; put a caption into the brackets."""
+
+    @classmethod
+    def of(cls, view: FigureView) -> FigureOut:
+        """From a service's view."""
+        facts = {name: getattr(view, name) for name in cls.model_fields if name != "markdown"}
+        return cls(**facts, markdown=f"![]({SCHEME}{view.short})")
+
+
 class ThreadOut(BaseModel):
-    """A post with its comments, oldest first."""
+    """A post with its comments, oldest first, and the figures that they show."""
 
     post: PostOut
     comments: list[CommentOut]
+    figures: list[FigureOut] = []
+
+    @classmethod
+    def of(cls, thread: ThreadView, figures: Iterable[FigureView]) -> ThreadOut:
+        """From services' views; each figure once."""
+        return cls(
+            post=PostOut.of(thread.post),
+            comments=[CommentOut.of(each) for each in thread.comments],
+            figures=[FigureOut.of(each) for each in dict.fromkeys(figures)],
+        )
 
 
 class Written(BaseModel):

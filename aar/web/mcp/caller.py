@@ -23,11 +23,19 @@ class Caller:
 
     Args:
         researcher: as whom it writes; None for a watcher, who only reads.
+        address: the machine that asks; empty for this one, on standard input and output.
+        credential: what tells its token from others, without being it.
     """
 
     shared: Shared
     campaign_id: str
     researcher: ResearcherIdentity | None
+    address: str = ""
+    credential: str = ""
+
+    def count_write(self) -> None:
+        """Count one call of a writing tool, in the same buckets as writes over HTTP. Raises TooMany."""
+        self.shared.take_write(self.address, self.credential or self.writer().researcher_id)
 
     def view(self, session: Session) -> CampaignView:
         """The campaign as it stands."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
+from aar.forum.changes import changes_since
+from aar.forum.claims import active_claims
 from aar.forum.posts import (
+    Author,
     CommentView,
     PostView,
     cast_vote,
@@ -15,14 +20,20 @@ from aar.forum.posts import (
     get_thread,
     list_posts,
 )
-from aar.forum.search import search
+from aar.forum.search import PostFilter, search
+from aar.forum.similar import similar_posts
 from aar.forum.text import shorten
-from aar.web.api.forum_models import CommentOut, PostOut
+from aar.forum.views import ClaimView
+from aar.researcher.tools.revising import claim_or_release, revise
+from aar.web.api.forum import in_utc
+from aar.web.api.forum_models import CommentOut, PostOut, WrittenPostOut
+from aar.web.guests import paced
 from aar.web.lookup import researcher_of_address
 from aar.web.mcp import inputs
 from aar.web.mcp.caller import Caller
 from aar.web.mcp.tool import Tool
 
+T = TypeVar("T")
 _EXCERPT = 300
 _LONGEST = 60_000
 """Characters of comments in one answer, so that a client with a small window can hold it."""
@@ -62,45 +73,88 @@ async def _read(caller: Caller, given: inputs.ForumReadInput) -> Any:
 
 
 async def _search(caller: Caller, given: inputs.ForumSearchInput) -> Any:
-    found = await caller.shared.db.read(
-        lambda session: search(session, caller.campaign_id, given.query.replace("\0", " "), limit=given.limit)
-    )
-    return {"posts": [_brief(post) for post in found]}
-
-
-async def _post(caller: Caller, given: inputs.ForumPostInput) -> PostOut:
     about = None if given.submission is None else int(given.submission.removeprefix("s"))
-    return PostOut.of(
-        await caller.shared.db.write(
-            lambda session: create_post(
-                session,
-                caller.campaign_id,
-                caller.author(),
-                kind=given.kind,
-                title=given.title,
-                body=given.body,
-                submission_number=about,
-                idempotency_key=given.key,
-            )
-        )
+    only = PostFilter(given.kind, given.author, about, in_utc(given.since), in_utc(given.until), given.retracted)
+    words, limit = given.query.replace("\0", " "), given.limit
+    found = await caller.shared.db.read(
+        lambda session: search(session, caller.campaign_id, words, limit=limit + 1, skip=given.after, only=only)
     )
+    more = given.after + limit if len(found) > limit else None
+    return {"posts": [_brief(post) for post in found[:limit]], "next": more}
+
+
+async def _changes(caller: Caller, given: inputs.ForumChangesInput) -> Any:
+    found = await caller.shared.db.read(
+        lambda session: changes_since(session, caller.campaign_id, given.since, limit=given.limit)
+    )
+    comments = [CommentOut.of(each).model_dump(mode="json", exclude={"body"}) for each in found.comments]
+    return {
+        "items": [asdict(each) | {"at": each.at.isoformat()} for each in found.items],
+        "posts": [_brief(post) for post in found.posts],
+        "comments": [
+            shown | {"begins": shorten(each.body, _EXCERPT)}
+            for shown, each in zip(comments, found.comments, strict=True)
+        ],
+        "claims": [_shown(each) for each in found.claims],
+        "cursor": found.cursor,
+        "more": found.more,
+    }
+
+
+async def _claims(caller: Caller, given: inputs.ForumClaimsInput) -> Any:
+    held = await caller.shared.db.read(lambda session: active_claims(session, caller.campaign_id))
+    return {"claims": [_shown(each) for each in held]}
+
+
+async def _post(caller: Caller, given: inputs.ForumPostInput) -> WrittenPostOut:
+    about = None if given.submission is None else int(given.submission.removeprefix("s"))
+
+    def write(session: Session, author: Author) -> WrittenPostOut:
+        made = create_post(
+            session,
+            caller.campaign_id,
+            author,
+            kind=given.kind,
+            title=given.title,
+            body=given.body,
+            submission_number=about,
+            idempotency_key=given.key,
+        )
+        near = similar_posts(session, caller.campaign_id, made.title, made.body, other_than=made.id)
+        return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
+
+    return await _written(caller, write)
 
 
 async def _comment(caller: Caller, given: inputs.ForumCommentInput) -> CommentOut:
-    return CommentOut.of(
-        await caller.shared.db.write(
-            lambda session: create_comment(
-                session, caller.campaign_id, caller.author(), given.post, given.body, idempotency_key=given.key
-            )
-        )
-    )
+    def write(session: Session, author: Author) -> CommentView:
+        return create_comment(session, caller.campaign_id, author, given.post, given.body, idempotency_key=given.key)
+
+    return CommentOut.of(await _written(caller, write))
 
 
 async def _vote(caller: Caller, given: inputs.ForumVoteInput) -> Any:
-    post = await caller.shared.db.write(
-        lambda session: cast_vote(session, caller.campaign_id, caller.author(), given.post, given.value)
-    )
-    return _brief(post)
+    def write(session: Session, author: Author) -> PostView:
+        return cast_vote(session, caller.campaign_id, author, given.post, given.value)
+
+    return _brief(await _written(caller, write))
+
+
+async def _edit(caller: Caller, given: inputs.ForumEditInput) -> Any:
+    return {"done": await _written(caller, lambda session, author: revise(session, caller.campaign_id, author, given))}
+
+
+async def _claim(caller: Caller, given: inputs.ForumClaimInput) -> Any:
+    def write(session: Session, author: Author) -> ClaimView:
+        return claim_or_release(session, caller.campaign_id, author, given)
+
+    return _shown(await _written(caller, write))
+
+
+async def _written(caller: Caller, write: Callable[[Session, Author], T]) -> T:
+    """What a write of the caller's gives, unless it is more than a guest may write in an hour."""
+    who, author = caller.writer(), caller.author()
+    return await caller.shared.db.write(paced(who, lambda session: write(session, author)))
 
 
 def _brief(post: PostView) -> dict[str, Any]:
@@ -108,11 +162,19 @@ def _brief(post: PostView) -> dict[str, Any]:
     return shown | {"begins": shorten(post.body, _EXCERPT)}
 
 
+def _shown(claim: ClaimView) -> dict[str, Any]:
+    return asdict(claim) | {"created_at": claim.created_at.isoformat(), "expires_at": claim.expires_at.isoformat()}
+
+
 TOOLS = (
     Tool("forum_list", inputs.ForumListInput, _list),
     Tool("forum_read", inputs.ForumReadInput, _read),
     Tool("forum_search", inputs.ForumSearchInput, _search),
+    Tool("forum_changes", inputs.ForumChangesInput, _changes),
+    Tool("forum_claims", inputs.ForumClaimsInput, _claims),
     Tool("forum_post", inputs.ForumPostInput, _post, writes=True),
     Tool("forum_comment", inputs.ForumCommentInput, _comment, writes=True),
     Tool("forum_vote", inputs.ForumVoteInput, _vote, writes=True),
+    Tool("forum_edit", inputs.ForumEditInput, _edit, writes=True),
+    Tool("forum_claim", inputs.ForumClaimInput, _claim, writes=True),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aar.errors import AarError
 from aar.forum.text import clean_text
+from aar.web.doorman import address_of, credential_of
 from aar.web.failures import Unauthorized, status_of
 from aar.web.mcp import PATH
 from aar.web.mcp.caller import Caller, admit
@@ -63,9 +65,10 @@ class McpEndpoint:
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
         try:
-            scope[_CALLER] = await anyio.to_thread.run_sync(
+            caller = await anyio.to_thread.run_sync(
                 admit, self._shared, _token(request), request.path_params.get("campaign")
             )
+            scope[_CALLER] = replace(caller, address=address_of(request), credential=credential_of(request))
         except AarError as error:
             await _refusal(error)(scope, receive, send)
             return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 
 MOST_FILES = 100
 MOST_BYTES = 1_000_000
@@ -17,12 +20,6 @@ Key = Annotated[
     str | None,
     Field(max_length=100, description="Any text that names this call; the same call with it again changes nothing."),
 ]
-
-
-class ToolInput(BaseModel):
-    """Base of all inputs: unknown fields are refused, so that a misspelt one is noticed."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ForumListInput(ToolInput):
@@ -43,10 +40,30 @@ class ForumReadInput(ToolInput):
 
 
 class ForumSearchInput(ToolInput):
-    """Posts whose title, text or comments hold the words, best first."""
+    """Posts whose title, text or comments hold the words, best first; retracted ones only when asked for."""
 
     query: Annotated[str, Field(min_length=1, max_length=400)]
+    kind: Kind | None = None
+    author: Annotated[str | None, Field(max_length=64, description="Such as r2, or a person's name.")] = None
+    submission: Annotated[SubmissionName | None, Field(description="Only posts about or citing it, such as s7.")] = None
+    since: Annotated[datetime | None, Field(description="Written then or later; UTC if it names no zone.")] = None
+    until: Annotated[datetime | None, Field(description="Written before then.")] = None
+    retracted: bool = False
+    after: Annotated[int, Field(ge=0, le=10**6, description="`next` of the page before.")] = 0
     limit: Limit = 10
+
+
+class ForumChangesInput(ToolInput):
+    """What changed on the forum since a cursor, in order (posts, comments, votes, edits, retractions, pins, mentions,
+    claims), and each touched thing once as it stands now, with the beginning of its text. Keep `cursor` for the next
+    call; 0 begins at the beginning."""
+
+    since: Annotated[int, Field(ge=0, le=2**63 - 1, description="`cursor` of the answer before.")] = 0
+    limit: Limit = 50
+
+
+class ForumClaimsInput(ToolInput):
+    """What each researcher says that it works on now, and until when; look before you begin something."""
 
 
 class ForumPostInput(ToolInput):
@@ -72,6 +89,18 @@ class ForumVoteInput(ToolInput):
 
     post: Number
     value: Literal[1, -1]
+
+
+class ForumEditInput(EditPostInput):
+    """Correct your own post or comment, or take it back with a reason when it proved wrong. What it said is kept. Name
+    `comment` to change a comment on the post."""
+
+    comment: int | None = Field(default=None, ge=1, description="Number of the comment, as `forum_read` shows it.")
+
+
+class ForumClaimInput(ClaimInput):
+    """Say what you work on for the next hours, so that others look elsewhere; or end a claim of yours. `forum_claims`
+    lists what others claim. The same words again move the end."""
 
 
 class LeaderboardInput(ToolInput):

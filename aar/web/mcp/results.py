@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
+from aar.campaign.guest_pace import POSTS_AN_HOUR, posts_left
 from aar.errors import DataMissing, NotFound
 from aar.report.code import CodeFile, read_code
 from aar.report.metrics import metric_of
@@ -118,6 +119,9 @@ async def _budget(caller: Caller, given: inputs.BudgetInput) -> Any:
         if caller.researcher is not None:
             own = sum(each.researcher_id == caller.researcher.researcher_id for each in handed_in)
             told["your_submissions"] = {"handed_in": own, "limit": limits.researcher.submissions}
+            left = posts_left(session, caller.researcher.researcher_id)
+            if left is not None:
+                told["your_posts_this_hour"] = {"left": left, "limit": POSTS_AN_HOUR}
         return told
 
     return await caller.shared.db.read(read)

@@ -82,6 +82,8 @@ class _House:
                 raise NotFound(f"no tool {params.name[:60]!r}", f"There are: {', '.join(TOOLS)}")
             if not _may(caller, tool):
                 raise Forbidden(f"{tool.name} needs a researcher's token", "Ask for one: `aar mcp invite` makes it")
+            if tool.writes:
+                caller.count_write()
             answer = await tool.run(caller, tool.parse(params.arguments or {}))
             return CallToolResult(content=[TextContent(text=as_text(answer))])
         except AarError as error:

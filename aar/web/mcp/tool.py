@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from aar.errors import UsageError
 from aar.forum.text import clean_text
+from aar.researcher.tools.definitions import ToolInput
 from aar.web.mcp.caller import Caller
-from aar.web.mcp.inputs import ToolInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from aar.store.database import Database
 from aar.store.models import Campaign
 from aar.testing.rows import add_campaign
 from aar.web.app import create_app
+from aar.web.rates import Rates
 from aar.web.serve import bind, serve
 
 TOY, OTHER = "toyaaa", "toybbb"
@@ -45,10 +46,10 @@ class House:
     bob: str
 
     @asynccontextmanager
-    async def served(self, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    async def served(self, host: str = "127.0.0.1", rates: Rates | None = None) -> AsyncIterator[str]:
         """A real server that runs the first campaign; its address on loopback."""
         listener = bind("127.0.0.1", 0)
-        app = create_app(self.db, home=self.home, campaign_id=TOY, host=host)
+        app = create_app(self.db, home=self.home, campaign_id=TOY, host=host, rates=rates)
         task = asyncio.create_task(serve(app, listener))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -14,10 +14,11 @@ from .conftest import METHOD, OTHER, TOY, House, ask, connected, refused
 
 pytestmark = pytest.mark.anyio
 READING = {
-    *("forum_list", "forum_read", "forum_search", "leaderboard", "submission", "submissions"),
+    *("forum_list", "forum_read", "forum_search", "forum_changes", "forum_claims", "leaderboard"),
+    *("submission", "submissions"),
     *("snapshot_list", "snapshot_fetch", "budget"),
 }
-WRITING = {"forum_post", "forum_comment", "forum_vote", "submit_method"}
+WRITING = {"forum_post", "forum_comment", "forum_vote", "forum_edit", "forum_claim", "submit_method"}
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -1,0 +1,57 @@
+"""What ``edit_post`` and ``claim`` do, for researchers inside and for guests alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy.orm import Session
+
+from aar.errors import UsageError
+from aar.forum import claims
+from aar.forum.edits import edit_comment, edit_post, retract
+from aar.forum.figures import NewFigure
+from aar.forum.posts import Author
+from aar.forum.views import ClaimView
+from aar.researcher.tools.definitions import ClaimInput, EditPostInput
+
+
+def revise(
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    given: EditPostInput,
+    figures: Mapping[str, NewFigure] | None = None,
+) -> str:
+    """Write over or take back a text of the author's; returns what was done. It may bring figures, like ``edit_post``.
+
+    Raises:
+        NotFound, Forbidden: as ``edit_post``.
+        UsageError: neither a new text nor a reason, or both, or a text that is too long.
+    """
+    what = f"Post #{given.post}" if given.comment is None else f"Comment {given.comment} on #{given.post}"
+    if (given.retract is None) == (given.title is None and given.body is None):
+        raise UsageError("an edit needs either a new text or a reason to retract", "Give body or title, or retract")
+    if given.retract is not None:
+        retract(session, campaign_id, author, given.post, given.retract, comment_id=given.comment)
+        return f"{what} retracted."
+    if given.comment is None:
+        edit_post(session, campaign_id, author, given.post, title=given.title, body=given.body, figures=figures)
+    elif given.body is None or given.title is not None:
+        raise UsageError("a comment has a text and no title", "Give body alone")
+    else:
+        edit_comment(session, campaign_id, author, given.post, given.comment, given.body, figures)
+    return f"{what} edited."
+
+
+def claim_or_release(session: Session, campaign_id: str, author: Author, given: ClaimInput) -> ClaimView:
+    """Make a claim of the author's, move its end, or end one.
+
+    Raises:
+        NotFound, Forbidden, Conflict: as ``claim`` and ``release``.
+        UsageError: neither a topic nor a claim to release, or both.
+    """
+    if given.topic is not None and given.release is None:
+        return claims.claim(session, campaign_id, author, given.topic, given.hours)
+    if given.topic is None and given.release is not None:
+        return claims.release(session, campaign_id, author, given.release)
+    raise UsageError("claim needs either a topic or the number of a claim to release", "Give topic or release")
