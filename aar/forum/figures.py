@@ -148,7 +148,7 @@ def store_figure(session: Session, campaign_id: str, author: Author, figure: New
 
 
 def known_figures(session: Session, campaign_id: str, digits: Collection[str]) -> dict[str, FigureView]:
-    """The campaign's figures, by digits of their digests as they are asked for; what it does not have is left out."""
+    """The campaign's figures, by digits of their digests in the order of asking; what it has not is left out."""
     found: dict[str, FigureView] = {}
     left = list(dict.fromkeys(digits))
     while left:
@@ -156,7 +156,7 @@ def known_figures(session: Session, campaign_id: str, digits: Collection[str]) -
         named = or_(*(and_(_FIGURES.digest >= each, _FIGURES.digest < each + "g") for each in page))
         for row in session.execute(select(*_FACTS).where(_FIGURES.campaign_id == campaign_id, named)):
             found |= {each: _view(row) for each in page if row.digest.startswith(each)}
-    return found
+    return {each: found[each] for each in digits if each in found}
 
 
 def find_figure(session: Session, campaign_id: str, digits: str) -> tuple[FigureView, bytes]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
 from aar.forum.figures import FigureView, find_figure, prepared, store_figure, too_many_bytes
 from aar.forum.images import SUFFIXES
 from aar.forum.limits import MAX_FIGURE_BYTES
-from aar.forum.showing import SCHEME
-from aar.web.api.forum_models import PersonName
+from aar.web.api.forum_models import FigureOut, PersonName
 from aar.web.auth import WriterDep, author_of
 from aar.web.lookup import CampaignId, campaign_id_of
 from aar.web.state import SharedDep
@@ -26,29 +23,6 @@ _SERVED = {
     "Cache-Control": "private, max-age=31536000, immutable",
 }
 _IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in SUFFIXES}
-
-
-class FigureOut(BaseModel):
-    """An image that texts show."""
-
-    digest: str
-    """SHA-256 of its bytes; 12 digits name it."""
-    author: str
-    """Who brought it first."""
-    media_type: str
-    width: int
-    """Pixels."""
-    height: int
-    size_bytes: int
-    created_at: datetime
-    markdown: str
-    """What shows it in a text; put a caption into the brackets."""
-
-    @classmethod
-    def of(cls, view: FigureView) -> FigureOut:
-        """From a service's view."""
-        facts = {name: getattr(view, name) for name in cls.model_fields if name != "markdown"}
-        return cls(**facts, markdown=f"![]({SCHEME}{view.short})")
 
 
 @router.get(
