@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from aar.errors import Conflict, SandboxError, SandboxGone
 from aar.sandbox import cgroups, workspaces
@@ -20,6 +21,7 @@ from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, scope, states
+from aar.sandbox.threads import completed
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -60,12 +62,12 @@ class BubblewrapBackend:
             if body.alive:
                 raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
             await body.release()
-        await asyncio.to_thread(place.claim, spec)
+        await completed(partial(place.claim, spec), place.remove)
         channel = Channel(spec.name, place.channel)
         body = BwrapBody(place, spec.workspace.absolute())
         try:
             await channel.listen()
-            await asyncio.to_thread(self._start, spec, place, body)
+            await completed(partial(self._start, spec, place, body))
             await channel.connected(body.first, _START_SECONDS)
         except BaseException as error:
             said = await asyncio.to_thread(body.last_words)

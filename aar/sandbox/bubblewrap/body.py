@@ -12,6 +12,7 @@ from aar.sandbox import cgroups, workspaces
 from aar.sandbox.processes import HostProcess, kill_started_on, reap
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
 from aar.sandbox.runtime import Place
+from aar.sandbox.threads import completed
 
 _REMOVE_SECONDS = 30.0
 
@@ -82,7 +83,7 @@ class BwrapBody:
     async def release(self) -> None:
         """End it and remove everything but the workspace's content."""
         await self.kill()
-        await asyncio.to_thread(self._clean_up)
+        await completed(self._clean_up)
         if self._bwrap:
             reap(self._bwrap)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
@@ -20,6 +21,7 @@ from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, states
+from aar.sandbox.threads import completed
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -84,11 +86,11 @@ class DockerBackend:
         body = ContainerBody(self._engine, name, place, workspace)
         if former is not None or place.load() is not None:
             await body.release()
-        await asyncio.to_thread(place.claim, spec)
+        await completed(partial(place.claim, spec), place.remove)
         image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
         channel = Channel(spec.name, place.channel)
         try:
-            await asyncio.to_thread(self._prepare, spec, place, workspace)
+            await completed(partial(self._prepare, spec, place, workspace))
             await channel.listen()
             made = options(
                 spec,
@@ -100,7 +102,7 @@ class DockerBackend:
             pid = await self._engine.start(name, made)
             body.first = HostProcess.of(pid) or HostProcess(pid, 0)
             await channel.connected(body.first, _START_SECONDS)
-            await asyncio.to_thread(place.save, spec, {})
+            await completed(partial(place.save, spec, {}))
         except BaseException as error:
             fate = await body.fate() if isinstance(error, SandboxGone) else ""
             await channel.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 from aar.errors import SandboxError, SandboxUnavailable
@@ -12,6 +13,7 @@ from aar.sandbox.docker.engine import Engine
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import SandboxStats
 from aar.sandbox.runtime import Place
+from aar.sandbox.threads import completed
 
 
 class ContainerBody:
@@ -42,8 +44,8 @@ class ContainerBody:
     async def release(self) -> None:
         """End it and remove everything but the workspace's content."""
         await self._engine.remove(self._container)
-        await asyncio.to_thread(workspaces.release, self._workspace)
-        await asyncio.to_thread(self._place.remove)
+        await completed(partial(workspaces.release, self._workspace))
+        await completed(self._place.remove)
 
     async def fate(self) -> str:
         """Why it is gone, as the engine tells."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from aar.errors import Conflict, SandboxError, SandboxUnavailable
 from aar.sandbox.docker.options import LABEL, ContainerOptions
 from aar.sandbox.runtime import scope
+from aar.sandbox.threads import completed
 from aar.settings import get_settings
 
 _T = TypeVar("_T")
@@ -59,7 +60,7 @@ class Engine:
             async with self._lock:
                 if self._client is None:
                     self._client = await asyncio.to_thread(self._open)
-            return await asyncio.to_thread(work, self._client)
+            return await completed(functools.partial(work, self._client))
         except docker.errors.APIError as error:
             kind = Conflict if error.status_code == 409 else SandboxError
             raise kind(f"the Docker engine refused: {error.explanation or error}") from error
