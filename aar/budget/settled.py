@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, RESERVED, SETTLED
-from aar.store.kept import kept_of
+from aar.store.kept import keep, kept
 from aar.store.models import LedgerEntry
 
 T = TypeVar("T")
@@ -41,15 +41,13 @@ def in_parts(session: Session, campaign_id: str, name: str, read: Read[T]) -> li
     """
     of_campaign = _entry.campaign_id == campaign_id
     settled = and_(of_campaign, _entry.state == SETTLED)
-    kept = kept_of(session)
     key = ("ledger", name, campaign_id)
-    part: _Part | None = None if kept is None else kept.get(key)
+    part: _Part | None = kept(session, key)
     if part is None or not _holds(session, settled, part):
         until = session.scalar(select(func.max(_entry.settled_at)).where(settled)) or datetime.min.replace(tzinfo=UTC)
         value, count = read(and_(settled, _entry.settled_at <= until))
         part = _Part(until, count, value)
-        if kept is not None:
-            kept.put(key, part)
+        keep(session, key, part)
     rest = (and_(settled, _entry.settled_at > part.until), and_(of_campaign, _entry.state.in_((RESERVED, LOST))))
     return [part.value, *(read(which)[0] for which in rest)]
 

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
+from aar.store.kept import keep, kept
 from aar.store.models import Campaign, Researcher
 
 LATEST = "latest"
@@ -96,7 +97,11 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
 
 def is_campaign(session: Session, campaign_id: str) -> bool:
     """Whether a campaign has exactly this id; cheap, where a campaign's spec is not needed."""
-    return session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None
+    known = kept(session, ("campaign", campaign_id)) is not None  # none is ever deleted
+    if not known and session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None:
+        keep(session, ("campaign", campaign_id), True)
+        return True
+    return known
 
 
 def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]:

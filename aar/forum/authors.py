@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.forum.text import checked
 from aar.forum.views import SCORER, Author
+from aar.store.kept import kept
 from aar.store.models import Campaign, Comment, Post, Researcher
 
 _MAX_NAME = 64
@@ -35,7 +36,8 @@ def checked_author(session: Session, campaign_id: str, author: Author) -> Author
                 f"no researcher {author.researcher_id!r} in campaign {campaign_id!r}", "See `aar status` for its names"
             )
         return Author(name, author.researcher_id)
-    if session.scalar(_IS_CAMPAIGN, {"campaign": campaign_id}) is None:
+    known = kept(session, ("campaign", campaign_id)) is not None
+    if not known and session.scalar(_IS_CAMPAIGN, {"campaign": campaign_id}) is None:
         raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
     name = checked("author's name", author.name, _MAX_NAME, one_line=True)
     if name.casefold() == SCORER and not author.official:

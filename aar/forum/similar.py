@@ -76,7 +76,8 @@ def similar_posts(
     terms = Counter(own)
     rows = _candidates(session, campaign_id, terms, other_than)
     # most posts say something new: a look without taking texts apart properly finds that out
-    likely = [_shared(terms, row) >= _SHARED for row in rows]
+    distinct = frozenset(terms)
+    likely = [_shared(distinct, row) >= _SHARED for row in rows]
     if not any(likely):
         return []
     others = [_words(row.title, row.body) for row in rows]
@@ -123,8 +124,8 @@ def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], ot
     return session.execute(_FTS5 if sqlite else _TSVECTOR, asked).all()
 
 
-def _shared(terms: Mapping[str, int], row: Row[Any]) -> float:
-    return len(terms.keys() & set(f"{row.title} {row.body}".casefold().split())) / len(terms)
+def _shared(distinct: frozenset[str], row: Row[Any]) -> float:
+    return len(distinct.intersection(f"{row.title} {row.body}".casefold().split())) / len(distinct)
 
 
 class _Rarity:

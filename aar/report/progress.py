@@ -13,7 +13,7 @@ from aar.report.drawing import Over
 from aar.report.spending import Spending, spending
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent, read
-from aar.store.kept import kept_of
+from aar.store.kept import keep, kept
 
 _BATCH = 500
 
@@ -119,15 +119,15 @@ def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[Scor
 
 
 def _diversity(session: Session, campaign_id: str, clock: RunningClock) -> list[DiversityPoint]:
-    kept, key = kept_of(session), ("diversity", campaign_id)
-    found: list[LoggedEvent] = list(kept.get(key) or ()) if kept is not None else []
+    key = ("diversity", campaign_id)
+    found: list[LoggedEvent] = list(kept(session, key) or ())
     known = len(found)
     while batch := read(
         session, campaign_id, after=found[-1].id if found else 0, limit=_BATCH, kinds=["diversity_measured"]
     ):
         found += batch
-    if kept is not None and len(found) > known:
-        kept.put(key, tuple(found))  # what is in the log stays as it is
+    if len(found) > known:
+        keep(session, key, tuple(found))  # what is in the log stays as it is
     return [
         DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi)
         for each in found

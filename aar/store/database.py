@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from aar.store.engine import make_engine
 from aar.store.failures import friendly, retryable
-from aar.store.kept import INFO, Kept
+from aar.store.kept import STORE, WRITES, Kept
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
@@ -39,8 +39,10 @@ class Database:
         self.engine = make_engine(url, busy_seconds)
         self.shown = self.engine.url.render_as_string(hide_password=True)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={INFO: Kept()})
-        self._writers = sessionmaker(self.engine.execution_options(aar_write=True), expire_on_commit=False)
+        kept = Kept()
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={STORE: kept})
+        writes = self.engine.execution_options(aar_write=True)
+        self._writers = sessionmaker(writes, expire_on_commit=False, info={STORE: kept, WRITES: True})
         self._limiter: anyio.CapacityLimiter | None = None
 
     @contextmanager

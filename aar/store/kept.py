@@ -1,7 +1,7 @@
 """What readers worked out of rows that never change again, kept for the next reader.
 
-A log or a ledger only grows, so what was summed up to a cursor stays true. Only sessions of ``Database.reading`` keep
-anything: what a writing session sees may yet be rolled back.
+A log or a ledger only grows, so what was summed up to a cursor stays true. Only sessions of ``Database.reading`` put
+anything there: what a writing session sees may yet be rolled back.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-INFO = "aar_kept"
-"""Where a session has it."""
+STORE = "aar_kept"
+"""Where a session of a database has its ``Kept``."""
+WRITES = "aar_writes"
+"""Whether a session may write."""
 _MOST = 256
 
 
@@ -41,7 +43,14 @@ class Kept:
                 self._values.popitem(last=False)
 
 
-def kept_of(session: Session) -> Kept | None:
-    """What readers of this session's database keep; None in a session that may not."""
-    found = session.info.get(INFO)
-    return found if isinstance(found, Kept) else None
+def kept(session: Session, key: Hashable) -> Any:
+    """What a reader of this session's database kept; None where there is nothing."""
+    store = session.info.get(STORE)
+    return store.get(key) if isinstance(store, Kept) else None
+
+
+def keep(session: Session, key: Hashable, value: Any) -> None:
+    """Keep something for later sessions; does nothing in one that may write."""
+    store = session.info.get(STORE)
+    if isinstance(store, Kept) and not session.info.get(WRITES):
+        store.put(key, value)
