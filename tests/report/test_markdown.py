@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.report.markdown import render_markdown
+from aar.report.markdown import Link, render_markdown
 
 _TAGS = {
     "p", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre", "a", "ul", "ol", "li", "blockquote", "hr", "br",
@@ -58,6 +58,53 @@ def test_links_pass_nothing_on() -> None:
 
 def test_images_stay_where_they_are() -> None:
     assert render_markdown("![a <b>](http://evil.example/p.png)") == "<p>[image: a &lt;b&gt;]</p>\n"
+
+
+KNOWN = {"figure:0123456789ab": Link("/f/0123", size=(40, 30))}
+
+
+PARTS = [*"<>\"'`*_[]()!#|-~&;:/\\ \n\t", "![a](figure:0123456789ab)", "figure:0123456789ab", "](", "[x](", "![", "s7"]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=40).map("".join))
+def test_no_text_makes_more_of_a_figure_than_a_figure(text: str) -> None:
+    class WithFigures(Check):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            given = dict(attrs)
+            if tag == "img":
+                assert (given.pop("src"), given.pop("width"), given.pop("height")) == ("/f/0123", "40", "30")
+                assert given.pop("loading") == "lazy"
+                assert given.pop("alt")
+                assert not given
+            elif tag == "a" and given["href"] == "/f/0123":
+                assert set(given) <= {"href", "rel", "title"}
+            elif tag not in ("figure", "figcaption"):
+                super().handle_starttag(tag, attrs)
+
+    WithFigures().feed(render_markdown(text, KNOWN))
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        (
+            "![*b* <i>](figure:0123456789ab)",
+            '<figure><a href="/f/0123"><img src="/f/0123" alt="b &lt;i&gt;" loading="lazy" width="40" height="30"></a>'
+            "<figcaption>b &lt;i&gt;</figcaption></figure>\n",
+        ),
+        (
+            "so ![](figure:0123456789ab)",
+            '<p>so <img src="/f/0123" alt="figure" loading="lazy" width="40" height="30"></p>\n',
+        ),
+        ("![a](figure:ffffffffffff)", "<p>[image: a]</p>\n"),
+        ("![a](figure:../x)", "<p>![a](figure:../x)</p>\n"),
+        ("`![a](figure:0123456789ab)`", "<p><code>![a](figure:0123456789ab)</code></p>\n"),
+        ("[a](figure:ffffffffffff) b", "<p>a b</p>\n"),
+        ("![a](plots/a.png)", "<p>![a](plots/a.png)</p>\n"),
+    ],
+)
+def test_a_figure_that_the_forum_has_is_shown_and_nothing_else(text: str, html: str) -> None:
+    assert render_markdown(text, KNOWN) == html
 
 
 def test_ordinary_markdown_reads_well() -> None:

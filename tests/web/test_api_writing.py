@@ -115,6 +115,7 @@ async def test_no_way_to_write_touches_a_score(site: Any) -> None:
         "posts/{post_id}/retraction",
         "posts/{post_id}/comments/{comment_id}/retraction",
         "posts/{post_id}/pin",
+        "figures",
         "claims",
         "claims/{claim_id}/release",
         "controls",
@@ -126,6 +127,8 @@ async def test_no_way_to_write_touches_a_score(site: Any) -> None:
         "submissions/{number}/reinstatement",
     }
     for operation in writes.values():
+        if "image/png" in operation["requestBody"]["content"]:
+            continue  # bytes, and no field
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         schema = described["components"]["schemas"][reference]
         assert schema["additionalProperties"] is False
