@@ -44,6 +44,19 @@ class Database:
         writes = self.engine.execution_options(aar_write=True)
         self._writers = sessionmaker(writes, expire_on_commit=False, info={STORE: kept, WRITES: True})
         self._limiter: anyio.CapacityLimiter | None = None
+        self._listeners: tuple[Callable[[], None], ...] = ()
+
+    def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Call ``heard`` after each write of this object, in the thread that wrote; returns what ends that.
+
+        A hint only: other processes write to the same database unheard.
+        """
+        self._listeners = (*self._listeners, heard)
+
+        def end() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not heard)
+
+        return end
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -56,6 +69,7 @@ class Database:
         """A session in one transaction, committed at the end unless an exception leaves it. Raises DatabaseError."""
         with friendly(self.shown), self._writers.begin() as session:
             yield session
+        self._tell()
 
     async def read(self, fn: Callable[[Session], T]) -> T:
         """Run ``fn`` with a reading session in a thread. Raises what ``fn`` raises, and DatabaseError."""
@@ -74,15 +88,9 @@ class Database:
     def write_now(self, fn: Callable[[Session], T]) -> T:
         """``write`` for code that is not async. Raises what ``fn`` raises, and DatabaseError."""
         with friendly(self.shown):
-            for _ in range(_ATTEMPTS - 1):
-                try:
-                    with self._writers.begin() as session:
-                        return fn(session)
-                except DBAPIError as error:
-                    if not retryable(error):
-                        raise
-            with self._writers.begin() as session:
-                return fn(session)
+            done = self._attempt(fn)
+        self._tell()
+        return done
 
     def close(self) -> None:
         """Close all connections."""
@@ -91,3 +99,18 @@ class Database:
     def _read(self, fn: Callable[[Session], T]) -> T:
         with self.reading() as session:
             return fn(session)
+
+    def _attempt(self, fn: Callable[[Session], T]) -> T:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                with self._writers.begin() as session:
+                    return fn(session)
+            except DBAPIError as error:
+                if not retryable(error):
+                    raise
+        with self._writers.begin() as session:
+            return fn(session)
+
+    def _tell(self) -> None:
+        for heard in self._listeners:
+            heard()

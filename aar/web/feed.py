@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,7 +16,9 @@ from aar.store.event_log import LoggedEvent, read
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.1
+_BREATH_SECONDS = 0.03
+"""Between two looks, however much is written."""
 _BATCH = 200
 _TAIL = 1000
 
@@ -28,6 +31,7 @@ class _Tail:
     newest: int
     events: deque[LoggedEvent] = field(default_factory=deque)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    nudged: asyncio.Event = field(default_factory=asyncio.Event)
     watchers: int = 0
     task: asyncio.Task[None] | None = None
 
@@ -46,13 +50,14 @@ class _Tail:
 class EventFeed:
     """Hands new events to any number of watchers while polling the log once per campaign watched.
 
-    Polling, unlike a signal inside this process, also sees what other processes write.
+    What this process writes is looked for at once; polling also sees what other processes write.
     """
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._tails: dict[str, _Tail] = {}
         self._closed = False
+        self._unlisten: Callable[[], None] | None = None
 
     async def follow(self, campaign_id: str, after: int, *, idle: float) -> AsyncIterator[LoggedEvent | None]:
         """All events after a cursor, then new ones as they come; None whenever ``idle`` seconds passed without one.
@@ -89,6 +94,7 @@ class EventFeed:
             if tail.task is not None:
                 tail.task.cancel()
             tail.wake()
+        self._listen(None)
 
     async def _next(self, tail: _Tail, campaign_id: str, cursor: int) -> list[LoggedEvent]:
         if cursor >= tail.newest:
@@ -105,6 +111,7 @@ class EventFeed:
         if tail is None:
             tail = self._tails[campaign_id] = _Tail(floor=after, newest=after)
             tail.task = asyncio.create_task(self._poll(campaign_id, tail))
+            self._listen(asyncio.get_running_loop())
         tail.watchers += 1
         return tail
 
@@ -114,9 +121,24 @@ class EventFeed:
             if tail.task is not None:
                 tail.task.cancel()
             self._tails.pop(campaign_id, None)
+            if not self._tails:
+                self._listen(None)
+
+    def _listen(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Hear of this process's writes, in the loop where the watchers are; or of nothing more."""
+        if loop is None and self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+        elif loop is not None and self._unlisten is None:
+            self._unlisten = self._db.listen(lambda: _call(loop, self._nudge))
+
+    def _nudge(self) -> None:
+        for tail in self._tails.values():
+            tail.nudged.set()
 
     async def _poll(self, campaign_id: str, tail: _Tail) -> None:
         while True:
+            tail.nudged.clear()
             try:
                 events = await self._read(campaign_id, tail.newest)
             except DatabaseError as error:
@@ -126,4 +148,11 @@ class EventFeed:
             if events:
                 tail.extend(events)
             if len(events) < _BATCH:
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_BREATH_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(tail.nudged.wait(), _POLL_SECONDS)
+
+
+def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody watches any more
+        loop.call_soon_threadsafe(what)
