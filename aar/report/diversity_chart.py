@@ -17,13 +17,11 @@ def diversity_chart(found: Progress, team: int) -> Markup:
     The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits.
     """
     points = found.diversity
-    values = [value for each in points for value in (each.bits, each.high or 0.0, _bits(each.vendi) or 0.0)]
-    top = max([*values, math.log2(max(team, 2)), 1.0])
     axis = time_axis(found.minutes)
     parts = []
     for size in SIZES:
         small = Size(size.name, size.width, size.height * 3 // 5, size.ticks)
-        on = frame(small, axis, 0.0, top * 1.08)
+        on = frame(small, axis, 0.0, diversity_top(found, team))
         body = [grid(on, axis, "bits")]
         if points:
             body.append(_band(on, points))
@@ -33,6 +31,12 @@ def diversity_chart(found: Progress, team: int) -> Markup:
             body.append(steps(on, texts, "vendi"))
         parts.append(svg(small, _describe(points), Markup("").join(body)))
     return Markup("").join(parts)
+
+
+def diversity_top(found: Progress, team: int) -> float:
+    """The top of the vertical axis, in bits."""
+    values = [value for each in found.diversity for value in (each.bits, each.high or 0.0, _bits(each.vendi) or 0.0)]
+    return max([*values, math.log2(max(team, 2)), 1.0]) * 1.08
 
 
 def diversity_legend(found: Progress) -> Markup:

@@ -1,7 +1,9 @@
 """One rendering for all open pages: a hundred browsers that watch take a page anew at the same moment.
 
 An open page names the newest event that it waits to see in the header ``aar-seen``. Whatever was rendered since that
-event came in serves it; what is older, and every request without the header, is rendered for itself.
+event came in, for the same role, serves it; what is older, and every request without the header, is rendered for
+itself. What is rendered for such a request knows a role but no login (``aar.web.visitor.Watcher``), so there is no
+name, form token or one-time line in it that could reach somebody else.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aar.web.feed import EventFeed
+from aar.web.visitor import SEEN, Watcher, watcher
 
-_HEADER = "aar-seen"
 _MOST = 64
 """Pages that are kept at once."""
-_DIFFERS_BY = ("cookie", "authorization", "accept-encoding", "host")
-"""Headers that may change what is sent: no login ever gets what was rendered for another."""
+_DIFFERS_BY = ("authorization", "accept-encoding", "host", "hx-request")
+"""Headers that may change what is sent, besides the role that a cookie proves."""
+
+_ENDLESS = ("/stream", "/live")
+"""What is never sent to its end, and so never kept."""
 
 
 @dataclass(slots=True)
@@ -44,12 +49,13 @@ class KeptPages:
         self._pages: OrderedDict[tuple[str, ...], _Page] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        newest = self._newest(scope)
-        seen = -1 if newest < 0 else _number(Request(scope).headers.get(_HEADER, ""))
-        if not 0 <= seen <= newest:
+        watching = watcher()
+        newest = -1 if watching is None else self._newest(scope)
+        seen = -1 if newest < 0 else _number(Request(scope).headers.get(SEEN, ""))
+        if watching is None or not 0 <= seen <= newest:
             await self._app(scope, receive, send)
             return
-        page = self._page(Request(scope))
+        page = self._page(Request(scope), watching)
         async with page.rendering:
             if page.cursor < seen:
                 await self._render(page, self._newest(scope), scope, receive)
@@ -59,14 +65,15 @@ class KeptPages:
 
     def _newest(self, scope: Scope) -> int:
         """The newest event of the campaign that is asked about, as its watchers know it; -1 without watchers."""
-        if scope["type"] != "http" or scope["method"] != "GET":
+        path = str(scope["path"]) if scope["type"] == "http" else ""
+        if scope.get("method") != "GET" or path.endswith(_ENDLESS):
             return -1
-        parts = str(scope["path"]).split("/", 3)
+        parts = path.removeprefix("/api/v1").split("/", 3)
         return self._feed.newest(parts[2]) if len(parts) > 2 and parts[1] == "campaigns" else -1
 
-    def _page(self, request: Request) -> _Page:
+    def _page(self, request: Request, watching: Watcher) -> _Page:
         differs = (request.headers.get(name, "") for name in _DIFFERS_BY)
-        key = (request.url.path, request.url.query, *differs)
+        key = (request.url.path, request.url.query, watching.role or "", *differs)
         page = self._pages.setdefault(key, _Page())
         self._pages.move_to_end(key)
         while len(self._pages) > _MOST:

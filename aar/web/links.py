@@ -38,9 +38,9 @@ def files_link(campaign_id: str, name: str, path: str = "") -> str:
     return f"{researcher_link(campaign_id, name)}/files" + (f"?path={quote(path, safe='')}" if path else "")
 
 
-def stream_link(campaign_id: str, after: int) -> str:
-    """The stream of a campaign's events from a cursor on."""
-    return f"/api/v1{campaign_link(campaign_id)}/events/stream?brief=true&after={after}"
+def live_link(campaign_id: str) -> str:
+    """The stream that keeps a campaign's open pages fresh."""
+    return f"{campaign_link(campaign_id)}/live"
 
 
 GLOBALS: dict[str, Callable[..., str]] = {
@@ -49,6 +49,6 @@ GLOBALS: dict[str, Callable[..., str]] = {
     "submission_link": submission_link,
     "researcher_link": researcher_link,
     "files_link": files_link,
-    "stream_link": stream_link,
+    "live_link": live_link,
 }
 """For templates."""

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from aar.web.sessions import Login, Sessions
+from starlette.requests import Request
+
+from aar.web.sessions import Login, Role, Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,6 @@ class Visitor:
     login: Login
     csrf: str
     sessions: Sessions
-    refreshing: bool
 
     @property
     def name(self) -> str:
@@ -35,10 +36,37 @@ class Visitor:
 
     def take_note(self) -> str:
         """What became of their last form, once."""
-        return "" if self.refreshing else self.sessions.take_note(self.login)
+        return self.sessions.take_note(self.login)
 
 
-_visitor: ContextVar[Visitor | None] = ContextVar("aar_visitor", default=None)
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """An open page that takes its live parts anew: a role without a name or a form's token.
+
+    One rendering serves all watchers of a role, so nothing that is one login's may get into it.
+
+    Args:
+        role: None for somebody who is not logged in.
+    """
+
+    role: Role | None
+
+    @property
+    def acts(self) -> bool:
+        """Whether they may act."""
+        return self.role == "operator"
+
+
+SEEN = "aar-seen"
+"""Header in which an open page names the newest event that it must show, see ``aar.web.kept``."""
+
+
+def is_refresh(request: Request) -> bool:
+    """Whether an open page takes its live parts, or a figure's data, anew."""
+    return request.method == "GET" and ("hx-request" in request.headers or SEEN in request.headers)
+
+
+_who: ContextVar[Visitor | Watcher | None] = ContextVar("aar_who", default=None)
 
 
 @contextmanager
@@ -46,16 +74,24 @@ def visiting(sessions: Sessions, cookie: str, *, refreshing: bool = False) -> It
     """Within, ``visitor`` tells who the cookie is of.
 
     Args:
-        refreshing: whether an open page takes itself anew, which must not use up a line meant for the next page.
+        refreshing: whether an open page takes its live parts anew; it is then a watcher and no visitor.
     """
     login = sessions.find(cookie) if cookie else None
-    token = _visitor.set(None if login is None else Visitor(login, sessions.csrf(login), sessions, refreshing))
+    who: Visitor | Watcher | None = None if login is None else Visitor(login, sessions.csrf(login), sessions)
+    token = _who.set(Watcher(None if login is None else login.role) if refreshing else who)
     try:
         yield
     finally:
-        _visitor.reset(token)
+        _who.reset(token)
 
 
 def visitor() -> Visitor | None:
-    """Who logged in at the browser that asks; None for nobody."""
-    return _visitor.get()
+    """Who logged in at the browser that asks; None for nobody, and for an open page that takes its parts anew."""
+    who = _who.get()
+    return who if isinstance(who, Visitor) else None
+
+
+def watcher() -> Watcher | None:
+    """The open page that takes its live parts anew; None where a page is asked for as a whole."""
+    who = _who.get()
+    return who if isinstance(who, Watcher) else None

@@ -1,4 +1,4 @@
-"""Open pages that are taken anew at once are rendered once, never older than asked for, never across logins."""
+"""Open pages that are taken anew at once are rendered once a role, never older than asked for; whole pages never."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from aar.web.kept import KeptPages
+from aar.web.sessions import Sessions
+from aar.web.visitor import visiting
 
 pytestmark = pytest.mark.anyio
+SESSIONS = Sessions({"operator": "o" * 40, "viewer": "v" * 40})
+ANA, BEN = (SESSIONS.begin("operator", name) for name in ("ana", "ben"))
+VERA = SESSIONS.begin("viewer", "vera")
 
 
 class Feed:
@@ -37,7 +42,15 @@ class Pages:
         await send({"type": "http.response.body", "body": body})
 
 
-async def ask(app: KeptPages, path: str = "/campaigns/k3v9qd", method: str = "GET", **headers: str) -> bytes:
+async def ask(
+    app: KeptPages,
+    path: str = "/campaigns/k3v9qd",
+    method: str = "GET",
+    *,
+    login: str = "",
+    refreshing: bool = True,
+    **headers: str,
+) -> bytes:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -49,7 +62,8 @@ async def ask(app: KeptPages, path: str = "/campaigns/k3v9qd", method: str = "GE
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": named}
     scope["server"] = ("127.0.0.1", 80)
-    await app(scope, receive, send)
+    with visiting(SESSIONS, login, refreshing=refreshing):
+        await app(scope, receive, send)
     return bytes(sent[1]["body"])
 
 
@@ -78,19 +92,38 @@ async def test_what_names_no_known_event_is_rendered_for_itself(headers: dict[st
     assert await ask(app, aar_seen="7") == b"1"
 
 
-async def test_nobody_gets_what_was_rendered_for_another() -> None:
+async def test_logins_of_one_role_share_and_roles_do_not() -> None:
     app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
-    asked = [
-        {"cookie": "aar_session=a"},
-        {"cookie": "aar_session=b"},
+    asked: list[dict[str, str]] = [
+        {},
+        {"login": ANA},
+        {"login": VERA},
         {"authorization": "Bearer t"},
         {"accept_encoding": "gzip"},
-        {},
+        {"hx_request": "true"},
     ]
-    assert len({await ask(app, aar_seen="7", **each) for each in asked}) == len(asked)
-    assert await ask(app, "/campaigns/k3v9qd/posts", aar_seen="7") == b"6"
-    assert await ask(app, "/campaigns/other", aar_seen="7") == b"7"
-    assert await ask(app, method="POST", aar_seen="7") == b"8"
+    assert len({await ask(app, aar_seen="7", **each) for each in asked}) == len(asked)  # type: ignore[arg-type]
+    assert await ask(app, aar_seen="7", login=BEN) == await ask(app, aar_seen="7", login=ANA) == b"2"
+    assert await ask(app, aar_seen="7", login=ANA.partition(".")[0] + "." + "0" * 64) == b"1"
+    assert await ask(app, "/campaigns/k3v9qd/posts", aar_seen="7") == b"7"
+    assert await ask(app, "/campaigns/other", aar_seen="7") == b"8"
+    assert await ask(app, method="POST", aar_seen="7") == b"9"
+
+
+async def test_a_whole_page_is_never_shared() -> None:
+    """It has a login's name and token in it, whatever header its request carries."""
+    app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
+    asked = [await ask(app, aar_seen="7", login=ANA, refreshing=False) for _ in range(2)]
+    assert asked == [b"1", b"2"]
+
+
+async def test_figures_data_are_shared_and_streams_are_not() -> None:
+    app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
+    chart = "/api/v1/campaigns/k3v9qd/charts/score"
+    assert [await ask(app, chart, aar_seen="7") for _ in range(2)] == [b"1", b"1"]
+    for stream in ("/campaigns/k3v9qd/live", "/api/v1/campaigns/k3v9qd/events/stream"):
+        first, again = [await ask(app, stream, aar_seen="7") for _ in range(2)]
+        assert first != again
 
 
 async def test_a_failure_is_not_kept() -> None:

@@ -19,6 +19,9 @@ from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
 from aar.web.state import Shared, SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
+LastEventId = Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")]
+_made: dict[tuple[int, bool], tuple[LoggedEvent, str]] = {}
+_MOST_MADE = 500
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream says so this often, so that proxies keep it open and dead clients are found."""
 
@@ -77,12 +80,20 @@ async def stream(
     after: After = 0,
     brief: Annotated[bool, Query(description="Leave payloads out")] = False,
     once: Annotated[bool, Query(description="End after what is there already")] = False,
-    last_event_id: Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")] = None,
+    last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Server-sent events: everything after a cursor, then what happens, until the server stops."""
     view = await shared.db.read(partial(campaign_of, name=campaign_id))
-    cursor = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
-    frames = _frames(shared, view.id, min(cursor, BIGGEST), brief, once)
+    return as_stream(_frames(shared, view.id, cursor_of(after, last_event_id), brief, once))
+
+
+def cursor_of(after: int, last_event_id: str | None) -> int:
+    """Where a stream begins: where a broken one ended, if its client says so."""
+    return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, BIGGEST)
+
+
+def as_stream(frames: AsyncIterator[str]) -> StreamingResponse:
+    """Frames as server-sent events, unbuffered on their way."""
     return StreamingResponse(frames, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -97,6 +108,14 @@ async def _frames(shared: Shared, campaign_id: str, after: int, brief: bool, onc
 
 
 def frame(logged: LoggedEvent, brief: bool) -> str:
-    """One event in the stream's own format."""
+    """One event in the stream's own format; made once for all watchers, who get the same object from the feed."""
+    key = (id(logged), brief)
+    known, text = _made.get(key, (None, ""))
+    if known is logged:
+        return text
     shown = EventOut.of(logged).model_dump(mode="json", exclude={"payload"} if brief else None)
-    return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {json.dumps(shown, separators=(',', ':'))}\n\n"
+    text = f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {json.dumps(shown, separators=(',', ':'))}\n\n"
+    if len(_made) >= _MOST_MADE:
+        _made.clear()
+    _made[key] = (logged, text)
+    return text

@@ -1,0 +1,52 @@
+"""The stream that an open page hears: each event as a line of its log, and whether it changes the page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from aar.report.recent import recent_events
+from aar.store.event_log import LoggedEvent
+from aar.web.api import events
+from aar.web.api.paging import After
+from aar.web.lookup import CampaignId, campaign_of
+from aar.web.pages.render import log_row
+from aar.web.state import Shared, SharedDep
+
+router = APIRouter()
+QUIET: Final = frozenset({"model_called", "tool_started", "tool_finished", "scoring_run_finished"})
+"""Kinds that come all the time and that a page shows in its log only."""
+ROWS = 60
+"""What a page's log holds. A page that was away for longer gets no more than these."""
+
+
+@router.get("/campaigns/{campaign_id}/live")
+async def live(
+    shared: SharedDep, campaign_id: CampaignId, after: After = 0, last_event_id: events.LastEventId = None
+) -> StreamingResponse:
+    """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
+    view = await shared.db.read(partial(campaign_of, name=campaign_id))
+    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROWS))
+    cursor = events.cursor_of(after, last_event_id)
+    missed = len(newest) == ROWS and newest[-1].id - 1 > cursor
+    return events.as_stream(_frames(shared, view.id, newest[-1].id - 1 if missed else cursor, missed))
+
+
+async def _frames(shared: Shared, campaign_id: str, after: int, missed: bool) -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    async for each in shared.feed.follow(campaign_id, after, idle=events.HEARTBEAT_SECONDS):
+        if each is None:
+            yield ": still here\n\n"
+            continue
+        yield frame(each, loud=missed or each.event.kind not in QUIET)
+        missed = False
+
+
+def frame(logged: LoggedEvent, *, loud: bool) -> str:
+    """One event in the stream's own format, its row as HTML on one line."""
+    row = " ".join(log_row(logged).splitlines())
+    return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"
