@@ -13,7 +13,9 @@ from schemathesis.generation import GenerationMode
 
 from aar.forum.tokens import operator_token
 
-KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "comment_id": 1, "claim_id": 1}
+KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "comment_id": 1, "claim_id": 1} | {
+    "digest": "0123456789ab"
+}
 
 
 @pytest.mark.parametrize(
