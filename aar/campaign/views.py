@@ -87,6 +87,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
     found = session.scalars(query.where(Campaign.id.startswith(name, autoescape=True)).limit(5)).all()
     exact = [campaign for campaign in found if campaign.id == name]
     if len(exact or found) == 1:
+        keep(session, ("campaign", (exact or found)[0].id), True)
         return _campaign_view((exact or found)[0])
     if found:
         raise NotFound(
