@@ -1,25 +1,28 @@
 """How different the team's ideas are: Shannon entropy over idea families, in bits.
 
 The public study measured idea collapse so, over the families of the active researchers' ideas. A researcher counts
-with the first family of its newest submission, before that with its direction's family. One from outside was dealt no
-direction, so it counts from its first submission on. One that failed does not count; one that finished keeps its last
-idea, so that a campaign that ends does not look like one that collapses.
+with the first family of its newest labelled word, a submission or a post that it labelled, and before that with its
+direction's family. One from outside was dealt no direction, so it counts from its first labelled word on. One that
+failed does not count; one that finished keeps its last idea, so that a campaign that ends does not look like one that
+collapses.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.outside import EXTERNAL
 from aar.events import DiversityFell, DiversityMeasured
 from aar.report.clock import running_clock
 from aar.store.event_log import append
-from aar.store.models import EventRecord, Researcher, Submission
+from aar.store.models import EventRecord, Post, Researcher, Submission
 
 RESAMPLES = 1000
 _BAND = (5.0, 95.0)
@@ -37,21 +40,54 @@ def shannon_bits(families: Iterable[str]) -> float:
 
 
 def current_families(session: Session, campaign_id: str) -> list[str]:
-    """The family that each researcher of the campaign stands for now."""
+    """The family that each researcher of the campaign stands for now.
+
+    A retracted post says nothing any more: who takes its newest labelled post back counts with the word before it.
+    """
     newest = (
         select(Submission.researcher_id, func.max(Submission.id).label("id"))
         .where(Submission.campaign_id == campaign_id)
         .group_by(Submission.researcher_id)
         .subquery()
     )
-    rows = session.execute(
-        select(Researcher.family, Submission.families)
+    team = session.execute(
+        select(Researcher.id, Researcher.family, Researcher.model, Submission.families, Submission.created_at)
         .outerjoin(newest, newest.c.researcher_id == Researcher.id)
         .outerjoin(Submission, Submission.id == newest.c.id)
         .where(Researcher.campaign_id == campaign_id, Researcher.state != "failed")
-        .where(or_(Researcher.model != EXTERNAL, Submission.id.is_not(None)))
+        .order_by(Researcher.index)
+    ).all()
+    posted = _posted_families(session, campaign_id, {row.id: row.created_at for row in team})
+    found = []
+    for who, dealt, model, submitted, _ in team:
+        said = posted.get(who) or (submitted[0] if submitted else None)
+        if said is not None or model != EXTERNAL:
+            found.append(said or dealt)
+    return found
+
+
+def _posted_families(session: Session, campaign_id: str, since: Mapping[str, datetime | None]) -> dict[str, str]:
+    """The leading family of each researcher's newest labelled post, if that is newer than the moment given for it.
+
+    Read from the newest post back until all researchers are found or nothing older could count, which is seldom far.
+    """
+    open_, found = dict(since), dict[str, str]()
+    query = (
+        select(Post.researcher_id, Post.created_at, Post.families)
+        .where(Post.campaign_id == campaign_id, Post.researcher_id.in_(open_), Post.retracted_at.is_(None))
+        .where(cast(Post.families, Text) != "[]")
+        .order_by(Post.id.desc())
     )
-    return [families[0] if families else family for family, families in rows]
+    session.flush()
+    with closing(session.execute(query.execution_options(yield_per=50))) as posts:
+        for who, at, families in posts:
+            open_ = {each: moment for each, moment in open_.items() if moment is None or moment < at}
+            if who in open_:
+                found[who] = families[0]
+                del open_[who]
+            if not open_:
+                break
+    return found
 
 
 def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import typer
 from aar.cli.failures import Commands
 from aar.cli.forum_changes import COMMANDS
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
-from aar.cli.posting import Body, Figures, Name, PostId, number, text, with_figures
+from aar.cli.posting import Body, Families, Figures, Name, OneFamily, PostId, number, text, with_figures
 
 if TYPE_CHECKING:
     from aar.forum.views import CommentView, PostView
@@ -29,6 +29,7 @@ _Kind = Annotated[str, typer.Option("--kind", "-k", help="hypothesis, result, in
 def list_(
     campaign: CampaignOption = LATEST,
     kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
+    family: OneFamily = None,
     researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Rows to show.")] = 30,
     json: JsonFlag = False,
@@ -43,7 +44,9 @@ def list_(
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             by = None if researcher is None else get_researcher(session, view.id, researcher).id
-            posts = list_posts(session, view.id, kind=kind, researcher_id=by, limit=limit, newest_first=True)
+            posts = list_posts(
+                session, view.id, kind=kind, family=family, researcher_id=by, limit=limit, newest_first=True
+            )
     _print(posts, json, empty="Nobody has posted yet.")
 
 
@@ -51,6 +54,7 @@ def list_(
 def search(
     words: Annotated[list[str], typer.Argument(help="Words to look for in titles, bodies and comments.")],
     kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
+    family: OneFamily = None,
     author: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only this author's: r2, ana.")] = None,
     submission: Annotated[
         str | None, typer.Option("--cites", metavar="SUBMISSION", help="Only posts about or citing it, such as s7.")
@@ -69,7 +73,9 @@ def search(
     from aar.forum.search import search as find
 
     cited = None if submission is None else _submission(submission)
-    only = PostFilter(kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted)
+    only = PostFilter(
+        kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
+    )
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
@@ -116,6 +122,8 @@ def show(
         f"{', pinned' if first.pinned else ''}{_fate(first)}",
         style="dim",
     )
+    if first.families:
+        out.print(f"families {', '.join(first.families)}", style="dim")
     if cites:
         out.print(f"cites {cites}", style="dim")
     refers = ", ".join(f"#{each.id} {each.status}".strip() for each in first.refers)
@@ -132,6 +140,7 @@ def post(
     title: Annotated[str, typer.Argument(help="One line.")],
     body: Body = None,
     kind: _Kind = "insight",
+    family: Families = None,
     figure: Figures = None,
     name: Name = None,
     campaign: CampaignOption = LATEST,
@@ -151,7 +160,9 @@ def post(
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made = create_post(session, view.id, author, kind=kind, title=title, body=said, figures=figures)
+            made = create_post(
+                session, view.id, author, kind=kind, title=title, body=said, families=family or (), figures=figures
+            )
         with workplace.database.reading() as session:
             near = similar_to(session, view.id, made.id)
     if json:

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
-from aar.cli.posting import Body, CommentId, Name, PostId, number, text
+from aar.cli.posting import Body, CommentId, Families, Name, PostId, number, text
 
 
 def edit(
     post: PostId,
     body: Body = None,
     title: Annotated[str | None, typer.Option("--title", help="A new title; alone, it leaves the text.")] = None,
+    family: Families = None,
     comment: CommentId = None,
     name: Name = None,
     campaign: CampaignOption = LATEST,
@@ -22,16 +23,19 @@ def edit(
     """Write over a post or comment; what it said is kept and shown."""
     from aar.cli.opening import opened
     from aar.cli.people import person
+    from aar.errors import UsageError
     from aar.forum.edits import edit_comment, edit_post
     from aar.forum.posts import Author
 
     author, post_id = Author(person(name), None), number(post)
-    said = None if body is None and title is not None and comment is None else text(body)
+    if comment is not None and family is not None:
+        raise UsageError("a comment has no families", "Leave --family out")
+    said = None if body is None and comment is None and (title, family) != (None, None) else text(body)
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             if comment is None:
-                edit_post(session, view.id, author, post_id, title=title, body=said)
+                edit_post(session, view.id, author, post_id, title=title, body=said, families=family)
             else:
                 edit_comment(session, view.id, author, post_id, comment, said or "")
     print(f"edited #{post_id} in {view.id} as {author.name}; its former version is kept")

@@ -22,6 +22,18 @@ Body = Annotated[
         metavar="TEXT", help="Markdown; left out or `-`, it is read from standard input.", show_default=False
     ),
 ]
+Families = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        metavar="FAMILY",
+        help="Of what idea it is, such as ensemble; may be given three times.",
+        show_default=False,
+    ),
+]
+OneFamily = Annotated[
+    str | None, typer.Option("--family", metavar="FAMILY", help="Only posts labelled with it, such as ensemble.")
+]
 Figures = Annotated[
     list[Path] | None,
     typer.Option(

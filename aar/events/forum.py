@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from aar.events.base import Event
 
 
@@ -15,6 +17,7 @@ class PostCreated(Event):
     author: str
     post_kind: str
     title: str
+    families: list[str] = Field(default_factory=list)
 
 
 class CommentCreated(Event):
@@ -40,6 +43,8 @@ class TextEdited(Event):
     post_id: int
     comment_id: int | None = None
     author: str
+    families: list[str] | None = None
+    """New labels of the post; None where they stay."""
 
 
 class TextRetracted(Event):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.errors import Forbidden, NotFound, UsageError
 from aar.events import PostPinned, TextEdited, TextRetracted
+from aar.families import checked_families
 from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author
 from aar.forum.figures import NewFigure
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
+from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import comment_view, find_post
 from aar.forum.text import checked
@@ -30,9 +31,10 @@ def edit_post(
     *,
     title: str | None = None,
     body: str | None = None,
+    families: Iterable[str] | None = None,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> PostView:
-    """Write over a post's title or body, or both; what it said is kept. The same text again changes nothing.
+    """Write over a post's title or body, or both; what it said is kept. The same again changes nothing.
 
     Args:
         session: in a write transaction.
@@ -41,23 +43,29 @@ def edit_post(
         post_id: the post.
         title: the new title; None keeps it.
         body: the new body; None keeps it.
+        families: its labels from now on; None keeps them. The log of events has the former ones.
         figures: by the paths under which the body shows them.
 
     Raises:
         NotFound: no such post, campaign, researcher or figure.
         Forbidden: somebody else's post, or the scorer's.
-        UsageError: an empty or too long text, a limit on figures, or a retracted post; nothing is stored.
+        UsageError: an empty or too long text, an unknown family, a limit on figures, or a retracted post; nothing is
+            stored.
     """
     author, post, _ = _held(session, campaign_id, author, post_id, None)
     new_title = post.title if title is None else checked("title", title, MAX_TITLE, one_line=True)
     new_body = post.body
     if body is not None:
         new_body = checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures)
-    if (new_title, new_body) != (post.title, post.body):
-        before = (post.title, post.body)
-        _keep(session, post, None, author)
-        post.title, post.body, post.edited_at = new_title, new_body, now()
-        _tell_of_edit(session, campaign_id, author, post_id, None, before, (new_title, new_body))
+    labels = post.families if families is None else checked_families(families, MAX_FAMILIES)
+    before, after = (post.title, post.body), (new_title, new_body)
+    if (before, post.families) != (after, labels):
+        if before != after:
+            _keep(session, post, None, author)
+            post.title, post.body, post.edited_at = new_title, new_body, now()
+        told = None if labels == post.families else labels
+        post.families = labels
+        _tell_of_edit(session, campaign_id, author, post_id, None, before, after, told)
     return find_post(session, campaign_id, post_id)
 
 
@@ -184,7 +192,8 @@ def _tell_of_edit(
     comment_id: int | None,
     before: tuple[str, ...],
     after: tuple[str, ...],
+    families: list[str] | None = None,
 ) -> None:
-    happened = TextEdited(post_id=post_id, comment_id=comment_id, author=author.name)
+    happened = TextEdited(post_id=post_id, comment_id=comment_id, author=author.name, families=families)
     event_log.append(session, campaign_id, happened, author.researcher_id)
     record_mentions(session, campaign_id, author, after, post_id=post_id, comment_id=comment_id, before=before)

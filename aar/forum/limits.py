@@ -8,6 +8,8 @@ MAX_BODY = 20_000
 """Most characters in a post's body."""
 MAX_COMMENT = 20_000
 """Most characters in a comment."""
+MAX_FAMILIES = 3
+"""Most families that a post is labelled with."""
 MAX_REASON = 500
 """Most characters in the reason of a retraction."""
 MAX_FIGURE_BYTES = 512 * 1024

@@ -43,6 +43,8 @@ def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = N
         facts.append(f"- cites: {_cited(post)}")
     if post.refers:
         facts.append(f"- refers to: {_referred(post)}")
+    if post.families:
+        facts.append(f"- families: {', '.join(post.families)}")
     if post.pinned:
         facts.append("- pinned by a person")
     facts += _fate(post)

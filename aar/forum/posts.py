@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Table, Text, insert, select
+from sqlalchemy import cast as cast_to
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
+from aar.families import checked_families, known_family
 from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author, stored_key
 from aar.forum.citations import thread_with_citations
 from aar.forum.comments import create_comment
 from aar.forum.figures import NewFigure
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_TITLE
+from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_TITLE
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import POSTS, comment_view, find_post, post_views, select_posts
 from aar.forum.text import checked
@@ -54,6 +56,7 @@ def create_post(
     title: str,
     body: str,
     submission_number: int | None = None,
+    families: Iterable[str] = (),
     idempotency_key: str | None = None,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> PostView:
@@ -67,12 +70,13 @@ def create_post(
         title: one line of at most ``MAX_TITLE`` characters.
         body: Markdown of at most ``MAX_BODY`` characters.
         submission_number: the submission that the post is about.
+        families: of the ideas that it is about, the leading one first; at most ``MAX_FAMILIES`` of ``aar.families``.
         idempotency_key: names this effect; any text.
         figures: by the paths under which the body shows them; the stored body names them by their digests.
 
     Raises:
         NotFound: no such campaign, researcher, submission or figure.
-        UsageError: unknown kind, empty or too long text, a limit on figures; nothing is stored.
+        UsageError: unknown kind or family, empty or too long text, a limit on figures; nothing is stored.
     """
     event_log.lock_campaign(session, campaign_id)
     author = checked_author(session, campaign_id, author)
@@ -90,10 +94,13 @@ def create_post(
         "title": checked("title", title, MAX_TITLE, one_line=True),
         "body": checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures),
         "submission_id": _submission_id(session, campaign_id, submission_number),
+        "families": checked_families(families, MAX_FAMILIES),
         "idempotency_key": key,
     }
     post_id = int(session.execute(_INSERT, row).scalar_one())
-    happened = PostCreated(post_id=post_id, author=author.name, post_kind=kind, title=row["title"])
+    happened = PostCreated(
+        post_id=post_id, author=author.name, post_kind=kind, title=row["title"], families=row["families"]
+    )
     event_log.append(session, campaign_id, happened, author.researcher_id)
     record_mentions(session, campaign_id, author, (row["title"], row["body"]), post_id=post_id)
     return find_post(session, campaign_id, post_id)
@@ -106,6 +113,7 @@ def list_posts(
     after: int = 0,
     limit: int = 50,
     kind: str | None = None,
+    family: str | None = None,
     researcher_id: str | None = None,
     newest_first: bool = False,
 ) -> list[PostView]:
@@ -117,11 +125,12 @@ def list_posts(
         after: the id of the last post of the page before; 0 for the first page in either order.
         limit: most posts to return, at most 500.
         kind: only posts of this kind.
+        family: only posts labelled with this family.
         researcher_id: only posts by this researcher.
         newest_first: from the newest back, instead of from the oldest on.
 
     Raises:
-        UsageError: unknown kind, or a limit below 1.
+        UsageError: unknown kind or family, or a limit below 1.
     """
     if limit < 1:
         raise UsageError(f"a page of {limit} posts holds nothing", "Ask for 1 to 500 posts")
@@ -132,6 +141,8 @@ def list_posts(
     if kind is not None:
         check_kind(kind)
         query = query.where(POSTS.kind == kind)
+    if family is not None:
+        query = query.where(cast_to(POSTS.families, Text).like(labelled(family)))
     if researcher_id is not None:
         query = query.where(POSTS.researcher_id == researcher_id)
     return post_views(session, query.limit(min(limit, _MAX_PAGE)))
@@ -148,6 +159,11 @@ def check_kind(kind: str) -> None:
     """Raises UsageError for a word that is no kind of post."""
     if kind not in POST_KINDS:
         raise UsageError(f"no post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
+
+
+def labelled(name: str) -> str:
+    """What the stored labels of a post of a family are like, for SQL's LIKE. Raises UsageError for no family."""
+    return f'%"{known_family(name)}"%'
 
 
 def _submission_id(session: Session, campaign_id: str, number: int | None) -> int | None:

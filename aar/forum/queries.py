@@ -53,6 +53,7 @@ _posts = select(
     POSTS.retracted_at,
     POSTS.retraction,
     POSTS.pinned_at,
+    POSTS.families,
 ).select_from(Post.__table__.outerjoin(Submission.__table__, _SUBMISSIONS.id == POSTS.submission_id))
 _one_post = _posts.where(POSTS.campaign_id == bindparam("campaign"), POSTS.id == bindparam("post"))
 _posts_by_id = _posts.where(
@@ -105,6 +106,7 @@ def _plain_views(rows: Iterable[Any]) -> list[PostView]:
             retracted_at=row.retracted_at,
             retraction=row.retraction,
             pinned=row.pinned_at is not None,
+            families=tuple(row.families),
         )
         for row in rows
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.orm import Session
 
-from aar.forum.posts import check_kind
+from aar.forum.posts import check_kind, labelled
 from aar.forum.queries import posts_by_id
 from aar.forum.text import clean_line
 from aar.forum.views import PostView
@@ -66,6 +66,7 @@ class PostFilter:
         since: written at this time or later.
         until: written before this time.
         retracted: whether retracted posts and comments count too.
+        family: posts labelled with this family of ideas.
     """
 
     kind: str | None = None
@@ -74,6 +75,7 @@ class PostFilter:
     since: datetime | None = None
     until: datetime | None = None
     retracted: bool = False
+    family: str | None = None
 
 
 def search(
@@ -99,7 +101,7 @@ def search(
         only: which posts count.
 
     Raises:
-        UsageError: unknown kind in the filter.
+        UsageError: unknown kind or family in the filter.
     """
     words = [f'"{word}"' for word in _WORD.findall(query[:4000])[:_MAX_WORDS]]
     wanted, asked = _conditions(session, campaign_id, only)
@@ -136,7 +138,7 @@ def newest_posts(
         only: which posts count.
 
     Raises:
-        UsageError: unknown kind in the filter.
+        UsageError: unknown kind or family in the filter.
     """
     wanted, asked = _conditions(session, campaign_id, only)
     if before > 0:
@@ -159,6 +161,9 @@ def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[s
         check_kind(only.kind)
         conditions.append("p.kind = :kind")
         asked["kind"] = only.kind
+    if only.family is not None:
+        conditions.append("CAST(p.families AS TEXT) LIKE :family")
+        asked["family"] = labelled(only.family)
     if only.author is not None:
         conditions.append("p.author IN (:author, :human)")
         asked |= {"author": clean_line(only.author), "human": f"human:{clean_line(only.author)}"}

@@ -80,6 +80,8 @@ class PostView:
     retracted_at: datetime | None = None
     retraction: str = ""
     pinned: bool = False
+    families: tuple[str, ...] = ()
+    """The families of ideas that its author labelled it with, the leading one first."""
 
 
 @dataclass(frozen=True, slots=True)

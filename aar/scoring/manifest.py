@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aar.errors import UsageError
+from aar.families import known_family
 
 MANIFEST = "method.yaml"
 ENTRY_POINT = "run.py"
@@ -19,21 +20,6 @@ MAX_CLAIM = 2000
 MAX_HYPOTHESIS = 1000
 MAX_FAMILIES = 4
 MAX_BYTES = 64 * 1024
-
-FAMILIES = (
-    "self-training",
-    "ensemble",
-    "distillation",
-    "data-filtering",
-    "confidence-weighting",
-    "loss-function",
-    "unsupervised-elicitation",
-    "curriculum",
-    "model-internals",
-    "evolutionary",
-    "other",
-)
-"""The idea families over which the public study measured diversity."""
 
 _EXAMPLE = "title: ...\nclaim: ...\nfamilies: [ensemble]"
 
@@ -45,12 +31,10 @@ def _one_line(value: Any) -> Any:
 def _family(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    name = "-".join(value.lower().replace("_", " ").replace("-", " ").split())
-    if name in FAMILIES:
-        return name
-    near = difflib.get_close_matches(name, FAMILIES, n=1)
-    hint = f"did you mean {near[0]}? Known" if near else "known"
-    raise ValueError(f"unknown family {value[:60]!r}; {hint}: {', '.join(FAMILIES)}")
+    try:
+        return known_family(value)
+    except UsageError as error:
+        raise ValueError(error.message) from error
 
 
 class MethodManifest(BaseModel):
@@ -65,7 +49,7 @@ class MethodManifest(BaseModel):
     hypothesis: Annotated[str, BeforeValidator(_one_line), Field(max_length=MAX_HYPOTHESIS)] = ""
     """One paragraph: what score its author expects and why, written before there is one."""
     families: Annotated[list[Annotated[str, BeforeValidator(_family)]], Field(min_length=1, max_length=MAX_FAMILIES)]
-    """Idea families, the leading one first; see ``FAMILIES``."""
+    """Idea families, the leading one first; see ``aar.families``."""
     parent: Annotated[str | None, Field(max_length=64)] = None
     """What it builds on: ``s<number>`` or the first digits of a snapshot's digest."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -18,10 +18,14 @@ from aar.campaign.diversity import (
     shannon_bits,
     watch_fall,
 )
+from aar.campaign.outside import invite
 from aar.events import CampaignStarted, DiversityMeasured
+from aar.families import FAMILIES, checked_families
+from aar.forum.edits import edit_post, retract
+from aar.forum.posts import Author, create_post
 from aar.store.database import Database
 from aar.store.event_log import read
-from aar.store.models import EventRecord, Researcher
+from aar.store.models import Campaign, EventRecord, Post, Researcher, Submission
 from aar.testing.rows import add_campaign
 
 
@@ -119,3 +123,104 @@ def test_people_are_told_of_a_fall_that_lasts_and_only_once(
                 == f"idea diversity fell to {measured[-1][1]:.2f} bits from {measured[0][1]:.2f}, 11 minutes ago"
             )
         assert watch_fall(session, "k3v9qd") is None
+
+
+def _team(session: Session, *families: str) -> list[str]:
+    team: list[str] = list(add_campaign(session, "k3v9qd", len(families)))
+    for who, family in zip(team, families, strict=True):
+        session.get_one(Researcher, who).family = family
+    return team
+
+
+def _says(session: Session, who: str, families: Sequence[str], at: datetime) -> int:
+    name = who.rpartition("-")[2]
+    made = create_post(
+        session, "k3v9qd", Author(name, who), kind="insight", title="t", body="cites s1", families=families
+    )
+    session.get_one(Post, made.id).created_at = at
+    session.flush()
+    return made.id
+
+
+def _hands_in(session: Session, who: str, family: str, at: datetime, number: int) -> None:
+    row = Submission(
+        campaign_id="k3v9qd",
+        researcher_id=who,
+        number=number,
+        digest=f"{number:064d}",
+        title="t",
+        claim="c",
+        families=[family],
+        state="queued",
+        status="claimed",
+        created_at=at,
+    )
+    session.add(row)
+    session.flush()
+
+
+def test_the_newest_labelled_word_counts_and_unlabelled_and_retracted_ones_do_not(database: Database) -> None:
+    start = datetime(2026, 4, 1, tzinfo=UTC)
+    minutes = [start + timedelta(minutes=each) for each in range(9)]
+    with database.writing() as session:
+        one, two, _ = _team(session, "ensemble", "other", "curriculum")
+        assert current_families(session, "k3v9qd") == ["ensemble", "other", "curriculum"]
+        _hands_in(session, one, "distillation", minutes[1], 1)
+        _says(session, two, [], minutes[2])  # cites s1, and yet says nothing of a family
+        assert current_families(session, "k3v9qd") == ["distillation", "other", "curriculum"]
+        _says(session, one, ["evolutionary", "ensemble"], minutes[3])
+        said = _says(session, two, ["loss-function"], minutes[3])
+        assert current_families(session, "k3v9qd") == ["evolutionary", "loss-function", "curriculum"]
+        _hands_in(session, one, "distillation", minutes[4], 2)
+        assert current_families(session, "k3v9qd") == ["distillation", "loss-function", "curriculum"]
+        edit_post(session, "k3v9qd", Author("r2", two), said, families=["model-internals"])
+        assert current_families(session, "k3v9qd")[1] == "model-internals"
+        retract(session, "k3v9qd", Author("r2", two), said, "Wrong.")
+        assert current_families(session, "k3v9qd") == ["distillation", "other", "curriculum"]
+        create_post(  # a person's label is nobody's idea
+            session,
+            "k3v9qd",
+            Author("human:ana", None),
+            kind="insight",
+            title="t",
+            body="b",
+            families=["self-training"],
+        )
+        assert current_families(session, "k3v9qd") == ["distillation", "other", "curriculum"]
+        invite(session, "k3v9qd", "alice")
+        assert len(current_families(session, "k3v9qd")) == 3
+        _says(session, "k3v9qd-alice", ["ensemble"], minutes[5])
+        assert current_families(session, "k3v9qd")[3:] == ["ensemble"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2), st.sampled_from(["post", "method"]), st.lists(st.sampled_from(FAMILIES), max_size=3)
+        ),
+        max_size=12,
+    )
+)
+def test_words_in_any_order_leave_each_researcher_with_its_last_label(
+    database: Database, said: list[tuple[int, str, list[str]]]
+) -> None:
+    with database.writing() as session:
+        if session.get(Campaign, "k3v9qd") is None:
+            _team(session, "ensemble", "other", "curriculum")
+        team = [f"k3v9qd-r{index}" for index in (1, 2, 3)]
+        point = session.begin_nested()
+        expected = ["ensemble", "other", "curriculum"]
+        for number, (who, way, families) in enumerate(said, 1):
+            at = datetime(2026, 4, 1, tzinfo=UTC) + timedelta(minutes=number)
+            labels = checked_families(families, 3)
+            if way == "post":
+                _says(session, team[who], labels, at)
+            elif labels:
+                _hands_in(session, team[who], labels[0], at, number)
+            if labels:
+                expected[who] = labels[0]
+        assert current_families(session, "k3v9qd") == expected
+        assert shannon_bits(expected) <= math.log2(3) + 1e-9
+        session.expunge_all()
+        point.rollback()

@@ -9,7 +9,7 @@ import pytest
 
 from aar.campaign.directions import load_directions
 from aar.campaign.spec_file import load_spec
-from aar.scoring.manifest import FAMILIES
+from aar.families import FAMILIES
 from aar.settings import get_settings
 
 from .conftest import Terminal

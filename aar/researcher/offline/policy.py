@@ -137,7 +137,7 @@ class _Deliberation:
         attempt.parent = proposal.parent
         calls = self._files(attempt)
         if not self.memory.announced:
-            calls.append(writing.hypothesis(self.conversation.direction, description))
+            calls.append(writing.hypothesis(self.conversation.direction, proposal.genome, self.trade.repertoire))
         return Turn(writing.plan(proposal, description), calls)
 
     def _files(self, attempt: Attempt) -> list[Call]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
+import yaml
+
+from aar.families import FAMILIES
+from aar.forum.limits import MAX_FAMILIES
 from aar.problems.repertoire import Genome, Repertoire
 from aar.researcher.offline import SELF
 from aar.researcher.offline.evolution import Proposal
@@ -20,13 +25,14 @@ def shown(score: Score) -> str:
     return f"{score.mean:.2f} ± {score.error:.2f}"
 
 
-def hypothesis(direction: str, description: str) -> Call:
+def hypothesis(direction: str, genome: Genome, repertoire: Repertoire) -> Call:
     """The opening post: what is tried first, and why."""
+    description = repertoire.describe(genome)
     body = (
         f"My direction: {direction or 'none was given'}\n\n"
         f"Its words weigh the components that I draw from. I start with: {description}\n\n{SIGNATURE}"
     )
-    return _post("hypothesis", f"Starting point: {description}", body)
+    return _post("hypothesis", f"Starting point: {description}", body, families=_families(genome, repertoire))
 
 
 def expectation(attempt: Attempt, memory: Memory) -> str:
@@ -44,13 +50,12 @@ def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:
     """What became of a submission, beside the one it was built from."""
     assert attempt.genome is not None
     assert attempt.submission is not None
-    description = repertoire.describe(attempt.genome)
+    description, families = repertoire.describe(attempt.genome), _families(attempt.genome, repertoire)
     lines = [f"s{attempt.submission}: {description}", ""]
     if attempt.score is None:
         why = attempt.verdict or "no score came within the time I waited"
-        return _post(
-            "error", f"s{attempt.submission} has no score: {why}", "\n".join([*lines, why, "", SIGNATURE]), attempt
-        )
+        title, body = f"s{attempt.submission} has no score: {why}", "\n".join([*lines, why, "", SIGNATURE])
+        return _post("error", title, body, attempt, families)
     lines.append(f"Measured on fresh splits: {shown(attempt.score)}.")
     kind, title = "result", f"{shown(attempt.score)}: {description}"
     parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
@@ -66,7 +71,7 @@ def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:
     if attempt.trial:
         lines.extend(["", "On the research data, without labels:", "```", attempt.trial[:1500], "```"])
     lines.extend(["", "```python", f"GENOME = {dict(attempt.genome)!r}", "```", "", SIGNATURE])
-    return _post(kind, title, "\n".join(lines), attempt)
+    return _post(kind, title, "\n".join(lines), attempt, families)
 
 
 def _changes(before: Genome | None, after: Genome) -> str:
@@ -129,8 +134,17 @@ def plan(proposal: Proposal, description: str) -> str:
     return f"[{SELF}] Next method, {proposal.origin}: {description}"
 
 
-def _post(kind: str, title: str, body: str, attempt: Attempt | None = None) -> Call:
-    fields = {"kind": kind, "title": title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", "body": body}
+def _families(genome: Genome, repertoire: Repertoire) -> list[str]:
+    """What the method of a genome is labelled with, so that its posts are too."""
+    about = yaml.safe_load(repertoire.render(genome, parent=None)["method.yaml"])
+    return [each for each in about["families"] if each in FAMILIES][:MAX_FAMILIES]
+
+
+def _post(kind: str, title: str, body: str, attempt: Attempt | None = None, families: Sequence[str] = ()) -> Call:
+    title = title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…"
+    fields: dict[str, Any] = {"kind": kind, "title": title, "body": body}
+    if families:
+        fields["families"] = list(families)
     if attempt is not None:
         fields["submission"] = f"s{attempt.submission}"
     return Call("post", fields)

@@ -28,9 +28,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aar.families import FAMILIES
+from aar.forum.limits import MAX_FAMILIES
+
 EDITOR = "str_replace_based_edit_tool"
 """Name that Anthropic's text-editor tool type prescribes."""
 
+_OF = f"The leading one first, of: {', '.join(FAMILIES)}."
 _SUBMISSION = r"^s[1-9][0-9]{0,8}$"
 
 
@@ -114,6 +118,7 @@ class PostInput(ToolInput):
     title: str = Field(min_length=1)
     body: str = Field(min_length=1, description="Markdown.")
     submission: str | None = Field(default=None, pattern=_SUBMISSION, description="s<number>")
+    families: list[str] = Field(default_factory=list, max_length=MAX_FAMILIES, description=f"Of what idea it is. {_OF}")
 
 
 class CommentInput(ToolInput):
@@ -139,6 +144,9 @@ class EditPostInput(ToolInput):
     title: str | None = Field(default=None, min_length=1, description="New title of a post.")
     body: str | None = Field(
         default=None, min_length=1, description="New text, whole, as Markdown; images as in posts."
+    )
+    families: list[str] | None = Field(
+        default=None, max_length=MAX_FAMILIES, description=f"New families of a post. {_OF}"
     )
     retract: str | None = Field(default=None, min_length=1, description="Why it is taken back; instead of a new text.")
 

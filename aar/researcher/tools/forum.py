@@ -25,6 +25,7 @@ async def _post(run: ToolRun, given: PostInput) -> ToolResult:
             title=given.title,
             body=given.body,
             submission_number=number,
+            families=given.families,
             idempotency_key=run.key,
             figures=figures,
         )

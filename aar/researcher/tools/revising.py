@@ -29,15 +29,26 @@ def revise(
         UsageError: neither a new text nor a reason, or both, or a text that is too long.
     """
     what = f"Post #{given.post}" if given.comment is None else f"Comment {given.comment} on #{given.post}"
-    if (given.retract is None) == (given.title is None and given.body is None):
-        raise UsageError("an edit needs either a new text or a reason to retract", "Give body or title, or retract")
+    if (given.retract is None) == (given.title is None and given.body is None and given.families is None):
+        raise UsageError(
+            "an edit needs either something new or a reason to retract", "Give body, title or families, or retract"
+        )
     if given.retract is not None:
         retract(session, campaign_id, author, given.post, given.retract, comment_id=given.comment)
         return f"{what} retracted."
     if given.comment is None:
-        edit_post(session, campaign_id, author, given.post, title=given.title, body=given.body, figures=figures)
-    elif given.body is None or given.title is not None:
-        raise UsageError("a comment has a text and no title", "Give body alone")
+        edit_post(
+            session,
+            campaign_id,
+            author,
+            given.post,
+            title=given.title,
+            body=given.body,
+            families=given.families,
+            figures=figures,
+        )
+    elif given.body is None or given.title is not None or given.families is not None:
+        raise UsageError("a comment has a text, no title and no families", "Give body alone")
     else:
         edit_comment(session, campaign_id, author, given.post, given.comment, given.body, figures)
     return f"{what} edited."

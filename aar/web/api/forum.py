@@ -38,6 +38,7 @@ from aar.web.guests import paced
 from aar.web.lookup import CampaignId, campaign_id_of, researcher_of_address
 from aar.web.state import SharedDep
 
+OneFamily = Annotated[str | None, Query(max_length=60, description="Labelled with this family of ideas")]
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
 
 
@@ -48,9 +49,10 @@ async def search_filter(
     since: Annotated[datetime | None, Query(description="Written then (UTC if no zone is given) or later")] = None,
     until: Annotated[datetime | None, Query(description="Written before then")] = None,
     retracted: Annotated[bool, Query(description="Whether retracted posts and comments count")] = False,
+    family: OneFamily = None,
 ) -> PostFilter:
     """Which posts a search considers."""
-    return PostFilter(kind, author, submission, in_utc(since), in_utc(until), retracted)
+    return PostFilter(kind, author, submission, in_utc(since), in_utc(until), retracted, family)
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
@@ -70,6 +72,7 @@ async def posts(
     after: After = 0,
     limit: Limit = 50,
     kind: str | None = None,
+    family: OneFamily = None,
     researcher: str | None = None,
     newest_first: bool = False,
 ) -> Page[PostOut]:
@@ -79,7 +82,14 @@ async def posts(
         own = campaign_id_of(session, campaign_id)
         by = researcher_of_address(session, own, researcher).id if researcher else None
         found = list_posts(
-            session, own, after=after, limit=limit + 1, kind=kind, researcher_id=by, newest_first=newest_first
+            session,
+            own,
+            after=after,
+            limit=limit + 1,
+            kind=kind,
+            family=family,
+            researcher_id=by,
+            newest_first=newest_first,
         )
         return page_of(found, limit, PostOut.of, lambda post: post.id)
 
@@ -137,6 +147,7 @@ async def write_post(
             title=sent.title,
             body=sent.body,
             submission_number=sent.submission_number,
+            families=sent.families,
             idempotency_key=idempotency_key,
         )
         near = similar_posts(session, own, made.title, made.body, other_than=made.id)

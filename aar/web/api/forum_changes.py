@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from aar.forum import claims as claiming
 from aar.forum.changes import Change, changes_since
 from aar.forum.edits import edit_comment, edit_post, history, pin, retract
+from aar.forum.limits import MAX_FAMILIES
 from aar.forum.posts import CommentView, PostView
 from aar.forum.views import ClaimView, RevisionView
 from aar.web.api.forum import thread_of
@@ -30,6 +31,7 @@ class PostEdit(Written):
 
     title: str | None = None
     body: str | None = None
+    families: Annotated[list[str] | None, Field(max_length=MAX_FAMILIES)] = None
 
 
 class RetractionIn(Written):
@@ -107,7 +109,7 @@ async def change_post(
     def write(session: Session) -> PostView:
         own = campaign_id_of(session, campaign_id)
         author = author_of(who, own, sent.author)
-        return edit_post(session, own, author, post_id, title=sent.title, body=sent.body)
+        return edit_post(session, own, author, post_id, title=sent.title, body=sent.body, families=sent.families)
 
     return PostOut.of(await shared.db.write(paced(who, write)))
 

@@ -10,6 +10,7 @@ from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from aar.forum.figures import FigureView
+from aar.forum.limits import MAX_FAMILIES
 from aar.forum.showing import SCHEME
 from aar.forum.similar import SimilarPost
 from aar.forum.views import Citation, CommentView, PostReference, PostView, ThreadView
@@ -44,6 +45,8 @@ class PostOut(BaseModel):
     retraction: str
     """Why it was taken back; empty while it stands."""
     pinned: bool
+    families: list[str]
+    """The families of ideas that its author labelled it with, the leading one first."""
 
     @classmethod
     def of(cls, view: PostView) -> PostOut:
@@ -132,6 +135,8 @@ class PostIn(Written):
     title: str
     body: str
     submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
+    families: Annotated[list[str], Field(max_length=MAX_FAMILIES)] = []
+    """Of the idea, the leading one first."""
 
 
 class CommentIn(Written):

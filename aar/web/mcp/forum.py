@@ -48,6 +48,7 @@ async def _list(caller: Caller, given: inputs.ForumListInput) -> Any:
             after=given.after,
             limit=given.limit + 1,
             kind=given.kind,
+            family=given.family,
             researcher_id=by or None,
             newest_first=given.newest_first,
         )
@@ -74,7 +75,9 @@ async def _read(caller: Caller, given: inputs.ForumReadInput) -> Any:
 
 async def _search(caller: Caller, given: inputs.ForumSearchInput) -> Any:
     about = None if given.submission is None else int(given.submission.removeprefix("s"))
-    only = PostFilter(given.kind, given.author, about, in_utc(given.since), in_utc(given.until), given.retracted)
+    only = PostFilter(
+        given.kind, given.author, about, in_utc(given.since), in_utc(given.until), given.retracted, given.family
+    )
     words, limit = given.query.replace("\0", " "), given.limit
     found = await caller.shared.db.read(
         lambda session: search(session, caller.campaign_id, words, limit=limit + 1, skip=given.after, only=only)
@@ -118,6 +121,7 @@ async def _post(caller: Caller, given: inputs.ForumPostInput) -> WrittenPostOut:
             title=given.title,
             body=given.body,
             submission_number=about,
+            families=given.families,
             idempotency_key=given.key,
         )
         near = similar_posts(session, caller.campaign_id, made.title, made.body, other_than=made.id)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from aar.families import FAMILIES
+from aar.forum.limits import MAX_FAMILIES
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 
 MOST_FILES = 100
@@ -16,6 +18,7 @@ Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, Field(ge=1, le=100)]
 Kind = Literal["hypothesis", "result", "insight", "error", "question"]
 SubmissionName = Annotated[str, Field(pattern=r"^s?[1-9][0-9]{0,8}$", description="A submission, such as s7.")]
+OneFamily = Annotated[str | None, Field(max_length=60, description="Only posts labelled with this family of ideas.")]
 Key = Annotated[
     str | None,
     Field(max_length=100, description="Any text that names this call; the same call with it again changes nothing."),
@@ -26,6 +29,7 @@ class ForumListInput(ToolInput):
     """Posts of all researchers and people with the beginning of their text; `forum_read` shows one whole."""
 
     kind: Kind | None = None
+    family: OneFamily = None
     researcher: Annotated[str | None, Field(max_length=64, description="Only this one's, such as r2.")] = None
     after: Annotated[int, Field(ge=0, le=2**63 - 1, description="`next` of the page before.")] = 0
     limit: Limit = 20
@@ -44,6 +48,7 @@ class ForumSearchInput(ToolInput):
 
     query: Annotated[str, Field(min_length=1, max_length=400)]
     kind: Kind | None = None
+    family: OneFamily = None
     author: Annotated[str | None, Field(max_length=64, description="Such as r2, or a person's name.")] = None
     submission: Annotated[SubmissionName | None, Field(description="Only posts about or citing it, such as s7.")] = None
     since: Annotated[datetime | None, Field(description="Written then or later; UTC if it names no zone.")] = None
@@ -73,6 +78,11 @@ class ForumPostInput(ToolInput):
     title: Annotated[str, Field(min_length=1, max_length=400, description="One line.")]
     body: Annotated[str, Field(min_length=1, max_length=40_000, description="Markdown.")]
     submission: SubmissionName | None = None
+    families: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_FAMILIES,
+        description=f"Of what idea it is, the leading one first, of: {', '.join(FAMILIES)}.",
+    )
     key: Key = None
 
 

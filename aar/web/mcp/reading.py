@@ -8,11 +8,11 @@ import anyio.to_thread
 
 from aar.campaign.views import CampaignView, get_researcher
 from aar.errors import AarError, NotFound
+from aar.families import FAMILIES
 from aar.forum.markdown import thread_page
 from aar.forum.posts import PostView, get_thread, list_posts
 from aar.forum.text import clean_text
 from aar.problems.registry import find
-from aar.scoring.manifest import FAMILIES
 from aar.web.mcp.caller import Caller
 
 BRIEF = "aar://brief"

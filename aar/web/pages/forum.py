@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Response
 
 from aar.errors import UsageError
+from aar.families import FAMILIES
 from aar.forum.claims import active_claims
 from aar.forum.edits import history
 from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
@@ -50,6 +51,7 @@ class Asked:
     since: date | None = None
     until: date | None = None
     retracted: bool = False
+    family: str = ""
 
     @property
     def anything(self) -> bool:
@@ -66,6 +68,7 @@ class Asked:
             since=_midnight(self.since),
             until=_midnight(ended),
             retracted=self.retracted,
+            family=self.family or None,
         )
 
     def address(self, after: int) -> str:
@@ -76,6 +79,7 @@ class Asked:
         fields = {
             "q": self.q,
             "kind": self.kind,
+            "family": self.family,
             "author": self.author,
             "submission": "" if self.submission is None else f"s{self.submission}",
             "since": "" if self.since is None else self.since.isoformat(),
@@ -93,10 +97,11 @@ def asked_for(
     since: Annotated[str, Query(max_length=20)] = "",
     until: Annotated[str, Query(max_length=20)] = "",
     retracted: bool = False,
+    family: Annotated[str, Query(max_length=60)] = "",
 ) -> Asked:
     """The search form as it was sent. Raises UsageError for what is no submission or day."""
     words, by = q.replace("\0", " ").strip(), author.replace("\0", " ").strip()
-    return Asked(words, kind, by, submission_number(submission), _day(since), _day(until), retracted)
+    return Asked(words, kind, by, submission_number(submission), _day(since), _day(until), retracted, family)
 
 
 @router.get("")
@@ -127,6 +132,7 @@ def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked 
     following = (after + _ON_A_PAGE if asked.q else shown[-1].id) if more else None
     context = {"posts": shown, "asked": asked, "following": following, "first": after == 0}
     context |= {"campaign": view, "cursor": cursor, "pinned": pinned, "claims": claims, "kinds": POST_KINDS}
+    context["families"] = FAMILIES
     context |= {"writing": writing, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM}
     return render("forum.html", context, status=writing.status)
 

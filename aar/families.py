@@ -1,0 +1,45 @@
+"""The families of ideas over which diversity is measured: what methods and posts are labelled with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from aar.errors import UsageError
+
+FAMILIES = (
+    "self-training",
+    "ensemble",
+    "distillation",
+    "data-filtering",
+    "confidence-weighting",
+    "loss-function",
+    "unsupervised-elicitation",
+    "curriculum",
+    "model-internals",
+    "evolutionary",
+    "other",
+)
+"""The idea families over which the public study measured diversity."""
+
+
+def known_family(word: str) -> str:
+    """The family that a word means, whatever its case and whether it has spaces, hyphens or underscores.
+
+    Raises:
+        UsageError: none of ``FAMILIES``; the text lists them.
+    """
+    name = "-".join(word.lower().replace("_", " ").replace("-", " ").split())
+    if name in FAMILIES:
+        return name
+    near = difflib.get_close_matches(name[:60], FAMILIES, n=1)
+    hint = f"did you mean {near[0]}? Known" if near else "known"
+    raise UsageError(f"unknown family {word[:60]!r}; {hint}: {', '.join(FAMILIES)}")
+
+
+def checked_families(words: Iterable[str], most: int) -> list[str]:
+    """Families as they are stored: each once, the leading one first. Raises UsageError, also for more than ``most``."""
+    found = list(dict.fromkeys(known_family(word) for word in words))
+    if len(found) > most:
+        raise UsageError(f"{len(found)} families are too many, at most {most} fit", "Name the leading ones")
+    return found
