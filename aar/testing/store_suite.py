@@ -26,6 +26,7 @@ from sqlalchemy import text
 
 from aar.errors import DatabaseError, NotFound, UsageError
 from aar.events import CampaignPaused
+from aar.forum.figures import find_figure, prepared, store_figure
 from aar.forum.posts import Author, create_comment, create_post, get_thread
 from aar.forum.search import search
 from aar.forum.votes import cast_vote
@@ -229,6 +230,15 @@ class StoreSuite(HistorySuite):
             hostile = "a\x00b\x1b[2J\ud800\u202e\r\n; DROP TABLE post; --"
             post = create_post(session, CAMPAIGN, _author(1), kind="error", title=hostile, body=hostile)
             assert get_thread(session, CAMPAIGN, post.id).post.body == ("a␀b␛[2J\\ud800\\u202e\n; DROP TABLE post; --")
+
+    def test_figures_are_kept_once_whoever_brings_them_at_the_same_time(self, db: Database) -> None:
+        pixel = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
+        figure = prepared("dot.gif", pixel)
+        brought = [partial(store_figure, campaign_id=CAMPAIGN, author=_author(n), figure=figure) for n in (1, 2, 3)]
+        views = _at_once([partial(db.write_now, each) for each in brought])
+        assert len(set(views)) == 1
+        with db.reading() as session:
+            assert find_figure(session, CAMPAIGN, figure.digest[:12]) == (views[0], pixel)
 
     def test_refusals_store_nothing(self, db: Database) -> None:
         with db.writing() as session:
