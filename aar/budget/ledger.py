@@ -89,8 +89,8 @@ class Ledger:
         model: str,
         input_tokens: int,
         max_output_tokens: int,
-        beside: Callable[[Session], object] | None = None,
-    ) -> Reservation:
+        beside: Callable[[Session], bool] | None = None,
+    ) -> Reservation | None:
         """Set a model call's worst case aside.
 
         Args:
@@ -99,7 +99,10 @@ class Ledger:
             model: priced by the book.
             input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
             max_output_tokens: the bound sent with the call.
-            beside: written in the same transaction.
+            beside: written ahead of the reservation in the same transaction, which it may call off by False.
+
+        Returns:
+            What is set aside; None when ``beside`` called it off: what that wrote is written, and nothing is reserved.
 
         Raises:
             LimitReached: the worst case does not fit some limit.
@@ -109,8 +112,8 @@ class Ledger:
         tokens = input_tokens + max_output_tokens
         worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens), tokens, calls=1)
         row = {"model": model, "reserved_tokens": tokens}
-        await self._reserve(request_id, researcher_id, charges.MODEL, worst, row, beside)
-        return Reservation(request_id, worst.usd, tokens)
+        made = await self._reserve(request_id, researcher_id, charges.MODEL, worst, row, beside)
+        return Reservation(request_id, worst.usd, tokens) if made else None
 
     async def reserve_compute(
         self,
@@ -198,8 +201,8 @@ class Ledger:
         kind: str,
         worst: Charge,
         columns: Mapping[str, Any],
-        beside: Callable[[Session], object] | None = None,
-    ) -> None:
+        beside: Callable[[Session], bool] | None = None,
+    ) -> bool:
         agent_seconds = await self._agent_seconds()
         row = {
             "request_id": request_id,
@@ -215,18 +218,19 @@ class Ledger:
             self._sums.add(researcher_id, worst)
         written = False
 
-        def write(session: Session) -> None:
+        def write(session: Session) -> bool:
             def mark() -> None:
                 nonlocal written
                 written = True
 
+            if beside is not None and not beside(session):
+                return False
             when_committed(session, mark)
             entries.insert(session, row)
-            if beside is not None:
-                beside(session)
+            return True
 
         try:
-            await self._db.write(write)
+            made = await self._db.write(write)
         except BaseException as error:
             if written:  # cancelled while the row was being committed: no call will follow
                 with CancelScope(shield=True):
@@ -237,6 +241,10 @@ class Ledger:
             if isinstance(error, IntegrityError):
                 raise Conflict(f"cannot reserve {request_id}: {error.orig}", "Use a fresh request id") from error
             raise
+        if not made:
+            with self._lock:
+                self._sums.add(researcher_id, -worst)
+        return made
 
     def _end(self, session: Session, request_id: str, state: str, use: entries.Use) -> Decimal:
         entry, change = entries.end(session, self._campaign_id, request_id, state, use)

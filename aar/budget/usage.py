@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from anthropic.types import Message
-    from anthropic.types.beta import BetaMessage
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +45,26 @@ class Usage:
         return self.largest_prompt or self.prompt_tokens
 
 
-def usage_of(message: Message | BetaMessage) -> Usage:
-    """The usage of a whole answer.
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """The usage of a whole answer, from the ``usage`` that it came with.
 
     Where the answer lists ``usage.iterations`` these are summed, because the tokens of a compaction are in no
     top-level figure. Cache writes of unknown lifetime count as the dearer one-hour kind.
     """
-    usage = message.usage
-    searches = usage.server_tool_use.web_search_requests if usage.server_tool_use else 0
-    iterations = getattr(usage, "iterations", None)
-    passes = [_of_pass(each) for each in iterations] if iterations else [_of_pass(usage)]
-    return _sum(passes, searches or 0)
+    searches = (usage.get("server_tool_use") or {}).get("web_search_requests") or 0
+    return _sum([_of_pass(each) for each in usage.get("iterations") or [usage]], searches)
 
 
-def _of_pass(usage: Any) -> Usage:
-    written = usage.cache_creation_input_tokens or 0
-    five_minutes = usage.cache_creation.ephemeral_5m_input_tokens or 0 if usage.cache_creation else 0
+def _of_pass(usage: Mapping[str, Any]) -> Usage:
+    written = usage.get("cache_creation_input_tokens") or 0
+    created = usage.get("cache_creation") or {}
+    five_minutes = created.get("ephemeral_5m_input_tokens") or 0
     return Usage(
-        input_tokens=usage.input_tokens or 0,
+        input_tokens=usage.get("input_tokens") or 0,
         cache_write_5m_tokens=five_minutes,
-        cache_write_1h_tokens=max(
-            written - five_minutes, usage.cache_creation.ephemeral_1h_input_tokens or 0 if usage.cache_creation else 0
-        ),
-        cache_read_tokens=usage.cache_read_input_tokens or 0,
-        output_tokens=usage.output_tokens or 0,
+        cache_write_1h_tokens=max(written - five_minutes, created.get("ephemeral_1h_input_tokens") or 0),
+        cache_read_tokens=usage.get("cache_read_input_tokens") or 0,
+        output_tokens=usage.get("output_tokens") or 0,
     )
 
 

@@ -9,11 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking"}
 INVALID_INPUT = "_not_valid_json"
 """Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply, as the service sent it.
+
+    Args:
+        content: its blocks.
+        usage: as the service counted.
+        cleared_tool_uses: so many of the oldest tool results the service left out of the prompt.
+    """
+
+    model: str
+    content: list[dict[str, Any]]
+    stop_reason: str
+    usage: Mapping[str, Any]
+    cleared_tool_uses: int = 0
 
 
 class Assembly:
@@ -42,6 +60,20 @@ class Assembly:
         content = (self.message or {}).get("content")
         summarised = self._may_summarise and (not content or content[0].get("type") == "compaction")
         return {} if summarised else self.usage
+
+    def reply(self) -> Reply:
+        """The reply, once it is complete. Raises KeyError, ValueError where it lacks what every reply has."""
+        message = self.message
+        if not self.complete or message is None:
+            raise ValueError("the reply has no end")
+        edits = (message.get("context_management") or {}).get("applied_edits") or ()
+        return Reply(
+            model=message["model"],
+            content=message["content"],
+            stop_reason=message.get("stop_reason") or "end_turn",
+            usage=self.usage,
+            cleared_tool_uses=sum(edit.get("cleared_tool_uses") or 0 for edit in edits),
+        )
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event. Raises ValueError when the order of events makes no sense."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from ipaddress import ip_address
 from typing import cast
 
 _MOST_UNREAD = 1 << 20
@@ -140,8 +141,23 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: flo
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(seconds):
-        _, connection = await loop.create_connection(Connection, host, port, ssl=tls, happy_eyeballs_delay=0.25)
+        _, connection = await loop.create_connection(
+            # A race of addresses forgets a socket when it is cancelled; one address needs none.
+            Connection,
+            host,
+            port,
+            ssl=tls,
+            happy_eyeballs_delay=None if _is_address(host) else 0.25,
+        )
     return connection
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _within(seconds: float | None, waiting: asyncio.Future[None]) -> None:

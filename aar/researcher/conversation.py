@@ -12,41 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
+from aar.researcher.calls import REASONING, Block, ToolCall, calls_of, content_of, is_void
 from aar.researcher.estimate import most_tokens
 
-Block = dict[str, Any]
 Message = dict[str, Any]
 
-TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
-"""Stop reasons after which the last block is cut off."""
 REFUSAL_NOTE = (
     "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
 )
 CLEARED = "[Old tool result content cleared]"
 """What the service puts in the place of a cleared result, word for word, so that its cache goes on."""
 EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
-_UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call that the last turn asks for.
-
-    Args:
-        id: the block's id, unique within the turn.
-        key: unique within the campaign; what makes an effect happen once.
-        name: the tool.
-        input: as the model wrote it, unchecked.
-        cut_off: the turn ended within this call, so that it must not run.
-        interrupted: it was started before, by a process that died.
-    """
-
-    id: str
-    key: str
-    name: str
-    input: Any
-    cut_off: bool = False
-    interrupted: bool = False
 
 
 @dataclass(slots=True)
@@ -155,8 +131,8 @@ class Conversation:
         self.prompt_tokens, self.output_tokens = event.prompt_tokens, event.output_tokens
         self._clear(event.cleared_tool_uses)
         self._calls, self._results = {}, {}
-        content = [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
-        void = event.stop_reason == "refusal" or all(block.get("type") in _UNCACHEABLE for block in content)
+        content = content_of(event)
+        void = is_void(event, content)
         grows = void or (self.messages and self.messages[-1]["role"] == "assistant")
         # A message that grows is counted anew as a whole: the bound must never be below the truth.
         counted = event.prompt_tokens and not event.fallback  # another model counts otherwise, and sees no reasoning
@@ -169,11 +145,7 @@ class Conversation:
         else:
             self.messages.append({"role": "assistant", "content": content})
         self._forget_compacted()
-        for block in content:
-            if block.get("type") == "tool_use":
-                cut_off = event.stop_reason in TRUNCATED and block is content[-1]
-                key = f"{event.request_id}:{block['id']}"
-                self._calls[block["id"]] = ToolCall(block["id"], key, block["name"], block.get("input"), cut_off)
+        self._calls = {call.id: call for call in calls_of(event)}
 
     def _clear(self, tool_uses: int) -> None:
         """Leave the oldest tool results out, as the service did in its last prompt.
@@ -235,7 +207,7 @@ def without_thinking(messages: Sequence[Message]) -> list[Message]:
     return [
         {**message, "content": kept}
         if message["role"] == "assistant"
-        and (kept := [block for block in message["content"] if block.get("type") not in _UNCACHEABLE])
+        and (kept := [block for block in message["content"] if block.get("type") not in REASONING])
         else message
         for message in messages
     ]

@@ -11,14 +11,14 @@ import importlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 from pydantic import SecretStr
 
 from aar.researcher.abilities import Abilities, abilities_of, abilities_told
-from aar.researcher.assembly import Assembly
+from aar.researcher.assembly import Assembly, Reply
 from aar.researcher.call import CallRequest
 from aar.researcher.pacing import Pacer
 from aar.researcher.providers import Service, open_client
@@ -37,7 +37,6 @@ from aar.researcher.streaming import events_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
-    from anthropic.types import Message
 
 __all__ = ["CallRequest", "Gateway", "ModelMissing", "PromptTooLong", "StreamBroken"]
 
@@ -84,7 +83,7 @@ class Gateway:
 
     async def complete(
         self, request: CallRequest, *, interruptible: Interruptible = _patiently, progress: Progress | None = None
-    ) -> Message:
+    ) -> Reply:
         """Make one call, however many unbilled attempts it takes.
 
         Args:
@@ -151,7 +150,7 @@ class Gateway:
         else:
             self.pacer.succeeded()  # it answered, if only to say no
 
-    async def _attempt(self, request: CallRequest, progress: Progress | None) -> Message:
+    async def _attempt(self, request: CallRequest, progress: Progress | None) -> Reply:
         import anthropic
         import httpx2
 
@@ -180,12 +179,9 @@ class Gateway:
             raise StreamBroken(f"connection to {url} lost: {cause_of(error)}", {}) from error
         except (httpx2.HTTPError, ValueError, KeyError) as error:
             raise StreamBroken(f"stream from {url} broke: {cause_of(error)}", assembly.broken_usage) from error
-        if not assembly.complete or assembly.message is None:
+        if not assembly.complete:
             raise StreamBroken(f"stream from {url} ended early", assembly.broken_usage)
-        if request.betas:
-            # Only the beta type knows the passes of a compaction in the usage; all else it shares with the plain one.
-            return cast("Message", anthropic.types.beta.BetaMessage.construct(**assembly.message))
-        return anthropic.types.Message.construct(**assembly.message)
+        return assembly.reply()
 
     async def _receive(
         self, batches: AsyncIterator[Sequence[Mapping[str, Any]]], assembly: Assembly, progress: Progress | None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
 
+from aar.budget.commits import when_committed
 from aar.events import AnyEvent
 from aar.researcher.caching import Rhythm
 from aar.researcher.conversation import Conversation
@@ -19,7 +20,12 @@ _PAGE = 500
 
 
 class Journal:
-    """Writes events first and lets the conversation follow; make it with ``open_journal``."""
+    """Writes events first and lets the conversation follow; make it with ``open_journal``.
+
+    What only tells of something past, a tool's result, may be held: it is part of the conversation at once, and is
+    written at the head of the next transaction, which is that of the next call's reservation or of ``flush``. A
+    controller that dies between leaves what it would leave if it died within the tool.
+    """
 
     def __init__(self, db: Database, campaign_id: str, researcher_id: str, conversation: Conversation) -> None:
         self.conversation = conversation
@@ -27,6 +33,9 @@ class Journal:
         self.rhythm = Rhythm()
         self.news_seen = conversation.news_cursor
         """Up to which event the news are known; ahead of the log's own cursor while there are none."""
+        self.announced: set[str] = set()
+        """Calls that are logged as started, by this very journal, and were not begun yet."""
+        self._held: list[AnyEvent] = []
         self._db = db
         self._campaign_id = campaign_id
         self._researcher_id = researcher_id
@@ -35,16 +44,35 @@ class Journal:
         """Append events in one transaction."""
         await self.write(lambda _: events)
 
-    async def write(self, effect: Callable[[Session], Sequence[AnyEvent]]) -> None:
-        """Do something in a transaction that also appends the events it returns."""
+    async def write(self, effect: Callable[[Session], Sequence[AnyEvent]]) -> Sequence[AnyEvent]:
+        """Do something in a transaction that also appends the events it returns; returns them."""
 
         def transact(session: Session) -> Sequence[AnyEvent]:
+            self.append_held(session)
             events = effect(session)
             self.append(session, *events)
             return events
 
-        for event in await self._db.write(transact):
+        written = await self._db.write(transact)
+        for event in written:
             self.conversation.apply(event)
+        return written
+
+    def hold(self, event: AnyEvent) -> None:
+        """Take an event that the next transaction will append."""
+        self.conversation.apply(event)
+        self._held.append(event)
+
+    async def flush(self) -> None:
+        """Append what is held, if anything."""
+        if self._held:
+            await self.record()
+
+    def append_held(self, session: Session) -> None:
+        """Append what is held, in a transaction of the caller's; it is held until that is committed."""
+        if held := tuple(self._held):
+            self.append(session, *held)
+            when_committed(session, lambda: self._held.__delitem__(slice(len(held))))
 
     def append(self, session: Session, *events: AnyEvent) -> None:
         """Append events in a transaction of the caller's, who applies them once it is committed."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import anyio
+
 from aar.errors import GatewayError, LimitReached, ModelUnavailable, SandboxError, SandboxUnavailable
 from aar.events import LimitHit, MessageAdded
 from aar.researcher.context import Outcome, ResearcherContext, Stopping
@@ -17,7 +19,7 @@ from aar.researcher.journal import Journal, open_journal
 from aar.researcher.prompts import NUDGE, system_prompt
 from aar.researcher.tools.toolbox import answer_calls
 from aar.researcher.turns import take_turn
-from aar.researcher.upkeep import keep_context_small, open_conversation, tell_news, tell_of_the_end, text_block
+from aar.researcher.upkeep import keep_context_small, open_conversation, tell_of_the_end, text_block
 
 _LONGEST_BREATH = 60.0
 
@@ -47,6 +49,9 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
         return Outcome("limit", str(error))
     except (GatewayError, SandboxError, SandboxUnavailable) as error:
         return Outcome("failed", str(error))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await journal.flush()
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
     if not talk.messages:
         await open_conversation(journal)
     while talk.finished is None:
-        if ctx.stopping.is_set():
+        if ctx.stopping.is_set() and not journal.announced:
             raise Stopping
         if talk.pending:
             done = await answer_calls(ctx, journal)
@@ -78,12 +83,12 @@ async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
 
 
 async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str], strain: _Strain) -> None:
-    if journal.conversation.last_stop != "pause_turn":
-        await tell_news(ctx, journal)
+    told = journal.conversation.last_stop != "pause_turn"
+    if told:
         await tell_of_the_end(ctx, journal)
         await keep_context_small(ctx, journal)
     try:
-        await take_turn(ctx, journal, system)
+        await take_turn(ctx, journal, system, with_news=told)
         strain.failed_calls = 0
     except PromptTooLong:
         strain.failed_calls += 1

@@ -9,25 +9,37 @@ from __future__ import annotations
 import time
 import uuid
 
+from sqlalchemy.orm import Session
+
 from aar.budget.totals import totals
 from aar.errors import LimitBreach, LimitReached
-from aar.events import ModelCalled
+from aar.events import MessageAdded, ModelCalled
 from aar.researcher.context import ResearcherContext
 from aar.researcher.journal import Journal
+from aar.researcher.news import news_message
 
 _WAITED_FOR = frozenset({"usd", "tokens"})
 _LONGEST_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 
 
-async def reserve(ctx: ResearcherContext, journal: Journal, model: str, input_tokens: int, output_tokens: int) -> str:
-    """Reserve one call, and log in the same transaction that it is about to be made.
+async def reserve(
+    ctx: ResearcherContext,
+    journal: Journal,
+    model: str,
+    input_tokens: int,
+    output_tokens: int,
+    *,
+    with_news: bool = False,
+) -> str | None:
+    """Reserve one call, and log in the same transaction what the journal holds and that the call is about to be made.
 
     Args:
         input_tokens, output_tokens: upper bounds of its prompt's and its reply's tokens.
+        with_news: tell the news first. They change the request, so where there are any nothing is reserved.
 
     Returns:
-        The request id that the reservation is settled by.
+        The request id that the reservation is settled by; None when there were news.
 
     Raises:
         LimitReached: the worst case does not fit, whatever becomes of the calls under way.
@@ -35,23 +47,41 @@ async def reserve(ctx: ResearcherContext, journal: Journal, model: str, input_to
     """
     request_id = f"call-{uuid.uuid4().hex}"
     called = ModelCalled(request_id=request_id, model=model)
+    news: MessageAdded | None = None
+    cursor = journal.news_seen
+
+    def beside(session: Session) -> bool:
+        nonlocal news, cursor
+        journal.append_held(session)
+        if with_news:
+            news, cursor = news_message(session, ctx.campaign_id, ctx.researcher_id, journal.news_seen)
+            if news is not None:
+                journal.append(session, news)
+                return False
+        journal.append(session, called)
+        return True
+
     deadline = time.monotonic() + _LONGEST_SECONDS
     while True:
         try:
-            await ctx.ledger.reserve_call(
+            reservation = await ctx.ledger.reserve_call(
                 request_id=request_id,
                 researcher_id=ctx.researcher_id,
                 model=model,
                 input_tokens=input_tokens,
                 max_output_tokens=output_tokens,
-                beside=lambda session: journal.append(session, called),
+                beside=beside,
             )
         except LimitReached as error:
+            await journal.flush()
             if time.monotonic() > deadline or not await _may_pass(ctx, error.breach):
                 raise
             await ctx.pause(_POLL_SECONDS)
         else:
-            return request_id
+            journal.news_seen = cursor
+            if news is not None:
+                journal.conversation.apply(news)
+            return request_id if reservation else None
 
 
 async def _may_pass(ctx: ResearcherContext, breach: LimitBreach) -> bool:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -22,6 +21,7 @@ from aar.budget.usage import Usage, usage_of
 from aar.errors import GatewayError, LimitReached
 from aar.problems.protocol import Problem
 from aar.researcher import prompts
+from aar.researcher.assembly import Reply
 from aar.researcher.call import CallRequest
 from aar.researcher.estimate import FIXED_TOKENS, most_tokens
 from aar.researcher.exhibit import Exhibit, exhibit
@@ -32,9 +32,6 @@ from aar.researcher.verdict_tool import REVIEWER, TOOL, definition, read_answer
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import Phase
 from aar.store.database import Database
-
-if TYPE_CHECKING:
-    from anthropic.types import Message
 
 MOST_OUTPUT_TOKENS = 2000
 NO_MODEL = (
@@ -86,13 +83,13 @@ class Reviewer:
             return _skipped(f"Nobody has read this code: {limit.message}.")
         worst = Usage(cache_write_5m_tokens=bound, output_tokens=MOST_OUTPUT_TOKENS)
         try:
-            message, usd = await self._ask(request, request_id, worst)
+            reply, usd = await self._ask(request, request_id, worst)
         except GatewayError as error:
             return _skipped(f"Nobody has read this code: the model could not be asked ({error.message}).")
-        found = read_answer(_given(message), shown)
-        return replace(found, evidence={**found.evidence, "model": message.model, "usd": usd})
+        found = read_answer(_given(reply), shown)
+        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
 
-    async def _ask(self, request: CallRequest, request_id: str, worst: Usage) -> tuple[Message, str]:
+    async def _ask(self, request: CallRequest, request_id: str, worst: Usage) -> tuple[Reply, str]:
         started = time.monotonic()
 
         async def settle(usage: Usage) -> str:
@@ -103,7 +100,7 @@ class Reviewer:
             return f"{usd:f}"
 
         try:
-            message = await self._gateway(request.model).complete(request)
+            reply = await self._gateway(request.model).complete(request)
         except StreamBroken as error:
             await settle(seen_usage(error.usage, worst))
             raise
@@ -113,7 +110,7 @@ class Reviewer:
         except BaseException:
             await settle(worst)  # cut off, perhaps after it was billed
             raise
-        return message, await settle(usage_of(message))
+        return reply, await settle(usage_of(reply.usage))
 
 
 def _request(model: str, shown: Exhibit) -> CallRequest:
@@ -123,10 +120,11 @@ def _request(model: str, shown: Exhibit) -> CallRequest:
     return CallRequest(model, [rubric], [definition()], [message], MOST_OUTPUT_TOKENS, extra=forced)
 
 
-def _given(message: Message) -> dict[str, object] | None:
-    for block in message.content:
-        if block.type == "tool_use" and block.name == TOOL and isinstance(block.input, dict):
-            return block.input
+def _given(reply: Reply) -> dict[str, object] | None:
+    for block in reply.content:
+        if block.get("type") == "tool_use" and block.get("name") == TOOL and isinstance(block.get("input"), dict):
+            given: dict[str, object] = block["input"]
+            return given
     return None
 
 

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import Any
 
 import anyio
 from sqlalchemy.orm import Session
 
 from aar.budget.usage import Usage, usage_of
 from aar.errors import AarError, ModelUnavailable
-from aar.events import AnyEvent, BlockBegun, ModelCallFailed, TurnReceived
+from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
 from aar.researcher.asking import request_of, worst_tokens
+from aar.researcher.assembly import Reply
 from aar.researcher.call import CallRequest
 from aar.researcher.context import ResearcherContext, Stopping
 from aar.researcher.gateway import Gateway
 from aar.researcher.journal import Journal
 from aar.researcher.refusals import ModelMissing, StreamBroken
 from aar.researcher.reserving import reserve
-
-if TYPE_CHECKING:
-    from anthropic.types import Message
+from aar.researcher.tools.toolbox import first_started
 
 _PROGRESS_SECONDS = 2.0
 _DOING = {"thinking": "thinking", "redacted_thinking": "thinking", "text": "writing", "compaction": "summarising"}
 
 
-async def take_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str]) -> None:
+async def take_turn(
+    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], *, with_news: bool = False
+) -> None:
     """Make one call and record its turn; where the researcher's own model fails for good, its fallback is asked.
 
     Args:
         system: the system prompt's parts.
+        with_news: tell the news before.
 
     Raises:
         LimitReached: the worst case does not fit; nothing was called.
@@ -40,7 +43,8 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str,
         GatewayError: the call failed for good and was not charged.
     """
     try:
-        await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway)
+        if not await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway, with_news=with_news):
+            await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway)
     except StreamBroken:
         raise
     except (ModelUnavailable, ModelMissing):
@@ -51,10 +55,19 @@ async def take_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str,
 
 
 async def _call(
-    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: CallRequest, gateway: Gateway
-) -> None:
+    ctx: ResearcherContext,
+    journal: Journal,
+    system: tuple[str, str],
+    request: CallRequest,
+    gateway: Gateway,
+    *,
+    with_news: bool = False,
+) -> bool:
+    """Whether the call was made; it was not where news came between, which it does not show."""
     most_input, most_output = worst_tokens(ctx, journal, system, request)
-    request_id = await reserve(ctx, journal, request.model, most_input, most_output)
+    request_id = await reserve(ctx, journal, request.model, most_input, most_output, with_news=with_news)
+    if request_id is None:
+        return False
     started = time.monotonic()
     worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
 
@@ -68,7 +81,7 @@ async def _call(
 
     journal.rhythm.called()
     try:
-        message = await gateway.complete(
+        reply = await gateway.complete(
             request, interruptible=ctx.unless_stopping, progress=_progress(journal, request_id)
         )
     except StreamBroken as error:
@@ -83,12 +96,16 @@ async def _call(
         raise
 
     def receive(session: Session) -> Sequence[AnyEvent]:
-        usage = usage_of(message)
+        usage = usage_of(reply.usage)
         usd = ctx.ledger.settle_in(session, request_id, usage, time.monotonic() - started)
-        return [_turn(request_id, message, usage, usd, fallback=request.model != ctx.model)]
+        turn = _turn(request_id, reply, usage, usd, fallback=request.model != ctx.model)
+        begun = None if ctx.stopping.is_set() else first_started(turn)
+        return [turn, begun] if begun else [turn]
 
     with anyio.CancelScope(shield=True):
-        await journal.write(receive)
+        written = await journal.write(receive)
+    journal.announced = {event.tool_use_id for event in written if isinstance(event, ToolStarted)}
+    return True
 
 
 def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
@@ -105,23 +122,18 @@ def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]]
     return note
 
 
-def _turn(request_id: str, message: Message, usage: Usage, usd: Any, *, fallback: bool) -> TurnReceived:
+def _turn(request_id: str, reply: Reply, usage: Usage, usd: Decimal, *, fallback: bool) -> TurnReceived:
     return TurnReceived(
         request_id=request_id,
-        model=message.model,
-        content=[block.to_dict(mode="json") for block in message.content],
-        stop_reason=message.stop_reason or "end_turn",
+        model=reply.model,
+        content=reply.content,
+        stop_reason=reply.stop_reason,
         output_tokens=usage.output_tokens,
         usd=usd,
         prompt_tokens=usage.tier_tokens,
-        cleared_tool_uses=_cleared(message),
+        cleared_tool_uses=reply.cleared_tool_uses,
         fallback=fallback,
     )
-
-
-def _cleared(message: Message) -> int:
-    managed = getattr(message, "context_management", None)
-    return sum(getattr(edit, "cleared_tool_uses", 0) for edit in managed.applied_edits) if managed else 0
 
 
 def seen_usage(seen: Mapping[str, Any], worst: Usage) -> Usage:

@@ -1,13 +1,13 @@
-"""What happens between turns: news are told, and a conversation that grew too long is handed over to a fresh one."""
+"""What happens between turns: the end is announced, and a conversation that grew too long is handed over."""
 
 from __future__ import annotations
 
 from aar.errors import SandboxGone, TransferRefused
 from aar.events import ContextReset, MessageAdded
-from aar.forum.news import News, news_since
 from aar.researcher.asking import keeps_context_itself
+from aar.researcher.calls import Block
 from aar.researcher.context import ResearcherContext
-from aar.researcher.conversation import Block, Conversation
+from aar.researcher.conversation import Conversation
 from aar.researcher.estimate import most_tokens
 from aar.researcher.journal import Journal
 from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover, landing
@@ -31,23 +31,6 @@ async def open_conversation(journal: Journal) -> None:
     await journal.record(MessageAdded(reason="opening", content=[text_block(OPENING)]))
 
 
-async def tell_news(ctx: ResearcherContext, journal: Journal) -> None:
-    """Add what others did and people said since the last time, if anything."""
-    seen = journal.news_seen
-    news = await ctx.db.read(lambda session: news_since(session, ctx.campaign_id, ctx.researcher_id, seen))
-    journal.news_seen = news.cursor
-    if news.lines or news.human_messages:
-        content = [text_block(told) for told in _news_texts(news)]
-        await journal.record(MessageAdded(reason="news", content=content, news_cursor=news.cursor))
-
-
-def _news_texts(news: News) -> list[str]:
-    texts = list(news.human_messages)
-    if news.lines:
-        texts.append("[News from the team; the whole texts are under /forum]\n" + "\n".join(news.lines))
-    return texts
-
-
 async def tell_of_the_end(ctx: ResearcherContext, journal: Journal) -> None:
     """Ask a researcher, once, to write up while there is still budget to do it."""
     if journal.conversation.landing:
@@ -64,6 +47,7 @@ async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: b
     served = keeps_context_itself(ctx)
     bound = _SERVED_SLACK * ctx.context_tokens if served else ctx.context_tokens
     if now or size > bound:
+        await journal.flush()  # to read the notebook may take a new sandbox
         kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
         content = [text_block(OPENING), text_block(handover(await _notebook(ctx)))]
         reason = "too long for the model" if now else f"over {ctx.context_tokens} tokens"

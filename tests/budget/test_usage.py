@@ -6,18 +6,19 @@ from aar.budget.usage import Usage, usage_of
 _SHELL = {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": [], "stop_reason": "end_turn"}
 
 
-def _message(**usage: object) -> Message:
-    return Message.model_validate({**_SHELL, "usage": usage})
+def _told(**usage: object) -> dict[str, object]:
+    """As the SDK's own types have it."""
+    return Message.model_validate({**_SHELL, "usage": usage}).usage.to_dict()
 
 
 def test_plain_call() -> None:
-    usage = usage_of(_message(input_tokens=10, output_tokens=4))
+    usage = usage_of(_told(input_tokens=10, output_tokens=4))
     assert (usage.input_tokens, usage.output_tokens, usage.total, usage.tier_tokens) == (10, 4, 14, 10)
 
 
 def test_every_kind_is_kept_apart() -> None:
     usage = usage_of(
-        _message(
+        _told(
             input_tokens=1,
             output_tokens=2,
             cache_creation_input_tokens=7,
@@ -30,7 +31,7 @@ def test_every_kind_is_kept_apart() -> None:
 
 
 def test_cache_writes_of_unknown_lifetime_count_as_the_dearer_kind() -> None:
-    usage = usage_of(_message(input_tokens=1, output_tokens=2, cache_creation_input_tokens=7))
+    usage = usage_of(_told(input_tokens=1, output_tokens=2, cache_creation_input_tokens=7))
     assert (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) == (0, 7)
 
 
@@ -49,6 +50,6 @@ def test_compaction_is_billed_though_no_top_level_figure_holds_it() -> None:
             },
         }
     )
-    usage = usage_of(message)
+    usage = usage_of(message.usage.to_dict())
     assert (usage.input_tokens, usage.output_tokens) == (153_000, 3100)
     assert usage.tier_tokens == 150_000

@@ -39,7 +39,7 @@ async def test_bedrock(monkeypatch: pytest.MonkeyPatch) -> None:
         gateway = Gateway(Service("bedrock", base_url=server.url, region="eu-west-1"))
         message = await gateway.complete(request("anthropic.claude-sonnet-5-5-v1:0"))
         await gateway.close()
-    assert [block.to_dict() for block in message.content] == CONTENT
+    assert message.content == CONTENT
     path, headers, sent = server.asked[0]
     assert path == "/model/anthropic.claude-sonnet-5-5-v1:0/invoke-with-response-stream"
     assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
@@ -71,7 +71,7 @@ async def test_vertex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         gateway = Gateway(Service("vertex", base_url=server.url, region="us-east5"))
         message = await gateway.complete(request("claude-sonnet-5-5@20260901"))
         await gateway.close()
-    assert [block.to_dict() for block in message.content] == CONTENT
+    assert message.content == CONTENT
     path, headers, sent = server.asked[0]
     assert path == (
         "/projects/p1/locations/us-east5/publishers/anthropic/models/claude-sonnet-5-5@20260901:streamRawPredict"

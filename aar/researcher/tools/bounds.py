@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from aar.researcher.calls import ToolCall
 from aar.researcher.context import ResearcherContext
-from aar.researcher.conversation import ToolCall
 from aar.researcher.tools.base import ToolResult
 
 RESULT_CHARACTERS = 16_000

@@ -1,4 +1,7 @@
-"""Answering the calls of a turn: each is checked, logged before it runs, run once, and logged with its whole result."""
+"""Answering the calls of a turn: each is checked, logged before it runs, run once, and logged with its whole result.
+
+The first one's beginning is logged with the turn itself, and each result with what is logged next.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from aar.errors import AarError, SandboxGone, SetupError
-from aar.events import ToolFinished, ToolStarted
+from aar.events import ToolFinished, ToolStarted, TurnReceived
+from aar.researcher.calls import ToolCall, calls_of
 from aar.researcher.context import ResearcherContext
-from aar.researcher.conversation import ToolCall
 from aar.researcher.journal import Journal
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, one_line
 from aar.researcher.tools.bounds import bounded
@@ -37,10 +40,26 @@ async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
     """
     succeeded = False
     for call in journal.conversation.pending:
-        if ctx.stopping.is_set():
+        if ctx.stopping.is_set() and call.id not in journal.announced:
             break
         succeeded |= await _answer(ctx, journal, call)
     return succeeded
+
+
+def first_started(turn: TurnReceived) -> ToolStarted | None:
+    """The event that a turn's first call begins, to be logged with the turn; None where it will not run."""
+    for call in calls_of(turn)[:1]:
+        if call.cut_off or call.name not in TOOLS:
+            return None
+        try:
+            return _started(call, INPUTS[call.name].model_validate(call.input))
+        except ValidationError:
+            return None
+    return None
+
+
+def _started(call: ToolCall, given: ToolInput) -> ToolStarted:
+    return ToolStarted(tool_use_id=call.id, tool=call.name, about=one_line(TOOLS[call.name].about(given)))
 
 
 async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> bool:
@@ -53,12 +72,14 @@ async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> b
         is_error=result.is_error,
         seconds=time.monotonic() - started,
     )
-    await journal.record(finished)
+    journal.hold(finished)
     return not result.is_error
 
 
 async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> ToolResult:
     tool = TOOLS.get(call.name)
+    repeated = call.interrupted and call.id not in journal.announced
+    journal.announced.discard(call.id)
     if call.cut_off:
         return ToolResult(CUT_OFF, is_error=True)
     if tool is None:
@@ -67,12 +88,11 @@ async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> T
         given = INPUTS[call.name].model_validate(call.input)
     except ValidationError as error:
         return ToolResult(f"The input of {call.name} does not hold: {_complaints(error)}", is_error=True)
-    if call.interrupted and not tool.repeatable(given):
+    if repeated and not tool.repeatable(given):
         return ToolResult(UNKNOWN_EFFECT, is_error=True)
     if not call.interrupted:
-        about = one_line(tool.about(given))
-        await journal.record(ToolStarted(tool_use_id=call.id, tool=call.name, about=about))
-    run = ToolRun(ctx, call.key, call.interrupted, journal.news_seen)
+        await journal.record(_started(call, given))
+    run = ToolRun(ctx, call.key, repeated, journal.news_seen)
     return await _carried_out(run, tool, given, call)
 
 

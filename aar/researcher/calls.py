@@ -1,0 +1,65 @@
+"""What a turn asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aar.events import TurnReceived
+
+Block = dict[str, Any]
+
+TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
+"""Stop reasons after which the last block is cut off."""
+REASONING = frozenset({"thinking", "redacted_thinking"})
+"""Kinds of block that say nothing to others than the model itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call that the last turn asks for.
+
+    Args:
+        id: the block's id, unique within the turn.
+        key: unique within the campaign; what makes an effect happen once.
+        name: the tool.
+        input: as the model wrote it, unchecked.
+        cut_off: the turn ended within this call, so that it must not run.
+        interrupted: it was started before, by a process that died.
+    """
+
+    id: str
+    key: str
+    name: str
+    input: Any
+    cut_off: bool = False
+    interrupted: bool = False
+
+
+def calls_of(event: TurnReceived) -> list[ToolCall]:
+    """The calls that a turn asks for, in their order."""
+    content = content_of(event)
+    if is_void(event, content):
+        return []
+    return [
+        ToolCall(
+            id=block["id"],
+            key=f"{event.request_id}:{block['id']}",
+            name=block["name"],
+            input=block.get("input"),
+            cut_off=event.stop_reason in TRUNCATED and block is content[-1],
+        )
+        for block in content
+        if block.get("type") == "tool_use"
+    ]
+
+
+def content_of(event: TurnReceived) -> list[Block]:
+    """A turn's blocks but those of text that say nothing, which no request may hold."""
+    return [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
+
+
+def is_void(event: TurnReceived, content: Sequence[Block]) -> bool:
+    """Whether a turn has nothing that may be part of a conversation."""
+    return event.stop_reason == "refusal" or all(block.get("type") in REASONING for block in content)
