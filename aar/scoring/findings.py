@@ -65,6 +65,8 @@ def record_finding(session: Session, submission: Submission, finding: Finding) -
 
 def newest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:
     """By submission: the newest answer of each audit, in the order in which the audits first answered."""
+    if not submission_ids:
+        return {}
     found: dict[int, dict[str, FindingView]] = {each: {} for each in submission_ids}
     query = select(AuditFinding).where(AuditFinding.submission_id.in_(list(submission_ids)))
     for row in session.scalars(query.order_by(AuditFinding.id)):

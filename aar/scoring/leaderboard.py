@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from aar.scoring import selection
@@ -96,7 +97,13 @@ def first_of_code(campaign_id: str) -> Any:
 
 def _rows(session: Session, campaign_id: str) -> Sequence[Row[Any]]:
     session.flush()
-    query = (
+    return session.execute(_query(campaign_id)).all()
+
+
+@lru_cache(maxsize=64)
+def _query(campaign_id: str) -> Select[Any]:
+    """Kept, because to build it takes several times as long as to run it, and every researcher looks at the board."""
+    return (
         select_views(campaign_id)
         .add_columns(StageEstimate.mean.label("confirmed"), StageEstimate.standard_error.label("confirmed_error"))
         .outerjoin(
@@ -105,7 +112,6 @@ def _rows(session: Session, campaign_id: str) -> Sequence[Row[Any]]:
         .where(Submission.number.in_(first_of_code(campaign_id)), Submission.mean.is_not(None))
         .where(Submission.status != "refuted", Submission.disqualified == "")
     )
-    return session.execute(query).all()
 
 
 def _standing(row: Row[Any]) -> tuple[float, float]:
