@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -9,10 +10,10 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 
-from aar.errors import UsageError
+from aar.errors import Forbidden, UsageError
 from aar.web.auth import Operator, form_writer, human_name, login_of
-from aar.web.failures import Unauthorized
-from aar.web.sessions import Login
+from aar.web.failures import Unauthorized, keep_unsent
+from aar.web.sessions import COOKIE, Login
 from aar.web.state import Shared, SharedDep
 
 _MOST_BYTES = 64 * 1024
@@ -72,12 +73,25 @@ async def fields_of(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str
 
 
 async def signed_form(request: Request, shared: SharedDep) -> SignedForm:
-    """The form and the operator behind it. Raises Unauthorized, Forbidden, UsageError."""
+    """The form and the operator behind it; of one that is refused, the page that says so shows the words.
+
+    Raises:
+        Unauthorized: the login is over, or there was none.
+        Forbidden: another login's form, or a viewer's.
+        UsageError: no form, or too large a one.
+    """
     login = login_of(shared, request)
     if login is None:
+        if COOKIE in request.cookies:
+            with suppress(UsageError):
+                keep_unsent(request, await fields_of(request, _MOST_SIGNED_BYTES))
         raise Unauthorized("nobody is logged in here", "Log in at /login with the operator's token")
     fields = await fields_of(request, _MOST_SIGNED_BYTES)
-    who = form_writer(shared, request, login, fields.pop("csrf", ""))
+    try:
+        who = form_writer(shared, request, login, fields.pop("csrf", ""))
+    except Forbidden:
+        keep_unsent(request, fields)
+        raise
     return SignedForm(who, login, shared, fields)
 
 

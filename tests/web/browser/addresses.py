@@ -12,12 +12,14 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "campaign_id": ("k3v9qd",),
     "name": ("r2",),
     "post_id": ("1", "5"),
+    "comment_id": ("1",),
     "number": ("8", "12", "13", "14", "15"),
 }
 """Values of what stands in braces in an address. A new name there needs a line here."""
 ASKED: Final[dict[str, tuple[str, ...]]] = {
     "/campaigns/{campaign_id}": ("over=usd",),
-    "/campaigns/{campaign_id}/posts": ("q=components", "q=zzzz"),
+    "/campaigns/{campaign_id}/posts": ("q=components", "q=zzzz", "author=r2&since=2026-01-01", "submission=s99"),
+    "/campaigns/{campaign_id}/posts/{post_id}": ("similar=true",),
     "/campaigns/{campaign_id}/researchers/{name}/files": ("path=exp/a.py", "path=exp/plot.png"),
     "/compare": ("left=k3v9qd&right=m2x7pp", "left=k3v9qd&right=k3v9qd&over=usd"),
 }
@@ -35,6 +37,8 @@ def pages_of(app: FastAPI) -> list[str]:
     found = []
     for route in walk(app.routes):
         if "GET" not in (getattr(route, "methods", None) or ()) or route.path.startswith(_NOT_PAGES):
+            continue
+        if route.path.endswith("/live"):  # a stream
             continue
         names = re.findall(r"{(\w+)[^}]*}", route.path)
         unknown = set(names) - set(EXAMPLES)
