@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from aar.forum.text import clean_line
 from aar.report.transcript import scrubber_of
+from aar.store.kept import keep, kept
 from aar.store.models import EventRecord
 
 _TOOLS = ("start_job", "wait", "job_output", "stop_job")
@@ -38,22 +41,12 @@ class JobView:
 
 def researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
     """The newest jobs of a researcher, newest first."""
-    tool = EventRecord.payload["tool"].as_string()
-    records = session.scalars(
-        select(EventRecord)
-        .where(EventRecord.researcher_id == researcher_id)
-        .where(
-            (EventRecord.kind == "sandbox_lost")
-            | (EventRecord.kind.in_(("tool_started", "tool_finished")) & tool.in_(_TOOLS))
-        )
-        .order_by(EventRecord.id.desc())
-        .limit(_LOOKED_AT)
-    ).all()
+    records = _records(session, researcher_id)
     scrub = scrubber_of(session, researcher_id)
     asked: dict[str, str] = {}
     found: dict[str, JobView] = {}
     gone: list[JobView] = []
-    for record in reversed(records):
+    for record in records:
         payload = scrub.value(record.payload)
         if record.kind == "sandbox_lost":
             gone += [_lost(job) for job in found.values()]
@@ -69,6 +62,28 @@ def researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
                     state = "running" if said.startswith("is still") else "ended"
                     found[job_id] = replace(found[job_id], state=state, said=clean_line(said))
     return [*gone, *found.values()][::-1]
+
+
+def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
+    """The newest events that tell of jobs, oldest first; only those since the last look are searched for."""
+    own = EventRecord.researcher_id == researcher_id
+    key = ("jobs", researcher_id)
+    cursor, known = kept(session, key) or (0, ())
+    newest = session.scalar(select(func.max(EventRecord.id)).where(own)) or 0
+    tool = EventRecord.payload["tool"].as_string()
+    rows = session.execute(
+        select(EventRecord.id, EventRecord.kind, EventRecord.at, EventRecord.payload)
+        .where(own, EventRecord.id > cursor, EventRecord.id <= newest)
+        .where(
+            (EventRecord.kind == "sandbox_lost")
+            | (EventRecord.kind.in_(("tool_started", "tool_finished")) & tool.in_(_TOOLS))
+        )
+        .order_by(EventRecord.id.desc())
+        .limit(_LOOKED_AT)
+    ).all()
+    found = (*known, *reversed(rows))[-_LOOKED_AT:]
+    keep(session, key, (newest, found))
+    return found
 
 
 def _lost(job: JobView) -> JobView:

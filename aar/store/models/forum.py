@@ -45,6 +45,7 @@ class Post(Base):
         Index(
             "ix_post_pinned",
             "campaign_id",
+            "pinned_at",
             sqlite_where=text("pinned_at IS NOT NULL"),
             postgresql_where=text("pinned_at IS NOT NULL"),
         ),

@@ -6,6 +6,7 @@ Revises: 0007
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
@@ -18,3 +19,9 @@ def upgrade() -> None:
     op.drop_index("ix_ledger_entry_campaign_id_state", "ledger_entry")
     op.create_index("ix_post_author", "post", ["researcher_id", "id"])
     op.create_index("ix_post_kind", "post", ["campaign_id", "kind", "id"])
+    op.drop_index("ix_post_pinned", "post")
+    pinned = sa.text("pinned_at IS NOT NULL")
+    # with its column, so that SQLite prefers it to the other indexes that begin with the campaign
+    op.create_index(
+        "ix_post_pinned", "post", ["campaign_id", "pinned_at"], sqlite_where=pinned, postgresql_where=pinned
+    )
