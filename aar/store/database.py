@@ -7,6 +7,8 @@ BEGIN IMMEDIATE, so that two processes queue instead of failing half-way.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +25,8 @@ from aar.store.kept import STORE, WRITES, Kept
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
-_ATTEMPTS = 5
+_ATTEMPTS = 6
+_BACKOFF_SECONDS = 0.01
 
 
 class Database:
@@ -101,13 +104,15 @@ class Database:
             return fn(session)
 
     def _attempt(self, fn: Callable[[Session], T]) -> T:
-        for _ in range(_ATTEMPTS - 1):
+        for attempt in range(_ATTEMPTS - 1):
             try:
                 with self._writers.begin() as session:
                     return fn(session)
             except DBAPIError as error:
                 if not retryable(error):
                     raise
+                # Two that rolled each other back must not meet again at once.
+                time.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret hangs on it
         with self._writers.begin() as session:
             return fn(session)
 

