@@ -25,7 +25,7 @@ from aar.web.failures import Unauthorized, respond, retry_after
 from aar.web.mcp import PATH as MCP
 from aar.web.sessions import COOKIE
 from aar.web.state import Shared
-from aar.web.visitor import visiting
+from aar.web.visitor import is_refresh, visiting
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -84,8 +84,8 @@ class Doorman:
                 self._note(request, message["status"])
             await send(message)
 
-        refreshing = "aar-seen" in request.headers  # what an open page sends, see aar.web.kept
-        with visiting(self._shared.sessions, request.cookies.get(COOKIE, ""), refreshing=refreshing):
+        cookie = request.cookies.get(COOKIE, "")
+        with visiting(self._shared.sessions, cookie, refreshing=is_refresh(request)):
             try:
                 self._check_rates(request)
                 self._check(request)
