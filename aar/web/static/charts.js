@@ -97,6 +97,7 @@
   class Plot {
     constructor(box) {
       this.box = box;
+      box.plot = this;
       this.of = document.getElementById(box.dataset.of);
       this.drawings = [...box.parentElement.querySelectorAll("svg.chart")];
       this.small = box.closest(".small-figure") !== null;
