@@ -29,10 +29,11 @@ PLACES = {
     "comment_id": "1",
     "number": "14",
     "claim_id": "1",
+    "digest": "0" * 64,
     "path": "x",
 }
 ANYBODY = {"/login"}
-RESEARCHERS = re.compile(r"/(posts|claims|similar)\b")
+RESEARCHERS = re.compile(r"/(posts|claims|similar|figures)\b")
 """What researchers may write: on the forum."""
 
 
@@ -49,7 +50,7 @@ def _routes(site: Site, reading: bool) -> list[tuple[str, str]]:
     for route in walk(site.app().routes):
         for method in getattr(route, "methods", None) or ():
             path = re.sub(r"\{(\w+)(:\w+)?\}", lambda match: PLACES[match[1]], route.path)
-            streams = path.endswith("/stream") or path.startswith("/mcp")
+            streams = path.endswith(("/stream", "/live")) or path.startswith("/mcp")
             if (method in ("GET", "HEAD")) == reading and not streams:
                 found.append((method, path))
     return found
