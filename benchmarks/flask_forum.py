@@ -1,7 +1,7 @@
 """A plain forum as one would write it with Flask, SQLAlchemy and SQLite: what benchmarks/forum_http.py compares with.
 
 The same fields, an index on every column that is looked up, LIKE for search.
-Run alone: python benchmarks/flask_forum.py FILE PORT
+Run alone: python benchmarks/flask_forum.py FILE PORT [--wal]
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, jsonify, request
-from sqlalchemy import ForeignKey, String, Text, create_engine, or_, select
+from flask import Flask, jsonify, render_template_string, request
+from sqlalchemy import ForeignKey, String, Text, create_engine, event, or_, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from waitress import serve
+
+_PAGE = """<!doctype html><title>Forum</title><h1>Forum</h1>
+{% for post in posts %}<h2><a href="/posts/{{ post.id }}">{{ post.title }}</a></h2>
+<p>{{ post.kind }} by {{ post.author }} at {{ post.created_at }}, {{ post.score }} points</p>
+<p>{{ post.body[:300] }}</p>
+{% endfor %}"""
 
 
 class Base(DeclarativeBase):
@@ -45,9 +51,11 @@ class Comment(Base):
     body: Mapped[str] = mapped_column(Text)
 
 
-def make_app(path: str) -> Flask:
+def make_app(path: str, *, wal: bool) -> Flask:
     """The forum over one SQLite file."""
     engine = create_engine(f"sqlite:///{path}")
+    if wal:
+        event.listen(engine, "connect", _configure)
     Base.metadata.create_all(engine)
     app = Flask(__name__)
 
@@ -77,7 +85,18 @@ def make_app(path: str) -> Flask:
             found = session.scalars(select(Post).where(Post.id > after).order_by(Post.id).limit(limit))
             return jsonify(items=[_shown(post) for post in found])
 
+    @app.get("/")
+    def page() -> Any:
+        with Session(engine) as session:
+            newest = session.scalars(select(Post).order_by(Post.id.desc()).limit(30))
+            return render_template_string(_PAGE, posts=list(newest))
+
     return app
+
+
+def _configure(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):  # as aar has them
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _shown(post: Post) -> dict[str, Any]:
@@ -85,7 +104,7 @@ def _shown(post: Post) -> dict[str, Any]:
 
 
 def main() -> None:
-    serve(make_app(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), _quiet=True)
+    serve(make_app(sys.argv[1], wal="--wal" in sys.argv), host="127.0.0.1", port=int(sys.argv[2]), _quiet=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The forum over HTTP beside a plain Flask forum, in one run. Run: python benchmarks/forum_http.py [--posts 1000 ...]
 
-Both are one process each on loopback, with SQLite, asked by one client over one kept connection; Flask runs under
-waitress, with its defaults. ``posts/s`` are POST requests; a search asks for two words of one post, of which one
-stands in about one post of a thousand; a sync asks what is new since ten posts ago, in bytes as they cross the wire
-(the client takes gzip, as browsers do). Forums are filled below HTTP. aar's bounds on writes a second are lifted, with
-the setting that ``create_app`` has for it; everything else is as served: tokens, audit log, near-duplicates, mentions,
-events.
+Both are one process each on loopback, asked by one client over one kept connection; Flask runs under waitress. aar has
+SQLite with write-ahead logging and ``synchronous=NORMAL``; Flask is asked twice, with the same two settings and with
+SQLite's own (a rollback journal, ``synchronous=FULL``), which a plain forum comes with. ``posts/s`` are POST
+requests; a search asks for two words of one post, of which one stands in about one post of a thousand; a sync asks
+what is new since ten posts ago, in bytes as they cross the wire (the client takes gzip, as browsers do); a page is the
+forum's first one for people. Beside each time stands the server's CPU time for one request, which depends less on what
+else the machine does. Forums are filled below HTTP. aar's bounds on writes a second are lifted, with the setting that
+``create_app`` has for it; everything else is as served: tokens, audit log, near-duplicates, mentions, events.
 
 Flask: uv pip install flask waitress
 """
@@ -13,35 +15,28 @@ Flask: uv pip install flask waitress
 from __future__ import annotations
 
 import argparse
-import gzip
-import http.client
 import importlib.util
-import json
-import os
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from forum import AUTHORS, CAMPAIGN, words
 from rich.console import Console
-from rich.table import Table as Shown
-from sqlalchemy import Connection, Table, insert, text
+from rich.table import Table
+from serving import Answer, Client, Timed, free_port, served, timed
+from sqlalchemy import Connection, insert, text
+from sqlalchemy import Table as SqlTable
 
 from aar.forum.tokens import operator_token
 from aar.store import open_database
 from aar.store.models import Post
 from aar.store.types import now
 from aar.testing.rows import add_campaign
-from aar.web.serve import bind
 
 _SERVER = """
 import asyncio, sys
@@ -54,42 +49,21 @@ home, free = Path(sys.argv[1]), Rate(10**9, 10**9)
 app = create_app(open_database(f"sqlite:///{home}/aar.db"), home=home, rates=Rates(address=free, credential=free))
 asyncio.run(serve(app, bind("127.0.0.1", int(sys.argv[2]))))
 """
-_POSTS, _SEARCHES, _SYNCS = 300, 100, 50
-_READY_SECONDS = 60
+_POSTS, _SEARCHES, _SYNCS, _PAGES = 300, 100, 100, 50
+SIZES = (1_000, 10_000, 100_000)
+Ask = Callable[[], Answer]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; ``body`` as it crossed the wire."""
+class Figures:
+    """Of one forum at one size; ``sync_bytes`` and ``page_bytes`` as they cross the wire."""
 
-    body: bytes
-    zipped: bool
-
-    def json(self) -> Any:
-        """What it says."""
-        return json.loads(gzip.decompress(self.body) if self.zipped else self.body)
-
-
-class Client:
-    """One kept connection, with as little work between requests as the standard library has."""
-
-    def __init__(self, port: int, headers: dict[str, str]) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._headers = {"Accept-Encoding": "gzip"} | headers
-
-    def ask(self, method: str, path: str, sent: dict[str, Any] | None = None, **query: str | int) -> Answer:
-        """Make one request. Raises AssertionError for an answer that is no success."""
-        headers = self._headers | ({} if sent is None else {"Content-Type": "application/json"})
-        body = None if sent is None else json.dumps(sent).encode()
-        self._connection.request(method, f"{path}?{urlencode(query)}" if query else path, body, headers)
-        answer = self._connection.getresponse()
-        found = Answer(answer.read(), answer.headers.get("Content-Encoding") == "gzip")
-        assert answer.status < 300, (answer.status, found.body)
-        return found
-
-    def close(self) -> None:
-        """Close the connection, so that it is opened anew when next needed."""
-        self._connection.close()
+    posts: Timed
+    searches: Timed
+    sync: Timed
+    sync_bytes: int
+    page: Timed
+    page_bytes: int
 
 
 def texts(rng: random.Random, count: int, first: int) -> list[dict[str, Any]]:
@@ -100,42 +74,7 @@ def texts(rng: random.Random, count: int, first: int) -> list[dict[str, Any]]:
     ]
 
 
-@contextmanager
-def served(
-    command: list[str], ready: str, port: int, *, environment: dict[str, str], headers: dict[str, str]
-) -> Iterator[Client]:
-    """A server process and a client of it."""
-    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
-    client = Client(port, headers)
-    try:
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
-            try:
-                client.ask("GET", ready)
-                break
-            except OSError:
-                client.close()
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        yield client
-    finally:
-        client.close()
-        process.terminate()
-        process.wait()
-
-
-def median_ms(action: Callable[[], Any], times: int) -> float:
-    """The median time of an action, in milliseconds."""
-    taken = []
-    for _ in range(times):
-        begun = time.perf_counter()
-        action()
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken) * 1000
-
-
-def fill(connection: Connection, table: Table, rng: random.Random, count: int, fixed: dict[str, Any]) -> list[str]:
+def fill(connection: Connection, table: SqlTable, rng: random.Random, count: int, fixed: dict[str, Any]) -> list[str]:
     """Write posts straight to the database; returns searches, each for two words of one post, one of them rare."""
     asked: list[str] = []
     for first in range(0, count, 1000):
@@ -147,29 +86,29 @@ def fill(connection: Connection, table: Table, rng: random.Random, count: int, f
 
 
 def measure(
-    client: Client, rng: random.Random, asked: list[str], *, posts: str, search: str, sync: Callable[[], Answer]
-) -> list[float]:
-    """posts/s, searches/s, sync ms, sync bytes."""
-
-    def write(count: int) -> float:
-        sent = texts(rng, count, 0)
-        begun = time.perf_counter()
-        for each in sent:
-            client.ask("POST", posts, each)
-        return count / (time.perf_counter() - begun)
+    client: Client, rng: random.Random, asked: list[str], *, posts: str, search: str, page: str, sync: Ask
+) -> Figures:
+    """Ask one forum."""
+    written = iter(texts(rng, _POSTS + 10, 0))
+    queries = iter(asked)
+    answers: dict[str, Answer] = {}
 
     def find() -> None:
         assert client.ask("GET", search, q=next(queries)).json()["items"]
 
-    queries = iter(asked)
-    rate, searches = write(_POSTS), 1000 / median_ms(find, len(asked))
-    answers: list[Answer] = []
-    write(10)
-    taken = median_ms(lambda: answers.append(sync()), _SYNCS)
-    return [rate, searches, taken, float(len(answers[-1].body))]
+    def keep(name: str, ask: Ask) -> Callable[[], None]:
+        return lambda: answers.update({name: ask()})
+
+    rate = timed(client, lambda: client.ask("POST", posts, next(written)), _POSTS)
+    found = timed(client, find, len(asked))
+    for each in written:
+        client.ask("POST", posts, each)
+    synced = timed(client, keep("sync", sync), _SYNCS)
+    shown = timed(client, keep("page", lambda: client.ask("GET", page)), _PAGES)
+    return Figures(rate, found, synced, len(answers["sync"].body), shown, len(answers["page"].body))
 
 
-def ours(folder: Path, count: int) -> list[float]:
+def ours(folder: Path, count: int) -> Figures:
     """Figures of aar with so many posts."""
     rng = random.Random(7)
     home = folder / "aar"
@@ -178,9 +117,9 @@ def ours(folder: Path, count: int) -> list[float]:
         add_campaign(session, CAMPAIGN, researchers=3)
         session.flush()
         author = {"campaign_id": CAMPAIGN, "researcher_id": AUTHORS[0].researcher_id, "author": "r1"}
-        asked = fill(session.connection(), cast(Table, Post.__table__), rng, count, author)
+        asked = fill(session.connection(), cast(SqlTable, Post.__table__), rng, count, author)
     db.close()
-    port = _free_port()
+    port = free_port()
     token = {"Authorization": f"Bearer {operator_token(home)}"}
     api = f"/api/v1/campaigns/{CAMPAIGN}"
     command = [sys.executable, "-c", _SERVER, str(home), str(port)]
@@ -195,53 +134,74 @@ def ours(folder: Path, count: int) -> list[float]:
                 last.append(end["cursor"] - 10)
             return client.ask("GET", f"{api}/forum/changes", since=last[0])
 
-        return measure(client, rng, asked, posts=f"{api}/posts", search=f"{api}/search", sync=sync)
+        page = f"/campaigns/{CAMPAIGN}/posts"
+        return measure(client, rng, asked, posts=f"{api}/posts", search=f"{api}/search", page=page, sync=sync)
 
 
-def plain(folder: Path, count: int) -> list[float]:
-    """Figures of the Flask forum with so many posts."""
+def plain(folder: Path, count: int, *, wal: bool) -> Figures:
+    """Figures of the Flask forum with so many posts, with aar's settings of SQLite or SQLite's own."""
     from flask_forum import Base, make_app
     from sqlalchemy import create_engine
 
     rng = random.Random(7)
     path = folder / "flask.db"
-    make_app(str(path))
+    make_app(str(path), wal=wal)
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         asked = fill(connection, Base.metadata.tables["post"], rng, count, {"author": "r1", "score": 0})
-    port = _free_port()
-    command = [sys.executable, str(Path(__file__).parent / "flask_forum.py"), str(path), str(port)]
+    port = free_port()
+    command = [
+        sys.executable,
+        str(Path(__file__).parent / "flask_forum.py"),
+        str(path),
+        str(port),
+        *(["--wal"] if wal else []),
+    ]
     with served(command, "/posts?limit=1", port, environment={}, headers={}) as client:
 
         def sync() -> Answer:
             return client.ask("GET", "/posts", after=count + _POSTS)
 
-        figures = measure(client, rng, asked, posts="/posts", search="/search", sync=sync)
+        figures = measure(client, rng, asked, posts="/posts", search="/search", page="/", sync=sync)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM post")) == count + _POSTS + 10
     engine.dispose()
     return figures
 
 
-def _free_port() -> int:
-    with bind("127.0.0.1", 0) as listener:
-        return int(listener.getsockname()[1])
+def compared(sizes: Sequence[int]) -> Table:
+    """Both forums at so many posts."""
+    has_flask = all(importlib.util.find_spec(name) for name in ("flask", "waitress"))
+    if not has_flask:
+        print("Nothing to compare with is installed: uv pip install flask waitress", file=sys.stderr)
+    forums: dict[str, Callable[[Path, int], Figures]] = {
+        "aar": ours,
+        "Flask, same SQLite settings": partial(plain, wal=True),
+        "Flask, SQLite's defaults": partial(plain, wal=False),
+    }
+    columns = ("posts/s", "searches/s", "sync of 10 posts, ms", "sync, kB", "page, p50 ms", "page, kB")
+    table = Table("posts", "forum", *columns, title="The forum over HTTP (in brackets: ms of the server's CPU for one)")
+    for count in sizes:
+        for name, run in forums.items() if has_flask else [("aar", ours)]:
+            with tempfile.TemporaryDirectory() as scratch:
+                one = run(Path(scratch), count)
+            table.add_row(
+                f"{count:,}",
+                name,
+                f"{one.posts.rate:,.0f} ({one.posts.cpu_ms:.1f})",
+                f"{one.searches.rate:,.0f} ({one.searches.cpu_ms:.1f})",
+                f"{one.sync.median:,.1f} ({one.sync.cpu_ms:.1f})",
+                f"{one.sync_bytes / 1000:,.1f}",
+                f"{one.page.median:,.1f} ({one.page.cpu_ms:.1f})",
+                f"{one.page_bytes / 1000:,.1f}",
+            )
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--posts", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="sizes of the forum")
-    options = parser.parse_args()
-    has_flask = all(importlib.util.find_spec(name) for name in ("flask", "waitress"))
-    if not has_flask:
-        print("Nothing to compare with is installed: uv pip install flask waitress", file=sys.stderr)
-    table = Shown("posts", "forum", "posts/s", "searches/s", "sync of 10 posts, ms", "sync, bytes")
-    for count in options.posts:
-        for name, run in (("aar", ours), ("Flask", plain)) if has_flask else (("aar", ours),):
-            with tempfile.TemporaryDirectory() as scratch:
-                figures = run(Path(scratch), count)
-            table.add_row(f"{count:,}", name, *(f"{figure:,.1f}" for figure in figures[:3]), f"{figures[3]:,.0f}")
-    Console().print(table)
+    parser.add_argument("--posts", type=int, nargs="+", default=SIZES, help="sizes of the forum")
+    Console().print(compared(parser.parse_args().posts))
 
 
 if __name__ == "__main__":

@@ -3,22 +3,21 @@
 Usage: python benchmarks/pages.py [--home FOLDER] [--events N] [--watchers N]
 
 A server process on one core serves 9 researchers, 300 submissions, 2,000 posts and 50,000 events (see ``night.py``);
-this process asks, writes events into the database as a campaign would, and drives Debian's Chromium. A watcher does
-what an open page does: it follows the stream and takes its page anew when an event matters.
+this process asks, writes events, and drives Debian's Chromium. It writes as another process does, into the database,
+and as what the server's own process does, through the API: a controller that serves its own pages is of that kind. A
+watcher does what an open page does: it follows the stream and takes its page anew when an event matters.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,11 @@ from night import CAMPAIGN, Night, Size
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.table import Table
+from serving import aar_serve, cpu_seconds, ms
 
 from aar.events import ToolStarted
 from aar.forum.posts import Author, create_post
+from aar.forum.tokens import operator_token
 from aar.store import Database, open_database
 from aar.store.event_log import append, latest_event_id
 
@@ -46,59 +47,34 @@ PAGES = {
     "compare": f"/compare?left={CAMPAIGN}&right={CAMPAIGN}",
     "report": f"{AT}/report",
 }
+SHOWN = {"the log": "#log >> text={}", "the newest posts": '#posts >> text="{}"'}
+"""Where a post shows: in the log as part of a line, in the list as its title."""
 WRITER = Author("r3", f"{CAMPAIGN}-r3")
 QUIET = ("model_called", "tool_started", "tool_finished", "scoring_run_finished")
 """Kinds for which an open page does not take itself anew, as in ``live.js``."""
 CHROMIUM = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
 
 
-def ms(seconds: list[float], share: float) -> str:
-    """A quantile in milliseconds."""
-    ordered = sorted(seconds)
-    return f"{1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]:,.0f}" if ordered else "–"
-
-
-@contextmanager
-def server(home: Path) -> Iterator[tuple[str, int]]:
-    """``aar serve`` on one core; its address and process id."""
-    environment = {**os.environ, "AAR_HOME": str(home)}
-    command = [sys.executable, "-m", "aar", "serve", "--port", "0"]
-    core = max(os.sched_getaffinity(0))
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
-    )
-    try:
-        assert process.stdout is not None
-        address = next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
-        yield address.rstrip("/.,"), process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def time_pages(address: str, times: int) -> Table:
+def time_pages(address: str, pid: int, times: int) -> Table:
     """Each page's time and size, one request after another."""
-    table = Table("page", "p50 ms", "p95 ms", "KB sent", "KB of HTML")
+    columns = ("p50 ms", "p95 ms", "server's CPU ms", "KB sent", "KB of HTML")
+    table = Table("page", *columns, title="Pages of a night's campaign")
     with httpx.Client(base_url=address, timeout=60) as client:
         for name, path in PAGES.items():
-            taken = []
-            for _ in range(times + 2):
+            taken, before = [], 0.0
+            for index in range(times + 2):
+                if index == 2:
+                    before = cpu_seconds(pid)
                 begun = time.perf_counter()
                 answer = client.get(path)
                 taken.append(time.perf_counter() - begun)
+            used = 1000 * (cpu_seconds(pid) - before) / times
             if answer.status_code == 404:
                 continue
             answer.raise_for_status()
-            sent = answer.num_bytes_downloaded / 1000
-            table.add_row(
-                name, ms(taken[2:], 0.5), ms(taken[2:], 0.95), f"{sent:,.1f}", f"{len(answer.content) / 1000:,.1f}"
-            )
+            sizes = (answer.num_bytes_downloaded / 1000, len(answer.content) / 1000)
+            shown = (f"{used:,.0f}", *(f"{size:,.1f}" for size in sizes))
+            table.add_row(name, ms(taken[2:], 0.5), ms(taken[2:], 0.95), *shown)
     return table
 
 
@@ -109,10 +85,17 @@ def post(db: Database, title: str) -> int:
         return latest_event_id(session, CAMPAIGN)
 
 
-def in_a_browser(address: str, db: Database, times: int) -> Table:
-    """First load of the campaign's page in bytes, and from a commit to the changed page, in Chromium."""
+def in_a_browser(address: str, db: Database, token: str, times: int) -> Table:
+    """First load of the campaign's page in bytes, and from a write to the changed page, in Chromium."""
     table = Table("in Chromium", "")
-    with sync_playwright() as playwright:
+    operator = httpx.Client(base_url=f"{address}/api/v1{AT}", headers={"Authorization": f"Bearer {token}"})
+
+    def ask(title: str) -> None:
+        sent = {"kind": "insight", "title": title, "body": "It holds."}
+        operator.post("/posts", json=sent).raise_for_status()
+
+    writers: dict[str, Callable[[str], Any]] = {"another process": partial(post, db), "the server": ask}
+    with sync_playwright() as playwright, operator:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
         context = chromium.new_context()
         page = context.new_page()
@@ -123,17 +106,15 @@ def in_a_browser(address: str, db: Database, times: int) -> Table:
         page.goto(f"{address}{AT}", wait_until="load")
         table.add_row("first load, everything, KB", f"{sum(loaded) / 1000:,.1f}")
         page.wait_for_selector('.live[data-on="yes"]')
-        for name, where in (("the log", "#log"), ("the newest posts", "#posts")):
+        for (who, write), (name, where) in product(writers.items(), SHOWN.items()):
             taken = []
             for index in range(times):
-                title = f"seen in {name} {index}"
-                post(db, title)
+                title = f"{who} in {name} {index}"
                 begun = time.perf_counter()
-                page.wait_for_selector(
-                    f'{where} >> text="{title}"' if where == "#posts" else f"{where} >> text={title}"
-                )
+                write(title)
+                page.wait_for_selector(where.format(title))
                 taken.append(time.perf_counter() - begun)
-            table.add_row(f"commit to {name}, p50 / p95 ms", f"{ms(taken, 0.5)} / {ms(taken, 0.95)}")
+            table.add_row(f"written by {who}, to {name}, p50 / p95 ms", f"{ms(taken, 0.5)} / {ms(taken, 0.95)}")
         chromium.close()
     return table
 
@@ -222,6 +203,22 @@ def _small(db: Database, step: int) -> int:
         )
 
 
+def tables(home: Path, *, events: int, times: int, watchers: int, seconds: int) -> Iterator[Table]:
+    """All of them, over a campaign in ``home``, which is written if it is not there."""
+    known = (home / "aar.db").exists()
+    db = open_database(f"sqlite:///{home / 'aar.db'}")
+    whole = Size()
+    share = events / whole.events
+    size = Size(submissions=int(whole.submissions * share), posts=int(whole.posts * share), events=events)
+    if not known:
+        asyncio.run(Night(db, home, size).write())
+    with aar_serve(home) as (address, pid):
+        yield time_pages(address, pid, times)
+        yield in_a_browser(address, db, operator_token(home), times)
+        yield asyncio.run(watched(address, pid, db, watchers, seconds))
+    db.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--home", type=Path, help="keep the campaign here, and use it if it is here already")
@@ -229,25 +226,12 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=30, help="requests a page, and events on the screen")
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=30, help="how long the watchers watch")
-    options: Any = parser.parse_args()
-    console = Console()
+    options = vars(parser.parse_args())
     with tempfile.TemporaryDirectory() as scratch:
-        home = options.home or Path(scratch)
+        home = options.pop("home") or Path(scratch)
         home.mkdir(parents=True, exist_ok=True)
-        known = (home / "aar.db").exists()
-        db = open_database(f"sqlite:///{home / 'aar.db'}")
-        whole = Size()
-        share = options.events / whole.events
-        size = Size(submissions=int(whole.submissions * share), posts=int(whole.posts * share), events=options.events)
-        if not known:
-            begun = time.perf_counter()
-            asyncio.run(Night(db, home, size).write())
-            console.print(f"written in {time.perf_counter() - begun:,.0f} s: {size}")
-        with server(home) as (address, pid):
-            console.print(time_pages(address, options.times))
-            console.print(in_a_browser(address, db, options.times))
-            console.print(asyncio.run(watched(address, pid, db, options.watchers, options.seconds)))
-        db.close()
+        for table in tables(home, **options):
+            Console().print(table)
 
 
 if __name__ == "__main__":
