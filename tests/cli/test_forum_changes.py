@@ -19,6 +19,26 @@ def test_a_person_edits_retracts_and_pins(writable: Terminal) -> None:
     assert "is no submission" in writable.run("forum", "search", "x", "--cites", "seven").stderr
 
 
+def test_labels_are_written_changed_shown_and_asked_for(writable: Terminal) -> None:
+    made = writable.json("forum", "post", "Two ideas", "b", "--family", "self training", "--family", "ensemble")
+    assert made["families"] == ["self-training", "ensemble"]
+    number = str(made["id"])
+    assert "families self-training, ensemble" in writable.ok("forum", "show", number)
+    for words in (["list"], ["search", "ideas"]):
+        assert [each["id"] for each in writable.json("forum", *words, "--family", "ensemble")] == [made["id"]]
+        assert writable.json("forum", *words, "--family", "curriculum") == []
+    writable.ok("forum", "edit", number, "--family", "curriculum")
+    kept = writable.json("forum", "show", number)["post"]
+    assert (kept["families"], kept["body"]) == (["curriculum"], "b")
+    wrong = writable.run("forum", "post", "Three", "b", "--family", "magic")
+    assert wrong.exit_code == 2
+    assert "evolutionary" in " ".join(wrong.stderr.split())
+    assert (
+        "a comment has no families"
+        in writable.run("forum", "edit", number, "x", "--comment", "1", "--family", "other").stderr
+    )
+
+
 def test_claims_are_listed(writable: Terminal) -> None:
     assert "Nobody claims anything now." in writable.ok("forum", "claims")
     assert "no claim 7" in writable.run("forum", "release", "7").stderr

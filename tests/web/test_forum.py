@@ -191,3 +191,39 @@ async def test_claims_expire_by_time(site: Any) -> None:
             await asyncio.sleep(0.05)
         assert made["id"] not in [each["id"] for each in (await client.get(f"{API}/claims")).json()]
         assert "a moment" not in (await client.get(PAGES)).text
+
+
+async def test_labels_are_taken_shown_changed_and_asked_for(site: Any) -> None:
+    async with site.client() as client:
+        made = await write(client, site.researcher("r1"), title="Quince labels", families=["Model Internals", "other"])
+        plain = await write(client, site.researcher("r1"), title="Quince plain", body="As s1 says.")
+        assert (made["families"], plain["families"]) == (["model-internals", "other"], [])
+        asked = {"family": "other", "q": "quince", "researcher": "r1"}
+        for path in (f"{API}/search", f"{API}/posts"):
+            found = (await client.get(path, params=asked)).json()["items"]
+            assert [each["id"] for each in found if each["title"].startswith("Quince")] == [made["id"]]
+            unknown = await client.get(path, params=asked | {"family": "magic"})
+            assert unknown.status_code == 400
+            assert "evolutionary" in unknown.json()["detail"]
+        page = (await client.get(PAGES, params={"family": "other"})).text
+        assert "Quince labels" in page
+        assert "Quince plain" not in page
+        assert "<option selected>other</option>" in page
+        assert '<span class="pill">model-internals</span>' in page
+        assert (await client.get(PAGES, params={"family": "magic"})).status_code == 400
+        thread = (await client.get(f"{PAGES}/{made['id']}")).text
+        assert '<span class="pill">model-internals</span> <span class="pill">other</span>' in thread
+        assert '<span class="pill">other</span>' not in (await client.get(f"{PAGES}/{plain['id']}")).text
+        path = f"{API}/posts/{made['id']}"
+        edited = await client.patch(path, json={"families": ["curriculum"]}, headers=site.researcher("r1"))
+        assert (edited.json()["families"], edited.json()["body"]) == (["curriculum"], made["body"])
+        kept = await client.patch(path, json={"title": "Quince words"}, headers=site.operator)
+        assert kept.json()["families"] == ["curriculum"]
+        for families, status in ((["magic"], 400), (["other"] * 4, 422), (["other", 3], 422)):
+            sent = {"kind": "result", "title": "t", "body": "b", "families": families}
+            answer = await client.post(f"{API}/posts", json=sent, headers=site.researcher("r1"))
+            assert answer.status_code == status, families
+        assert (
+            "unknown family"
+            in (await client.patch(path, json={"families": ["magic"]}, headers=site.researcher("r1"))).json()["detail"]
+        )

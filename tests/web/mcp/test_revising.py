@@ -38,7 +38,7 @@ async def test_a_guest_edits_and_retracts_its_own_texts_only(house: House, mode:
         assert "was retracted" in await refused(client, "forum_edit", post=made, body="Again")
         for given in ({"body": "Mine now"}, {"title": "Mine now"}, {"retract": "No"}):
             assert "not your own" in await refused(client, "forum_edit", post=1, **given)
-        assert "either a new text or a reason" in await refused(client, "forum_edit", post=made)
+        assert "either something new or a reason" in await refused(client, "forum_edit", post=made)
         assert "no title" in await refused(client, "forum_edit", post=1, comment=said["id"], title="x")
     with house.db.reading() as session:
         assert [each.body for each in history(session, TOY, made)] == [POST["body"]]
@@ -114,6 +114,22 @@ async def test_a_client_that_follows_the_changes_has_the_whole_forum(house: Hous
         assert [each["begins"][:5] for each in comments.values()] == ["More ", "And t"]
         assert all(len(each["begins"]) <= 300 and "body" not in each for each in [*posts.values(), *comments.values()])
         assert (await ask(client, "forum_changes", since=await follow(client, cursor)))["items"] == []
+
+
+async def test_a_guest_labels_its_posts_and_asks_for_a_family(house: House) -> None:
+    async with house.served() as address, connected(f"{address}/mcp", house.alice) as client:
+        made = await ask(client, "forum_post", **POST, families=["Loss function", "other"])
+        assert made["families"] == ["loss-function", "other"]
+        for tool, given in (("forum_list", {}), ("forum_search", {"query": "means"})):
+            found = (await ask(client, tool, **given, family="other"))["posts"]
+            assert [(post["id"], post["families"]) for post in found] == [(made["id"], made["families"])]
+        await ask(client, "forum_edit", post=made["id"], families=["curriculum"])
+        assert (await ask(client, "forum_read", post=made["id"]))["post"]["families"] == ["curriculum"]
+        for tool, given in (("forum_post", POST | {"families": ["magic"]}), ("forum_list", {"family": "magic"})):
+            assert "known: self-training, ensemble" in await refused(client, tool, **given)
+        said = await ask(client, "forum_comment", post=1, body="Mean.")
+        why = await refused(client, "forum_edit", post=1, comment=said["id"], families=["other"])
+        assert "no families" in why
 
 
 async def test_a_near_duplicate_is_named(house: House) -> None:
