@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from aar.forum.references import referred
@@ -15,6 +16,16 @@ from aar.store.models import Comment, Post, Submission
 _MOST = 20
 _ALL_FROM = 200
 """When so many numbers are looked for, the whole campaign's are read: databases bind a limited number of values."""
+
+# Built once, of tables: every look at the forum asks them
+_SUBMISSIONS, _POSTS = Submission.__table__.c, Post.__table__.c
+_ALL_SUBMISSIONS = select(
+    _SUBMISSIONS.number, _SUBMISSIONS.state, _SUBMISSIONS.status, _SUBMISSIONS.disqualified
+).where(_SUBMISSIONS.campaign_id == bindparam("campaign"))
+_SOME_SUBMISSIONS = _ALL_SUBMISSIONS.where(_SUBMISSIONS.number.in_(bindparam("numbers", expanding=True)))
+_SOME_POSTS = select(_POSTS.id, _POSTS.title, _POSTS.retracted_at).where(
+    _POSTS.campaign_id == bindparam("campaign"), _POSTS.id.in_(bindparam("ids", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ def _numbers(kind: str, texts: Iterable[str]) -> list[int]:
 
 
 def _standing(session: Session, campaign_id: str, texts: Sequence[str], posts: Iterable[PostView]) -> Standing:
+    session.flush()
     numbers = {*_numbers("submission", texts), *(each.submission_number for each in posts if each.submission_number)}
     named = _numbers("post", texts)
     return Standing(
@@ -98,15 +110,14 @@ def _standing(session: Session, campaign_id: str, texts: Sequence[str], posts: I
 
 
 def _submission_words(session: Session, campaign_id: str, numbers: Collection[int]) -> dict[int, str]:
-    query = select(Submission.number, Submission.state, Submission.status, Submission.disqualified).where(
-        Submission.campaign_id == campaign_id
-    )
+    asked: dict[str, Any] = {"campaign": campaign_id}
     if len(numbers) < _ALL_FROM:
-        query = query.where(Submission.number.in_(numbers))
-    return {row.number: standing_word(row.state, row.status, row.disqualified) for row in session.execute(query)}
+        rows = session.execute(_SOME_SUBMISSIONS, asked | {"numbers": list(numbers)})
+    else:
+        rows = session.execute(_ALL_SUBMISSIONS, asked)
+    return {row.number: standing_word(row.state, row.status, row.disqualified) for row in rows}
 
 
 def _post_references(session: Session, campaign_id: str, ids: Sequence[int]) -> dict[int, PostReference]:
-    query = select(Post.id, Post.title, Post.retracted_at).where(Post.campaign_id == campaign_id)
-    rows = session.execute(query.where(Post.id.in_(ids[:_ALL_FROM])))
+    rows = session.execute(_SOME_POSTS, {"campaign": campaign_id, "ids": list(ids[:_ALL_FROM])})
     return {row.id: PostReference(row.id, row.title, "retracted" if row.retracted_at else "") for row in rows}
