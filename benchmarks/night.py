@@ -108,7 +108,7 @@ class Night:
             model=MODEL,
             input_tokens=40_000,
             max_output_tokens=8_000,
-            beside=lambda session: append(session, CAMPAIGN, asked, author),
+            beside=lambda session: append(session, CAMPAIGN, asked, author) > 0,
         )
         used = Usage(input_tokens=900, cache_read_tokens=39_000, output_tokens=700)
         content = [
