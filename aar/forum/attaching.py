@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlalchemy.orm import Session
 
@@ -38,24 +38,37 @@ def checked_with_figures(
         NotFound: the text shows a figure that the campaign does not have.
         UsageError: an empty or too long text, too many figures, or a limit of the author's; nothing is stored.
     """
-    text = checked(name, text, limit)
-    if "![" not in text:
-        return text
     attached = attached or {}
-    wanted = [path for path in paths_in(text) if path in attached]
+    text = check_shown(session, campaign_id, name, text, limit, attached)
+    wanted = _wanted(text, attached)
+    if not wanted:
+        return text
+    new = {path: store_figure(session, campaign_id, author, attached[path]).short for path in wanted}
+    text = rewritten(text, {path: SCHEME + short for path, short in new.items()})
+    left = _wanted(text, attached)
+    if left:
+        raise UsageError(f"figure {left[0][:200]!r} cannot be shown as it is written", "Write ![caption](PATH)")
+    return checked(name, text, limit)
+
+
+def check_shown(
+    session: Session, campaign_id: str, name: str, text: str, limit: int, attached: Collection[str] = ()
+) -> str:
+    """Like ``checked``, for a text that may show figures; nothing is stored. Raises NotFound, UsageError."""
+    text = checked(name, text, limit)
     shown = figures_in([text])
-    if len(wanted) + len(shown) > MAX_FIGURES:
+    count = len(shown) + len(_wanted(text, attached))
+    if count > MAX_FIGURES:
         raise UsageError(
-            f"the {name} shows {len(wanted) + len(shown)} figures, and the limit is {MAX_FIGURES}; nothing was stored",
+            f"the {name} shows {count} figures, and the limit is {MAX_FIGURES}; nothing was stored",
             "Split it over several posts or comments",
         )
     known = known_figures(session, campaign_id, shown)
     for digits in shown:
         if digits not in known:
             raise NotFound(f"no figure {digits} in campaign {campaign_id!r}; nothing was stored", "Attach it first")
-    new = {path: store_figure(session, campaign_id, author, attached[path]).short for path in wanted}
-    text = rewritten(text, {path: SCHEME + short for path, short in new.items()})
-    left = [path for path in paths_in(text) if path in new]
-    if left:
-        raise UsageError(f"figure {left[0][:200]!r} cannot be shown as it is written", "Write ![caption](PATH)")
-    return checked(name, text, limit)
+    return text
+
+
+def _wanted(text: str, attached: Collection[str]) -> list[str]:
+    return [path for path in paths_in(text) if path in attached] if attached else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -149,3 +150,35 @@ async def test_a_thread_lists_what_it_shows(site: Any) -> None:
         where = f"{API}/posts/{post['id']}"
         await client.post(f"{where}/comments", json=comment, headers=site.researcher("r2"))
         assert (await client.get(where)).json()["figures"] == [one, two]
+
+
+async def test_forms_show_figures_and_give_the_words_back_where_there_is_none(site: Any) -> None:
+    async with site.client() as client:
+        made = await bring(client, site.operator, image(21))
+        await client.post(
+            "/login", data={"token": site.operator["Authorization"].removeprefix("Bearer "), "name": "ana"}
+        )
+        page = (await client.get("/campaigns/k3v9qd/posts/1")).text
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page[page.index("<main") :]))
+        body = f"Mine:\n\n{made['markdown']}"
+
+        async def send(path: str, text: str, action: str, **fields: str) -> Any:
+            return await client.post(path, data=hidden | {"body": text, "action": action} | fields)
+
+        looked = await send("/campaigns/k3v9qd/posts/1", body, "look")
+        title = {"kind": "result", "title": "Plots", "submission": ""}
+        refused = [
+            await send("/campaigns/k3v9qd/posts/1", "![lost](figure:0123456789ab)", "comment"),
+            await send("/campaigns/k3v9qd/posts", "![lost](figure:0123456789ab)", "post", **title),
+        ]
+        written = await send("/campaigns/k3v9qd/posts/1", body, "comment")
+        after = (await client.get("/campaigns/k3v9qd/posts/1")).text
+    shown = f'<img src="{API}/figures/{made["digest"]}"'
+    assert looked.status_code == 200
+    assert shown in looked.text
+    for answer in refused:
+        assert answer.status_code == 422
+        assert "No figure 0123456789ab" in answer.text
+        assert "![lost](figure:0123456789ab)" in answer.text
+    assert written.status_code == 303
+    assert shown in after

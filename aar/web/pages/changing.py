@@ -59,11 +59,12 @@ class Standing:
         same = self.said.body == clean_text(values["body"])
         return same and (self.comment is not None or self.post.title == clean_line(values["title"]))
 
-    def mistakes(self, values: Mapping[str, str]) -> dict[str, str]:
+    def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
         """What does not hold of its new words, or that they were written over others' that nobody has read."""
         if self.said.retracted_at is not None:
             return {"": "It was retracted, so it cannot change"}
-        wrong = comment_mistakes(values) if self.comment else edit_mistakes(values)
+        check = comment_mistakes if self.comment else edit_mistakes
+        wrong = check(session, self.post.campaign_id, values)
         if not wrong and values["seen"] != self.values["seen"] and not self.says(values):
             wrong[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
         return wrong
@@ -108,7 +109,7 @@ async def _change(
     def look(session: Session) -> Writing:
         own = campaign_of(session, campaign_id).id
         found = _standing(session, own, post_id, comment_id)
-        wrong = found.mistakes(values)
+        wrong = found.mistakes(session, values)
         return previewed(session, own, found.told(values, wrong), "", wrong)
 
     def write(session: Session) -> tuple[str, str] | Writing:
@@ -120,7 +121,7 @@ async def _change(
                 return Writing(found.values | {"reason": values["reason"]}, wrong=wrong)
             retract(session, own, author_of(form), found.post.id, values["reason"], comment_id=comment_id)
             return found.where, "It is retracted; it stays to be read"
-        wrong = found.mistakes(values)
+        wrong = found.mistakes(session, values)
         if wrong:
             return Writing(found.told(values, wrong), wrong=wrong)
         if found.comment is None:

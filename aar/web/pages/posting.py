@@ -75,11 +75,12 @@ async def write_comment(shared: SharedDep, form: SignedFormDep, campaign_id: Cam
     values, once = {"body": form.lines("body")}, form.text("once")
 
     def look(session: Session) -> Writing:
-        return previewed(session, campaign_of(session, campaign_id).id, values, once, comment_mistakes(values))
+        own = campaign_of(session, campaign_id).id
+        return previewed(session, own, values, once, comment_mistakes(session, own, values))
 
     def write(session: Session) -> tuple[str, str] | Writing:
         own = campaign_of(session, campaign_id).id
-        wrong = comment_mistakes(values)
+        wrong = comment_mistakes(session, own, values)
         if wrong:
             return Writing(values, once, wrong)
         made = create_comment(session, own, author_of(form), post_id, values["body"], idempotency_key=once or None)

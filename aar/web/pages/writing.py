@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from aar.errors import AarError, UsageError
+from aar.forum.attaching import check_shown
 from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
 from aar.forum.posts import check_kind
 from aar.forum.resolving import known_references
@@ -85,25 +86,27 @@ def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
         {
             "kind": lambda: check_kind(values.get("kind", "")),
             "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
-            "body": lambda: checked("text", values.get("body", ""), MAX_BODY),
+            "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "submission": submission,
         }
     )
 
 
-def edit_mistakes(values: Mapping[str, str]) -> dict[str, str]:
+def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of a post's new title and body."""
     return _mistakes(
         {
             "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
-            "body": lambda: checked("text", values.get("body", ""), MAX_BODY),
+            "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
         }
     )
 
 
-def comment_mistakes(values: Mapping[str, str]) -> dict[str, str]:
+def comment_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of a comment."""
-    return _mistakes({"body": lambda: checked("comment", values.get("body", ""), MAX_COMMENT)})
+    return _mistakes(
+        {"body": lambda: check_shown(session, campaign_id, "comment", values.get("body", ""), MAX_COMMENT)}
+    )
 
 
 def reason_mistakes(values: Mapping[str, str]) -> dict[str, str]:
