@@ -61,12 +61,16 @@ def score_chart(
         if found.frontier:
             line = [(each.at(over), each.mean) for each in found.frontier]
             body.append(steps(on, line, "frontier"))
-        wide = size.name == "wide"  # on a narrow screen nothing hovers
-        body += [
-            _point(on, each, series.get(each.submission.researcher_id, 1), over, title if wide else Markup(""), href)
-            for each, title, href in said
-        ]
-        parts.append(svg(size, _describe(found, name, metric, over), drawn("".join(body)), links=link is not None))
+        wide = size.name == "wide"
+        if wide:
+            body += [
+                _point(on, each, series.get(each.submission.researcher_id, 1), over, title, href)
+                for each, title, href in said
+            ]
+        else:
+            body += _points(on, found.points, series, over)
+        linked = wide and link is not None
+        parts.append(svg(size, _describe(found, name, metric, over), drawn("".join(body)), links=linked))
     return Markup("").join(parts)
 
 
@@ -88,15 +92,28 @@ def _point(
     title: Markup,
     href: Markup,
 ) -> str:
-    each, x = point.submission, on.x(point.at(over))
+    x = on.x(point.at(over))
     whisker = ""
     if on.y.low <= point.mean <= on.y.high:
         whisker = f'<path class="whisker" d="M{x} {on.y(point.low)}V{on.y(point.high)}"/>'
     body = f"{title}{whisker}{spot(on, x, point)}"
     if href:
-        said_so = "" if title else f' aria-label="s{each.number}"'
-        body = f'<a href="{href}" tabindex="-1"{said_so}>{body}</a>'
+        body = f'<a href="{href}" tabindex="-1">{body}</a>'
     return f'<g class="point {series_class(index)}">{body}</g>'
+
+
+def _points(on: Frame, points: Sequence[ScorePoint], series: Mapping[str, int], over: Over) -> list[str]:
+    """All points of a narrow drawing, by researcher: nothing hovers there, and no finger meets a link so small."""
+    by: dict[int, list[ScorePoint]] = {}
+    for point in points:
+        by.setdefault(series.get(point.submission.researcher_id, 1), []).append(point)
+    drawings = []
+    for index, own in sorted(by.items()):
+        shown = [each for each in own if on.y.low <= each.mean <= on.y.high]
+        ends = "".join(f"M{on.x(each.at(over))} {on.y(each.low)}V{on.y(each.high)}" for each in shown)
+        spots = "".join(spot(on, on.x(each.at(over)), each) for each in own)
+        drawings.append(f'<g class="point {series_class(index)}"><path class="whisker" d="{ends}"/>{spots}</g>')
+    return drawings
 
 
 def drawn(escaped: str) -> Markup:

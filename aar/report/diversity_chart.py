@@ -11,17 +11,18 @@ from aar.report.drawing import SIZES, Frame, Size, frame, grid, steps, svg, time
 from aar.report.progress import DiversityPoint, Progress
 
 
-def diversity_chart(found: Progress, team: int) -> Markup:
+def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Markup:
     """Shannon bits over idea families over time of running; the top is what a team of all different ideas has.
 
     The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits.
+    ``small`` is for a column of a page, where the narrow drawing is the only one that shows.
     """
     points = found.diversity
     axis = time_axis(found.minutes)
     parts = []
-    for size in SIZES:
-        small = Size(size.name, size.width, size.height * 3 // 5, size.ticks)
-        on = frame(small, axis, 0.0, diversity_top(found, team))
+    for size in SIZES[1:] if small else SIZES:
+        flat = Size(size.name, size.width, size.height * 3 // 5, size.ticks)
+        on = frame(flat, axis, 0.0, diversity_top(found, team))
         body = [grid(on, axis, "bits")]
         if points:
             body.append(_band(on, points))
@@ -29,7 +30,7 @@ def diversity_chart(found: Progress, team: int) -> Markup:
         texts = [(each.minutes, bits) for each in points if (bits := _bits(each.vendi)) is not None]
         if texts:
             body.append(steps(on, texts, "vendi"))
-        parts.append(svg(small, _describe(points), Markup("").join(body)))
+        parts.append(svg(flat, _describe(points), Markup("").join(body)))
     return Markup("").join(parts)
 
 

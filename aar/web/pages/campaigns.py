@@ -109,7 +109,7 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
         "progress": progress(session, view.id, submissions, higher_is_better=higher_is_better),
         "totals": totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
-        "log": recent_events(session, view.id),
+        "log": recent_events(session, view.id, limit=30),
         "alerts": alerts(session, view.id),
         "forecast": forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
         "link": point_link(view.id),
