@@ -50,8 +50,6 @@ PAGES = {
 SHOWN = {"the log": "#log >> text={}", "the newest posts": '#posts >> text="{}"'}
 """Where a post shows: in the log as part of a line, in the list as its title."""
 WRITER = Author("r3", f"{CAMPAIGN}-r3")
-QUIET = ("model_called", "tool_started", "tool_finished", "scoring_run_finished")
-"""Kinds for which an open page does not take itself anew, as in ``live.js``."""
 CHROMIUM = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -136,7 +134,7 @@ class Watchers:
 
     async def watch(self, client: httpx.AsyncClient) -> None:
         """Follow the stream as ``live.js`` does; take the page anew when an event matters, at most once a second."""
-        stream = f"{self._address}/api/v1{AT}/events/stream?brief=true&after={self._after}"
+        stream = f"{self._address}{AT}/live?after={self._after}"
         seen = shown = 0
 
         async def refresh() -> None:
@@ -147,7 +145,8 @@ class Watchers:
                 if seen > shown:
                     await asyncio.sleep(max(0.15, taken + 1 - time.perf_counter()))
                     shown, begun = seen, time.perf_counter()
-                    answer = await client.get(f"{self._address}{AT}", headers={"aar-seen": str(seen)}, timeout=120)
+                    asked = {"HX-Request": "true", "aar-seen": str(seen)}
+                    answer = await client.get(f"{self._address}{AT}", headers=asked, timeout=120)
                     answer.raise_for_status()
                     taken = time.perf_counter()
                     self.fetched.append(taken - begun)
@@ -162,7 +161,7 @@ class Watchers:
                 elif line.startswith("event: "):
                     if number in self.written:
                         self.delivered.append(time.perf_counter() - self.written[number])
-                    if line[7:] not in QUIET:
+                    if line == "event: loud":
                         seen = number
             refreshing.cancel()
 
