@@ -24,6 +24,8 @@ from aar.testing.example_campaign import ExampleCampaign, write_example
 from aar.web.app import create_app
 from aar.web.serve import address_of, bind, serve
 
+from .person import Person
+
 BASE = "http://127.0.0.1"
 CHROMIUM = (
     "--no-sandbox",
@@ -98,6 +100,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = write_site(tmp_path_factory.mktemp("home"))
     yield made
     made.db.close()
+
+
+@pytest.fixture
+async def ana(site: Site) -> AsyncIterator[Person]:
+    """A person who logged in as the operator."""
+    async with site.client() as client:
+        person = Person(client)
+        await person.log_in(operator_token(site.home))
+        yield person
 
 
 @pytest.fixture(scope="module")
