@@ -1,13 +1,14 @@
 """Many researchers in one controller: how much a turn takes beyond what the model takes.
 
-Usage: python benchmarks/many_researchers.py [RESEARCHERS] [TURNS] [--think LEAST MOST] [--warm TURNS]
-(500 of 12 turns; 2 to 10 seconds; 4)
+Usage: python benchmarks/many_researchers.py [RESEARCHERS] [TURNS] [--think LEAST MOST] [--warm TURNS] [--seconds MOST]
+(500 of 12 turns; 2 to 10 seconds; 4). As calm as real turns of Claude are, and ended in time:
+    python benchmarks/many_researchers.py 500 100 --think 15 35 --warm 2 --seconds 200
 
 Real loops, ledger and SQLite in this process; a scripted model in another one, which streams each reply of 90 events in
 a dozen pieces over the time it "thinks". The overhead of a turn is the time from one recorded turn to the next, less
 that time: answering the tool call, news, reservation, request, reading the reply, settlement, and all waiting for each
 other. The first turns of each (``--warm``) are not counted: all begin at once, and the pacer finds out how many calls
-the service takes.
+the service takes. After ``--seconds`` all are asked to pause, and do so once their replies are in.
 """
 
 from __future__ import annotations
@@ -65,22 +66,29 @@ async def serve(turns: int, least: float, most: float) -> None:
     os._exit(0)
 
 
-async def measure(port: int, team: int, folder: Path, warm: int) -> tuple[list[float], float, float]:
-    """Overheads of all turns in seconds, CPU seconds and wall seconds."""
+async def measure(
+    port: int, team: int, folder: Path, warm: int, seconds: float | None
+) -> tuple[list[float], int, float, float]:
+    """Overheads of the counted turns in seconds, number of all turns, CPU seconds and wall seconds."""
     from aar.researcher import run_researcher
     from aar.store.event_log import read
 
     db, gateway, contexts = await contexts_of(port, team, folder)
     cpu, wall = time.process_time(), time.monotonic()
-    outcomes = await asyncio.gather(*(run_researcher(ctx) for ctx in contexts))
+    lives = [asyncio.ensure_future(run_researcher(ctx)) for ctx in contexts]
+    await asyncio.wait(lives, timeout=seconds)
+    for ctx in contexts:
+        ctx.stopping.set()
+    outcomes = await asyncio.gather(*lives)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    assert all(outcome.reason == "finished" for outcome in outcomes), outcomes
+    ended = {"finished"} if seconds is None else {"finished", "paused"}
+    assert {outcome.reason for outcome in outcomes} <= ended, outcomes
     await gateway.close()
     overheads: list[float] = []
     before: defaultdict[str, float] = defaultdict(float)
     after = 0
+    turns: defaultdict[str, int] = defaultdict(int)
     with db.reading() as session:
-        turns: defaultdict[str, int] = defaultdict(int)
         while page := read(session, CAMPAIGN, after=after, limit=5000, kinds=("turn_received",)):
             after = page[-1].id
             for logged in page:
@@ -92,7 +100,7 @@ async def measure(port: int, team: int, folder: Path, warm: int) -> tuple[list[f
                     overheads.append(at - before[who] - float(thought[1]))
                 before[who] = at
     db.close()
-    return overheads, cpu, wall
+    return overheads, sum(turns.values()), cpu, wall
 
 
 def main() -> None:
@@ -102,6 +110,7 @@ def main() -> None:
     parser.add_argument("turns", type=int, nargs="?", default=12)
     parser.add_argument("--think", type=float, nargs=2, default=(2.0, 10.0))
     parser.add_argument("--warm", type=int, default=4)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--serve", action="store_true")
     given = parser.parse_args()
     if given.serve:
@@ -116,13 +125,14 @@ def main() -> None:
         assert server.stdout is not None
         assert server.stdin is not None
         port = int(server.stdout.readline())
-        overheads, cpu, wall = asyncio.run(measure(port, given.researchers, Path(folder), given.warm))
+        team = measure(port, given.researchers, Path(folder), given.warm, given.seconds)
+        overheads, turns, cpu, wall = asyncio.run(team)
         server.stdin.close()
     overheads.sort()
     shares = "  ".join(f"p{p} {1000 * overheads[int(p / 100 * (len(overheads) - 1))]:.0f} ms" for p in (50, 95, 99))
-    turns = given.researchers * given.turns
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{given.researchers} researchers, {turns} turns, {turns / wall:.0f} turns/s: overhead of a turn {shares}")
+    print(f"{given.researchers} researchers, {turns} turns, {turns / wall:.0f} turns/s")
+    print(f"overhead of a turn, {len(overheads)} of them: {shares}")
     print(f"{1000 * cpu / turns:.1f} ms CPU a turn, {100 * cpu / wall:.0f} % of a core, {memory:.0f} MB at most")
 
 

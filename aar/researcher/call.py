@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.researcher.encoding import MessageEncoder, body
+from aar.researcher.encoding import MessageEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class CallRequest:
 
     def body(self) -> bytes:
         """The request's body."""
-        return body(self._fields(), self.encoder.encode(self.messages))
+        return self.encoder.body(self._fields(), self.messages)
 
     def fields(self) -> dict[str, Any]:
         """The request's body as an object, for clients that rewrite it."""

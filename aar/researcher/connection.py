@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from ipaddress import ip_address
@@ -14,7 +15,7 @@ _PROBES = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))
 
 
 class Connection(asyncio.Protocol):
-    """Reads and writes of one connection, one reader and one writer at a time; make it with ``connect``."""
+    """Reads and writes of one connection, one at a time; make it with ``connect``."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -24,8 +25,9 @@ class Connection(asyncio.Protocol):
         self._unread: list[bytes] = []
         self._size = 0
         self._error: Exception | None = None
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._full = self._paused = False
 
     async def read(self, seconds: float | None) -> bytes:
@@ -36,11 +38,7 @@ class Connection(asyncio.Protocol):
             OSError: the connection broke.
         """
         if not self._unread and not self.ended:
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await _within(seconds, self._reader)
-            finally:
-                self._reader = None
+            await self._wait(seconds)
         if not self._unread:
             if self._error is not None:
                 raise self._error
@@ -62,11 +60,7 @@ class Connection(asyncio.Protocol):
             return
         self._wire.write(data)
         if self._full and not self._unread:
-            self._writer = asyncio.get_running_loop().create_future()
-            try:
-                await _within(seconds, self._writer)
-            finally:
-                self._writer = None
+            await self._wait(seconds)
 
     @property
     def reusable(self) -> bool:
@@ -105,6 +99,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         self.ended, self._error = True, self._error or exc
+        if self._timer is not None:
+            self._timer.cancel()
         self._wake()
 
     def pause_writing(self) -> None:
@@ -114,13 +110,38 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Called by the loop."""
         self._full = False
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._wake()
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Until something comes, goes or ends. One timer serves all waits: it looks, when it rings, whether it is due,
+        for this runs for every piece of every reply."""
+        loop = asyncio.get_running_loop()
+        self._due = math.inf if seconds is None else loop.time() + seconds
+        if seconds is not None and (self._timer is None or self._timer.when() > self._due):
+            self._set(loop)
+        self._waiting = loop.create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(self._due, self._rung, loop)
+
+    def _rung(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiting is None or self._waiting.done() or self._due == math.inf:
+            return
+        if self._due > loop.time():
+            self._set(loop)
+        else:
+            self._waiting.set_exception(TimeoutError())
 
     def _wake(self) -> None:
-        for waiting in (self._reader, self._writer):
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     @property
     def _wire(self) -> asyncio.Transport:
@@ -158,20 +179,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-async def _within(seconds: float | None, waiting: asyncio.Future[None]) -> None:
-    """Wait, without a task or a context for the bound: this runs for every piece of every reply."""
-    timer = None
-    if seconds is not None:
-        timer = asyncio.get_running_loop().call_later(seconds, _late, waiting)
-    try:
-        await waiting
-    finally:
-        if timer is not None:
-            timer.cancel()
-
-
-def _late(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_exception(TimeoutError())

@@ -15,7 +15,15 @@ class MessageEncoder:
     """
 
     def __init__(self) -> None:
+        self._fields: Mapping[str, Any] | None = None
+        self._prefix = b""
         self._known: list[tuple[Mapping[str, Any], bytes]] = []
+
+    def body(self, fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bytes:
+        """A request body of ``fields``, which mostly are those of the last one, and the messages."""
+        if fields != self._fields:
+            self._fields, self._prefix = fields, compact(fields)[:-1] + b',"messages":'
+        return self._prefix + self.encode(messages) + b"}"
 
     def encode(self, messages: Sequence[Mapping[str, Any]]) -> bytes:
         """The messages as a JSON array."""
@@ -30,8 +38,3 @@ class MessageEncoder:
 def compact(value: Any) -> bytes:
     """A value as JSON in UTF-8, without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def body(fields: Mapping[str, Any], messages: bytes) -> bytes:
-    """A request body: ``fields`` and the encoded messages."""
-    return compact(fields)[:-1] + b',"messages":' + messages + b"}"

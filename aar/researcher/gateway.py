@@ -103,7 +103,9 @@ class Gateway:
         attempt = 0
         while True:
             attempt += 1
-            entered = await interruptible(self.pacer.enter())
+            entered = self.pacer.enter_at_once()
+            if entered is None:
+                entered = await interruptible(self.pacer.enter())
             try:
                 message = await self._attempt(request, progress)
             except Refused as refused:
@@ -207,6 +209,8 @@ class Gateway:
             raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.broken_usage)
 
     async def _opened(self) -> AsyncAnthropic:
+        if self._client is not None:
+            return self._client
         async with self._opening:
             if self._client is None:
                 self._client = await anyio.to_thread.run_sync(open_client, self.service, self._timeout)

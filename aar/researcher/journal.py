@@ -13,7 +13,7 @@ from aar.researcher.conversation import Conversation
 from aar.researcher.doing import note_doing
 from aar.researcher.encoding import MessageEncoder
 from aar.store.database import Database
-from aar.store.event_log import append, read
+from aar.store.event_log import append_all, read
 
 KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
 _PAGE = 500
@@ -48,9 +48,8 @@ class Journal:
         """Do something in a transaction that also appends the events it returns; returns them."""
 
         def transact(session: Session) -> Sequence[AnyEvent]:
-            self.append_held(session)
             events = effect(session)
-            self.append(session, *events)
+            self.append_with_held(session, *events)
             return events
 
         written = await self._db.write(transact)
@@ -68,16 +67,14 @@ class Journal:
         if self._held:
             await self.record()
 
-    def append_held(self, session: Session) -> None:
-        """Append what is held, in a transaction of the caller's; it is held until that is committed."""
-        if held := tuple(self._held):
-            self.append(session, *held)
+    def append_with_held(self, session: Session, *events: AnyEvent) -> None:
+        """Append what is held, and events that the caller applies once it committed the transaction, which is its."""
+        held = tuple(self._held)
+        if held:
+            # Held until then: a transaction that is rolled back leaves it to the next one.
             when_committed(session, lambda: self._held.__delitem__(slice(len(held))))
-
-    def append(self, session: Session, *events: AnyEvent) -> None:
-        """Append events in a transaction of the caller's, who applies them once it is committed."""
-        for event in events:
-            append(session, self._campaign_id, event, self._researcher_id)
+        events = (*held, *events)
+        append_all(session, self._campaign_id, events, self._researcher_id)
         note_doing(session, self._researcher_id, events)
 
 

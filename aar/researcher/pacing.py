@@ -64,6 +64,13 @@ class Pacer:
         """Whether the circuit is open: the service failed so often in a row that one call at a time tries it."""
         return self._failures >= self._policy.failures
 
+    def enter_at_once(self) -> float | None:
+        """Leave to call if nobody has to wait for it now, as ``enter`` gives it; else None."""
+        if self._waiting or not self._free():
+            return None
+        self.under_way += 1
+        return self._clock()
+
     async def enter(self) -> float:
         """Wait for leave to call, first come first served; follow it by ``leave``. Returns when it was given."""
         if self._waiting or not self._free():

@@ -52,14 +52,10 @@ async def reserve(
 
     def beside(session: Session) -> bool:
         nonlocal news, cursor
-        journal.append_held(session)
         if with_news:
             news, cursor = news_message(session, ctx.campaign_id, ctx.researcher_id, journal.news_seen)
-            if news is not None:
-                journal.append(session, news)
-                return False
-        journal.append(session, called)
-        return True
+        journal.append_with_held(session, called if news is None else news)
+        return news is None
 
     deadline = time.monotonic() + _LONGEST_SECONDS
     while True:

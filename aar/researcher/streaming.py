@@ -1,17 +1,18 @@
 """Reading a stream of server-sent events for little work each.
 
 A reply comes in hundreds of tiny events, and to wait for each costs more than to read it. So after a read that had to
-wait, the next one waits a little longer, and takes whatever came together: at most a fiftieth of the stream's age.
+wait, the next one waits a little longer, and takes whatever came together: at most a fiftieth of the stream's age. A
+stream whose pieces are further apart than that is read as they come.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
-import anyio
 from pydantic_core import from_json
 
 Event: TypeAlias = dict[str, Any]
@@ -39,8 +40,9 @@ async def events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Event]]:
         batch = [event for block in whole if (event := _event(block)) is not None]
         if batch:
             yield batch
-        if came - asked > _WAITED_SECONDS:
-            await anyio.sleep(min(max(_SHARE * (came - began), _SHORTEST_BREATH), _LONGEST_BREATH))
+        breath = min(max(_SHARE * (came - began), _SHORTEST_BREATH), _LONGEST_BREATH)
+        if _WAITED_SECONDS < came - asked < breath:
+            await asyncio.sleep(breath)
         asked = time.monotonic()
     if (event := _event(rest)) is not None:
         yield [event]

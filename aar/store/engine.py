@@ -13,7 +13,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from aar.errors import DatabaseError
 
-_CONNECTIONS = {"pool_size": 8, "max_overflow": 40}  # one for each worker thread that may read at once
+# One for each worker thread that may read at once. A server counts them, so few are kept; a file does not, and a
+# connection to it is dearer to open than most of what is read through it.
+_TO_A_SERVER = {"pool_size": 8, "max_overflow": 40}
+_TO_A_FILE = {"pool_size": 48, "max_overflow": 0}
 
 
 def make_engine(url: str, busy_seconds: float) -> Engine:
@@ -63,7 +66,7 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
         path = Path(str(url.database)).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         url = url.set(database=str(path))
-    engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_CONNECTIONS)
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_TO_A_FILE)
     event.listen(engine, "connect", partial(_configure_sqlite, busy_seconds))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -75,7 +78,7 @@ def _postgresql(url: URL, busy_seconds: float) -> Engine:
         settings["connect_timeout"] = 10
     if "options" not in url.query:
         settings["options"] = f"-c lock_timeout={int(busy_seconds * 1000)}"
-    return create_engine(url, connect_args=settings, pool_pre_ping=True, **_CONNECTIONS)
+    return create_engine(url, connect_args=settings, pool_pre_ping=True, **_TO_A_SERVER)
 
 
 def _configure_sqlite(busy_seconds: float, connection: sqlite3.Connection, _record: object) -> None:

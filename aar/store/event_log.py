@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Table, bindparam, func, select, text
 from sqlalchemy.orm import Session
@@ -17,6 +17,7 @@ from aar.store.types import now
 _LOCK = text("SELECT pg_advisory_xact_lock(1, hashtext(:campaign))")
 _TABLE = cast(Table, EventRecord.__table__)
 _INSERT = _TABLE.insert().returning(_TABLE.c.id)
+_INSERT_ALL = _TABLE.insert()
 _LATEST = select(func.max(_TABLE.c.id)).where(_TABLE.c.campaign_id == bindparam("campaign"))
 _COLUMNS = (
     EventRecord.id,
@@ -54,20 +55,31 @@ def append(session: Session, campaign_id: str, happened: Event, researcher_id: s
     """Append one event in the caller's transaction; returns its id, which is larger than all that readers saw."""
     session.flush()
     lock_campaign(session, campaign_id)
-    row = {
-        "campaign_id": campaign_id,
-        "researcher_id": researcher_id,
-        "kind": happened.kind,
-        "at": now(),
-        "payload": happened.model_dump(mode="json"),
-    }
-    return int(session.connection().execute(_INSERT, row).scalar_one())
+    return int(session.connection().execute(_INSERT, _row(campaign_id, happened, researcher_id)).scalar_one())
+
+
+def append_all(session: Session, campaign_id: str, happened: Sequence[Event], researcher_id: str | None = None) -> None:
+    """Append events in the caller's transaction, in one statement."""
+    session.flush()
+    lock_campaign(session, campaign_id)
+    if happened:
+        session.connection().execute(_INSERT_ALL, [_row(campaign_id, each, researcher_id) for each in happened])
 
 
 def latest_event_id(session: Session, campaign_id: str) -> int:
     """The id of the campaign's newest event; 0 when there is none."""
     session.flush()
     return session.connection().execute(_LATEST, {"campaign": campaign_id}).scalar() or 0
+
+
+def _row(campaign_id: str, happened: Event, researcher_id: str | None) -> dict[str, Any]:
+    return {
+        "campaign_id": campaign_id,
+        "researcher_id": researcher_id,
+        "kind": happened.kind,
+        "at": now(),
+        "payload": happened.model_dump(mode="json"),
+    }
 
 
 def read(
