@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.staticfiles import StaticFiles
 
 from aar import __version__
 from aar.forum.tokens import operator_token, viewer_token
@@ -17,6 +16,7 @@ from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web import api, failures, pages
+from aar.web.assets import Assets
 from aar.web.audit_log import AuditLog
 from aar.web.doorman import Doorman, is_loopback
 from aar.web.feed import EventFeed
@@ -90,8 +90,8 @@ def create_app(
     app.include_router(pages.router)
     if mcp_installed():
         app.router.routes.extend(mcp.routes)
-    app.mount("/static/report", StaticFiles(directory=ASSETS), name="report-static")
-    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.mount("/static/report", Assets(directory=ASSETS), name="report-static")
+    app.mount("/static", Assets(directory=_HERE / "static"), name="static")
     app.add_middleware(GZipMiddleware, compresslevel=5)
     app.add_middleware(KeptPages, feed=feed)
     app.add_middleware(Doorman, shared=shared, audit=AuditLog(home))

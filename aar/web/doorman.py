@@ -40,6 +40,8 @@ HEADERS = {
 }
 """On every answer, unless the handler set its own."""
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer token", charset="UTF-8"'}
+_QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
+"""For an open page whose login ended: a browser would ask for a password in the middle of reading."""
 _LOGIN = "/login"
 _OPEN = frozenset({_LOGIN, "/static/pages.css", "/static/acting.css", "/static/report/base.css", "/static/icon.svg"})
 """What the login page needs."""
@@ -132,7 +134,7 @@ class Doorman:
             wants_page = "text/html" in request.headers.get("accept", "") and request.method in _READING
             if wants_page and not credential_of(request, cookie=False):
                 return RedirectResponse(f"{_LOGIN}?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
-            return respond(request, refusal, _CHALLENGE)
+            return respond(request, refusal, _QUIETLY if _is_scripted(request) else _CHALLENGE)
         return respond(request, refusal, retry_after(refusal))
 
     def _note(self, request: Request, status: int) -> None:
@@ -169,6 +171,11 @@ def _is_from_elsewhere(request: Request) -> bool:
 def _asks_itself(path: str) -> bool:
     """Whether a path has a check of its own, which also lets researchers' tokens in."""
     return path == MCP or path.startswith(f"{MCP}/")
+
+
+def _is_scripted(request: Request) -> bool:
+    """Whether a script of an open page asks, not a person."""
+    return is_refresh(request) or "text/event-stream" in request.headers.get("accept", "")
 
 
 def _name_of(host: str) -> str:

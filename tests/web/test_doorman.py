@@ -45,6 +45,22 @@ async def test_beyond_loopback_nothing_without_the_operators_token(site: Any) ->
             assert (await client.get("/campaigns", headers={**headers, "Host": "gpu-box:8808"})).status_code == 200
 
 
+async def test_an_open_page_whose_login_ended_is_told_without_a_password_box(site: Any) -> None:
+    asked: list[dict[str, str]] = [{"HX-Request": "true"}, {"aar-seen": "7"}, {"Accept": "text/event-stream"}]
+    async with site.client(host="0.0.0.0") as client:
+        for headers in asked:
+            answer = await client.get("/campaigns/k3v9qd", headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="aar"')
+
+
+async def test_an_unchanged_file_is_not_sent_again(site: Any) -> None:
+    async with site.client() as client:
+        first = await client.get("/static/live.js")
+        assert first.headers["cache-control"] == "private, no-cache"
+        again = await client.get("/static/live.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
 async def test_a_browsers_own_login_never_writes(site: Any) -> None:
     """A browser adds Basic by itself, also to what another site makes it send; so it must not write."""
     basic = base64.b64encode(f"me:{operator_token(site.home)}".encode()).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from aar.web.state import Shared, SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")]
-_made: dict[tuple[int, bool], tuple[LoggedEvent, str]] = {}
+_made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
 _MOST_MADE = 500
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream says so this often, so that proxies keep it open and dead clients are found."""
@@ -108,13 +108,22 @@ async def _frames(shared: Shared, campaign_id: str, after: int, brief: bool, onc
 
 
 def frame(logged: LoggedEvent, brief: bool) -> str:
-    """One event in the stream's own format; made once for all watchers, who get the same object from the feed."""
-    key = (id(logged), brief)
+    """One event in the stream's own format."""
+
+    def data(logged: LoggedEvent) -> str:
+        shown = EventOut.of(logged).model_dump(mode="json", exclude={"payload"} if brief else None)
+        return json.dumps(shown, separators=(",", ":"))
+
+    return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {made_once(logged, f'json {brief}', data)}\n\n"
+
+
+def made_once(logged: LoggedEvent, form: str, make: Callable[[LoggedEvent], str]) -> str:
+    """An event in some form, made once for all watchers, who get the same object from the feed."""
+    key = (id(logged), form)
     known, text = _made.get(key, (None, ""))
     if known is logged:
         return text
-    shown = EventOut.of(logged).model_dump(mode="json", exclude={"payload"} if brief else None)
-    text = f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {json.dumps(shown, separators=(',', ':'))}\n\n"
+    text = make(logged)
     if len(_made) >= _MOST_MADE:
         _made.clear()
     _made[key] = (logged, text)

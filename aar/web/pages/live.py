@@ -48,5 +48,5 @@ async def _frames(shared: Shared, campaign_id: str, after: int, missed: bool) ->
 
 def frame(logged: LoggedEvent, *, loud: bool) -> str:
     """One event in the stream's own format, its row as HTML on one line."""
-    row = " ".join(log_row(logged).splitlines())
+    row = events.made_once(logged, "row", lambda each: " ".join(log_row(each).splitlines()))
     return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"
