@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import anyio
 import pytest
+from sqlalchemy.orm import Session
 
 from aar.budget.charges import Charge, sums_of
 from aar.budget.ledger import Ledger
@@ -273,3 +274,19 @@ async def test_totals_name_every_researcher_and_add_up(open_ledger: Opener, db: 
     with db.reading() as session:
         [settled] = session.query(LedgerEntry).filter_by(request_id="a")
         assert (settled.seconds, settled.state) == (1.5, "settled")
+
+
+async def test_a_reservation_called_off_leaves_what_was_written_beside_it(open_ledger: Opener, db: Database) -> None:
+    ledger = open_ledger(Limits(usd=Decimal(100)))
+
+    def change(session: Session) -> bool:
+        session.get_one(Researcher, ONE).doing = "reads the news"
+        return False
+
+    given = {"request_id": "a", "researcher_id": ONE, "model": "dear", "input_tokens": 60, "max_output_tokens": 0}
+    assert await ledger.reserve_call(**given, beside=change) is None
+    assert ledger.committed() == Charge()
+    await _same_as_table(ledger, db)
+    assert await db.read(lambda session: session.get_one(Researcher, ONE).doing) == "reads the news"
+    assert await ledger.reserve_call(**given, beside=lambda _: True) is not None
+    assert ledger.committed() == Charge(Decimal(60), 60, 1)
