@@ -1,7 +1,7 @@
 """What a figure's script is told besides its data: names, lines, the range of its axes, and whether to read anew.
 
-The figures themselves are drawn on the server (``aar.report``); where scripts run, ``static/charts.js`` makes them
-interactive with uPlot, from the same tables that are linked below them.
+The figures themselves are drawn on the server (``aar.report``); where scripts run, ``static/figures.js`` and
+``charts.js`` make them interactive with uPlot, from the same tables that are linked below them.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ async def test_agent_text_becomes_no_element_that_acts(site: Any, path: str) -> 
         if tag == "a" and (attributes["href"] or "").startswith("http"):
             assert attributes["rel"] == "nofollow noopener noreferrer"
     follows = {f"/static/{name}" for name in ("vendor/htmx.min.js", "vendor/sse.min.js", "vendor/idiomorph-ext.min.js")}
-    plots = {"/static/vendor/uPlot.min.js", "/static/charts.js"} if path == CAMPAIGN else set()
+    plots = {f"/static/{name}.js" for name in ("vendor/uPlot.min", "figures", "charts")} if path == CAMPAIGN else set()
     alone = path.endswith(("/report", "/campaigns"))
     assert scripts == (set() if alone else {"/static/live.js"} | follows | plots)
 
