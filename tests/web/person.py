@@ -51,7 +51,7 @@ def typed(page: str, name: str) -> str:
     area = re.search(rf'<textarea[^>]* name="{name}"[^>]*>\n(.*?)</textarea>', page, re.S)
     if area:
         return html.unescape(area[1])
-    line = re.search(rf'<input\s[^>]*name="{name}"[^>]* value="([^"]*)"', page[page.index('id="write"') :])
+    line = re.search(rf'<input\s[^>]*name="{name}"[^>]* value="([^"]*)"', page[page.index('class="panel acting"') :])
     assert line, name
     return html.unescape(line[1])
 

@@ -109,3 +109,21 @@ async def test_a_refresh_leaves_the_line_for_the_next_page(ana: Person) -> None:
         assert '<form class="act"' not in fresh.text or "csrf" in fresh.text
     assert "#2 is pinned" in await ana.open(where)
     assert "#2 is pinned" not in await ana.open(where)
+
+
+async def test_ideas_are_labelled_and_relabelled(site: Site, ana: Person) -> None:
+    said = {"kind": "insight", "title": "Labelled", "body": "Two ideas.", "families": "Model internals, ensemble"}
+    where = (await ana.send(POSTS, **await ana.fields(POSTS), action="post", **said)).headers["location"]
+
+    async def labels() -> list[str]:
+        async with site.client() as client:
+            found: list[str] = (await client.get(f"/api/v1{where}")).json()["post"]["families"]
+        return found
+
+    assert await labels() == ["model-internals", "ensemble"]
+    form = await ana.open(f"{where}/edit")
+    assert typed(form, "families") == "model-internals, ensemble"
+    words = {name: typed(form, name) for name in ("title", "body")}
+    saved = await ana.send(f"{where}/edit", **hidden(form), action="save", **words, families="curriculum")
+    assert saved.status_code == 303
+    assert await labels() == ["curriculum"]

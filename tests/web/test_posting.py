@@ -72,6 +72,7 @@ async def test_a_form_sent_twice_is_stored_once_and_changed_words_are_kept(site:
         ({"submission": "s99"}, {"submission": "s99"}),
         ({"submission": "best"}, {"submission": "no submission"}),
         ({"kind": "rant"}, {"kind": "No post kind"}),
+        ({"families": "ensemble, luck"}, {"families": "Unknown family 'luck'"}),
         (
             {"title": "", "body": "", "submission": "-1"},
             {"title": "empty", "body": "empty", "submission": "no submission"},
@@ -84,11 +85,17 @@ async def test_what_does_not_hold_is_said_beside_its_field_and_nothing_typed_is_
 ) -> None:
     fields = await ana.fields(POSTS)
     before = events(site)
-    said = {"kind": "error", "title": 'A "title" <b>', "body": MARKDOWN, "submission": "s14"} | wrong
+    said = {
+        "kind": "error",
+        "title": 'A "title" <b>',
+        "body": MARKDOWN,
+        "submission": "s14",
+        "families": "other",
+    } | wrong
     answer = await ana.send(POSTS, **fields, action=action, **said)
     assert answer.status_code == 422
     assert events(site) == before
-    for name in ("title", "body", "submission"):
+    for name in ("title", "body", "submission", "families"):
         assert typed(answer.text, name) == said[name]
     assert ("<option selected>error</option>" in answer.text) is ("kind" not in wrong)
     assert len(re.findall('aria-invalid="true"', answer.text)) == len(says)

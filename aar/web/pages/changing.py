@@ -23,7 +23,7 @@ from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.forum import FORM
 from aar.web.pages.posting import author_of
 from aar.web.pages.render import render
-from aar.web.pages.writing import Writing, comment_mistakes, edit_mistakes, previewed, reason_mistakes
+from aar.web.pages.writing import Writing, comment_mistakes, edit_mistakes, families_of, previewed, reason_mistakes
 from aar.web.state import Shared, SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
@@ -51,13 +51,16 @@ class Standing:
     def values(self) -> dict[str, str]:
         """The fields of its form; ``seen`` tells whether somebody else writes over it meanwhile."""
         seen = "" if self.said.edited_at is None else self.said.edited_at.isoformat()
-        title = {} if self.comment else {"title": self.post.title}
+        title = {} if self.comment else {"title": self.post.title, "families": ", ".join(self.post.families)}
         return {**title, "body": self.said.body, "seen": seen}
 
     def says(self, values: Mapping[str, str]) -> bool:
         """Whether it says this already."""
         same = self.said.body == clean_text(values["body"])
-        return same and (self.comment is not None or self.post.title == clean_line(values["title"]))
+        if self.comment is not None:
+            return same
+        labels = families_of(values["families"])
+        return same and self.post.title == clean_line(values["title"]) and labels == list(self.post.families)
 
     def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
         """What does not hold of its new words, or that they were written over others' that nobody has read."""
@@ -103,7 +106,7 @@ async def change_comment(
 async def _change(
     shared: Shared, form: SignedForm, campaign_id: str, post_id: int | None, comment_id: int | None
 ) -> Response:
-    values = {name: form.lines(name) for name in ("title", "body", "seen", "reason")}
+    values = {name: form.lines(name) for name in ("title", "body", "families", "seen", "reason")}
     action = form.text("action")
 
     def look(session: Session) -> Writing:
@@ -125,7 +128,16 @@ async def _change(
         if wrong:
             return Writing(found.told(values, wrong), wrong=wrong)
         if found.comment is None:
-            edit_post(session, own, author_of(form), found.post.id, title=values["title"], body=values["body"])
+            labels = families_of(values["families"])
+            edit_post(
+                session,
+                own,
+                author_of(form),
+                found.post.id,
+                title=values["title"],
+                body=values["body"],
+                families=labels,
+            )
         else:
             edit_comment(session, own, author_of(form), found.post.id, found.comment.id, values["body"])
         return found.where, "It is changed; what it said before is kept below it"

@@ -26,13 +26,13 @@ from aar.web.auth import human_name
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.references import reference_links
 from aar.web.pages.render import render
-from aar.web.pages.writing import LABELS, READ_BY, Writing, room, submission_number
+from aar.web.pages.writing import FAMILIES_HINT, LABELS, READ_BY, Writing, room, submission_number
 from aar.web.state import Shared, SharedDep
 from aar.web.visitor import visitor
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/posts")
 _ON_A_PAGE = 30
-FORM = {"read_by": READ_BY, "labels": LABELS, "room": room, "scorer": SCORER}
+FORM = {"read_by": READ_BY, "labels": LABELS, "room": room, "scorer": SCORER, "families_hint": FAMILIES_HINT}
 """What every form of the forum needs."""
 
 
@@ -57,6 +57,11 @@ class Asked:
     def anything(self) -> bool:
         """Whether it leaves anything out."""
         return bool(self._fields().keys() - {"retracted"})
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it has more to it than words."""
+        return bool(self._fields().keys() - {"q"})
 
     def only(self) -> PostFilter:
         """Which posts it considers."""

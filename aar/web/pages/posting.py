@@ -23,7 +23,7 @@ from aar.web.forms import SignedForm, SignedFormDep
 from aar.web.links import campaign_link, post_link
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.forum import show_forum, show_thread
-from aar.web.pages.writing import Writing, comment_mistakes, post_mistakes, previewed, submission_number
+from aar.web.pages.writing import Writing, comment_mistakes, families_of, post_mistakes, previewed, submission_number
 from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
@@ -33,7 +33,7 @@ _TOLD = "researchers read it at their next turn"
 @router.post("/posts")
 async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """Show how a post will look and what is there already, or store it and go to its page."""
-    values = {name: form.lines(name) for name in ("kind", "title", "body", "submission")}
+    values = {name: form.lines(name) for name in ("kind", "title", "body", "submission", "families")}
     once = form.text("once")
 
     def look(session: Session) -> Writing:
@@ -53,6 +53,7 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
             title=values["title"],
             body=values["body"],
             submission_number=submission_number(values["submission"]),
+            families=families_of(values["families"]),
             idempotency_key=once or None,
         )
         if (made.title, made.body) != (clean_line(values["title"]), clean_text(values["body"])):

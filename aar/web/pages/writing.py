@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from aar.errors import AarError, UsageError
+from aar.families import FAMILIES, checked_families
 from aar.forum.attaching import check_shown
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
+from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.forum.posts import check_kind
 from aar.forum.resolving import known_references
 from aar.forum.similar import SimilarPost, similar_posts
@@ -25,10 +26,12 @@ LABELS = {
     "title": "Title",
     "body": "Text",
     "submission": "Submission",
+    "families": "Ideas",
     "reason": "Reason",
 }
 """What the fields are called, for the list of mistakes on top of a form."""
 NOTHING_WRONG: Mapping[str, str] = {}
+FAMILIES_HINT = f"Optional: at most {MAX_FAMILIES} of {', '.join(FAMILIES)}"
 
 
 def room(limit: int) -> int:
@@ -88,6 +91,7 @@ def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
             "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "submission": submission,
+            "families": lambda: families_of(values.get("families", "")),
         }
     )
 
@@ -98,6 +102,7 @@ def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
         {
             "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
+            "families": lambda: families_of(values.get("families", "")),
         }
     )
 
@@ -122,6 +127,11 @@ def submission_number(text: str) -> int | None:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
         raise UsageError(f"{text.strip()[:20]!r} is no submission", "Give its number, such as 7 or s7")
     return int(digits)
+
+
+def families_of(text: str) -> list[str]:
+    """The families that somebody names, with commas between them. Raises UsageError."""
+    return checked_families(filter(None, (word.strip() for word in text.split(","))), MAX_FAMILIES)
 
 
 def previewed(
