@@ -113,9 +113,11 @@ def _allowed(url: str) -> bool:
 def _show_figures(state: StateCore) -> None:
     links: Mapping[str, Link] = state.env.get("links", {})
     for index, token in enumerate(state.tokens):
-        if token.type != "inline" or not token.children or SCHEME not in token.content:
+        if token.type != "inline" or not token.children:
             continue
-        token.children = list(_with_figures(token.children, links))
+        token.children = list(_leading_somewhere(token.children, links))
+        if SCHEME not in token.content:
+            continue
         before, after = state.tokens[index - 1], state.tokens[index + 1]
         if before.type == "paragraph_open" and all(map(_is_figure_or_space, token.children)):
             before.hidden = after.hidden = True  # a paragraph cannot hold <figure>
@@ -130,14 +132,14 @@ def _is_figure_or_space(token: Token) -> bool:
     )
 
 
-def _with_figures(tokens: Iterable[Token], links: Mapping[str, Link]) -> Iterator[Token]:
-    nowhere = False  # within a link to a figure that the campaign does not have
+def _leading_somewhere(tokens: Iterable[Token], links: Mapping[str, Link]) -> Iterator[Token]:
+    nowhere = False  # within a link to nothing, or to a figure that the campaign does not have
     for token in tokens:
         address = str(token.attrs.get("src" if token.type == "image" else "href", ""))
         link = links.get(address) if address.startswith(SCHEME) else None
         if token.type == "image" and link is not None:
             token.meta["figure"] = link
-        elif token.type == "link_open" and address.startswith(SCHEME):
+        elif token.type == "link_open" and (not address or address.startswith(SCHEME)):
             nowhere = link is None
             token.attrSet("href", "" if link is None else link.href)
         if not (nowhere and token.type.startswith("link_")):

@@ -45,6 +45,7 @@ def test_no_text_makes_anything_but_text(text: str) -> None:
         "[x](//evil.example)",
         "<javascript:alert(1)>",
         "[x][1]\n\n[1]: vbscript:msgbox",
+        "[x]()",
     ],
 )
 def test_no_link_leads_anywhere_but_the_web(text: str) -> None:
