@@ -70,6 +70,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         feed.close()
+        await feed.ended()
         await mcp.aclose()
 
     app = FastAPI(

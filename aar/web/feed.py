@@ -56,6 +56,7 @@ class EventFeed:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._tails: dict[str, _Tail] = {}
+        self._polls: set[asyncio.Task[None]] = set()
         self._closed = False
         self._unlisten: Callable[[], None] | None = None
 
@@ -96,6 +97,11 @@ class EventFeed:
             tail.wake()
         self._listen(None)
 
+    async def ended(self) -> None:
+        """Wait until nothing of a closed feed runs any more."""
+        while self._polls:
+            await asyncio.wait(self._polls)
+
     async def _next(self, tail: _Tail, campaign_id: str, cursor: int) -> list[LoggedEvent]:
         if cursor >= tail.newest:
             return []
@@ -111,6 +117,8 @@ class EventFeed:
         if tail is None:
             tail = self._tails[campaign_id] = _Tail(floor=after, newest=after)
             tail.task = asyncio.create_task(self._poll(campaign_id, tail))
+            self._polls.add(tail.task)
+            tail.task.add_done_callback(self._polls.discard)
             self._listen(asyncio.get_running_loop())
         tail.watchers += 1
         return tail
