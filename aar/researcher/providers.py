@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from pydantic import SecretStr
 
@@ -71,18 +70,18 @@ def open_client(service: Service, timeout: float) -> AsyncAnthropic:
     """
     import anthropic
 
-    from aar.researcher.transport import DirectTransport
+    from aar.researcher.transport import AiohttpTransport
 
     # Proxies of the environment are for the outside; a loopback server is reached directly.
     direct = urlsplit(service.base_url or "").hostname in _LOOPBACK
     bounds = anthropic.Timeout(timeout, connect=_CONNECT_SECONDS)
-    # The SDK's own transport knows how to ask a proxy; ours knows how to serve hundreds of streams.
-    own: dict[str, Any] = {"transport": DirectTransport()} if direct or not getproxies() else {}
     shared: dict[str, Any] = {
         "base_url": service.base_url,
         "max_retries": 0,
         "timeout": bounds,
-        "http_client": anthropic.DefaultAsyncHttpxClient(trust_env=not direct, timeout=bounds, **own),
+        "http_client": anthropic.DefaultAsyncHttpxClient(
+            trust_env=not direct, timeout=bounds, transport=AiohttpTransport(trust_env=not direct)
+        ),
     }
     if service.provider == "anthropic":
         key = service.api_key.get_secret_value() if service.api_key else _NO_KEY

@@ -102,7 +102,8 @@ async def test_what_cannot_be_shown_is_named_and_nothing_is_posted(bench: Bench,
     (bench.workspace / "link.png").symlink_to("/etc/passwd")
     (bench.workspace / "folder").symlink_to("/tmp")
     os.mkfifo(bench.workspace / "pipe.png")
-    await bench.text("bash", command="cp plots/loss.png /tmp/plot.png; cp plots/loss.png closed.png; chmod 0 closed.png")
+    await bench.text("bash", command="cp plots/loss.png /tmp/plot.png; cp plots/loss.png closed.png")
+    await bench.text("bash", command="chmod 0 closed.png")
     with pytest.raises(UsageError, match=told) as refusal:
         await bench.use("post", **NEW, body=f"![fine](plots/loss.png) ![a]({shown})")
     assert "nothing was" in refusal.value.message
