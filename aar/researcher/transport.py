@@ -67,7 +67,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             self._session = None
 
     async def _opened(self) -> aiohttp.ClientSession:
-        tls = self._tls or await anyio.to_thread.run_sync(httpx2.create_ssl_context)  # reads files
+        tls = self._tls if self._tls is not None else await anyio.to_thread.run_sync(_read_certificates)
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_KEPT_SECONDS)
             self._session = aiohttp.ClientSession(
@@ -93,6 +93,10 @@ class _Body(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Give up what is left of it."""
         self._reply.close()
+
+
+def _read_certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
 
 
 @contextmanager
