@@ -20,7 +20,7 @@ from aar.forum.mirror import ForumMirror
 from aar.store.database import Database
 from aar.store.models import Campaign
 
-_MIRROR_SECONDS = 1.0
+_MIRROR_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
