@@ -2,7 +2,7 @@
 
 Each schedule is a team of real researchers with the real gateway, ledger and SQLite, asking the contract double of the
 Messages API over HTTP: rate limits, overloads, broken and stalled streams, refusals, cut replies, summaries, pauses,
-kills of the controller (see ``aar.testing.fault_schedules``). What the double billed by its own usage, broken answers
+kills of the controller (see ``aar.testing.fault_runs``). What the double billed by its own usage, broken answers
 included, is held against every limit.
 """
 
@@ -17,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from aar.testing.fault_checks import Verdict
-from aar.testing.fault_schedules import make_template, run_schedule
+from aar.testing.fault_runs import make_template, run_schedule
 
 
 def main() -> None:

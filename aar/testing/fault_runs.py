@@ -1,0 +1,174 @@
+"""Campaigns under random faults: whatever a service does, and whenever the controller dies, no limit is overshot.
+
+A schedule is drawn from its seed: a team of real researchers with the real gateway, ledger and SQLite asks the double
+of the Messages API over HTTP, which refuses, breaks off, stalls, cuts short, summarises; the controller is paused, cut
+off or killed, and another one takes over from the log. ``fault_checks`` then holds the double's books beside the
+ledger's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aar.budget.ledger import Ledger
+from aar.budget.prices import PriceBook
+from aar.problems.protocol import Metric
+from aar.researcher import ResearcherContext, researcher, reserving, run_researcher
+from aar.researcher.abilities import abilities_of
+from aar.researcher.context import Fallback, Outcome
+from aar.researcher.gateway import Gateway
+from aar.researcher.pacing import PacePolicy, Pacer
+from aar.researcher.retries import RetryPolicy
+from aar.snapshots.store import SnapshotStore
+from aar.store import open_database
+from aar.store.database import Database
+from aar.testing.fault_checks import CAMPAIGN, Verdict, judge
+from aar.testing.fault_schedules import SILENCE, TEAM, Schedule
+from aar.testing.messages import Double, Function, Rules, serve
+from aar.testing.mortal_database import Killed, MortalDatabase
+from aar.testing.rows import add_campaign
+
+_FALLBACK = "claude-haiku-4-5"
+_NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
+
+
+class _Problem:
+    name = "puzzle"
+    metric = Metric("PGR", higher_is_better=True, ceiling=1.0)
+
+    def brief(self) -> str:
+        return "Solve the puzzle."
+
+
+class _Direction:
+    key, text = "noise", "Think of weak labels as a noisy channel."
+
+
+@contextlib.contextmanager
+def hurried() -> Iterator[None]:
+    """Let the loop wait for milliseconds where it waits for seconds, between the calls of a broken service."""
+    before = researcher._LONGEST_BREATH, reserving._POLL_SECONDS
+    researcher._LONGEST_BREATH, reserving._POLL_SECONDS = 0.01, 0.01
+    try:
+        yield
+    finally:
+        researcher._LONGEST_BREATH, reserving._POLL_SECONDS = before
+
+
+def make_template(file: Path) -> Path:
+    """A database with a campaign that did nothing yet, to copy for each schedule."""
+    db = open_database(f"sqlite:///{file}")
+    with db.writing() as session:
+        add_campaign(session, CAMPAIGN, TEAM)
+    db.close()
+    return file
+
+
+async def run_schedule(seed: int, template: Path, folder: Path) -> Verdict:
+    """Live through a schedule, all its lives, and judge.
+
+    Args:
+        seed: what the schedule is drawn from.
+        template: of ``make_template``.
+        folder: an empty one for its files.
+    """
+    schedule = Schedule(seed)
+    file = folder / "aar.db"
+    shutil.copy(template, file)
+    double = Double(
+        Function(schedule.play), faults=schedule.fault, rules=Rules(strict=seed % 4 == 0), most_logged=100_000
+    )
+    outcomes: list[Outcome] = []
+    with hurried():
+        async with serve(double) as base_url:
+            for how, moment in [*schedule.lives, ("", 0)]:
+                outcomes += await _live(schedule, double, base_url, file, how, moment)
+    with contextlib.closing(Database(f"sqlite:///{file}")) as db:
+        return judge(seed, schedule.limits, db, double.requests, _who, outcomes)
+
+
+def _who(body: Any) -> str:
+    found = _NAME.search(body["system"][1]["text"])
+    assert found is not None
+    return f"{CAMPAIGN}-{found[1]}"
+
+
+async def _live(schedule: Schedule, double: Double, base_url: str, file: Path, how: str, moment: int) -> list[Outcome]:
+    """One controller's life, to its end or its death."""
+    tasks: list[asyncio.Task[Outcome]] = []
+    stopping, asked = asyncio.Event(), len(double.requests)
+
+    def cut() -> None:
+        for task in tasks:
+            task.cancel()
+
+    dies_at = moment if how.startswith("kill") else None
+    db = MortalDatabase(f"sqlite:///{file}", dies_at, after_commit=how.endswith("after"), died=cut)
+    ledger = Ledger(db, CAMPAIGN, schedule.limits, PriceBook())
+    policy = RetryPolicy(deadline=0.4, first=0.005, longest=0.05)
+    paces = PacePolicy(first=schedule.dice.randint(1, 8), failures=4, rest=0.01, longest_rest=0.05)
+    gateways = [Gateway(base_url, timeout=SILENCE, policy=policy, pacer=Pacer(paces)) for _ in range(2)]
+    try:
+        with contextlib.suppress(Killed):
+            await ledger.load()
+            contexts = [_context(schedule, index, db, ledger, gateways, stopping) for index in range(schedule.team)]
+            tasks += [asyncio.create_task(run_researcher(context)) for context in contexts]
+            while not all(task.done() for task in tasks):
+                await asyncio.wait(tasks, timeout=0.005, return_when=asyncio.ALL_COMPLETED)
+                if len(double.requests) - asked >= moment and how in ("cancel", "stop"):
+                    stopping.set() if how == "stop" else cut()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException) and not isinstance(error, (Killed, asyncio.CancelledError)):
+                raise error
+        return [outcome for outcome in ended if isinstance(outcome, Outcome)]
+    finally:
+        for gateway in gateways:
+            await gateway.close()
+        db.close()
+
+
+def _context(
+    schedule: Schedule, index: int, db: Database, ledger: Ledger, gateways: list[Gateway], stopping: asyncio.Event
+) -> ResearcherContext:
+    return ResearcherContext(
+        campaign_id=CAMPAIGN,
+        researcher_id=f"{CAMPAIGN}-r{index + 1}",
+        name=f"r{index + 1}",
+        model=schedule.model,
+        direction=_Direction(),
+        problem=_Problem(),  # type: ignore[arg-type]
+        db=db,
+        ledger=ledger,
+        gateway=gateways[0],
+        sandbox=_NoSandbox(),
+        snapshots=SnapshotStore(Path(db.engine.url.database or "").parent / "snapshots"),
+        scorer=None,  # type: ignore[arg-type]
+        stopping=stopping,
+        limits=schedule.limits,
+        max_output_tokens=schedule.max_output,
+        abilities=abilities_of(schedule.model),
+        options=schedule.options,
+        fallback=Fallback(_FALLBACK, gateways[1]) if schedule.fallback else None,
+        context_tokens=50_000,
+        patience=4,
+    )
+
+
+class _NoSandbox:
+    """The tools that are called need none; a hand-over finds no notebook."""
+
+    async def current(self) -> Any:
+        return self
+
+    async def lost(self, cause: str) -> None:
+        raise AssertionError(cause)
+
+    async def read(self, path: str, *, limit: int = 0) -> bytes:
+        raise FileNotFoundError(path)
