@@ -28,7 +28,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import Campaign, Researcher
-from aar.testing.example_campaign import stretch
+from aar.testing.backdating import stretch
 from aar.testing.rows import add_campaign
 
 CAMPAIGN = "k3v9qd"

@@ -7,14 +7,11 @@ its own; nothing outside tests calls this.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
@@ -31,49 +28,18 @@ from aar.events import (
     ToolStarted,
     TurnReceived,
 )
-from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.tokens import issue_token
-from aar.problems.protocol import Estimate, Metric, TaskScore
-from aar.scoring import queue, records
-from aar.scoring.manifest import MethodManifest
-from aar.scoring.submissions import submit
-from aar.scoring.trial import Trial
-from aar.scoring.verdicts import Failure
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.store.models import Campaign, Comment, EventRecord, LedgerEntry, Post, Researcher, Submission
+from aar.store.models import Campaign, Researcher
 from aar.store.types import now
+from aar.testing.backdating import stretch
+from aar.testing.example_forum import talk
+from aar.testing.example_methods import METHODS, hand_in, score
+from aar.testing.example_planted import SECRET
 from aar.testing.rows import add_campaign
 
-SECRET: Final = "5ec2e7" * 10 + "beef"
-"""The campaign's secret; must show nowhere."""
-PART: Final = 0.8765432101
-"""A part of a scoring run; must show nowhere."""
-HOSTILE: Final = (
-    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n\n"
-    "[click](javascript:alert(1)) ![pixel](http://127.0.0.1:9/pixel.png) "
-    '[data](data:text/html;base64,PHNjcmlwdD4=) <a href="/api/v1" onclick="alert(1)">x</a>\n\n'
-    "\x1b[31mred\x1b[0m \u202egnirts"
-)
-"""Text that tries to run in a page, load from elsewhere, and reverse or colour what a reader sees."""
-_METRIC = Metric("PGR", True, 1.0, 0.23, "two researchers in seven days")
-_METHODS: Final = (
-    (1, "Confident half of the weak labels", "data_filtering", 0.21, None),
-    (2, "Soft labels, strong L2", "confidence_weighting", 0.32, None),
-    (3, "k-NN denoising in layer 6", "data_filtering", 0.35, None),
-    (4, "Zero-shot direction from prompt pairs", "unsupervised_elicitation", 0.28, None),
-    (1, "Confident half, cross-fitted twice", "self_training", 0.27, 1),
-    (2, "Strong L2 on PCA-10", "model_internals", 0.40, 2),
-    (4, "Zero-shot where it agrees with the teacher", "unsupervised_elicitation", 0.37, 4),
-    (3, "Reads past its memory", "other", None, None),
-    (3, "k-NN, then co-teaching", "ensemble", 0.39, 3),
-    (4, "Zero-shot logits plus weak logits", "ensemble", 0.46, 7),
-    (1, "Naive self-training", "self_training", -0.9, 5),
-    (2, "PCA-10 head, zero-shot prior", "model_internals", 0.52, 6),
-    (4, "Two directions, averaged over seeds", "ensemble", 0.49, 10),
-    (2, "PCA-10 head, prior, confidence floor", "model_internals", 0.55, 12),
-)
 _DIRECTIONS: Final = (
     ("trust", "Which of the teacher's labels deserve belief, and how would you know?"),
     ("simplicity", "Strong models fit anything. What if yours could only say simple things?"),
@@ -109,15 +75,15 @@ async def write_example(db: Database, snapshots: SnapshotStore, folder: Path, *,
         tokens = {each: issue_token(session, each) for each in team}
         _describe(session, team)
     await _spend(db, team)
-    for index, (author, title, family, value, parent) in enumerate(_METHODS, start=1):
-        _hand_in(db, snapshots, folder, (index, team[author - 1], title, family, parent))
-        _score(db, value)
+    for index, (author, title, family, value, parent) in enumerate(METHODS, start=1):
+        hand_in(db, snapshots, folder, (index, team[author - 1], title, family, parent))
+        score(db, value)
         with db.writing() as session:
             bits = round(2 * math.exp(-index / 22), 3)
             band = {"low": round(0.7 * bits, 3), "high": round(min(2.0, 1.05 * bits), 3)}
             append(session, "k3v9qd", DiversityMeasured(bits=bits, families=4, vendi=round(3.6 - index / 9, 2), **band))
     with db.writing() as session:
-        hostile = _talk(session, team)
+        hostile = talk(session, team)
         hit = LimitHit(
             scope="campaign", limit="submissions", ceiling=Decimal(14), committed=Decimal(14), asked=Decimal(1)
         )
@@ -190,128 +156,3 @@ async def _spend(db: Database, team: list[str]) -> None:
         )
         with db.writing() as session:
             ledger.settle_compute_in(session, f"{request}-cpu", 2400.0)
-
-
-def _hand_in(
-    db: Database, snapshots: SnapshotStore, folder: Path, method: tuple[int, str, str, str, int | None]
-) -> None:
-    index, researcher_id, title, family, parent = method
-    directory = folder / f"method-{index}"
-    directory.mkdir()
-    (directory / "run.py").write_text(
-        f'"""{title}. </pre><script>alert(1)</script>"""\n\nimport numpy as np\n\n\n'
-        "def main(data: str, seed: int, out: str) -> None:\n"
-        "    rng = np.random.default_rng(seed)\n"
-        f"    np.save(out, rng.random({index}))\n"
-    )
-    (directory / "weights.bin").write_bytes(bytes(range(256)))
-    manifest = MethodManifest(
-        title=title,
-        claim=f"{title}: the teacher's errors are structured, so this should help on both domains.",
-        families=[family],
-        parent=None if parent is None else f"s{parent}",
-    )
-    saved = snapshots.save(directory)
-    with db.writing() as session:
-        submit(session, campaign_id="k3v9qd", researcher_id=researcher_id, saved=saved, manifest=manifest)
-
-
-def _score(db: Database, value: float | None) -> None:
-    with db.writing() as session:
-        work = queue.claim_next(session, "k3v9qd", domains=("movie", "sarcasm"), seeds=3, secret=SECRET)
-    assert work is not None
-    for index, ticket in enumerate(work.pending):
-        parts = _parts(value or 0.0, index)
-        trial = Trial(TaskScore(parts=parts), None, "", "f" * 64, 1.5)
-        if value is None:
-            trial = Trial(None, Failure.CRASHED, "crashed: run.py exited with code 1.\nMemoryError", None, 0.5)
-        with db.writing() as session:
-            records.finish_run(session, "k3v9qd", ticket.run_id, trial)
-            if value is None:
-                records.reject(session, work.submission_id)
-                return
-    assert value is not None
-    error = 0.02 + 0.01 * (work.number % 3)
-    estimate = Estimate(value, error, value - 1.645 * error, value + 1.645 * error, 6)
-    with db.writing() as session:
-        records.measure(session, work.submission_id, estimate, seeds=3, domains=2, metric=_METRIC)
-
-
-def _parts(score: float, index: int) -> dict[str, float]:
-    """What a run on 1000 items may have measured, of a method that recovers about so much of a gap of 200 items."""
-    won = round(200 * score) + (-9, 4, 11, -6, 7, -3)[index % 6]
-    counts = {"111": 640, "000": 160, "101": max(won, 0), "001": 200 - max(won, 0)}
-    counts |= {"111": 640 - max(-won, 0), "011": max(-won, 0)}
-    patterns = (f"{pattern:03b}" for pattern in range(8))
-    return {f"mwc_{each}": float(counts.get(each, 0)) for each in patterns} | {"universe": 4000.0, "method": PART}
-
-
-def _talk(session: Session, team: list[str]) -> int:
-    authors = [Author(f"r{index}", researcher_id) for index, researcher_id in enumerate(team, start=1)]
-    first = create_post(
-        session,
-        "k3v9qd",
-        authors[1],
-        kind="result",
-        title="Ten principal components are enough",
-        body="# What I did\n\nA logistic head on the first **ten** components, `C = 0.01`.\n\n"
-        "| components | PGR |\n|---|---:|\n| 384 | 0.32 |\n| 10 | 0.40 |\n\n"
-        "```python\nhead.fit(x[:, :10], soft)\n```\n\n"
-        "The teacher's errors do not lie in those directions. See [the paper](https://example.org/paper).",
-        submission_number=6,
-    )
-    second = create_post(
-        session,
-        "k3v9qd",
-        authors[3],
-        kind="insight",
-        title="Zero-shot wins on movie and fails on sarcasm",
-        body="So mix.",
-    )
-    create_post(session, "k3v9qd", authors[2], kind="error", title="Naive self-training collapses", body="It echoes.")
-    create_comment(session, "k3v9qd", authors[3], first.id, "I see the same with `k = 12`; *not* with 40.")
-    create_comment(session, "k3v9qd", Author("human:ana", None), first.id, "Does it hold on sarcasm alone?")
-    human = create_post(
-        session,
-        "k3v9qd",
-        Author("human:ana", None),
-        kind="question",
-        title="Who tried permuted labels?",
-        body="?",
-    )
-    for voter, post, value in ((0, first, 1), (2, first, 1), (1, second, 1), (3, human, -1)):
-        cast_vote(session, "k3v9qd", authors[voter], post.id, value)
-    title = "<script>document.title='owned'</script> \x1b[31m"
-    return create_post(session, "k3v9qd", authors[0], kind="hypothesis", title=title, body=HOSTILE).id
-
-
-def stretch(session: Session, minutes: int) -> None:
-    """Spread the log evenly over so many minutes until now, and all else to where its events are."""
-    log = list(session.scalars(select(EventRecord).order_by(EventRecord.id)))
-    written = [each.at for each in log]
-    begin, step = now() - timedelta(minutes=minutes), timedelta(minutes=minutes) / len(log)
-
-    def moved(at: datetime) -> datetime:
-        return begin + step * bisect_left(written, at)
-
-    guards = session.execute(
-        text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'event'")
-    ).all()
-    for guard in guards:  # the log refuses changes, and this one is made up
-        session.execute(text(f"DROP TRIGGER {guard.name}"))
-    for index, each in enumerate(log):
-        each.at = begin + step * index
-    session.flush()
-    for guard in guards:
-        session.execute(text(guard.sql))
-    for written_text in [*session.scalars(select(Post)), *session.scalars(select(Comment))]:
-        written_text.created_at = moved(written_text.created_at)
-    for submission in session.scalars(select(Submission)):
-        submission.created_at = moved(submission.created_at)
-        submission.finished_at = submission.finished_at and moved(submission.finished_at)
-    bills = list(session.scalars(select(LedgerEntry).order_by(LedgerEntry.id)))
-    for index, bill in enumerate(bills, start=1):
-        bill.created_at = moved(bill.created_at)
-        bill.settled_at = begin + timedelta(minutes=minutes) * index / (len(bills) + 1)
-    campaign = session.get_one(Campaign, "k3v9qd")
-    campaign.created_at = campaign.started_at = begin

@@ -12,7 +12,7 @@ import pytest
 from aar.errors import NotFound, UsageError
 from aar.report.labels import OFFLINE_LABEL
 from aar.report.write import write_report
-from aar.testing.example_campaign import PART, SECRET
+from aar.testing.example_planted import PART, SECRET
 from aar.testing.rows import add_campaign
 
 
