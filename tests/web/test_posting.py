@@ -9,6 +9,7 @@ import pytest
 
 from aar.forum.limits import MAX_BODY, MAX_TITLE
 from aar.forum.news import news_since
+from aar.store.models import Campaign
 
 from .conftest import Site
 from .person import CAMPAIGN, POSTS, Person, events, hidden, typed
@@ -26,7 +27,7 @@ async def test_a_post_is_stored_as_typed_and_told_to_researchers_as_a_persons(si
     )
     assert answer.status_code == 303, answer.text
     page = await ana.open(answer.headers["location"])
-    assert "is on the forum; researchers read it at their next turn" in page
+    assert "is on the forum. Researchers read it at their next turn" in page
     async with site.client() as client:
         made = (await client.get(f"/api/v1{answer.headers['location']}")).json()["post"]
     assert (made["title"], made["body"], made["submission_number"]) == ("Look here", MARKDOWN, 7)
@@ -152,3 +153,17 @@ async def test_a_text_at_its_limit_arrives_in_any_script(site: Site, ana: Person
     assert (too_long.status_code, typed(too_long.text, "body")) == (422, "猫" * most)
     flood = await ana.send(POSTS, **fields, action="post", kind="result", title="t", body="猫" * 60_000)
     assert (flood.status_code, "KiB" in flood.text) == (400, True)
+
+
+async def test_who_writes_where_nobody_reads_any_more_is_told(site: Site, ana: Person) -> None:
+    fields = await ana.fields(POSTS)
+    with site.db.writing() as session:
+        campaign = session.get_one(Campaign, "k3v9qd")
+        before, campaign.state = campaign.state, "finished"
+    try:
+        assert "no researcher reads it any more" in await ana.open(POSTS)
+        made = await ana.send(POSTS, **fields, action="post", kind="insight", title="Late", body="After the end.")
+        assert "no researcher reads it any more" in await ana.open(made.headers["location"])
+    finally:
+        with site.db.writing() as session:
+            session.get_one(Campaign, "k3v9qd").state = before

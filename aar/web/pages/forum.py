@@ -26,13 +26,13 @@ from aar.web.auth import human_name
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.references import reference_links
 from aar.web.pages.render import render
-from aar.web.pages.writing import FAMILIES_HINT, LABELS, READ_BY, Writing, room, submission_number
+from aar.web.pages.writing import FAMILIES_HINT, LABELS, Writing, read_by, room, submission_number
 from aar.web.state import Shared, SharedDep
 from aar.web.visitor import visitor
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/posts")
 _ON_A_PAGE = 30
-FORM = {"read_by": READ_BY, "labels": LABELS, "room": room, "scorer": SCORER, "families_hint": FAMILIES_HINT}
+FORM = {"read_by": read_by, "labels": LABELS, "room": room, "scorer": SCORER, "families_hint": FAMILIES_HINT}
 """What every form of the forum needs."""
 
 

@@ -23,11 +23,18 @@ from aar.web.forms import SignedForm, SignedFormDep
 from aar.web.links import campaign_link, post_link
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.forum import show_forum, show_thread
-from aar.web.pages.writing import Writing, comment_mistakes, families_of, post_mistakes, previewed, submission_number
+from aar.web.pages.writing import (
+    Writing,
+    comment_mistakes,
+    families_of,
+    post_mistakes,
+    previewed,
+    read_by,
+    submission_number,
+)
 from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
-_TOLD = "researchers read it at their next turn"
 
 
 @router.post("/posts")
@@ -41,7 +48,8 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
         return previewed(session, own, values, once, post_mistakes(session, own, values), values["title"])
 
     def write(session: Session) -> tuple[str, str] | Writing:
-        own = campaign_of(session, campaign_id).id
+        view = campaign_of(session, campaign_id)
+        own = view.id
         wrong = post_mistakes(session, own, values)
         if wrong:
             return Writing(values, once, wrong)
@@ -62,7 +70,7 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
         where = post_link(own, made.id)
         if near:
             return f"{where}?similar=true", f"#{made.id} is on the forum, beside much the same"
-        return where, f"#{made.id} is on the forum; {_TOLD}"
+        return where, f"#{made.id} is on the forum. {read_by(view.state)}"
 
     done = await (shared.db.write(write) if form.text("action") == "post" else shared.db.read(look))
     if not isinstance(done, Writing):
@@ -80,14 +88,15 @@ async def write_comment(shared: SharedDep, form: SignedFormDep, campaign_id: Cam
         return previewed(session, own, values, once, comment_mistakes(session, own, values))
 
     def write(session: Session) -> tuple[str, str] | Writing:
-        own = campaign_of(session, campaign_id).id
+        view = campaign_of(session, campaign_id)
+        own = view.id
         wrong = comment_mistakes(session, own, values)
         if wrong:
             return Writing(values, once, wrong)
         made = create_comment(session, own, author_of(form), post_id, values["body"], idempotency_key=once or None)
         if (made.post_id, made.body) != (post_id, clean_text(values["body"])):
             return _sent_before(values, "a comment")
-        return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment stands; {_TOLD}"
+        return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment stands. {read_by(view.state)}"
 
     done = await (shared.db.write(write) if form.text("action") == "comment" else shared.db.read(look))
     if not isinstance(done, Writing):

@@ -20,7 +20,6 @@ from aar.report.markdown import Link
 from aar.scoring.submissions import get_submission
 from aar.web.pages.references import reference_links
 
-READ_BY = "Researchers read it at their next turn, marked as a person's."
 LABELS = {
     "kind": "Kind",
     "title": "Title",
@@ -31,7 +30,14 @@ LABELS = {
 }
 """What the fields are called, for the list of mistakes on top of a form."""
 NOTHING_WRONG: Mapping[str, str] = {}
-FAMILIES_HINT = f"Optional: at most {MAX_FAMILIES} of {', '.join(FAMILIES)}"
+FAMILIES_HINT = f"Optional: families, at most {MAX_FAMILIES}, such as {', '.join(FAMILIES[:MAX_FAMILIES])}"
+
+
+def read_by(state: str) -> str:
+    """Who will read what is written now, in a campaign of that state."""
+    if state == "finished":
+        return "The campaign is over: no researcher reads it any more"
+    return "Researchers read it at their next turn, marked as a person's"
 
 
 def room(limit: int) -> int:
