@@ -43,8 +43,9 @@ _CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer 
 _QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
 """For an open page whose login ended: a browser would ask for a password in the middle of reading."""
 _LOGIN = "/login"
-_OPEN = frozenset({_LOGIN, "/static/pages.css", "/static/acting.css", "/static/report/base.css", "/static/icon.svg"})
-"""What the login page needs."""
+_STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
+_OPEN = frozenset({_LOGIN, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
+"""What the login page needs; a browser would ask for a password in front of it for whatever is missing here."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

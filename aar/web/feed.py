@@ -12,7 +12,7 @@ from functools import partial
 
 from aar.errors import DatabaseError
 from aar.store.database import Database
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, latest_event_id, read
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
@@ -65,7 +65,9 @@ class EventFeed:
 
         Ends when the feed is closed.
         """
-        tail = self._join(campaign_id, after)
+        # A cursor beyond the log (of another database, or made up) must not become what all others wait for.
+        latest = await self._db.read(partial(latest_event_id, campaign_id=campaign_id))
+        tail = self._join(campaign_id, min(after, latest))
         cursor = after
         try:
             while not self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ async def test_beyond_loopback_nothing_without_the_operators_token(site: Any) ->
                 assert answer.headers["www-authenticate"].startswith("Basic")
         for headers in ({"Authorization": f"Bearer {token}"}, {"Authorization": f"Basic {basic}"}):
             assert (await client.get("/campaigns", headers={**headers, "Host": "gpu-box:8808"})).status_code == 200
+
+
+async def test_the_login_page_beyond_loopback_loads_without_a_password_box(site: Any) -> None:
+    async with site.client(host="0.0.0.0") as client:
+        page = (await client.get("/login")).text
+        assets = re.findall(r'<(?:link|script|img)[^>]*(?:href|src)="(/[^"]+)"', page)
+        assert len(assets) > 3
+        for address in assets:
+            assert (await client.get(address)).status_code == 200, address
 
 
 async def test_an_open_page_whose_login_ended_is_told_without_a_password_box(site: Any) -> None:

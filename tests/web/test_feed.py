@@ -80,3 +80,23 @@ async def test_other_processes_are_heard_by_polling(db: Database) -> None:
         assert await first is not None
     await watching.aclose()
     other.close()
+
+
+async def test_a_cursor_beyond_the_log_holds_up_nobody_else(db: Database) -> None:
+    newest = happen(db, "before")
+    feed = EventFeed(db)
+    ahead, honest = (feed.follow(CAMPAIGN, after, idle=AGES) for after in (10**15, newest))
+    first = asyncio.create_task(anext(ahead))
+    await asyncio.sleep(0.2)
+    second = asyncio.create_task(anext(honest))
+    await asyncio.sleep(0.2)
+    assert feed.newest(CAMPAIGN) == newest
+    number = happen(db, "now")
+    async with asyncio.timeout(60):
+        seen = await second
+    assert seen is not None and seen.id == number
+    assert feed.newest(CAMPAIGN) == number
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await ahead.aclose()
+    await honest.aclose()
