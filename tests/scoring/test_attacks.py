@@ -17,10 +17,11 @@ from aar.sandbox.protocol import SandboxBackend
 from aar.settings import get_settings
 from aar.testing.attack_suite import AttackSuite
 from aar.testing.attacks import Gain, Outcome, Result, attack_all
-from aar.testing.attacks.arena import Arena, Place
+from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.flips import flipped
 from aar.testing.attacks.knowledge import truth_of
 from aar.testing.attacks.oracle import Oracle, split_of
+from aar.testing.attacks.own_runs import Place
 from aar.testing.attacks.paired import Pair, dump, gain, load
 
 pytestmark = pytest.mark.bubblewrap

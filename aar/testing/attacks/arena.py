@@ -8,57 +8,41 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import numpy as np
 from sqlalchemy import select
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
-from aar.errors import ProblemError
 from aar.forum.tokens import issue_token
-from aar.problems.protocol import Problem, Stage, Task
+from aar.problems.protocol import Problem
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.protocol import Dossier, Finding, Verdict
 from aar.scoring.audits.static import StaticReading
 from aar.scoring.audits.teacher import TeacherAudit
-from aar.scoring.bundles import prepared
 from aar.scoring.checks import CheckPlan, list_checks, request_check
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.identity import code_identity
 from aar.scoring.manifest import read_manifest
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.scorer import Scorer
-from aar.scoring.seeds import draw
 from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import AuditFinding, Campaign, Submission
-from aar.testing.attacks import paired
-from aar.testing.attacks.attack import Gain
+from aar.testing.attacks.own_runs import DRAWS, OwnRuns
 from aar.testing.rows import add_campaign
 
-DRAWS = "attacks"
-"""All splits are drawn from this, the scorer's too, so that a suite repeats; nothing in an attack's code uses it."""
 _WAIT_SECONDS = 600.0
 _LOOK_SECONDS = 0.2
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One prepared task, the seed a method gets there, and which of the stage's draws it is."""
-
-    task: Task
-    seed: int
-    index: int
 
 
 @dataclass(slots=True)
@@ -86,76 +70,17 @@ class Arena:
     campaign: str = field(default_factory=lambda: f"a{secrets.token_hex(4)}")
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
     tokens: dict[str, str] = field(default_factory=dict)
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _places: dict[Stage, list[Place]] = field(default_factory=dict)
-    _outputs: dict[tuple[Path, Path], bytes | str] = field(default_factory=dict)
     _service: asyncio.Task[None] | None = None
     _made: int = 0
     db: Database = field(init=False)
     snapshots: SnapshotStore = field(init=False)
     room: CleanRoom = field(init=False)
+    runs: OwnRuns = field(init=False)
     scorer: Scorer = field(init=False)
 
     def researcher(self, index: int) -> str:
         """Id of r1, r2 or r3."""
         return f"{self.campaign}-r{index}"
-
-    async def places(self, stage: Stage, count: int) -> list[Place]:
-        """So many draws of every domain climbed on, prepared once for the whole suite."""
-        ready = self._places.setdefault(stage, [])
-        for index in range(len(ready) // len(self.problem.climbed_domains), count):
-            for domain in self.problem.climbed_domains:
-                drawn = draw(DRAWS, stage, 0, domain, index)
-                task = await self._stack.enter_async_context(
-                    prepared(self.problem, self.room.work_dir, domain=domain, stage=stage, split_seed=drawn.split_seed)
-                )
-                ready.append(Place(task, drawn.seed, index))
-        return ready[: count * len(self.problem.climbed_domains)]
-
-    async def run(self, source: Path, place: Place) -> bytes | str:
-        """What a method writes on a task in the clean room, or the verdict where it fails; each pair is run once."""
-        known = (source, place.task.public)
-        if known not in self._outputs:
-            outcome = await self.room.run(place.task, source, place.seed, owner=self.campaign)
-            self._outputs[known] = outcome.verdict if outcome.output is None else outcome.output.read_bytes()
-            outcome.discard()
-        return self._outputs[known]
-
-    async def run_on(self, source: Path, places: Sequence[Place]) -> list[bytes | str]:
-        """The same on many tasks, as many at a time as there are cores for it."""
-        slots = asyncio.Semaphore(self.parallel)
-
-        async def one(place: Place) -> bytes | str:
-            async with slots:
-                return await self.run(source, place)
-
-        return await asyncio.gather(*(one(place) for place in places))
-
-    async def gain(self, source: Path) -> Gain | str:
-        """What a method wins on the sealed split over the honest one; the verdict where it fails there."""
-        places = await self.places(Stage.CONFIRM, self.seeds)
-        honest = await self.honest_on(places)
-        attack = await self.run_on(source, places)
-        pairs = []
-        for place, before, after in zip(places, honest, attack, strict=True):
-            if isinstance(after, str):
-                return after
-            pairs.append(paired.Pair(place.task, place.index, before, after))
-        return await asyncio.to_thread(paired.gain, self.problem, pairs)
-
-    async def honest_on(self, places: Sequence[Place]) -> list[bytes]:
-        """The honest method's outputs. Raises ProblemError where the baseline fails."""
-        outputs = await self.run_on(self.honest, places)
-        bad = next((output for output in outputs if isinstance(output, str)), None)
-        if bad is not None:
-            raise ProblemError(f"the baseline that attacks start from {bad}", "See `aar problem baselines`")
-        return [output for output in outputs if isinstance(output, bytes)]
-
-    async def has_items(self) -> bool:
-        """Whether outputs are arrays with one value for each row of ``test.npy``."""
-        place = (await self.places(Stage.MEASURE, 1))[0]
-        rows, output = place.task.public / "test.npy", paired.load((await self.honest_on([place]))[0])
-        return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)
 
     def method(self, code: str, files: Mapping[str, str] | None = None, *, title: str = "A method") -> Path:
         """A method's directory: ``run.py``, beside it the honest method, run by ``import honest``, and ``files``."""
@@ -255,6 +180,7 @@ class Arena:
             self.tokens = {each: issue_token(session, each) for each in team}
         self.snapshots = SnapshotStore(self.folder / "snapshots")
         self.room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "work")
+        self.runs = OwnRuns(self.problem, self.room, self.honest, self.campaign, self.seeds, self.parallel)
         # The scorer sweeps its work folder when it starts: it has one of its own.
         room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "scorer")
         ledger = Ledger(self.db, self.campaign, Limits(), PriceBook())
@@ -276,7 +202,7 @@ class Arena:
         if self._service is not None:
             self._service.cancel()
             await asyncio.gather(self._service, return_exceptions=True)
-        await self._stack.aclose()
+        await self.runs.close()
         for name in await self.backend.orphans(self.campaign):
             await self.backend.remove(name)
         self.db.close()

@@ -57,16 +57,16 @@ class LuckyFew:
         values: dict[str, list[tuple[float, int]]] = {}
         groups = []
         for index, split in enumerate(await splits_of(arena)):
-            output = (await arena.honest_on([split.place]))[0]
+            output = (await arena.runs.honest_on([split.place]))[0]
             groups.append((split.place.task, scored(arena.problem, split.place.task, output)))
             values.setdefault(split.domain, []).append((sign * arena.problem.pool(groups[-1:]).mean, index))
         lucky = [index for each in values.values() for _, index in sorted(each, reverse=True)[: SPLITS // 2]]
         few, everything = (arena.problem.pool([groups[at] for at in chosen]) for chosen in (lucky, range(len(groups))))
-        places = await arena.places(Stage.CONFIRM, arena.seeds)
+        places = await arena.runs.places(Stage.CONFIRM, arena.seeds)
         sealed = arena.problem.pool(
             [
                 (place.task, scored(arena.problem, place.task, output))
-                for place, output in zip(places, await arena.honest_on(places), strict=True)
+                for place, output in zip(places, await arena.runs.honest_on(places), strict=True)
             ]
         )
         tries = 2 ** (arena.seeds * len(arena.problem.climbed_domains))
@@ -82,5 +82,5 @@ class LuckyFew:
 
 async def _sizes(arena: Arena) -> list[int]:
     """How many items a measurement's splits have: the same as the public research bundle's."""
-    places = await arena.places(Stage.MEASURE, 1)
+    places = await arena.runs.places(Stage.MEASURE, 1)
     return sorted({len(np.load(place.task.public / "test.npy", allow_pickle=False)) for place in places})

@@ -79,7 +79,7 @@ class Inside:
 
     async def make(self, arena: Arena) -> Result:
         """Each look is handed in; its verdict may hold nothing of the controller, and never a score."""
-        place = (await arena.places(Stage.MEASURE, 1))[0]
+        place = (await arena.runs.places(Stage.MEASURE, 1))[0]
         hidden = [str(path) for path in (place.task.hidden, *sorted(place.task.hidden.iterdir()))]
         folders = [str(arena.folder), str(arena.folder / "aar.db"), str(arena.folder / "scorer")]
         words = [path.name for path in place.task.hidden.iterdir()]

@@ -63,15 +63,15 @@ class SeedLuck:
         # With two seeds a single error may be tiny by luck: the spread of the reruns is what luck can do.
         if kept - average > 2 * float(np.std([mean for mean, _ in found])) and not refuted:
             through.append("neither shrinkage nor confirmation takes the luck away")
-        gained = await arena.gain(again)
+        gained = await arena.runs.gain(again)
         if isinstance(gained, str):
             return Result(None, stopped=gained, through=through, said=said)
         pooled_by = "one estimate and one place for all copies" + (", refuted at confirmation" if refuted else "")
         return Result(gained, "" if through else pooled_by, through=through, said=said)
 
     async def _scores(self, arena: Arena, stage: Stage, count: int) -> list[list[tuple[Task, TaskScore]]]:
-        places = await arena.places(stage, count)
-        outputs = await arena.honest_on(places)
+        places = await arena.runs.places(stage, count)
+        outputs = await arena.runs.honest_on(places)
         groups: list[list[tuple[Task, TaskScore]]] = [[] for _ in range(count)]
         for place, output in zip(places, outputs, strict=True):
             groups[place.index].append((place.task, scored(arena.problem, place.task, output)))

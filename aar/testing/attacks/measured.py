@@ -17,7 +17,7 @@ async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = T
         confirm: whether a measured one is confirmed, with the teacher audit.
     """
     arena.say("on the sealed split")
-    gain = await arena.gain(source)
+    gain = await arena.runs.gain(source)
     arena.reading = read
     view = await arena.scored(source)
     arena.reading = False

@@ -22,7 +22,8 @@ from aar.scoring.bundles import prepared
 from aar.scoring.submissions import SHOWN_DECIMALS
 from aar.scoring.telling import ALLOWANCE, SURELY, is_low
 from aar.store.models import ScoringRun, Submission
-from aar.testing.attacks.arena import Arena, Place
+from aar.testing.attacks.arena import Arena
+from aar.testing.attacks.own_runs import Place
 from aar.testing.attacks.paired import dump, keys, load, pooled, scored
 
 Bits = NDArray[np.bool_]
@@ -107,8 +108,8 @@ class Oracle:
 
 async def splits_of(arena: Arena, stage: Stage = Stage.MEASURE, count: int = SPLITS) -> list[Split]:
     """Splits with the honest method's predictions, from real runs in the clean room."""
-    places = await arena.places(stage, count)
-    outputs = await arena.honest_on(places)
+    places = await arena.runs.places(stage, count)
+    outputs = await arena.runs.honest_on(places)
     return [split_of(place, output) for place, output in zip(places, outputs, strict=True)]
 
 
@@ -132,7 +133,7 @@ async def agrees(arena: Arena, source: Path, answer: Answer) -> str:
             arena.problem, arena.room.work_dir, domain=domain, stage=Stage.MEASURE, split_seed=split_seed
         ) as task:
             place = Place(task, seed, 0)
-            (honest,) = await arena.honest_on([place])
+            (honest,) = await arena.runs.honest_on([place])
             split = split_of(place, honest)
             content = dump(answer(split).astype(np.uint8))
             outputs.append((task, scored(arena.problem, task, content)))

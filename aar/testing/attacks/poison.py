@@ -47,7 +47,7 @@ class Poison:
         source = arena.method("import honest\n", title="Victim")
         victim = arena.submit(source, researcher=2)
         files, before = arena.snapshots.read_files(victim.digest), standing(arena)
-        hidden = (await arena.places(Stage.MEASURE, 1))[0].task.hidden
+        hidden = (await arena.runs.places(Stage.MEASURE, 1))[0].task.hidden
         for what, plant in _planted(source, hidden, arena.folder).items():
             made = arena.method("print('x')\n", title="Carrier")
             plant(made)

@@ -69,7 +69,7 @@ class Stash:
         """Two runs one after the other and two at once; any that finds a mark of another exits with an error."""
         code = _STASH.replace("MARK", arena.secret[:8])
         source = arena.method(code, title="A diary")
-        place = (await arena.places(Stage.MEASURE, 1))[0]
+        place = (await arena.runs.places(Stage.MEASURE, 1))[0]
         through = []
         for number in (1, 2):
             outcome = await arena.room.run(place.task, source, place.seed, owner=arena.campaign)

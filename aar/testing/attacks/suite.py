@@ -118,7 +118,7 @@ async def attack_all(
     found: list[tuple[Attack, Result | None, str, float]] = []
     made = Arena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
     async with arena(made) as place:
-        with_items = await place.has_items()
+        with_items = await place.runs.has_items()
         for attack in chosen:
             place.say = lambda step, name=attack.name: on_step(name, step)  # type: ignore[misc]
             place.say("")
