@@ -1,0 +1,91 @@
+"""What sandboxes report: how a command ended, how a job stands, what is used, and whether a backend works here.
+
+Import these from ``aar.sandbox.protocol``, which says who reports them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ExitReason(StrEnum):
+    """Why a command is no longer running."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    STOPPED = "stopped"
+    """Somebody stopped the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """How a command ended.
+
+    Args:
+        reason: why it is no longer running.
+        code: exit code; 128 + signal where a signal ended it.
+        output: standard output and error, interleaved, decoded with replacement.
+        dropped_bytes: bytes cut from the middle of ``output``; 0 when it is whole.
+        seconds: wall-clock seconds.
+    """
+
+    reason: ExitReason
+    code: int
+    output: str
+    dropped_bytes: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited by itself with code 0."""
+        return self.reason is ExitReason.EXITED and self.code == 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A background job as it stands.
+
+    Args:
+        job_id: name of the job within its sandbox.
+        command: what was started.
+        running: whether it still runs.
+        result: how it ended; None while it runs. ``output`` holds the job's last lines only.
+        seconds: wall-clock seconds so far.
+    """
+
+    job_id: str
+    command: str
+    running: bool
+    result: ExecResult | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxStats:
+    """What a sandbox uses now: bytes of memory, number of processes, CPU seconds so far, bytes of workspace."""
+
+    memory_bytes: int
+    processes: int
+    cpu_seconds: float
+    workspace_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend works on this machine.
+
+    Args:
+        ok: whether a sandbox could be created now.
+        detail: one line: version and what holds, or what is missing.
+        remedy: one line: what to install or start; empty when ok.
+        notes: guarantees that are weaker here, one line each (such as "memory by rlimit: cgroup not writable").
+    """
+
+    ok: bool
+    detail: str
+    remedy: str = ""
+    notes: Sequence[str] = ()
