@@ -2,14 +2,16 @@
 
 The SDK's own transport builds an object for each chunk of a streamed reply and looks at each connection of its pool at
 each request, which with hundreds of researchers cost more than anything else. aiohttp parses in C and keeps idle
-connections by address. What the ledger hangs on is said here: an error before the request was sent is a
+connections by address. What the ledger hangs on is said here: an error before any of a request's body was sent is a
 ``ConnectError`` or ``ConnectTimeout``, and then nothing is charged; whatever comes later may have been carried out.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ssl
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -35,6 +37,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._trust_env = trust_env
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[tuple[str, bytes], str | None] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """One request; its reply's body is read as it is asked for.
@@ -45,19 +48,26 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """
         session = self._session or await self._opened()
         bounds: dict[str, float | None] = request.extensions.get("timeout", {})
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=None, sock_connect=bounds.get("connect"), sock_read=bounds.get("read")
-        )
-        with _told_as_httpx():
-            reply = await session.request(
-                request.method,
-                URL(str(request.url), encoded=True),
-                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw],
-                skip_auto_headers=_CHANGED_BY_NOBODY,
-                data=io.BytesIO(await request.aread()),
-                allow_redirects=False,
-                timeout=timeout,
-            )
+        # To connect is all that comes before: the name, a proxy's leave, the certificate.
+        timeout = aiohttp.ClientTimeout(total=None, connect=bounds.get("connect"), sock_read=bounds.get("read"))
+        body = _Outgoing(await request.aread())
+        try:
+            with _told_as_httpx():
+                async with asyncio.timeout(_until_an_answer(bounds)):
+                    reply = await session.request(
+                        request.method,
+                        URL(str(request.url), encoded=True),
+                        headers=[(name.decode("ascii"), text.decode("latin-1")) for name, text in request.headers.raw],
+                        skip_auto_headers=_CHANGED_BY_NOBODY,
+                        data=body,
+                        allow_redirects=False,
+                        proxy=self._proxy_for(request.url),
+                        timeout=timeout,
+                    )
+        except httpx2.TransportError as error:
+            if body.begun or isinstance(error, httpx2.ConnectTimeout):
+                raise
+            raise httpx2.ConnectError(str(error)) from error
         return httpx2.Response(reply.status, headers=list(reply.raw_headers), stream=_Body(reply))
 
     async def aclose(self) -> None:
@@ -72,11 +82,30 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_KEPT_SECONDS)
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                trust_env=self._trust_env,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+    def _proxy_for(self, url: httpx2.URL) -> str | None:
+        """The environment's proxy for an address. aiohttp would read it at each request, and ~/.netrc with it, whose
+        passwords are no business of a model call."""
+        if not self._trust_env:
+            return None
+        key = (url.scheme, url.netloc)
+        if key not in self._proxies:
+            self._proxies[key] = _proxy_named(url.scheme, url.netloc.decode("ascii"))
+        return self._proxies[key]
+
+
+class _Outgoing(io.BytesIO):
+    """A request's body, which knows whether any of it was taken to be sent."""
+
+    begun = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.begun = True
+        return super().read(size)
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -93,6 +122,23 @@ class _Body(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         """Give up what is left of it."""
         self._reply.close()
+
+
+def _until_an_answer(bounds: dict[str, float | None]) -> float | None:
+    """Seconds in which a request must be out and its answer begin; aiohttp itself sets no end to the sending."""
+    connect, write, read = (bounds.get(name) for name in ("connect", "write", "read"))
+    return None if connect is None or write is None or read is None else connect + write + read
+
+
+def _proxy_named(scheme: str, netloc: str) -> str | None:
+    if urllib.request.proxy_bypass(netloc):
+        return None
+    named = urllib.request.getproxies()
+    proxy = named.get(scheme) or named.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    return proxy if proxy.startswith(("http://", "https://")) else None  # no other kind is spoken here
 
 
 def _read_certificates() -> ssl.SSLContext:

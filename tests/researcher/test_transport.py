@@ -178,3 +178,70 @@ async def test_the_certificate_counts(certificate: Path) -> None:
         async with client() as http:
             with pytest.raises(httpx2.ConnectError, match="certificate"):
                 await http.get(url)
+
+
+async def test_a_request_that_nobody_reads_has_an_end() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    async with serving(handler) as url, client() as http:
+        with pytest.raises(httpx2.ReadTimeout):
+            await http.post(url, content=b"x" * 30_000_000, timeout=0.2)
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 407 X\r\ncontent-length: 0\r\n\r\n", b"", None])
+async def test_what_a_proxy_never_passed_on_was_not_sent(reply: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    handler = silent if reply is None else answering(*[reply] * bool(reply))
+    async with serving(handler) as url, client(trust_env=True) as http:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        with pytest.raises((httpx2.ConnectError, httpx2.ConnectTimeout)):
+            await asyncio.wait_for(http.post("https://service.invalid/", content=b"x", timeout=0.2), 10)
+
+
+@pytest.mark.parametrize(
+    ("named", "passes"),
+    [
+        ({"HTTP_PROXY": "http://me:word@{}"}, True),
+        ({"ALL_PROXY": "{}"}, True),
+        ({"HTTP_PROXY": "http://{}", "NO_PROXY": "service.invalid"}, False),
+    ],
+)
+async def test_proxies_of_the_environment(named: dict[str, str], passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).lower())
+        writer.write(HEAD + b"content-length: 2\r\n\r\nok")
+        await writer.drain()
+
+    async with serving(proxy) as url, client(trust_env=True) as http:
+        for name, value in named.items():
+            monkeypatch.setenv(name, value.format(url.removeprefix("http://").rstrip("/")))
+        if not passes:
+            with pytest.raises(httpx2.ConnectError):
+                await http.get("http://service.invalid/x")
+            return
+        assert (await http.get("http://service.invalid/x")).text == "ok"
+    assert heads[0].startswith(b"get http://service.invalid/x ")
+    assert (b"proxy-authorization: basic" in heads[0]) == ("me:word" in str(named))
+
+
+async def test_passwords_of_netrc_are_nobodys_business(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login me password word\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    heads: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            heads.append(head.lower())
+            writer.write(HEAD + b"content-length: 2\r\n\r\nok")
+
+    async with serving(handler) as url, client(trust_env=True) as http:
+        await http.get(url)
+        await http.get(url, headers={"Authorization": "Bearer own"})
+    assert b"authorization" not in heads[0]
+    assert b"authorization: bearer own" in heads[1]
