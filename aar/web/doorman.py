@@ -14,6 +14,7 @@ from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +48,8 @@ _STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
 _OPEN = frozenset({_LOGIN, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
 """What the login page needs; a browser would ask for a password in front of it for whatever is missing here."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_BYTES = 1024 * 1024
+"""Of a body, whatever its length is said to be. Forms and figures have lower bounds of their own, MCP a higher one."""
 
 
 def is_loopback(host: str) -> bool:
@@ -95,7 +98,8 @@ class Doorman:
             except AarError as refusal:
                 await self._turn_away(request, refusal)(scope, receive, send_guarded)
             else:
-                await self._app(scope, receive, send_guarded)
+                bounded = receive if _asks_itself(request.url.path) else _bounded(receive)
+                await self._app(scope, bounded, send_guarded)
 
     def _check_rates(self, request: Request) -> None:
         address, credential = address_of(request), credential_of(request)
@@ -158,6 +162,21 @@ def credential_of(request: Request, *, cookie: bool = True) -> str:
     """What tells one token or login from another, without being it; empty without any."""
     given = request.headers.get("authorization", "") or (request.cookies.get(COOKIE, "") if cookie else "")
     return hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:32] if given else ""
+
+
+def _bounded(receive: Receive) -> Receive:
+    """A body of which no more comes in than any address needs: FastAPI reads it whole before it asks who sends it."""
+    left = _MOST_BYTES
+
+    async def receive_bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {_MOST_BYTES // 1024} KiB")
+        return message
+
+    return receive_bounded
 
 
 def _is_from_elsewhere(request: Request) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -53,6 +54,25 @@ async def test_the_login_page_beyond_loopback_loads_without_a_password_box(site:
         assert len(assets) > 3
         for address in assets:
             assert (await client.get(address)).status_code == 200, address
+
+
+async def test_no_more_of_a_body_is_read_than_anything_needs(site: Any) -> None:
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(64):
+            sent += 1
+            yield b" " * 256 * 1024
+
+    json = {"Content-Type": "application/json"}
+    async with site.client() as client:
+        for path in ("/api/v1/campaigns/k3v9qd/posts", "/api/v1/campaigns", "/api/v1/campaigns/k3v9qd/controls"):
+            for headers in ({}, site.researcher("r1"), site.operator):
+                sent = 0
+                answer = await client.post(path, content=body(), headers={**json, **headers})
+                assert (answer.status_code, answer.json()["detail"]) == (413, "the body is over 1024 KiB")
+                assert sent <= 6
 
 
 async def test_an_open_page_whose_login_ended_is_told_without_a_password_box(site: Any) -> None:

@@ -94,7 +94,8 @@ async def test_a_cursor_beyond_the_log_holds_up_nobody_else(db: Database) -> Non
     number = happen(db, "now")
     async with asyncio.timeout(60):
         seen = await second
-    assert seen is not None and seen.id == number
+    assert seen is not None
+    assert seen.id == number
     assert feed.newest(CAMPAIGN) == number
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
