@@ -50,8 +50,9 @@ _CITING = {
     "postgresql": "(p.post_search @@ to_tsquery('english', :cited) OR p.id IN "
     "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('english', :cited)))",
 }
-_NEWEST = "SELECT p.id FROM post p WHERE {wanted} ORDER BY p.id DESC LIMIT :limit"
+_LISTED = "SELECT p.id FROM post p WHERE {wanted} ORDER BY p.id {order} LIMIT :limit"
 _MOST = 100
+_MOST_LISTED = 500
 _MOMENTS = ("since", "until")
 
 
@@ -67,6 +68,7 @@ class PostFilter:
         until: written before this time.
         retracted: whether retracted posts and comments count too.
         family: posts labelled with this family of ideas.
+        researcher_id: posts by this researcher, and by no person of that name.
     """
 
     kind: str | None = None
@@ -76,6 +78,7 @@ class PostFilter:
     until: datetime | None = None
     retracted: bool = False
     family: str | None = None
+    researcher_id: str | None = None
 
 
 def search(
@@ -125,26 +128,34 @@ def search(
     return []
 
 
-def newest_posts(
-    session: Session, campaign_id: str, *, limit: int = 20, before: int = 0, only: PostFilter = PostFilter()
+def filtered_posts(
+    session: Session,
+    campaign_id: str,
+    *,
+    limit: int = 20,
+    after: int = 0,
+    newest_first: bool = True,
+    only: PostFilter = PostFilter(),
 ) -> list[PostView]:
-    """Posts that a filter lets through, newest first: a search without words.
+    """Posts that a filter lets through, by id: a search without words.
 
     Args:
         session: for reading.
         campaign_id: whose forum.
-        limit: most posts to return, at most 100.
-        before: the id of the last post of the page before; 0 for the first page.
+        limit: most posts to return, at most 500.
+        after: the id of the last post of the page before; 0 for the first page in either order.
+        newest_first: from the newest back, instead of from the oldest on.
         only: which posts count.
 
     Raises:
         UsageError: unknown kind or family in the filter.
     """
     wanted, asked = _conditions(session, campaign_id, only)
-    if before > 0:
-        wanted, asked = f"{wanted} AND p.id < :before", asked | {"before": before}
-    statement = _statement(_NEWEST.format(wanted=wanted), *(each for each in _MOMENTS if each in asked))
-    ids = list(session.scalars(statement, asked | {"limit": min(max(limit, 0), _MOST)}))
+    if after > 0:
+        wanted, asked = f"{wanted} AND p.id {'<' if newest_first else '>'} :after", asked | {"after": after}
+    listed = _LISTED.format(wanted=wanted, order="DESC" if newest_first else "ASC")
+    statement = _statement(listed, *(each for each in _MOMENTS if each in asked))
+    ids = list(session.scalars(statement, asked | {"limit": min(max(limit, 0), _MOST_LISTED)}))
     found = {view.id: view for view in posts_by_id(session, campaign_id, ids)}
     return [found[post_id] for post_id in ids if post_id in found]
 
@@ -167,6 +178,9 @@ def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[s
     if only.author is not None:
         conditions.append("p.author IN (:author, :human)")
         asked |= {"author": clean_line(only.author), "human": f"human:{clean_line(only.author)}"}
+    if only.researcher_id is not None:
+        conditions.append("p.researcher_id = :researcher")
+        asked["researcher"] = only.researcher_id
     if only.submission is not None:
         about = select(Submission.id).where(
             Submission.campaign_id == campaign_id, Submission.number == min(only.submission, 2**31 - 1)

@@ -16,7 +16,7 @@ from aar.forum.changes import changes_since
 from aar.forum.edits import edit_post, history, retract
 from aar.forum.mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_post, get_thread, list_posts
-from aar.forum.search import PostFilter, newest_posts, search
+from aar.forum.search import PostFilter, filtered_posts, search
 from aar.store import Database, event_log
 
 Authors = dict[str, Author]
@@ -66,7 +66,7 @@ def test_labels_are_stored_told_and_asked_for(db: Database, post: Post) -> None:
         assert [each["families"] for each in told] == [[], ["self-training", "ensemble"], ["other"]]
         for family, found in (("ensemble", [mine.id]), ("self_training", [mine.id]), ("curriculum", [])):
             only = PostFilter(family=family)
-            assert [each.id for each in newest_posts(session, CAMPAIGN, only=only)] == found
+            assert [each.id for each in filtered_posts(session, CAMPAIGN, only=only)] == found
             assert [each.id for each in search(session, CAMPAIGN, "apples", only=only)] == found
             assert [each.id for each in list_posts(session, CAMPAIGN, family=family)] == found
         assert [each.id for each in search(session, CAMPAIGN, "pears", only=PostFilter(family="other"))] == [other.id]

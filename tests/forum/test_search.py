@@ -10,7 +10,7 @@ import pytest
 from aar.errors import UsageError
 from aar.forum.edits import retract
 from aar.forum.posts import Author, PostView, create_comment
-from aar.forum.search import PostFilter, newest_posts, search
+from aar.forum.search import PostFilter, filtered_posts, search
 from aar.forum.similar import SimilarPost, similar_posts, similar_to, warning
 from aar.store import Database
 from aar.store.models import Submission
@@ -41,7 +41,7 @@ def ids(db: Database, query: str, only: PostFilter = EVERYTHING, **paging: int) 
 
 def newest(db: Database, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
     with db.reading() as session:
-        return [each.id for each in newest_posts(session, CAMPAIGN, only=only, **paging)]
+        return [each.id for each in filtered_posts(session, CAMPAIGN, only=only, **paging)]
 
 
 def hand_in(db: Database) -> None:
@@ -92,12 +92,16 @@ def test_without_words_filters_narrow_and_pages_go_back_from_the_newest(
     assert newest(db) == [person.id, citing.id, about.id]
     assert newest(db, PostFilter(retracted=True)) == [gone.id, person.id, citing.id, about.id]
     assert newest(db, limit=2) == [person.id, citing.id]
-    assert newest(db, limit=2, before=citing.id) == [about.id]
+    assert newest(db, limit=2, after=citing.id) == [about.id]
     assert newest(db, PostFilter(author="ana")) == [person.id]
     assert newest(db, PostFilter(author="r1")) == [about.id]
     assert newest(db, PostFilter(kind="question")) == [citing.id]
     assert newest(db, PostFilter(submission=7)) == [citing.id, about.id]
-    assert newest(db, PostFilter(submission=7), before=citing.id) == [about.id]
+    assert newest(db, PostFilter(submission=7), after=citing.id) == [about.id]
+    assert newest(db, PostFilter(submission=7), newest_first=False) == [about.id, citing.id]
+    assert newest(db, PostFilter(submission=7), newest_first=False, after=about.id) == [citing.id]
+    mine = PostFilter(researcher_id=about.researcher_id, submission=7)
+    assert newest(db, mine) == [each.id for each in (citing, about) if each.researcher_id == about.researcher_id]
     assert newest(db, PostFilter(since=citing.created_at, until=gone.created_at)) == [person.id, citing.id]
     with pytest.raises(UsageError, match="no post kind"):
         newest(db, PostFilter(kind="rumour"))

@@ -100,6 +100,11 @@ async def test_the_forums_filters_work_without_words_and_go_on_to_the_next_page(
             more = re.search(r'href="\?([^"]*)">(?:Older|More)<', answer.text)
             shown = answer.text[answer.text.index('aria-label="Posts"') :]
             titles = re.findall(r">wombat (\d+)</a>", shown)
+            twin = re.search(r'href="(/api/v1/campaigns/k3v9qd/(?:posts|search)\?[^"]*)">posts<', answer.text)
+            assert twin
+            if "after" not in asked:
+                same = [each["title"] for each in (await client.get(html.unescape(twin[1]))).json()["items"]]
+                assert [each for each in same if "wombat" in each][:30] == [f"wombat {index}" for index in titles]
             return titles + (await _next(html.unescape(more[1])) if more else [])
 
         async def _next(query: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,10 +17,9 @@ from aar.forum.posts import (
     create_comment,
     create_post,
     get_thread,
-    list_posts,
 )
 from aar.forum.resolving import texts_of
-from aar.forum.search import PostFilter, search
+from aar.forum.search import PostFilter, filtered_posts, search
 from aar.forum.showing import figures_in
 from aar.forum.similar import similar_posts
 from aar.web.api.forum_models import (
@@ -69,28 +69,20 @@ def in_utc(moment: datetime | None) -> datetime | None:
 async def posts(
     shared: SharedDep,
     campaign_id: CampaignId,
+    only: Annotated[PostFilter, Depends(search_filter)],
     after: After = 0,
     limit: Limit = 50,
-    kind: str | None = None,
-    family: OneFamily = None,
-    researcher: str | None = None,
+    researcher: Annotated[str | None, Query(description="A researcher's name; no person's post counts")] = None,
     newest_first: bool = False,
+    retracted: Annotated[bool, Query(description="Whether retracted posts are listed too")] = True,
 ) -> Page[PostOut]:
-    """Posts by id, oldest first unless ``newest_first``."""
+    """Posts by id, oldest first unless ``newest_first``; the forum's page without words has the same filters."""
 
     def read(session: Session) -> Page[PostOut]:
         own = campaign_id_of(session, campaign_id)
         by = researcher_of_address(session, own, researcher).id if researcher else None
-        found = list_posts(
-            session,
-            own,
-            after=after,
-            limit=limit + 1,
-            kind=kind,
-            family=family,
-            researcher_id=by,
-            newest_first=newest_first,
-        )
+        wanted = replace(only, researcher_id=by, retracted=retracted)
+        found = filtered_posts(session, own, after=after, limit=limit + 1, newest_first=newest_first, only=wanted)
         return page_of(found, limit, PostOut.of, lambda post: post.id)
 
     return await shared.db.read(read)

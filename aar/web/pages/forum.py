@@ -16,7 +16,7 @@ from aar.forum.edits import history
 from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
 from aar.forum.queries import pinned_posts
 from aar.forum.resolving import known_references, texts_of
-from aar.forum.search import PostFilter, newest_posts, search
+from aar.forum.search import PostFilter, filtered_posts, search
 from aar.forum.similar import similar_to
 from aar.forum.views import SCORER
 from aar.forum.votes import vote_of
@@ -80,6 +80,14 @@ class Asked:
         """The query string of a page of the same search."""
         return urlencode(self._fields() | {"after": str(after)})
 
+    def twin(self) -> str:
+        """The same posts as JSON: an address below the campaign's."""
+        only = self.only()
+        fields = self._fields() | {"retracted": str(self.retracted).lower()}
+        fields |= {} if only.submission is None else {"submission": str(only.submission)}
+        fields |= {} if only.until is None else {"until": f"{only.until:%Y-%m-%dT%H:%M:%SZ}"}
+        return f"search?{urlencode(fields)}" if self.q else f"posts?{urlencode(fields | {'newest_first': 'true'})}"
+
     def _fields(self) -> dict[str, str]:
         fields = {
             "q": self.q,
@@ -128,7 +136,7 @@ def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked 
         if asked.q:
             found = search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
         else:
-            found = newest_posts(session, view.id, limit=_ON_A_PAGE + 1, before=after, only=asked.only())
+            found = filtered_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=asked.only())
         first = after == 0 and not asked.anything
         pinned = pinned_posts(session, view.id) if first else []
         claims = active_claims(session, view.id) if first else []
