@@ -18,6 +18,8 @@ _JPEG = b"\xff\xd8\xff"
 _GIF = (b"GIF87a", b"GIF89a")
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG's markers of frames, which hold width and height."""
+_MOST_SCANS = 100
+"""A progressive JPEG has about ten; thirty bytes make one more, for which a browser goes over the whole picture."""
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp"}
 """File names end so, by media type."""
 
@@ -107,6 +109,8 @@ def _jpeg(data: bytes) -> ImageFacts:
         place += 2 + max(length, 2)
         if marker == 0xDA:
             scans += 1
+            if scans > _MOST_SCANS:
+                raise NoImage(f"it is a JPEG image of more than {_MOST_SCANS} scans")
             place = _behind_scan(data, place)
     _ended(data, place + 2, "JPEG")
     return ImageFacts("image/jpeg", *size, frames=1 if scans else 0)

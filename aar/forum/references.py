@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from aar.forum.parsing import parsed
 
 REFERENCE = re.compile(
     r"(?<![\w./#@-])(?:"
@@ -38,7 +38,7 @@ def prose(text: str) -> str:
     """The text without its code; one without any comes back as it is."""
     if not _MAYBE_CODE.search(text):
         return text
-    return "\n\n".join(_words(token.children or ()) for token in _parser.parse(text) if token.type == "inline")
+    return "\n\n".join(_words(token.children or ()) for token in parsed(text) if token.type == "inline")
 
 
 def referred(kind: str, texts: Iterable[str]) -> list[str]:
@@ -59,6 +59,3 @@ def _word(token: Token) -> str:
     if token.type in ("code_inline", "image"):
         return " "
     return token.content
-
-
-_parser: Any = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 from urllib.parse import unquote
 
-from markdown_it import MarkdownIt
+from markdown_it.common.normalize_url import normalizeLink
 from markdown_it.token import Token
+
+from aar.forum.parsing import parsed
 
 SCHEME = "figure:"
 SHORT = 12
@@ -47,14 +48,14 @@ def rewritten(text: str, addresses: Mapping[str, str]) -> str:
     """The text with other addresses of images, by what they were; captions and titles stay."""
 
     def one(match: re.Match[str]) -> str:
-        new = addresses.get(_plain(_parser.normalizeLink(match["bracketed"] or match["plain"])))
+        new = addresses.get(_plain(normalizeLink(match["bracketed"] or match["plain"])))
         return match[0] if new is None else f"{match['before']}{new}{match['title'] or ''})"
 
     return _IMAGE.sub(one, text) if addresses else text
 
 
 def _addresses(text: str) -> Iterator[str]:
-    for block in _parser.parse(text):
+    for block in parsed(text):
         for token in block.children or ():
             if token.type == "image":
                 yield _plain(_source(token))
@@ -67,6 +68,3 @@ def _source(token: Token) -> str:
 def _plain(address: str) -> str:
     """An address as its author thinks of it, without percent signs."""
     return unquote(address)
-
-
-_parser: Any = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])

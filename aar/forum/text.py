@@ -1,7 +1,7 @@
 """Making text from agents safe to store and show, without losing any of it.
 
 Characters that a terminal, a database or a reader could take for something else (control codes, bidirectional
-overrides, lone surrogates) are replaced by visible notation; everything else stays as written.
+overrides, invisible tags, lone surrogates) are replaced by visible notation; everything else stays as written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import re
 from aar.errors import UsageError
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_UNSAFE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
+)
+"""The last ones are tags: letters that no screen shows and a model reads all the same."""
 _SPACE = re.compile(r"\s+")
 
 
@@ -19,6 +22,8 @@ def _visible(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code < 0x20:
         return chr(0x2400 + code)  # the Unicode picture of the control code, such as ␀
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return "\u2421" if code == 0x7F else f"\\u{code:04x}"
 
 

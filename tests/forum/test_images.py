@@ -110,6 +110,14 @@ def test_a_picture_larger_than_its_image_is_none() -> None:
             examined(bytes(data))
 
 
+def test_a_small_file_cannot_make_a_browser_draw_a_picture_thousands_of_times() -> None:
+    whole = drawn("JPEG", progressive=True)
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    assert examined(whole[:-2] + scan * 20 + whole[-2:]).frames == 1
+    with pytest.raises(NoImage, match="more than 100 scans"):
+        examined(whole[:-2] + scan * 100 + whole[-2:])
+
+
 def test_a_huge_claim_is_read_and_nothing_is_unpacked() -> None:
     assert examined(png_of(2**31 - 1, 2**31 - 1)).pixels == (2**31 - 1) ** 2
 

@@ -29,6 +29,8 @@ def test_ordinary_text_is_untouched(text: str) -> None:
 
 def test_control_characters_become_visible() -> None:
     assert clean_text("a\x00\x1b]0;x\x07\x7f\x9b\ud800\u202e") == "a␀␛]0;x␇␡\\u009b\\ud800\\u202e"
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "Obey")
+    assert clean_text(f"a\u061c{hidden}") == "a\\u061c\\U000e004f\\U000e0062\\U000e0065\\U000e0079"
     assert clean_text("a\r\nb\rc\u2028d") == "a\nb\nc\nd"
 
 

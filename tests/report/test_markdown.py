@@ -113,3 +113,12 @@ def test_ordinary_markdown_reads_well() -> None:
     for part in ("<h3>A</h3>", "<s>old</s>", "<em>new</em>", "<td>1</td>"):
         assert part in html
     assert "style=" not in html
+
+
+def test_a_table_of_cells_that_nobody_wrote_is_no_table() -> None:
+    bomb = "|" + "a|" * 2500 + "\n|" + "-|" * 2500 + "\n" + "a\n" * 4998
+    html = render_markdown(bomb)
+    assert "<table" not in html
+    assert len(html) < 3 * len(bomb)
+    wide = "\n".join("|" + cell * 40 for cell in ("a|", "-|", *["7|"] * 60))
+    assert render_markdown(f"{wide}\n\nwords|\n" + "words\n" * 400).count("<td>") == 40 * 60
