@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
@@ -48,7 +49,7 @@ async def bring_figure(
     """Bring a PNG, JPEG, GIF or WebP image of at most 512 KiB, as the body, to be shown in posts and comments."""
     if not request.headers.get("content-type", "").startswith("image/"):
         raise UsageError("the body is not declared as an image", "Send it as it is, with Content-Type: image/png, say")
-    made = prepared("in the body", await _body(request))
+    made = await anyio.to_thread.run_sync(prepared, "in the body", await _body(request))
 
     def write(session: Session) -> FigureView:
         own = campaign_id_of(session, campaign_id)
