@@ -8,11 +8,12 @@ BEGIN IMMEDIATE, so that two processes queue instead of failing half-way.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -27,6 +28,7 @@ T = TypeVar("T")
 BUSY_SECONDS = 15.0
 _ATTEMPTS = 6
 _BACKOFF_SECONDS = 0.01
+_POLL_SECONDS = 0.002
 
 
 class Database:
@@ -43,7 +45,9 @@ class Database:
         self.shown = self.engine.url.render_as_string(hide_password=True)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         kept = Kept()
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={STORE: kept})
+        # A reader sees one moment, however many statements it takes; a file gives that by itself.
+        reads = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        self._sessions = sessionmaker(reads, expire_on_commit=False, info={STORE: kept})
         writes = self.engine.execution_options(aar_write=True)
         self._writers = sessionmaker(writes, expire_on_commit=False, info={STORE: kept, WRITES: True})
         self._limiter: anyio.CapacityLimiter | None = None
@@ -86,7 +90,13 @@ class Database:
         """
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(1 if self.is_sqlite else 8)
-        return await anyio.to_thread.run_sync(partial(self.write_now, fn), limiter=self._limiter)
+        work = _Work(partial(self.write_now, fn))
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await work.over()  # a task that asyncio itself cancels leaves its thread behind
+            raise
 
     def write_now(self, fn: Callable[[Session], T]) -> T:
         """``write`` for code that is not async. Raises what ``fn`` raises, and DatabaseError."""
@@ -119,3 +129,30 @@ class Database:
     def _tell(self) -> None:
         for heard in self._listeners:
             heard()
+
+
+class _Work(Generic[T]):
+    """Something done in a thread that can be waited for by one who was cancelled."""
+
+    def __init__(self, fn: Callable[[], T]) -> None:
+        self._fn = fn
+        self._lock = threading.Lock()
+        self._begun = self._given_up = self._ended = False
+
+    def __call__(self) -> T:
+        with self._lock:
+            if self._given_up:
+                raise RuntimeError("nobody waits for this any more")
+            self._begun = True
+        try:
+            return self._fn()
+        finally:
+            self._ended = True
+
+    async def over(self) -> None:
+        """Keep it from beginning, or wait for its end."""
+        with self._lock:
+            self._given_up = True
+        while self._begun and not self._ended:
+            with suppress(anyio.get_cancelled_exc_class()):
+                await anyio.sleep(_POLL_SECONDS)

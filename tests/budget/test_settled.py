@@ -13,12 +13,18 @@ from sqlalchemy.orm import Session
 
 from aar.budget import settled
 from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
 from aar.budget.totals import CampaignTotals, totals
 from aar.budget.usage import Usage
 from aar.report.spending import spending
+from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import LedgerEntry
 from aar.store.types import now
+from aar.testing.rows import add_campaign
+
+from .conftest import DOLLAR_A_TOKEN
 
 pytestmark = pytest.mark.anyio
 CAMPAIGN, ONE = "abc234", "abc234-r1"
@@ -120,3 +126,31 @@ async def test_what_was_settled_is_read_once(
         await call(ledger, db, f"c{index}", 1)
     assert count() == 1  # three are more than two: summed anew, and kept
     assert count() == 0
+
+
+@pytest.mark.postgres
+async def test_a_call_settled_between_two_looks_is_in_one_of_them(
+    request: pytest.FixtureRequest, postgres_url: str
+) -> None:
+    db = open_database(postgres_url)
+    request.addfinalizer(db.close)
+    with db.writing() as session:
+        add_campaign(session, CAMPAIGN)
+    ledger = Ledger(db, CAMPAIGN, Limits(usd=None), PriceBook({"dear": DOLLAR_A_TOKEN}))
+    await ledger.load()
+    await ledger.reserve_call(request_id="a", researcher_id=None, model="dear", input_tokens=5, max_output_tokens=0)
+    settling = False
+
+    def settle_first(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal settling
+        if not settling and "sum(" in statement and "state IN" in statement:
+            settling = True
+            db.write_now(lambda session: ledger.settle_in(session, "a", Usage(input_tokens=5), 1.0))
+
+    event.listen(db.engine, "before_cursor_execute", settle_first)
+    with db.reading() as session:
+        sums = totals(session, CAMPAIGN).campaign
+    event.remove(db.engine, "before_cursor_execute", settle_first)
+    assert settling
+    assert sums.usd + sums.reserved_usd == 5
+    assert both(db)[0][0].campaign.usd == 5

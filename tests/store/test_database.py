@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -55,6 +56,52 @@ def test_a_cancelled_writer_finishes_what_it_began(db: Database) -> None:
     anyio.run(main)
     with db.reading() as session:
         assert event_log.latest_event_id(session, "k3v9qd") == 1
+
+
+def test_a_writer_that_asyncio_cancels_is_waited_for(db: Database) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(session: Session) -> None:
+        event_log.append(session, "k3v9qd", CampaignPaused(cause="kept"))
+        begun.set()
+        go.wait(10)
+
+    async def main() -> None:
+        task = asyncio.create_task(db.write(slow))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.05, go.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with db.reading() as session:
+            assert event_log.latest_event_id(session, "k3v9qd") == 1
+
+    asyncio.run(main())
+
+
+def test_a_writer_cancelled_before_its_turn_does_nothing(db: Database) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(_: Session) -> None:
+        begun.set()
+        go.wait(10)
+
+    async def main() -> None:
+        first = asyncio.create_task(db.write(slow))
+        await asyncio.to_thread(begun.wait)
+        second = asyncio.create_task(
+            db.write(lambda session: event_log.append(session, "k3v9qd", CampaignPaused(cause="never")))
+        )
+        await asyncio.sleep(0.01)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        go.set()
+        await first
+        with db.reading() as session:
+            assert event_log.latest_event_id(session, "k3v9qd") == 0
+
+    asyncio.run(main())
 
 
 def test_a_broken_constraint_stays_the_callers_error(db: Database) -> None:
