@@ -180,7 +180,8 @@ class Gateway:
                 raise unreachable(url) from error
             raise StreamBroken(f"connection to {url} lost: {cause_of(error)}", {}) from error
         except (httpx2.HTTPError, ValueError, KeyError) as error:
-            raise StreamBroken(f"stream from {url} broke: {cause_of(error)}", assembly.broken_usage) from error
+            if not assembly.complete:  # what comes after a reply's end cannot undo it
+                raise StreamBroken(f"stream from {url} broke: {cause_of(error)}", assembly.broken_usage) from error
         if not assembly.complete:
             raise StreamBroken(f"stream from {url} ended early", assembly.broken_usage)
         return assembly.reply()
@@ -205,7 +206,7 @@ class Gateway:
                         assembly.feed(event)
                     if progress is not None and kind == "content_block_start":
                         await progress(event["content_block"])
-        if watch.cancelled_caught:
+        if watch.cancelled_caught and not assembly.complete:
             raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.broken_usage)
 
     async def _opened(self) -> AsyncAnthropic:

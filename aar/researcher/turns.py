@@ -11,7 +11,7 @@ import anyio
 from sqlalchemy.orm import Session
 
 from aar.budget.usage import Usage, usage_of
-from aar.errors import AarError, ModelUnavailable
+from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
 from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.assembly import Reply
@@ -86,6 +86,9 @@ async def _call(
         )
     except StreamBroken as error:
         await charge(seen_usage(error.usage, worst), error.message)
+        raise
+    except DatabaseError as error:  # while the reply came in, whose progress could not be noted: it is billed
+        await charge(worst, error.message)
         raise
     except (AarError, Stopping) as error:
         await ctx.ledger.release(request_id)

@@ -113,3 +113,10 @@ def test_retry_after_in_all_its_forms() -> None:
     for bad in ("soon", "-4", "nan", "inf", ""):
         assert retry_after_seconds({"retry-after": bad}) is None
     assert retry_after_seconds({}) is None
+
+
+@pytest.mark.parametrize("breaking", ["drop", "silence"])
+async def test_a_whole_reply_counts_though_its_stream_has_no_end(house: House, breaking: str) -> None:
+    house.server.play(Turn([say("all of it")], breaks_after=100, breaking=breaking))
+    reply = await house.gateway(5.0, 0.5).complete(request())
+    assert reply.content == [say("all of it")]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy.orm import Session
 
 from aar.budget.totals import totals
+from aar.errors import DatabaseError
 from aar.forum.posts import list_posts
-from aar.researcher import run_researcher
+from aar.researcher import run_researcher, turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT
+from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import LedgerEntry, Researcher
 
@@ -21,6 +25,7 @@ from .conftest import CAMPAIGN, KEY, House, until
 from .messages_server import Refusal, Turn, call, say
 
 pytestmark = pytest.mark.anyio
+T = TypeVar("T")
 FINISH = Turn([call(99, "finish", summary="all done")])
 
 
@@ -393,3 +398,35 @@ async def test_what_it_is_doing_is_shown(house: House) -> None:
     await until(lambda: doing() == ("waiting", "wait: for time, at most 3000 s"))
     ctx.stopping.set()
     assert (await life).reason == "paused"
+
+
+class StutteringDatabase(Database):
+    """Refuses one write when it is told to."""
+
+    refusing = False
+
+    async def write(self, fn: Callable[[Session], T]) -> T:
+        if self.refusing:
+            self.refusing = False
+            raise DatabaseError("locked for a while", "Try again")
+        return await super().write(fn)
+
+
+async def test_a_reply_whose_progress_cannot_be_noted_is_billed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_PROGRESS_SECONDS", 0.0)
+    house.server.play(Turn([say("dear words")]))
+    house.db.close()
+    house.db = db = StutteringDatabase(house.db.url)
+
+    async def refuse() -> None:
+        db.refusing = True
+
+    house.server.before_reply = refuse
+    ctx = await house.context()
+    with pytest.raises(DatabaseError):
+        await run_researcher(ctx)
+    with db.reading() as session:
+        spent = totals(session, CAMPAIGN).campaign
+    assert spent.usd > 0
+    assert spent.reserved_usd == 0
+    assert ctx.ledger.committed().usd == spent.usd
