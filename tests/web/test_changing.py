@@ -76,6 +76,25 @@ async def test_an_edit_keeps_the_former_words_and_passes_nobody_over(site: Site,
     assert "<em>New</em>" in page
 
 
+async def test_labels_that_somebody_else_changed_meanwhile_are_not_passed_over(site: Site, ana: Person) -> None:
+    async with site.client() as client:
+        sent = {"kind": "result", "title": "Labels", "body": "Words.", "families": ["ensemble"]}
+        made = (await client.post(f"{API}/posts", json=sent, headers=site.researcher("r2"))).json()
+        where, api = f"{POSTS}/{made['id']}", f"{API}/posts/{made['id']}"
+        fields = {
+            name: value for name, value in (await ana.fields(f"{where}/edit")).items() if name in ("csrf", "seen")
+        }
+        await client.patch(api, json={"families": ["distillation"]}, headers=site.researcher("r2"))
+        new = {"title": "Labels", "body": "Better words.", "families": "ensemble"}
+        late = await ana.send(f"{where}/edit", **fields, action="save", **new)
+        assert late.status_code == 422
+        assert "Ideas: distillation" in late.text
+        fields["seen"] = hidden(late.text)["seen"]
+        saved = await ana.send(f"{where}/edit", **fields, action="save", **new)
+        assert saved.status_code == 303
+        assert (await client.get(api)).json()["post"]["families"] == ["ensemble"]
+
+
 async def test_a_comment_is_edited_and_what_is_retracted_says_why(site: Site, ana: Person) -> None:
     fields = await ana.fields(f"{POSTS}/3")
     made = await ana.send(f"{POSTS}/3", **fields, action="comment", body="Frist.")

@@ -48,6 +48,8 @@ async def test_a_form_sent_twice_is_stored_once_and_changed_words_are_kept(site:
     assert changed.status_code == 422
     assert first.headers["location"].rpartition("/")[2] in changed.text
     assert typed(changed.text, "body") == "Another one."
+    for other in ({"kind": "insight"}, {"families": "ensemble"}, {"submission": "s7"}):
+        assert (await ana.send(POSTS, **fields, action="post", **{**said, **other})).status_code == 422
     assert events(site) == after
     anew = await ana.send(POSTS, **hidden(changed.text), action="post", **{**said, "body": "Another one."})
     assert anew.headers["location"].partition("?")[0] != first.headers["location"]

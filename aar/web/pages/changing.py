@@ -51,8 +51,10 @@ class Standing:
     def values(self) -> dict[str, str]:
         """The fields of its form; ``seen`` tells whether somebody else writes over it meanwhile."""
         seen = "" if self.said.edited_at is None else self.said.edited_at.isoformat()
-        title = {} if self.comment else {"title": self.post.title, "families": ", ".join(self.post.families)}
-        return {**title, "body": self.said.body, "seen": seen}
+        if self.comment:
+            return {"body": self.said.body, "seen": seen}
+        labels = ", ".join(self.post.families)  # other labels alone are no edit of the words
+        return {"title": self.post.title, "families": labels, "body": self.said.body, "seen": f"{seen} {labels}"}
 
     def says(self, values: Mapping[str, str]) -> bool:
         """Whether it says this already."""

@@ -53,6 +53,7 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
         wrong = post_mistakes(session, own, values)
         if wrong:
             return Writing(values, once, wrong)
+        about, labels = submission_number(values["submission"]), families_of(values["families"])
         made = create_post(
             session,
             own,
@@ -60,11 +61,12 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
             kind=values["kind"],
             title=values["title"],
             body=values["body"],
-            submission_number=submission_number(values["submission"]),
-            families=families_of(values["families"]),
+            submission_number=about,
+            families=labels,
             idempotency_key=once or None,
         )
-        if (made.title, made.body) != (clean_line(values["title"]), clean_text(values["body"])):
+        stored = (made.kind, made.title, made.body, made.submission_number, list(made.families))
+        if stored != (values["kind"], clean_line(values["title"]), clean_text(values["body"]), about, labels):
             return _sent_before(values, f"#{made.id}")
         near = similar_to(session, own, made.id)
         where = post_link(own, made.id)

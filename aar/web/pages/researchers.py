@@ -13,7 +13,7 @@ from aar.report.transcript import read_transcript
 from aar.scoring.submissions import list_submissions
 from aar.store.event_log import latest_event_id
 from aar.web.api.paging import BIGGEST
-from aar.web.api.workspaces import FilePath, notes, seen
+from aar.web.api.workspaces import FilePath, notes, seen, workspace_of
 from aar.web.auth import PersonDep
 from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
 from aar.web.pages.render import render
@@ -43,6 +43,7 @@ def researcher_page(
             "newest": before == 0,
             "jobs": researcher_jobs(session, researcher.id),
             "notebook": notes(session, shared, researcher),
+            "has_files": workspace_of(shared, researcher).is_dir(),
             "posts": list_posts(session, view.id, researcher_id=researcher.id, limit=10, newest_first=True),
             "cursor": cursor,
         }
