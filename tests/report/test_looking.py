@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from aar.errors import NotFound
 from aar.events import (
@@ -35,7 +36,7 @@ from aar.scoring.submissions import get_submission
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.store.models import Campaign, Researcher
+from aar.store.models import Campaign, EventRecord, Researcher
 from aar.testing.rows import add_campaign
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
@@ -138,6 +139,24 @@ def test_jobs_are_read_from_what_tools_said(db: Database) -> None:
             ("j2", "lost"),
             ("j1", "ended"),
         ]
+
+
+def test_an_older_look_at_jobs_that_ends_later_doubles_none(db: Database) -> None:
+    who = "k3v9qd-r1"
+    with db.reading() as early:
+        assert early.scalar(select(func.count()).select_from(EventRecord)) is not None  # its moment is this one
+        with db.writing() as session:
+            append(session, "k3v9qd", ToolStarted(tool_use_id="t1", tool="start_job", about="python a.py"), who)
+            told = [{"type": "text", "text": "Job j1 started.\nIt is stopped after 60 minutes."}]
+            done = ToolFinished(tool_use_id="t1", tool="start_job", content=told, is_error=False, seconds=0.1)
+            append(session, "k3v9qd", done, who)
+            append(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
+        with db.reading() as late:
+            found = researcher_jobs(late, who)
+        researcher_jobs(early, who)
+    with db.reading() as session:
+        assert researcher_jobs(session, who) == found
+    assert [(each.id, each.state) for each in found] == [("j1", "lost")]
 
 
 def test_a_workspace_is_looked_into_and_never_left(tmp_path: Path) -> None:
