@@ -12,9 +12,12 @@ import httpx
 import pytest
 
 from aar.events import CampaignPaused
+from aar.forum.tokens import viewer_token
 from aar.store.event_log import append, latest_event_id
 from aar.web.api import events
 from aar.web.serve import bind, serve
+
+from .person import Person
 
 pytestmark = pytest.mark.anyio
 STREAM = "/api/v1/campaigns/k3v9qd/events/stream"
@@ -128,6 +131,28 @@ async def test_an_open_stream_does_not_keep_the_server_from_stopping(site: Any) 
     with pytest.raises(asyncio.CancelledError):
         await serving
     bind("127.0.0.1", port).close()
+
+
+@pytest.mark.parametrize("path", [STREAM, "/campaigns/k3v9qd/live"])
+async def test_a_stream_ends_with_the_login_that_opened_it(site: Any, path: str) -> None:
+    listener = bind("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(serve(site.app(host="0.0.0.0"), listener))
+    with site.db.reading() as session:
+        newest = latest_event_id(session, "k3v9qd")
+    async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+        person = Person(client)
+        await person.log_in(viewer_token(site.home))
+        csrf = (await client.get("/campaigns")).text.partition('name="csrf" value="')[2].partition('"')[0]
+        async with client.stream("GET", path, params={"after": newest}) as answer:
+            lines = answer.aiter_lines()
+            assert (await anext(lines)).startswith("retry:")
+            assert (await client.post("/logout", data={"csrf": csrf})).status_code == 303
+            happen(site, "said after the logout")
+            rest = [line async for line in lines]
+        assert not any("after the logout" in line for line in rest)
+    serving.cancel()
+    await asyncio.wait([serving])
 
 
 async def test_the_stream_of_no_campaign_is_a_404(site: Any) -> None:

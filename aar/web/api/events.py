@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from aar.forum.text import clean_line
 from aar.store.event_log import LoggedEvent, read
 from aar.web.api.paging import BIGGEST, After, Limit, Page, page_of
+from aar.web.auth import may_read
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
 from aar.web.state import Shared, SharedDep
 
@@ -76,6 +78,7 @@ def events(
 )
 async def stream(
     shared: SharedDep,
+    request: Request,
     campaign_id: CampaignId,
     after: After = 0,
     brief: Annotated[bool, Query(description="Leave payloads out")] = False,
@@ -84,7 +87,7 @@ async def stream(
 ) -> StreamingResponse:
     """Server-sent events: everything after a cursor, then what happens, until the server stops."""
     view = await shared.db.read(partial(campaign_of, name=campaign_id))
-    return as_stream(_frames(shared, view.id, cursor_of(after, last_event_id), brief, once))
+    return as_stream(shared, request, _frames(shared, view.id, cursor_of(after, last_event_id), brief, once))
 
 
 def cursor_of(after: int, last_event_id: str | None) -> int:
@@ -92,12 +95,21 @@ def cursor_of(after: int, last_event_id: str | None) -> int:
     return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, BIGGEST)
 
 
-def as_stream(frames: AsyncIterator[str]) -> StreamingResponse:
-    """Frames as server-sent events, unbuffered on their way."""
-    return StreamingResponse(frames, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+def as_stream(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
+    """Frames as server-sent events, unbuffered on their way, for as long as whoever asked may read."""
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_while_allowed(shared, request, frames), media_type="text/event-stream", headers=headers)
 
 
-async def _frames(shared: Shared, campaign_id: str, after: int, brief: bool, once: bool) -> AsyncIterator[str]:
+async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    async with aclosing(frames):
+        async for each in frames:
+            if not may_read(shared, request):
+                return
+            yield each
+
+
+async def _frames(shared: Shared, campaign_id: str, after: int, brief: bool, once: bool) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     if once:
         for logged in await shared.db.read(partial(read, campaign_id=campaign_id, after=after)):

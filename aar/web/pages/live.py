@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from aar.report.recent import recent_events
@@ -26,17 +26,22 @@ ROWS = 60
 
 @router.get("/campaigns/{campaign_id}/live")
 async def live(
-    shared: SharedDep, campaign_id: CampaignId, after: After = 0, last_event_id: events.LastEventId = None
+    shared: SharedDep,
+    request: Request,
+    campaign_id: CampaignId,
+    after: After = 0,
+    last_event_id: events.LastEventId = None,
 ) -> StreamingResponse:
     """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
     view = await shared.db.read(partial(campaign_of, name=campaign_id))
     newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROWS))
     cursor = events.cursor_of(after, last_event_id)
     missed = len(newest) == ROWS and newest[-1].id - 1 > cursor
-    return events.as_stream(_frames(shared, view.id, newest[-1].id - 1 if missed else cursor, missed))
+    frames = _frames(shared, view.id, newest[-1].id - 1 if missed else cursor, missed)
+    return events.as_stream(shared, request, frames)
 
 
-async def _frames(shared: Shared, campaign_id: str, after: int, missed: bool) -> AsyncIterator[str]:
+async def _frames(shared: Shared, campaign_id: str, after: int, missed: bool) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     async for each in shared.feed.follow(campaign_id, after, idle=events.HEARTBEAT_SECONDS):
         if each is None:
