@@ -15,6 +15,7 @@ from aar.errors import DatabaseError
 from aar.forum.posts import list_posts
 from aar.researcher import run_researcher, turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
+from aar.researcher.pacing import PacePolicy, Pacer
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT
 from aar.store.database import Database
@@ -230,7 +231,9 @@ async def test_a_refusal_for_good_ends_it_unbilled(house: House, status: int) ->
 async def test_service_that_stays_away_is_given_up_unbilled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
     house.server.script = lambda _: Refusal(529, headers={"retry-after": "3600"})
-    outcome = await run_researcher(await house.context(patience=2))
+    ctx = await house.context(patience=2)
+    ctx.gateway.pacer = Pacer(PacePolicy(longest_rest=0.01))  # what was asked for holds up the next call as well
+    outcome = await run_researcher(ctx)
     assert outcome.reason == "failed"
     assert [state for state, _ in entries(house)] == ["released", "released"]
 
