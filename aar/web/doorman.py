@@ -138,7 +138,8 @@ class Doorman:
         if isinstance(refusal, Unauthorized):
             wants_page = "text/html" in request.headers.get("accept", "") and request.method in _READING
             if wants_page and not credential_of(request, cookie=False):
-                return RedirectResponse(f"{_LOGIN}?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
+                where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                return RedirectResponse(f"{_LOGIN}?next={quote(where)}", HTTPStatus.SEE_OTHER)
             return respond(request, refusal, _QUIETLY if _is_scripted(request) else _CHALLENGE)
         return respond(request, refusal, retry_after(refusal))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -45,6 +46,16 @@ async def test_beyond_loopback_nothing_without_the_operators_token(site: Any) ->
                 assert answer.headers["www-authenticate"].startswith("Basic")
         for headers in ({"Authorization": f"Bearer {token}"}, {"Authorization": f"Basic {basic}"}):
             assert (await client.get("/campaigns", headers={**headers, "Host": "gpu-box:8808"})).status_code == 200
+
+
+async def test_whoever_logs_in_first_comes_to_the_very_page_they_asked_for(site: Any) -> None:
+    asked = "/campaigns/k3v9qd/posts?q=more+%26+more&kind=insight"
+    async with site.client(host="0.0.0.0") as client:
+        sent = await client.get(asked, headers={"Accept": "text/html"})
+        field = re.search(r'name="next" value="([^"]*)"', (await client.get(sent.headers["location"])).text)
+        assert field
+        login = {"token": operator_token(site.home), "next": html.unescape(field[1])}
+        assert (await client.post("/login", data=login)).headers["location"] == asked
 
 
 async def test_the_login_page_beyond_loopback_loads_without_a_password_box(site: Any) -> None:
