@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -151,6 +152,26 @@ async def test_cut_off_between_a_tool_and_its_record_the_effect_is_unknown(house
     results = [event.content for event in logged(house.db) if isinstance(event, ToolFinished)]
     assert results[0] == [{"type": "text", "text": UNKNOWN_EFFECT}]
     assert len(house.bench.executed) == 1
+
+
+async def test_a_write_cut_off_by_asyncio_writes_the_held_once(house: House) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slowly(_: Session) -> Sequence[AnyEvent]:
+        begun.set()
+        go.wait(10)
+        return [finished(2)]
+
+    journal = await open_journal(house.db, CAMPAIGN, R1)
+    journal.hold(finished(1))
+    writing = asyncio.create_task(journal.write(slowly))
+    await asyncio.to_thread(begun.wait)
+    writing.cancel()
+    asyncio.get_running_loop().call_later(0.05, go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await journal.flush()
+    assert logged(house.db) == [finished(1), finished(2)]
 
 
 @pytest.mark.parametrize(
