@@ -46,7 +46,7 @@ def _checked(address: str, html: str) -> list[str]:
 @pytest.mark.parametrize("who", ["", "operator", "viewer"])
 async def test_every_link_of_every_page_leads_somewhere(site: Any, who: str) -> None:
     host = "0.0.0.0" if who == "viewer" else "127.0.0.1"
-    seen, left = set[str](), ["/campaigns", "/login"]
+    seen, left = set[str](), ["/campaigns", "/login", "/launch"]
     async with site.client(host=host, rates=Rates(PLENTY, PLENTY, PLENTY, PLENTY)) as client:
         if who:
             await Person(client).log_in((operator_token if who == "operator" else viewer_token)(site.home))
@@ -59,4 +59,6 @@ async def test_every_link_of_every_page_leads_somewhere(site: Any, who: str) -> 
             assert answer.status_code < 400, address
             if answer.status_code == 200 and answer.headers["content-type"].startswith("text/html"):
                 left += _checked(address, answer.text)
+                refreshed = await client.get(address, headers={"HX-Request": "true"})
+                assert (refreshed.status_code, "csrf" in refreshed.text) == (200, False), address
     assert len(seen) > 100
