@@ -108,7 +108,7 @@ async def test_beyond_loopback_every_page_and_endpoint_asks_who_it_is(fresh: Sit
                 headers = {"Authorization": f"Bearer {token}"}
                 assert (await client.request(method, path, headers=headers)).status_code not in (401, 403, 500), path
         shown = await client.get("/campaigns/k3v9qd?x=1", headers={"Accept": "text/html"})
-        assert (shown.status_code, shown.headers["location"]) == (303, "/login?next=/campaigns/k3v9qd")
+        assert (shown.status_code, shown.headers["location"]) == (303, "/login?next=/campaigns/k3v9qd%3Fx%3D1")
         assert (await client.get("/login")).status_code == 200
         await _login(client, viewer, "vi")
         assert (await client.get("/campaigns/k3v9qd")).status_code == 200
