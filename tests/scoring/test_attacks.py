@@ -47,6 +47,7 @@ class _Bubblewrapped(AttackSuite):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("attacks on weak_to_strong")  # its attacks are made once, by one worker
 class TestWeakToStrong(_Bubblewrapped):
     """The default problem, with real data and methods."""
 
@@ -66,6 +67,7 @@ class TestWeakToStrong(_Bubblewrapped):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("attacks on toy")
 class TestToy(_Bubblewrapped):
     """A problem whose outputs are texts: what works on single items is not tried."""
 
