@@ -83,17 +83,17 @@ def used(workspace: Path) -> int:
 @functools.cache
 def can_mount() -> bool:
     """Whether this process may mount an ext4 file; tried once."""
-    if os.getuid() != 0 or shutil.which("mkfs.ext4", path=_SBIN) is None:
+    if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in ("mkfs.ext4", "unshare")):
         return False
     with tempfile.TemporaryDirectory(prefix="aar-probe-") as folder:
         image, target = Path(folder) / "image", Path(folder) / "mounted"
         target.mkdir()
         try:
             _format(image, _PROBE_BYTES, 0)
-            _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(target))
+            # In a namespace of its own, which ends with the command: a process killed meanwhile leaves no mount.
+            _run("unshare", "--mount", "mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(target))
         except SandboxError:
             return False
-        _run("umount", str(target))
     return True
 
 
