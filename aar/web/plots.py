@@ -23,13 +23,16 @@ from aar.web.links import campaign_link
 
 Plan = dict[str, Any]
 """As JSON in the page; no agent's words are in it."""
+_ELSEWHERE = {"published": ", on other models"}
 
 
 def score_plot(
     view: CampaignView, found: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: Over
 ) -> Plan:
     """Every submission by its researcher, and the best so far."""
-    groups = [{"name": each.name, "colour": each.index, "by": each.name} for each in team]
+    groups = [
+        {"name": f"{each.name} {each.direction_key}".strip(), "colour": each.index, "by": each.name} for each in team
+    ]
     best = [{"name": "best so far", "colour": 0, "end": _end(found, over)}]
     plan = _scores([(view, found)], metric, over)
     return plan | {"groups": groups, "best": best, "version": _version(found.points)}
@@ -71,7 +74,9 @@ def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | Non
         "pages": [f"{campaign_link(view.id)}/submissions/" for view, _ in sides],
         "over": over,
         "metric": metric.name if metric else "score",
-        "lines": [each | {"label": f"{each['name']} {score(each['at'])}"} for each in lines],
+        "lines": [
+            each | {"label": f"{each['name']} {score(each['at'])}{_ELSEWHERE.get(each['name'], '')}"} for each in lines
+        ],
         "end": max(_end(found, over) for _, found in sides),
         "range": list(score_range([point for _, found in sides for point in found.points], metric)),
     }

@@ -129,6 +129,7 @@
           axis({ size: 48, values: (_, values) => values.map(short) }),
         ],
         series: [{ label: "", value: (_, value, __, at) => (value == null ? hint : this.about(at) || tell(value)) }, ...series],
+        legend: { markers: { fill: (u, index) => (u.series[index].named ? "transparent" : u.series[index].stroke(u, index)) } },
         cursor: { y: false, drag: { x: true, y: true, uni: 30 } },
         hooks: {
           drawSeries: [(u, index) => this.marks(u, index)],
