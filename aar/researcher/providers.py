@@ -70,10 +70,13 @@ def open_client(service: Service, timeout: float) -> AsyncAnthropic:
     """
     import anthropic
 
-    from aar.researcher.transport import AiohttpTransport
+    from aar.researcher.transport import AiohttpTransport, proxy_named
 
     # Proxies of the environment are for the outside; a loopback server is reached directly.
-    direct = urlsplit(service.base_url or "").hostname in _LOOPBACK
+    address = urlsplit(service.base_url or "")
+    direct = address.hostname in _LOOPBACK
+    if not direct and (service.base_url or service.provider == "anthropic"):
+        proxy_named(address.scheme or "https", address.netloc or "api.anthropic.com")
     bounds = anthropic.Timeout(timeout, connect=_CONNECT_SECONDS)
     shared: dict[str, Any] = {
         "base_url": service.base_url,

@@ -20,6 +20,8 @@ import anyio.to_thread
 import httpx2
 from yarl import URL
 
+from aar.errors import UsageError
+
 _KEPT_SECONDS = 4.0
 """Below the five seconds after which common servers close: a request that crosses a close is charged as billed."""
 _CHANGED_BY_NOBODY = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -94,7 +96,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             return None
         key = (url.scheme, url.netloc)
         if key not in self._proxies:
-            self._proxies[key] = _proxy_named(url.scheme, url.netloc.decode("ascii"))
+            self._proxies[key] = proxy_named(url.scheme, url.netloc.decode("ascii"))
         return self._proxies[key]
 
 
@@ -130,7 +132,12 @@ def _until_an_answer(bounds: dict[str, float | None]) -> float | None:
     return None if connect is None or write is None or read is None else connect + write + read
 
 
-def _proxy_named(scheme: str, netloc: str) -> str | None:
+def proxy_named(scheme: str, netloc: str) -> str | None:
+    """The proxy that the environment names for an address, if any.
+
+    Raises:
+        UsageError: it is of a kind that is not spoken here; to go past it unasked would be no better than to fail.
+    """
     if urllib.request.proxy_bypass(netloc):
         return None
     named = urllib.request.getproxies()
@@ -138,7 +145,13 @@ def _proxy_named(scheme: str, netloc: str) -> str | None:
     if not proxy:
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    return proxy if proxy.startswith(("http://", "https://")) else None  # no other kind is spoken here
+    if not proxy.startswith(("http://", "https://")):
+        kind = proxy.partition("://")[0]
+        raise UsageError(
+            f"the environment names a {kind} proxy for {netloc}, and only http and https proxies are spoken",
+            f"Set {scheme.upper()}_PROXY to one, or name {netloc} in NO_PROXY",
+        )
+    return proxy
 
 
 def _read_certificates() -> ssl.SSLContext:

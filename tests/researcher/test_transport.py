@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from aar.errors import UsageError
+from aar.researcher.providers import Service, open_client
 from aar.researcher.transport import AiohttpTransport
 
 pytestmark = pytest.mark.anyio
@@ -245,3 +247,14 @@ async def test_passwords_of_netrc_are_nobodys_business(tmp_path: Path, monkeypat
         await http.get(url, headers={"Authorization": "Bearer own"})
     assert b"authorization" not in heads[0]
     assert b"authorization: bearer own" in heads[1]
+
+
+def test_a_proxy_of_another_kind_is_named_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:1080")
+    with pytest.raises(UsageError, match=r"a socks5 proxy for api\.anthropic\.com") as refused:
+        open_client(Service(), 5.0)
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("no_proxy", "api.anthropic.com")
+    assert open_client(Service(), 5.0) is not None
