@@ -105,7 +105,8 @@ class Supervisor:
                 cause = f"{type(error).__name__}: {error}"
                 await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._signal.event.wait(), timeout=2.0**restart)
+                    async with asyncio.timeout(2.0**restart):
+                        await self._signal.event.wait()
         return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
     def _context(self, keeper: SandboxKeeper) -> ResearcherContext:

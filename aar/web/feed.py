@@ -67,6 +67,8 @@ class EventFeed:
         """
         # A cursor beyond the log (of another database, or made up) must not become what all others wait for.
         latest = await self._db.read(partial(latest_event_id, campaign_id=campaign_id))
+        if self._closed:
+            return
         tail = self._join(campaign_id, min(after, latest))
         cursor = after
         try:
@@ -79,7 +81,8 @@ class EventFeed:
                 if batch or self._closed:
                     continue
                 try:
-                    await asyncio.wait_for(moved.wait(), idle)
+                    async with asyncio.timeout(idle):
+                        await moved.wait()
                 except TimeoutError:
                     yield None
         finally:
@@ -147,7 +150,7 @@ class EventFeed:
             tail.nudged.set()
 
     async def _poll(self, campaign_id: str, tail: _Tail) -> None:
-        while True:
+        while not self._closed and self._tails.get(campaign_id) is tail:
             tail.nudged.clear()
             try:
                 events = await self._read(campaign_id, tail.newest)
@@ -159,8 +162,10 @@ class EventFeed:
                 tail.extend(events)
             if len(events) < _BATCH:
                 await asyncio.sleep(_BREATH_SECONDS)
+                # Not wait_for, which on Python 3.11 loses a cancellation that comes with what it waits for.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(tail.nudged.wait(), _POLL_SECONDS)
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await tail.nudged.wait()
 
 
 def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

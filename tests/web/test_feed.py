@@ -101,3 +101,26 @@ async def test_a_cursor_beyond_the_log_holds_up_nobody_else(db: Database) -> Non
     await asyncio.gather(first, return_exceptions=True)
     await ahead.aclose()
     await honest.aclose()
+
+
+@pytest.mark.parametrize("rounds", range(5))
+async def test_a_feed_ends_though_news_come_as_its_last_watcher_leaves(
+    db: Database, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    monkeypatch.setattr(feeding, "_POLL_SECONDS", AGES)
+    newest = happen(db, "before")
+    feed = EventFeed(db)
+    watching = feed.follow(CAMPAIGN, newest, idle=AGES)
+    first = asyncio.create_task(anext(watching))
+    await asyncio.sleep(0.5)
+    feed._tails[CAMPAIGN].nudged.set()
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    feed.close()
+    async with asyncio.timeout(20):
+        await feed.ended()
+    assert feed._polls == set()
+    await watching.aclose()
+    assert [each async for each in feed.follow(CAMPAIGN, newest, idle=AGES)] == []
