@@ -124,3 +124,16 @@ async def test_a_feed_ends_though_news_come_as_its_last_watcher_leaves(
     assert feed._polls == set()
     await watching.aclose()
     assert [each async for each in feed.follow(CAMPAIGN, newest, idle=AGES)] == []
+
+
+async def test_a_follower_of_the_log_that_nobody_cancelled_ends_when_its_last_watcher_left(db: Database) -> None:
+    feed = EventFeed(db)
+    watching = feed.follow(CAMPAIGN, happen(db, "before"), idle=AGES)
+    first = asyncio.create_task(anext(watching))
+    await asyncio.sleep(0.2)
+    forgotten = asyncio.create_task(feed._poll(CAMPAIGN, feed._tails[CAMPAIGN]))
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await watching.aclose()
+    async with asyncio.timeout(20):
+        await forgotten
