@@ -22,7 +22,8 @@
     ├── GatewayError             a model call failed for good
     │   ├── KeyRefused           the API key was refused
     │   └── ModelUnavailable     the service answered with an error after all retries
-    └── ProblemError             a problem plug-in broke its contract
+    ├── ProblemError             a problem plug-in broke its contract
+    └── BoundExceeded            a call on untrusted input took too long, too much memory, or ended its process
 
 "The command failed" is not an error: it is an ``ExecResult`` with its exit reason.
 """
@@ -126,6 +127,21 @@ class ModelUnavailable(GatewayError):
 
 class ProblemError(AarError):
     """A problem plug-in broke its contract."""
+
+
+class BoundExceeded(AarError):
+    """A call in a process of its own went beyond its limits.
+
+    Args:
+        cause: ``time``, ``memory``, or ``died`` where its process ended.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[type[BoundExceeded], tuple[str, str]]:
+        return BoundExceeded, (self.cause, self.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,204 @@
+"""Calls with limits of time and memory, each in a process of its own: for whatever looks at untrusted code or text.
+
+A thread cannot be stopped and shares the interpreter's lock with the event loop; a process can be killed and shares
+nothing. Processes are kept warm between calls; one that overran is killed and replaced. They run this program's own
+code (a parser, a diff, a plug-in), never a submission.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from aar.errors import BoundExceeded
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+SECONDS = 20.0
+MEMORY_BYTES = 1024**3
+_MOST = max(2, min(4, os.cpu_count() or 2))
+"""Processes at the same time; further calls wait, and their time begins when they start."""
+_MOST_ANSWER_BYTES = 256 * 1024**2
+_LOOK_SECONDS = 0.05
+_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+"""What a process inherits: no key or password is within reach of what reads untrusted input."""
+
+
+async def call_bounded(
+    function: Callable[[*Ts], T], *args: *Ts, seconds: float = SECONDS, memory: int = MEMORY_BYTES
+) -> T:
+    """Call ``run_bounded`` off the event loop; a call that is cancelled has its process killed."""
+    cancelled = threading.Event()
+
+    def run() -> T:
+        return _run(function, args, seconds, memory, cancelled)
+
+    try:
+        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=_threads)
+    finally:
+        cancelled.set()
+
+
+def run_bounded(function: Callable[[*Ts], T], *args: *Ts, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> T:
+    """Call a function in another process and return what it returns; blocks.
+
+    Args:
+        function: of a module that can be imported, found by its name there.
+        args: they and the answer are pickled; paths should be absolute.
+        seconds: of wall clock and of CPU time.
+        memory: bytes that the call may take beyond those the process has.
+
+    Raises:
+        BoundExceeded: it took too long or too much memory, or its process died.
+        Exception: what the function raised, where that can be pickled; else BoundExceeded, which names its type.
+    """
+    return _run(function, args, seconds, memory, None)
+
+
+def warm_up(*functions: Callable[..., Any]) -> None:
+    """Start a process and import the modules of ``functions`` there, so that the first call does not wait for it."""
+    run_bounded(len, [function.__name__ for function in functions])
+    for function in functions:
+        run_bounded(_import, pickle.dumps(function))
+
+
+def _import(function: bytes) -> None:
+    pickle.loads(function)  # noqa: S301 - made by warm_up
+
+
+class _Process:
+    """A process that answers one call at a time."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
+        with theirs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "aar.bounded_worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self._connection = Connection(ours.detach())
+
+    def alive(self) -> bool:
+        """Whether it can take another call."""
+        return self._child.poll() is None and not self._connection.poll()
+
+    def call(self, request: bytes, seconds: float, cancelled: threading.Event | None) -> tuple[str, Any]:
+        """The kind of answer and the answer. Raises EOFError or OSError if it died, TimeoutError."""
+        self._connection.send_bytes(request)
+        until = time.monotonic() + seconds
+        while not self._connection.poll(min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until or (cancelled is not None and cancelled.is_set()):
+                raise TimeoutError
+        kind, answer = pickle.loads(  # noqa: S301 - written by our own code, which runs nothing of what it reads
+            self._connection.recv_bytes(_MOST_ANSWER_BYTES)
+        )
+        return kind, answer
+
+    def end(self) -> int:
+        """Kill it and return how it ended, were it ending by itself."""
+        self._connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._child.wait(0.2)  # it ends by itself when the connection closes, unless it is busy
+        self._child.kill()
+        return self._child.wait()
+
+
+class _Processes:
+    """Those that wait for a call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+        self.places = threading.BoundedSemaphore(_MOST)
+
+    def take(self) -> _Process:
+        """A warm process, or a new one."""
+        while True:
+            with self._lock:
+                process = self._idle.pop() if self._idle else None
+            if process is None:
+                return _Process()
+            if process.alive():
+                return process
+            process.end()
+
+    def leave(self, process: _Process) -> None:
+        """Keep a process for the next call."""
+        with self._lock:
+            self._idle.append(process)
+
+    def end(self) -> None:
+        """End those that wait."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.end()
+
+    def forget(self) -> None:
+        """In a forked child: the processes are the parent's."""
+        self.__init__()  # type: ignore[misc]
+
+
+_processes = _Processes()
+_threads = CapacityLimiter(2 * _MOST)
+atexit.register(_processes.end)
+os.register_at_fork(after_in_child=_processes.forget)
+
+
+def _run(
+    function: Callable[[*Ts], T], args: tuple[*Ts], seconds: float, memory: int, cancelled: threading.Event | None
+) -> T:
+    request = pickle.dumps((seconds, memory, pickle.dumps((function, args))))
+    name = function.__name__.strip("_").replace("_", " ")
+    with _processes.places:
+        process = _processes.take()
+        kept = False
+        try:
+            kind, answer = process.call(request, seconds, cancelled)
+            kept = kind != "memory"
+        except TimeoutError:
+            raise BoundExceeded("time", f"{name} took longer than {seconds:g} s and was stopped") from None
+        except (EOFError, OSError):
+            raise _died(process.end(), name, seconds) from None
+        finally:
+            if kept:
+                _processes.leave(process)
+            else:
+                process.end()
+    match kind:
+        case "value":
+            return answer  # type: ignore[no-any-return]
+        case "error":
+            raise answer
+        case "memory":
+            raise BoundExceeded("memory", f"{name} took more than {memory / 1024**2:.0f} MiB of memory")
+        case _:
+            raise BoundExceeded("died", f"{name} ended with an error of its own ({answer})")
+
+
+def _died(status: int, name: str, seconds: float) -> BoundExceeded:
+    if -status in (signal.SIGXCPU, signal.SIGALRM):
+        return BoundExceeded("time", f"{name} took longer than {seconds:g} s and was stopped")
+    return BoundExceeded("died", f"{name} ended its process (status {status})")

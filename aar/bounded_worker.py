@@ -1,0 +1,92 @@
+"""The process in which ``aar.bounded`` runs one call after the other, each within its own limits.
+
+Imports nothing beyond the standard library, so that it starts fast; the called function's module is imported when it is
+first needed and stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import resource
+import signal
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+_GRACE_SECONDS = 2
+"""The parent stops an overrun first; these limits hold where the parent is gone."""
+
+
+def main() -> None:
+    """Answer calls until the other side closes."""
+    # An interrupt at the terminal is for the parent, which closes the connection when it ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    connection = Connection(int(sys.argv[1]))
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            seconds, memory, call = pickle.loads(connection.recv_bytes())  # noqa: S301 - from the parent
+            _limit(seconds, memory)
+            answer, spoiled = _answer(call)
+            _unlimit()
+            connection.send_bytes(answer)
+            if spoiled:
+                return
+
+
+def _limit(seconds: float, memory: int) -> None:
+    signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _set(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds) + _GRACE_SECONDS)
+    _set(resource.RLIMIT_AS, _address_space() + memory)
+
+
+def _unlimit() -> None:
+    signal.alarm(0)
+    for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS):
+        _set(kind, resource.RLIM_INFINITY)
+
+
+def _set(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+    with contextlib.suppress(OSError, ValueError):  # macOS refuses a limit below what is mapped already
+        resource.setrlimit(kind, (soft, hard))
+
+
+def _address_space() -> int:
+    """Bytes that are mapped already: a limit counts from here."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 2**34
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _answer(call: bytes) -> tuple[bytes, bool]:
+    """The pickled answer, and whether this process should not serve again."""
+    try:
+        function, args = pickle.loads(call)  # noqa: S301 - from the parent
+        return pickle.dumps(("value", function(*args))), False
+    except MemoryError:
+        return pickle.dumps(("memory", "")), True
+    except Exception as error:  # noqa: BLE001 - it is raised again on the other side
+        return _failure(error), False
+
+
+def _failure(error: Exception) -> bytes:
+    try:
+        whole: Any = pickle.dumps(("error", error))
+        pickle.loads(whole)  # noqa: S301 - made above
+    except Exception:  # noqa: BLE001 - an error that does not survive the way is named instead
+        return pickle.dumps(("failed", type(error).__name__))
+    return bytes(whole)
+
+
+if __name__ == "__main__":
+    main()
