@@ -32,7 +32,7 @@ from rich.table import Table
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
-from aar.problems.protocol import Problem
+from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find
 from aar.sandbox.choose import choose
 from aar.sandbox.protocol import SandboxBackend
@@ -94,7 +94,7 @@ class Bench:
         self.parallel = parallel
         self.db: Database = open_database(f"sqlite:///{folder / 'aar.db'}")
         with self.db.writing() as session:
-            add_campaign(session, CAMPAIGN)
+            add_campaign(session, CAMPAIGN, problem_version=version_of(problem))
         self.snapshots = SnapshotStore(folder / "snapshots")
         self.room = CleanRoom(backend, problem, self.snapshots, folder / "work")
         self.methods = folder / "methods"

@@ -75,12 +75,12 @@ class Controller:
         """Run the campaign until it ends; returns how.
 
         Raises:
-            Conflict: another controller runs it, or it is over.
+            Conflict: another controller runs it, it is over, or it was begun under another version of its problem.
         """
         db = self._plan.database
         resumed = await db.write(
             lambda session: custody.claim(
-                session, self._campaign_id, sandbox=self._plan.backend.name, address=self._address
+                session, self._campaign_id, self._plan.problem, sandbox=self._plan.backend.name, address=self._address
             )
         )
         running = Running(self._campaign_id, self._plan, self._address, resumed, self.stop)

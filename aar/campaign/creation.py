@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.preflight import Plan
 from aar.events import CampaignCreated
+from aar.problems.protocol import version_of
 from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
 
@@ -25,6 +26,7 @@ def create_campaign(session: Session, plan: Plan) -> str:
             id=campaign_id,
             name=plan.spec.name,
             problem=plan.spec.problem,
+            problem_version=version_of(plan.problem),
             spec=plan.spec.model_dump(mode="json"),
             state="created",
             secret=secrets.token_hex(32) if seed is None else hashlib.sha256(f"seed {seed}".encode()).hexdigest(),

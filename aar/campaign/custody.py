@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from aar.campaign.control import controller_alive, take_requests
 from aar.errors import Conflict
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
+from aar.problems.protocol import Problem
+from aar.scoring.versions import require_version
 from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
 from aar.store.types import now
@@ -25,11 +27,11 @@ def identity() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_process_start(os.getpid())}"
 
 
-def claim(session: Session, campaign_id: str, *, sandbox: str, address: str) -> bool:
+def claim(session: Session, campaign_id: str, problem: Problem, *, sandbox: str, address: str) -> bool:
     """Take a campaign up; returns whether it had been started before.
 
     Raises:
-        Conflict: another controller runs it, or it is over.
+        Conflict: another controller runs it, it is over, or it was begun under another version of its problem.
     """
     campaign = session.get_one(Campaign, campaign_id)
     if campaign.state not in RESUMABLE:
@@ -39,6 +41,7 @@ def claim(session: Session, campaign_id: str, *, sandbox: str, address: str) -> 
             f"campaign {campaign_id} is run by another controller ({campaign.controller})",
             f"Pause it first: aar pause {campaign_id}",
         )
+    require_version(session, campaign_id, problem)
     resumed = campaign.started_at is not None
     campaign.controller = identity()
     campaign.heartbeat_at = now()

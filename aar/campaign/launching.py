@@ -27,6 +27,7 @@ from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_file import build_fields
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.problems.registry import available, find
+from aar.scoring.versions import require_version
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign
@@ -122,7 +123,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
 
     Raises:
         NotFound: no such campaign.
-        Conflict: it is over, or has a controller.
+        Conflict: it is over, has a controller, or was begun under another version of its problem.
     """
     with db.reading() as session:
         campaign = session.get(Campaign, campaign_id)
@@ -132,6 +133,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
             raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one")
         if controller_alive(campaign) and campaign.state == "running":
             raise Conflict(f"campaign {campaign_id} is running already")
+        require_version(session, campaign_id, find(campaign.problem))
     home = settings.campaign_dir(campaign_id)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = os.environ | {"AAR_HOME": str(settings.home), "AAR_DATABASE": db.url}

@@ -205,6 +205,15 @@ class Problem(Protocol):
         ...
 
 
+def version_of(problem: Problem) -> int:
+    """Read the version of a problem's data and scoring, its attribute ``version``; 1 where it names none.
+
+    Scores under one version are never compared with scores under another: raise it with every change that moves them.
+    """
+    version: int = getattr(problem, "version", 1)
+    return version
+
+
 @runtime_checkable
 class SupervisedProblem(Problem, Protocol):
     """A problem whose public bundles hold a teacher's word; the audits can then ask whether a method uses it."""

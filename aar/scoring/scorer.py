@@ -25,6 +25,7 @@ from aar.scoring.execution import Executor
 from aar.scoring.groups import one_error
 from aar.scoring.phases import DECISIVE
 from aar.scoring.submission_views import SubmissionView
+from aar.scoring.versions import require_version
 from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
 
@@ -85,7 +86,9 @@ class Scorer:
             LimitReached: a limit of the whole campaign leaves no room for another run of a submission.
             SandboxUnavailable, SandboxError: sandboxes no longer work here.
             ProblemError, DataMissing: the problem broke its contract.
+            Conflict: the campaign was begun under another version of the problem.
         """
+        await self._db.read(lambda session: require_version(session, self._campaign_id, self._problem))
         await self._clean_room.sweep(self._campaign_id)
         left = await self._db.write(lambda session: queue.take_up(session, self._campaign_id))
         for work in left:

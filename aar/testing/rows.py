@@ -7,10 +7,20 @@ from sqlalchemy.orm import Session
 from aar.store.models import Campaign, Researcher
 
 
-def add_campaign(session: Session, campaign_id: str = "k3v9qd", researchers: int = 3) -> list[str]:
+def add_campaign(
+    session: Session, campaign_id: str = "k3v9qd", researchers: int = 3, *, problem_version: int = 1
+) -> list[str]:
     """Add a created campaign with its researchers ``r1``, ``r2`` and so on; returns their ids."""
     session.add(
-        Campaign(id=campaign_id, name=campaign_id, problem="weak_to_strong", spec={}, state="created", secret="0" * 64)
+        Campaign(
+            id=campaign_id,
+            name=campaign_id,
+            problem="weak_to_strong",
+            problem_version=problem_version,
+            spec={},
+            state="created",
+            secret="0" * 64,
+        )
     )
     session.flush()
     ids = [f"{campaign_id}-r{index}" for index in range(1, researchers + 1)]

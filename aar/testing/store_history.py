@@ -18,7 +18,7 @@ from aar.forum.posts import list_posts
 from aar.forum.search import search
 from aar.scoring.submissions import get_submission
 from aar.store import Database, open_database
-from aar.store.models import AuditFinding, EventRecord, StatusChange, Submission
+from aar.store.models import AuditFinding, Campaign, EventRecord, StatusChange, Submission
 from aar.store.schema import HEAD
 from aar.testing.rows import add_campaign
 
@@ -72,6 +72,7 @@ class HistorySuite:
             row = session.get_one(Submission, 1)
             identity = "d" * 64 if revision < "0003" else ""  # 0003 fills the column that it adds
             assert (row.identity, row.hypothesis, row.charged_runs, row.disqualified) == (identity, "", 0, "")
+            assert session.get_one(Campaign, CAMPAIGN).problem_version == 1  # under which it was scored
             (post,) = list_posts(session, CAMPAIGN)
             assert (post.retraction, post.retracted_at, post.edited_at, post.pinned) == ("", None, None, False)
             run = session.execute(text("SELECT stage, seed, split_seed, seconds, check_id FROM scoring_run")).one()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from aar.campaign import custody
 from aar.campaign.control import HEARTBEAT_DEAD, pending_requests, request_control, take_requests
+from aar.campaign.launching import start_controller
 from aar.campaign.views import get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
+from aar.problems.toy import Toy
+from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import Campaign
@@ -20,7 +24,7 @@ CAMPAIGN = "abc234"
 
 def _claim(database: Database) -> bool:
     with database.writing() as session:
-        return custody.claim(session, CAMPAIGN, sandbox="bubblewrap", address="http://127.0.0.1:1")
+        return custody.claim(session, CAMPAIGN, Toy(), sandbox="bubblewrap", address="http://127.0.0.1:1")
 
 
 def test_a_claim_shows_and_is_let_go(database: Database) -> None:
@@ -36,6 +40,27 @@ def test_a_claim_shows_and_is_let_go(database: Database) -> None:
         kinds = [logged.event.kind for logged in read(session, CAMPAIGN)]
         assert kinds == ["campaign_started", "campaign_paused"]
     assert _claim(database) is True
+
+
+def test_a_campaign_of_another_version_of_its_problem_is_not_taken_up(database: Database, tmp_path: Path) -> None:
+    """As begun by a release whose scores do not compare with this one's."""
+    with database.writing() as session:
+        session.get_one(Campaign, CAMPAIGN).problem_version = 7
+    for take_up in (
+        lambda: _claim(database),
+        lambda: start_controller(CAMPAIGN, Settings(home=tmp_path), database),
+    ):
+        with pytest.raises(Conflict) as refusal:
+            take_up()
+        assert "got version 7 of toy" in refusal.value.message
+        assert "expected 1" in refusal.value.message
+        assert "\n" not in str(refusal.value)
+        assert "new campaign" in str(refusal.value.remedy)
+    with database.writing() as session:
+        view = get_campaign(session, CAMPAIGN)
+        assert (view.state, view.started_at, list(read(session, CAMPAIGN))) == ("created", None, [])
+        assert request_control(session, CAMPAIGN, "stop", "", "ana") is False
+        assert get_campaign(session, CAMPAIGN).state == "finished"
 
 
 def test_a_living_controller_keeps_others_out(database: Database) -> None:

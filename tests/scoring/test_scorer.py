@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from aar.budget.limits import Limits
-from aar.errors import LimitReached, NotFound
+from aar.errors import Conflict, LimitReached, NotFound
 from aar.problems.protocol import Problem
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.leaderboard import leaderboard
 from aar.scoring.queue import queue_state
 from aar.scoring.submissions import list_submissions
-from aar.store.models import LedgerEntry, ScoringRun
+from aar.store.models import Campaign, LedgerEntry, ScoringRun
 
 from .conftest import COPY, events
 
@@ -53,6 +53,23 @@ async def test_from_submission_to_board(desk: Any, serving: Serving) -> None:
     assert [logged.event.runs for logged in events(desk, "scoring_started")] == [4, 4]
     assert len(events(desk, "scoring_run_finished")) == 8
     assert len(events(desk, "submission_measured")) == 2
+
+
+async def test_nothing_is_scored_under_another_version_of_the_problem(desk: Any, serving: Serving) -> None:
+    first = desk.submit(desk.method(COPY))
+    async with serving() as (scorer, _):
+        await scorer.wait_for(first.number, 60)
+    desk.submit(desk.method(FLIP), researcher=2)
+    with desk.db.writing() as session:
+        board = [(row.submission.number, row.submission.mean) for row in leaderboard(session, CAMPAIGN)]
+        session.get_one(Campaign, CAMPAIGN).problem_version = 7
+    async with serving() as (_, service):
+        with pytest.raises(Conflict, match="got version 7 of coins from its record, expected 1"):
+            await asyncio.wait_for(service, 60)
+    with desk.db.reading() as session:
+        assert [(row.submission.number, row.submission.mean) for row in leaderboard(session, CAMPAIGN)] == board
+        assert {run.submission_id for run in session.query(ScoringRun)} == {first.id}
+        assert queue_state(session, CAMPAIGN).waiting == (2,)
 
 
 async def test_a_failed_run_stops_the_others(desk: Any, serving: Serving) -> None:

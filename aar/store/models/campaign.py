@@ -20,6 +20,8 @@ class Campaign(Base):
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     problem: Mapped[str] = mapped_column(String(500))
+    problem_version: Mapped[int] = mapped_column(default=1)
+    """Version of the problem that its submissions are scored under; 1 for campaigns made before it was recorded."""
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16))
     """created, running, paused, finished, failed."""

@@ -21,7 +21,7 @@ from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
 from aar.forum.tokens import issue_token
-from aar.problems.protocol import Problem
+from aar.problems.protocol import Problem, version_of
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.protocol import Dossier, Finding, Verdict
 from aar.scoring.audits.static import StaticReading
@@ -175,7 +175,7 @@ class Arena:
         (self.folder / "methods").mkdir()
         self.db = open_database(f"sqlite:///{self.folder / 'aar.db'}")
         with self.db.writing() as session:
-            team = add_campaign(session, self.campaign)
+            team = add_campaign(session, self.campaign, problem_version=version_of(self.problem))
             session.get_one(Campaign, self.campaign).secret = self.secret
             self.tokens = {each: issue_token(session, each) for each in team}
         self.snapshots = SnapshotStore(self.folder / "snapshots")
