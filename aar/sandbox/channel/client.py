@@ -23,6 +23,9 @@ from aar.sandbox.processes import HostProcess
 
 _STREAM_LIMIT = 1 << 20
 _LOOK_SECONDS = 0.25
+_BACKLOG = 16
+_STRANGER_SECONDS = 0.001
+"""Pause after each refused connection: a flood of them cannot keep the loop from other work."""
 _STRANGERS_TOLD = 100
 _UCRED = struct.Struct("3i")
 
@@ -44,7 +47,9 @@ class _Pending:
 
 
 class Channel:
-    """Listens in ``directory`` and talks to the one process that may connect there.
+    """Listens in ``directory`` until the one process that may connect there has, and talks to it.
+
+    Nobody listens after that: what else runs inside cannot reach the controller.
 
     Args:
         name: the sandbox's name, for messages.
@@ -59,9 +64,7 @@ class Channel:
         self._path = directory / SOCKET_NAME
         self._numbers = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
-        self._server: asyncio.Server | None = None
-        self._peer = 0
-        self._arrived: asyncio.Queue[tuple[int, asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue(64)
+        self._listener: socket.socket | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._broken = ""
@@ -69,31 +72,56 @@ class Channel:
     async def listen(self) -> None:
         """Open the socket; a former controller's is replaced."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._accept, str(self._path), limit=_STREAM_LIMIT)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        self._listener.bind(str(self._path))
         self._path.chmod(0o666)
+        self._listener.listen(_BACKLOG)
 
     async def connected(self, process: HostProcess, timeout: float) -> None:
-        """Wait for the sandbox's first process.
+        """Wait for the sandbox's first process, then listen no more.
 
         Raises:
             SandboxGone: it ended, or did not come within ``timeout`` seconds.
         """
-        self._peer = process.pid
-        deadline = asyncio.get_running_loop().time() + timeout
-        while True:
-            try:
-                peer, reader, writer = await asyncio.wait_for(self._arrived.get(), _LOOK_SECONDS)
-            except TimeoutError:
-                if not process.alive():
-                    raise SandboxGone(f"sandbox {self.name}: its first process ended") from None
-                if asyncio.get_running_loop().time() > deadline:
-                    raise SandboxGone(f"sandbox {self.name}: no server answered within {timeout:.0f} s") from None
-                continue
-            if peer == process.pid:
-                break
-            self._refuse(writer, peer)
-        self._writer = writer
+        if self._listener is None:
+            raise SandboxGone(self._gone())
+        try:
+            sock = await self._first_process(self._listener, process, timeout)
+            reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=_STREAM_LIMIT)
+        finally:
+            self._stop_listening()
         self._reading = asyncio.create_task(self._read(reader))
+
+    async def _first_process(self, listener: socket.socket, process: HostProcess, timeout: float) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        accepting = asyncio.ensure_future(loop.sock_accept(listener))
+        try:
+            while True:
+                if (await asyncio.wait({accepting}, timeout=_LOOK_SECONDS))[0]:
+                    sock, _address = accepting.result()
+                    accepting = asyncio.ensure_future(loop.sock_accept(listener))
+                    pid, _uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+                    if pid == process.pid:
+                        return sock
+                    self._refuse(sock, pid)
+                    await asyncio.sleep(_STRANGER_SECONDS)
+                elif not process.alive():
+                    raise SandboxGone(f"sandbox {self.name}: its first process ended")
+                if loop.time() > deadline:
+                    raise SandboxGone(f"sandbox {self.name}: no server answered within {timeout:.0f} s")
+        finally:
+            accepting.cancel()
+            await asyncio.wait({accepting})
+            if not accepting.cancelled() and accepting.exception() is None:
+                accepting.result()[0].close()
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._path.unlink(missing_ok=True)
+            self._listener.close()
+            self._listener = None
 
     async def call(
         self,
@@ -142,8 +170,7 @@ class Channel:
     async def close(self) -> None:
         """Hang up; the sandbox stays and waits for the next controller."""
         self._fail("the channel was closed")
-        if self._server is not None:
-            self._server.close()
+        self._stop_listening()
         if self._reading is not None:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -152,27 +179,13 @@ class Channel:
             self._writer.close()
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
-        while not self._arrived.empty():
-            self._arrived.get_nowait()[2].transport.abort()
-        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next round
 
     def _gone(self) -> str:
         return f"sandbox {self.name}: {self._broken or 'not connected'}"
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sock = writer.get_extra_info("socket")
-        pid, _uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        wanted = self._reading is None and self._peer in (0, pid)
-        if self._broken:
-            writer.transport.abort()
-        elif not wanted or self._arrived.full():
-            self._refuse(writer, pid)
-        else:
-            self._arrived.put_nowait((pid, reader, writer))
-
-    def _refuse(self, writer: asyncio.StreamWriter, pid: int) -> None:
+    def _refuse(self, sock: socket.socket, pid: int) -> None:
         self.strangers += 1
-        writer.transport.abort()
+        sock.close()
         if self.on_stranger is not None and self.strangers <= _STRANGERS_TOLD:
             self.on_stranger(f"host process {pid} tried to speak for the sandbox's server")
 
