@@ -9,18 +9,19 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from aar.errors import SandboxUnavailable
 
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _COMPILED = ".compiled"
 _COMPILE_SECONDS = 900
 
@@ -104,12 +105,16 @@ def _compile(tree: Path, target: str) -> None:
 
 
 def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
+    """The distributions of these names and all that they require on this Python and system."""
     found: dict[str, metadata.Distribution] = {}
-    todo = list(names)
+    looked: set[tuple[str, frozenset[str]]] = set()
+    todo = [_requirement(name) for name in names]
     while todo:
-        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
-        if name in found:
+        wanted = todo.pop()
+        name, extras = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if (name, extras) in looked:
             continue
+        looked.add((name, extras))
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
@@ -118,11 +123,26 @@ def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
                 f"install it: pip install {name}",
             ) from None
         found[name] = distribution
-        for requirement in distribution.requires or ():
-            match = _REQUIREMENT.match(requirement)
-            if match and ";" not in requirement:
-                todo.append(match.group(1))
+        todo += _required(distribution, extras)
     return [found[name] for name in sorted(found)]
+
+
+def _required(distribution: metadata.Distribution, extras: Iterable[str]) -> Iterator[Requirement]:
+    for line in distribution.requires or ():
+        requirement = _requirement(line)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield requirement
+
+
+def _requirement(text: str) -> Requirement:
+    try:
+        return Requirement(text)
+    except InvalidRequirement as error:
+        raise SandboxUnavailable(
+            f"a requirement is malformed: got {text!r}, expected a name as on PyPI ({str(error).splitlines()[0]})",
+            "correct the name, or reinstall the package that requires it",
+        ) from None
 
 
 def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
