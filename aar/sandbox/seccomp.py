@@ -2,7 +2,9 @@
 
 The server inside loads it before it runs anything, on top of whatever the backend sets. It refuses new namespaces,
 mounts, tracing, keys, kernel programs, clocks, and socket families that network namespaces do not contain (vsock
-reaches the hypervisor). Calls newer than the list are refused as unknown, so that a new kernel opens no new door.
+reaches the hypervisor). Limits, priorities and cores can be changed for the caller only. Watches on files and the fill
+of file systems are refused, because sandboxes share files and file systems. Calls newer than the list are refused as
+unknown, so that a new kernel opens no new door.
 
 Source of the numbers: the kernel's syscall_64.tbl and asm-generic/unistd.h.
 """
@@ -11,41 +13,92 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import dataclass
 
 _INSTRUCTION = struct.Struct("=HBBI")
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _NR, _ARCH, _ARG0 = 0, 4, 16
+_ARGUMENT_BYTES = 8
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _X32_BIT = 0x40000000
 _NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
 _SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
 _NEWEST = 462  # mseal, Linux 6.10
 
-_GENERIC = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
-"""io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd, mount_setattr: same everywhere."""
+_GENERIC = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442)
+"""io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd, process_madvise, mount_setattr:
+same everywhere."""
 
 _X86_64 = (
     *(101, 103, 134, 135, 153, 154, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 172, 173, 175, 176, 179, 180),
-    *(212, 227, 237, 238, 246, 248, 249, 250, 272, 279, 298, 300, 303, 304, 305, 308, 310, 311, 312, 313, 320, 321),
+    *(
+        212,
+        227,
+        237,
+        238,
+        246,
+        248,
+        249,
+        250,
+        256,
+        272,
+        279,
+        298,
+        300,
+        303,
+        304,
+        305,
+        308,
+        310,
+        311,
+        312,
+        313,
+        320,
+        321,
+    ),
     323,
 )
 """ptrace, syslog, uselib, personality, vhangup, modify_ldt, pivot_root, adjtimex, chroot, acct, settimeofday, mount,
 umount2, swapon, swapoff, reboot, iopl, ioperm, init_module, delete_module, quotactl, nfsservctl, lookup_dcookie,
-clock_settime, mbind, set_mempolicy, kexec_load, add_key, request_key, keyctl, unshare, move_pages, perf_event_open,
-fanotify_init, name_to_handle_at, open_by_handle_at, clock_adjtime, setns, process_vm_readv, process_vm_writev, kcmp,
-finit_module, kexec_file_load, bpf, userfaultfd."""
+clock_settime, mbind, set_mempolicy, kexec_load, add_key, request_key, keyctl, migrate_pages, unshare, move_pages,
+perf_event_open, fanotify_init, name_to_handle_at, open_by_handle_at, clock_adjtime, setns, process_vm_readv,
+process_vm_writev, kcmp, finit_module, kexec_file_load, bpf, userfaultfd."""
 
 _AARCH64 = (
     *(18, 39, 40, 41, 51, 58, 60, 89, 92, 97, 104, 105, 106, 112, 116, 117, 142, 170, 171, 217, 218, 219, 224, 225),
-    *(235, 237, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294),
+    *(235, 237, 238, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294),
 )
 """The same calls, where aarch64 has them."""
 
+_ABSENT_X86_64 = (136, 137, 138, 253, 294)
+_ABSENT_AARCH64 = (26, 43, 44)
+"""ustat, statfs, fstatfs, inotify_init, inotify_init1: answered as if this kernel had none, so that libraries do
+without. aarch64 has neither ustat nor inotify_init."""
+
+_OWN_X86_64 = {302: 1, 203: 1, 142: 1, 144: 1, 314: 1, 141: 2}
+_OWN_AARCH64 = {261: 1, 122: 1, 118: 1, 119: 1, 274: 1, 140: 2}
+"""prlimit64, sched_setaffinity, sched_setparam, sched_setscheduler, sched_setattr, setpriority -> how many of their
+first arguments must be 0, which means the caller."""
+
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IOPRIO_WHO_PROCESS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    architecture: int
+    """As the kernel's audit names it."""
+    refused: tuple[int, ...]
+    absent: tuple[int, ...]
+    own: dict[int, int]
+    clone: int
+    socket: int
+
+
 _MACHINES = {
-    "x86_64": (0xC000003E, _X86_64, 56, 41),
-    "aarch64": (0xC00000B7, _AARCH64, 220, 198),
+    "x86_64": _Machine(0xC000003E, _X86_64, _ABSENT_X86_64, _OWN_X86_64, 56, 41),
+    "aarch64": _Machine(0xC00000B7, _AARCH64, _ABSENT_AARCH64, _OWN_AARCH64, 220, 198),
 }
-"""Machine -> audit architecture, refused calls, numbers of clone and socket."""
 
 
 def programs() -> dict[str, str]:
@@ -54,10 +107,10 @@ def programs() -> dict[str, str]:
 
 
 def _program(machine: str) -> bytes:
-    architecture, refused, clone, socket = _MACHINES[machine]
+    calls = _MACHINES[machine]
     body: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCH),
-        (_JUMP_EQUAL, 1, 0, architecture),
+        (_JUMP_EQUAL, 1, 0, calls.architecture),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NR),
     ]
@@ -65,15 +118,20 @@ def _program(machine: str) -> bytes:
         body += _refuse_when(_JUMP_SET, _X32_BIT, errno.ENOSYS)
     body += _refuse_when(_JUMP_GREATER, _NEWEST, errno.ENOSYS)
     body += _refuse_when(_JUMP_EQUAL, 435, errno.ENOSYS)  # clone3: its flags are behind a pointer; libc falls back
-    for number in (*refused, *_GENERIC):
+    for number in (*calls.refused, *_GENERIC):
         body += _refuse_when(_JUMP_EQUAL, number, errno.EPERM)
+    for number in calls.absent:
+        body += _refuse_when(_JUMP_EQUAL, number, errno.ENOSYS)
+    for number, count in calls.own.items():
+        body += _only_with(number, [0] * count)
+    body += _only_with(_IOPRIO_SET[machine], [_IOPRIO_WHO_PROCESS, 0])
     body += [
-        (_JUMP_EQUAL, 0, 4, clone),
+        (_JUMP_EQUAL, 0, 4, calls.clone),
         (_LOAD, 0, 0, _ARG0),
         (_JUMP_SET, 0, 1, _NAMESPACES),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
-        (_JUMP_EQUAL, 1, 0, socket),
+        (_JUMP_EQUAL, 1, 0, calls.socket),
         (_RETURN, 0, 0, _ALLOW),
         (_LOAD, 0, 0, _ARG0),
     ]
@@ -85,3 +143,16 @@ def _program(machine: str) -> bytes:
 
 def _refuse_when(test: int, value: int, error: int) -> list[tuple[int, int, int, int]]:
     return [(test, 0, 1, value), (_RETURN, 0, 0, _ERRNO | error)]
+
+
+def _only_with(number: int, values: list[int]) -> list[tuple[int, int, int, int]]:
+    """Allow a call when its first arguments are these, as 32-bit numbers; refuse it otherwise."""
+    body: list[tuple[int, int, int, int]] = []
+    for index, value in enumerate(values):
+        body += [
+            (_LOAD, 0, 0, _ARG0 + _ARGUMENT_BYTES * index),
+            (_JUMP_EQUAL, 1, 0, value),
+            (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+        ]
+    body.append((_RETURN, 0, 0, _ALLOW))
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]

@@ -129,6 +129,27 @@ for folder in glob.glob('/sys/fs/cgroup/*') + ['/run/cgroup']:
 """,
     ),
     Escape(
+        "limits-of-others",
+        "change limits, priorities or cores of other processes, the first one included",
+        """
+import os, resource, subprocess
+child = subprocess.Popen(['sleep', '30'])
+for pid in (1, child.pid):
+    for change in (
+        "resource.prlimit(pid, resource.RLIMIT_NOFILE, (16, 16))",
+        "os.sched_setaffinity(pid, os.sched_getaffinity(0))",
+        "os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))",
+        "os.setpriority(os.PRIO_PROCESS, pid, 19)",
+        "os.setpriority(os.PRIO_USER, os.getuid(), 19)",
+    ):
+        try:
+            eval(change); print('GOT THROUGH', change, pid)
+        except OSError:
+            pass
+child.kill(); child.wait()
+""",
+    ),
+    Escape(
         "signals-and-clock",
         "kill, stop or unseat the first process, and set the clock",
         """
