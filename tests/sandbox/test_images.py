@@ -11,7 +11,8 @@ from importlib import resources
 import pytest
 
 from aar.errors import SetupError
-from aar.sandbox.images.audit import known_data, scan
+from aar.sandbox.images.audit import scan
+from aar.sandbox.known_data import known_data
 
 
 def archive(**files: bytes) -> io.BytesIO:
@@ -44,7 +45,7 @@ def test_the_package_itself_is_found() -> None:
 def test_the_data_that_ships_is_known() -> None:
     shipped = [f for f in resources.files("aar").joinpath("problems").iterdir() if f.is_dir()]
     assert shipped
-    assert all(len(digest) == 64 for digests in known_data().values() for digest in digests)
+    assert all(len(digest) == 64 for digests in known_data().digests.values() for digest in digests)
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

@@ -12,7 +12,6 @@ from aar.sandbox.bubblewrap.python_mounts import (
     directory,
     library_path,
     python_mounts,
-    system_mounts,
 )
 from aar.sandbox.cgroups import Cgroup, inside_paths
 from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
@@ -63,7 +62,6 @@ def arguments(
     else:
         for capability in _PRIVILEGES:
             made += ["--cap-add", capability]
-    made += system_mounts()
     made += python_mounts(tuple(distributions))
     made += ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
     for name in _MASKED if drop_to is not None else ():

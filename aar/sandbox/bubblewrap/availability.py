@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aar.errors import SandboxUnavailable
 from aar.sandbox import cgroups, seccomp, workspaces
-from aar.sandbox.bubblewrap.python_mounts import BIN, library_path, python_mounts, system_mounts
+from aar.sandbox.bubblewrap.python_mounts import BIN, library_path, python_mounts
 from aar.sandbox.protocol import Availability
 
 _INSTALL = "install it: sudo apt-get install bubblewrap"
@@ -50,7 +50,7 @@ def _try(program: str, python: Sequence[str]) -> tuple[int, str]:
     with tempfile.TemporaryDirectory(prefix="aar-probe-") as folder:
         bound = ["--bind", folder, "/workspace", "--proc", "/proc", "--dev", "/dev"]
         command = [f"{BIN}/python3", "-c", "import ctypes, json"]
-        vector = [program, *spaces, *user, *system_mounts(), *python, *bound, *environment, "--", *command]
+        vector = [program, *spaces, *user, *python, *bound, *environment, "--", *command]
         return _output(vector)
 
 

@@ -18,6 +18,7 @@ from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, li
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
 from aar.sandbox.incidents import IncidentSink
+from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, scope, states
@@ -79,6 +80,7 @@ class BubblewrapBackend:
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
     def _start(self, spec: SandboxSpec, place: Place, body: BwrapBody) -> None:
+        refuse_mounted(spec.mounts)
         uid = identity.unprivileged_uid(place)
         bounded = workspaces.prepare(body.workspace, spec.workspace_bytes, uid)
         group = cgroups.make(f"{scope()}-{place.path.name}")

@@ -1,19 +1,20 @@
 """The host's Python and a few of its packages, shown inside without anything else that is installed.
 
-The Python that runs `aar` is shown at ``/opt/python`` (or as part of ``/usr``) with every package folder masked: one
-of them holds `aar` itself, and with it hidden labels. Of the packages that a problem names, and of those they require,
-only their own files are shown, below ``/opt/site``.
+The Python that runs `aar` is shown at ``/opt/python`` (or as part of ``/usr``) with every package folder masked, and
+whatever else may hold `aar` itself: hidden labels are in there. Of the packages that a problem names, and of those they
+require, only their own files are shown, below ``/opt/site``. What is shown is searched for copies of the labels.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from aar.sandbox.bubblewrap.private_places import private_places
 from aar.sandbox.bubblewrap.site import site_tree
+from aar.sandbox.known_data import refuse_visible
 
 SITE = "/opt/site"
 """Where the packages are shown; goes into PYTHONPATH."""
@@ -22,24 +23,71 @@ BIN = "/opt/bin"
 """Holds ``python`` and ``python3``; first in PATH."""
 DEFAULT_DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn")
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share")
+_PYTHON_PARTS = ("bin", "lib", "lib64")
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 @functools.cache
 def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple[str, ...]:
-    """Arguments for bwrap that show Python and the distributions, read-only.
+    """Arguments for bwrap that show programs, libraries, Python and the distributions, read-only; blocking.
 
     Args:
         distributions: names as on PyPI; what they require comes along.
 
     Raises:
-        SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree.
+        SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree; or a
+            problem's hidden data would be visible.
     """
-    return (*_python(), *_mask_ourselves(), *directory(SITE), "--ro-bind", str(site_tree(distributions, SITE)), SITE)
+    tree = site_tree(distributions, SITE)
+    shown = _shown()
+    masked = _masked(shown)
+    refuse_visible([*shown, tree], masked)
+    masks = [argument for place in masked for target in _targets(place, shown) for argument in _mask(target)]
+    return (*_system(), *_python(), *masks, *directory(SITE), "--ro-bind", str(tree), SITE)
 
 
-def system_mounts() -> list[str]:
-    """Arguments for bwrap that show the host's programs and libraries, without any Python package of the host."""
+def _shown() -> dict[Path, PurePosixPath]:
+    """Host folders that are shown, links resolved, and where."""
+    shown = {}
+    for name in _SYSTEM:
+        for folder in (Path("/usr", name), Path("/", name)):
+            if folder.is_dir() and not folder.is_symlink():
+                shown[folder] = PurePosixPath(folder)
+    prefix = Path(sys.base_prefix).resolve()
+    if prefix != Path("/usr"):
+        for name in _PYTHON_PARTS:
+            if (prefix / name).is_dir() and not (prefix / name).is_symlink():
+                shown[prefix / name] = PurePosixPath(PYTHON, name)
+    return shown
+
+
+def _masked(shown: Mapping[Path, PurePosixPath]) -> list[Path]:
+    """Host folders below a shown one that are not shown, none of them below another."""
+    wanted = private_places()
+    for folder in shown:
+        if folder.name.startswith("lib"):
+            wanted += _package_folders(folder)
+    masked: list[Path] = []
+    for place in sorted(set(wanted), key=lambda place: len(place.parts)):
+        if _targets(place, shown) and not any(place.is_relative_to(other) for other in masked):
+            masked.append(place)
+    return masked
+
+
+def _targets(place: Path, shown: Mapping[Path, PurePosixPath]) -> list[PurePosixPath]:
+    """Where a host folder would be seen: below each shown one that holds it."""
+    return [
+        target / place.relative_to(source)
+        for source, target in shown.items()
+        if place.is_relative_to(source) and place != source
+    ]
+
+
+def _mask(place: PurePosixPath) -> list[str]:
+    return ["--tmpfs", str(place), "--remount-ro", str(place)]
+
+
+def _system() -> list[str]:
     arguments = directory("/usr")
     for name in _SYSTEM:
         usr, top = Path("/usr") / name, Path("/") / name
@@ -49,8 +97,6 @@ def system_mounts() -> list[str]:
             arguments += ["--symlink", str(top.readlink()), str(top)]
         elif top.is_dir():
             arguments += ["--ro-bind", str(top), str(top)]
-    for folder in (*_package_folders(Path("/usr/lib")), *_package_folders(Path("/usr/lib64"))):
-        arguments += ["--tmpfs", str(folder)]
     return arguments
 
 
@@ -64,12 +110,9 @@ def _python() -> list[str]:
     if prefix == Path("/usr"):
         return _named(executable)
     arguments = ["--tmpfs", PYTHON]
-    for name in ("bin", "lib", "lib64"):
-        part = prefix / name
-        if part.is_dir() and not part.is_symlink():
-            arguments += ["--ro-bind", str(part), f"{PYTHON}/{name}"]
-    for folder in (*_package_folders(prefix / "lib"), *_package_folders(prefix / "lib64")):
-        arguments += ["--tmpfs", f"{PYTHON}/{folder.relative_to(prefix)}"]
+    for source, target in _shown().items():
+        if target.is_relative_to(PYTHON):
+            arguments += ["--ro-bind", str(source), str(target)]
     return [*arguments, *_named(Path(PYTHON) / executable.relative_to(prefix))]
 
 
@@ -77,17 +120,6 @@ def library_path() -> str:
     """LD_LIBRARY_PATH for a Python whose shared library is shown at another place than it was built for; or empty."""
     moved = Path(sys.base_prefix).resolve() != Path("/usr")
     return f"{PYTHON}/lib" if moved and any(Path(sys.base_prefix, "lib").glob("libpython3*.so*")) else ""
-
-
-def _mask_ourselves() -> list[str]:
-    """Where `aar` lies inside something that is shown, outside any package folder: hide it, its data is in there."""
-    package = Path(str(resources.files("aar"))).resolve()
-    shown = {Path("/usr", name): Path("/usr", name) for name in _SYSTEM}
-    shown |= {Path(sys.base_prefix).resolve() / name: Path(PYTHON, name) for name in ("bin", "lib", "lib64")}
-    for source, target in shown.items():
-        if package.is_relative_to(source) and not any(part in _PACKAGE_FOLDERS for part in package.parts):
-            return ["--tmpfs", str(target / package.relative_to(source))]
-    return []
 
 
 def _named(executable: Path) -> list[str]:

@@ -17,6 +17,7 @@ from aar.sandbox.docker.engine import Engine
 from aar.sandbox.docker.options import LABEL, PATH, UID, container_name, options
 from aar.sandbox.images.tags import default_tag
 from aar.sandbox.incidents import IncidentSink
+from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
@@ -115,6 +116,7 @@ class DockerBackend:
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
     def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path) -> None:
+        refuse_mounted(spec.mounts)
         owner = UID if os.getuid() == 0 else None
         bounded = workspaces.prepare(workspace, spec.workspace_bytes, owner)
         environment = base_environment(spec, path=PATH)

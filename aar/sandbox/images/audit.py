@@ -6,16 +6,11 @@ import hashlib
 import itertools
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
-from importlib import resources
-from importlib.resources.abc import Traversable
+from collections.abc import Iterable, Mapping, Set
 from typing import IO, Any
 
 from aar.errors import SetupError
-
-_CODE = (".py", ".pyi", ".md", ".yaml", ".yml", ".toml", ".txt", ".typed", ".pyc", ".html")
-_SMALLEST = 64
-"""Data files under so many bytes are not compared: an empty or trivial file is found everywhere."""
+from aar.sandbox.known_data import known_data
 
 
 def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
@@ -38,12 +33,12 @@ def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
             raise SetupError(f"the image {tag} names the host {host}", "report this as a bug of aar sandbox build")
     made = api.create_container(image=tag, command=["true"], network_disabled=True)
     try:
-        return scan(_Stream(api.export(made["Id"])), known_data())
+        return scan(_Stream(api.export(made["Id"])), known_data().digests)
     finally:
         api.remove_container(made["Id"], force=True)
 
 
-def scan(archive: IO[bytes] | _Stream, hidden: dict[int, set[str]]) -> int:
+def scan(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -> int:
     """Read a tar archive file by file; returns how many. Raises SetupError: one of the hidden files is in it.
 
     Args:
@@ -65,25 +60,6 @@ def scan(archive: IO[bytes] | _Stream, hidden: dict[int, set[str]]) -> int:
             if content is not None and hashlib.sha256(content.read()).hexdigest() in hidden[member.size]:
                 raise SetupError(f"a problem's data file is in the image, at {member.name}")
     return count
-
-
-def known_data() -> dict[int, set[str]]:
-    """Size -> digests of every data file that ships with the problems."""
-    found: dict[int, set[str]] = {}
-    for file in _files(resources.files("aar") / "problems"):
-        if not file.name.endswith(_CODE):
-            data = file.read_bytes()
-            if len(data) >= _SMALLEST:
-                found.setdefault(len(data), set()).add(hashlib.sha256(data).hexdigest())
-    return found
-
-
-def _files(folder: Traversable) -> Iterator[Traversable]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _files(entry)
-        else:
-            yield entry
 
 
 class _Stream:

@@ -1,0 +1,51 @@
+"""Folders of the host that no sandbox may see, wherever they lie: `aar` itself, its packages, homes and caches."""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from aar.settings import get_settings
+
+_CACHES = ("XDG_CACHE_HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR")
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+
+
+def private_places() -> list[Path]:
+    """The folders that exist, links resolved; a zip archive on the import path counts as its folder."""
+    found = set()
+    for place in _places():
+        place = place.resolve()
+        if place.is_file():
+            place = place.parent
+        if place.is_dir():
+            found.add(place)
+    return sorted(found)
+
+
+def _places() -> Iterator[Path]:
+    package = Path(str(resources.files("aar")))
+    yield package
+    if (package.parent / "pyproject.toml").is_file():  # an editable installation: the history holds the data too
+        yield package.parent
+    prefix, base = Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()
+    if not base.is_relative_to(prefix):
+        yield prefix
+    yield from (Path(folder) for folder in (*site.getsitepackages(), site.getusersitepackages()))
+    yield from (folder for folder in map(Path, sys.path) if folder.is_absolute() and not _is_standard(folder))
+    yield from (Path.home(), get_settings().home.absolute(), Path(tempfile.gettempdir()))
+    yield from (Path(os.environ[name]) for name in _CACHES if os.environ.get(name))
+
+
+def _is_standard(folder: Path) -> bool:
+    """Whether a folder of the import path is Python's own library or holds it."""
+    if any(part in _PACKAGE_FOLDERS for part in folder.parts):
+        return False
+    own = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+    return any(folder.is_relative_to(each) or each.is_relative_to(folder) for each in own) or folder.suffix == ".zip"

@@ -1,0 +1,176 @@
+"""The problems' data files, known by size and digest, and the search for copies of them in what a sandbox sees."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+import subprocess
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from aar.errors import SandboxUnavailable
+from aar.sandbox.protocol import Mount
+
+_CODE = (".py", ".pyi", ".md", ".yaml", ".yml", ".toml", ".txt", ".typed", ".pyc", ".html")
+_SMALLEST = 64
+"""Data files under so many bytes are not compared: an empty or trivial file is found everywhere."""
+_ARCHIVES = (".whl", ".egg", ".zip", ".pyz")
+_SOURCE_ARCHIVES = ("aar-*.tar.gz", "aar-*.tar.bz2", "aar-*.tar.xz")
+_FRESH_SECONDS = 3600.0
+_FIND_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownData:
+    """What is compared.
+
+    Args:
+        digests: size -> SHA-256 digests.
+        checksums: sizes with CRC-32, as archives state them of what they hold.
+    """
+
+    digests: dict[int, frozenset[str]]
+    checksums: frozenset[tuple[int, int]]
+
+    def is_copy(self, path: Path) -> bool:
+        """Whether a file is one of them."""
+        try:
+            found = path.lstat()
+            digests = self.digests.get(found.st_size)
+            if digests is None or not stat.S_ISREG(found.st_mode):
+                return False
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() in digests
+        except OSError:
+            return False
+
+    def is_in_archive(self, path: Path) -> bool:
+        """Whether a file is an archive that holds one of them. Tar archives of `aar` count by their name."""
+        if path.suffix not in _ARCHIVES:
+            return any(path.match(pattern) for pattern in _SOURCE_ARCHIVES)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any((entry.file_size, entry.CRC) in self.checksums for entry in archive.infolist())
+        except (OSError, zipfile.BadZipFile):
+            return False
+
+
+@functools.cache
+def known_data() -> KnownData:
+    """Every data file that ships with the problems; blocking, remembered for the life of the process."""
+    digests: dict[int, set[str]] = {}
+    checksums = set()
+    for file in _files(resources.files("aar") / "problems"):
+        if not file.name.endswith(_CODE):
+            data = file.read_bytes()
+            if len(data) >= _SMALLEST:
+                digests.setdefault(len(data), set()).add(hashlib.sha256(data).hexdigest())
+                checksums.add((len(data), zlib.crc32(data)))
+    return KnownData({size: frozenset(found) for size, found in digests.items()}, frozenset(checksums))
+
+
+def refuse_visible(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None:
+    """Look for copies in the folders that every sandbox sees; blocking, about a second for a whole ``/usr``.
+
+    A clean answer is kept for an hour, or until a folder near the top changes.
+
+    Args:
+        folders: host folders that are shown.
+        masked: folders below them that are not.
+
+    Raises:
+        SandboxUnavailable: a copy is visible; says where.
+    """
+    folders = [folder for folder in folders if folder.exists()]
+    if not folders:
+        return
+    stamp = _stamp(folders, masked)
+    if stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH_SECONDS:
+        return
+    for path in _candidates(folders, masked):
+        if known_data().is_copy(path) or known_data().is_in_archive(path):
+            raise _visible(path)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    for old in stamp.parent.iterdir():
+        if time.time() - old.stat().st_mtime >= _FRESH_SECONDS:
+            old.unlink(missing_ok=True)
+    stamp.touch()
+
+
+def refuse_mounted(mounts: Iterable[Mount]) -> None:
+    """Look for copies in the mounts of one sandbox; blocking, some milliseconds. Raises SandboxUnavailable."""
+    for mount in mounts:
+        for folder, _folders, names in os.walk(mount.source):
+            for name in names:
+                path = Path(folder, name)
+                if known_data().is_copy(path):
+                    raise _visible(path)
+
+
+def _visible(path: Path) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"a problem's hidden data would be visible in every sandbox, at {path}",
+        "move that copy out of the folder, or install aar elsewhere",
+    )
+
+
+def _stamp(folders: Sequence[Path], masked: Sequence[Path]) -> Path:
+    """The file that stands for a clean answer on these folders as they are near their top."""
+    known = known_data()
+    parts = [f"{folder} {mtime}" for folder in folders for mtime in _times(folder)]
+    parts += [f"without {folder}" for folder in sorted(masked)]
+    parts += [digest for size in sorted(known.digests) for digest in sorted(known.digests[size])]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    return (Path(chosen) if chosen else Path.home() / ".cache") / "aar" / "clean" / key
+
+
+def _times(folder: Path) -> Iterator[str]:
+    yield str(folder.stat().st_mtime_ns)
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield f"{entry.name} {entry.stat(follow_symlinks=False).st_mtime_ns}"
+
+
+def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
+    """Files of a known size, and archives; found by ``find``, which is several times faster than a walk from here."""
+    tests = [test for size in known_data().digests for test in ("-o", "-size", f"{size}c")]
+    for name in (*(f"*{suffix}" for suffix in _ARCHIVES), *_SOURCE_ARCHIVES):
+        tests += ["-o", "-name", name]
+    pruned = [test for folder in masked for test in ("-path", _literal(folder), "-prune", "-o")]
+    with tempfile.TemporaryFile() as listed:
+        done = subprocess.run(
+            ["find", *map(str, folders), *pruned, "-type", "f", "(", *tests[1:], ")", "-print0"],
+            stdout=listed,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            timeout=_FIND_SECONDS,
+            check=False,
+        )
+        if done.returncode not in (0, 1):  # 1: a folder that vanished meanwhile, or may not be read
+            raise SandboxUnavailable("what sandboxes see cannot be searched: find failed", "install findutils")
+        listed.seek(0)
+        return [Path(os.fsdecode(name)) for name in listed.read().split(b"\0") if name]
+
+
+def _literal(path: Path) -> str:
+    """A path as a pattern that matches it alone."""
+    return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in str(path))
+
+
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
