@@ -1,9 +1,11 @@
-"""Overshoot of limits in random schedules of faults. Run: python benchmarks/fault_schedules.py [SCHEDULES] [FIRST]
+"""Overshoot of limits in random schedules of faults.
+
+Run: python benchmarks/fault_schedules.py [SCHEDULES] [FIRST] [JOBS]
 
 Each schedule is a team of real researchers with the real gateway, ledger and SQLite, asking the contract double of the
 Messages API over HTTP: rate limits, overloads, broken and stalled streams, refusals, cut replies, summaries, pauses,
-kills of the controller (see ``aar.testing.fault_runs``). What the double billed by its own usage, broken answers
-included, is held against every limit.
+usage told wrongly or not at all, kills of the controller (see ``aar.testing.fault_runs``). What the double billed by
+its own usage, broken answers included, is held against every limit. JOBS processes share the schedules.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
+from multiprocessing import get_context
 from pathlib import Path
 
 from aar.testing.fault_checks import Verdict
@@ -22,18 +27,28 @@ from aar.testing.fault_runs import make_template, run_schedule
 
 def main() -> None:
     """Run them one after the other and print what came of them."""
-    schedules = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    given = [int(argument) for argument in sys.argv[1:4]]
+    schedules, first, jobs = [*given, *(1000, 0, 1)[len(given) :]]
     began = time.monotonic()
+    seeds = range(first, first + schedules)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        verdicts = [
+            each for batch in pool.map(run, (seeds[at : at + 10] for at in range(0, schedules, 10))) for each in batch
+        ]
+    show(verdicts, time.monotonic() - began)
+
+
+def run(seeds: Sequence[int]) -> list[Verdict]:
+    """Run schedules one after the other; complaints are printed at once."""
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory() as scratch:
         template = make_template(Path(scratch) / "template.db")
-        for seed in range(first, first + schedules):
+        for seed in seeds:
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 verdicts.append(asyncio.run(run_schedule(seed, template, Path(folder))))
             for complaint in verdicts[-1].complaints:
                 print(f"schedule {seed}: {complaint}", flush=True)
-    show(verdicts, time.monotonic() - began)
+    return verdicts
 
 
 def show(verdicts: list[Verdict], seconds: float) -> None:

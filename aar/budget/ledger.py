@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -25,9 +25,11 @@ from aar.budget.commits import when_committed
 from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook, round_up
 from aar.budget.submissions import check_submission
-from aar.budget.usage import Usage
+from aar.budget.usage import Bill, Served, Usage
 from aar.errors import Conflict, NotFound
 from aar.store.database import Database
+
+_MOST_ANSWERING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Ledger:
         self._limits = limits
         self._prices = prices
         self._sums = Sums()
+        self._open: set[str] = set()
+        """Reservations that this ledger made and nobody ended."""
+        self._served: dict[str, Served] = {}
+        """By model, what calls of it turned out to be served by that is dearer than what was asked for."""
         self._lock = threading.Lock()
 
     @property
@@ -80,6 +86,27 @@ class Ledger:
         with self._lock:
             self._sums = sums
         return lost
+
+    async def write_off(self) -> int:
+        """Charge what this ledger still has reserved at its worst case, as after a crash; call at the campaign's end.
+
+        Returns:
+            How many reservations were open.
+        """
+        with self._lock:
+            left = sorted(self._open)
+
+        def lose(session: Session) -> None:
+            for request_id in left:
+                self._end(session, request_id, charges.LOST, lambda entry: {"usd": entry.reserved_usd})
+
+        if left:
+            await self._db.write(lose)
+        return len(left)
+
+    def doubts(self, model: str, served: Served) -> tuple[str, ...]:
+        """What about the way a call of a model was served has no known price."""
+        return self._prices.doubts(model, served)
 
     async def reserve_call(
         self,
@@ -110,7 +137,8 @@ class Ledger:
             Conflict: the request id was used before.
         """
         tokens = input_tokens + max_output_tokens
-        worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens), tokens, calls=1)
+        served = self._served.get(model, Served())
+        worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens, served), tokens, calls=1)
         row = {"model": model, "reserved_tokens": tokens}
         made = await self._reserve(request_id, researcher_id, charges.MODEL, worst, row, beside)
         return Reservation(request_id, worst.usd, tokens) if made else None
@@ -133,15 +161,16 @@ class Ledger:
         await self._reserve(request_id, researcher_id, kind, worst, {"seconds": core_ms / 1000})
         return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
 
-    def settle_in(self, session: Session, request_id: str, usage: Usage, seconds: float) -> Decimal:
+    def settle_in(self, session: Session, request_id: str, used: Usage | Bill, seconds: float) -> Decimal:
         """Replace a call's worst case by what it used, in the caller's transaction.
 
-        Settling again changes nothing. What is above the reservation is recorded as it is.
+        Settling again changes nothing. What is above the reservation is recorded as it is; a doubtful bill is never
+        settled below it.
 
         Args:
             session: in a write transaction; the running sums follow when it commits.
             request_id: of the reservation.
-            usage: as the answer reports it.
+            used: as the answer reports it.
             seconds: waited for the answer.
 
         Returns:
@@ -151,10 +180,27 @@ class Ledger:
             NotFound: no such reservation in this campaign.
         """
 
+        bill = used if isinstance(used, Bill) else Bill(used)
+
         def use(entry: Row[Any]) -> dict[str, Any]:
-            return {"usd": self._prices.cost(entry.model, usage), **entries.used_by_call(usage, seconds)}
+            usd, usage = self._prices.cost(entry.model, bill.usage, bill.served), bill.usage
+            if bill.at_worst:
+                usd = max(usd, entry.reserved_usd)
+                missing = max(entry.reserved_tokens - usage.total, 0)
+                usage = replace(usage, input_tokens=usage.input_tokens + missing)
+            if bill.served != Served():
+                when_committed(session, lambda: self._learn(entry.model, bill.served))
+            return {"usd": usd, **entries.used_by_call(usage, seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
+
+    def _learn(self, model: str, served: Served) -> None:
+        before = self._served.get(model, Served())
+        self._served[model] = Served(
+            models=tuple(dict.fromkeys([*before.models, *served.models]))[-_MOST_ANSWERING:],
+            regional=before.regional or served.regional,
+            fast=before.fast or served.fast,
+        )
 
     def settle_compute_in(self, session: Session, request_id: str, core_seconds: float) -> Decimal:
         """Replace a computation's worst case by the core-seconds it took; otherwise like ``settle_in``."""
@@ -222,6 +268,8 @@ class Ledger:
             def mark() -> None:
                 nonlocal written
                 written = True
+                with self._lock:
+                    self._open.add(str(row["request_id"]))
 
             if beside is not None and not beside(session):
                 return False
@@ -253,9 +301,9 @@ class Ledger:
         def count() -> None:
             with self._lock:
                 self._sums.add(researcher_id, change)
+                self._open.discard(request_id)
 
-        if change != Charge():
-            when_committed(session, count)
+        when_committed(session, count)
         return Decimal(entry.usd)
 
     def _compute_usd(self, core_ms: int) -> Decimal:

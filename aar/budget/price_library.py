@@ -1,25 +1,21 @@
 """Reading the tables of ``genai-prices``, and the model ids that it does not map.
 
 Importing this module loads the price tables (over half a second): import it where a price is needed, not before.
-Batch and fast-mode prices are left out, because no call is made in those modes.
+Batch prices are left out: no call is made in that mode, and they are lower than the others.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from genai_prices import types as library
 from genai_prices.data import providers
 
-from aar.budget.prices import ModelPrice, PriceTier, scaled
+from aar.budget.model_ids import BEDROCK, DATE, VERTEX
+from aar.budget.prices import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
 
-_BEDROCK = re.compile(r"^(?:(?P<region>[a-z]{2,6}(?:-[a-z]+)?)\.)?anthropic\.(?P<name>claude-.+?)(?:-v\d+)?(?::\d+)?$")
-_VERTEX = re.compile(r"^(?P<name>claude-[^@]+)@(?P<version>\d{8}|default|latest)$")
-_DATE = re.compile(r"-\d{8}$")
-_REGIONAL_SURCHARGE = Decimal("1.1")
-"""Bedrock's endpoints bound to a region cost a tenth more than the global ones, in the library's own tables."""
+_FAST = {"speed": "fast"}
 
 
 def known_models() -> list[str]:
@@ -27,33 +23,42 @@ def known_models() -> list[str]:
     return [model.id for model in _provider("anthropic").models]
 
 
-def look_up(model: str) -> tuple[PriceTier, ...] | None:
-    """The price tiers of a model id in Anthropic's, Bedrock's or Vertex's spelling; None where it is unknown."""
-    bedrock = _BEDROCK.match(model)
+def look_up(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
+    """The price tiers of a model id in Anthropic's, Bedrock's or Vertex's spelling; None where it is unknown.
+
+    Args:
+        fast: those of the fast mode.
+    """
+    bedrock = BEDROCK.match(model)
     if bedrock is not None:
         found = _provider("aws").find_model(model)
         if found is not None:
-            return _tiers(found)
-        plain = _anthropic(bedrock["name"])
+            return _tiers(found, fast=fast)
+        plain = _anthropic(bedrock["name"], fast=fast)
         if plain is None or bedrock["region"] == "global":
             return plain
-        return tuple(PriceTier(tier.above, scaled(tier.price, _REGIONAL_SURCHARGE)) for tier in plain)
-    vertex = _VERTEX.match(model)
-    return _anthropic(vertex["name"] if vertex is not None else model)
+        # Endpoints bound to a region cost a tenth more than the global ones there too, as in the library's own tables.
+        return tuple(PriceTier(tier.above, scaled(tier.price, REGIONAL_SURCHARGE)) for tier in plain)
+    vertex = VERTEX.match(model)
+    return _anthropic(vertex["name"] if vertex is not None else model, fast=fast)
 
 
-def _anthropic(name: str) -> tuple[PriceTier, ...] | None:
+def _anthropic(name: str, *, fast: bool) -> tuple[PriceTier, ...] | None:
     provider = _provider("anthropic")
-    found = provider.find_model(name) or provider.find_model(_DATE.sub("", name))
-    return None if found is None else _tiers(found)
+    found = provider.find_model(name) or provider.find_model(DATE.sub("", name))
+    return None if found is None else _tiers(found, fast=fast)
 
 
 def _provider(name: str) -> library.Provider:
     return next(provider for provider in providers if provider.id == name)
 
 
-def _tiers(model: library.ModelInfo) -> tuple[PriceTier, ...] | None:
-    prices = model.get_prices(datetime.now(UTC))
+def _tiers(model: library.ModelInfo, *, fast: bool) -> tuple[PriceTier, ...] | None:
+    moment = datetime.now(UTC)
+    standard = model.get_prices(moment)
+    prices = model.get_prices(moment, _FAST) if fast else standard
+    if fast and prices == standard:
+        return None
     if prices.input_mtok is None or prices.output_mtok is None:
         return None
     kinds = (prices.input_mtok, prices.output_mtok, prices.cache_write_mtok, prices.cache_read_mtok)

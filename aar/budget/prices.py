@@ -13,11 +13,16 @@ from dataclasses import dataclass, fields, replace
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
-from aar.budget.usage import Usage
+from aar.budget.model_ids import is_first_party, plain_name
+from aar.budget.usage import Served, Usage
 from aar.errors import SpecError
 
 OFFLINE_MODEL = "offline-search"
 """The seeded search baseline that needs no key and costs nothing."""
+REGIONAL_SURCHARGE = Decimal("1.1")
+"""What Anthropic's own service bills, beside its list price, for inference that is bound to a region."""
+NO_MODEL = "the reply does not name the model that answered"
+_AS_ASKED = Served()
 _MILLION = Decimal(1_000_000)
 _NANO = Decimal(10) ** -9
 
@@ -61,28 +66,34 @@ class PriceBook:
         Raises:
             SpecError: nobody knows what the model costs.
         """
-        tiers = self._tiers(model)
-        return next(tier.price for tier in reversed(tiers) if prompt_tokens > tier.above or tier is tiers[0])
+        return _at(self._tiers(model), prompt_tokens)
 
-    def cost(self, model: str, usage: Usage) -> Decimal:
-        """Dollars that the usage is billed at. Raises SpecError for a model without a price."""
-        price = self.price(model, usage.tier_tokens)
-        return round_up(
-            (
-                usage.input_tokens * price.input
-                + usage.cache_write_5m_tokens * price.cache_write_5m
-                + usage.cache_write_1h_tokens * price.cache_write_1h
-                + usage.cache_read_tokens * price.cache_read
-                + usage.output_tokens * price.output
-            )
-            / _MILLION
-            + usage.server_tool_uses * price.web_search_per_1000 / 1000
-        )
+    def cost(self, model: str, usage: Usage, served: Served = _AS_ASKED) -> Decimal:
+        """Dollars that the usage is billed at, at the dearest price known for how the call was served.
 
-    def worst_case(self, model: str, input_tokens: int, max_output_tokens: int) -> Decimal:
+        Raises:
+            SpecError: the model that was asked has no price.
+        """
+        return max(_bill(_at(tiers, usage.tier_tokens), usage) for tiers in self._ways(model, served))
+
+    def worst_case(self, model: str, input_tokens: int, max_output_tokens: int, served: Served = _AS_ASKED) -> Decimal:
         """The most that a call without server tools can cost: every prompt token at the dearest input kind, in the
-        dearest tier that so long a prompt can reach, and the whole output. Raises SpecError."""
-        reachable = [tier.price for tier in self._tiers(model) if tier.above < max(input_tokens, 1)]
+        dearest tier that so long a prompt can reach, and the whole output.
+
+        A workspace may bind inference to a region unasked, so that surcharge is part of it.
+
+        Args:
+            served: how earlier calls were served, where that was dearer than asked for.
+
+        Raises:
+            SpecError: the model has no price.
+        """
+        reachable = [
+            tier.price
+            for tiers in self._ways(model, replace(served, regional=True))
+            for tier in tiers
+            if tier.above < max(input_tokens, 1)
+        ]
         return round_up(
             max(
                 input_tokens * max(price.input, price.cache_write_5m, price.cache_write_1h, price.cache_read)
@@ -92,12 +103,62 @@ class PriceBook:
             / _MILLION
         )
 
-    def _tiers(self, model: str) -> tuple[PriceTier, ...]:
+    def doubts(self, model: str, served: Served) -> tuple[str, ...]:
+        """What about the way a call was served has no known price."""
+        found = []
+        for name in self._names(model, served):
+            if self._known(name) is None:
+                found.append(f"no price is known for the model that answered, {name}" if name else NO_MODEL)
+            elif served.fast and self._known(name, fast=True) is None:
+                found.append(f"no price is known for {name} in the fast mode")
+        return tuple(found)
+
+    def _ways(self, model: str, served: Served) -> list[tuple[PriceTier, ...]]:
+        """The price tiers of all that may have been billed, as far as they are known."""
+        found = [self._tiers(model)]
+        for name in self._names(model, served):
+            for fast in (False, True) if served.fast else (False,):
+                tiers = self._known(name, fast=fast)
+                if tiers is not None:
+                    surcharged = served.regional and name not in self._overrides and is_first_party(name)
+                    found.append(_scaled_tiers(tiers, REGIONAL_SURCHARGE) if surcharged else tiers)
+        return found
+
+    @staticmethod
+    def _names(model: str, served: Served) -> list[str]:
+        """The model that was asked, and others that answered under another name than a fuller spelling of its own."""
+        return [model, *(other for other in served.models if plain_name(other) != plain_name(model))]
+
+    def _known(self, model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
+        try:
+            return self._tiers(model, fast=fast)
+        except SpecError:
+            return None
+
+    def _tiers(self, model: str, *, fast: bool = False) -> tuple[PriceTier, ...]:
         if model in self._overrides:
             return (PriceTier(0, self._overrides[model]),)
         if model == OFFLINE_MODEL:
             return (PriceTier(0, FREE),)
-        return _library_tiers(model)
+        return _library_tiers(model, fast)
+
+
+def _at(tiers: tuple[PriceTier, ...], prompt_tokens: int) -> ModelPrice:
+    return next(tier.price for tier in reversed(tiers) if prompt_tokens > tier.above or tier is tiers[0])
+
+
+def _bill(price: ModelPrice, usage: Usage) -> Decimal:
+    return round_up(
+        (
+            usage.input_tokens * price.input
+            + usage.cache_write_5m_tokens * price.cache_write_5m
+            + usage.cache_write_1h_tokens * price.cache_write_1h
+            + usage.cache_read_tokens * price.cache_read
+            + usage.output_tokens * price.output
+        )
+        / _MILLION
+        + usage.server_tool_uses * price.web_search_per_1000 / 1000
+    )
 
 
 def round_up(usd: Decimal) -> Decimal:
@@ -107,11 +168,11 @@ def round_up(usd: Decimal) -> Decimal:
 
 
 @lru_cache(maxsize=256)
-def _library_tiers(model: str) -> tuple[PriceTier, ...]:
+def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
     # Imported here: the price tables take over half a second, which `aar --help` must not pay.
     from aar.budget.price_library import known_models, look_up
 
-    tiers = look_up(model)
+    tiers = look_up(model, fast=fast)
     if tiers is None:
         near = difflib.get_close_matches(model, [*known_models(), OFFLINE_MODEL], n=1)
         raise SpecError(
@@ -133,3 +194,8 @@ def scaled(price: ModelPrice, factor: Decimal) -> ModelPrice:
             if field.name != "web_search_per_1000"
         },
     )
+
+
+@lru_cache(maxsize=256)
+def _scaled_tiers(tiers: tuple[PriceTier, ...], factor: Decimal) -> tuple[PriceTier, ...]:
+    return tuple(PriceTier(tier.above, scaled(tier.price, factor)) for tier in tiers)

@@ -1,10 +1,34 @@
-"""What one model call used, as the bill counts it."""
+"""What one model call used, as the bill counts it, and whether the figures that say so can be relied on.
+
+A limit holds only as far as the figures do. Servers that stand between may leave usage out, send zeros, or take back
+at the end what they told at the start. So figures are read with suspicion: what was told once is never taken back,
+and whatever cannot be right is a doubt, with which a call is charged no less than what was set aside for it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+MISSING = "figures are missing"
+NO_END = "the end of the reply came without figures"
+NEGATIVE = "a figure is negative"
+NOT_WHOLE = "a figure is no whole number"
+IMPLAUSIBLE = "a figure is larger than any model's context"
+ZERO = "a figure is zero for content that is there"
+SHRANK = "a figure shrank while the reply came in"
+UNKNOWN_TERMS = "the service tier, speed or region is one that no price is known for"
+
+_FIGURES = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+_LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_TERMS = ("inference_geo", "speed", "service_tier")
+_LARGEST_FIGURE = 10**9
+_ANYWHERE = frozenset({"", "global", "not_available"})
+_USUAL_SPEEDS = frozenset({"", "standard"})
+_USUAL_TIERS = frozenset({"", "standard", "default", "batch", "priority"})
+"""Batches are cheaper and committed capacity is paid for ahead: the list price is never too low for either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +68,254 @@ class Usage:
         """The prompt size that decides the price tier."""
         return self.largest_prompt or self.prompt_tokens
 
+    def at_least(self, other: Usage) -> Usage:
+        """The larger of two prompts with the longer of two outputs."""
+        larger = self if self.prompt_tokens >= other.prompt_tokens else other
+        return replace(
+            larger,
+            output_tokens=max(self.output_tokens, other.output_tokens),
+            server_tool_uses=max(self.server_tool_uses, other.server_tool_uses),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a call was served, where that changes its price.
+
+    Args:
+        models: that the reply names; empty where that is the model that was asked.
+        regional: inference was bound to a region.
+        fast: in the fast mode.
+    """
+
+    models: tuple[str, ...] = ()
+    regional: bool = False
+    fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What to charge a call for.
+
+    Args:
+        usage: tokens.
+        served: how.
+        doubts: what about the figures cannot be right.
+        unknown: there are no figures, because the call came to no end.
+    """
+
+    usage: Usage
+    served: Served = Served()
+    doubts: tuple[str, ...] = ()
+    unknown: bool = False
+
+    @property
+    def at_worst(self) -> bool:
+        """Whether no less than what was set aside is charged."""
+        return self.unknown or bool(self.doubts)
+
+    def at_least(self, worst: Usage) -> Usage:
+        """What to charge, given the worst case."""
+        return self.usage.at_least(worst) if self.at_worst else self.usage
+
+
+class ReportedUsage:
+    """The ``usage`` of one reply as it comes in, in one piece or several; figures only grow."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Any] = {}
+        """What is known, in the service's words and freed of what makes no sense."""
+        self._doubts: dict[str, None] = {}
+        self._output_told = False
+
+    def take(self, usage: object, *, last: bool = True) -> None:
+        """Take the figures of one event.
+
+        Args:
+            last: it belongs to the end of the reply, where its output is counted whole.
+        """
+        if usage is None:
+            return
+        if not isinstance(usage, Mapping):
+            self._doubts[MISSING] = None
+            return
+        told, doubts = _cleaned(usage)
+        self._output_told = self._output_told or (last and "output_tokens" in told)
+        self._doubts.update(dict.fromkeys(doubts))
+        if _grow(self.figures, told):
+            self._doubts[SHRANK] = None
+
+    def bill(self, *, asked: str, model: str | None, content: bool) -> Bill:
+        """What a whole reply is to be charged for.
+
+        Args:
+            asked: the model that was called.
+            model: that the reply says it is of; None where it does not say.
+            content: whether the reply has any.
+        """
+        doubts = [*self._doubts, *_gaps(self.figures)]
+        if MISSING not in doubts and not self._output_told:
+            doubts.append(NO_END)
+        usage = usage_of(self.figures)
+        if not usage.prompt_tokens or (content and not usage.output_tokens):
+            doubts.append(ZERO)
+        return self._billed(usage, doubts, asked, model)
+
+    def bill_broken(self, worst: Usage, *, asked: str, model: str | None) -> Bill:
+        """What a reply is to be charged for that broke off: the prompt as the service counted it if it did, and the
+        longest reply, for nobody knows how much was generated unseen."""
+        usage = usage_of(self.figures)
+        if "input_tokens" not in self.figures or not usage.prompt_tokens:
+            bill = self._billed(usage.at_least(worst), self._doubts, asked, model or asked)
+            return replace(bill, unknown=True)
+        longest = replace(usage, output_tokens=max(usage.output_tokens, worst.output_tokens))
+        return self._billed(longest, self._doubts, asked, model or asked)
+
+    def _billed(self, usage: Usage, doubts: Iterable[str], asked: str, model: str | None) -> Bill:
+        served, known = _served(self.figures, asked, model)
+        return Bill(usage, served, tuple(dict.fromkeys([*doubts, *(() if known else (UNKNOWN_TERMS,))])))
+
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """The usage of a whole answer, from the ``usage`` that it came with.
 
-    Where the answer lists ``usage.iterations`` these are summed, because the tokens of a compaction are in no
-    top-level figure. Cache writes of unknown lifetime count as the dearer one-hour kind.
+    The tokens of a compaction are in no top-level figure, so where ``usage.iterations`` are listed the larger of their
+    sum and the top-level figure counts, kind by kind. Cache writes of unknown lifetime count as the dearer one-hour
+    kind.
     """
-    searches = (usage.get("server_tool_use") or {}).get("web_search_requests") or 0
-    return _sum([_of_pass(each) for each in usage.get("iterations") or [usage]], searches)
-
-
-def _of_pass(usage: Mapping[str, Any]) -> Usage:
-    written = usage.get("cache_creation_input_tokens") or 0
-    created = usage.get("cache_creation") or {}
-    five_minutes = created.get("ephemeral_5m_input_tokens") or 0
-    return Usage(
-        input_tokens=usage.get("input_tokens") or 0,
-        cache_write_5m_tokens=five_minutes,
-        cache_write_1h_tokens=max(written - five_minutes, created.get("ephemeral_1h_input_tokens") or 0),
-        cache_read_tokens=usage.get("cache_read_input_tokens") or 0,
-        output_tokens=usage.get("output_tokens") or 0,
-    )
-
-
-def _sum(passes: Iterable[Usage], searches: int) -> Usage:
-    together = list(passes)
-    return Usage(
-        input_tokens=sum(each.input_tokens for each in together),
-        cache_write_5m_tokens=sum(each.cache_write_5m_tokens for each in together),
-        cache_write_1h_tokens=sum(each.cache_write_1h_tokens for each in together),
-        cache_read_tokens=sum(each.cache_read_tokens for each in together),
-        output_tokens=sum(each.output_tokens for each in together),
+    told, _ = _cleaned(usage)
+    whole, passes = _of_pass(told), [_of_pass(each) for each in told.get("iterations", ())]
+    if not passes:
+        passes = [whole]
+    searches = told.get("server_tool_use", {}).get("web_search_requests", 0)
+    together = Usage(
+        input_tokens=max(whole.input_tokens, sum(each.input_tokens for each in passes)),
+        cache_write_5m_tokens=max(whole.cache_write_5m_tokens, sum(each.cache_write_5m_tokens for each in passes)),
+        cache_write_1h_tokens=max(whole.cache_write_1h_tokens, sum(each.cache_write_1h_tokens for each in passes)),
+        cache_read_tokens=max(whole.cache_read_tokens, sum(each.cache_read_tokens for each in passes)),
+        output_tokens=max(whole.output_tokens, sum(each.output_tokens for each in passes)),
         server_tool_uses=searches,
-        largest_prompt=max(each.prompt_tokens for each in together),
     )
+    return replace(together, largest_prompt=max(each.prompt_tokens for each in [whole, *passes]))
+
+
+def _of_pass(told: Mapping[str, Any]) -> Usage:
+    written = told.get("cache_creation_input_tokens", 0)
+    created = told.get("cache_creation", {})
+    five_minutes = created.get("ephemeral_5m_input_tokens", 0)
+    return Usage(
+        input_tokens=told.get("input_tokens", 0),
+        cache_write_5m_tokens=five_minutes,
+        cache_write_1h_tokens=max(written - five_minutes, created.get("ephemeral_1h_input_tokens", 0)),
+        cache_read_tokens=told.get("cache_read_input_tokens", 0),
+        output_tokens=told.get("output_tokens", 0),
+    )
+
+
+def _cleaned(usage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What of a ``usage`` object makes sense, and what about the rest does not."""
+    doubts: list[str] = []
+    told = _whole_figures(usage, _FIGURES, doubts)
+    for name, figures in (("cache_creation", _LIFETIMES), ("server_tool_use", ("web_search_requests",))):
+        part = usage.get(name)
+        if isinstance(part, Mapping):
+            told[name] = _whole_figures(part, figures, doubts)
+        elif part is not None:
+            doubts.append(NOT_WHOLE)
+    for name in _TERMS:
+        if usage.get(name) is not None:
+            told[name] = str(usage[name])
+    rows = usage.get("iterations")
+    if isinstance(rows, (list, tuple)) and all(isinstance(row, Mapping) for row in rows):
+        passes = [_cleaned({key: value for key, value in row.items() if key != "iterations"}) for row in rows]
+        for place, (row, wrong) in enumerate(passes):
+            doubts += wrong
+            if rows[place].get("model"):
+                row["model"] = str(rows[place]["model"])
+        told["iterations"] = [row for row, _ in passes]
+    elif rows is not None:
+        doubts.append(MISSING)
+    return told, doubts
+
+
+def _whole_figures(usage: Mapping[str, Any], names: Iterable[str], doubts: list[str]) -> dict[str, Any]:
+    told = {}
+    for name in names:
+        value = usage.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # NaN
+            doubts.append(NOT_WHOLE)
+            continue
+        if value < 0:
+            doubts.append(NEGATIVE)
+        if value > _LARGEST_FIGURE:
+            doubts.append(IMPLAUSIBLE)
+        bounded = min(max(value, 0), _LARGEST_FIGURE)
+        if bounded != int(bounded):
+            doubts.append(NOT_WHOLE)
+        told[name] = math.ceil(bounded)
+    return told
+
+
+def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
+    """Add later figures to earlier ones; says whether any was smaller than before, which stays as it was."""
+    shrank = _grow_figures(seen, told, _FIGURES)
+    if "cache_creation" in told:
+        shrank |= _grow_split(seen, told)
+    if "server_tool_use" in told:
+        searches = seen.setdefault("server_tool_use", {})
+        shrank |= _grow_figures(searches, told["server_tool_use"], ("web_search_requests",))
+    for name in _TERMS:
+        # The dearer of two words stays: what is unusual was said for a reason.
+        if name in told and (name not in seen or told[name] not in _USUAL[name]):
+            seen[name] = told[name]
+    if "iterations" in told:
+        before = usage_of({"iterations": seen.get("iterations", [])})
+        now = usage_of({"iterations": told["iterations"]})
+        shrank |= any(getattr(now, kind) < getattr(before, kind) for kind in ("prompt_tokens", "output_tokens"))
+        if now.total >= before.total:
+            seen["iterations"] = told["iterations"]
+    return shrank
+
+
+_USUAL = {"inference_geo": _ANYWHERE, "speed": _USUAL_SPEEDS, "service_tier": _USUAL_TIERS}
+
+
+def _grow_figures(seen: dict[str, Any], told: Mapping[str, Any], names: Iterable[str]) -> bool:
+    shrank = False
+    for name in names:
+        if name in told:
+            shrank |= told[name] < seen.get(name, 0)
+            seen[name] = max(told[name], seen.get(name, 0))
+    return shrank
+
+
+def _grow_split(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
+    """Take the later split of what was written to the cache, which may call other tokens long-lived, never fewer."""
+    before, later = seen.get("cache_creation", {}), told["cache_creation"]
+    written = max(sum(before.values()), sum(later.values()))
+    hour = max(each.get("ephemeral_1h_input_tokens", 0) for each in (before, later))
+    seen["cache_creation"] = {
+        "ephemeral_5m_input_tokens": written - hour,
+        "ephemeral_1h_input_tokens": hour,
+    }
+    return bool(sum(later.values()) < sum(before.values()))
+
+
+def _gaps(told: Mapping[str, Any]) -> list[str]:
+    whole = [told, *told.get("iterations", ())]
+    return [MISSING for each in whole if "input_tokens" not in each or "output_tokens" not in each][:1]
+
+
+def _served(told: Mapping[str, Any], asked: str, model: str | None) -> tuple[Served, bool]:
+    """How a call was served, and whether a price may be known for that."""
+    geo, speed, tier = (told.get(name, "").lower() for name in _TERMS)
+    named = dict.fromkeys([model or "", *(row["model"] for row in told.get("iterations", ()) if "model" in row)])
+    known = geo in _ANYWHERE | {"us"} and speed in _USUAL_SPEEDS | {"fast"} and tier in _USUAL_TIERS
+    served = Served(
+        models=tuple(each for each in named if each != asked),
+        regional=geo not in _ANYWHERE,
+        fast=speed not in _USUAL_SPEEDS,
+    )
+    return served, known

@@ -47,6 +47,7 @@ from aar.events.research import (
     ToolFinished,
     ToolStarted,
     TurnReceived,
+    UsageDoubted,
 )
 from aar.events.scoring import (
     AuditFinished,
@@ -78,6 +79,7 @@ AnyEvent = Annotated[
     | TurnReceived
     | BlockBegun
     | ModelCallFailed
+    | UsageDoubted
     | ToolStarted
     | ToolFinished
     | PostCreated
@@ -157,6 +159,7 @@ __all__ = [
     "ToolFinished",
     "ToolStarted",
     "TurnReceived",
+    "UsageDoubted",
     "VoteCast",
     "parse_event",
 ]

@@ -112,6 +112,15 @@ class ModelCallFailed(Event):
     error: str
 
 
+class UsageDoubted(Event):
+    """The figures that a service reports of its calls cannot be right; told once for each cause and researcher."""
+
+    kind: Literal["usage_doubted"] = "usage_doubted"
+    line = "the service's usage figures cannot be right ({cause}): such calls are charged at their worst case"
+    request_id: str
+    cause: str
+
+
 class ToolStarted(Event):
     kind: Literal["tool_started"] = "tool_started"
     line = "{tool}: {about}"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any, TypeAlias
 
 from aar.messages_api.events import encoded
-from aar.messages_api.faults import Drop, Fault, Slow, Stall, StreamError
+from aar.messages_api.faults import AS_IT_IS, Drop, Fault, Misreport, Slow, Stall, StreamError
 from aar.messages_api.refusals import ApiRefusal
 from aar.messages_api.request import Json
 from aar.messages_api.tokens import compact_json
@@ -95,6 +95,9 @@ def json_bytes(value: Any) -> bytes:
 
 async def deliver_message(channel: Channel, message: Json, headers: Mapping[str, str], fault: Fault | None) -> None:
     """Send an answer that was not asked for as a stream."""
+    if isinstance(fault, Misreport):
+        usage = message["usage"] if fault.end == AS_IT_IS else fault.end
+        message = {**message, "usage": usage, "model": fault.model or message["model"]}
     body = json_bytes(message)
     match fault:
         case Slow(seconds):
@@ -123,6 +126,8 @@ async def deliver_stream(
         await channel.piece(b"".join(map(encoded, events)), more=False)
         return
     for sent, event in enumerate(events):
+        if isinstance(fault, Misreport):
+            event = _misreported(event, fault)
         await _before(channel, sent, request_id, fault)
         await channel.piece(encoded(event))
         if isinstance(fault, StreamError) and sent + 1 == fault.after:
@@ -143,6 +148,14 @@ async def _silence(channel: Channel, fault: Fault) -> None:
     if isinstance(fault, Stall):
         await channel.wait(fault.seconds)
     await channel.drop()
+
+
+def _misreported(event: Json, fault: Misreport) -> Json:
+    if event["type"] == "message_start":
+        message = {**event["message"], "model": fault.model or event["message"]["model"]}
+        return {**event, "message": message if fault.start == AS_IT_IS else {**message, "usage": fault.start}}
+    told = event["type"] == "message_delta" and fault.end != AS_IT_IS
+    return {**event, "usage": fault.end} if told else event
 
 
 def _error(fault: StreamError, request_id: str) -> bytes:

@@ -7,11 +7,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aar.messages_api.refusals import ApiRefusal
 from aar.messages_api.request import Request
 from aar.messages_api.script import Reply
+
+AS_IT_IS = "as it is"
+"""In a ``Misreport``: these figures are right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,22 @@ class Instead:
     reply: Reply
 
 
-Fault: TypeAlias = HttpError | Drop | StreamError | Slow | Stall | CutShort | Instead
+@dataclass(frozen=True, slots=True)
+class Misreport:
+    """The answer is whole, and what it says of its usage or its model is not what is billed.
+
+    Args:
+        start, end: ``usage`` of a stream's first and last figures, or of a whole answer (``end``), whatever they are;
+            ``AS_IT_IS`` leaves them right.
+        model: that the answer names; empty is its own.
+    """
+
+    start: Any = AS_IT_IS
+    end: Any = AS_IT_IS
+    model: str = ""
+
+
+Fault: TypeAlias = HttpError | Drop | StreamError | Slow | Stall | CutShort | Instead | Misreport
 FaultSource: TypeAlias = Callable[[Request], Fault | None]
 """Says which fault, if any, a request meets; ``request.number`` counts from 0."""
 

@@ -97,12 +97,16 @@ class Request:
 def read_json(body: bytes) -> Json:
     """The body as an object. Raises ApiRefusal when it is none."""
     try:
-        value = json.loads(body)
-    except ValueError as error:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise invalid(f"The request body is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise invalid("The request body must be a JSON object")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def read_request(

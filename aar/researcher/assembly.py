@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aar.budget.usage import ReportedUsage
+
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking"}
 INVALID_INPUT = "_not_valid_json"
 """Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
@@ -22,16 +24,22 @@ class Reply:
     """A whole reply, as the service sent it.
 
     Args:
+        model: that answered; None where the service does not say.
         content: its blocks.
-        usage: as the service counted.
+        reported: usage as the service counted.
         cleared_tool_uses: so many of the oldest tool results the service left out of the prompt.
     """
 
-    model: str
+    model: str | None
     content: list[dict[str, Any]]
     stop_reason: str
-    usage: Mapping[str, Any]
+    reported: ReportedUsage
     cleared_tool_uses: int = 0
+
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        """Usage in the service's words."""
+        return self.reported.figures
 
 
 class Assembly:
@@ -43,43 +51,68 @@ class Assembly:
 
     def __init__(self, *, may_summarise: bool = False) -> None:
         self.message: dict[str, Any] | None = None
+        self.reported = ReportedUsage()
         self._may_summarise = may_summarise
         self.complete = False
         self._fragments: dict[int, list[str]] = {}
 
     @property
-    def usage(self) -> dict[str, Any]:
-        """Usage as far as it was seen; empty before the reply began."""
-        usage: dict[str, Any] = (self.message or {}).get("usage") or {}
-        return usage
+    def model(self) -> str | None:
+        """The model that the reply says it is of."""
+        named = (self.message or {}).get("model")
+        return named if isinstance(named, str) and named else None
 
     @property
-    def broken_usage(self) -> dict[str, Any]:
-        """What is known to be used if nothing more comes; empty where it may leave out a summary, whose tokens are
+    def broken_usage(self) -> ReportedUsage:
+        """What is known to be used if nothing more comes; nothing where it may leave out a summary, whose tokens are
         told with the end of a reply only."""
         content = (self.message or {}).get("content")
         summarised = self._may_summarise and (not content or content[0].get("type") == "compaction")
-        return {} if summarised else self.usage
+        return ReportedUsage() if summarised else self.reported
 
     def reply(self) -> Reply:
-        """The reply, once it is complete. Raises KeyError, ValueError where it lacks what every reply has."""
+        """The reply, once it is complete. Raises ValueError where it lacks what every reply has."""
         message = self.message
         if not self.complete or message is None:
             raise ValueError("the reply has no end")
-        edits = (message.get("context_management") or {}).get("applied_edits") or ()
-        return Reply(
-            model=message["model"],
-            content=message["content"],
-            stop_reason=message.get("stop_reason") or "end_turn",
-            usage=self.usage,
-            cleared_tool_uses=sum(edit.get("cleared_tool_uses") or 0 for edit in edits),
-        )
+        try:
+            edits = (message.get("context_management") or {}).get("applied_edits") or ()
+            return Reply(
+                model=self.model,
+                content=message["content"],
+                stop_reason=str(message.get("stop_reason") or "end_turn"),
+                reported=self.reported,
+                cleared_tool_uses=sum(int(edit.get("cleared_tool_uses") or 0) for edit in edits),
+            )
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"the reply makes no sense: {error!r}") from error
+
+    def take_whole(self, message: Mapping[str, Any]) -> None:
+        """Take a message that came in one piece. Raises ValueError where it makes no sense."""
+        content = message.get("content")
+        if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+            raise ValueError("the message has no content blocks")
+        self.message = {**message, "content": content}
+        self.reported.take(self.message.pop("usage", None))
+        for block in content:
+            if "input" in block and not isinstance(block["input"], dict):
+                block["input"] = {INVALID_INPUT: str(block["input"])[:2000]}
+        self.complete = True
 
     def feed(self, event: Mapping[str, Any]) -> None:
-        """Take one event. Raises ValueError when the order of events makes no sense."""
+        """Take one event. Raises ValueError when it, or its place in the order of events, makes no sense."""
+        try:
+            self._feed(event)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"an event of the stream makes no sense: {error!r}") from error
+
+    def _feed(self, event: Mapping[str, Any]) -> None:
         kind = event.get("type")
         if kind == "message_start":
+            if self.message is not None:
+                raise ValueError("stream began twice")
             self.message = dict(event["message"], content=[])
+            self.reported.take(self.message.pop("usage", None), last=False)
             return
         if self.message is None:
             raise ValueError(f"stream began with {kind!r}")
@@ -90,8 +123,9 @@ class Assembly:
         elif kind == "content_block_stop":
             self._close(event["index"])
         elif kind == "message_delta":
-            self.message.update({key: value for key, value in event["delta"].items() if value is not None})
-            self.usage.update({key: value for key, value in (event.get("usage") or {}).items() if value is not None})
+            self.reported.take(event.get("usage"))
+            told = {key: value for key, value in event["delta"].items() if value is not None}
+            self.message.update({key: value for key, value in told.items() if key not in ("content", "usage", "model")})
             if event.get("context_management") is not None:
                 self.message["context_management"] = event["context_management"]
         elif kind == "message_stop":
@@ -139,7 +173,11 @@ class Assembly:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
         return {INVALID_INPUT: text[:2000]}
     return value if isinstance(value, dict) else {INVALID_INPUT: text[:2000]}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

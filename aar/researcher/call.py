@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from aar.researcher.encoding import MessageEncoder
+
+
+@dataclass(slots=True)
+class Flight:
+    """How far a call got, for whoever has to pay for it if it is cut off.
+
+    Args:
+        sent: some of a request was sent that is not known to be free.
+    """
+
+    sent: bool = False
+
+
+FLIGHT: ContextVar[Flight | None] = ContextVar("flight", default=None)
+"""The call that a request belongs to, for the transport to say when it goes out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,5 +36,5 @@ class MessageEncoder:
 
 
 def compact(value: Any) -> bytes:
-    """A value as JSON in UTF-8, without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """A value as JSON in UTF-8, without spaces. Raises ValueError for NaN and infinity, which JSON has not."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")

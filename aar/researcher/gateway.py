@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 from pydantic import SecretStr
+from pydantic_core import from_json
 
+from aar.errors import ModelUnavailable
 from aar.researcher.abilities import Abilities, abilities_of, abilities_told
 from aar.researcher.assembly import Assembly, Reply
-from aar.researcher.call import CallRequest
+from aar.researcher.call import FLIGHT, CallRequest, Flight
 from aar.researcher.pacing import Pacer
 from aar.researcher.providers import Service, open_client
 from aar.researcher.refusals import (
@@ -29,7 +31,9 @@ from aar.researcher.refusals import (
     StreamBroken,
     bounded,
     cause_of,
+    no_stream,
     refusal,
+    refusal_in_stream,
     unreachable,
 )
 from aar.researcher.retries import RetryPolicy
@@ -38,7 +42,10 @@ from aar.researcher.streaming import events_of
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
-__all__ = ["CallRequest", "Gateway", "ModelMissing", "PromptTooLong", "StreamBroken"]
+__all__ = ["CallRequest", "Flight", "Gateway", "ModelMissing", "PromptTooLong", "StreamBroken"]
+
+_SHOWN_BYTES = 2000
+_LONGEST_MESSAGE_BYTES = 32 * 1024**2
 
 Interruptible = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Awaits something that the caller may break off; what it raises then ends the call, which was not billed."""
@@ -82,7 +89,12 @@ class Gateway:
         await anyio.to_thread.run_sync(importlib.import_module, "anthropic")
 
     async def complete(
-        self, request: CallRequest, *, interruptible: Interruptible = _patiently, progress: Progress | None = None
+        self,
+        request: CallRequest,
+        *,
+        interruptible: Interruptible = _patiently,
+        progress: Progress | None = None,
+        flight: Flight | None = None,
     ) -> Reply:
         """Make one call, however many unbilled attempts it takes.
 
@@ -90,6 +102,7 @@ class Gateway:
             request: the call.
             interruptible: how to wait for leave and between attempts.
             progress: told of the reply's blocks as they begin.
+            flight: kept up to date: whether it may be billed if it is cut off now.
 
         Raises:
             KeyRefused: the key is wrong or may not use this model.
@@ -100,6 +113,7 @@ class Gateway:
             GatewayError: the service refused the request itself.
         """
         started = time.monotonic()
+        flight = flight or Flight()
         attempt = 0
         while True:
             attempt += 1
@@ -107,8 +121,9 @@ class Gateway:
             if entered is None:
                 entered = await interruptible(self.pacer.enter())
             try:
-                message = await self._attempt(request, progress)
+                message = await self._attempt(request, progress, flight)
             except Refused as refused:
+                flight.sent = False
                 self._note(refused, entered)
                 wait = self._policy.delay(attempt, refused.retry_after, time.monotonic() - started)
                 if not refused.retried or wait is None:
@@ -152,62 +167,117 @@ class Gateway:
         else:
             self.pacer.succeeded()  # it answered, if only to say no
 
-    async def _attempt(self, request: CallRequest, progress: Progress | None) -> Reply:
+    async def _attempt(self, request: CallRequest, progress: Progress | None, flight: Flight) -> Reply:
         import anthropic
         import httpx2
 
         assembly = Assembly(may_summarise=request.may_summarise)
         url, client = self.service.shown, await self._opened()
         given: dict[str, Any] = {"content": request.body()} if self.service.takes_bytes else {"body": request.fields()}
+
+        def broken(said: str) -> StreamBroken:
+            return StreamBroken(self._bounded(said), assembly.broken_usage, assembly.model)
+
+        FLIGHT.set(flight)
         try:
-            async with await client.post(
+            async with await self._posted(client, request, given) as stream:
+                await self._receive(stream, assembly, progress, broken)
+        except anthropic.APIStatusError as error:
+            if error.status_code != 200:
+                raise refusal(error.status_code, self._said(error), error.response.headers) from error
+            if assembly.message is None:
+                raise refusal_in_stream(_error_of(error.body), self._said(error)) from error
+            if not assembly.complete:
+                raise broken(f"the service failed in mid-stream: {self._said(error)}") from error
+        except anthropic.APIConnectionError as error:
+            if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
+                raise unreachable(url) from error
+            if not assembly.complete:
+                raise broken(f"connection to {url} lost: {cause_of(error)}") from error
+        except (httpx2.HTTPError, ValueError) as error:
+            if not assembly.complete:  # what comes after a reply's end cannot undo it
+                raise broken(f"stream from {url} broke: {cause_of(error)}") from error
+        if not assembly.complete:
+            raise broken(f"stream from {url} ended early")
+        try:
+            return assembly.reply()
+        except ValueError as error:
+            raise broken(f"stream from {url} broke: {error}") from error
+
+    async def _posted(self, client: AsyncAnthropic, request: CallRequest, given: Mapping[str, Any]) -> Any:
+        """The stream that answers a request. What the SDK raises of its own kinds, and what the transport does, may
+        come after the request was sent; anything else comes of making it ready, such as credentials that are absent."""
+        import anthropic
+        import httpx2
+
+        try:
+            return await client.post(
                 "/v1/messages",
                 cast_to=object,
                 options={"headers": request.headers()},
                 stream=True,
                 stream_cls=anthropic.AsyncStream[object],
                 **given,
-            ) as stream:
-                await self._receive(_batches(stream, self.service), assembly, progress)
-        except anthropic.APIStatusError as error:
-            if error.status_code == 200:
-                raise StreamBroken(
-                    f"the service failed in mid-stream: {self._said(error)}", assembly.broken_usage
-                ) from error
-            raise refusal(error.status_code, self._said(error), error.response.headers) from error
-        except anthropic.APIConnectionError as error:
-            if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
-                raise unreachable(url) from error
-            raise StreamBroken(f"connection to {url} lost: {cause_of(error)}", {}) from error
-        except (httpx2.HTTPError, ValueError, KeyError) as error:
-            if not assembly.complete:  # what comes after a reply's end cannot undo it
-                raise StreamBroken(f"stream from {url} broke: {cause_of(error)}", assembly.broken_usage) from error
-        if not assembly.complete:
-            raise StreamBroken(f"stream from {url} ended early", assembly.broken_usage)
-        return assembly.reply()
+            )
+        except (anthropic.APIError, httpx2.HTTPError):
+            raise
+        except Exception as error:
+            said = self._bounded(f"the call could not be made ready: {type(error).__name__}: {error}")
+            known = ModelUnavailable(said, "Check the provider's credentials")
+            raise Refused(known, retried=bool(getattr(error, "retryable", False))) from error
 
     async def _receive(
-        self, batches: AsyncIterator[Sequence[Mapping[str, Any]]], assembly: Assembly, progress: Progress | None
+        self, stream: Any, assembly: Assembly, progress: Progress | None, broken: Callable[[str], StreamBroken]
     ) -> None:
         heard, often = time.monotonic(), min(1.0, self._timeout / 10)
         with anyio.move_on_after(self._timeout) as watch:
-            async for batch in batches:
+            if self.service.takes_bytes and not _is_stream(stream.response.headers):
+                await self._receive_whole(stream.response, assembly)
+                return
+            async for batch in _batches(stream, self.service):
                 # Now and then is enough: to move a deadline costs as much as to read an event.
                 if time.monotonic() - heard > often and any(event.get("type") != "ping" for event in batch):
                     heard = time.monotonic()
                     watch.deadline = anyio.current_time() + self._timeout
                 for event in batch:
                     kind = event.get("type")
+                    if assembly.complete:
+                        return
                     if kind == "error":
-                        # An overload in mid-stream comes as an event of a response with status 200.
-                        said = bounded(json.dumps(event.get("error")))
-                        raise StreamBroken(f"the service failed in mid-stream: {said}", assembly.broken_usage)
+                        # An overload comes as an event of a response with status 200.
+                        said = self._bounded(json.dumps(event.get("error")))
+                        if assembly.message is None:
+                            raise refusal_in_stream(event.get("error"), said)
+                        raise broken(f"the service failed in mid-stream: {said}")
                     if kind != "ping":
                         assembly.feed(event)
                     if progress is not None and kind == "content_block_start":
                         await progress(event["content_block"])
+            if assembly.message is None:
+                raise no_stream("", "")
         if watch.cancelled_caught and not assembly.complete:
-            raise StreamBroken(f"no progress on the stream in {self._timeout:g} s", assembly.broken_usage)
+            raise broken(f"no progress on the stream in {self._timeout:g} s")
+
+    async def _receive_whole(self, response: Any, assembly: Assembly) -> None:
+        """Take an answer that is no stream: a message in one piece, an error, or what a proxy says."""
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        body = b""
+        async for piece in response.aiter_bytes():
+            body += piece
+            if "json" not in kind and len(body) >= _SHOWN_BYTES:
+                break
+            if len(body) > _LONGEST_MESSAGE_BYTES:
+                raise ValueError(f"a message of over {_LONGEST_MESSAGE_BYTES} bytes")
+        shown = self._bounded(body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+        if "json" not in kind or not body.strip():
+            raise no_stream(kind, shown)
+        value = from_json(body)
+        if isinstance(value, dict) and ("content" in value or value.get("type") == "message"):
+            assembly.take_whole(value)
+        elif isinstance(value, dict) and "error" in value:
+            raise refusal_in_stream(value["error"], shown)
+        else:
+            raise no_stream(kind, shown)
 
     async def _opened(self) -> AsyncAnthropic:
         if self._client is not None:
@@ -218,7 +288,20 @@ class Gateway:
             return self._client
 
     def _said(self, error: Any) -> str:
-        return bounded(self.service.without_key(error.api_message or error.message))
+        return self._bounded(error.api_message or error.message)
+
+    def _bounded(self, text: str) -> str:
+        """One line for people, without the key."""
+        return bounded(self.service.without_key(text))
+
+
+def _error_of(body: object) -> object:
+    return body.get("error", body) if isinstance(body, Mapping) else body
+
+
+def _is_stream(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "").lower()
+    return not kind or kind.startswith("text/event-stream")
 
 
 async def _batches(stream: Any, service: Service) -> AsyncIterator[Sequence[Mapping[str, Any]]]:

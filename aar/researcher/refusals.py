@@ -5,23 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aar.budget.usage import ReportedUsage
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.researcher.retries import is_retried, retry_after_seconds
 
 _OVERLOADED = frozenset({429, 529})
 _SHOWN_CHARACTERS = 300
+_STATUS_OF = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
 
 
 class StreamBroken(ModelUnavailable):
     """A call ended after the request was sent and before the reply was whole: it may be billed.
 
     Args:
-        usage: usage as far as the stream told, in the service's own words; empty when nothing came back.
+        reported: usage as far as the stream told; None when nothing came back.
+        model: that answers, as far as the stream told.
     """
 
-    def __init__(self, message: str, usage: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, reported: ReportedUsage | None = None, model: str | None = None) -> None:
         super().__init__(message)
-        self.usage = dict(usage)
+        self.reported = reported or ReportedUsage()
+        self.model = model
+
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        """What is known of the usage, in the service's words."""
+        return self.reported.figures
 
 
 class PromptTooLong(GatewayError):
@@ -69,6 +89,29 @@ def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
     if status == 404:
         return Refused(ModelMissing(said, "Check the model id in the spec"), retried=False)
     return Refused(GatewayError(said), retried=False)
+
+
+def refusal_in_stream(error: object, text: str) -> Refused:
+    """What an error means that came with status 200, before any of a reply.
+
+    Args:
+        error: the service's error object, if it is one.
+        text: the service's own words, without the key.
+    """
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return refusal(_STATUS_OF.get(str(kind), 500), text, {})
+
+
+def no_stream(kind: str, text: str) -> Refused:
+    """Something else than a reply came with status 200: a proxy's page, or nothing.
+
+    Args:
+        kind: its content type.
+        text: its first words, without the key.
+    """
+    said = f"no reply of the model but {kind or 'nothing'}: {text}" if text else "an empty answer"
+    error = ModelUnavailable(f"the service answered 200 with {said}", "Check the base URL and proxies on the way")
+    return Refused(error, retried=True)
 
 
 def unreachable(url: str) -> Refused:

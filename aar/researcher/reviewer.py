@@ -10,28 +10,32 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
 
 import anyio
 import anyio.to_thread
+from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.budget.usage import Usage, usage_of
-from aar.errors import GatewayError, LimitReached
+from aar.budget.usage import Bill, Usage
+from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.problems.protocol import Problem
 from aar.researcher import prompts
 from aar.researcher.assembly import Reply
-from aar.researcher.call import CallRequest
+from aar.researcher.billing import bill_of, bill_of_broken, doubted
+from aar.researcher.call import CallRequest, Flight
+from aar.researcher.calls import TRUNCATED
 from aar.researcher.estimate import FIXED_TOKENS, most_tokens
 from aar.researcher.exhibit import Exhibit, exhibit
 from aar.researcher.gateway import Gateway
 from aar.researcher.refusals import StreamBroken
-from aar.researcher.turns import seen_usage
 from aar.researcher.verdict_tool import REVIEWER, TOOL, definition, read_answer
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import Phase
 from aar.store.database import Database
+from aar.store.event_log import append_all
 
 MOST_OUTPUT_TOKENS = 2000
 NO_MODEL = (
@@ -83,34 +87,41 @@ class Reviewer:
             return _skipped(f"Nobody has read this code: {limit.message}.")
         worst = Usage(cache_write_5m_tokens=bound, output_tokens=MOST_OUTPUT_TOKENS)
         try:
-            reply, usd = await self._ask(request, request_id, worst)
-        except GatewayError as error:
+            reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
+        except DatabaseError:
+            raise
+        except (GatewayError, SetupError, UsageError) as error:
             return _skipped(f"Nobody has read this code: the model could not be asked ({error.message}).")
         found = read_answer(_given(reply), shown)
         return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
 
-    async def _ask(self, request: CallRequest, request_id: str, worst: Usage) -> tuple[Reply, str]:
-        started = time.monotonic()
+    async def _ask(self, campaign_id: str, request: CallRequest, request_id: str, worst: Usage) -> tuple[Reply, str]:
+        started, flight = time.monotonic(), Flight()
 
-        async def settle(usage: Usage) -> str:
+        async def settle(bill: Bill) -> str:
+            def write(session: Session) -> Decimal:
+                usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
+                append_all(session, campaign_id, doubted(session, campaign_id, None, request_id, bill))
+                return usd
+
             with anyio.CancelScope(shield=True):
-                usd = await self._db.write(
-                    lambda session: self._ledger.settle_in(session, request_id, usage, time.monotonic() - started)
-                )
+                usd = await self._db.write(write)
             return f"{usd:f}"
 
         try:
-            reply = await self._gateway(request.model).complete(request)
+            reply = await self._gateway(request.model).complete(request, flight=flight)
         except StreamBroken as error:
-            await settle(seen_usage(error.usage, worst))
+            await settle(bill_of_broken(self._ledger, request, error, worst))
             raise
-        except GatewayError:
-            await self._ledger.release(request_id)
+        except BaseException as error:
+            if flight.sent and not isinstance(error, AarError):
+                await settle(Bill(worst, unknown=True))  # cut off, perhaps after it was billed
+            else:
+                with anyio.CancelScope(shield=True):
+                    await self._ledger.release(request_id)
             raise
-        except BaseException:
-            await settle(worst)  # cut off, perhaps after it was billed
-            raise
-        return reply, await settle(usage_of(reply.usage))
+        bill = bill_of(self._ledger, request, reply)
+        return reply, await settle(replace(bill, usage=bill.at_least(worst)))
 
 
 def _request(model: str, shown: Exhibit) -> CallRequest:
@@ -121,6 +132,8 @@ def _request(model: str, shown: Exhibit) -> CallRequest:
 
 
 def _given(reply: Reply) -> dict[str, object] | None:
+    if reply.stop_reason in TRUNCATED:
+        return None  # what was cut off may still read as a whole answer, and another one
     for block in reply.content:
         if block.get("type") == "tool_use" and block.get("name") == TOOL and isinstance(block.get("input"), dict):
             given: dict[str, object] = block["input"]

@@ -52,7 +52,7 @@ def _event(block: bytes) -> Event | None:
     data = [line[5:] for line in block.splitlines() if line.startswith(b"data:")]
     if not any(data):
         return None
-    event = from_json(b"\n".join(data))
+    event = from_json(b"\n".join(data), allow_inf_nan=False)
     if not isinstance(event, dict):
         raise ValueError("the data of an event is not a JSON object")
     return event

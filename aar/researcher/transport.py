@@ -21,6 +21,8 @@ import httpx2
 from yarl import URL
 
 from aar.errors import UsageError
+from aar.researcher.call import FLIGHT, Flight
+from aar.researcher.no_proxy import passes_by
 
 _KEPT_SECONDS = 4.0
 """Below the five seconds after which common servers close: a request that crosses a close is charged as billed."""
@@ -52,7 +54,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         bounds: dict[str, float | None] = request.extensions.get("timeout", {})
         # To connect is all that comes before: the name, a proxy's leave, the certificate.
         timeout = aiohttp.ClientTimeout(total=None, connect=bounds.get("connect"), sock_read=bounds.get("read"))
-        body = _Outgoing(await request.aread())
+        body = _Outgoing(await request.aread(), FLIGHT.get())
         try:
             with _told_as_httpx():
                 async with asyncio.timeout(_until_an_answer(bounds)):
@@ -103,10 +105,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 class _Outgoing(io.BytesIO):
     """A request's body, which knows whether any of it was taken to be sent."""
 
-    begun = False
+    def __init__(self, data: bytes, flight: Flight | None) -> None:
+        super().__init__(data)
+        self.begun = False
+        self._flight = flight
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.begun = True
+        if self._flight is not None:
+            self._flight.sent = True
         return super().read(size)
 
 
@@ -138,9 +145,9 @@ def proxy_named(scheme: str, netloc: str) -> str | None:
     Raises:
         UsageError: it is of a kind that is not spoken here; to go past it unasked would be no better than to fail.
     """
-    if urllib.request.proxy_bypass(netloc):
-        return None
     named = urllib.request.getproxies()
+    if passes_by(named.get("no", ""), scheme, netloc):
+        return None
     proxy = named.get(scheme) or named.get("all")
     if not proxy:
         return None

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import anyio
 from sqlalchemy.orm import Session
 
-from aar.budget.usage import Usage, usage_of
+from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
 from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.assembly import Reply
-from aar.researcher.call import CallRequest
+from aar.researcher.billing import bill_of, bill_of_broken, doubted
+from aar.researcher.call import CallRequest, Flight
 from aar.researcher.context import ResearcherContext, Stopping
 from aar.researcher.gateway import Gateway
 from aar.researcher.journal import Journal
@@ -68,45 +70,63 @@ async def _call(
     request_id = await reserve(ctx, journal, request.model, most_input, most_output, with_news=with_news)
     if request_id is None:
         return False
-    started = time.monotonic()
+    started, flight = time.monotonic(), Flight()
     worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
 
-    async def charge(usage: Usage, error: str) -> None:
+    async def charge(bill: Bill, error: str) -> None:
+        """Settle a call that brings no turn."""
+
         def settle(session: Session) -> Sequence[AnyEvent]:
-            ctx.ledger.settle_in(session, request_id, usage, time.monotonic() - started)
-            return [ModelCallFailed(request_id=request_id, error=error)]
+            ctx.ledger.settle_in(session, request_id, bill, time.monotonic() - started)
+            failed = ModelCallFailed(request_id=request_id, error=error)
+            return [*doubted(session, ctx.campaign_id, ctx.researcher_id, request_id, bill), failed]
 
         with anyio.CancelScope(shield=True):
             await journal.write(settle)
 
+    async def release(error: str) -> None:
+        with anyio.CancelScope(shield=True):
+            await ctx.ledger.release(request_id)
+            await journal.record(ModelCallFailed(request_id=request_id, error=error))
+
     journal.rhythm.called()
     try:
         reply = await gateway.complete(
-            request, interruptible=ctx.unless_stopping, progress=_progress(journal, request_id)
+            request, interruptible=ctx.unless_stopping, progress=_progress(journal, request_id), flight=flight
         )
     except StreamBroken as error:
-        await charge(seen_usage(error.usage, worst), error.message)
+        await charge(bill_of_broken(ctx.ledger, request, error, worst), error.message)
         raise
     except DatabaseError as error:  # while the reply came in, whose progress could not be noted: it is billed
-        await charge(worst, error.message)
+        await charge(Bill(worst, unknown=True), error.message)
         raise
     except (AarError, Stopping) as error:
-        await ctx.ledger.release(request_id)
-        await journal.record(ModelCallFailed(request_id=request_id, error=str(error) or "pause asked for"))
+        await release(str(error) or "pause asked for")
         raise
     except BaseException:
-        await charge(worst, "cut off")
+        await (charge(Bill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent"))
         raise
 
+    bill = bill_of(ctx.ledger, request, reply)
+    used = bill.at_least(worst)
+
     def receive(session: Session) -> Sequence[AnyEvent]:
-        usage = usage_of(reply.usage)
-        usd = ctx.ledger.settle_in(session, request_id, usage, time.monotonic() - started)
-        turn = _turn(request_id, reply, usage, usd, fallback=request.model != ctx.model)
+        usd = ctx.ledger.settle_in(session, request_id, replace(bill, usage=used), time.monotonic() - started)
+        turn = _turn(request_id, reply, used, usd, counted=not bill.doubts, asked=request.model, own=ctx.model)
         begun = None if ctx.stopping.is_set() else first_started(turn)
-        return [turn, begun] if begun else [turn]
+        told = doubted(session, ctx.campaign_id, ctx.researcher_id, request_id, bill)
+        return [*told, turn, begun] if begun else [*told, turn]
 
     with anyio.CancelScope(shield=True):
-        written = await journal.write(receive)
+        try:
+            written = await journal.write(receive)
+        except Exception as error:
+            # Nothing of it was written; what was paid for is, whatever the reply is like.
+            said = f"the reply could not be recorded: {type(error).__name__}"
+            await charge(replace(bill, usage=used), said)
+            if isinstance(error, AarError):
+                raise
+            raise StreamBroken(said, reply.reported, reply.model) from error
     journal.announced = {event.tool_use_id for event in written if isinstance(event, ToolStarted)}
     return True
 
@@ -125,32 +145,18 @@ def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]]
     return note
 
 
-def _turn(request_id: str, reply: Reply, usage: Usage, usd: Decimal, *, fallback: bool) -> TurnReceived:
+def _turn(
+    request_id: str, reply: Reply, used: Usage, usd: Decimal, *, counted: bool, asked: str, own: str
+) -> TurnReceived:
     return TurnReceived(
         request_id=request_id,
-        model=reply.model,
+        model=reply.model or asked,
         content=reply.content,
         stop_reason=reply.stop_reason,
-        output_tokens=usage.output_tokens,
+        output_tokens=used.output_tokens,
         usd=usd,
-        prompt_tokens=usage.tier_tokens,
+        # Figures that cannot be right bound no later prompt.
+        prompt_tokens=used.tier_tokens if counted else 0,
         cleared_tool_uses=reply.cleared_tool_uses,
-        fallback=fallback,
-    )
-
-
-def seen_usage(seen: Mapping[str, Any], worst: Usage) -> Usage:
-    """What to charge for a broken stream: the prompt as the service counted it if it did, and the longest reply, for
-    nobody knows how much was generated unseen."""
-    if "input_tokens" not in seen:
-        return worst
-    created = seen.get("cache_creation") or {}
-    written = seen.get("cache_creation_input_tokens") or 0
-    long_lived = created.get("ephemeral_1h_input_tokens") or 0
-    return Usage(
-        input_tokens=seen["input_tokens"] or 0,
-        cache_write_5m_tokens=max(written - long_lived, 0),
-        cache_write_1h_tokens=long_lived,
-        cache_read_tokens=seen.get("cache_read_input_tokens") or 0,
-        output_tokens=worst.output_tokens,
+        fallback=asked != own,
     )

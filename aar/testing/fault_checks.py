@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from aar.budget.charges import RESERVED, SETTLED, charge_of
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
+from aar.budget.prices import REGIONAL_SURCHARGE, PriceBook
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.messages_api.double import Exchange
 from aar.researcher.context import Outcome
@@ -105,6 +105,7 @@ def judge(
 def bill_of(answer: Mapping[str, Any]) -> Bill:
     """An answer at the price library's prices, pass by pass, unrounded."""
     bill = Bill(calls=1)
+    regional = REGIONAL_SURCHARGE if answer["usage"].get("inference_geo") == "us" else Decimal(1)
     for part in answer["usage"].get("iterations") or [answer["usage"]]:
         created = part["cache_creation"]
         short, long = created["ephemeral_5m_input_tokens"], created["ephemeral_1h_input_tokens"]
@@ -117,7 +118,7 @@ def bill_of(answer: Mapping[str, Any]) -> Bill:
             + long * price.cache_write_1h
             + cached * price.cache_read
             + output * price.output
-        ) / _MILLION
+        ) * (regional / _MILLION)
         bill.tokens += prompt + output
     return bill
 
@@ -166,7 +167,9 @@ def _turns(verdict: Verdict, db: Database, begun: Sequence[Exchange], who: Calla
             continue
         source = sources[str(logged.researcher_id), number]
         bill = bill_of(source.answer or {})
-        if not Decimal(0) <= turn.usd - bill.usd < Decimal("0.000001"):
+        # What is told wrongly is charged at the worst case.
+        most = Decimal("Infinity") if source.fault == "Misreport" else Decimal("0.000001")
+        if not Decimal(0) <= turn.usd - bill.usd < most:
             verdict.complaints.append(f"turn {number} cost {bill.usd} and was settled as {turn.usd}")
         if any(e.id > logged.id and e.researcher_id == logged.researcher_id for e in resets):
             continue  # a conversation that was handed over twice begins twice with the same words

@@ -18,6 +18,7 @@ from aar.testing.messages import (
     Fault,
     HttpError,
     Instead,
+    Misreport,
     Reply,
     Request,
     Slow,
@@ -54,6 +55,10 @@ class Schedule:
         self.options = ModelOptions(
             context=dice.choice(["auto", "clear", "local"]), cache=dice.choice(["auto", "5m", "1h"])
         )
+        also = random.Random(f"usage:{seed}")  # noqa: S311 - must repeat, protects nothing
+        self.misreports = also.choice([0.0, 0.0, 0.2, 0.7])
+        """How many of the whole answers tell their usage or their model wrongly."""
+        self.told = {"inference_geo": also.choice(["us", "global"])} if also.random() < 0.5 else {}
         self.lives = [self._life(dice) for _ in range(dice.randint(0, 3))]
         self.limits = self._limits(dice)
 
@@ -97,13 +102,13 @@ class Schedule:
         if dice.random() < 0.05:
             return pause(words[0])
         raw = '{"limit": ' if dice.random() < 0.05 else None
-        return Reply(words, raw_input=raw)
+        return Reply(words, raw_input=raw, usage=self.told)
 
     def fault(self, request: Request) -> Fault | None:
         """What goes wrong with a request."""
         dice = random.Random(f"fault:{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
         if dice.random() >= self.faulty:
-            return None
+            return self._misreport(request)
         after = dice.randint(1, 12)
         faults: list[Fault] = [
             HttpError(429, retry_after=dice.choice([0.0, 0.01, 0.05])),
@@ -119,3 +124,27 @@ class Schedule:
             Instead(Reply([], "end_turn")),
         ]
         return dice.choices(faults, [4, 4, 0.3, 2, 1, 2, 1, 1, 2, 1, 1])[0]
+
+    def _misreport(self, request: Request) -> Fault | None:
+        dice = random.Random(f"usage:{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
+        if dice.random() >= self.misreports:
+            return None
+        wrong: Any = dice.choice([None, -3, 12.5, "12", True, [], 0])
+        least: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0}
+        known = {"input_tokens": dice.randint(1, 900), "output_tokens": dice.randint(1, 90)}
+        shapes: list[Misreport] = [
+            Misreport(start=None, end=None),
+            Misreport(start={}, end={}),
+            Misreport(start=least, end=least),
+            Misreport(end=None),
+            Misreport(end={**least, "output_tokens": wrong}),
+            Misreport(start={**known, "input_tokens": wrong}, end={"output_tokens": dice.randint(1, 90)}),
+            Misreport(start={**known, "cache_read_input_tokens": 10**7}, end={**known, "cache_read_input_tokens": 5}),
+            Misreport(end={**known, "iterations": [{"type": "message", "input_tokens": 4}]}),
+            Misreport(start="usage", end=[1]),
+            Misreport(
+                model=dice.choice(["claude-opus-4-1", "claude-haiku-4-5", "somebody-else", f"{self.model}-20260101"])
+            ),
+            Misreport(start={**known, "service_tier": "express"}, end={"output_tokens": 5}),
+        ]
+        return dice.choice(shapes)

@@ -16,12 +16,14 @@ from __future__ import annotations
 from aar.messages_api.caching import CacheUse, PromptCache
 from aar.messages_api.double import Double, Exchange, Rules
 from aar.messages_api.faults import (
+    AS_IT_IS,
     CutShort,
     Drop,
     Fault,
     FaultSource,
     HttpError,
     Instead,
+    Misreport,
     Slow,
     Stall,
     StreamError,
@@ -39,6 +41,7 @@ from aar.messages_api.tokens import block_tokens, text_tokens
 from aar.messages_api.traits import Traits, traits_of
 
 __all__ = [
+    "AS_IT_IS",
     "ApiRefusal",
     "ByTurn",
     "CacheUse",
@@ -51,6 +54,7 @@ __all__ = [
     "Function",
     "HttpError",
     "Instead",
+    "Misreport",
     "Model",
     "PromptCache",
     "Recorder",

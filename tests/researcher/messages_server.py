@@ -31,13 +31,17 @@ class Turn:
     """So many events are sent and then ``breaking`` happens."""
     breaking: str = "drop"
     """drop: the connection closes; error: an overloaded error event; silence: nothing more comes."""
+    told: tuple[Any, Any] | None = None
+    """Usage objects of the start and the end, as they are; None in a place leaves it out."""
+    named: str | None = None
+    """The model that the reply says it is of, where that is another than was asked."""
     raw_input: str | None = None
     """Sent as the JSON of the last tool call instead of its input."""
 
     def events(self, model: str, prompt_tokens: int) -> list[Json]:
         stop = self.stop_reason or ("tool_use" if any(b["type"] == "tool_use" for b in self.content) else "end_turn")
         usage = self.usage or {"input_tokens": prompt_tokens, "output_tokens": 50}
-        start = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": []}
+        start = {"id": "msg_1", "type": "message", "role": "assistant", "model": self.named or model, "content": []}
         empty = {"stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
         events: list[Json] = [{"type": "message_start", "message": {**start, **empty}}, {"type": "ping"}]
         for index, block in enumerate(self.content):
@@ -45,6 +49,8 @@ class Turn:
             events += self._block(index, block, self.raw_input if last else None)
         delta = {"stop_reason": stop, "stop_sequence": None}
         events.append({"type": "message_delta", "delta": delta, "usage": {"output_tokens": usage["output_tokens"]}})
+        if self.told is not None:
+            events[0]["message"]["usage"], events[-1]["usage"] = self.told
         return [*events, {"type": "message_stop"}]
 
     @staticmethod
@@ -81,7 +87,17 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Script = Callable[[Json], "Turn | Refusal"]
+@dataclass
+class Raw:
+    """Status 200 and a body as it is; None closes the connection instead of any answer."""
+
+    body: bytes | None
+    kind: str = "text/event-stream"
+    cut: bool = False
+    """The connection closes within the last chunk."""
+
+
+Script = Callable[[Json], "Turn | Refusal | Raw"]
 
 
 class MessagesServer:
@@ -95,7 +111,7 @@ class MessagesServer:
         self.url = ""
         self._connections: set[asyncio.Task[None]] = set()
 
-    def play(self, *steps: Turn | Refusal) -> None:
+    def play(self, *steps: Turn | Refusal | Raw) -> None:
         """Answer by the number of requests made."""
         left = list(steps)
         self.script = lambda _: left.pop(0)
@@ -138,6 +154,8 @@ class MessagesServer:
         step = Refusal(400, complaint) if complaint else self.script(request)
         if self.before_reply is not None:
             await self.before_reply()
+        if isinstance(step, Raw):
+            return await _raw(writer, step)
         if isinstance(step, Refusal):
             body = json.dumps({"type": "error", "error": {"type": "api_error", "message": step.message}}).encode()
             extra = "".join(f"{name}: {value}\r\n" for name, value in step.headers.items())
@@ -163,6 +181,17 @@ class MessagesServer:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+
+async def _raw(writer: asyncio.StreamWriter, answer: Raw) -> bool:
+    if answer.body is None:
+        return False
+    size = len(answer.body)
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {answer.kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunk = f"{size + 9 * answer.cut:x}\r\n".encode() + answer.body
+    writer.write(head.encode() + (chunk if answer.cut else (chunk + b"\r\n") * bool(size) + b"0\r\n\r\n"))
+    await writer.drain()
+    return not answer.cut
 
 
 async def _chunk(writer: asyncio.StreamWriter, name: str, data: Json) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
-from aar.researcher.gateway import CallRequest, Gateway, ModelMissing, PromptTooLong, StreamBroken
+from aar.researcher.abilities import PLAIN
+from aar.researcher.assembly import INVALID_INPUT
+from aar.researcher.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
 from aar.researcher.retries import RetryPolicy, retry_after_seconds
 
 from .conftest import KEY, House
-from .messages_server import Refusal, Turn, call, say
+from .messages_server import Raw, Refusal, Turn, call, say
 
 pytestmark = pytest.mark.anyio
 
@@ -85,13 +90,15 @@ async def test_nobody_there_is_not_billed(house: House) -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize(("after", "seen"), [(0, False), (1, True), (5, True)])
-@pytest.mark.parametrize("breaking", ["drop", "error", "silence"])
-async def test_a_broken_stream_tells_the_usage_it_saw(house: House, after: int, seen: bool, breaking: str) -> None:
+@pytest.mark.parametrize(
+    ("after", "breaking"),
+    [(0, "drop"), (0, "silence"), *((n, how) for n in (1, 5) for how in ("drop", "error", "silence"))],
+)
+async def test_a_broken_stream_tells_the_usage_it_saw(house: House, after: int, breaking: str) -> None:
     house.server.play(Turn([say("half")], breaks_after=after, breaking=breaking))
     with pytest.raises(StreamBroken) as caught:
         await house.gateway(5, 0.3).complete(request())
-    assert ("input_tokens" in caught.value.usage) is seen
+    assert ("input_tokens" in caught.value.usage) is bool(after)
     assert len(house.server.requests) == 1
 
 
@@ -120,3 +127,137 @@ async def test_a_whole_reply_counts_though_its_stream_has_no_end(house: House, b
     house.server.play(Turn([say("all of it")], breaks_after=100, breaking=breaking))
     reply = await house.gateway(5.0, 0.5).complete(request())
     assert reply.content == [say("all of it")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Raw(b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'),
+        Raw(b'{"type":"error","error":{"type":"rate_limit_error","message":"slowly"}}', "application/json"),
+        Raw(b"<html>Sign in</html>", "text/html"),
+        Raw(b"", "text/event-stream"),
+        Raw(b"", "application/json"),
+        Raw(b'{"detail": "busy"}', "application/json"),
+    ],
+)
+async def test_what_came_before_any_reply_is_free_and_tried_again(house: House, answer: Raw) -> None:
+    house.server.play(answer, answer, Turn([say("here")]))
+    assert (await house.gateway(5, 5).complete(request())).content == [say("here")]
+    house.server.script = lambda _: answer
+    with pytest.raises(ModelUnavailable) as caught:
+        await house.gateway(0.1, 5).complete(request())
+    assert not isinstance(caught.value, StreamBroken)
+
+
+async def test_errors_in_place_of_a_stream_are_told_apart(house: House) -> None:
+    for kind, error in (("authentication_error", KeyRefused), ("not_found_error", ModelMissing)):
+        body = f'event: error\ndata: {{"type":"error","error":{{"type":"{kind}","message":"{KEY}"}}}}\n\n'
+        house.server.play(Raw(body.encode()))
+        with pytest.raises(error) as caught:
+            await house.gateway(1, 5).complete(request())
+        assert KEY not in str(caught.value)
+
+
+async def test_a_message_in_one_piece_is_a_reply(house: House) -> None:
+    content = [say("all at once"), {"type": "tool_use", "id": "t", "name": "bash", "input": {"command": "x"}}]
+    message = {"type": "message", "model": "m", "content": content, "stop_reason": "tool_use"}
+    usage = {"input_tokens": 7, "output_tokens": 3}
+    house.server.play(Raw(json.dumps({**message, "usage": usage}).encode(), "application/json"))
+    reply = await house.gateway(1, 5).complete(request())
+    assert (reply.content, reply.stop_reason, reply.usage) == (content, "tool_use", usage)
+    assert not reply.reported.bill(asked="m", model=reply.model, content=True).doubts
+
+
+async def test_an_error_after_the_end_undoes_nothing(house: House) -> None:
+    whole = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in Turn([say("all")]).events("m", 3))
+    late = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n'
+    house.server.play(Raw(whole + late))
+    assert (await house.gateway(1, 5).complete(request())).content == [say("all")]
+
+
+@pytest.mark.parametrize("how", ["in good order", "inside a chunk", "before the first byte"])
+async def test_three_ways_a_stream_breaks(house: House, how: str) -> None:
+    """To the SDK the first looks like a whole message, the second is no error of its own kinds, and the third one that
+    it tries again."""
+    events = Turn([say("half")]).events("m", 3)[:5]
+    half = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events)
+    house.server.play({"in good order": Raw(half), "inside a chunk": Raw(half, cut=True)}.get(how, Raw(None)))
+    with pytest.raises(StreamBroken) as caught:
+        await house.gateway(5, 5).complete(request())
+    assert ("input_tokens" in caught.value.usage) is (how != "before the first byte")
+    assert len(house.server.requests) == 1
+
+
+async def test_the_key_is_in_no_error_of_a_stream(house: House) -> None:
+    start = b"data: %s\n\n" % json.dumps(Turn([]).events("m", 3)[0]).encode()
+    error = {"type": "error", "error": {"type": "api_error", "message": f"bad key {KEY}"}}
+    for rest in (b"data: %s\n\n" % json.dumps(error).encode(), b"data: [%s]\n\n" % KEY.encode()):
+        house.server.play(Raw(start + rest))
+        with pytest.raises(StreamBroken) as caught:
+            await house.gateway(5, 5).complete(request())
+        assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "content_block_start", "index": 0},
+        {"type": "content_block_start", "index": 0, "content_block": None},
+        {"type": "content_block_delta", "index": 9, "delta": {"type": "text_delta", "text": "x"}},
+        {"type": "content_block_delta", "index": 0, "delta": None},
+        {"type": "message_delta", "delta": None},
+        {"type": "message_start", "message": {"usage": {"input_tokens": 0, "output_tokens": 0}}},
+    ],
+)
+async def test_events_that_make_no_sense_break_the_stream(house: House, event: dict[str, Any]) -> None:
+    start = Turn([]).events("m", 3)[0]
+    house.server.play(Raw(b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in (start, event))))
+    with pytest.raises(StreamBroken) as caught:
+        await house.gateway(5, 5).complete(request())
+    assert caught.value.usage["input_tokens"] == 3
+
+
+@pytest.mark.parametrize("raw", ['{"n": NaN}', '{"n": -Infinity}', "[" * 5000, '{"n": ' + "9" * 5000 + "}"])
+async def test_input_that_is_no_json_is_kept_for_the_tool_to_refuse(house: House, raw: str) -> None:
+    house.server.play(Turn([call(1, "wait")], raw_input=raw))
+    [block] = (await house.gateway(1, 5).complete(request())).content
+    assert block["input"] == {INVALID_INPUT: raw[:2000]}
+
+
+async def test_what_was_never_sent_is_known(house: House) -> None:
+    flight = Flight()
+    nobody = Gateway("http://127.0.0.1:1", policy=RetryPolicy(deadline=0.05, first=0.01))
+    with pytest.raises(ModelUnavailable):
+        await nobody.complete(request(), flight=flight)
+    await nobody.close()
+    assert not flight.sent
+    house.server.script = lambda _: Refusal(529)
+    with pytest.raises(ModelUnavailable):
+        await house.gateway(0.05, 5).complete(request(), flight=flight)
+    assert not flight.sent
+    house.server.script = lambda _: Turn([say("half")], breaks_after=2, breaking="silence")
+    with anyio.move_on_after(0.3):
+        await house.gateway(5, 5).complete(request(), flight=flight)
+    assert flight.sent
+
+
+async def test_capabilities_are_not_waited_for(house: House) -> None:
+    """The SDK's own retries obey a Retry-After of any length; they are off, and the question has a bound."""
+    gateway = house.gateway(5, 5)
+    client = await gateway._opened()
+    assert client.max_retries == 0
+    heard: list[float] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        heard.append(time.monotonic())
+        writer.write(b"HTTP/1.1 429 X\r\nretry-after: 3600\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    asked = Gateway(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(KEY))
+    with anyio.fail_after(5):
+        assert await asked.abilities("m") == PLAIN
+    await asked.close()
+    server.close()
+    assert len(heard) == 1

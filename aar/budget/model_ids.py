@@ -1,0 +1,20 @@
+"""Model ids as Anthropic, Bedrock and Vertex spell them."""
+
+from __future__ import annotations
+
+import re
+
+BEDROCK = re.compile(r"^(?:(?P<region>[a-z]{2,6}(?:-[a-z]+)?)\.)?anthropic\.(?P<name>claude-.+?)(?:-v\d+)?(?::\d+)?$")
+VERTEX = re.compile(r"^(?P<name>claude-[^@]+)@(?P<version>\d{8}|default|latest)$")
+DATE = re.compile(r"-\d{8}$")
+
+
+def plain_name(model: str) -> str:
+    """The id without provider, region, version and date: a service may answer by a fuller name than it was asked by."""
+    spelled = BEDROCK.match(model) or VERTEX.match(model)
+    return DATE.sub("", spelled["name"] if spelled is not None else model)
+
+
+def is_first_party(model: str) -> bool:
+    """Whether an id is in the spelling of Anthropic's own service."""
+    return model.startswith("claude-") and VERTEX.match(model) is None

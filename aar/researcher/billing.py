@@ -1,0 +1,52 @@
+"""What a model call is charged for, from what the service reported of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy.orm import Session
+
+from aar.budget.ledger import Ledger
+from aar.budget.usage import Bill, Usage
+from aar.events import UsageDoubted
+from aar.researcher.assembly import Reply
+from aar.researcher.call import CallRequest
+from aar.researcher.refusals import StreamBroken
+from aar.store.event_log import read
+
+_KINDS = ("usage_doubted",)
+_MOST_CAUSES = 1000
+
+
+def bill_of(ledger: Ledger, request: CallRequest, reply: Reply) -> Bill:
+    """What a whole reply is charged for."""
+    bill = reply.reported.bill(asked=request.model, model=reply.model, content=bool(reply.content))
+    return _with_price_doubts(ledger, request, bill)
+
+
+def bill_of_broken(ledger: Ledger, request: CallRequest, broken: StreamBroken, worst: Usage) -> Bill:
+    """What a reply is charged for that broke off.
+
+    Args:
+        worst: the most that it can have used.
+    """
+    bill = broken.reported.bill_broken(worst, asked=request.model, model=broken.model)
+    return _with_price_doubts(ledger, request, replace(bill, usage=bill.at_least(worst)))
+
+
+def doubted(
+    session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: Bill
+) -> list[UsageDoubted]:
+    """The events that tell of a bill's doubts, each cause once for each researcher."""
+    if not bill.doubts:
+        return []
+    told = {
+        logged.event.cause
+        for logged in read(session, campaign_id, limit=_MOST_CAUSES, researcher_id=researcher_id, kinds=_KINDS)
+        if isinstance(logged.event, UsageDoubted) and logged.researcher_id == researcher_id
+    }
+    return [UsageDoubted(request_id=request_id, cause=cause) for cause in bill.doubts if cause not in told]
+
+
+def _with_price_doubts(ledger: Ledger, request: CallRequest, bill: Bill) -> Bill:
+    return replace(bill, doubts=(*bill.doubts, *ledger.doubts(request.model, bill.served)))
