@@ -7,6 +7,7 @@ first needed and stays.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import pickle
@@ -76,6 +77,8 @@ def _answer(call: bytes) -> tuple[bytes, bool]:
     except MemoryError:
         return pickle.dumps(("memory", "")), True
     except Exception as error:  # noqa: BLE001 - it is raised again on the other side
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return pickle.dumps(("memory", "")), True
         return _failure(error), False
 
 

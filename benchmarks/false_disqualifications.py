@@ -1,8 +1,9 @@
 """How often audits accuse the honest. Run: python benchmarks/false_disqualifications.py [--problem NAME] [--repeats N]
 
 Each repetition measures and confirms every shipped baseline on freshly drawn splits, with the runs that the audits ask
-for, in this process, and lets every audit judge it. Methods drawn from the problem's offline repertoire are read too.
-Exits with 1 if any was disqualified.
+for, in this process, and lets every audit judge it. Methods drawn from the problem's offline repertoire, and honest
+ways to open files without the lab's library, are read too. Exits with 1 if any was disqualified, or one of those that
+are only read was marked.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from aar.problems.registry import find
 from aar.problems.repertoire import HasRepertoire
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
-from aar.scoring.audits.static import finding, read_code
+from aar.scoring.audits.static import finding, modules_in, read_code
+from aar.testing.honest_forms import HONEST_FORMS, honest_form
 from aar.testing.honest_verdicts import Answer, judge_baselines
 
 NOISE = (0.2, 0.4)
@@ -40,6 +42,7 @@ def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[Answer]:
 def read_drawn(problem: Problem, count: int) -> Counter[Verdict]:
     """What static reading says of methods drawn from the repertoire."""
     found: Counter[Verdict] = Counter()
+    known = modules_in(problem.lab())
     if not isinstance(problem, HasRepertoire):
         return found
     repertoire, rng = problem.repertoire(), Random(5)
@@ -50,7 +53,17 @@ def read_drawn(problem: Problem, count: int) -> Counter[Verdict]:
             method.mkdir()
             for name, text in repertoire.render(genome, parent=None).items():
                 (method / name).write_text(text)
-            found[finding(read_code(method)).verdict] += 1
+            found[finding(read_code(method, known)).verdict] += 1
+    return found
+
+
+def read_forms() -> Counter[Verdict]:
+    """What static reading says of honest ways to open files."""
+    found: Counter[Verdict] = Counter()
+    for form in HONEST_FORMS:
+        with tempfile.TemporaryDirectory() as method:
+            Path(method, "run.py").write_text(honest_form(form))
+            found[finding(read_code(Path(method))).verdict] += 1
     return found
 
 
@@ -71,18 +84,18 @@ def main() -> None:
     table = Table("baseline", "audit", *map(str, Verdict))
     for baseline, audit in dict.fromkeys((answer.baseline, answer.audit) for answer in answers):
         table.add_row(baseline, audit, *(str(counts[baseline, audit, verdict] or "") for verdict in Verdict))
-    drawn = read_drawn(problem, options.drawn)
-    if drawn:
-        table.add_row(f"{drawn.total()} drawn methods", "static", *(str(drawn[verdict] or "") for verdict in Verdict))
+    drawn, forms = read_drawn(problem, options.drawn), read_forms()
+    for found, what in ((drawn, "drawn methods"), (forms, "ways to open files")):
+        if found:
+            table.add_row(f"{found.total()} {what}", "static", *(str(found[verdict] or "") for verdict in Verdict))
     console.print(table)
     for flag in dict.fromkeys((a.baseline, a.audit, a.rule) for a in answers if a.verdict is Verdict.FLAGGED):
         console.print("flagged:", *flag)
     wrong = sum(count for (_, _, verdict), count in counts.items() if verdict is Verdict.DISQUALIFIED)
-    wrong += drawn[Verdict.DISQUALIFIED]
-    console.print(
-        f"false disqualifications: {wrong} in {len(answers) + drawn.total()} answers, {options.repeats} repeats"
-    )
-    sys.exit(1 if wrong else 0)
+    console.print(f"false disqualifications: {wrong} in {len(answers)} answers, {options.repeats} repeats")
+    marked = (drawn + forms).total() - (drawn + forms)[Verdict.PASSED]
+    console.print(f"marks of the static reading: {marked} on {(drawn + forms).total()} honest programs")
+    sys.exit(1 if wrong or marked else 0)
 
 
 if __name__ == "__main__":

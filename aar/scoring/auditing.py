@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -14,10 +14,12 @@ from anyio import CancelScope
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.errors import AarError, SandboxError
+from aar.bounded import warm_up
+from aar.errors import AarError, BoundExceeded, SandboxError
 from aar.problems.protocol import Problem, SupervisedProblem
 from aar.scoring import files
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, PhaseScores, Verdict
+from aar.scoring.audits.static import StaticReading, read_code
 from aar.scoring.findings import record_finding
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 from aar.scoring.standing import disqualify
@@ -51,6 +53,12 @@ class Auditor:
     def reads(self) -> bool:
         """Whether any audit reads code before it is run."""
         return bool(self._reading)
+
+    async def warm_up(self) -> None:
+        """Have the process that reads code started, so that the first submission does not wait for it."""
+        if any(isinstance(audit, StaticReading) for audit in self._reading):
+            with suppress(BoundExceeded):
+                await anyio.to_thread.run_sync(warm_up, read_code, abandon_on_cancel=True)
 
     def phases(self) -> list[Phase]:
         """The runs that the audits of a confirmation need beside measurement and confirmation."""

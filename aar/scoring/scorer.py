@@ -100,6 +100,7 @@ class Scorer:
         with one_error():
             warm = self._clean_room.warmed(self._campaign_id, self.parallel)
             async with warm, anyio.create_task_group() as lanes:
+                lanes.start_soon(self._auditor.warm_up)
                 # One lane more than runs at a time: it prepares the next split meanwhile.
                 for _ in range(self.parallel + 1):
                     lanes.start_soon(self._lane)

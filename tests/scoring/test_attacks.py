@@ -63,7 +63,7 @@ class TestWeakToStrong(_Bubblewrapped):
         assert cheat.result is not None
         assert cheat.result.gain is not None
         assert cheat.result.gain.mean > 0.2
-        assert "static.table" in cheat.result.stopped
+        assert "static.table" in cheat.result.noted
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ class TestGain:
         ("result", "inside", "held"),
         [
             (Result(Gain(1, 0.1)), False, False),
-            (Result(Gain(1, 0.1), stopped="static.table"), False, True),
+            (Result(Gain(1, 0.1), stopped="person.leak"), False, True),
             (Result(Gain(1, 0.1), noted="teacher-independent"), False, True),
             (Result(Gain(0, 0.1), stopped="refused", through=["a row changed"]), True, False),
             (Result(stopped="refused"), None, True),

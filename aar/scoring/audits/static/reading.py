@@ -1,45 +1,49 @@
-"""Static reading: what the frozen code itself shows, before any of it runs."""
+"""Static reading: what the frozen code itself shows, before any of it runs. It flags and never takes anything away."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import ast
 import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from aar.bounded import call_bounded
+from aar.errors import BoundExceeded
 from aar.problems.protocol import Problem
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
-from aar.scoring.audits.static import conduct, hidden, reach, tables
-from aar.scoring.audits.static.source import Hit, Source
-from aar.scoring.identity import parse
+from aar.scoring.audits.static.code import Hit, Literals, read_tree
+from aar.scoring.audits.static.content import judge_literals, read_files
+from aar.scoring.audits.static.shape import shape_of
 from aar.scoring.manifest import ENTRY_POINT
 from aar.scoring.phases import Phase
 
-RULES: tuple[Callable[[Source], Iterator[Hit]], ...] = (
-    reach.network,
-    reach.path,
-    reach.process,
-    tables.table,
-    conduct.seed,
-    conduct.clock,
-    conduct.environment,
-    conduct.state,
-    hidden.hidden_code,
-)
-MAX_READ_BYTES = 1_000_000
+MAX_READ_BYTES = 400_000
 """Of all files together; the entry point comes first."""
+READ_SECONDS = 20.0
 _MOST_HITS = 50
-_DEEPEST = 3
-"""Code in texts in code is followed so far."""
+_MOST_FILES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reading came to.
+
+    Args:
+        hits: by rule, file and line; at most fifty.
+        shape: a digest of the syntax trees, a hint for people; empty where not all of the code could be read.
+    """
+
+    hits: Sequence[Hit]
+    shape: str = ""
 
 
 class StaticReading:
-    """Reads a submission's files for file, network, clock, seed, environment and table tricks.
+    """Reads a submission's files for network, processes, paths, hidden code and tables, and flags what it finds.
 
-    What no honest method does disqualifies; what one might do for a good reason is flagged for a person to look at.
-    A reading can be evaded by anybody who tries for long enough: the sandbox, fresh splits and the confirmation hold
-    without it.
+    Anybody who tries for long enough can evade a reading, and honest code may look odd: so it only shows people where
+    to look. The sandbox, fresh splits and the confirmation hold without it.
     """
 
     name = "static"
@@ -50,64 +54,77 @@ class StaticReading:
         return ()
 
     async def judge(self, dossier: Dossier) -> Finding:
-        """Read the code, in a thread."""
-        return finding(await asyncio.to_thread(read_code, dossier.code))
+        """Read the code, in a process with limits of time and memory."""
+        known = modules_in(dossier.problem.lab())
+        try:
+            return finding(await call_bounded(read_code, dossier.code.absolute(), known, seconds=READ_SECONDS))
+        except BoundExceeded as error:
+            what = f"the code cannot be read within its limits ({error.cause})"
+            return finding(Reading([Hit("static.unreadable", ENTRY_POINT, 1, what)]))
 
 
-def read_code(directory: Path) -> list[Hit]:
-    """All places that break a rule, the worst first; at most fifty. Nothing is imported or run.
+def modules_in(folder: Path) -> frozenset[str]:
+    """Names of the modules and packages that lie in a folder of the import path."""
+    return frozenset(path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir())
+
+
+def read_code(directory: Path, known: Collection[str] = ()) -> Reading:
+    """Read a method's files. Nothing is imported or run, and links are not followed.
 
     Args:
-        directory: the frozen code; links in it are not followed.
+        directory: the frozen code.
+        known: modules that runs can import beside Python's own, the method's and well-known packages.
     """
     code, others = _listed(directory)
-    hits = [*tables.files(directory, others, code), *hidden.binaries(directory, others)]
-    left = MAX_READ_BYTES
-    for name in code:
-        left -= (directory / name).lstat().st_size
-        tree = parse(directory / name) if left >= 0 else None
-        if tree is None:
-            hits.append(Hit("static.unreadable", Verdict.FLAGGED, name, 1, "Python code that cannot be read"))
-            continue
+    own = {name.partition("/")[0].removesuffix(".py") for name in code}
+    inner = {part.removesuffix(".py") for name in code for part in name.split("/")}
+    hits = list(read_files(directory, code, others))
+    seen, trees, left = Literals(), dict[str, ast.Module](), MAX_READ_BYTES
+    for name, size in code.items():
+        left -= size
         try:
-            hits += _read(Source(name, tree), 0)
-        except RecursionError:
-            hits.append(Hit("static.unreadable", Verdict.FLAGGED, name, 1, "expressions nested too deep to be read"))
-    unique = sorted(set(hits), key=lambda hit: (hit.verdict is not Verdict.DISQUALIFIED, hit.file, hit.line, hit.rule))
-    return unique[:_MOST_HITS]
+            if left < 0:
+                raise OverflowError
+            trees[name] = _parsed(directory / name)
+            hits += read_tree(name, trees[name], own, {*known, *inner}, seen)
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+            what = "more code than is read" if isinstance(error, OverflowError) else "Python code that cannot be read"
+            hits.append(Hit("static.unreadable", name, 1, what))
+            left = -1 if isinstance(error, OverflowError) else left
+    hits += judge_literals(seen)
+    unread = any(hit.rule == "static.unreadable" for hit in hits)
+    unique = sorted(set(hits), key=lambda hit: (hit.rule, hit.file, hit.line, hit.what))
+    return Reading(unique[:_MOST_HITS], "" if unread else shape_of(directory, trees, others))
 
 
-def finding(hits: Sequence[Hit]) -> Finding:
-    """The audit's answer to what was found, the worst first."""
-    if not hits:
-        return Finding(StaticReading.name, Verdict.PASSED, "", "nothing found")
-    worst = hits[0]
-    more = f"; {len(hits) - 1} more" if len(hits) > 1 else ""
-    reason = f"{worst.file}:{worst.line}: {worst.what}{more}"
-    evidence = [
-        {"rule": hit.rule, "verdict": str(hit.verdict), "file": hit.file, "line": hit.line, "what": hit.what}
-        for hit in hits
-    ]
-    return Finding(StaticReading.name, worst.verdict, worst.rule, reason, {"hits": evidence})
+def finding(reading: Reading) -> Finding:
+    """The audit's answer to a reading."""
+    evidence = {
+        "hits": [{"rule": hit.rule, "file": hit.file, "line": hit.line, "what": hit.what} for hit in reading.hits],
+        "shape": reading.shape,
+    }
+    if not reading.hits:
+        return Finding(StaticReading.name, Verdict.PASSED, "", "nothing found", evidence)
+    first, more = reading.hits[0], len(reading.hits) - 1
+    reason = f"{first.file}:{first.line}: {first.what}" + (f"; {more} more" if more else "")
+    return Finding(StaticReading.name, Verdict.FLAGGED, first.rule, reason, evidence)
 
 
-def _read(source: Source, depth: int) -> Iterator[Hit]:
-    yield from itertools.chain.from_iterable(rule(source) for rule in RULES)
-    if depth < _DEEPEST:
-        for call, tree in hidden.inner_code(source):
-            for hit in _read(Source(source.file, tree), depth + 1):
-                yield Hit(
-                    hit.rule, hit.verdict, hit.file, getattr(call, "lineno", 1), f"{hit.what} (in code in a text)"
-                )
+def _parsed(path: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(path.read_bytes())
 
 
-def _listed(directory: Path) -> tuple[list[str], list[str]]:
-    """Python files and others, by their paths; compiled ones in ``__pycache__`` count as others."""
-    code: list[str] = []
-    others: list[str] = []
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            path = Path(parent, name)
-            listed = code if path.suffix in (".py", ".pyw") and not path.is_symlink() else others
-            listed.append(path.relative_to(directory).as_posix())
-    return sorted(code, key=lambda name: (name != ENTRY_POINT, name)), sorted(others)
+def _listed(directory: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Sizes of Python files and of others, by their paths; ``__pycache__`` is never laid out for a run."""
+    code: dict[str, int] = {}
+    others: dict[str, int] = {}
+    for parent, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for path in sorted(Path(parent, name) for name in names):
+            if path.is_symlink() or not path.is_file() or len(code) + len(others) >= _MOST_FILES:
+                continue
+            listed = code if path.suffix in (".py", ".pyw") else others
+            listed[path.relative_to(directory).as_posix()] = path.stat().st_size
+    return dict(sorted(code.items(), key=lambda item: item[0] != ENTRY_POINT)), others

@@ -1,17 +1,18 @@
-"""Nothing honest is disqualified, and almost nothing of it is even flagged."""
+"""Honest code carries no mark, however it names its files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from textwrap import dedent
 
 import pytest
 
 from aar.problems.registry import available, find
 from aar.problems.repertoire import HasRepertoire
-from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.protocol import Audit, Dossier, Moment, Verdict
-from aar.scoring.audits.static import StaticReading, read_code
+from aar.scoring.audits.static import StaticReading, modules_in, read_code
+from aar.testing.honest_forms import HONEST_FORMS, honest_form
 
 _SAMPLES = {
     "arguments": """
@@ -150,28 +151,46 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize("name", _SAMPLES)
 def test_ordinary_programs_pass(tmp_path: Path, name: str) -> None:
-    lines = _SAMPLES[name].splitlines()
-    method = _write(tmp_path / "method", {"run.py": "\n".join(line.removeprefix("        ") for line in lines)})
-    assert read_code(method) == []
+    method = _write(tmp_path / "method", {"run.py": dedent(_SAMPLES[name])})
+    assert read_code(method, ["w2s"]).hits == []
+
+
+@pytest.mark.parametrize("form", HONEST_FORMS)
+def test_ways_to_open_files_carry_no_mark(tmp_path: Path, form: str) -> None:
+    assert read_code(_write(tmp_path / "method", {"run.py": honest_form(form)})).hits == []
+
+
+def test_at_least_twenty_ways_are_known_and_all_are_python() -> None:
+    assert len(set(HONEST_FORMS)) >= 20
+    for form in HONEST_FORMS:
+        compile(honest_form(form), "run.py", "exec")
+
+
+def test_a_file_of_the_method_is_not_the_network_because_of_its_name(tmp_path: Path) -> None:
+    files = {"run.py": "import dns\nimport tools.socket\nfrom inner import pty\n", "dns.py": "def look(x): return x\n"}
+    method = _write(tmp_path / "method", files)
+    for folder in ("tools", "inner"):
+        (method / folder).mkdir()
+    (method / "tools" / "socket.py").write_text("x = 1\n")
+    (method / "inner" / "pty.py").write_text("x = 1\n")
+    assert read_code(method).hits == []
+    (method / "dns.py").rename(method / "other.py")
+    assert {hit.rule for hit in read_code(method).hits} == {"static.network", "static.hidden_code"}
 
 
 @pytest.mark.parametrize("name", [each.name for each in available()])
 def test_baselines_and_drawn_methods_pass(tmp_path: Path, name: str) -> None:
     problem = find(name)
+    known = modules_in(problem.lab())
     for baseline in problem.baselines():
-        assert read_code(baseline.directory) == [], baseline
+        assert read_code(baseline.directory, known).hits == [], baseline
     assert isinstance(problem, HasRepertoire)
     repertoire, rng = problem.repertoire(), Random(11)
     genomes = {str(genome): genome for genome in (repertoire.sample(rng, "") for _ in range(500))}
     for index, genome in enumerate(genomes.values()):
         method = _write(tmp_path / f"m{index}", repertoire.render(genome, parent="s1"))
-        assert read_code(method) == [], genome
+        assert read_code(method, known).hits == [], genome
     assert len(genomes) > (30 if name == "toy" else 450)
-
-
-def test_the_library_of_the_lab_is_not_disqualified() -> None:
-    lab = WeakToStrong().lab()
-    assert {hit.verdict for hit in read_code(lab)} <= {Verdict.FLAGGED}
 
 
 @pytest.mark.anyio
@@ -186,4 +205,4 @@ async def test_it_is_an_audit_of_what_was_handed_in(tmp_path: Path) -> None:
     assert (await audit.judge(dossier)).verdict is Verdict.PASSED
     (method / "run.py").write_text("open('/proc/1/environ')\n")
     answer = await audit.judge(dossier)
-    assert (answer.audit, answer.verdict, answer.rule) == ("static", Verdict.DISQUALIFIED, "static.path")
+    assert (answer.audit, answer.verdict, answer.rule) == ("static", Verdict.FLAGGED, "static.path")
