@@ -66,7 +66,7 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
 
 
 def disqualify_submission(session: Session, campaign_id: str, number: int, rule: str, reason: str, by: str) -> Ruling:
-    """Take a submission, and all of the same code, off the board.
+    """Take a submission, and whatever else was handed in of the same files, off the board.
 
     Args:
         rule: short name of what was broken, such as ``person.leak``.
@@ -81,7 +81,7 @@ def disqualify_submission(session: Session, campaign_id: str, number: int, rule:
     rule = checked("rule", rule, MAX_RULE, one_line=True)
     if " " in rule:
         raise UsageError(f"{rule!r} is no name of a rule", "Give one word, such as static.network or person.leak")
-    disqualify(session, submission.id, rule, checked("reason", reason, MAX_REASON, one_line=True), by)
+    disqualify(session, submission.id, rule, checked("reason", reason, MAX_REASON, one_line=True), by, all_authors=True)
     return _ruling(session, campaign, number)
 
 

@@ -34,13 +34,13 @@ def _print_frozen(out: Console, found: SubmissionRecord) -> None:
     from aar.cli.text import clean_line, clean_text, moment
 
     view = found.submission
-    same = ", ".join(f"s{number}" for number in found.same_code)
+    same, alike = (", ".join(f"s{number}" for number in which) for which in (found.same_code, found.alike))
     out.print(f"s{view.number}: {clean_line(view.title)}", style="bold")
     for name, value in (
         ("by", f"{clean_line(view.researcher_name)}, {moment(view.created_at)}"),
         ("stands", clean_line(standing(view))),
-        ("digest", view.digest),
-        ("identity", view.identity + (f", the same code as {same}" if same else "")),
+        ("digest", view.digest + (f", the same files as {same}" if same else "")),
+        ("alike", f"the same code as {alike} but for layout and names" if alike else "–"),
         ("parent", view.parent or "–"),
         ("charged", f"{found.charged_runs} scoring runs"),
         ("claim", clean_text(view.claim)),

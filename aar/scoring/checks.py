@@ -57,7 +57,7 @@ class CheckView:
 
 
 def request_check(session: Session, campaign_id: str, submission_id: int, kind: str, cause: str, by: str) -> CheckView:
-    """Ask for a check of a measured submission; of code handed in several times, the first submission is checked.
+    """Ask for a check of a measured submission; of files handed in several times, the first that stands is checked.
 
     While one of the kind is queued or running, it is returned and nothing is changed.
 
@@ -79,7 +79,7 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
         raise Conflict(f"s{asked.number} is {asked.state}: only a measured submission can be checked")
     if asked.disqualified:
         raise Conflict(f"s{asked.number} is disqualified: {asked.disqualified}", "Reinstate it first")
-    submission = same_code(session, asked)[0]
+    submission = next(each for each in same_code(session, asked) if not each.disqualified)
     row = session.scalars(
         select(SubmissionCheck).where(
             SubmissionCheck.submission_id == submission.id,

@@ -75,6 +75,28 @@ def newest_findings(session: Session, submission_ids: Collection[int]) -> dict[i
     return {each: list(answers.values()) for each, answers in found.items()}
 
 
+def alike_submissions(session: Session, submission_id: int) -> list[int]:
+    """Numbers of submissions of other files whose code reads the same but for layout and names, as far as was read.
+
+    A hint for people; nothing acts on it.
+    """
+    submission = session.get_one(Submission, submission_id)
+    shape = AuditFinding.evidence["shape"].as_string()
+    own = session.scalars(
+        select(shape).where(AuditFinding.submission_id == submission_id, AuditFinding.audit == "static")
+    ).all()
+    shapes = [each for each in own if each]
+    if not shapes:
+        return []
+    query = (
+        select(Submission.number)
+        .join(AuditFinding, AuditFinding.submission_id == Submission.id)
+        .where(Submission.campaign_id == submission.campaign_id, Submission.digest != submission.digest)
+        .where(AuditFinding.audit == "static", shape.in_(shapes))
+    )
+    return sorted(set(session.scalars(query)))
+
+
 def labels_of(findings: Collection[FindingView]) -> tuple[str, ...]:
     """What the board shows beside a submission."""
     return tuple(finding.label for finding in findings if finding.label)

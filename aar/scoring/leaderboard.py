@@ -90,7 +90,7 @@ def first_of_code(campaign_id: str) -> Any:
     """A query for the first number of each code that was measured: under it the code stands on the board."""
     return (
         select(func.min(Submission.number))
-        .where(Submission.campaign_id == campaign_id, Submission.state == "measured")
+        .where(Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.disqualified == "")
         .group_by(Submission.identity)
     )
 

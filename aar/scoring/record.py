@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
 from aar.scoring.checks import CheckView, list_checks
-from aar.scoring.findings import FindingView
+from aar.scoring.findings import FindingView, alike_submissions
 from aar.scoring.phases import CONFIRMATION, TRANSFER
 from aar.scoring.status import StatusView, history
 from aar.scoring.submission_views import SHOWN_DECIMALS, SubmissionView
@@ -82,13 +82,15 @@ class SubmissionRecord:
     """All of it, each list in order of time.
 
     Args:
-        same_code: other submissions of the same identity, whose runs share one estimate with its own.
+        same_code: other submissions of the same files, whose runs share one estimate with its own.
+        alike: submissions whose code differs in layout and names alone: a hint, nothing acts on it.
         charged_runs: scoring runs that were counted against the quotas when it was handed in.
         audits: every answer, those that a later answer of the same audit replaced too.
     """
 
     submission: SubmissionView
     same_code: Sequence[int]
+    alike: Sequence[int]
     charged_runs: int
     runs: Sequence[RunRecord]
     estimates: Sequence[EstimateRecord]
@@ -103,13 +105,14 @@ def submission_record(session: Session, campaign_id: str, number: int) -> Submis
     view = get_submission(session, campaign_id, number)
     row = session.get_one(Submission, view.id)
     same = select(Submission.number).where(
-        Submission.campaign_id == campaign_id, Submission.identity == row.identity, Submission.id != row.id
+        Submission.campaign_id == campaign_id, Submission.digest == row.digest, Submission.id != row.id
     )
     events = _events(session, row)
     checks = list_checks(session, campaign_id, row.id)
     return SubmissionRecord(
         submission=view,
         same_code=list(session.scalars(same.order_by(Submission.number))),
+        alike=alike_submissions(session, row.id),
         charged_runs=row.charged_runs,
         runs=_runs(session, row, _drawn_at(events, checks)),
         estimates=_estimates(session, row),

@@ -29,10 +29,10 @@ from aar.store.types import now
 
 @dataclass(frozen=True, slots=True)
 class PooledScores:
-    """All scores of one code: what an estimate is made of.
+    """All scores of the same files: what an estimate is made of.
 
     Args:
-        scores: of every submission of the code that succeeded, in the order of submission and run. The folders of
+        scores: of every submission of them that succeeded, in the order of submission and run. The folders of
             their tasks are gone.
         seeds: how many seeds that is.
     """
@@ -72,12 +72,12 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
 
 
 def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
-    """The scores in one phase of a submission and of all measured ones with the same code."""
+    """The scores in one phase of a submission and of all measured ones of the same files."""
     submission = session.get_one(Submission, submission_id)
     rows = session.execute(
         select(ScoringRun)
         .join(Submission, Submission.id == ScoringRun.submission_id)
-        .where(Submission.campaign_id == submission.campaign_id, Submission.identity == submission.identity)
+        .where(Submission.campaign_id == submission.campaign_id, Submission.digest == submission.digest)
         .where((Submission.id == submission_id) | (Submission.state == "measured"))
         .where(ScoringRun.stage == phase.key, ScoringRun.state == "scored")
         .order_by(Submission.number, ScoringRun.index)
@@ -91,7 +91,7 @@ def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) 
 def measure(
     session: Session, submission_id: int, estimate: Estimate, *, seeds: int, domains: int, metric: Metric
 ) -> None:
-    """Give a submission its score, and the same score to all measured ones with the same code.
+    """Give a submission its score, and the same score to all measured ones of the same files.
 
     Args:
         estimate: pooled over ``pooled_scores``.
@@ -143,16 +143,16 @@ def measure(
 
 
 def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
-    """Measured; and what is known of the same code already holds for it too."""
+    """Measured; and what is known of the same files already holds for it too."""
     submission.status = "measured"
     log_change(session, submission, "claimed", "measured", basis)
     if first is None:
         return
-    cause = f"the same code as s{first.number}"
+    cause = f"the same files as s{first.number}"
     if first.status in ("confirmed", "refuted"):
         submission.status = first.status
         log_change(session, submission, "measured", first.status, cause)
-    if first.disqualified:
+    if first.disqualified and first.researcher_id == submission.researcher_id:
         submission.disqualified = first.disqualified
         log_change(session, submission, submission.status, "disqualified", f"{first.disqualified}: {cause}")
 

@@ -6,6 +6,7 @@ everything back as it was.
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.errors import Conflict
@@ -24,8 +25,10 @@ APPEAL = (
 _MAX_REASON = 2000
 
 
-def disqualify(session: Session, submission_id: int, rule: str, reason: str, by: str) -> None:
-    """Take a submission off the board, with all measured ones of the same code.
+def disqualify(
+    session: Session, submission_id: int, rule: str, reason: str, by: str, *, all_authors: bool = False
+) -> None:
+    """Take a submission off the board, with its author's others of the same files.
 
     One that was not measured yet is held: it is not run. Its score is no longer shown.
 
@@ -34,6 +37,7 @@ def disqualify(session: Session, submission_id: int, rule: str, reason: str, by:
         rule: what it broke, such as ``static.network``.
         reason: for everybody; it names no score, label or hidden path.
         by: an audit's name, or a person's.
+        all_authors: also take away what others handed in of the same files: for a person's word alone.
 
     Raises:
         Conflict: it is disqualified already, or was rejected and so is on no board.
@@ -44,13 +48,13 @@ def disqualify(session: Session, submission_id: int, rule: str, reason: str, by:
     if submission.state == "rejected":
         raise Conflict(f"s{submission.number} was rejected: it has no score and no place on the board")
     cause = f"{rule}: {shorten(reason, _MAX_REASON)}"
-    for each in _concerned(session, submission):
+    for each in _concerned(session, submission, all_authors):
         if each.disqualified:
             continue
         each.disqualified = rule[:64]
         if each.state in ("queued", "scoring"):
             each.state, each.finished_at = "held", now()
-        note = cause if each is submission else f"{rule}: the same code as s{submission.number}"
+        note = cause if each is submission else f"{rule}: the same files as s{submission.number}"
         log_change(session, each, each.status, "disqualified", note, by)
     _post(
         session,
@@ -76,7 +80,7 @@ def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None
     rule = submission.disqualified
     if not rule:
         raise Conflict(f"s{submission.number} is not disqualified")
-    for each in _concerned(session, submission):
+    for each in _concerned(session, submission, all_authors=True):
         if each.disqualified != rule:
             continue
         each.disqualified = ""
@@ -89,7 +93,7 @@ def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None
 
 
 def settle(session: Session, submission: Submission, status: str, cause: str, by: str) -> None:
-    """Call a measured submission, and all of the same code, confirmed or refuted; a refutation is posted."""
+    """Call all measured submissions of the same files confirmed or refuted; a refutation is posted."""
     if submission.status == status:
         return
     for each in same_code(session, submission):
@@ -108,9 +112,15 @@ def _locked(session: Session, submission_id: int) -> Submission:
     return submission
 
 
-def _concerned(session: Session, submission: Submission) -> list[Submission]:
-    # Only measured ones share a score: a copy that is held for what it claims says nothing of the code it copied.
-    return same_code(session, submission) if submission.state == "measured" else [submission]
+def _concerned(session: Session, submission: Submission, all_authors: bool) -> list[Submission]:
+    query = select(Submission).where(
+        Submission.campaign_id == submission.campaign_id,
+        Submission.digest == submission.digest,
+        Submission.state != "rejected",
+    )
+    if not all_authors:
+        query = query.where(Submission.researcher_id == submission.researcher_id)
+    return list(session.scalars(query.order_by(Submission.number)))
 
 
 def _post(session: Session, submission: Submission, kind: str, what: str, body: str) -> None:

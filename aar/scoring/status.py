@@ -50,10 +50,10 @@ def history(session: Session, submission_id: int) -> list[StatusView]:
 
 
 def same_code(session: Session, submission: Submission) -> list[Submission]:
-    """All measured submissions of the same code, by number."""
+    """All measured submissions of the same files, by number."""
     query = select(Submission).where(
         Submission.campaign_id == submission.campaign_id,
-        Submission.identity == submission.identity,
+        Submission.digest == submission.digest,
         Submission.state == "measured",
     )
     return list(session.scalars(query.order_by(Submission.number)))

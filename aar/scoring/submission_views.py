@@ -33,7 +33,8 @@ class SubmissionView:
         low, high: ends of the 90 % interval.
         seeds: how many seeds were pooled, each run on every domain climbed on.
         hypothesis: what score its author expected and why, frozen with the code.
-        identity: the same for all submissions that count as the same code.
+        identity: the same for all submissions of one place on the board: the digest; in campaigns of earlier versions a
+            digest of the syntax trees.
         disqualified: the rule that takes it off the board; empty while it stands.
         charged_runs: scoring runs that were counted against the quotas.
     """

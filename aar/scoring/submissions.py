@@ -1,8 +1,9 @@
 """Submissions: code and claim are frozen here, before any score exists.
 
-Nothing in this file writes a score; only the scorer's records do. The same code may be handed in again, by anybody:
-its runs are then pooled with the earlier ones into one estimate, so running it again for luck gains nothing but a
-narrower interval.
+Nothing in this file writes a score; only the scorer's records do. The same files may be handed in again, by anybody:
+their runs are then pooled with the earlier ones into one estimate, so running them again for luck gains nothing but a
+narrower interval. Only equal digests are the same code: whatever else two methods have in common, they may differ in
+what they do.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ def submit(
     manifest: MethodManifest,
     idempotency_key: str | None = None,
     limits: Limits | None = None,
-    identity: str = "",
     runs: int = 0,
 ) -> SubmissionView:
     """Freeze a method: its snapshot, its claim and its place in the queue, in the caller's transaction.
@@ -60,12 +60,11 @@ def submit(
         manifest: what ``read_manifest`` read from that same directory.
         idempotency_key: a second call with it returns the first one's submission and changes nothing.
         limits: quotas to hold within this transaction; None checks none.
-        identity: of the code, from ``aar.scoring.identity``; empty takes the snapshot's digest.
         runs: scoring runs that it will take, counted against the quotas.
 
     Raises:
         NotFound: no such campaign or researcher, or the manifest's parent names no snapshot.
-        Conflict: this code was rejected or disqualified before, or the idempotency key is another researcher's.
+        Conflict: these files were rejected or disqualified before, or the idempotency key is another researcher's.
         LimitReached: a quota of submissions or scoring runs is used up.
     """
     lock_campaign(session, campaign_id)
@@ -81,8 +80,7 @@ def submit(
             return view_of_row(earlier)
     if limits is not None:
         check_submission(session, campaign_id, researcher_id, limits, runs)
-    identity = identity or saved.digest
-    _refuse_known(session, campaign_id, identity)
+    _refuse_known(session, campaign_id, saved.digest)
     parent = None if manifest.parent is None else resolve(session, campaign_id, manifest.parent)
     record(session, campaign_id, researcher_id, saved, parent)
     last = session.scalar(select(func.max(Submission.number)).where(Submission.campaign_id == campaign_id))
@@ -95,7 +93,7 @@ def submit(
         title=manifest.title,
         claim=manifest.claim,
         hypothesis=manifest.hypothesis,
-        identity=identity,
+        identity=saved.digest,
         charged_runs=runs,
         families=list(manifest.families),
         state="queued",
@@ -134,18 +132,18 @@ def fallen_submissions(session: Session, campaign_id: str) -> list[SubmissionVie
     return [view_of_row(row) for row in session.execute(query.order_by(Submission.number))]
 
 
-def _refuse_known(session: Session, campaign_id: str, identity: str) -> None:
+def _refuse_known(session: Session, campaign_id: str, digest: str) -> None:
     # Trying failed code again until every run happens to succeed would select favourable splits, and trying
     # disqualified code again would select a lenient reading.
     known = (
         select(Submission)
-        .where(Submission.campaign_id == campaign_id, Submission.identity == identity)
+        .where(Submission.campaign_id == campaign_id, Submission.digest == digest)
         .where((Submission.state == "rejected") | (Submission.disqualified != ""))
     )
     earlier = session.scalars(known.order_by(Submission.number).limit(1)).one_or_none()
     if earlier is None:
         return
-    same = f"this exact code is s{earlier.number} (layout, comments and names do not count)"
+    same = f"these exact files are s{earlier.number}"
     if earlier.disqualified:
         raise Conflict(
             f"{same}, which is disqualified: {earlier.disqualified}", "Change it, or ask a person to look again"

@@ -17,7 +17,7 @@ def test_the_record_of_a_submission(terminal: Terminal) -> None:
         str(found["runs"][0]["split_seed"]),
         "measure 5",
         "charged",
-        "identity",
+        "digest",
     ):
         assert part in said
     for text in (said, str(found)):

@@ -54,9 +54,7 @@ class Desk:
         (directory / "method.yaml").write_text(f"title: {title}\nclaim: It works.\nfamilies: {families}\n{extra}")
         return directory
 
-    def submit(
-        self, directory: Path, researcher: int = 1, key: str | None = None, *, identity: str = "", runs: int = 0
-    ) -> SubmissionView:
+    def submit(self, directory: Path, researcher: int = 1, key: str | None = None, *, runs: int = 0) -> SubmissionView:
         """Hand a method in."""
         saved = self.snapshots.save(directory)
         with self.db.writing() as session:
@@ -67,7 +65,6 @@ class Desk:
                 saved=saved,
                 manifest=read_manifest(directory),
                 idempotency_key=key,
-                identity=identity,
                 runs=runs,
             )
 

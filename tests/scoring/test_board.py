@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aar.errors import Conflict
 from aar.problems.protocol import Metric
 from aar.scoring import checks, confirmation
 from aar.scoring.audits.protocol import PhaseScores
@@ -108,15 +109,27 @@ def test_checks_take_turns_and_never_reuse_a_draw(desk: Any, problem: Any) -> No
         assert len({run.split_seed for run in session.query(ScoringRun)}) == 4 + 4 + 4
 
 
-def test_layout_and_comments_make_no_other_code(desk: Any) -> None:
-    """Handed in again for luck, it only gets more seeds, and a rejection holds for it too."""
-    desk.submit(desk.method(COPY), identity="a" * 64)
+def test_the_same_files_share_one_place_and_one_estimate(desk: Any) -> None:
+    """Handed in again for luck, they only get more seeds, and a rejection holds for them too."""
+    desk.submit(desk.method(COPY))
     score(desk, 0.3)
-    desk.submit(desk.method(COPY + "# lucky?\n"), researcher=2, identity="a" * 64)
+    desk.submit(desk.method(COPY), researcher=2)
     score(desk, 0.5)
     (row,) = board(desk)
     assert (row.submission.number, row.submission.mean, row.submission.seeds) == (1, 0.4, 4)
-    desk.submit(desk.method("1/0"), identity="b" * 64)
+    desk.submit(desk.method("1/0"))
     score(desk, 0.0, fail_at=0)
-    with pytest.raises(Exception, match="exact code is s3"):
-        desk.submit(desk.method("1 / 0"), identity="b" * 64)
+    with pytest.raises(Conflict, match="exact files are s3, which was rejected"):
+        desk.submit(desk.method("1/0"), researcher=3)
+
+
+@pytest.mark.parametrize("change", ["# lucky?", '"""A note."""', "x: int = 1"])
+def test_a_change_that_code_could_see_makes_other_code(desk: Any, change: str) -> None:
+    """Code that reads its own text does another thing then: nobody else's score may move."""
+    desk.submit(desk.method(COPY))
+    score(desk, 0.4)
+    desk.submit(desk.method(f"{COPY}\n{change}\n"), researcher=2)
+    score(desk, -1.0)
+    first, second = sorted(board(desk), key=lambda row: row.submission.number)
+    assert (first.submission.mean, first.submission.seeds) == (0.4, 2)
+    assert second.submission.mean == -1.0

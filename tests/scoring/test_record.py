@@ -42,15 +42,15 @@ def scored(desk: Any, problem: Problem, value: float) -> int:
 
 
 def test_it_tells_what_was_frozen_before_anything_was_drawn(desk: Any) -> None:
-    sent = desk.submit(desk.method("print(1)"), identity="1" * 64, runs=4)
+    sent = desk.submit(desk.method("print(1)"), runs=4)
     found = told(desk, sent.number)
-    assert (found.submission.digest, found.submission.identity, found.charged_runs) == (sent.digest, "1" * 64, 4)
+    assert (found.submission.digest, found.submission.identity, found.charged_runs) == (sent.digest, sent.digest, 4)
     assert (found.runs, found.estimates, found.audits, found.checks, found.same_code) == ([], [], [], [], [])
     assert found.happenings[0].kind == "submission_received"
 
 
 def test_it_tells_all_that_happened_in_order(desk: Any, problem: Problem) -> None:
-    sent = desk.submit(desk.method("print(1)"), identity="1" * 64)
+    sent = desk.submit(desk.method("print(1)"))
     desk.submit(desk.method("print(2)"), researcher=2)
     submission_id = scored(desk, problem, 0.4567)
     assert submission_id == sent.id
@@ -93,9 +93,9 @@ def test_it_tells_all_that_happened_in_order(desk: Any, problem: Problem) -> Non
 
 
 def test_it_names_the_same_code_and_says_how_a_run_failed(desk: Any, problem: Problem) -> None:
-    desk.submit(desk.method("print(1)"), identity="1" * 64)
+    desk.submit(desk.method("print(1)"))
     scored(desk, problem, 0.4)
-    desk.submit(desk.method("print( 1 )"), researcher=2, identity="1" * 64)
+    desk.submit(desk.method("print(1)"), researcher=2)
     assert told(desk, 1).same_code == [2]
     assert told(desk, 2).same_code == [1]
     with desk.db.writing() as session:
@@ -111,3 +111,17 @@ def test_it_names_the_same_code_and_says_how_a_run_failed(desk: Any, problem: Pr
 def test_there_is_none_of_what_was_not_handed_in(desk: Any) -> None:
     with pytest.raises(NotFound):
         told(desk, 7)
+
+
+def test_it_names_what_differs_in_layout_and_names_alone_as_a_hint(desk: Any) -> None:
+    """Two of one shape, one of another, one of the same files and one that nobody could read."""
+    for number, (code, shape) in enumerate(
+        [("print(1)", "a" * 64), ("print( 1 )", "a" * 64), ("print(2)", "b" * 64), ("print(1)", "a" * 64), ("(", "")],
+        start=1,
+    ):
+        view = desk.submit(desk.method(code), researcher=1 + number % 3)
+        with desk.db.writing() as session:
+            answer = Finding("static", Verdict.PASSED, "", "nothing found", {"hits": [], "shape": shape})
+            record_finding(session, session.get_one(Submission, view.id), answer)
+    assert [told(desk, number).alike for number in range(1, 6)] == [[2], [1, 4], [], [2], []]
+    assert [told(desk, number).same_code for number in range(1, 6)] == [[4], [], [], [1], []]

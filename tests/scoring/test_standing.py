@@ -48,7 +48,9 @@ def rows(desk: Any) -> list[dict[str, Any]]:
 
 def rule_on(desk: Any, number: int = 1) -> None:
     with desk.db.writing() as session:
-        disqualify(session, view(desk, number).id, "person.leak", "It reads what it must not.", "human:ana")
+        disqualify(
+            session, view(desk, number).id, "person.leak", "It reads what it must not.", "human:ana", all_authors=True
+        )
 
 
 def pardon(desk: Any, number: int = 1) -> None:
@@ -72,7 +74,7 @@ def test_a_measured_submission_goes_and_comes_back_as_it_was(desk: Any) -> None:
     assert view(desk, 3).disqualified == "person.leak"  # it shares the score
     with pytest.raises(Conflict, match="disqualified already"):
         rule_on(desk)
-    with pytest.raises(Conflict, match=r"s1 .*disqualified: person\.leak"):
+    with pytest.raises(Conflict, match=r"are s1, which is disqualified: person\.leak"):
         desk.submit(desk.method("print(0)"), researcher=2)
     pardon(desk)
     assert (rows(desk), board(desk), view(desk)) == (before, ranking, shown)
@@ -85,6 +87,38 @@ def test_a_measured_submission_goes_and_comes_back_as_it_was(desk: Any) -> None:
         ("measured", "disqualified", "human:ana"),
         ("disqualified", "reinstated", "human:ana"),
     ]
+
+
+def test_an_audits_word_stays_with_the_author_whose_submission_it_read(desk: Any) -> None:
+    for researcher in (1, 2, 2):
+        desk.submit(desk.method("print(0)"), researcher=researcher)
+        score(desk, 0.5)
+    desk.submit(desk.method("print(0)"), researcher=3)
+    with desk.db.writing() as session:
+        disqualify(session, view(desk, 2).id, "word.cheat", "It says so itself.", "word")
+    assert [view(desk, number).disqualified for number in (1, 2, 3, 4)] == ["", "word.cheat", "word.cheat", ""]
+    assert [row.submission.number for row in board(desk)] == [1]
+    with desk.db.writing() as session:
+        disqualify(session, view(desk, 1).id, "word.cheat", "It says so itself.", "word")
+    score(desk, 0.5)  # the fourth was in the queue: what others lost is not its own
+    assert [view(desk, number).disqualified for number in (1, 4)] == ["word.cheat", ""]
+    assert [row.submission.number for row in board(desk)] == [4]
+    with desk.db.writing() as session:
+        check = request_check(session, CAMPAIGN, view(desk, 4).id, "confirmation", "", "human:ana")
+    assert check.number == 4
+    rule_on(desk, 4)
+    assert board(desk) == []
+
+
+def test_a_persons_word_holds_the_same_files_in_the_queue_too(desk: Any) -> None:
+    desk.submit(desk.method("print(0)"))
+    score(desk, 0.5)
+    desk.submit(desk.method("print(0)"), researcher=2)
+    desk.submit(desk.method("print(1)"), researcher=2)
+    rule_on(desk)
+    assert [view(desk, number).state for number in (1, 2, 3)] == ["measured", "held", "queued"]
+    pardon(desk)
+    assert [view(desk, number).state for number in (1, 2, 3)] == ["measured", "queued", "queued"]
 
 
 def test_everybody_reads_it_on_the_forum_as_the_scorers_word(desk: Any) -> None:
@@ -192,10 +226,10 @@ async def test_an_audit_that_breaks_is_skipped_and_tells_nothing_hidden(desk: An
 
 
 def test_held_code_is_not_measured_by_handing_it_in_again(desk: Any) -> None:
-    desk.submit(desk.method(CHEAT), identity="i" * 64)
+    desk.submit(desk.method(CHEAT))
     rule_on(desk)
     with pytest.raises(Conflict, match="is disqualified"):
-        desk.submit(desk.method(CHEAT + "# another comment"), researcher=2, identity="i" * 64)
+        desk.submit(desk.method(CHEAT), researcher=2)
     with desk.db.reading() as session:
         assert session.query(Submission).count() == 1
 

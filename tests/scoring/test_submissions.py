@@ -76,7 +76,7 @@ def test_code_that_was_rejected_is_not_tried_again(desk: Any) -> None:
     desk.submit(desk.method("1/0"))
     with desk.db.writing() as session:
         session.query(Submission).update({"state": "rejected"})
-    with pytest.raises(Conflict, match="exact code is s1"):
+    with pytest.raises(Conflict, match="exact files are s1"):
         desk.submit(desk.method("1/0"), researcher=2)
 
 

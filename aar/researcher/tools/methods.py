@@ -12,7 +12,6 @@ from aar.errors import TransferRefused, UsageError
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.scoring.identity import code_identity
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import submit
@@ -31,7 +30,7 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
     with tempfile.TemporaryDirectory(prefix="aar-method-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch) / "method"
         await _take(sandbox, path, directory)
-        saved, manifest, identity = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
+        saved, manifest = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
     if given.parent is not None:
         manifest = manifest.model_copy(update={"parent": given.parent})
     submission = await ctx.db.write(
@@ -43,7 +42,6 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
             manifest=manifest,
             idempotency_key=run.key,
             limits=ctx.ledger.limits,
-            identity=identity,
             runs=ctx.runs_each,
         )
     )
@@ -64,9 +62,9 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
         raise UsageError(f"{path} cannot be taken: {error.message}", error.remedy) from error
 
 
-def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest, str]:
+def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest]:
     manifest = read_manifest(directory)
-    return snapshots.save(directory), manifest, code_identity(directory)
+    return snapshots.save(directory), manifest
 
 
 async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:

@@ -29,7 +29,7 @@ class Submission(Base):
     hypothesis: Mapped[str] = mapped_column(Text, default="", server_default="")
     """What its author expected of the score, frozen with the code."""
     identity: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
-    """SHA-256 of the code without layout, comments and names: what counts as the same code."""
+    """What shares a place on the board: the digest; in rows of earlier versions, SHA-256 of the syntax trees."""
     charged_runs: Mapped[int] = mapped_column(default=0, server_default="0")
     """Scoring runs that were counted against the quotas when it was handed in."""
     families: Mapped[list[str]] = mapped_column(JSON, default=list)

@@ -28,7 +28,6 @@ from aar.scoring.audits.static import StaticReading
 from aar.scoring.audits.teacher import TeacherAudit
 from aar.scoring.checks import CheckPlan, list_checks, request_check
 from aar.scoring.cleanroom import CleanRoom
-from aar.scoring.identity import code_identity
 from aar.scoring.manifest import read_manifest
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.scorer import Scorer
@@ -107,7 +106,6 @@ class Arena:
                 saved=saved,
                 manifest=read_manifest(source),
                 idempotency_key=key,
-                identity=code_identity(source),
             )
 
     async def scored(self, source: Path, researcher: int = 1) -> SubmissionView:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aar.problems.protocol import Stage, Task, TaskScore
+from aar.scoring.audits.static import read_code
 from aar.scoring.leaderboard import leaderboard
 from aar.scoring.selection import refutes, shrink
 from aar.testing.attacks.arena import Arena
@@ -38,8 +39,10 @@ class SeedLuck:
         with arena.db.reading() as session:
             rows = leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
         places = [row for row in rows if row.submission.number in {view.number for view in views}]
-        if len(places) != 1:
-            through.append(f"the same code stands on {len(places)} places of the board: another comment is another try")
+        if len(places) != 2:
+            through.append(f"two files' worth of code stand on {len(places)} places of the board")
+        if read_code(source).shape != read_code(again).shape:
+            through.append("people are not shown that the methods differ in a comment and a name alone")
         arena.say(f"{RERUNS} reruns")
         return await self._reruns(arena, again, through)
 
@@ -66,7 +69,7 @@ class SeedLuck:
         gained = await arena.runs.gain(again)
         if isinstance(gained, str):
             return Result(None, stopped=gained, through=through, said=said)
-        pooled_by = "one estimate and one place for all copies" + (", refuted at confirmation" if refuted else "")
+        pooled_by = "one estimate and one place for the same files" + (", refuted at confirmation" if refuted else "")
         return Result(gained, "" if through else pooled_by, through=through, said=said)
 
     async def _scores(self, arena: Arena, stage: Stage, count: int) -> list[list[tuple[Task, TaskScore]]]:

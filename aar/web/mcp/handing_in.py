@@ -16,7 +16,6 @@ from aar.budget.submissions import check_submission
 from aar.campaign.outside import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find
-from aar.scoring.identity import code_identity
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.manifest import checked_name
@@ -33,7 +32,7 @@ async def _submit(caller: Caller, given: inputs.SubmitMethodInput) -> Any:
         raise DataMissing("this machine does not hold the campaign's folder", "Hand in where the campaign runs")
     if given.key is None:  # with a key, this may be a submission that was taken before
         await db.read(lambda session: _check(session, caller, researcher.researcher_id))
-    saved, manifest, identity = await anyio.to_thread.run_sync(freeze, snapshots, given.files)
+    saved, manifest = await anyio.to_thread.run_sync(freeze, snapshots, given.files)
     if given.parent is not None:
         manifest = manifest.model_copy(update={"parent": given.parent})
 
@@ -47,7 +46,6 @@ async def _submit(caller: Caller, given: inputs.SubmitMethodInput) -> Any:
             manifest=manifest,
             idempotency_key=_stored_key(researcher.researcher_id, given.key),
             limits=limits,
-            identity=identity,
             runs=_runs_each(session, caller),
         )
 
@@ -60,7 +58,7 @@ async def _submit(caller: Caller, given: inputs.SubmitMethodInput) -> Any:
     }
 
 
-def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest, str]:
+def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest]:
     """Check a method given as text and keep it as a snapshot.
 
     Raises:
@@ -76,7 +74,7 @@ def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, M
         for name, text in files.items():
             _write(directory / checked_name(name), name, text)
         manifest = read_manifest(directory)
-        return snapshots.save(directory), manifest, code_identity(directory)
+        return snapshots.save(directory), manifest
 
 
 def _write(path: Path, name: str, text: str) -> None:

@@ -11,6 +11,7 @@ from aar.report.lineage import parent_of
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions
 from aar.report.seeds import seed_scores
+from aar.scoring.findings import alike_submissions
 from aar.scoring.submissions import get_submission
 from aar.store.event_log import latest_event_id
 from aar.web.api.closer import changes
@@ -31,6 +32,7 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         submission = get_submission(session, view.id, number)
         every = all_submissions(session, view.id)
         close = close_up(session, view.id, number)
+        alike = alike_submissions(session, submission.id)
         seeds = seed_scores(session, view.problem, submission.id, [each.phase for each in close.phases])
     parent = parent_of(submission, every)
     metric = metric_of(view.problem)
@@ -42,9 +44,8 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         "parent": parent,
         "changes": changes(shared, submission, parent),
         "seeds": seeds,
-        "twins": [
-            each.number for each in every if each.identity == submission.identity != "" and each.number != number
-        ],
+        "twins": [each.number for each in every if each.digest == submission.digest and each.number != number],
+        "alike": alike,
         "close": close,
         "axis": span([end for each in close.phases for end in (each.score.low, each.score.high)], human),
         "files": read_code(shared.snapshots_of(view.id), submission.digest),
