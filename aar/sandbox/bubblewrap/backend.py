@@ -17,6 +17,7 @@ from aar.sandbox.bubblewrap.launch import start
 from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
+from aar.sandbox.host_users import unprivileged_uid
 from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.protocol import Availability, SandboxSpec
@@ -81,7 +82,7 @@ class BubblewrapBackend:
 
     def _start(self, spec: SandboxSpec, place: Place, body: BwrapBody) -> None:
         refuse_mounted(spec.mounts)
-        uid = identity.unprivileged_uid(place)
+        uid = unprivileged_uid(place)
         bounded = workspaces.prepare(body.workspace, spec.workspace_bytes, uid)
         group = cgroups.make(f"{scope()}-{place.path.name}")
         if group is not None:

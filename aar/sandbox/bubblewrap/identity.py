@@ -1,9 +1,7 @@
-"""Who the commands of a bubblewrap sandbox are: a uid of their own, an ``/etc`` of their own, resource limits."""
+"""Who the commands of a bubblewrap sandbox are: an ``/etc`` of their own, resource limits."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from pathlib import Path
 
@@ -11,29 +9,8 @@ from aar.sandbox.bubblewrap.arguments import INNER_UID, SHARED_ETC
 from aar.sandbox.protocol import SandboxSpec
 from aar.sandbox.runtime import Place
 
-FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
-"""Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""
 _RESERVED_BYTES = 512 * 1024**2
 _KEPT = ("ld.so.cache", "localtime")
-
-
-def unprivileged_uid(place: Place) -> int | None:
-    """As root: a uid that no other sandbox has, held while the sandbox's folder exists. None as a plain user."""
-    if os.getuid() != 0:
-        return None
-    folder = Path("/run/aar-uids")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        taken = set()
-        for holder in folder.glob("[0-9]*"):
-            if Path(os.readlink(holder)).is_dir():  # noqa: PTH115 - the link's own text, wherever it leads
-                taken.add(int(holder.name))
-            else:
-                holder.unlink()
-        uid = next(uid for uid in range(FIRST_UID, LAST_UID + 1) if uid not in taken)
-        (folder / str(uid)).symlink_to(place.path)
-    return uid
 
 
 def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:

@@ -14,7 +14,8 @@ from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
 from aar.sandbox.docker.body import ContainerBody
 from aar.sandbox.docker.engine import Engine
-from aar.sandbox.docker.options import LABEL, PATH, UID, container_name, options
+from aar.sandbox.docker.options import LABEL, PATH, SHARED_UID, container_name, options
+from aar.sandbox.host_users import unprivileged_uid
 from aar.sandbox.images.tags import default_tag
 from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.known_data import refuse_mounted
@@ -91,13 +92,15 @@ class DockerBackend:
         image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
         channel = Channel(spec.name, place.channel)
         try:
-            await completed(partial(self._prepare, spec, place, workspace))
+            shared = await self._engine.remaps_users()
+            uid = await completed(partial(self._prepare, spec, place, workspace, shared))
             await channel.listen()
             made = options(
                 spec,
                 image=image,
                 channel=place.channel,
                 environment=base_environment(spec, path=PATH),
+                uid=uid,
                 runtime=self._runtime,
             )
             pid = await self._engine.start(name, made)
@@ -115,14 +118,16 @@ class DockerBackend:
             raise
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
-    def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path) -> None:
+    def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path, shared: bool) -> int:
+        """Make what the container needs on the host; returns the uid of its commands."""
         refuse_mounted(spec.mounts)
-        owner = UID if os.getuid() == 0 else None
-        bounded = workspaces.prepare(workspace, spec.workspace_bytes, owner)
+        uid = (None if shared else unprivileged_uid(place)) or SHARED_UID
+        bounded = workspaces.prepare(workspace, spec.workspace_bytes, uid if os.getuid() == 0 else None)
         environment = base_environment(spec, path=PATH)
         write_config(
             place.channel, spec, environment, watch_workspace=not bounded, abandoned_after=self._abandoned_after
         )
+        return uid
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""
@@ -191,7 +196,10 @@ def _notes(security: Sequence[str]) -> list[str]:
         notes.append("the engine has no seccomp: only the sandbox's own system call filter holds")
     if os.getuid() != 0:
         notes.append("workspace size is watched, not fixed: mounting a file system needs root")
-        notes.append("files that commands made belong to uid 10001: removing them needs root or aar sandbox prune")
+        notes.append(
+            f"all sandboxes run under uid {SHARED_UID}, apart by namespaces only; so do limits that go by user"
+        )
+        notes.append(f"files that commands made belong to uid {SHARED_UID}: removing them needs root")
     elif not workspaces.can_mount():
         notes.append("workspace size is watched, not fixed: this machine cannot mount an ext4 file")
     return notes

@@ -44,6 +44,7 @@ class Engine:
     def __init__(self, host: str = "") -> None:
         self._host = host or get_settings().docker_host
         self._client: Any = None
+        self._remaps: bool | None = None
         self._lock = asyncio.Lock()
 
     async def call(self, work: Callable[[Any], _T]) -> _T:
@@ -81,6 +82,13 @@ class Engine:
         """What the engine says of itself: ``ServerVersion``, ``Runtimes``, ... Raises SandboxUnavailable."""
         info: Mapping[str, Any] = await self.call(lambda api: api.info())
         return info
+
+    async def remaps_users(self) -> bool:
+        """Whether its containers' uids are others on the host; asked once. Raises SandboxUnavailable."""
+        if self._remaps is None:
+            security = (await self.version()).get("SecurityOptions") or []
+            self._remaps = any(option.startswith(("name=userns", "name=rootless")) for option in security)
+        return self._remaps
 
     async def image(self, tag: str) -> Mapping[str, Any] | None:
         """The image of that tag, or None."""

@@ -10,7 +10,8 @@ from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TAR
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 from aar.sandbox.runtime import scope
 
-UID = 10001
+SHARED_UID = 10001
+"""Of containers whose engine, or whose controller, cannot give each its own."""
 PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 LABEL = "org.aar"
 _TMP = "rw,nosuid,nodev,size=256m,mode=1777"
@@ -52,7 +53,7 @@ def labels(spec: SandboxSpec) -> dict[str, str]:
 
 
 def options(
-    spec: SandboxSpec, *, image: str, channel: Path, environment: dict[str, str], runtime: str = ""
+    spec: SandboxSpec, *, image: str, channel: Path, environment: dict[str, str], uid: int, runtime: str = ""
 ) -> ContainerOptions:
     """The container of a spec.
 
@@ -63,6 +64,7 @@ def options(
         image: image to run.
         channel: host directory for ``/run/aar``.
         environment: of every command.
+        uid: that its commands have, inside and on the host.
         runtime: name of another runtime of the engine, such as ``runsc``; empty means its default.
     """
     binds = [
@@ -94,4 +96,4 @@ def options(
         host["runtime"] = runtime
     if spec.gpus:
         host["device_requests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
-    return ContainerOptions(image=image, user=f"{UID}:{UID}", host=host, labels=labels(spec), environment=environment)
+    return ContainerOptions(image=image, user=f"{uid}:{uid}", host=host, labels=labels(spec), environment=environment)
