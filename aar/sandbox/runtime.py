@@ -60,12 +60,13 @@ def scope() -> str:
 
 
 class Place:
-    """The folder of one sandbox of one backend: ``channel/`` (shown inside) and ``state.json``."""
+    """The folder of one sandbox of one backend: ``channel/`` and ``proc/`` (shown inside), and ``state.json``."""
 
     def __init__(self, root: Path, backend: str, name: str) -> None:
         digest = hashlib.sha256(f"{backend}/{name}".encode()).hexdigest()[:16]
         self.path = root / scope() / backend[0] / digest
         self.channel = self.path / "channel"
+        self.kernel_files = self.path / "proc"
         self._state = self.path / "state.json"
 
     def claim(self, spec: SandboxSpec) -> None:

@@ -25,7 +25,9 @@ class TestEscapes(EscapeSuite):
         return each_backend
 
 
-@pytest.mark.parametrize("name", ["host-paths", "controller-environment", "descriptors"])
+@pytest.mark.parametrize(
+    "name", ["host-paths", "controller-environment", "descriptors", "shared-counters", "host-devices"]
+)
 def test_an_attempt_without_a_sandbox_is_seen_to_get_through(name: str, tmp_path: Path) -> None:
     place = Arena(backend=None, folder=tmp_path)  # type: ignore[arg-type] - no sandbox is the point
     (tmp_path / "hidden").mkdir()

@@ -15,6 +15,7 @@ from aar.sandbox.bubblewrap.python_mounts import (
 )
 from aar.sandbox.cgroups import Cgroup, inside_paths
 from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
+from aar.sandbox.kernel_files import KernelFiles, hidden_in_proc
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 
 PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -22,7 +23,6 @@ INNER_UID = 10001
 SHARED_ETC = (Path("/etc/alternatives"),)
 """What of the host's ``/etc`` is shown as it is: links by which commands such as ``awk`` are found."""
 _TMP_BYTES = 256 * 1024**2
-_MASKED = ("kcore", "keys", "kallsyms", "timer_list", "sysrq-trigger", "sched_debug", "latency_stats")
 _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 
 
@@ -39,6 +39,7 @@ def arguments(
     *,
     channel: Path,
     etc: Path,
+    kernel_files: KernelFiles,
     drop_to: int | None,
     group: Cgroup | None,
     distributions: Sequence[str],
@@ -48,6 +49,7 @@ def arguments(
 
     Args:
         channel, etc: host directories for ``/run/aar`` and ``/etc``.
+        kernel_files: what to show below ``/proc``.
         drop_to: as root, the uid that the first process drops to before it runs anything; None: a user namespace.
         group: control group whose out-of-memory counter is shown inside.
         distributions: Python packages to show.
@@ -64,9 +66,7 @@ def arguments(
             made += ["--cap-add", capability]
     made += python_mounts(tuple(distributions))
     made += ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
-    for name in _MASKED if drop_to is not None else ():
-        if Path("/proc", name).exists():
-            made += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    made += _kernel_files(kernel_files, gpu=bool(spec.gpus))
     made += ["--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
     for target in ("/etc", CHANNEL_TARGET, SERVER_TARGET, "/run/cgroup", WORKSPACE, *(m.target for m in spec.mounts)):
         made += directory(target)
@@ -86,6 +86,16 @@ def arguments(
         made += ["--setenv", "LD_LIBRARY_PATH", library_path()]
     made += ["--info-fd", str(descriptors.info), "--block-fd", str(descriptors.block)]
     return [*made, "--", *(_drop(drop_to) if drop_to is not None else ()), *server_command(f"{BIN}/python3")]
+
+
+def _kernel_files(files: KernelFiles, *, gpu: bool) -> list[str]:
+    hidden = hidden_in_proc(gpu=gpu)
+    shown = {
+        **files.fixed,
+        **dict.fromkeys(hidden.files, files.empty_file),
+        **dict.fromkeys(hidden.folders, files.empty_folder),
+    }
+    return [argument for path, source in shown.items() for argument in ("--ro-bind", str(source), path)]
 
 
 def gpu_devices(gpus: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
 from aar.sandbox.host_users import unprivileged_uid
 from aar.sandbox.incidents import IncidentSink
+from aar.sandbox.kernel_files import write_fixed
 from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
@@ -101,12 +102,14 @@ class BubblewrapBackend:
             abandoned_after=self._abandoned_after,
         )
         etc = identity.write_etc(place, uid)
+        kernel_files = write_fixed(place.kernel_files, spec)
 
         def vector(descriptors: Descriptors) -> Sequence[str]:
             return arguments(
                 spec,
                 channel=place.channel,
                 etc=etc,
+                kernel_files=kernel_files,
                 drop_to=uid,
                 group=group,
                 distributions=self._distributions,

@@ -18,6 +18,7 @@ from aar.sandbox.docker.options import LABEL, PATH, SHARED_UID, container_name, 
 from aar.sandbox.host_users import unprivileged_uid
 from aar.sandbox.images.tags import default_tag
 from aar.sandbox.incidents import IncidentSink
+from aar.sandbox.kernel_files import write_fixed
 from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
@@ -94,11 +95,13 @@ class DockerBackend:
         try:
             shared = await self._engine.remaps_users()
             uid = await completed(partial(self._prepare, spec, place, workspace, shared))
+            kernel_files = await completed(partial(write_fixed, place.kernel_files, spec))
             await channel.listen()
             made = options(
                 spec,
                 image=image,
                 channel=place.channel,
+                kernel_files=kernel_files,
                 environment=base_environment(spec, path=PATH),
                 uid=uid,
                 runtime=self._runtime,

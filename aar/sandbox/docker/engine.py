@@ -108,6 +108,7 @@ class Engine:
 
         def run(api: Any) -> int:
             host = api.create_host_config(**options.host)
+            host["MaskedPaths"] = options.masked  # the SDK knows no argument for it
             made = api.create_container(
                 image=options.image,
                 command=options.command,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
+from aar.sandbox.kernel_files import KernelFiles, hidden_in_proc, hidden_in_sys
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 from aar.sandbox.runtime import scope
 
@@ -25,6 +26,7 @@ class ContainerOptions:
     Args:
         image, command, user, env, labels, working_dir, hostname: as the engine means them.
         host: keyword arguments of the docker SDK's ``create_host_config``.
+        masked: paths below ``/proc`` and ``/sys`` that are shown empty, in place of the engine's own list.
     """
 
     image: str
@@ -32,6 +34,7 @@ class ContainerOptions:
     host: dict[str, Any]
     labels: dict[str, str]
     environment: dict[str, str]
+    masked: list[str]
     command: list[str] = field(default_factory=lambda: server_command())
     working_dir: str = WORKSPACE
     hostname: str = "sandbox"
@@ -53,16 +56,25 @@ def labels(spec: SandboxSpec) -> dict[str, str]:
 
 
 def options(
-    spec: SandboxSpec, *, image: str, channel: Path, environment: dict[str, str], uid: int, runtime: str = ""
+    spec: SandboxSpec,
+    *,
+    image: str,
+    channel: Path,
+    kernel_files: KernelFiles,
+    environment: dict[str, str],
+    uid: int,
+    runtime: str = "",
 ) -> ContainerOptions:
     """The container of a spec.
 
-    No network; no capability, and none to be gained; a user that the host does not know; a read-only root; memory,
-    processes, CPU and open files bounded, no swap; no log, because a log would fill the host's disk.
+    No network; no capability, and none to be gained; a user that the host does not know; a read-only root; none of the
+    kernel's counters of the whole machine; memory, processes, CPU and open files bounded, no swap; no log, because a
+    log would fill the host's disk.
 
     Args:
         image: image to run.
         channel: host directory for ``/run/aar``.
+        kernel_files: what to show below ``/proc``.
         environment: of every command.
         uid: that its commands have, inside and on the host.
         runtime: name of another runtime of the engine, such as ``runsc``; empty means its default.
@@ -71,6 +83,7 @@ def options(
         f"{spec.workspace.absolute()}:{WORKSPACE}:rw",
         f"{channel}:{CHANNEL_TARGET}:ro",
         f"{SERVER_SOURCE}:{SERVER_TARGET}:ro",
+        *(f"{file}:{path}:ro" for path, file in kernel_files.fixed.items()),
         *(f"{m.source.absolute()}:{m.target}:{'rw' if m.writable else 'ro'}" for m in spec.mounts),
     ]
     host: dict[str, Any] = {
@@ -96,4 +109,7 @@ def options(
         host["runtime"] = runtime
     if spec.gpus:
         host["device_requests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
-    return ContainerOptions(image=image, user=f"{uid}:{uid}", host=host, labels=labels(spec), environment=environment)
+    masked = [*hidden_in_proc(gpu=bool(spec.gpus)).paths, *hidden_in_sys(gpu=bool(spec.gpus)).paths]
+    return ContainerOptions(
+        image=image, user=f"{uid}:{uid}", host=host, labels=labels(spec), environment=environment, masked=masked
+    )

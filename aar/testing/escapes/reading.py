@@ -109,4 +109,50 @@ for path, text in (
         pass
 """,
     ),
+    Escape(
+        "shared-counters",
+        "read counters of the whole machine, which another sandbox could move",
+        """
+import os
+for path in ('vmstat', 'diskstats', 'interrupts', 'softirqs', 'zoneinfo', 'buddyinfo', 'partitions', 'locks',
+             'cgroups', 'schedstat', 'swaps', 'pressure/cpu', 'pressure/io', 'pressure/memory', 'sys/fs/file-nr',
+             'sys/fs/inode-nr', 'sys/fs/dentry-state', 'sys/kernel/pty/nr', 'sys/kernel/random/entropy_avail'):
+    try:
+        if open('/proc/' + path, 'rb').read(64):
+            print('GOT THROUGH /proc/' + path)
+    except OSError:
+        pass
+before = {name: open('/proc/' + name).read() for name in ('loadavg', 'meminfo', 'stat', 'uptime', 'cpuinfo')}
+work, blocks = 0, []
+for number in range(200_000):
+    work += number % 7
+blocks = bytearray(24 << 20)
+files = [open('/proc/self/status') for _ in range(50)]
+for name, text in before.items():
+    if open('/proc/' + name).read() != text:
+        print('GOT THROUGH: it moves', name)
+for call in (lambda: os.statvfs('/etc'), lambda: os.statvfs('/usr/bin'), lambda: os.fstatvfs(files[0].fileno())):
+    try:
+        print('GOT THROUGH', call())
+    except OSError:
+        pass
+""",
+    ),
+    Escape(
+        "host-devices",
+        "read of the host's disks, and the paths of the files that back them",
+        """
+import os
+for folder in ('/sys/block', '/sys/class/block', '/sys/dev/block', '/sys/devices/virtual/block', '/sys/fs/ext4',
+               '/sys/kernel', '/sys/module', '/proc/fs', '/proc/irq', '/proc/bus'):
+    try:
+        if os.listdir(folder):
+            print('GOT THROUGH', folder, os.listdir(folder)[:5])
+    except OSError:
+        pass
+for top, folders, files in os.walk('/sys'):
+    if 'backing_file' in files or 'diskstats' in files or 'cpuidle' in folders and os.listdir(top + '/cpuidle'):
+        print('GOT THROUGH', top)
+""",
+    ),
 )
