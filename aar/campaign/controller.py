@@ -12,7 +12,7 @@ from aar.campaign.attendance import Attendance
 from aar.campaign.clock import Clock, seconds_run
 from aar.campaign.crew import Crew
 from aar.campaign.ending import Ending, StopSignal, natural_ending
-from aar.campaign.housekeeping import remove_orphans
+from aar.campaign.housekeeping import remove_orphans, remove_own
 from aar.campaign.preflight import Plan
 from aar.campaign.workshop import Workshop, open_workshop
 from aar.errors import AarError, LimitReached
@@ -116,7 +116,7 @@ class Controller:
 
     async def _research(self) -> None:
         db, plan = self._plan.database, self._plan
-        await remove_orphans(plan.backend, db, self._campaign_id)
+        await remove_orphans(plan.backend, db, self._campaign_id, plan.incidents)
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         clock = Clock(before, plan.spec.limits.hours)
@@ -131,6 +131,8 @@ class Controller:
                 await self._live(workshop, crew)
                 await cancel(services)
             await attendance.beat()
+            # Such as the sandbox of a researcher that did not work again since the last pause.
+            await remove_own(plan.backend, self._campaign_id, plan.incidents)
             await attendance.note_incidents()
             await workshop.mirror.sync()
 

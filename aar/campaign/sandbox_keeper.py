@@ -9,7 +9,8 @@ import time
 from sqlalchemy.orm import Session
 
 from aar.errors import AarError, Conflict, SandboxGone
-from aar.events import SandboxCreated, SandboxLost
+from aar.events import SandboxCreated, SandboxIncident, SandboxLost
+from aar.sandbox.incidents import Incident, report_left_behind
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
 from aar.store.event_log import append
@@ -57,15 +58,24 @@ class SandboxKeeper:
             if self._sandbox is None:
                 return
             sandbox, self._sandbox = self._sandbox, None
-            await sandbox.destroy()
+            await self._end(sandbox)
             await self._log(SandboxLost(name=self._spec.name, cause=cause))
 
     async def close(self) -> None:
-        """End the sandbox; the workspace stays."""
+        """End the sandbox; the workspace stays. What cannot be removed is an incident, never an error."""
         async with self._lock:
             if self._sandbox is not None:
                 sandbox, self._sandbox = self._sandbox, None
-                await sandbox.destroy()
+                await self._end(sandbox)
+
+    async def _end(self, sandbox: Sandbox) -> None:
+        try:
+            await sandbox.destroy()
+        except Exception as error:  # noqa: BLE001 - how a researcher's work ended does not hang on what it left
+            left: list[Incident] = []
+            report_left_behind(left.append, self._spec.name, self._spec.campaign_id, error)
+            for each in left:
+                await self._log(SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail))
 
     async def _open(self) -> Sandbox:
         started = time.monotonic()
@@ -82,7 +92,7 @@ class SandboxKeeper:
         await self._log(SandboxCreated(name=self._spec.name, backend=self._backend.name, milliseconds=milliseconds))
         return sandbox
 
-    async def _log(self, happened: SandboxCreated | SandboxLost) -> None:
+    async def _log(self, happened: SandboxCreated | SandboxLost | SandboxIncident) -> None:
         def write(session: Session) -> None:
             append(session, self._spec.campaign_id, happened, self._researcher_id)
 

@@ -15,6 +15,7 @@ from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock
 from aar.campaign.ending import StopSignal
 from aar.campaign.endpoints import Endpoints
+from aar.campaign.housekeeping import SCORING
 from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
 from aar.forum.mirror import ForumMirror
@@ -85,7 +86,7 @@ async def open_workshop(
         db,
         campaign_id,
         plan.problem,
-        CleanRoom(plan.backend, plan.problem, snapshots, home / "scoring", leases),
+        CleanRoom(plan.backend, plan.problem, snapshots, home / SCORING, leases, plan.incidents),
         ledger,
         seeds=scoring.seeds or plan.problem.default_seeds,
         parallel=scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),

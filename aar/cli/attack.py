@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from aar.cli.output import console, plain, print_json, table
 from aar.cli.text import clean_line, duration
 from aar.problems.protocol import Problem
 from aar.sandbox.choose import choose
+from aar.sandbox.trees import scratch_folder
 from aar.testing.attacks import ATTACKS, Outcome, Result, attack_all
 
 _SAID = 160
@@ -36,8 +36,8 @@ def carry_out(
         NotFound: no such attack or baseline.
         SandboxUnavailable: no sandbox works here.
     """
-    with tempfile.TemporaryDirectory(prefix="aar-attack-", ignore_cleanup_errors=True) as folder:
-        return asyncio.run(_carry_out(problem, Path(folder), only, submissions, seeds, base, sandbox, quiet))
+    with scratch_folder("aar-attack-") as folder:
+        return asyncio.run(_carry_out(problem, folder, only, submissions, seeds, base, sandbox, quiet))
 
 
 async def _carry_out(

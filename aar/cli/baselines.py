@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from aar.cli.text import clean_line, duration, score
 from aar.errors import UsageError
 from aar.problems.protocol import Problem, Stage
 from aar.sandbox.choose import choose
+from aar.sandbox.trees import scratch_folder
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom import CleanRoom
 from aar.snapshots.store import SnapshotStore
@@ -38,8 +38,8 @@ def measure(
     if transfer and not problem.transfer_domains:
         raise UsageError(f"problem {problem.name} has no transfer domains", "Leave --transfer out")
     stage = Stage.TRANSFER if transfer else Stage.MEASURE
-    with tempfile.TemporaryDirectory(prefix="aar-baselines-") as folder:
-        return asyncio.run(_measure(problem, Path(folder), keys, seeds or problem.default_seeds, stage, sandbox, quiet))
+    with scratch_folder("aar-baselines-") as folder:
+        return asyncio.run(_measure(problem, folder, keys, seeds or problem.default_seeds, stage, sandbox, quiet))
 
 
 async def _measure(

@@ -106,22 +106,27 @@ def prune(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Remove sandboxes that no running campaign uses.
+    """Remove sandboxes that no running campaign uses, and what scoring runs left.
 
-    Workspaces stay, and so does every sandbox of a campaign whose controller is alive.
+    Workspaces of researchers stay, and so does every sandbox of a campaign whose controller is alive.
     """
     import asyncio
 
     from aar.cli.output import print_json
     from aar.cli.sandboxes import prune as remove
+    from aar.cli.text import clean_line
 
-    names = asyncio.run(remove(database, unknown_too=everything))
+    swept = asyncio.run(remove(database, unknown_too=everything))
     if json:
-        print_json({"removed": names})
+        print_json({"removed": swept.removed, "left": swept.left})
     else:
-        for name in names:
+        for name in swept.removed:
             print(f"removed {name}")
-        print(f"{len(names)} removed")
+        for name, why in swept.left.items():
+            print(clean_line(f"left {name}: {why}"))
+        print(f"{len(swept.removed)} removed" + (f", {len(swept.left)} left" if swept.left else ""))
+    if swept.left:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from aar.campaign.control import HEARTBEAT_DEAD
-from aar.campaign.views import CampaignView, list_campaigns
+from aar.campaign import housekeeping
 from aar.cli.opening import opened
-from aar.sandbox import inventory
+from aar.sandbox.cleanup import Swept
 from aar.sandbox.inventory_row import SandboxRow
-from aar.store.types import now
-
-_CAMPAIGNS = 10_000
 
 
-def alive(database: str | None) -> dict[str, bool]:
-    """Every campaign that the database holds, and whether its controller is alive. Raises DatabaseError."""
+def alive(database: str | None) -> Mapping[str, bool]:
+    """Every campaign that the database holds, and whether somebody runs it. Raises DatabaseError."""
     with opened(database) as workplace, workplace.database.reading() as session:
-        return {view.id: _is_run(view) for view in list_campaigns(session, limit=_CAMPAIGNS)}
+        return housekeeping.all_run(session)
 
 
-async def prune(database: str | None, *, unknown_too: bool) -> list[str]:
-    """Remove what no live controller uses; returns the names.
+async def prune(database: str | None, *, unknown_too: bool) -> Swept:
+    """Remove what no live controller uses.
 
     Args:
         database: where campaigns are looked up; None for the default one.
         unknown_too: also those of campaigns that this database does not hold; another one may.
     """
-    campaigns = alive(database)
-    keep = {campaign_id for campaign_id, lives in campaigns.items() if lives}
-    if not unknown_too:
-        keep |= {row.campaign_id for row in await inventory.list_sandboxes()} - campaigns.keys()
-    return await inventory.prune(keep)
+    with opened(database) as workplace:
+        return await housekeeping.prune(workplace.database, workplace.settings, unknown_too=unknown_too)
 
 
 def by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:
     """Rows in the order of their names, with numbers by their value."""
     return sorted(rows, key=lambda row: [(len(part), part) for part in row.name.split("-")])
-
-
-def _is_run(view: CampaignView) -> bool:
-    beat = view.heartbeat_at
-    return view.state == "running" and beat is not None and now() - beat < HEARTBEAT_DEAD

@@ -6,6 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import structlog
+
+from aar.sandbox.trees import MAX_LEVELS
+
+log = structlog.get_logger(__name__)
+
 
 class IncidentKind(StrEnum):
     """What happened."""
@@ -20,6 +26,10 @@ class IncidentKind(StrEnum):
     """Something other than the sandbox's first process connected to its channel."""
     GONE = "gone"
     """The sandbox ended, or was ended because it did not answer or answered nonsense."""
+    CUT = "cut"
+    """What nested too deep in its workspace was not kept."""
+    LEFT_BEHIND = "left_behind"
+    """Something of it could not be removed; the next sweep tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +50,20 @@ class Incident:
 
 IncidentSink = Callable[[Incident], None]
 """Told of each incident, in the event loop: it must return at once."""
+
+_MOST_DETAIL = 300
+
+
+def report_left_behind(sink: IncidentSink | None, sandbox: str, campaign_id: str, error: Exception) -> None:
+    """Log and tell that something of a sandbox could not be removed: never a reason to end what goes on meanwhile."""
+    cause = str(error) or type(error).__name__
+    log.warning("something of a sandbox is left behind; the next sweep tries again", name=sandbox, error=cause)
+    if sink is not None:
+        sink(Incident(sandbox, campaign_id, IncidentKind.LEFT_BEHIND, cause[:_MOST_DETAIL]))
+
+
+def report_cut(sink: IncidentSink | None, sandbox: str, campaign_id: str, cut: int) -> None:
+    """Tell that a kept workspace lost what nested too deep, if any did."""
+    if cut and sink is not None:
+        detail = f"{cut} files or folders nest deeper than {MAX_LEVELS} levels and were not kept"
+        sink(Incident(sandbox, campaign_id, IncidentKind.CUT, detail))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable
 
 from aar.errors import NotFound, SandboxUnavailable
 from aar.sandbox.bubblewrap import inventory as bubblewrap
 from aar.sandbox.choose import BACKENDS, backend_named
-from aar.sandbox.cleanup import sweep
+from aar.sandbox.cleanup import Swept, sweep
 from aar.sandbox.docker import inventory as docker
 from aar.sandbox.inventory_row import SandboxRow
+from aar.sandbox.runtime import runtime_root, states
 
 
 async def list_sandboxes() -> list[SandboxRow]:
@@ -35,11 +36,16 @@ async def shell_command(name: str) -> list[str]:
     raise NotFound(f"no sandbox named {name} is running", "see: aar sandbox list")
 
 
-async def prune(live_campaigns: Collection[str] = ()) -> list[str]:
-    """Remove every sandbox whose campaign is not in ``live_campaigns``; returns the names of what was removed."""
+def campaigns_with_sandboxes() -> set[str]:
+    """Ids of the campaigns of which this machine's files know a sandbox, whether or not its backend answers now."""
+    return {state["campaign"] for name in BACKENDS for state in states(runtime_root(), name)}
+
+
+async def prune(abandoned: Callable[[str], Awaitable[bool]]) -> Swept:
+    """Remove every sandbox whose campaign is ``abandoned``: see ``cleanup.sweep``."""
     backends = [backend_named(name) for name in BACKENDS]
     try:
-        return await sweep(backends, live_campaigns)
+        return await sweep(backends, abandoned)
     finally:
         for backend in backends:
             await backend.close()

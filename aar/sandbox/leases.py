@@ -20,15 +20,20 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from anyio import CancelScope
 
 from aar.errors import UsageError
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.runtime import runtime_root
+from aar.sandbox.threads import completed
 
 _T = TypeVar("_T")
 _LOOK_SECONDS = 0.05
+_REMEMBERED_SECONDS = 24 * 3600.0
 _SCORING, _RESEARCHER = "scoring", "researcher"
 
 
@@ -130,13 +135,14 @@ class Leases:
         }
         lease = None
         try:
-            await asyncio.to_thread(self._change, lambda book: book["waiting"].append(entry))
-            while (lease := await asyncio.to_thread(self._try, entry)) is None:  # noqa: ASYNC110
+            await completed(partial(self._change, lambda book: book["waiting"].append(entry)))
+            while (lease := await completed(partial(self._try, entry))) is None:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_SECONDS)  # the holder may be another process: there is no event to wait for
             yield lease
         finally:
-            # Not awaited: a cancelled holder gives its lease back all the same.
-            self._change(lambda book: _end(book, str(entry["id"])))
+            # Waited for even when cancelled: a cancelled holder gives its lease back all the same.
+            with CancelScope(shield=True):
+                await completed(partial(self._change, lambda book: _end(book, str(entry["id"]))))
 
     def _try(self, entry: dict[str, Any]) -> Lease | None:
         def look(book: dict[str, Any]) -> Lease | None:
@@ -183,7 +189,7 @@ def _next(book: dict[str, Any], free: tuple[list[int], list[str]]) -> str | None
 
 
 def _order(book: dict[str, Any], waiting: dict[str, Any]) -> tuple[bool, float, float]:
-    served = book["gpu_seconds"].get(waiting["owner"], 0.0) if waiting["kind"] == _RESEARCHER else 0.0
+    served = _served(book, waiting["owner"]) if waiting["kind"] == _RESEARCHER else 0.0
     return waiting["kind"] != _SCORING, served, waiting["since"]
 
 
@@ -197,9 +203,22 @@ def _end(book: dict[str, Any], entry_id: str) -> None:
     """Take an entry out of the book, and write down how long it held GPUs."""
     book["waiting"] = [w for w in book["waiting"] if w["id"] != entry_id]
     for held in [h for h in book["held"] if h["id"] == entry_id]:
-        seconds = (time.time() - held["since"]) * len(held["given_gpus"])
-        book["gpu_seconds"][held["owner"]] = book["gpu_seconds"].get(held["owner"], 0.0) + seconds
         book["held"].remove(held)
+        if held["given_gpus"] and held["kind"] == _RESEARCHER:
+            seconds = (time.time() - held["since"]) * len(held["given_gpus"])
+            book["gpu_seconds"][held["owner"]] = [_served(book, held["owner"]) + seconds, time.time()]
+    _forget(book)
+
+
+def _served(book: dict[str, Any], owner: str) -> float:
+    """For how long an owner has held GPUs so far."""
+    return float(book["gpu_seconds"].get(owner, (0.0, 0.0))[0])
+
+
+def _forget(book: dict[str, Any]) -> None:
+    """Forget who has held no GPU for a day: it comes first then in any case, and the book must not grow."""
+    oldest = time.time() - _REMEMBERED_SECONDS
+    book["gpu_seconds"] = {owner: each for owner, each in book["gpu_seconds"].items() if each[1] > oldest}
 
 
 @contextmanager
@@ -212,6 +231,8 @@ def _locked(path: Path) -> Iterator[dict[str, Any]]:
             book = json.loads(path.read_text())
         except (FileNotFoundError, ValueError):
             book = {"waiting": [], "held": [], "gpu_seconds": {}}
+        # An older version wrote seconds alone.
+        book["gpu_seconds"] = {owner: each for owner, each in book["gpu_seconds"].items() if isinstance(each, list)}
         yield book
         temporary = path.with_suffix(".part")
         temporary.write_text(json.dumps(book))

@@ -55,7 +55,8 @@ class SandboxSpec:
     Args:
         name: unique on this machine, ``[a-z0-9-]``; such as ``k3v9qd-r1`` or ``k3v9qd-s12-0``.
         campaign_id: label under which orphans are found.
-        workspace: host directory that becomes ``/workspace``; made if absent; survives ``destroy``.
+        workspace: host directory that becomes ``/workspace``; made if absent.
+        keep_workspace: whether it survives ``destroy``; False removes it unread.
         mounts: further host directories, read-only by default (data, lab, forum mirror).
         env: environment of every command; the host's own environment never enters.
         memory_bytes, cpus, max_processes, workspace_bytes: bounds of the whole sandbox.
@@ -78,6 +79,7 @@ class SandboxSpec:
     gpus: Sequence[str] = ()
     lifetime_seconds: float | None = None
     cores: Sequence[int] = ()
+    keep_workspace: bool = True
 
 
 class Sandbox(Protocol):
@@ -156,7 +158,10 @@ class Sandbox(Protocol):
         ...
 
     async def destroy(self) -> None:
-        """End it and everything in it; the workspace directory stays. Safe to call twice."""
+        """End it and everything in it; the workspace directory stays if the spec says so. Safe to call twice.
+
+        Raises SandboxError, SandboxUnavailable: something of it is left; ``SandboxBackend.remove`` tries again.
+        """
         ...
 
 
@@ -178,12 +183,19 @@ class SandboxBackend(Protocol):
         """Take up a sandbox that a former controller made under ``spec.name``. Raises SandboxGone."""
         ...
 
+    async def owners(self) -> Mapping[str, str]:
+        """Campaign id by name of every sandbox of this backend that exists, ended ones included; one look at all.
+
+        Raises SandboxUnavailable.
+        """
+        ...
+
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
         """Names of sandboxes of this backend that exist, of one campaign or of all."""
         ...
 
     async def remove(self, name: str) -> None:
-        """End and remove a sandbox by name; silently done when absent."""
+        """End and remove a sandbox by name; silently done when absent. Raises SandboxError, SandboxUnavailable."""
         ...
 
     async def close(self) -> None:

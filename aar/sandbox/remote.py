@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.sandbox import answers, transfer
 from aar.sandbox.channel.client import Channel, Reply
-from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
+from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_cut
 from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
 
 GRACE_SECONDS = 15.0
@@ -29,8 +29,11 @@ class Body(Protocol):
         """End every process of it at once; what it left stays for ``release``."""
         ...
 
-    async def release(self) -> None:
-        """End it and remove everything but the workspace's content. Safe to call twice."""
+    async def release(self) -> int:
+        """End it and remove everything but the content of a workspace that is kept. Safe to call twice.
+
+        Returns how many files and folders of the workspace nest too deep to be kept.
+        """
         ...
 
     async def fate(self) -> str:
@@ -154,12 +157,12 @@ class ChannelSandbox:
         return answers.stats(reply.fields, used)
 
     async def destroy(self) -> None:
-        """End it and everything in it; the workspace directory stays."""
+        """End it and everything in it: see ``Sandbox.destroy``."""
         if self._destroyed:
             return
         self._destroyed = True
         await self.detach()
-        await self._body.release()
+        report_cut(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
 
     async def detach(self) -> None:
         """Let go of it: it stays for a later ``attach``."""

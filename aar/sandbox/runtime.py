@@ -103,6 +103,7 @@ class Place:
             "name": spec.name,
             "campaign": spec.campaign_id,
             "workspace": str(spec.workspace.absolute()),
+            "keep": spec.keep_workspace,
             "created": time.time(),
             **more,
         }

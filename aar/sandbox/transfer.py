@@ -16,6 +16,7 @@ from typing import Any
 from aar.errors import TransferRefused
 from aar.sandbox import answers
 from aar.sandbox.channel.client import Reply
+from aar.sandbox.trees import MAX_LEVELS
 
 Call = Callable[..., Coroutine[Any, Any, Reply]]
 """``call(op, fields, payload, most=...)`` of a sandbox."""
@@ -65,12 +66,13 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
     """Copy a directory's regular files to a new host directory.
 
     Raises:
-        TransferRefused: a link or special file, a name that leaves ``target``, more than ``limit`` bytes or
-            ``max_files`` entries, or ``target`` is there already and not empty.
+        TransferRefused: a link or special file, a name that leaves ``target``, folders nested too deep, more than
+            ``limit`` bytes or ``max_files`` entries, or ``target`` is there already and not empty.
         FileNotFoundError, NotADirectoryError, SandboxGone
     """
-    reply = await call("list", {"path": source, "most": max_files})
+    reply = await call("list", {"path": source, "most": max_files, "levels": MAX_LEVELS})
     entries = answers.listing(reply.fields)
+    _check_levels(source, entries)
     total = sum(size for _name, size, _mode in entries if size > 0)
     if len(entries) > max_files:
         raise TransferRefused(f"{source} holds more than {max_files} files")
@@ -82,9 +84,8 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
         data = await read_file(call, f"{source}/{name}", size) if size else b""
         await asyncio.to_thread(_write_host, target / name, data, mode)
 
-    for name, size, _mode in entries:
-        if size < 0:
-            (target / name).mkdir(parents=True, exist_ok=True)
+    folders = [target / name for name, size, _mode in entries if size < 0]
+    await asyncio.to_thread(_make_folders, folders)
     await _in_turn([partial(one, *entry) for entry in entries if entry[1] >= 0])
 
 
@@ -131,6 +132,16 @@ def _survey(source: Path) -> tuple[list[str], list[str]]:
 
 def _read_host(path: Path) -> tuple[bytes, int]:
     return path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644
+
+
+def _check_levels(source: str, entries: list[tuple[str, int, int]]) -> None:
+    if any(name.count("/") + (size < 0) >= MAX_LEVELS for name, size, _mode in entries):
+        raise TransferRefused(f"{source} nests deeper than {MAX_LEVELS} levels: flatten it, or name a smaller folder")
+
+
+def _make_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _new_directory(target: Path) -> None:

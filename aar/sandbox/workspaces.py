@@ -3,29 +3,49 @@
 As root, the workspace is an ext4 file of the given size, mounted on the workspace directory while the sandbox lives;
 when it ends, its content is moved back into the directory and the file is removed. Elsewhere every single file is
 bounded by a resource limit, and the server inside watches the sum and kills what writes past it.
+
+A process may be killed between any two of these steps. Beside ``NAME`` lie, each only while it is needed,
+
+- ``.NAME.ext4``: the image. Once it has this name it is whole, and as long as it is there, it is newer than ``NAME``.
+- ``.NAME.kept``: a whole copy of the image's content, taken after the last sandbox had ended: the newest of all, unless
+  the image is still mounted.
+- ``.NAME.part`` and ``.NAME.copy``, an image and a copy that are not whole, and ``.NAME.old``, what was replaced: of no
+  use to anybody.
+
+Whoever prepares or releases the workspace next finds the newest of them and goes on from there.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from aar.errors import SandboxError
+from aar.sandbox.trees import cut_tree, remove_tree
 
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+_TOOLS = ("mkfs.ext4", "e2fsck", "losetup", "setpriv", "unshare")
 _OPTIONS = "loop,nosuid,nodev,noatime"
 _PROBE_BYTES = 4 << 20
+_LET_GO_SECONDS = 20.0
+_LOOK_SECONDS = 0.02
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+_MENDED = (0, 1, 2)
+"""Exit codes of e2fsck that say: sound, or sound again."""
 
 
 def prepare(workspace: Path, size: int, owner: int | None) -> bool:
     """Make the workspace ready for a sandbox.
 
     Args:
-        workspace: host directory; made if absent; its content is kept.
+        workspace: host directory; made if absent; its content is kept, down to ``trees.MAX_LEVELS`` levels of folders.
         size: bytes it may hold.
         owner: uid that the commands have on this host; None where it is our own or cannot be given files.
 
@@ -33,43 +53,74 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
         Whether a file system bounds it; False means that the server inside must watch it.
 
     Raises:
-        SandboxError: its content does not fit into ``size``.
+        SandboxError: its content does not fit into ``size``, or a former sandbox's image is still in use.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
     if owner is None:
+        workspace.mkdir(parents=True, exist_ok=True)
         if os.getuid() != 0:
             workspace.chmod(0o777)
         return False
     if workspace.is_mount():
+        # What was kept before is older than what is mounted, and must not be taken for the newest later.
+        _forget_kept(workspace)
+        if workspace.stat().st_uid != owner:
+            _give(workspace, owner)
         return True
+    _settle(workspace)
+    workspace.mkdir(parents=True, exist_ok=True)
     if not can_mount():
-        _run("chown", "-hR", f"{owner}:{owner}", str(workspace))
+        _give(workspace, owner)
         return False
-    image = _image(workspace)
-    _format(image, size, owner)
+    part = _beside(workspace, "part")
+    _format(part, size, owner)
     if any(workspace.iterdir()):
-        _fill(image, workspace, owner)
-    _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(workspace))
+        cut_tree(workspace)
+        _fill(part, workspace, owner)
+    image = _beside(workspace, "ext4")
+    part.rename(image)
+    _mount(image, workspace)
     lost = workspace / "lost+found"
     if lost.is_dir() and not any(lost.iterdir()):
         lost.rmdir()
     return True
 
 
-def release(workspace: Path) -> None:
-    """Turn a mounted workspace back into a plain directory with the same content. Safe to call twice."""
-    image = _image(workspace)
-    if not workspace.is_mount():
-        image.unlink(missing_ok=True)
-        return
-    kept = workspace.with_name(f".{workspace.name}.kept")
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir()
-    _copy(workspace, kept)
-    _run("umount", str(workspace))
-    shutil.rmtree(workspace)
-    kept.rename(workspace)
-    image.unlink(missing_ok=True)
+def release(workspace: Path) -> int:
+    """Turn a mounted workspace back into a plain directory with the same content. Safe to call twice.
+
+    No process may use the workspace any more.
+
+    Returns:
+        How many files and folders were left out because they nest deeper than ``trees.MAX_LEVELS`` levels.
+
+    Raises:
+        SandboxError: it cannot be copied or unmounted; nothing is lost, and the next call goes on.
+    """
+    cut = 0
+    if workspace.is_mount():
+        cut = cut_tree(workspace)
+        _forget_kept(workspace)
+        copy = _beside(workspace, "copy")
+        copy.mkdir()
+        _copy(workspace, copy)
+        copy.rename(_beside(workspace, "kept"))
+        _unmount(workspace)
+    return cut + _settle(workspace)
+
+
+def discard(workspace: Path) -> None:
+    """Remove a workspace that nobody wants, without copying anything out of it. Safe to call twice.
+
+    Raises:
+        SandboxError: it cannot be unmounted or removed; nothing is removed while it is mounted.
+    """
+    if workspace.is_mount():
+        _unmount(workspace)
+    for name in ("ext4", "part"):
+        _remove_image(_beside(workspace, name))
+    for name in ("kept", "copy", "old"):
+        remove_tree(_beside(workspace, name))
+    remove_tree(workspace)
 
 
 def used(workspace: Path) -> int:
@@ -83,7 +134,7 @@ def used(workspace: Path) -> int:
 @functools.cache
 def can_mount() -> bool:
     """Whether this process may mount an ext4 file; tried once."""
-    if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in ("mkfs.ext4", "unshare")):
+    if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in _TOOLS):
         return False
     with tempfile.TemporaryDirectory(prefix="aar-probe-") as folder:
         image, target = Path(folder) / "image", Path(folder) / "mounted"
@@ -97,8 +148,45 @@ def can_mount() -> bool:
     return True
 
 
-def _image(workspace: Path) -> Path:
-    return workspace.with_name(f".{workspace.name}.ext4")
+def _settle(workspace: Path) -> int:
+    """Finish what a former process began: afterwards the workspace is a plain directory with the newest content.
+
+    Returns how many entries were cut off, as ``release`` does.
+    """
+    image, kept, old = (_beside(workspace, name) for name in ("ext4", "kept", "old"))
+    cut = 0
+    if image.exists() and not kept.exists():
+        # The only copy of what the last sandbox wrote.
+        _let_go(image)
+        _mend(image)
+        workspace.mkdir(parents=True, exist_ok=True)
+        _mount(image, workspace)
+        return release(workspace)
+    if kept.exists():
+        _let_go(image)
+        remove_tree(old)
+        if workspace.exists():
+            workspace.rename(old)
+        # The image goes before the copy takes its name: alone, it would count as newer than the workspace.
+        image.unlink(missing_ok=True)
+        kept.rename(workspace)
+    remove_tree(old)
+    remove_tree(_beside(workspace, "copy"))
+    _remove_image(_beside(workspace, "part"))
+    return cut
+
+
+def _forget_kept(workspace: Path) -> None:
+    """Remove a copy that is older than what is mounted; half removed, it must not be taken for a whole one."""
+    kept, copy = _beside(workspace, "kept"), _beside(workspace, "copy")
+    remove_tree(copy)
+    if kept.exists():
+        kept.rename(copy)
+        remove_tree(copy)
+
+
+def _beside(workspace: Path, kind: str) -> Path:
+    return workspace.with_name(f".{workspace.name}.{kind}")
 
 
 def _format(image: Path, size: int, owner: int) -> None:
@@ -109,14 +197,24 @@ def _format(image: Path, size: int, owner: int) -> None:
     _run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal,^resize_inode", "-E", extended, str(image))
 
 
+def _mend(image: Path) -> None:
+    """Make an image sound that was mounted when the machine stopped."""
+    _run("e2fsck", "-f", "-y", str(image), accepted=_MENDED)
+
+
+def _mount(image: Path, target: Path) -> None:
+    _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(target))
+
+
 def _fill(image: Path, source: Path, owner: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="aar-fill-") as folder:
-        _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), folder)
-        try:
-            _copy(source, Path(folder))
-            _run("chown", "-hR", f"{owner}:{owner}", folder)
-        finally:
-            _run("umount", folder)
+    """Copy a tree into an image. The mount is seen by these commands alone and ends with them."""
+    target = _beside(source, "copy")
+    target.mkdir()
+    steps = 'mount -t ext4 -o "$1" "$2" "$3" && cp -a --sparse=always --one-file-system -- "$4/." "$3"'
+    steps += ' && find "$3" -type f -perm /6000 -exec chmod a-s {} + && chown -hR "$5" "$3" && umount "$3"'
+    values = [_OPTIONS, str(image), str(target), str(source), f"{owner}:{owner}"]
+    _run("unshare", "--mount", "--pid", "--kill-child", "sh", "-c", steps, "fill", *values)
+    target.rmdir()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -125,7 +223,55 @@ def _copy(source: Path, target: Path) -> None:
     _run("find", str(target), "-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+")
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": _SBIN, "LC_ALL": "C"}, check=False)
-    if done.returncode != 0:
+def _give(workspace: Path, owner: int) -> None:
+    _run("chown", "-hR", f"{owner}:{owner}", str(workspace))
+
+
+def _unmount(target: Path) -> None:
+    """Unmount a directory; one that is still in use is waited for."""
+    deadline = time.monotonic() + _LET_GO_SECONDS
+    while target.is_mount():
+        try:
+            _run("umount", str(target))
+        except SandboxError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+
+
+def _remove_image(image: Path) -> None:
+    if image.exists():
+        _let_go(image)
+        image.unlink(missing_ok=True)
+
+
+def _let_go(image: Path) -> None:
+    """Wait until no loop device holds an image; one that is mounted somewhere else is unmounted there.
+
+    Raises:
+        SandboxError: it is still in use. Removed now, it would stay on the disk under no name; mounted again, it would
+            be written twice at once.
+    """
+    deadline = time.monotonic() + _LET_GO_SECONDS
+    while image.exists() and (devices := _run("losetup", "-n", "-O", "NAME", "-j", str(image)).split()):
+        for target in _mounted(devices):
+            _unmount(target)
+        if time.monotonic() > deadline:
+            raise SandboxError(f"{image} is still in use by {', '.join(devices)}", "End the process that holds it")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _mounted(devices: Collection[str]) -> list[Path]:
+    """Where devices are mounted."""
+    lines = [line.split(b" ") for line in Path("/proc/self/mounts").read_bytes().splitlines()]
+    found = [fields[1] for fields in lines if os.fsdecode(fields[0]) in devices]
+    return [Path(os.fsdecode(_ESCAPED.sub(lambda each: bytes([int(each[1], 8)]), name))) for name in found]
+
+
+def _run(*command: str, accepted: tuple[int, ...] = (0,)) -> str:
+    """Run a command that ends when this process is killed: whoever goes on from here must find nobody at work."""
+    bound = ("setpriv", "--pdeathsig", "KILL", "--", *command)
+    done = subprocess.run(bound, capture_output=True, text=True, env={"PATH": _SBIN, "LC_ALL": "C"}, check=False)
+    if done.returncode not in accepted:
         raise SandboxError(f"{command[0]} failed for {command[-1]}: {done.stderr.strip()[:300]}")
+    return done.stdout

@@ -22,6 +22,7 @@ import anyio.to_thread
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
+from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.runtime import runtime_root
@@ -75,6 +76,7 @@ class CleanRoom:
         snapshots: where digests are looked up; None where only directories are run.
         work_dir: for bundles, workspaces and outputs while they are needed; nothing else may use it.
         leases: give each run cores that no researcher uses; None runs it on any.
+        on_incident: told when something of a run could not be removed.
     """
 
     def __init__(
@@ -84,13 +86,15 @@ class CleanRoom:
         snapshots: SnapshotStore | None,
         work_dir: Path,
         leases: Leases | None = None,
+        on_incident: IncidentSink | None = None,
     ) -> None:
         self.backend = backend
         self.problem = problem
         self.work_dir = work_dir
         self.snapshots = snapshots
         self._leases = leases
-        self._rooms = Rooms(backend, problem, work_dir)
+        self._rooms = Rooms(backend, problem, work_dir, on_incident)
+        self._on_incident = on_incident
         self._pools: dict[str, Pool] = {}
 
     async def run(
@@ -155,11 +159,20 @@ class CleanRoom:
             )
 
     async def sweep(self, owner: str) -> None:
-        """Remove what a former process left: sandboxes of its runs under ``owner``, bundles, workspaces, outputs."""
+        """Remove what a former process left: sandboxes of its runs under ``owner``, bundles, workspaces, outputs.
+
+        What cannot be removed is an incident, and does not keep the rest.
+        """
+        left: dict[str, Exception] = {}
         for name in await self.backend.orphans(owner):
             if name.startswith(f"{owner}-run-"):
-                await self.backend.remove(name)
-        await anyio.to_thread.run_sync(files.sweep, self.work_dir)
+                try:
+                    await self.backend.remove(name)
+                except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
+                    left[name] = error
+        left = await anyio.to_thread.run_sync(files.sweep, self.work_dir) | left
+        for name, why in left.items():
+            report_left_behind(self._on_incident, name, owner, why)
 
     async def _execute(
         self, room: Room, task: Task, source: str | Path, seed: int, slot: AbstractAsyncContextManager[object]

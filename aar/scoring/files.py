@@ -10,6 +10,7 @@ from pathlib import Path
 from aar.errors import SandboxError
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import Mount
+from aar.sandbox.trees import remove_tree
 from aar.scoring.bundles import open_up
 from aar.snapshots.store import SnapshotStore
 
@@ -61,7 +62,7 @@ def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStor
     # Byte code that came with a method would run in the place of the source that was read and judged.
     for cached in list((folder / _METHOD).rglob("__pycache__")):
         if cached.is_dir() and not cached.is_symlink():
-            remove(cached)
+            remove_tree(cached)
         else:
             cached.unlink(missing_ok=True)
 
@@ -88,22 +89,34 @@ def keep(content: bytes, work_dir: Path) -> Path:
     return path
 
 
+def workspace(folder: Path) -> Path:
+    """Where the workspace of a run lies in its folder."""
+    return folder / "workspace"
+
+
 def remove(folder: Path) -> None:
-    """Remove a folder that a method may have filled with closed directories."""
-    if not folder.exists():
-        return
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            inner = Path(parent, name)
-            if not inner.is_symlink() and not os.access(inner, os.R_OK | os.W_OK | os.X_OK):
-                inner.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a run's folder, whatever a method left in it.
+
+    Raises:
+        SandboxError: something of it stays; nothing is removed while a file system is mounted in it.
+    """
+    if folder.exists():
+        workspaces.discard(workspace(folder))
+        remove_tree(folder)
 
 
-def sweep(work_dir: Path) -> None:
-    """Remove what a killed process left in a clean room's work folder."""
+def sweep(work_dir: Path) -> dict[str, Exception]:
+    """Remove what a killed process left in a clean room's work folder; returns why anything stays, by folder name."""
+    left: dict[str, Exception] = {}
     # Killed while it made a sandbox, it may leave a mounted workspace that no backend knows of.
-    for workspace in work_dir.glob("runs/*/workspace"):
-        workspaces.release(workspace)
-    for folder in ("bundles", "runs", "outputs"):
-        remove(work_dir / folder)
+    runs = work_dir / "runs"
+    folders = [*runs.iterdir(), runs] if runs.is_dir() else []
+    for folder in (*folders, work_dir / "bundles", work_dir / "outputs"):
+        try:
+            if folder.parent == runs:
+                remove(folder)
+            elif folder != runs or not left:
+                remove_tree(folder)
+        except Exception as error:  # noqa: BLE001 - one folder must not keep the others
+            left[folder.name] = error
+    return left

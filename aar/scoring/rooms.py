@@ -10,15 +10,12 @@ from pathlib import Path
 
 import anyio.lowlevel
 import anyio.to_thread
-import structlog
 from anyio import CancelScope
 
-from aar.errors import SandboxError, SandboxUnavailable
 from aar.problems.protocol import Problem
+from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring import files
-
-log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 600.0
 """How old a room may be when its run starts."""
@@ -55,12 +52,16 @@ class Rooms:
         backend: makes the sandboxes.
         problem: gives the limits of a run and the library at ``/lab``.
         work_dir: where rooms have their folders.
+        on_incident: told when something of a room could not be removed.
     """
 
-    def __init__(self, backend: SandboxBackend, problem: Problem, work_dir: Path) -> None:
+    def __init__(
+        self, backend: SandboxBackend, problem: Problem, work_dir: Path, on_incident: IncidentSink | None = None
+    ) -> None:
         self._backend = backend
         self._problem = problem
         self._folder = work_dir / "runs"
+        self._on_incident = on_incident
 
     async def make(self, owner: str, cores: Sequence[int] = (), *, bare: bool = False) -> Room:
         """Make a room; cancelled or failing meanwhile, it leaves nothing behind.
@@ -79,30 +80,34 @@ class Rooms:
         try:
             shown = await anyio.to_thread.run_sync(files.lay_out, folder)
             mounts = [] if bare else [*shown, Mount(self._problem.lab(), "/lab")]
-            spec = self._spec(name, owner, folder / "workspace", mounts, cores)
+            spec = self._spec(name, owner, files.workspace(folder), mounts, cores)
             # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
             with CancelScope(shield=True):
                 sandbox = made = await self._backend.create(spec)
             await anyio.lowlevel.checkpoint_if_cancelled()
             return Room(name, sandbox, folder, tuple(cores), time.monotonic())
         except BaseException:
-            await self._end(name, made, folder)
+            await self._end(name, owner, made, folder)
             raise
 
     async def end(self, room: Room) -> None:
-        """End a room and remove all that is left of it, even when cancelled."""
-        await self._end(room.name, room.sandbox, room.folder)
+        """End a room and remove all that is left of it, even when cancelled.
 
-    async def _end(self, name: str, sandbox: Sandbox | None, folder: Path) -> None:
+        What cannot be removed is an incident and a job for the next sweep, never an error.
+        """
+        await self._end(room.name, room.sandbox.spec.campaign_id, room.sandbox, room.folder)
+
+    async def _end(self, name: str, owner: str, sandbox: Sandbox | None, folder: Path) -> None:
         with CancelScope(shield=True):
             try:
                 if sandbox is not None:
                     await sandbox.destroy()
                 else:
                     await self._backend.remove(name)
-            except (SandboxError, SandboxUnavailable) as error:
-                log.warning("sandbox left behind; the next start sweeps it", name=name, error=str(error))
-            await anyio.to_thread.run_sync(files.remove, folder)
+                # Only now: a sandbox that may still run keeps its folder.
+                await anyio.to_thread.run_sync(files.remove, folder)
+            except Exception as error:  # noqa: BLE001 - whatever a method left, the scorer goes on
+                report_left_behind(self._on_incident, name, owner, error)
 
     def _spec(
         self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount], cores: Sequence[int]
@@ -126,4 +131,5 @@ class Rooms:
             cpus=limits.cpus,
             lifetime_seconds=limits.seconds + IDLE_SECONDS + _LIFETIME_MARGIN_SECONDS,
             cores=cores,
+            keep_workspace=False,
         )

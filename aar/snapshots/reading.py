@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from aar.errors import TransferRefused
@@ -42,10 +43,15 @@ class _Walk:
         self._left = max_entries
 
     def into(self, directory: int, prefix: str, depth: int) -> None:
-        entries = os.listdir(directory)
+        if depth == 0:
+            raise TransferRefused(
+                f"the folder nests deeper than {_MAX_DEPTH} levels", "Flatten it, or keep only what the method needs"
+            )
+        with os.scandir(directory) as found:
+            entries = [entry.name for entry in islice(found, self._left + 1)]
         self._left -= len(entries)
-        if depth == 0 or self._left < 0:
-            raise TransferRefused("the folder holds too many files or levels", "Keep only what the method needs")
+        if self._left < 0:
+            raise TransferRefused("the folder holds too many files", "Keep only what the method needs")
         for entry in sorted(entries):
             name = checked_name(prefix + entry)
             mode = _stat(entry, directory, name).st_mode

@@ -38,7 +38,7 @@ def test_list_stats_and_prune(writable: Terminal) -> None:
     assert "not in this database" in writable.ok("sandbox", "list")
     assert {each["name"] for each in writable.json("sandbox", "stats")} == listed.keys()
     assert "k3v9qd-r1" in writable.ok("sandbox", "stats")
-    assert writable.json("sandbox", "prune") == {"removed": ["k3v9qd-r1"]}
+    assert writable.json("sandbox", "prune") == {"removed": ["k3v9qd-r1"], "left": {}}
     assert [each["name"] for each in writable.json("sandbox", "list")] == ["zzzzzz-r1"]
     assert "removed zzzzzz-r1" in writable.ok("sandbox", "prune", "--all")
     assert writable.ok("sandbox", "list").strip() == "There is no sandbox."

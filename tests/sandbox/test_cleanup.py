@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from aar.errors import SandboxGone
 from aar.sandbox.choose import backend_named
-from aar.sandbox.cleanup import sweep
+from aar.sandbox.cleanup import Swept, sweep
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 from aar.sandbox.runtime import runtime_root, scope
@@ -45,6 +45,15 @@ def crash(backend: str, folder: Path, *names: str) -> None:
         os.kill(controller.pid, signal.SIGKILL)
 
 
+def all_but(*live: str) -> Callable[[str], Awaitable[bool]]:
+    """Calls every campaign abandoned but these."""
+
+    async def abandoned(campaign_id: str) -> bool:
+        return campaign_id not in live
+
+    return abandoned
+
+
 def leftovers(folder: Path) -> list[str]:
     """Folders, control groups and mounts that belong to this home's sandboxes."""
     left = [str(p) for p in (runtime_root() / scope()).glob("*/*")]
@@ -60,7 +69,7 @@ def test_jobs_of_a_killed_controller_run_on_and_strays_are_removed(
         backend = each_backend()
         crash(backend.name, tmp_path, "live-1", "dead-1", "dead-2")
         assert sorted(await backend.orphans()) == ["dead-1", "dead-2", "live-1"]
-        assert await sweep([backend], {"live"}) == ["dead-1", "dead-2"]
+        assert await sweep([backend], all_but("live")) == Swept(["dead-1", "dead-2"])
         spec = SandboxSpec(name="live-1", campaign_id="live", workspace=tmp_path / "live-1", workspace_bytes=1 << 25)
         box = await backend.attach(spec)
         (job,) = await box.jobs()
@@ -69,7 +78,7 @@ def test_jobs_of_a_killed_controller_run_on_and_strays_are_removed(
         assert [row.name for row in await list_sandboxes() if row.running] == ["live-1"]
         await backend.close()
         again = backend_named(backend.name)
-        assert await sweep([again], set()) == ["live-1"]
+        assert await sweep([again], all_but()) == Swept(["live-1"])
         assert list(await again.orphans()) == []
         await again.close()
 
@@ -97,7 +106,7 @@ def test_a_sandbox_that_died_with_its_engine_is_gone_and_swept(
         assert await again.read("kept") == b"kept"
         await backend.close()
         second = backend_named(backend.name)
-        assert await sweep([second], set()) == ["box"]
+        assert await sweep([second], all_but()) == Swept(["box"])
         await second.close()
 
     asyncio.run(whole())
@@ -119,7 +128,7 @@ def test_an_abandoned_sandbox_ends_itself(tmp_path: Path, each_backend: Callable
             await asyncio.sleep(0.05)
         assert not any(row.running for row in rows)
         again = backend_named(backend.name)
-        assert await sweep([again], set()) == ["left"]
+        assert await sweep([again], all_but()) == Swept(["left"])
         await again.close()
 
     asyncio.run(whole())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import tempfile
 from pathlib import Path
 
 import anyio.to_thread
@@ -12,6 +11,7 @@ from aar.errors import TransferRefused, UsageError
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
+from aar.sandbox.trees import scratch_folder
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import submit
@@ -27,8 +27,8 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
         await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_each)
     sandbox = await ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
-    with tempfile.TemporaryDirectory(prefix="aar-method-", ignore_cleanup_errors=True) as scratch:
-        directory = Path(scratch) / "method"
+    with scratch_folder("aar-method-") as scratch:
+        directory = scratch / "method"
         await _take(sandbox, path, directory)
         saved, manifest = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
     if given.parent is not None:
@@ -74,8 +74,8 @@ async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
     target = posixpath.normpath(posixpath.join(WORKSPACE, given.into or f"fetched/{given.snapshot}"))
     if not run.repeated and (await sandbox.exec(["test", "-e", target], timeout=30)).ok:
         raise UsageError(f"{target} exists already", "Name a new directory in `into`")
-    with tempfile.TemporaryDirectory(prefix="aar-fetch-", ignore_cleanup_errors=True) as scratch:
-        directory = Path(scratch) / "snapshot"
+    with scratch_folder("aar-fetch-") as scratch:
+        directory = scratch / "snapshot"
         await anyio.to_thread.run_sync(ctx.snapshots.materialise, digest, directory)
         await sandbox.put(directory, target)
         names = await anyio.to_thread.run_sync(_names, directory)

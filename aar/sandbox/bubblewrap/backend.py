@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from aar.errors import Conflict, SandboxError, SandboxGone
@@ -18,7 +18,7 @@ from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, li
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
 from aar.sandbox.host_users import unprivileged_uid
-from aar.sandbox.incidents import IncidentSink
+from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
 from aar.sandbox.kernel_files import write_fixed
 from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.protocol import Availability, SandboxSpec
@@ -64,10 +64,10 @@ class BubblewrapBackend:
             body = BwrapBody.restored(place, state)
             if body.alive:
                 raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
-            await body.release()
+            report_cut(self._on_incident, spec.name, spec.campaign_id, await body.release())
         await completed(partial(place.claim, spec), place.remove)
         channel = Channel(spec.name, place.channel)
-        body = BwrapBody(place, spec.workspace.absolute())
+        body = BwrapBody(place, spec.workspace.absolute(), keep=spec.keep_workspace)
         try:
             await channel.listen()
             await completed(partial(self._start, spec, place, body))
@@ -75,7 +75,10 @@ class BubblewrapBackend:
         except BaseException as error:
             said = await asyncio.to_thread(body.last_words)
             await channel.close()
-            await body.release()
+            try:
+                await body.release()
+            except Exception as more:  # noqa: BLE001 - what went wrong first is what the caller must know
+                report_left_behind(self._on_incident, spec.name, spec.campaign_id, more)
             if isinstance(error, SandboxGone):
                 raise SandboxError(f"sandbox {spec.name} did not start: {said or error.message}") from error
             raise
@@ -144,10 +147,14 @@ class BubblewrapBackend:
             raise
         return self._remember(sandbox)
 
+    async def owners(self) -> Mapping[str, str]:
+        """Campaign ids by name, those of dead sandboxes that left something behind included."""
+        found = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
+        return {state["name"]: state["campaign"] for state in found}
+
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
         """Names of sandboxes that exist, dead ones that left something behind included."""
-        found = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
-        return [state["name"] for state in found if campaign_id in (None, state["campaign"])]
+        return [name for name, owner in (await self.owners()).items() if campaign_id in (None, owner)]
 
     async def remove(self, name: str) -> None:
         """End and remove a sandbox by name; silently done when absent."""
@@ -157,7 +164,8 @@ class BubblewrapBackend:
         place = Place(runtime_root(), self.name, check_name(name))
         state = place.load()
         if state is not None:
-            await BwrapBody.restored(place, state).release()
+            cut = await BwrapBody.restored(place, state).release()
+            report_cut(self._on_incident, name, state["campaign"], cut)
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""

@@ -23,10 +23,12 @@ class BwrapBody:
     Args:
         place: its folder.
         workspace: its host directory.
+        keep: whether the workspace's content outlives it.
     """
 
-    def __init__(self, place: Place, workspace: Path) -> None:
+    def __init__(self, place: Place, workspace: Path, *, keep: bool = True) -> None:
         self.workspace = workspace
+        self._keep = keep
         self.group: cgroups.Cgroup | None = None
         self._place = place
         self._first: HostProcess | None = None
@@ -35,7 +37,7 @@ class BwrapBody:
     @classmethod
     def restored(cls, place: Place, state: dict[str, Any]) -> BwrapBody:
         """The body of a sandbox that another process started."""
-        body = cls(place, Path(state["workspace"]))
+        body = cls(place, Path(state["workspace"]), keep=state.get("keep", True))
         body.group = cgroups.restored(state.get("cgroup", {}))
         if "first" in state:
             body._first = HostProcess(state["first"], state["first_started"])
@@ -80,12 +82,14 @@ class BwrapBody:
         if self._bwrap:
             reap(self._bwrap)
 
-    async def release(self) -> None:
-        """End it and remove everything but the workspace's content."""
+    async def release(self) -> int:
+        """End it and remove everything but the content of a workspace that is kept: see ``Body.release``."""
         await self.kill()
-        await completed(self._clean_up)
-        if self._bwrap:
-            reap(self._bwrap)
+        try:
+            return await completed(self._clean_up)
+        finally:
+            if self._bwrap:
+                reap(self._bwrap)
 
     async def fate(self) -> str:
         """Why it is gone, as far as the kernel tells."""
@@ -101,12 +105,17 @@ class BwrapBody:
         workspace = workspaces.used(self.workspace)
         return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
 
-    def _clean_up(self) -> None:
+    def _clean_up(self) -> int:
         deadline = time.monotonic() + _REMOVE_SECONDS
         while self.group is not None and not self.group.remove():
             if time.monotonic() > deadline:
                 raise SandboxError(f"the control group of {self.workspace.name} still holds processes")
             time.sleep(0.01)
+        cut = 0
         if self._place.path.exists():
-            workspaces.release(self.workspace)
+            if self._keep:
+                cut = workspaces.release(self.workspace)
+            else:
+                workspaces.discard(self.workspace)
         self._place.remove()
+        return cut

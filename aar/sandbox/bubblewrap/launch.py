@@ -7,8 +7,10 @@ import json
 import os
 import select
 import shutil
+import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from aar.errors import SandboxError
@@ -32,13 +34,14 @@ def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_r
     Raises:
         SandboxError: it did not start; says what it said.
     """
-    info_read, info_write = os.pipe2(os.O_CLOEXEC)
-    block_read, block_write = os.pipe2(os.O_CLOEXEC)
-    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    # The targets' numbers may be in use as sources: move the sources out of the way first.
-    high = [_duplicate(fd) for fd in (info_write, block_read, said, nothing)]
-    try:
+    with ExitStack() as whole, ExitStack() as given:
+        # The first process waits until something is written here, or until no writer is left.
+        block_read, block_write = _pipe(given, whole)
+        info_read, info_write = _pipe(whole, given)
+        said = _owned(given, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        nothing = _owned(given, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        # The targets' numbers may be in use as sources: move the sources out of the way first.
+        high = [_duplicate(given, fd) for fd in (info_write, block_read, said, nothing)]
         program = shutil.which("bwrap") or "bwrap"
         pid = os.posix_spawn(
             program,
@@ -53,35 +56,60 @@ def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_r
             ],
             setsid=True,
         )
-        for fd in (info_write, block_read, *high):
-            os.close(fd)
-        first = _first_process(info_read)
-        if first is None:
-            os.waitpid(pid, 0)
-            raise SandboxError(
-                f"bwrap did not start: {log.read_text(errors='replace').strip()[:500] or 'it said nothing'}"
-            )
-        before_run(first)
-        os.write(block_write, b"1")
+        try:
+            given.close()
+            first = _first_process(info_read)
+            if first is None:
+                raise SandboxError(
+                    f"bwrap did not start: {log.read_text(errors='replace').strip()[:500] or 'it said nothing'}"
+                )
+            before_run(first)
+            os.write(block_write, b"1")
+        except BaseException:
+            # Before the block is lifted: what waits for it would run, unlimited.
+            _kill_family(pid)
+            raise
         return pid
-    finally:
-        for fd in (info_read, block_write, said, nothing):
-            os.close(fd)
 
 
-def _duplicate(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
+def _pipe(read_owner: ExitStack, write_owner: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    return _owned(read_owner, read), _owned(write_owner, write)
+
+
+def _duplicate(owner: ExitStack, fd: int) -> int:
+    return _owned(owner, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20))
+
+
+def _owned(owner: ExitStack, fd: int) -> int:
+    owner.callback(os.close, fd)
+    return fd
+
+
+def _kill_family(pid: int) -> None:
+    """Kill a child of this process and its children, and wait for its own end."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)  # so that it gets no more of them
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        children = []
+    for each in (*map(int, children), pid):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def _first_process(info: int) -> int | None:
     """The pid in bwrap's JSON; None when it ended without telling."""
     told = b""
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        poll = select.poll()
-        poll.register(info, select.POLLIN)
-        if not poll.poll(1000):
-            continue
+    poll = select.poll()
+    poll.register(info, select.POLLIN)
+    while (left := deadline - time.monotonic()) > 0:
+        if not poll.poll(left * 1000):
+            return None
         piece = os.read(info, 4096)
         told += piece
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from aar.sandbox.docker.engine import Engine
 from aar.sandbox.docker.options import LABEL, PATH, SHARED_UID, container_name, options
 from aar.sandbox.host_users import unprivileged_uid
 from aar.sandbox.images.tags import default_tag
-from aar.sandbox.incidents import IncidentSink
+from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
 from aar.sandbox.kernel_files import write_fixed
 from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.processes import HostProcess
@@ -86,9 +86,9 @@ class DockerBackend:
         if former is not None and former.running:
             raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
         workspace = spec.workspace.absolute()
-        body = ContainerBody(self._engine, name, place, workspace)
+        body = ContainerBody(self._engine, name, place, workspace, keep=spec.keep_workspace)
         if former is not None or place.load() is not None:
-            await body.release()
+            report_cut(self._on_incident, spec.name, spec.campaign_id, await body.release())
         await completed(partial(place.claim, spec), place.remove)
         image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
         channel = Channel(spec.name, place.channel)
@@ -113,7 +113,10 @@ class DockerBackend:
         except BaseException as error:
             fate = await body.fate() if isinstance(error, SandboxGone) else ""
             await channel.close()
-            await body.release()
+            try:
+                await body.release()
+            except Exception as more:  # noqa: BLE001 - what went wrong first is what the caller must know
+                report_left_behind(self._on_incident, spec.name, spec.campaign_id, more)
             if isinstance(error, SandboxGone):
                 raise SandboxError(f"sandbox {spec.name} did not start: {fate or error.message}") from error
             if isinstance(error, SandboxError) and "No such image" in error.message:
@@ -140,7 +143,7 @@ class DockerBackend:
         state = await self._engine.state(name)
         if state is None or not state.running or not place.channel.is_dir():
             raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
-        body = ContainerBody(self._engine, name, place, spec.workspace.absolute())
+        body = ContainerBody(self._engine, name, place, spec.workspace.absolute(), keep=spec.keep_workspace)
         body.first = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
         channel = Channel(spec.name, place.channel)
         sandbox = ChannelSandbox(spec, channel, body, self._on_incident)
@@ -153,11 +156,17 @@ class DockerBackend:
             raise
         return self._remember(sandbox)
 
+    async def owners(self) -> Mapping[str, str]:
+        """Campaign ids by name, those of ended sandboxes included. Raises SandboxUnavailable."""
+        labels = [container["Labels"] for container in await self._engine.list()]
+        left = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
+        owners = {state["name"]: state["campaign"] for state in left}
+        owners |= {each[f"{LABEL}.name"]: each[f"{LABEL}.campaign"] for each in labels}
+        return dict(sorted(owners.items()))
+
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
         """Names of sandboxes that exist, ended ones included. Raises SandboxUnavailable."""
-        names = {c["Labels"][f"{LABEL}.name"] for c in await self._engine.list(campaign_id)}
-        left = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
-        return sorted(names | {state["name"] for state in left if campaign_id in (None, state["campaign"])})
+        return [name for name, owner in (await self.owners()).items() if campaign_id in (None, owner)]
 
     async def remove(self, name: str) -> None:
         """End and remove a sandbox by name; silently done when absent."""
@@ -168,12 +177,15 @@ class DockerBackend:
         place = Place(runtime_root(), self.name, name)
         found, state = await self._engine.inspect(container), place.load()
         if found is not None:
-            workspace = found["Config"]["Labels"][f"{LABEL}.workspace"]
+            labels = found["Config"]["Labels"]
+            workspace, owner = labels[f"{LABEL}.workspace"], labels[f"{LABEL}.campaign"]
         elif state is not None:
-            workspace = state["workspace"]
+            workspace, owner = state["workspace"], state["campaign"]
         else:
             return
-        await ContainerBody(self._engine, container, place, Path(workspace)).release()
+        keep = state is None or state.get("keep", True)
+        body = ContainerBody(self._engine, container, place, Path(workspace), keep=keep)
+        report_cut(self._on_incident, name, owner, await body.release())
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""

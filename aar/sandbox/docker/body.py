@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
 from pathlib import Path
 
 from aar.errors import SandboxError, SandboxUnavailable
@@ -24,14 +23,16 @@ class ContainerBody:
         container: its name there.
         place: its folder on this host.
         workspace: its host directory.
+        keep: whether the workspace's content outlives it.
     """
 
-    def __init__(self, engine: Engine, container: str, place: Place, workspace: Path) -> None:
+    def __init__(self, engine: Engine, container: str, place: Place, workspace: Path, *, keep: bool = True) -> None:
         self.first = HostProcess(-1, 0)
         self._engine = engine
         self._container = container
         self._place = place
         self._workspace = workspace
+        self._keep = keep
 
     async def kill(self) -> None:
         """End every process of it at once. An engine that does not answer has ended, or will end, its containers."""
@@ -41,11 +42,12 @@ class ContainerBody:
             if os.getuid() == 0 and self.first.alive():
                 await asyncio.to_thread(self.first.kill)
 
-    async def release(self) -> None:
-        """End it and remove everything but the workspace's content."""
+    async def release(self) -> int:
+        """End it and remove everything but the content of a workspace that is kept: see ``Body.release``."""
         await self._engine.remove(self._container)
-        await completed(partial(workspaces.release, self._workspace))
+        cut = await completed(self._release_workspace)
         await completed(self._place.remove)
+        return cut
 
     async def fate(self) -> str:
         """Why it is gone, as the engine tells."""
@@ -62,6 +64,12 @@ class ContainerBody:
     async def usage(self) -> SandboxStats | None:
         """What the kernel's books say; None where they are not those of this host."""
         return await asyncio.to_thread(self._usage)
+
+    def _release_workspace(self) -> int:
+        if self._keep:
+            return workspaces.release(self._workspace)
+        workspaces.discard(self._workspace)
+        return 0
 
     def _usage(self) -> SandboxStats | None:
         group = cgroups.of_process(self.first.pid)

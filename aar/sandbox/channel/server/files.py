@@ -59,10 +59,11 @@ def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
         os.close(fd)
 
 
-def listing(path: str, most: int) -> list[tuple[str, int, int]]:
+def listing(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
     """The regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
 
-    Raises OSError, Refused (a link, device, pipe or socket; more than ``most`` entries).
+    Raises OSError, Refused (a link, device, pipe or socket; more than ``most`` entries; more than ``levels`` levels of
+    folders).
     """
     top = resolve(path)
     found: list[tuple[str, int, int]] = []
@@ -74,6 +75,8 @@ def listing(path: str, most: int) -> list[tuple[str, int, int]]:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 info = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
+                    if name.count("/") + 1 >= levels:
+                        raise Refused(f"{path} nests deeper than {levels} levels: flatten it, or name a smaller folder")
                     todo.append(name)
                     found.append((name, -1, info.st_mode & 0o777))
                 elif stat.S_ISREG(info.st_mode):

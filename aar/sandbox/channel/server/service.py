@@ -160,7 +160,7 @@ class Service:
         answer({})
 
     def op_list(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        answer({"entries": files.listing(request["path"], request["most"])})
+        answer({"entries": files.listing(request["path"], request["most"], request["levels"])})
 
     def op_stats(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
         used = files.usage(files.WORKSPACE) if request["workspace"] else 0

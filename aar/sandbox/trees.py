@@ -1,0 +1,206 @@
+"""Trees of files that untrusted code made: removed or cut through descriptors, whatever their depth, names and modes.
+
+No path is built, no link is followed and no mount is entered; a handful of descriptors is enough for any depth. What
+lies deeper is moved up before it is emptied, so that nothing recurses. A removal that was interrupted is simply done
+again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from aar.errors import SandboxError
+
+log = structlog.get_logger(__name__)
+
+MAX_LEVELS = 40
+"""How many levels of folders, the top included, are copied out of a sandbox; the same as a snapshot may have."""
+MAX_PATH_BYTES = 2048
+"""How long a path may be in a workspace that is kept, counted from the workspace."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REMEDY = "free it (a mount, or another user's files), then run: aar sandbox prune"
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all that is in it; silently done when it is absent.
+
+    Raises:
+        SandboxError: something in it stays, such as a mount or what belongs to somebody else; the rest is removed.
+    """
+    try:
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        _remove(parent, folder.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SandboxError(f"{folder} cannot be removed: {error.strerror}", _REMEDY) from error
+    finally:
+        os.close(parent)
+
+
+def cut_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PATH_BYTES) -> int:
+    """Remove what lies deeper in a folder, or has a longer path, than may be copied; returns how many entries went.
+
+    Raises:
+        SandboxError: something cannot be read or removed.
+    """
+    try:
+        top = os.open(folder, _DIRECTORY)
+    except FileNotFoundError:
+        return 0
+    try:
+        return _cut(top, _mount_id(top), levels - 1, path_bytes)
+    except OSError as error:
+        raise SandboxError(f"{folder} cannot be cut: {error.strerror}", _REMEDY) from error
+    finally:
+        os.close(top)
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder; what is put there may be hostile, and a failure to remove it is logged and no more."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        try:
+            remove_tree(folder)
+        except SandboxError as error:
+            log.warning("a temporary folder stays", error=str(error))
+
+
+def _cut(directory: int, mount: int, levels: int, room: int) -> int:
+    """As ``cut_tree``; calls itself at most ``levels`` times deep."""
+    folders, doomed = [], []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if len(os.fsencode(entry.name)) > room or (is_folder and levels == 0):
+                doomed.append(entry.name)
+            elif is_folder:
+                folders.append(entry.name)
+    for name in doomed:
+        _remove(directory, name)
+    cut = len(doomed)
+    for name in folders:
+        below = _open(directory, name)
+        try:
+            if _mount_id(below) == mount:
+                cut += _cut(below, mount, levels - 1, room - len(os.fsencode(name)) - 1)
+        finally:
+            os.close(below)
+    return cut
+
+
+def _remove(parent: int, name: str) -> None:
+    """Remove an entry of a folder, whatever it is. Raises OSError."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=parent)
+        return
+    top = _open(parent, name)
+    try:
+        if _mount_id(top) != _mount_id(parent):
+            raise OSError(errno.EBUSY, "a file system is mounted on it")
+        _Emptying(top).run()
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+class _Emptying:
+    """Empties one folder. What lies deeper comes up into it, one level at a time, under names of our own."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._mount = _mount_id(top)
+        self._prefix = f".removed-{secrets.token_hex(4)}-"
+        self._done = 0
+        self._moved = 0
+        self._failure: OSError | None = None
+
+    def run(self) -> None:
+        """Go on until nothing is left. Raises OSError once a whole pass removes nothing."""
+        while True:
+            before, found, self._failure = self._done, False, None
+            with os.scandir(self._top) as entries:
+                for entry in entries:
+                    found = True
+                    self._attempt(entry)
+            if not found:
+                return
+            if self._done == before:
+                raise self._failure or OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    def _attempt(self, entry: os.DirEntry[str]) -> None:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                self._remove_folder(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=self._top)
+            self._done += 1
+        except FileNotFoundError:
+            self._done += 1
+        except OSError as error:
+            self._failure = error
+
+    def _remove_folder(self, name: str) -> None:
+        folder = _open(self._top, name)
+        try:
+            if _mount_id(folder) != self._mount:
+                raise OSError(errno.EBUSY, "a file system is mounted in it")
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        self._lift(folder, entry.name)
+                    else:
+                        os.unlink(entry.name, dir_fd=folder)
+                    self._done += 1
+        finally:
+            os.close(folder)
+        os.rmdir(name, dir_fd=self._top)
+
+    def _lift(self, folder: int, name: str) -> None:
+        """Remove an empty folder; move any other up to the top."""
+        try:
+            os.rmdir(name, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _make_usable(folder, name)  # moving a folder writes its ".."
+            self._moved += 1
+            os.rename(name, f"{self._prefix}{self._moved}", src_dir_fd=folder, dst_dir_fd=self._top)
+
+
+def _open(parent: int, name: str) -> int:
+    _make_usable(parent, name)
+    return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def _make_usable(parent: int, name: str) -> None:
+    """Let a plain user into an own folder that is closed even to its owner; root needs no leave."""
+    if os.geteuid() == 0:
+        return
+    folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if os.fstat(folder).st_mode & 0o700 != 0o700 and os.fstat(folder).st_uid == os.geteuid():
+            Path(f"/proc/self/fd/{folder}").chmod(0o700)
+    finally:
+        os.close(folder)
+
+
+def _mount_id(descriptor: int) -> int:
+    """Number of the mount that a descriptor was opened on: a bind mount has the device of what it shows."""
+    text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("mnt_id:"))
