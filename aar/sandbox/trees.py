@@ -190,17 +190,26 @@ def _open(parent: int, name: str) -> int:
 
 def _make_usable(parent: int, name: str) -> None:
     """Let a plain user into an own folder that is closed even to its owner; root needs no leave."""
-    if os.geteuid() == 0:
+    info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if os.geteuid() != info.st_uid or info.st_mode & 0o700 == 0o700:
+        return
+    if os.chmod in os.supports_follow_symlinks:
+        os.chmod(name, 0o700, dir_fd=parent, follow_symlinks=False)
         return
     folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        if os.fstat(folder).st_mode & 0o700 != 0o700 and os.fstat(folder).st_uid == os.geteuid():
-            Path(f"/proc/self/fd/{folder}").chmod(0o700)
+        Path(f"/proc/self/fd/{folder}").chmod(0o700)
     finally:
         os.close(folder)
 
 
 def _mount_id(descriptor: int) -> int:
-    """Number of the mount that a descriptor was opened on: a bind mount has the device of what it shows."""
-    text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("mnt_id:"))
+    """What tells mounts apart: their number, or their device where the system gives no number.
+
+    A bind mount has the device of what it shows.
+    """
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes().splitlines()
+    except OSError:
+        return os.fstat(descriptor).st_dev
+    return next(int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:"))

@@ -79,9 +79,7 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
     image = _beside(workspace, "ext4")
     part.rename(image)
     _mount(image, workspace)
-    lost = workspace / "lost+found"
-    if lost.is_dir() and not any(lost.iterdir()):
-        lost.rmdir()
+    _drop_lost_and_found(workspace)
     return True
 
 
@@ -98,6 +96,7 @@ def release(workspace: Path) -> int:
     """
     cut = 0
     if workspace.is_mount():
+        _drop_lost_and_found(workspace)
         cut = cut_tree(workspace)
         _forget_kept(workspace)
         copy = _beside(workspace, "copy")
@@ -204,6 +203,13 @@ def _mend(image: Path) -> None:
 
 def _mount(image: Path, target: Path) -> None:
     _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(target))
+
+
+def _drop_lost_and_found(mounted: Path) -> None:
+    """Remove the folder that every new ext4 has, unless it holds something."""
+    lost = mounted / "lost+found"
+    if lost.is_dir() and not lost.is_symlink() and not any(lost.iterdir()):
+        lost.rmdir()
 
 
 def _fill(image: Path, source: Path, owner: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -126,3 +128,46 @@ def test_a_killed_holder_s_lease_comes_back(book: Path) -> None:
 async def _take(leases: Leases, owner: str) -> Lease:
     async with leases.researcher(owner, gpus=1) as lease:
         return lease
+
+
+def test_the_loop_runs_on_while_another_process_holds_the_book(book: Path) -> None:
+    leases = Leases(cores=range(4), gpus=[], book=book)
+    turns = 0
+
+    async def whole() -> None:
+        nonlocal turns
+        book.parent.mkdir(exist_ok=True)
+        with book.with_suffix(".lock").open("w") as lock:
+            held = leases.scoring()
+            await held.__aenter__()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            giving_back = asyncio.create_task(held.__aexit__(None, None, None))
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+                turns += 1
+            assert not giving_back.done()
+            giving_back.cancel()
+            await asyncio.sleep(0.01)
+            assert not giving_back.done()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            await asyncio.gather(giving_back, return_exceptions=True)
+
+    asyncio.run(whole())
+    assert turns == 20
+    assert json.loads(book.read_text())["held"] == []
+
+
+def test_the_book_does_not_grow_with_every_owner(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book.write_text('{"waiting": [], "held": [], "gpu_seconds": {"from an older version": 5.0}}')
+    leases = Leases(cores=range(4), gpus=["0", "1"], book=book)
+
+    async def whole() -> None:
+        async with leases.scoring(gpus=1, owner="a campaign"), leases.researcher("without a GPU"):
+            pass
+        await _take(leases, "r1")
+
+    asyncio.run(whole())
+    assert list(json.loads(book.read_text())["gpu_seconds"]) == ["r1"]
+    monkeypatch.setattr("aar.sandbox.leases._REMEMBERED_SECONDS", 0.0)
+    asyncio.run(whole())
+    assert json.loads(book.read_text())["gpu_seconds"] == {}

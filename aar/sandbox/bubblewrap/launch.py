@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aar.errors import SandboxError
 from aar.sandbox.bubblewrap.arguments import Descriptors
+from aar.sandbox.processes import HostProcess
 
 _INFO, _BLOCK = 10, 11
 _START_SECONDS = 20.0
@@ -94,9 +95,11 @@ def _kill_family(pid: int) -> None:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     except OSError:
         children = []
-    for each in (*map(int, children), pid):
-        with suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+    for each in map(int, children):
+        if (child := HostProcess.of(each)) is not None:
+            child.kill()
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)
 

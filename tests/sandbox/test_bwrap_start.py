@@ -1,0 +1,84 @@
+"""Starting bwrap: on every way out no descriptor stays open, no process runs and nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from aar.errors import SandboxError
+from aar.sandbox.bubblewrap import launch
+
+pytestmark = pytest.mark.bubblewrap
+
+
+def descriptors() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in bwrap's place that starts a child, as bwrap does, writes down both pids and says nothing."""
+    program = tmp_path / "bwrap"
+    program.write_text(f"#!/bin/sh\nsleep 600 &\necho $$ $! > {tmp_path}/pids\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(launch, "_START_SECONDS", 0.5)
+    return tmp_path
+
+
+def ended(pid: int) -> bool:
+    """Whether a process runs no more; one that waits for its parent counts as ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def test_one_that_says_nothing_is_killed_and_not_waited_for(stand_in: Path) -> None:
+    before = descriptors()
+    with pytest.raises(SandboxError, match="did not start"):
+        launch.start(lambda _: [], stand_in / "log", lambda _: None)
+    assert descriptors() == before
+    own, child = map(int, (stand_in / "pids").read_text().split())
+    assert not Path(f"/proc/{own}").exists()
+    assert ended(child)
+
+
+def test_what_raises_on_the_way_leaves_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = descriptors()
+
+    def refuse(_: object) -> Sequence[str]:
+        raise SandboxError("no arguments")
+
+    with pytest.raises(SandboxError, match="no arguments"):
+        launch.start(refuse, tmp_path / "log", lambda _: None)
+    with pytest.raises(SandboxError, match="did not start"):
+        launch.start(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="bwrap"):
+        launch.start(lambda _: [], tmp_path / "log", lambda _: None)
+    with pytest.raises(OSError, match="log"):
+        launch.start(lambda _: [], tmp_path / "no" / "log", lambda _: None)
+    assert descriptors() == before
+
+
+def test_nothing_runs_when_its_limits_could_not_be_set(tmp_path: Path) -> None:
+    before, first = descriptors(), []
+
+    def refuse(pid: int) -> None:
+        first.append(pid)
+        raise SandboxError("no control group")
+
+    def arguments(given: launch.Descriptors) -> Sequence[str]:
+        command = ["--bind", "/", "/", "--unshare-pid", "--info-fd", str(given.info), "--block-fd", str(given.block)]
+        return [*command, "touch", str(tmp_path / "ran")]
+
+    with pytest.raises(SandboxError, match="no control group"):
+        launch.start(arguments, tmp_path / "log", refuse)
+    assert ended(first[0])
+    assert not (tmp_path / "ran").exists()
+    assert descriptors() == before
