@@ -113,6 +113,8 @@ class Estimate:
         low, high: ends of the 90 % interval.
         tasks: number of task scores pooled.
         by_domain: the same per domain.
+        freedom: Student's degrees of freedom of ``standard_error``; None where the problem does not say, which counts
+            as the fewest that the seeds allow.
     """
 
     mean: float
@@ -121,6 +123,7 @@ class Estimate:
     high: float
     tasks: int
     by_domain: Mapping[str, Estimate] = field(default_factory=dict)
+    freedom: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Term:
 def estimate(
     mean: float, terms: Sequence[Term], tasks: int, by_domain: Mapping[str, Estimate] | None = None
 ) -> Estimate:
-    """``mean`` with its standard error and 90 % interval.
+    """``mean`` with its standard error, degrees of freedom and 90 % interval.
 
     The error is the root of the summed variances; the interval uses Student's t at the effective degrees of freedom
     ``(sum v)^2 / sum(v^2 / f)`` (Satterthwaite 1946; Welch 1947).
@@ -46,8 +46,9 @@ def estimate(
     error = math.sqrt(total)
     # Shares, not variances, are squared: the square of a tiny variance would underflow.
     spread = math.fsum((term.variance / total) ** 2 / term.freedom for term in terms) if total > 0 else 1.0
-    reach = float(stdtrit(1 / spread, 0.5 + COVERAGE / 2)) * error
-    return Estimate(mean, error, mean - reach, mean + reach, tasks, by_domain or {})
+    freedom = 1 / spread
+    reach = float(stdtrit(freedom, 0.5 + COVERAGE / 2)) * error
+    return Estimate(mean, error, mean - reach, mean + reach, tasks, by_domain or {}, freedom)
 
 
 def pool_means(by_domain: Mapping[str, Sequence[float]]) -> Estimate:

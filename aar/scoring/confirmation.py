@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import ProblemError
@@ -15,6 +16,7 @@ from aar.problems.protocol import Estimate, Metric
 from aar.scoring import selection, verdicts
 from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
 from aar.scoring.checks import CheckPlan, end_check, request_check
+from aar.scoring.common_error import Sample, common_error, sample_of, sample_of_estimate
 from aar.scoring.findings import newest_findings, record_finding
 from aar.scoring.leaderboard import contenders
 from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, ELSEWHERE, phase_of
@@ -26,6 +28,7 @@ from aar.store.event_log import append
 from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
 from aar.store.types import now
 
+_SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
 _WHERE = {CONFIRM.key: "the sealed split", ELSEWHERE.key: "the transfer domains"}
 
 
@@ -43,6 +46,7 @@ def keep_estimates(session: Session, submission_id: int, phases: Mapping[str, Ph
         row = session.scalars(query).one_or_none() or StageEstimate(submission_id=submission_id, stage=key)
         row.mean, row.standard_error = estimate.mean, estimate.standard_error
         row.low, row.high, row.seeds, row.updated_at = estimate.low, estimate.high, found.seeds, now()
+        row.freedom = estimate.freedom
         row.by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
         session.add(row)
 
@@ -84,7 +88,7 @@ def finish_check(
     key = CONFIRM.key if check.kind == CONFIRMATION else ELSEWHERE.key
     estimate = phases[key].estimate if key in phases else None
     if check.kind == CONFIRMATION and estimate is not None:
-        refuted = _refutes(session, submission, estimate, plan, metric)
+        refuted = _refutes(session, submission, phases[key], plan, metric)
         status = "refuted" if refuted else "confirmed"
         cause = (
             f"{phases[key].seeds} fresh seeds on the sealed split "
@@ -133,23 +137,42 @@ def ask_for_leader(session: Session, campaign_id: str, *, higher_is_better: bool
     return True
 
 
-def _refutes(session: Session, submission: Submission, estimate: Estimate, plan: CheckPlan, metric: Metric) -> bool:
-    sign = 1.0 if metric.higher_is_better else -1.0
-    tries = session.scalar(
-        select(func.count(func.distinct(Submission.identity))).where(
-            Submission.campaign_id == submission.campaign_id, Submission.state == "measured"
-        )
-    )
+def _refutes(session: Session, submission: Submission, found: PhaseScores, plan: CheckPlan, metric: Metric) -> bool:
     made = session.scalar(
         select(func.count(SubmissionCheck.id)).where(
             SubmissionCheck.campaign_id == submission.campaign_id, SubmissionCheck.kind == CONFIRMATION
         )
     )
+    better = metric.higher_is_better
+    codes = _measured_codes(session, submission.campaign_id, better)
     return selection.refutes(
-        (sign * (submission.mean or 0.0), submission.standard_error or 0.0),
-        (sign * estimate.mean, estimate.standard_error),
-        tries=max(1, tries or 0),
+        _sample(submission, better),
+        sample_of_estimate(found.estimate, found.seeds, higher_is_better=better),
+        tries=max(1, len(codes)),
         checks=max(1, plan.top, made or 0),
+        common=common_error(list(codes.values())),
+    )
+
+
+def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) -> dict[str, Sample]:
+    """The score of each code by its identity, whatever its status: what is off the board was a try too."""
+    session.flush()
+    rows = session.execute(
+        select(Submission.identity, Submission.digest, *_SAMPLED).where(
+            Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.mean.is_not(None)
+        )
+    )
+    return {row.identity or row.digest: _sample(row, higher_is_better) for row in rows}
+
+
+def _sample(row: Submission | Row[Any], higher_is_better: bool) -> Sample:
+    return sample_of(
+        row.mean or 0.0,
+        row.standard_error or 0.0,
+        row.freedom,
+        row.seeds,
+        row.by_domain,
+        higher_is_better=higher_is_better,
     )
 
 

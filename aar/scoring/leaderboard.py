@@ -46,9 +46,10 @@ def leaderboard(
     """Measured submissions that were neither refuted nor disqualified, best first.
 
     Code that was handed in several times stands once, under its first number and with all its seeds pooled. A row
-    moves only by more than the noise (Blum & Hardt 2015): rows are parted into bands (``selection.bands``), and
-    within a band confirmed rows come first, then earlier ones. First place is reserved: once a row is confirmed, the
-    best confirmed one leads, whatever others were measured at.
+    moves to another band only by more than the noise (Blum & Hardt 2015; ``selection.bands``). Within a band confirmed
+    rows come first, then those that are expected to score best when they are measured again (``selection.shrink``):
+    an unsure score that is high by luck leads nobody. Of those that look equal the earlier comes first. First place is
+    reserved: once a row is confirmed, the best confirmed one leads, whatever others were measured at.
 
     Args:
         limit: so many rows; None for all.
@@ -67,16 +68,18 @@ def leaderboard(
 def contenders(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> list[LeaderboardRow]:
     """The board's rows by bands alone, without labels: who would lead if no place were reserved."""
     sign = 1.0 if higher_is_better else -1.0
-    entries = [(sign * score, error, row) for row in _rows(session, campaign_id) for score, error in [_standing(row)]]
-    entries.sort(key=lambda entry: (-entry[0], entry[2].number))
-    bands = selection.bands([(score, error) for score, error, _ in entries])
-    parted = sorted(
-        zip(bands, entries, strict=True),
-        key=lambda each: (each[0], each[1][2].status != "confirmed", each[1][2].number),
-    )
+    rows = _rows(session, campaign_id)
+    scores = [(sign * mean, error) for mean, error in map(_standing, rows)]
+    expected = [mean for mean, _ in selection.shrink(scores)]
+    bands = selection.bands(scores, expected)
+
+    def place(at: int) -> tuple[int, bool, float, int]:
+        # Rounded as it is shown: of scores that look the same the earlier stands first.
+        return bands[at], rows[at].status != "confirmed", -round(expected[at], SHOWN_DECIMALS), rows[at].number
+
     return [
-        LeaderboardRow(rank, view_of_row(row), band, round(sign * score, SHOWN_DECIMALS) + 0.0)
-        for rank, (band, (score, _, row)) in enumerate(parted, start=1)
+        LeaderboardRow(rank, view_of_row(rows[at]), bands[at], round(sign * scores[at][0], SHOWN_DECIMALS) + 0.0)
+        for rank, at in enumerate(sorted(range(len(rows)), key=place), start=1)
     ]
 
 

@@ -113,6 +113,7 @@ def measure(
     for each in (submission, *earlier):
         each.mean, each.standard_error = estimate.mean, estimate.standard_error
         each.low, each.high, each.seeds, each.by_domain = estimate.low, estimate.high, seeds, by_domain
+        each.freedom = estimate.freedom
     _give_status(session, submission, earlier[0] if earlier else None, f"{seeds} seeds on {domains} domains")
     board = leaderboard(session, submission.campaign_id, higher_is_better=metric.higher_is_better)
     row = next((row for row in board if row.submission.identity == submission.identity), None)
@@ -122,7 +123,7 @@ def measure(
     for each in (submission, *earlier):
         each.telling = how
         text = (
-            verdicts.withheld(each.number, metric, best)
+            verdicts.withheld(each, metric, best)
             if how == KEPT
             else verdicts.measured(
                 each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=leader

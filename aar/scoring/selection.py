@@ -1,14 +1,16 @@
 """What picking the best of many noisy scores does to them: shrinkage, refutation, and bands on the board.
 
 Higher is better throughout; a caller whose metric is climbed downward flips the signs. A score is (mean, standard
-error). Formulas and a worked example are in docs/statistics.md.
+error). Formulas, sources and simulations are in docs/statistics.md.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
+from statistics import NormalDist, median_low
+
+from aar.scoring.common_error import CommonError, Sample
 
 Score = tuple[float, float]
 
@@ -16,6 +18,10 @@ REFUTATION_LEVEL = 0.05
 """Chance, over all confirmations of a campaign together, that an honest score is called refuted."""
 FEWEST_TO_SHRINK = 3
 """Two scores say next to nothing about the spread of the true values around their mean."""
+UNUSUAL = 2.0
+"""Times the median: a standard error above that is no measure of what a place on the board is worth."""
+NEARLY_NORMAL = 1e6
+"""Degrees of freedom from which Student's quantiles are the normal ones."""
 
 
 def shrink(scores: Sequence[Score]) -> list[Score]:
@@ -69,56 +75,80 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
     return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / math.fsum(weights)
 
 
-def refutes(measured: Score, confirmed: Score, *, tries: int, checks: int) -> bool:
+def refutes(measured: Sample, confirmed: Sample, *, tries: int, checks: int, common: CommonError | None = None) -> bool:
     """Whether a confirmation contradicts the score that it was to confirm.
 
     One-sided: only a fall refutes. ``measured`` is the score as it stands on the board, *not* shrunken: that it was
     picked as the best of ``tries`` is paid for in the level. The winner's fall is at most the largest fall that any
     of the ``tries`` would have shown on fresh data, so a level of ``1 - (1 - 0.05)^(1 / (tries * checks))`` for one
     comparison (Šidák 1967) keeps the chance that any honest score of the campaign is refuted at 5 %, whatever the
-    true values are. The comparison is ``z = (measured - confirmed) / sqrt(se_m^2 + se_c^2)``.
+    true values are. The comparison is Welch's ``t = (measured - confirmed) / sqrt(v_m + v_c)`` with
+    ``(v_m + v_c)^2 / (v_m^2 / f_m + v_c^2 / f_c)`` degrees of freedom.
 
     Args:
-        measured: (mean, standard error) on the board.
-        confirmed: (mean, standard error) on fresh seeds and the sealed split alone.
+        measured: as it stands on the board.
+        confirmed: on fresh seeds and the sealed split alone.
         tries: how many different codes were measured when this one was picked; 1 if it was not picked for its score.
         checks: how many confirmations the campaign makes or has made, this one included.
+        common: of the campaign's errors: moderates both variances. None takes each score's own error alone.
 
     Raises:
         ValueError: ``tries`` or ``checks`` is below 1.
     """
     if tries < 1 or checks < 1:
         raise ValueError(f"{tries} tries and {checks} checks: both are at least 1")
-    fall = measured[0] - confirmed[0]
-    return fall > critical(tries * checks) * math.hypot(measured[1], confirmed[1])
+    (before, free_before), (after, free_after) = (
+        common.moderate(each) if common else (each.standard_error**2, each.freedom) for each in (measured, confirmed)
+    )
+    total = before + after
+    freedom = math.inf
+    if total > 0:
+        # Shares, not variances, are squared: the square of a tiny variance would underflow.
+        freedom = 1 / ((before / total) ** 2 / free_before + (after / total) ** 2 / free_after)
+    return measured.mean - confirmed.mean > critical(tries * checks, freedom) * math.sqrt(total)
 
 
-def critical(comparisons: int, level: float = REFUTATION_LEVEL) -> float:
-    """The z above which one of so many one-sided comparisons is significant at ``level`` for all together."""
+def critical(comparisons: int, freedom: float = math.inf, level: float = REFUTATION_LEVEL) -> float:
+    """The t above which one of so many one-sided comparisons is significant at ``level`` for all together."""
+    from scipy.special import stdtrit
+
     # expm1 and log1p: with thousands of comparisons, 1 - (1 - level)^(1/n) would lose its digits.
     alone = -math.expm1(math.log1p(-level) / comparisons)
-    return -NormalDist().inv_cdf(alone)
+    return -(NormalDist().inv_cdf(alone) if freedom > NEARLY_NORMAL else float(stdtrit(freedom, alone)))
 
 
-def bands(scores: Sequence[Score]) -> list[int]:
+def bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int]:
     """The band of each row of a board: rows of one band cannot be told apart.
 
-    A new band begins where a row is below the first row of its band by more than the standard error of their
-    difference. That is the ladder's rule (Blum & Hardt 2015, figure 1, with their step of a standard error): a place
-    is gained by more than the noise or not at all, so that small changes handed in often say nothing of the labels.
+    A new band begins where a row is below the first row of its band by more than the standard error of a difference.
+    That is the ladder's rule (Blum & Hardt 2015, figure 1, with their step of a standard error): a place is gained by
+    more than the noise or not at all, so that small changes handed in often say nothing of the labels.
+
+    The step is one for the whole board, of the root mean square of its usual errors: those up to ``UNUSUAL`` times
+    their median. A row with a larger one neither widens the step nor begins a band. It falls into the band that its
+    *expected* score belongs to, so one noisy score changes nobody else's band.
 
     Args:
-        scores: (mean, standard error) of the rows, best first.
+        scores: (mean, standard error) of the rows, in any order.
+        expected: their shrunken means.
 
     Returns:
         A number for each row, from 1.
     """
-    found: list[int] = []
-    head = (0.0, 0.0)
-    for score in scores:
-        if not found or head[0] - score[0] > math.hypot(head[1], score[1]):
-            head = score
-            found.append(found[-1] + 1 if found else 1)
-        else:
-            found.append(found[-1])
+    # An error of nothing is an accident of few seeds, not a noise that others could have.
+    errors = [error for _, error in scores if error > 0]
+    most = UNUSUAL * median_low(errors) if errors else 0.0
+    usual = [error for error in errors if error <= most]
+    step = math.sqrt(2 * math.fsum(error**2 for error in usual) / len(usual)) if usual else 0.0
+    steady = [place for place, (_, error) in enumerate(scores) if error <= most]
+    found, heads = [0] * len(scores), list[float]()
+    for place in sorted(steady, key=lambda place: -scores[place][0]):
+        mean = scores[place][0]
+        if not heads or heads[-1] - mean > step:
+            heads.append(mean)
+        found[place] = len(heads)
+    for place, mean in enumerate(expected):
+        if not found[place]:
+            near = (band for band, head in enumerate(heads, start=1) if head - mean <= step)
+            found[place] = next(near, len(heads))
     return found

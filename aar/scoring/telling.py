@@ -4,8 +4,8 @@ Every number tells something about the hidden labels, and a method made to score
 scores of a few hundred single features, each far below any real method, add up to a classifier that needs no teacher
 (``aar problem attack --only direction-probes``). So a score that is surely below the author's best is told without
 its number once the campaign has told some of that kind. An honest team loses little: that the idea is far behind, and
-behind what, is still said. It is the idea of the ladder (Blum & Hardt 2015), which answers with a number only where
-something was gained, softened by an allowance.
+behind what, is still said. An author who has no score yet is measured by the team's best. It is the idea of the
+ladder (Blum & Hardt 2015), which answers with a number only where something was gained, softened by an allowance.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Metric
+from aar.scoring.status import same_code
 from aar.store.models import Submission
 
 ALLOWANCE = 24
@@ -44,30 +45,41 @@ def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
 
 
 def telling(session: Session, submission: Submission, metric: Metric) -> tuple[str, Submission | None]:
-    """Whether a score that was just measured is told, and the author's best if it is surely below that."""
-    score, best = (submission.mean or 0.0, submission.standard_error or 0.0), _best(session, submission, metric)
-    reached = None if best is None else (best.mean or 0.0, best.standard_error or 0.0)
-    if not is_low(score, reached, metric):
+    """Whether a score that was just measured is told, and the best that it is surely below, if there is one.
+
+    The same code has one answer, whoever hands it in: it is compared with the best of each of its authors, and for an
+    author who has no other score, with the best of the team. Otherwise a number that one author is not told could be
+    had under another name.
+    """
+    score = _score(submission)
+    authors = {each.researcher_id for each in (submission, *same_code(session, submission))}
+    bests = [_best(session, submission, metric, author) or _best(session, submission, metric) for author in authors]
+    above = [best for best in bests if best is not None and _below(_score(best), score, metric)]
+    if not above and not is_low(score, None, metric):
         return TOLD, None
     query = select(func.count()).where(Submission.campaign_id == submission.campaign_id, Submission.telling == LOW)
-    behind = best if reached is not None and _below(reached, score, metric) else None
+    # The author's own best says most to the author.
+    behind = min(above, key=lambda best: (best.researcher_id != submission.researcher_id, best.number), default=None)
     return (LOW if (session.scalar(query) or 0) < ALLOWANCE else KEPT), behind
 
 
-def _best(session: Session, submission: Submission, metric: Metric) -> Submission | None:
-    return session.scalars(
-        select(Submission)
-        .where(
-            Submission.campaign_id == submission.campaign_id,
-            Submission.researcher_id == submission.researcher_id,
-            Submission.identity != submission.identity,
-            Submission.state == "measured",
-            Submission.mean.is_not(None),
-            Submission.disqualified == "",
-        )
-        .order_by(Submission.mean.desc() if metric.higher_is_better else Submission.mean.asc(), Submission.number)
-        .limit(1)
-    ).first()
+def _score(submission: Submission) -> Score:
+    return submission.mean or 0.0, submission.standard_error or 0.0
+
+
+def _best(session: Session, submission: Submission, metric: Metric, author: str | None = None) -> Submission | None:
+    """The best other code of an author, or of anybody."""
+    query = select(Submission).where(
+        Submission.campaign_id == submission.campaign_id,
+        Submission.identity != submission.identity,
+        Submission.state == "measured",
+        Submission.mean.is_not(None),
+        Submission.disqualified == "",
+    )
+    if author is not None:
+        query = query.where(Submission.researcher_id == author)
+    order = Submission.mean.desc() if metric.higher_is_better else Submission.mean.asc()
+    return session.scalars(query.order_by(order, Submission.number).limit(1)).first()
 
 
 def _below(level: Score, score: Score, metric: Metric) -> bool:

@@ -134,18 +134,22 @@ def measured(
     )
 
 
-def withheld(number: int, metric: Metric, best: Submission | None) -> str:
+def withheld(submission: Submission, metric: Metric, best: Submission | None) -> str:
     """The verdict on a measured submission whose number is not told.
 
     Args:
-        best: the author's best, which it is surely below; None where it is below what the plainest method reaches.
+        best: what it is surely below, the author's best or another's; None where it is below what the plainest method
+            reaches.
     """
     if best is None:
         than = f"what the plainest method reaches ({metric.name} {_two(metric.plain)})"
     else:
-        than = f"s{best.number}, your best ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+        whose = "your best" if best.researcher_id == submission.researcher_id else "the best of others"
+        # A best may be of a number that was itself not told.
+        known = "" if best.telling == "kept" else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+        than = f"s{best.number}, {whose}{known}"
     return (
-        f"s{number} measured, number withheld: it is surely worse than {than}. "
+        f"s{submission.number} measured, number withheld: it is surely worse than {than}. "
         "The campaign has told as many low scores as it tells in numbers."
     )
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from aar.errors import Conflict
-from aar.problems.protocol import Metric
+from aar.problems.protocol import Estimate, Metric
 from aar.scoring import checks, confirmation
 from aar.scoring.audits.protocol import PhaseScores
 from aar.scoring.checks import CheckPlan
 from aar.scoring.leaderboard import best, leaderboard
 from aar.scoring.submissions import get_submission
-from aar.store.models import ScoringRun
+from aar.store.models import ScoringRun, StageEstimate, Submission
 
 from .conftest import CAMPAIGN, COPY, events
 from .test_records import LOSS, PGR, estimate_of, score
@@ -48,11 +50,11 @@ def test_a_place_is_gained_by_more_than_the_noise(desk: Any) -> None:
     hand_in(desk, 0.30, 0.31, 0.33, 0.60)
     assert [(row.submission.number, row.rank, row.band) for row in board(desk)] == [
         (4, 1, 1),
-        (1, 2, 2),
+        (3, 2, 2),
         (2, 3, 2),
-        (3, 4, 2),
+        (1, 4, 2),
     ]
-    assert [event.event.best for event in events(desk, "submission_measured")] == [True, False, False, True]
+    assert [event.event.best for event in events(desk, "submission_measured")] == [True, True, False, True]
 
 
 def test_first_place_is_provisional_until_one_is_confirmed_and_then_reserved(desk: Any, problem: Any) -> None:
@@ -133,3 +135,53 @@ def test_a_change_that_code_could_see_makes_other_code(desk: Any, change: str) -
     first, second = sorted(board(desk), key=lambda row: row.submission.number)
     assert (first.submission.mean, first.submission.seeds) == (0.4, 2)
     assert second.submission.mean == -1.0
+
+
+def sealed_check(desk: Any, problem: Any, number: int, found: Estimate, seeds: int) -> str:
+    """A confirmation that came to this; returns the submission's status after it."""
+    with desk.db.writing() as session:
+        submission = get_submission(session, CAMPAIGN, number)
+        checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
+        work = checks.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
+        assert work is not None
+        phases = {"confirm": PhaseScores(found, [], seeds)}
+        confirmation.finish_check(session, work.check_id, phases, [], plan=PLAN, metric=PGR)
+        return get_submission(session, CAMPAIGN, number).status
+
+
+def test_how_sure_an_error_is_is_kept_and_decides_over_a_refutation(desk: Any, problem: Any) -> None:
+    """Two seeds with a lucky error refute nothing alone; with the errors of enough other codes they do."""
+    fall = replace(estimate_of([0.45], error=0.02), freedom=1.0)
+    hand_in(desk, 0.6)
+    with desk.db.writing() as session:
+        session.execute(update(Submission).values(freedom=1.0, standard_error=0.02))
+    assert sealed_check(desk, problem, 1, fall, 2) == "confirmed"
+    with desk.db.reading() as session:
+        assert session.scalars(select(StageEstimate.freedom)).all() == [1.0]
+    hand_in(desk, 0.61, 0.3, 0.32, 0.31, 0.28, 0.35, 0.33)
+    with desk.db.writing() as session:
+        session.execute(update(Submission).values(freedom=2.0, standard_error=0.02))
+    assert sealed_check(desk, problem, 2, fall, 2) == "refuted"
+
+
+def test_an_error_from_before_its_freedom_was_kept_counts_as_unsure(desk: Any, problem: Any) -> None:
+    hand_in(desk, 0.6)
+    with desk.db.reading() as session:
+        assert session.scalars(select(Submission.freedom)).all() == [None]
+    assert sealed_check(desk, problem, 1, estimate_of([0.4], error=0.02), 2) == "confirmed"
+
+
+def test_a_noisy_score_neither_leads_nor_hides_what_others_gained(desk: Any) -> None:
+    hand_in(desk, 0.50, 0.45, 0.41, 0.33, 0.27, 0.22)
+    with desk.db.writing() as session:
+        session.execute(update(Submission).values(standard_error=0.02))
+        session.execute(update(Submission).where(Submission.number == 1).values(standard_error=0.30))
+    rows = board(desk)
+    assert [(row.submission.number, row.band) for row in rows if row.submission.number != 1] == [
+        (2, 1),
+        (3, 2),
+        (4, 3),
+        (5, 4),
+        (6, 5),
+    ]
+    assert rows[0].submission.number == 2

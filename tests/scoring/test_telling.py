@@ -67,14 +67,45 @@ def test_low_scores_are_told_a_few_times_and_then_without_their_number(db: Datab
         assert "measured: PGR 0.50" in measured(session, 102, 0.5)
 
 
-def test_the_allowance_is_the_campaigns_and_everybodys_best_his_own(db: Database) -> None:
+def test_the_allowance_is_the_campaigns_and_everybodys_best_his_own_once_there_is_one(db: Database) -> None:
     with db.writing() as session:
         measured(session, 1, 0.43)
         for number in range(2, 2 + ALLOWANCE):
             measured(session, number, 0.3)
-        assert "measured: PGR 0.30" in measured(session, 100, 0.3, researcher=2), "nothing of r2's is better"
+        first = measured(session, 100, 0.3, researcher=2)
+        assert "number withheld: it is surely worse than s1, the best of others (PGR 0.43" in first, "r2 has no other"
+        assert "measured: PGR 0.42" in measured(session, 101, 0.42, researcher=2)
+        below = measured(session, 102, 0.1, researcher=2)
+        assert "number withheld: it is surely worse than s101, your best (PGR 0.42" in below
+
+
+@pytest.mark.parametrize("others_best", [None, 0.25], ids=["a new author", "an author of low scores"])
+def test_a_number_that_one_is_not_told_is_not_had_under_another_name(db: Database, others_best: float | None) -> None:
+    with db.writing() as session:
+        if others_best is not None:
+            measured(session, 1000, others_best, researcher=2)
+        measured(session, 1, 0.43)
+        for number in range(2, 2 + ALLOWANCE):
+            measured(session, number, 0.3)
+        assert "number withheld" in measured(session, 100, 0.3, identity="a" * 64)
+        again = measured(session, 101, 0.3, researcher=2, identity="a" * 64)
+        assert "number withheld: it is surely worse than s1, the best of others (PGR 0.43" in again
+        assert (
+            "number withheld: it is surely worse than s1, your best" in get_submission(session, CAMPAIGN, 100).verdict
+        )
+        kept = [get_submission(session, CAMPAIGN, number).told for number in (100, 101)]
+    assert kept == [False, False]
+
+
+def test_a_verdict_names_no_best_whose_own_number_is_not_told(db: Database) -> None:
+    with db.writing() as session:
+        measured(session, 1, 0.43)
+        for number in range(2, 2 + ALLOWANCE):
+            measured(session, number, 0.3)
+        measured(session, 100, 0.31, researcher=2)
         below = measured(session, 101, 0.1, researcher=2)
-        assert "number withheld" in below
+    assert "surely worse than s100, your best. The campaign" in below
+    assert "0.31" not in below
 
 
 def test_a_bad_beginning_buys_no_numbers(db: Database) -> None:

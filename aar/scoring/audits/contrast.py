@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aar.problems.protocol import Estimate, Metric
 from aar.scoring.audits.protocol import Dossier, PhaseScores
@@ -62,4 +62,4 @@ def undisturbed(dossier: Dossier) -> PhaseScores | None:
 
 
 def _flipped(estimate: Estimate) -> Estimate:
-    return Estimate(-estimate.mean, estimate.standard_error, -estimate.high, -estimate.low, estimate.tasks)
+    return replace(estimate, mean=-estimate.mean, low=-estimate.high, high=-estimate.low, by_domain={})

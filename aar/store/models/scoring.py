@@ -47,6 +47,8 @@ class Submission(Base):
     standard_error: Mapped[float | None]
     low: Mapped[float | None]
     high: Mapped[float | None]
+    freedom: Mapped[float | None]
+    """Student's degrees of freedom of ``standard_error``; None where it was scored before they were kept."""
     by_domain: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     seeds: Mapped[int] = mapped_column(default=0)
     idempotency_key: Mapped[str | None] = mapped_column(String(100))
@@ -117,6 +119,7 @@ class StageEstimate(Base):
     standard_error: Mapped[float]
     low: Mapped[float]
     high: Mapped[float]
+    freedom: Mapped[float | None]
     seeds: Mapped[int]
     by_domain: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

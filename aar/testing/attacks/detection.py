@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from aar.problems.protocol import Stage
+from aar.scoring.common_error import sample_of_estimate
 from aar.scoring.selection import refutes
 from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
@@ -71,7 +72,10 @@ class LuckyFew:
         )
         tries = 2 ** (arena.seeds * len(arena.problem.climbed_domains))
         refuted = refutes(
-            (sign * few.mean, few.standard_error), (sign * sealed.mean, sealed.standard_error), tries=1, checks=1
+            sample_of_estimate(few, arena.seeds, higher_is_better=sign > 0),
+            sample_of_estimate(sealed, arena.seeds, higher_is_better=sign > 0),
+            tries=1,
+            checks=1,
         )
         said = (
             f"after about {tries} variants shown {few.mean:.2f} where all splits give {everything.mean:.2f}, "

@@ -9,6 +9,7 @@ import numpy as np
 
 from aar.problems.protocol import Stage, Task, TaskScore
 from aar.scoring.audits.static import read_code
+from aar.scoring.common_error import common_error, sample_of_estimate
 from aar.scoring.leaderboard import leaderboard
 from aar.scoring.selection import refutes, shrink
 from aar.testing.attacks.arena import Arena
@@ -50,15 +51,18 @@ class SeedLuck:
         sealed = await self._scores(arena, Stage.CONFIRM, arena.seeds)
         final = arena.problem.pool([each for group in sealed for each in group])
         splits = await self._scores(arena, Stage.MEASURE, SPLITS)
-        rng, sign = np.random.default_rng(0), 1.0 if arena.problem.metric.higher_is_better else -1.0
-        found = []
+        better = arena.problem.metric.higher_is_better
+        rng, sign = np.random.default_rng(0), 1.0 if better else -1.0
+        found, samples = [], []
         for _ in range(RERUNS):
             groups = [splits[index] for index in rng.choice(SPLITS, size=arena.seeds)]
             pooled = arena.problem.pool([each for group in groups for each in group])
             found.append((sign * pooled.mean, pooled.standard_error))
+            samples.append(sample_of_estimate(pooled, arena.seeds, higher_is_better=better))
         best = max(range(RERUNS), key=lambda index: found[index][0])
         kept, average = shrink(found)[best][0], float(np.mean([mean for mean, _ in found]))
-        refuted = refutes(found[best], (sign * final.mean, final.standard_error), tries=RERUNS, checks=1)
+        again_sealed = sample_of_estimate(final, arena.seeds, higher_is_better=better)
+        refuted = refutes(samples[best], again_sealed, tries=RERUNS, checks=1, common=common_error(samples))
         said = (
             f"luckiest of {RERUNS} shown {sign * found[best][0]:.2f}, their mean {sign * average:.2f}, "
             f"shrunken {sign * kept:.2f}, sealed {final.mean:.2f}"

@@ -1,0 +1,89 @@
+"""How often confirmations refute honest winners and overfitted ones, in campaigns simulated by the scorer's own rules.
+
+A campaign measures many equally good methods, takes the best by score and confirms them on fresh seeds. Scores are
+pooled from seeds of two domains as problems pool them; what is decided is decided by ``common_error`` and ``refutes``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.problems.statistics import Term, estimate
+from aar.scoring.common_error import Sample, common_error, sample_of_estimate
+from aar.scoring.selection import refutes
+
+DOMAINS = 2
+ITEMS = 3000
+"""Test items of a domain: the degrees of freedom of a floor under the errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One kind of campaign.
+
+    Args:
+        seeds: of a measurement and of a confirmation, each on every domain.
+        codes: different methods measured.
+        noise: standard deviation of a method's score on one seed of one domain.
+        floor: whether the test items' own noise, of that size, is a floor under each error, as for PGR.
+        unlike: methods differ in noise: the standard deviation of its logarithm.
+        confirmed: how many of the best are confirmed.
+    """
+
+    seeds: int
+    codes: int
+    noise: float = 0.04
+    floor: bool = False
+    unlike: float = 0.0
+    confirmed: int = 5
+
+
+def share_refuted(setting: Setting, campaigns: int, rng: np.random.Generator) -> float:
+    """The share of campaigns of honest methods in which any confirmation refutes."""
+    return sum(_refutes_any(setting, rng) for _ in range(campaigns)) / campaigns
+
+
+def share_caught(setting: Setting, fall: float, campaigns: int, rng: np.random.Generator) -> float:
+    """The share of campaigns whose winner, better by ``fall`` where it is measured than sealed, is refuted."""
+    return sum(_refutes_any(setting, rng, fall) for _ in range(campaigns)) / campaigns
+
+
+def _refutes_any(setting: Setting, rng: np.random.Generator, fall: float = 0.0) -> bool:
+    noise = setting.noise * np.exp(rng.normal(0, setting.unlike, setting.codes))
+    if setting.floor:
+        noise = np.maximum(noise, setting.noise)
+    measured = _samples(setting, noise, rng, fall)
+    best = [0] if fall else np.argsort([-each.mean for each in measured])[: setting.confirmed]
+    confirmed = _samples(setting, noise[best], rng)
+    common = common_error(measured)
+    return any(
+        refutes(measured[at], again, tries=setting.codes, checks=setting.confirmed, common=common)
+        for at, again in zip(best, confirmed, strict=True)
+    )
+
+
+def _samples(setting: Setting, noise: NDArray[np.float64], rng: np.random.Generator, fall: float = 0.0) -> list[Sample]:
+    """Pooled scores of methods that are all worth 0.3, but for the first, which is better by ``fall``."""
+    seeds = setting.seeds
+    scores = 0.3 + rng.normal(0, 1, (len(noise), DOMAINS, seeds)) * noise[:, None, None]
+    scores[0] += fall
+    found = []
+    for of_method in scores:
+        between = [float(each) for each in of_method.var(axis=1, ddof=1)]
+        terms = [
+            Term(setting.noise**2 / seeds, ITEMS - 1.0)
+            if setting.floor and variance < setting.noise**2
+            else Term(variance / seeds, seeds - 1.0)
+            for variance in between
+        ]
+        means = [float(mean) for mean in of_method.mean(axis=1)]
+        parts = {
+            f"d{at}": estimate(mean, [term], seeds) for at, (mean, term) in enumerate(zip(means, terms, strict=True))
+        }
+        whole = [term.scaled(1 / DOMAINS) for term in terms]
+        pooled = estimate(float(np.mean(means)), whole, DOMAINS * seeds, parts)
+        found.append(sample_of_estimate(pooled, seeds))
+    return found
