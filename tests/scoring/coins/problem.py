@@ -68,7 +68,9 @@ class Coins:
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
         values = np.array([score.parts["accuracy"] for _, score in scores])
         mean, error = float(values.mean()), float(np.sqrt(0.21 / ITEMS / len(values)))
-        return Estimate(mean, error, mean - 1.645 * error, mean + 1.645 * error, len(values))
+        return Estimate(
+            mean, error, mean - 1.645 * error, mean + 1.645 * error, len(values), freedom=ITEMS * len(values)
+        )
 
     def brief(self) -> str:
         return "Name the flips."

@@ -1,7 +1,7 @@
 """Degrees of freedom of the standard errors of scores.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0010
+Revises: 0009
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
     """Add the columns; what was scored before has the fewest degrees that its seeds allow."""
-    op.add_column("submission", sa.Column("freedom", sa.Float(), nullable=True))
-    op.add_column("stage_estimate", sa.Column("freedom", sa.Float(), nullable=True))
+    op.add_column("submission", sa.Column("freedom", sa.Double(), nullable=True))
+    op.add_column("stage_estimate", sa.Column("freedom", sa.Double(), nullable=True))
