@@ -16,6 +16,7 @@ from aar.cli.attack import answer
 from aar.problems.registry import find
 from aar.sandbox.choose import choose
 from aar.testing.attacks import SUBMISSIONS, Outcome, attack_all
+from aar.testing.principal_axes import PrincipalAxes
 
 
 def row(outcome: Outcome) -> str:
@@ -34,11 +35,14 @@ async def main() -> None:
     parser.add_argument("--problem", default="weak_to_strong")
     parser.add_argument("--submissions", type=int, default=SUBMISSIONS)
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--only", action="append", default=[], help="name of an attack; may be repeated")
+    parser.add_argument("--principal-axes", action="store_true", help="weak_to_strong as it was before its version 2")
     asked = parser.parse_args()
     backend = await choose(asked.backend)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="aar-attack-", ignore_cleanup_errors=True) as folder:
-        outcomes = await attack_all(find(asked.problem), backend, Path(folder), submissions=asked.submissions)
+        problem = PrincipalAxes() if asked.principal_axes else find(asked.problem)
+        outcomes = await attack_all(problem, backend, Path(folder), only=asked.only, submissions=asked.submissions)
     await backend.close()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {backend.name}, {asked.submissions} submissions\n")
     print("| attack | what it tries | gain on the sealed split | noise | answered by | s |\n|---|---|---|---|---|---|")

@@ -1,4 +1,4 @@
-"""Which items get whose word: the part of ``SupervisedProblem.corrupt`` that is the same for every problem."""
+"""Which corruptions a problem offers, and the part of ``SupervisedProblem.corrupt`` that is the same for every one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,28 @@ from dataclasses import dataclass
 from random import Random
 
 from aar.errors import ProblemError
-from aar.problems.protocol import Corruption, Task
+from aar.problems.protocol import Corruption, Problem, ReframedProblem, SupervisedProblem, Task
+
+
+def offers(problem: Problem, corruption: Corruption) -> bool:
+    """Tell whether a problem's tasks can be changed in this way."""
+    return isinstance(problem, ReframedProblem if corruption.coordinates else SupervisedProblem)
+
+
+def corrupt(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
+    """Change a task's public bundle in place. CPU-bound.
+
+    Raises:
+        ProblemError: the problem does not offer it, or several kinds are asked for at once.
+    """
+    if corruption.coordinates and (corruption.permute or corruption.noise):
+        raise ProblemError(f"corruption is of several kinds: got {corruption}, expected one", "Ask for one at a time")
+    if corruption.coordinates and isinstance(problem, ReframedProblem):
+        problem.change_coordinates(task, seed)
+    elif not corruption.coordinates and isinstance(problem, SupervisedProblem):
+        problem.corrupt(task, corruption, seed)
+    else:
+        raise ProblemError(f"problem {problem.name} offers no corruption {corruption.key!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +59,7 @@ def spoiling(task: Task, items: int, corruption: Corruption, seed: int) -> Spoil
     Raises:
         ProblemError: the share is no share, or both kinds are asked for.
     """
-    if not 0 <= corruption.noise <= 1 or (corruption.permute and corruption.noise):
+    if not 0 <= corruption.noise <= 1 or (corruption.permute and corruption.noise) or corruption.coordinates:
         raise ProblemError(f"no such corruption: {corruption}", "Permute, or give a share from 0 to 1")
     rng = Random(f"corrupt {task.domain} {task.stage} {task.split_seed} {seed}")  # noqa: S311 - repeatable, no secret
     order = rng.sample(range(items), items)

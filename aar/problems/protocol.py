@@ -128,20 +128,25 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """How a teacher's word is spoilt, to see whether a method listens to it.
+    """How a task is changed before a method runs on it, to see what its score rests on. One kind at a time.
 
     Args:
         permute: hand each item's word to another item, at random within the domain: as a whole it looks the same,
             and it says nothing about any item.
         noise: share of items, 0 to 1, whose word is turned into its opposite.
+        coordinates: write the same items in other coordinates, which leaves all that can be inferred from them as it
+            was, and makes void what is known of them from elsewhere.
     """
 
     permute: bool = False
     noise: float = 0.0
+    coordinates: bool = False
 
     @property
     def key(self) -> str:
-        """Its name, such as ``permuted`` or ``noise-20``."""
+        """Its name, such as ``permuted``, ``noise-20`` or ``coordinates``."""
+        if self.coordinates:
+            return "coordinates"
         return "permuted" if self.permute else f"noise-{round(100 * self.noise)}"
 
 
@@ -224,6 +229,24 @@ class SupervisedProblem(Problem, Protocol):
     def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
         """Spoil the teacher's word in ``task.public``, in place; test items and the hidden bundle stay as they are.
 
+        The same arguments give the same bytes. CPU-bound: call it off the loop.
+        """
+        ...
+
+
+@runtime_checkable
+class ReframedProblem(Problem, Protocol):
+    """A problem that can write a task's items in other coordinates; an audit can then ask whether a score survives it.
+
+    Coordinates are whatever a method must not know beforehand: the axes of vectors, the numbering of tokens, the names
+    of columns. A change leaves all relations between the items as they are.
+    """
+
+    def change_coordinates(self, task: Task, seed: int) -> None:
+        """Write the items of ``task.public`` in other coordinates, in place; nothing else in either bundle changes.
+
+        Where splits share coordinates, others are drawn by ``seed``. Where every split has its own already, they are
+        replaced by those of the research bundles, in which alone anybody can have learnt something.
         The same arguments give the same bytes. CPU-bound: call it off the loop.
         """
         ...

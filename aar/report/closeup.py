@@ -38,7 +38,7 @@ class PhaseView:
     """What a submission reached in one phase.
 
     Args:
-        phase: its key: ``measure``, ``confirm``, ``transfer``, ``permuted``, ``noise-20``.
+        phase: its key: ``measure``, ``confirm``, ``transfer``, ``permuted``, ``noise-20``, ``coordinates``.
         seeds: pooled.
         domains: the same by domain.
     """

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from aar.bounded import warm_up
 from aar.errors import AarError, BoundExceeded, SandboxError
-from aar.problems.protocol import Problem, SupervisedProblem
+from aar.problems.corruption import offers
+from aar.problems.protocol import Problem
 from aar.scoring import files
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, PhaseScores, Verdict
 from aar.scoring.audits.static import StaticReading, read_code
@@ -63,11 +64,10 @@ class Auditor:
     def phases(self) -> list[Phase]:
         """The runs that the audits of a confirmation need beside measurement and confirmation."""
         named = [phase for audit in self._confirming for phase in audit.phases(self._problem)]
-        can_spoil = isinstance(self._problem, SupervisedProblem)
         return [
             phase
             for phase in dict.fromkeys(named)
-            if phase not in (MEASURE, CONFIRM) and (phase.corruption is None or can_spoil)
+            if phase not in (MEASURE, CONFIRM) and (phase.corruption is None or offers(self._problem, phase.corruption))
         ]
 
     async def read(self, submission: SubmissionView) -> None:

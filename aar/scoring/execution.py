@@ -11,8 +11,9 @@ from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.errors import LimitReached, ProblemError
-from aar.problems.protocol import Corruption, Problem, SupervisedProblem, Task
+from aar.errors import LimitReached
+from aar.problems.corruption import corrupt
+from aar.problems.protocol import Corruption, Problem, Task
 from aar.scoring import records
 from aar.scoring.bundles import open_up, prepared
 from aar.scoring.cleanroom import CleanRoom
@@ -103,7 +104,7 @@ class Executor:
             if ticket.phase.corruption is not None:
                 # Not the method's own seed, with which it could undo what is done here.
                 await anyio.to_thread.run_sync(
-                    _spoil, self._problem, task, ticket.phase.corruption, ticket.split_seed, limiter=self._threads
+                    _change, self._problem, task, ticket.phase.corruption, ticket.split_seed, limiter=self._threads
                 )
             await self._db.write(lambda session: records.start_run(session, ticket.run_id))
             return await run_trial(
@@ -122,8 +123,6 @@ class Executor:
         records.finish_run(session, self._campaign_id, ticket.run_id, trial)
 
 
-def _spoil(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
-    if not isinstance(problem, SupervisedProblem):
-        raise ProblemError(f"problem {problem.name} has no teacher's word to spoil")
-    problem.corrupt(task, corruption, seed)
+def _change(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
+    corrupt(problem, task, corruption, seed)
     open_up(task.public)

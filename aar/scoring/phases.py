@@ -17,7 +17,7 @@ class Phase:
 
     Args:
         stage: what its splits are drawn for.
-        corruption: how the teacher's word is spoilt before the method runs; None leaves it as it is.
+        corruption: how the task is changed before the method runs; None leaves it as it is.
     """
 
     stage: Stage
@@ -28,11 +28,21 @@ class Phase:
         """Its name in ``scoring_run.stage`` and ``stage_estimate.stage``."""
         return str(self.stage) if self.corruption is None else self.corruption.key
 
+    @property
+    def draws(self) -> str:
+        """Name of the series that its seeds and splits come from.
+
+        A change of coordinates is seen best on the very splits and seeds of the undisturbed runs.
+        """
+        return str(self.stage) if self.corruption is not None and self.corruption.coordinates else self.key
+
 
 MEASURE = Phase(Stage.MEASURE)
 CONFIRM = Phase(Stage.CONFIRM)
 ELSEWHERE = Phase(Stage.TRANSFER)
 PERMUTED = Phase(Stage.MEASURE, Corruption(permute=True))
+REFRAMED = Phase(Stage.CONFIRM, Corruption(coordinates=True))
+"""The confirmation's own splits and seeds, in other coordinates."""
 DECISIVE = (MEASURE, CONFIRM, ELSEWHERE)
 """Phases in which a failed run decides; in the others it is for the audit that asked to judge."""
 
@@ -46,6 +56,8 @@ def phase_of(key: str) -> Phase:
     """The phase of a key. Raises ValueError for a key that no phase has."""
     if key == PERMUTED.key:
         return PERMUTED
+    if key == REFRAMED.key:
+        return REFRAMED
     if key.startswith("noise-"):
         return noisy(int(key.removeprefix("noise-")) / 100)
     return Phase(Stage(key))

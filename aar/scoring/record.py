@@ -34,7 +34,7 @@ class RunRecord:
     """One scoring run.
 
     Args:
-        phase: its key: measure, confirm, transfer, permuted, noise-20.
+        phase: its key: measure, confirm, transfer, permuted, noise-20, coordinates.
         drawn_at: when its seeds were drawn: after the code was frozen.
         seed: given to the method.
         split_seed: names the split that it was scored on.

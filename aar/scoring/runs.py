@@ -32,7 +32,7 @@ def write_runs(
     )
     first = 0 if last is None else last + 1
     for place in range(seeds * len(domains)):
-        drawn = draw(secret, phase.key, submission.number, submission.digest, first + place)
+        drawn = draw(secret, phase.draws, submission.number, submission.digest, first + place)
         session.add(
             ScoringRun(
                 submission_id=submission.id,

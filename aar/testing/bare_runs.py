@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aar.problems.protocol import Baseline, Problem, SupervisedProblem, Task, TaskScore
+from aar.problems.corruption import corrupt
+from aar.problems.protocol import Baseline, Problem, Task, TaskScore
 from aar.scoring.audits.protocol import Dossier, PhaseScores
 from aar.scoring.phases import MEASURE, Phase
 
@@ -38,8 +39,8 @@ def drawn(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE
     folder = Path(tempfile.mkdtemp(prefix="aar-bare-"))
     try:
         task = problem.prepare(domain, phase.stage, split_seed, folder)
-        if phase.corruption is not None and isinstance(problem, SupervisedProblem):
-            problem.corrupt(task, phase.corruption, split_seed)
+        if phase.corruption is not None:
+            corrupt(problem, task, phase.corruption, split_seed)
         yield task
     finally:
         shutil.rmtree(folder, ignore_errors=True)

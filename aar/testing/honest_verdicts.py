@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.problems.protocol import Baseline, Problem, SupervisedProblem
+from aar.problems.corruption import offers
+from aar.problems.protocol import Baseline, Problem
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 from aar.testing.bare_runs import dossier, runs
@@ -47,10 +48,11 @@ def judge_baselines(
     """
     asked = dict.fromkeys(phase for audit in audits for phase in audit.phases(problem))
     phases = [MEASURE, CONFIRM, *(phase for phase in asked if phase not in (MEASURE, CONFIRM))]
+    series = {phase.key: place for place, phase in enumerate(phases)}
     scores = {
-        phase.key: runs(problem, baselines, phase, _seeds(phase, place, seeds, audit_seeds, first))
-        for place, phase in enumerate(phases)
-        if phase.corruption is None or isinstance(problem, SupervisedProblem)
+        phase.key: runs(problem, baselines, phase, _seeds(phase, series[phase.draws], seeds, audit_seeds, first))
+        for phase in phases
+        if phase.corruption is None or offers(problem, phase.corruption)
     }
     answers = []
     for baseline in baselines:

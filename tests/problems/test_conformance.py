@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from aar.problems import toy
-from aar.problems.protocol import Problem, SupervisedProblem
+from aar.problems.protocol import Problem, ReframedProblem, SupervisedProblem, Task
 from aar.problems.registry import find
+from aar.problems.weak_to_strong import WeakToStrong
+from aar.testing.principal_axes import PrincipalAxes
 from aar.testing.problem_suite import ProblemSuite, folder_bytes
+from aar.testing.reframed_suite import ReframedSuite
 from aar.testing.supervised_suite import SupervisedSuite
 
 
@@ -62,6 +65,24 @@ class TestWeakToStrongsTeacher(SupervisedSuite):
         del files["weak.npy"]
         weak: list[float] = np.load(public / "weak.npy").tolist()
         return weak, files
+
+
+class TestWeakToStrongsCoordinates(ReframedSuite):
+    @pytest.fixture
+    def problem(self) -> ReframedProblem:
+        return WeakToStrong()
+
+
+class TestOneSetOfCoordinatesForAllSplits(ReframedSuite):
+    @pytest.fixture
+    def problem(self) -> ReframedProblem:
+        return PrincipalAxes()
+
+    def test_another_seed_draws_others(self, problem: ReframedProblem, task: Task, tmp_path: Path) -> None:
+        other = problem.prepare(task.domain, task.stage, task.split_seed, tmp_path / "other")
+        problem.change_coordinates(task, 1)
+        problem.change_coordinates(other, 2)
+        assert folder_bytes(task.public) != folder_bytes(other.public)
 
 
 def _with_a_teacher(name: str) -> SupervisedProblem:

@@ -14,6 +14,7 @@ from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.audits.coordinates import KNOWLEDGE as KNOWLEDGE_RULE
 from aar.settings import get_settings
 from aar.testing.attack_suite import AttackSuite
 from aar.testing.attacks import Gain, Outcome, Result, attack_all
@@ -23,8 +24,12 @@ from aar.testing.attacks.knowledge import truth_of
 from aar.testing.attacks.oracle import Oracle, split_of
 from aar.testing.attacks.own_runs import Place
 from aar.testing.attacks.paired import Pair, dump, gain, load
+from aar.testing.principal_axes import PrincipalAxes
 
 pytestmark = pytest.mark.bubblewrap
+
+CARRYING = ("quiet-table", "quiet-half", "prior-direction")
+KNOWLEDGE = (*CARRYING, "outside-labels", "outside-head", "outside-blend", "told-constants", "direction-probes")
 
 
 @pytest.fixture(scope="class")
@@ -57,13 +62,43 @@ class TestWeakToStrong(_Bubblewrapped):
         """The default problem."""
         return lambda: find("weak_to_strong")
 
-    def test_the_harness_sees_a_gain_where_there_is_one(self, outcomes: Mapping[str, Outcome]) -> None:
-        cheat = outcomes["outside-labels"]
-        assert cheat.inside_noise is False
-        assert cheat.result is not None
-        assert cheat.result.gain is not None
-        assert cheat.result.gain.mean > 0.2
-        assert "static.table" in cheat.result.noted
+    @pytest.mark.parametrize("name", KNOWLEDGE)
+    def test_knowledge_carried_in_gains_nothing(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+        result = outcomes[name].result
+        assert result is not None
+        assert result.gain is not None
+        assert result.gain.mean < 0.05
+        assert result.stopped or result.noted
+
+    @pytest.mark.parametrize("name", ["quiet-table", "quiet-half", "prior-direction", "told-constants"])
+    def test_the_audit_of_coordinates_notices(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+        result = outcomes[name].result
+        assert result is not None
+        assert "coordinate" in result.noted
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("attacks on principal axes")
+class TestPrincipalAxes:
+    """The same attacks where splits share coordinates: each is worth making, and the audit tells."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def outcomes(
+        cls, bubblewrap: str, home_of_class: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> Mapping[str, Outcome]:
+        """Of the attacks that carry the most."""
+        found = _attack(PrincipalAxes(), tmp_path_factory.mktemp("attacks"), *CARRYING)
+        return {outcome.name: outcome for outcome in found}
+
+    @pytest.mark.parametrize("name", CARRYING)
+    def test_attack_is_held(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+        outcome = outcomes[name]
+        assert outcome.inside_noise is False
+        assert outcome.result is not None
+        assert outcome.result.gain is not None
+        assert outcome.result.gain.mean > 0.1
+        assert KNOWLEDGE_RULE in outcome.result.noted
 
 
 @pytest.mark.slow
@@ -108,22 +143,22 @@ class TestReferenceFailures:
         self, bubblewrap: str, home_of_class: Path, tmp_path: Path
     ) -> None:
         """There: 0.99 sent by a client stood on rank one."""
-        (outcome,) = _attack("toy", tmp_path, "forged-results")
+        (outcome,) = _attack(find("toy"), tmp_path, "forged-results")
         assert outcome.result is not None
         assert not outcome.result.through
 
     def test_a_frozen_method_is_not_lost_or_changed(self, bubblewrap: str, home_of_class: Path, tmp_path: Path) -> None:
         """There: snapshots were overwritten, and findings lost while the tool said success."""
-        for outcome in _attack("toy", tmp_path, "poisoned-snapshots", "edited-claims"):
+        for outcome in _attack(find("toy"), tmp_path, "poisoned-snapshots", "edited-claims"):
             assert outcome.result is not None
             assert not outcome.result.through
 
 
-def _attack(problem: str, folder: Path, *names: str) -> list[Outcome]:
+def _attack(problem: Problem, folder: Path, *names: str) -> list[Outcome]:
     async def make() -> list[Outcome]:
-        backend = BubblewrapBackend()
+        backend = BubblewrapBackend(distributions=("numpy", "scipy", "scikit-learn"))
         try:
-            return await attack_all(find(problem), backend, folder, only=names, submissions=4, seeds=2)
+            return await attack_all(problem, backend, folder, only=names, submissions=4, seeds=2)
         finally:
             await backend.close()
 

@@ -9,40 +9,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aar.problems.protocol import Stage, Task
+from aar.problems.weak_to_strong.coordinates import Frame
 from aar.problems.weak_to_strong.corpus import Corpus
 from aar.problems.weak_to_strong.splits import Split
-from aar.problems.weak_to_strong.supervision import Supervision
+from aar.problems.weak_to_strong.supervision import States, Supervision
 
 WEAK_FILE = "weak.npy"
-PUBLIC_FILES = frozenset({"task.json", "train.npy", WEAK_FILE, "test.npy", "prompts.npy", "texts.json"})
+TEXTS_FILE = "texts.json"
+PUBLIC_FILES = frozenset({"task.json", "train.npy", WEAK_FILE, "test.npy", "prompts.npy"})
 HIDDEN_FILE = "hidden.npz"
 
 
-def write_public(folder: Path, domain: str, data: Corpus, split: Split, weak: NDArray[np.float32]) -> None:
+def public_files(stage: Stage) -> frozenset[str]:
+    """Names of the files that a public bundle may hold: texts are for study, and in no bundle that is scored."""
+    return PUBLIC_FILES | {TEXTS_FILE} if stage is Stage.RESEARCH else PUBLIC_FILES
+
+
+def write_public(
+    task: Task, data: Corpus, split: Split, states: States, frame: Frame, weak: NDArray[np.float32]
+) -> None:
     """Write what a method may see; readable by any user, for the sandbox's is another one."""
+    folder = task.public
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "train.npy", data.states[split.pool])
+    write_states(folder, states, frame)
     write_weak(folder, weak)
-    _save(folder / "test.npy", data.states[split.test])
-    _save(folder / "prompts.npy", data.prompts)
+    texts = data.texts if task.stage is Stage.RESEARCH else None
     about = {
         "problem": "weak_to_strong",
-        "domain": domain,
+        "domain": task.domain,
         "classes": list(data.classes),
         "train_items": len(split.pool),
         "test_items": len(split.test),
         "dimensions": int(data.states.shape[1]),
         "layers": {str(layer): list(columns) for layer, columns in data.layers.items()},
         "phrasings": [list(phrasings) for phrasings in data.phrasings],
-        "texts": data.texts is not None,
+        "texts": texts is not None,
     }
     (folder / "task.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    if data.texts is not None:
-        texts = {"train": [data.texts[row] for row in split.pool], "test": [data.texts[row] for row in split.test]}
-        (folder / "texts.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
+    if texts is not None:
+        in_order = {"train": [texts[row] for row in split.pool], "test": [texts[row] for row in split.test]}
+        (folder / TEXTS_FILE).write_text(json.dumps(in_order, ensure_ascii=False), encoding="utf-8")
     folder.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o644)
+
+
+def write_states(folder: Path, states: States, frame: Frame) -> None:
+    """Write the student's states of a public bundle in a frame's coordinates, or replace their content."""
+    _save(folder / "train.npy", frame.write(states.pool))
+    _save(folder / "test.npy", frame.write(states.test))
+    _save(folder / "prompts.npy", frame.write(states.prompts))
 
 
 def read_weak(folder: Path) -> NDArray[np.float32]:
@@ -64,6 +81,7 @@ def write_hidden(folder: Path, data: Corpus, split: Split, supervision: Supervis
     np.savez(
         path,
         labels=data.labels[split.test],
+        pool_labels=data.labels[split.pool],
         weak_right=supervision.weak_right,
         ceiling_right=supervision.ceiling_right,
         test_universe=np.int64(split.test_universe),

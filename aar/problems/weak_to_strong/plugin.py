@@ -33,6 +33,8 @@ class WeakToStrong:
     """Weak-to-strong supervision on five real text domains with a real pretrained strong model, on a CPU."""
 
     name = "weak_to_strong"
+    version = 2
+    """Since 2 every split has coordinates of its own, and bundles that are scored hold no texts."""
     title = "Weak-to-strong supervision on text"
     metric = Metric(
         name="PGR",
@@ -55,21 +57,24 @@ class WeakToStrong:
         corpus.check_files()
 
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
-        """Draw a split, train the teacher and the ceiling on it, and write both bundles.
+        """Draw a split and its coordinates, train the teacher and the ceiling on it, and write both bundles.
 
         Raises:
             DataMissing: the data is absent or damaged.
             NotFound: no such domain.
             ProblemError: the domain has no splits of that stage.
         """
-        from aar.problems.weak_to_strong.supervision import supervise
+        from aar.problems.weak_to_strong.coordinates import draw_frame
+        from aar.problems.weak_to_strong.supervision import states_of, supervise
 
         splits.check(domain, stage)
         data = corpus.corpus(domain)
         split = splits.draw(domain, stage, split_seed, len(data.labels))
-        supervision = supervise(data, split)
+        states = states_of(data, split)
+        supervision = supervise(data, split, states)
         task = Task(domain, stage, split_seed, into / "public", into / "hidden")
-        bundles.write_public(task.public, domain, data, split, supervision.weak)
+        frame = draw_frame(domain, stage, split_seed, data.layers)
+        bundles.write_public(task, data, split, states, frame, supervision.weak)
         bundles.write_hidden(task.hidden, data, split, supervision)
         return task
 
@@ -85,6 +90,20 @@ class WeakToStrong:
         turned = list(drawn.turned)
         spoilt[turned] = 1 - spoilt[turned]
         bundles.write_weak(task.public, spoilt)
+
+    def change_coordinates(self, task: Task, seed: int) -> None:
+        """Write the states in the research bundle's coordinates, whatever the seed.
+
+        Every split has coordinates of its own, so another draw would be one more of the same. Those of the research
+        bundle are the ones that somebody can have learnt: a method that does better in them carries such knowledge.
+        """
+        from aar.problems.weak_to_strong.coordinates import RESEARCH_SPLIT, draw_frame
+        from aar.problems.weak_to_strong.supervision import states_of
+
+        data = corpus.corpus(task.domain)
+        split = splits.draw(task.domain, task.stage, task.split_seed, len(data.labels))
+        frame = draw_frame(task.domain, Stage.RESEARCH, RESEARCH_SPLIT, data.layers)
+        bundles.write_states(task.public, states_of(data, split), frame)
 
     def score(self, task: Task, output: Path) -> TaskScore:
         """Count right and wrong predictions beside the teacher's and the ceiling's. Raises OutputRejected."""

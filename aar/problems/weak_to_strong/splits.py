@@ -43,7 +43,7 @@ SIZES = {
 CLIMBED = tuple(name for name, sizes in SIZES.items() if sizes.climbed)
 TRANSFER = tuple(name for name, sizes in SIZES.items() if not sizes.climbed)
 
-_STAGE_KEYS = {Stage.RESEARCH: 1, Stage.MEASURE: 2, Stage.CONFIRM: 3, Stage.TRANSFER: 4}
+STAGE_KEYS = {Stage.RESEARCH: 1, Stage.MEASURE: 2, Stage.CONFIRM: 3, Stage.TRANSFER: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def draw(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
     """
     check(domain, stage)
     sizes = SIZES[domain]
-    rng = np.random.default_rng([_STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
+    rng = np.random.default_rng([STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
     open_rows = rng.permutation(np.arange(sizes.sealed, rows))
     if stage in (Stage.RESEARCH, Stage.MEASURE):
         test, universe = open_rows[: sizes.test], len(open_rows)

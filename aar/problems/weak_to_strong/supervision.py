@@ -20,6 +20,20 @@ CEILING_L2 = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
+class States:
+    """The student's states that a split uses, on the axes that they ship on, float32; the last axis has the columns."""
+
+    pool: NDArray[np.float32]
+    test: NDArray[np.float32]
+    prompts: NDArray[np.float32]
+
+
+def states_of(data: Corpus, split: Split) -> States:
+    """Take a split's states from the corpus."""
+    return States(widen(data.states[split.pool]), widen(data.states[split.test]), widen(data.prompts))
+
+
+@dataclass(frozen=True, slots=True)
 class Supervision:
     """What the teacher says, and what both ends get right.
 
@@ -34,14 +48,14 @@ class Supervision:
     ceiling_right: NDArray[np.bool_]
 
 
-def supervise(data: Corpus, split: Split) -> Supervision:
+def supervise(data: Corpus, split: Split, states: States) -> Supervision:
     """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
     one_thread()
     features = data.teacher
     teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))
-    pool, truth = widen(data.states[split.pool]), data.labels[split.test].astype(bool)
-    ceiling = fit_logistic(pool, data.labels[split.pool], l2=CEILING_L2)
-    judged = ceiling.logits(widen(data.states[split.test])) > 0
+    truth = data.labels[split.test].astype(bool)
+    ceiling = fit_logistic(states.pool, data.labels[split.pool], l2=CEILING_L2)
+    judged = ceiling.logits(states.test) > 0
     return Supervision(
         weak=teacher.proba(features[split.pool]),
         weak_right=(teacher.logits(features[split.test]) > 0) == truth,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aar.errors import AarError
 from aar.problems.protocol import OutputRejected, Stage, Task
-from aar.problems.weak_to_strong.bundles import PUBLIC_FILES, read_hidden
+from aar.problems.weak_to_strong.bundles import public_files, read_hidden
 
 if TYPE_CHECKING:
     from aar.problems.weak_to_strong.plugin import WeakToStrong
@@ -44,7 +44,8 @@ def find_problems(problem: WeakToStrong) -> list[str]:
 
 def find_leaks(task: Task) -> list[str]:
     """Ways in which the public bundle gives the test labels away."""
-    found = [f"unexpected public file {path.name}" for path in task.public.iterdir() if path.name not in PUBLIC_FILES]
+    allowed = public_files(task.stage)
+    found = [f"unexpected public file {path.name}" for path in task.public.iterdir() if path.name not in allowed]
     labels = read_hidden(task.hidden)["labels"].astype(bool)
     test = np.load(task.public / "test.npy", allow_pickle=False).astype(np.float32)
     train = np.load(task.public / "train.npy", allow_pickle=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 from aar.errors import SetupError
+from aar.scoring.audits.coordinates import CoordinatesAudit
 from aar.scoring.audits.noise import LabelNoise
 from aar.scoring.audits.protocol import Audit, Moment
 from aar.scoring.audits.splits import SplitSensitivity
@@ -29,7 +30,13 @@ def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = 
     Raises:
         SetupError: a plug-in cannot be loaded, keeps no promise of ``Audit``, or takes a name that another has.
     """
-    shipped: list[Audit] = [StaticReading(), TeacherAudit(), LabelNoise(noise_levels), SplitSensitivity()]
+    shipped: list[Audit] = [
+        StaticReading(),
+        TeacherAudit(),
+        LabelNoise(noise_levels),
+        SplitSensitivity(),
+        CoordinatesAudit(),
+    ]
     found = [*shipped, *extra, *map(_loaded, sorted(entry_points(group=GROUP), key=lambda entry: entry.name))]
     twice = [name for name, times in Counter(audit.name for audit in found).items() if times > 1]
     if twice:

@@ -69,7 +69,7 @@ class ScoringRun(Base):
     submission_id: Mapped[int] = mapped_column(ForeignKey("submission.id"), index=True)
     index: Mapped[int]
     stage: Mapped[str] = mapped_column(String(16))
-    """The key of its phase: measure, confirm, transfer, permuted, noise-20."""
+    """The key of its phase: measure, confirm, transfer, permuted, noise-20, coordinates."""
     check_id: Mapped[int | None] = mapped_column(ForeignKey("submission_check.id"))
     """The check that it belongs to; None for the measurement."""
     domain: Mapped[str] = mapped_column(String(64))

@@ -23,6 +23,7 @@ from aar.budget.prices import PriceBook
 from aar.forum.tokens import issue_token
 from aar.problems.protocol import Problem, version_of
 from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.audits.coordinates import CoordinatesAudit
 from aar.scoring.audits.protocol import Dossier, Finding, Verdict
 from aar.scoring.audits.static import StaticReading
 from aar.scoring.audits.teacher import TeacherAudit
@@ -81,7 +82,7 @@ class Arena:
         """Id of r1, r2 or r3."""
         return f"{self.campaign}-r{index}"
 
-    def method(self, code: str, files: Mapping[str, str] | None = None, *, title: str = "A method") -> Path:
+    def method(self, code: str, files: Mapping[str, str | bytes] | None = None, *, title: str = "A method") -> Path:
         """A method's directory: ``run.py``, beside it the honest method, run by ``import honest``, and ``files``."""
         self._made += 1
         target = self.folder / "methods" / str(self._made)
@@ -90,8 +91,8 @@ class Arena:
         (target / "honest.py").write_text(honest, encoding="utf-8")
         (target / "run.py").write_text(code, encoding="utf-8")
         (target / "method.yaml").write_text(f"title: {title}\nclaim: It works better.\nfamilies: [other]\n")
-        for name, text in (files or {}).items():
-            (target / name).write_text(text, encoding="utf-8")
+        for name, content in (files or {}).items():
+            (target / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         target.chmod(0o755)
         return target
 
@@ -192,7 +193,7 @@ class Arena:
             seeds=2,
             parallel=self.parallel,
             secret=DRAWS,
-            audits=(Reader(self), TeacherAudit()),
+            audits=(Reader(self), TeacherAudit(), CoordinatesAudit()),
             plan=CheckPlan(confirm_seeds=2, audit_seeds=2),
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
-from aar.testing.attacks.knowledge import public_rows
+from aar.testing.attacks.knowledge import public_items
 from aar.testing.attacks.measured import measured
 from aar.testing.attacks.oracle import Bits, Oracle, Split, agrees, names_of, random_bytes, splits_of
 from aar.testing.attacks.tables import with_table
@@ -40,10 +40,10 @@ class RandomMasks:
         answers = [partial(_bits, turn) for turn in range(arena.submissions)]
         scores = np.array([oracle.number(answer) for answer in answers])
         told = (scores - scores.mean()) / max(float(scores.std()), 1e-9)
-        known = await public_rows(arena)
-        count = sum(map(len, known.values()))
+        known = [items.rows for items in (await public_items(arena)).values()]
+        count = sum(map(len, known))
         odds: dict[bytes, float] = {}
-        for rows in known.values():
+        for rows in known:
             bits = np.unpackbits(random_bytes(rows), axis=1, bitorder="little")[:, : len(scores)]
             signal = (bits * 2.0 - 1) @ told / np.sqrt(len(scores))
             # A label moves its statistic by sqrt(T / n), n items sharing the spread of T scores.

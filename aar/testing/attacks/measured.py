@@ -14,7 +14,7 @@ async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = T
 
     Args:
         read: whether its code is read first.
-        confirm: whether a measured one is confirmed, with the teacher audit.
+        confirm: whether a measured one is confirmed, with the audits of teacher and coordinates.
     """
     arena.say("on the sealed split")
     gain = await arena.runs.gain(source)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
-from aar.testing.attacks.knowledge import public_rows, truth_of
+from aar.testing.attacks.knowledge import public_items, truth_of
 from aar.testing.attacks.measured import measured
 from aar.testing.attacks.oracle import names_of, splits_of
 from aar.testing.attacks.tables import SURE, with_head, with_table
@@ -54,8 +54,8 @@ class OutsideHead:
     items = True
 
     async def make(self, arena: Arena) -> Result:
-        """A linear discriminant on the leading columns of the last third."""
-        source = with_head(arena, await _heads(arena))
+        """A linear discriminant on the columns that tell most."""
+        source = with_head(arena, await heads_of(arena))
         return await measured(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
@@ -68,13 +68,19 @@ class OutsideBlend:
 
     async def make(self, arena: Arena) -> Result:
         """The honest method has a third of the say."""
-        source = with_head(arena, await _heads(arena), share=0.5)
+        source = with_head(arena, await heads_of(arena), share=0.5)
         return await measured(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
 async def public_truth(arena: Arena) -> dict[int, bool]:
-    """Labels of the public items, by their keys: what somebody who reads the texts without error would know."""
+    """Labels of the public items, by their keys: those of the research bundles, and of a few measurements' splits.
+
+    The latter are the same items; where each split has coordinates of its own, they go by other keys in each.
+    """
     found: dict[int, bool] = {}
+    for items in (await public_items(arena)).values():
+        rows, labels = items.told()
+        found.update(zip(names_of(rows).tolist(), labels.tolist(), strict=True))
     for split in await splits_of(arena):
         truth = truth_of(split.place.task)
         if truth is not None:
@@ -82,15 +88,24 @@ async def public_truth(arena: Arena) -> dict[int, bool]:
     return found
 
 
-async def _heads(arena: Arena) -> dict[str, tuple[list[int], list[float], list[float]]]:
-    truth = await public_truth(arena)
+Head = tuple[list[int], list[float], list[float]]
+
+
+async def heads_of(arena: Arena) -> dict[str, Head]:
+    """By domain, the columns, middles and weights of a linear discriminant of the public items."""
     heads = {}
-    for domain, rows in (await public_rows(arena)).items():
-        known = np.array([name in truth for name in names_of(rows).tolist()])
-        labels = np.array([truth[name] for name in names_of(rows[known]).tolist()])
-        columns = np.arange(rows.shape[1] * 2 // 3, rows.shape[1])[:_COLUMNS]
-        heads[domain] = (columns.tolist(), *_discriminant(rows[known][:, columns].astype(float), labels))
+    for domain, items in (await public_items(arena)).items():
+        known, labels = items.told()
+        rows = known.astype(float)
+        columns = _telling(rows, labels)
+        heads[domain] = (columns.tolist(), *_discriminant(rows[:, columns], labels))
     return heads
+
+
+def _telling(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The columns that tell the labels apart best, each by itself."""
+    apart = np.abs(rows[labels].mean(axis=0) - rows[~labels].mean(axis=0)) / rows.std(axis=0)
+    return np.sort(np.argsort(apart)[::-1][:_COLUMNS])
 
 
 def _discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:

@@ -25,7 +25,9 @@ from aar.testing.attacks.luck import SeedLuck
 from aar.testing.attacks.masks import RandomMasks
 from aar.testing.attacks.memory import Guesses, OutsideBlend, OutsideHead, OutsideLabels
 from aar.testing.attacks.poison import Poison
+from aar.testing.attacks.quiet import PriorDirection, QuietTable
 from aar.testing.attacks.stash import Stash
+from aar.testing.attacks.told import ToldConstants
 
 ATTACKS: tuple[Attack, ...] = (
     SingleFlips(),
@@ -36,6 +38,10 @@ ATTACKS: tuple[Attack, ...] = (
     OutsideLabels(),
     OutsideHead(),
     OutsideBlend(),
+    QuietTable("quiet-table", None, 1.0),
+    QuietTable("quiet-half", 1, 0.93),
+    PriorDirection(),
+    ToldConstants(),
     SeedLuck(),
     Majority(),
     TwoFaces(),

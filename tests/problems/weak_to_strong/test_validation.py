@@ -95,6 +95,6 @@ def test_texts_of_other_rows_are_refused(copied_data: Path, tmp_path: Path) -> N
 
 
 def test_without_texts_a_bundle_is_whole(copied_data: Path, tmp_path: Path) -> None:
-    (copied_data / "tweet.texts.json.gz").unlink()
-    task = find("weak_to_strong").prepare("tweet", Stage.TRANSFER, 0, tmp_path / "task")
-    assert {path.name for path in task.public.iterdir()} == bundles.PUBLIC_FILES - {"texts.json"}
+    (copied_data / "movie.texts.json.gz").unlink()
+    task = find("weak_to_strong").prepare("movie", Stage.RESEARCH, 0, tmp_path / "task")
+    assert {path.name for path in task.public.iterdir()} == bundles.PUBLIC_FILES

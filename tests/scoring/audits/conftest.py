@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED, noisy
+from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED, REFRAMED, noisy
 from aar.testing.bare_runs import runs
 
 from .scored import METHODS, SEEDS, Scored
@@ -16,8 +16,11 @@ def scored() -> Scored:
     problem = WeakToStrong()
     baselines = {each.key: each for each in problem.baselines() if each.key in METHODS}
     by_phase = {}
-    for place, phase in enumerate((MEASURE, CONFIRM, PERMUTED, noisy(0.2), noisy(0.4))):
-        seeds = range(1000 * place, 1000 * place + SEEDS)
+    phases = (MEASURE, CONFIRM, PERMUTED, noisy(0.2), noisy(0.4), REFRAMED)
+    series = {phase.key: place for place, phase in enumerate(phases)}
+    for phase in phases:
+        first = 1000 * series[phase.draws]
+        seeds = range(first, first + SEEDS)
         by_phase[phase.key] = runs(problem, list(baselines.values()), phase, seeds)
     by_method = {key: {phase: found[key] for phase, found in by_phase.items()} for key in METHODS}
     return Scored(problem, baselines, by_method)

@@ -41,7 +41,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: 
 
 def test_the_shipped_ones_are_there_and_those_that_read_code_come_first() -> None:
     found = available_audits(noise_levels=(0.2, 0.4))
-    assert [audit.name for audit in found] == ["static", "teacher", "label-noise", "split-sensitivity"]
+    assert [audit.name for audit in found] == ["static", "teacher", "label-noise", "split-sensitivity", "coordinates"]
     assert all(isinstance(audit, Audit) for audit in found)
 
 

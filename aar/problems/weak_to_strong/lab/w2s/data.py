@@ -28,8 +28,9 @@ class Data:
         test: the states to predict: float32 [m, d].
         prompts: class prompts in the same space: float32 [2, phrasings, d].
         phrasings: the prompts' wording: two tuples, paired by position.
-        layers: which columns of ``train``, ``test`` and ``prompts`` belong to which layer of the student.
-        train_texts, test_texts: the texts in row order; None where they are not installed.
+        layers: which columns of ``train``, ``test`` and ``prompts`` belong to which layer of the student. Each layer is
+            turned at random in every split: its columns have no order, ``pca`` finds the leading components.
+        train_texts, test_texts: the texts in row order, for study; None in every bundle that is scored.
     """
 
     domain: str

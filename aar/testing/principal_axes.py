@@ -1,0 +1,40 @@
+"""The default problem as it was before its splits had coordinates of their own, to try attacks and audits on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from aar.problems.protocol import Stage, Task
+from aar.problems.weak_to_strong import WeakToStrong, bundles, corpus, splits
+from aar.problems.weak_to_strong.coordinates import Frame, draw_frame
+from aar.problems.weak_to_strong.supervision import states_of
+
+
+class PrincipalAxes(WeakToStrong):
+    """Every split of every stage on the student's principal axes; a change of coordinates draws others."""
+
+    version = 1
+
+    def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
+        """The same rows, labels and teacher as the default problem's, as version 1 wrote them."""
+        task = super().prepare(domain, stage, split_seed, into)
+        write_principal(task)
+        return task
+
+    def change_coordinates(self, task: Task, seed: int) -> None:
+        """Turn each layer at random, drawn by the seed."""
+        data = corpus.corpus(task.domain)
+        drawn = splits.draw(task.domain, task.stage, task.split_seed, len(data.labels))
+        bundles.write_states(
+            task.public, states_of(data, drawn), draw_frame(task.domain, task.stage, seed, data.layers)
+        )
+
+
+def write_principal(task: Task) -> None:
+    """Write a task's states as they are shipped, on the student's principal axes."""
+    data = corpus.corpus(task.domain)
+    plain = Frame({columns: np.eye(columns[1] - columns[0], dtype=np.float32) for columns in data.layers.values()})
+    drawn = splits.draw(task.domain, task.stage, task.split_seed, len(data.labels))
+    bundles.write_states(task.public, states_of(data, drawn), plain)
