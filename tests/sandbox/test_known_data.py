@@ -11,11 +11,14 @@ import sysconfig
 import zipfile
 from collections.abc import Callable
 from importlib import resources
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 from aar.errors import SandboxUnavailable
+from aar.sandbox.bubblewrap.private_places import private_places
 from aar.sandbox.known_data import known_data, refuse_visible
 from aar.sandbox.protocol import Mount, SandboxBackend, SandboxSpec
 from tests.sandbox.conftest import need
@@ -173,3 +176,31 @@ def test_a_mount_that_holds_a_copy_means_no_sandbox(each_backend: Callable[[], S
             await backend.close()
 
     asyncio.run(whole())
+
+
+def test_a_package_that_brings_a_problem_is_private_wherever_its_import_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "elsewhere" / "plugged"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    described = tmp_path / "installed" / "plugged-1.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text("[aar.problems]\nplugged = plugged:Problem\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+
+    class Finder:
+        """Finds the package as an editable installation does, without an entry on the import path."""
+
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+            if name != "plugged":
+                return None
+            return spec_from_file_location(name, package / "__init__.py", submodule_search_locations=[str(package)])
+
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    places = private_places()
+    assert package in places
+    assert package.parent not in places
+    assert {_PACKAGE, Path.home(), Path(sys.prefix)} <= set(places)

@@ -1,7 +1,8 @@
-"""Folders of the host that no sandbox may see, wherever they lie: `aar` itself, its packages, homes and caches."""
+"""Folders of the host that no sandbox may see, wherever they lie: `aar` itself, other problems, homes and caches."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import site
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+from aar.problems.registry import available
 from aar.settings import get_settings
 
 _CACHES = ("XDG_CACHE_HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR")
@@ -34,6 +36,7 @@ def _places() -> Iterator[Path]:
     yield package
     if (package.parent / "pyproject.toml").is_file():  # an editable installation: the history holds the data too
         yield package.parent
+    yield from _installed_problems()
     prefix, base = Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()
     if not base.is_relative_to(prefix):
         yield prefix
@@ -41,6 +44,19 @@ def _places() -> Iterator[Path]:
     yield from (folder for folder in map(Path, sys.path) if folder.is_absolute() and not _is_standard(folder))
     yield from (Path.home(), get_settings().home.absolute(), Path(tempfile.gettempdir()))
     yield from (Path(os.environ[name]) for name in _CACHES if os.environ.get(name))
+
+
+def _installed_problems() -> Iterator[Path]:
+    """The packages that bring problems; nothing of them is imported."""
+    for problem in available():
+        try:
+            spec = importlib.util.find_spec(problem.target.partition(":")[0].partition(".")[0])
+        except (ImportError, ValueError):
+            continue
+        if spec is not None and spec.submodule_search_locations is not None:
+            yield from map(Path, spec.submodule_search_locations)
+        elif spec is not None and spec.origin is not None:
+            yield Path(spec.origin).parent
 
 
 def _is_standard(folder: Path) -> bool:
