@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
             ``limit`` bytes or ``max_files`` entries, or ``target`` is there already and not empty.
         FileNotFoundError, NotADirectoryError, SandboxGone
     """
-    reply = await call("list", {"path": source, "most": max_files, "levels": MAX_LEVELS})
+    with _refused_where_unreadable(source):
+        reply = await call("list", {"path": source, "most": max_files, "levels": MAX_LEVELS})
     entries = answers.listing(reply.fields)
     _check_levels(source, entries)
     total = sum(size for _name, size, _mode in entries if size > 0)
@@ -81,7 +83,8 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
     await asyncio.to_thread(_new_directory, target)
 
     async def one(name: str, size: int, mode: int) -> None:
-        data = await read_file(call, f"{source}/{name}", size) if size else b""
+        with _refused_where_unreadable(f"{source}/{name}"):
+            data = await read_file(call, f"{source}/{name}", size) if size else b""
         await asyncio.to_thread(_write_host, target / name, data, mode)
 
     folders = [target / name for name, size, _mode in entries if size < 0]
@@ -132,6 +135,17 @@ def _survey(source: Path) -> tuple[list[str], list[str]]:
 
 def _read_host(path: Path) -> tuple[bytes, int]:
     return path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644
+
+
+@contextmanager
+def _refused_where_unreadable(path: str) -> Iterator[None]:
+    """Say that a path cannot be taken where the sandbox cannot read it: closed, too long, a link to itself."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise TransferRefused(f"{path[:200]} cannot be read: {error.strerror}", "Shorten or reopen it") from error
 
 
 def _check_levels(source: str, entries: list[tuple[str, int, int]]) -> None:

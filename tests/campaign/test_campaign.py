@@ -18,7 +18,7 @@ from aar.budget.totals import totals
 from aar.campaign.controller import Running
 from aar.campaign.creation import create_campaign
 from aar.campaign.ending import Ending
-from aar.campaign.housekeeping import remove_orphans
+from aar.campaign.housekeeping import remove_orphans, remove_own
 from aar.campaign.preflight import check
 from aar.campaign.resume import changed_spec, save_spec
 from aar.campaign.spec import CampaignSpec
@@ -27,6 +27,7 @@ from aar.campaign.start import run_campaign
 from aar.campaign.views import get_campaign, list_researchers
 from aar.errors import Conflict, UsageError
 from aar.forum.posts import list_posts
+from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import ExitReason, SandboxSpec
 from aar.scoring.leaderboard import leaderboard
@@ -72,6 +73,9 @@ def test_a_team_works_to_its_end(settings: Settings) -> None:
 
     async def watch(running: Running) -> None:
         seen.append(running.campaign_id)
+        # As a researcher leaves it that does not work again after a pause.
+        spec = SandboxSpec(f"{running.campaign_id}-r9", running.campaign_id, settings.home / "idle")
+        await running.plan.backend.create(spec)
         await asyncio.Event().wait()
 
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings, companions=[watch]))
@@ -155,13 +159,45 @@ def test_what_a_dead_controller_left_is_removed_at_the_next_start(settings: Sett
                 await plan.backend.create(SandboxSpec(name=name, campaign_id=owner, workspace=tmp_path / name))
             removed = await remove_orphans(plan.backend, plan.database, "another")
             left = list(await plan.backend.orphans())
-            await plan.backend.remove("zzzzzz-r1")
+            assert await remove_own(plan.backend, "zzzzzz") == ["zzzzzz-r1"]
+            assert list(await plan.backend.orphans()) == []
             return [name.removeprefix(dead) for name in removed], left
         finally:
             plan.database.close()
             await plan.backend.close()
 
     assert asyncio.run(scene()) == (["-r1"], ["zzzzzz-r1"])
+
+
+@pytest.mark.skipif(not workspaces.can_mount(), reason="a workspace in use needs a mount, and root")
+def test_what_cannot_be_removed_is_an_incident_and_stops_nobody(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aar.sandbox.workspaces._LET_GO_SECONDS", 0.2)
+
+    async def scene() -> None:
+        plan = await check(load_spec(None, QUICK), settings)
+        try:
+            dead = await plan.database.write(lambda session: create_campaign(session, plan))
+            next_one = await plan.database.write(lambda session: create_campaign(session, plan))
+            names = [f"{dead}-r{index}" for index in (1, 2, 3)]
+            for name in names:
+                await plan.backend.create(SandboxSpec(name=name, campaign_id=dead, workspace=tmp_path / name))
+            with (tmp_path / names[0] / "held").open("w"):
+                removed = await remove_orphans(plan.backend, plan.database, next_one, plan.incidents)
+                assert removed == names[1:]
+                assert await remove_orphans(plan.backend, plan.database, next_one, plan.incidents) == []
+            await plan.database.write(lambda session: plan.incidents.write(session, next_one))
+            logged = await plan.database.read(lambda session: read(session, next_one, kinds=["sandbox_incident"]))
+            assert [(each.event.name, each.event.incident) for each in logged] == [(names[0], "left_behind")] * 2
+            assert await remove_orphans(plan.backend, plan.database, next_one) == names[:1]
+            assert (tmp_path / names[0] / "held").exists()
+        finally:
+            plan.database.close()
+            await plan.backend.close()
+
+    asyncio.run(scene())
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
 def test_a_refused_key_fails_the_campaign_and_is_written_nowhere(

@@ -1,12 +1,17 @@
 import asyncio
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from aar.campaign.custody import identity
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.choose import availability
 from aar.sandbox.protocol import SandboxSpec
+from aar.store.models import Campaign
+from aar.store.types import now
 
 from .conftest import Terminal
 
@@ -42,6 +47,33 @@ def test_list_stats_and_prune(writable: Terminal) -> None:
     assert [each["name"] for each in writable.json("sandbox", "list")] == ["zzzzzz-r1"]
     assert "removed zzzzzz-r1" in writable.ok("sandbox", "prune", "--all")
     assert writable.ok("sandbox", "list").strip() == "There is no sandbox."
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.usefixtures("leftovers")
+def test_what_a_controller_killed_a_moment_ago_left_is_pruned(writable: Terminal) -> None:
+    scoring = writable.home / "campaigns" / "k3v9qd" / "scoring"
+    (scoring / "runs" / "k3v9qd-run-1" / "workspace").mkdir(parents=True)
+    (scoring / "bundles" / "x").mkdir(parents=True)
+    database = writable.database()
+
+    def signed(controller: str) -> None:
+        with database.writing() as session:
+            campaign = session.get_one(Campaign, "k3v9qd")
+            campaign.state, campaign.controller, campaign.heartbeat_at = "running", controller, now()
+
+    try:
+        signed(identity())
+        assert writable.json("sandbox", "prune") == {"removed": [], "left": {}}
+        assert (scoring / "runs" / "k3v9qd-run-1").exists()
+        with subprocess.Popen(["true"]) as gone:
+            pass
+        signed(f"{socket.gethostname()}:{gone.pid}:1")
+        assert writable.json("sandbox", "prune") == {"removed": ["k3v9qd-r1"], "left": {}}
+        assert list(scoring.iterdir()) == []
+    finally:
+        database.close()
+        writable.ok("sandbox", "prune", "--all")
 
 
 def test_a_shell_where_there_is_no_sandbox(writable: Terminal) -> None:

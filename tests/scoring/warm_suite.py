@@ -125,6 +125,20 @@ class WarmSuite:
         assert "direct False False" in trial.verdict
         assert "found [] ['noisy.npy'] False" in trial.verdict
 
+    async def test_trees_that_no_path_reaches_end_nothing(
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("aar.scoring.pool._LOOK_SECONDS", 0.1)
+        nest = (
+            GOOD + "import os\nfor names in (['d'] * 1500, ['x' * 250] * 24):\n    os.chdir('/workspace')\n"
+            "    for name in names:\n        os.mkdir(name)\n        os.chdir(name)\n"
+        )
+        async with room.warmed(DEFAULT_OWNER, 1):
+            for code in (nest, nest + "1/0", GOOD):
+                trial = await attempt(problem, room, task, desk, code)
+                assert trial.failure is (Failure.CRASHED if code.endswith("1/0") else None)
+        assert str(room.work_dir) not in await anyio.Path("/proc/self/mounts").read_text()
+
     async def test_times_do_not_tell_which_file_was_written_again(self, room: CleanRoom, task: Task, desk: Any) -> None:
         rewritten = task.public / "noisy.npy"
         rewritten.write_bytes(rewritten.read_bytes())

@@ -79,6 +79,20 @@ class FileTests(SandboxTests):
 
         run(scenario)
 
+    @pytest.mark.parametrize("names", [["d"] * 1500, ["x" * 250] * 24, ["d"] * 40], ids=["many", "long", "40"])
+    def test_what_nests_too_deep_does_not_come_out(self, run: Run, tmp_path: Path, names: list[str]) -> None:
+        async def scenario(backend: SandboxBackend, box: Sandbox) -> None:
+            nest = (
+                f"import os\nos.mkdir('top')\nos.chdir('top')\n"
+                f"for name in {names!r}:\n    os.mkdir(name)\n    os.chdir(name)\n"
+            )
+            assert (await box.exec(["python", "-c", nest], timeout=60)).ok
+            with pytest.raises(TransferRefused, match=r"nests deeper than 40 levels|name too long"):
+                await box.get("top", tmp_path / "out")
+            assert (await box.exec("mkdir -p top/fine && echo still here", timeout=20)).ok
+
+        run(scenario)
+
     def test_mounts_are_read_only_and_live(
         self, make_backend: Callable[[], SandboxBackend], spec: SandboxSpec, tmp_path: Path
     ) -> None:

@@ -49,6 +49,57 @@ class LifeTests(SandboxTests):
 
         run(scenario)
 
+    def test_what_nests_too_deep_is_not_kept_and_the_rest_is(
+        self, make_backend: Callable[[], SandboxBackend], spec: SandboxSpec
+    ) -> None:
+        nest = (
+            "import os\nopen('notes', 'w').write('kept')\n"
+            "for names in (['d'] * 1500, ['x' * 250] * 24):\n"
+            "    os.chdir('/workspace')\n"
+            "    for name in names:\n        os.mkdir(name)\n        os.chdir(name)\n"
+        )
+
+        async def whole() -> None:
+            backend = make_backend()
+            try:
+                for _ in range(2):
+                    box = await backend.create(spec)
+                    assert (await box.exec(["python", "-c", "import shutil; shutil.rmtree('d', True)"], timeout=60)).ok
+                    await box.exec("rm -rf x*", timeout=60)
+                    assert (await box.exec(["python", "-c", nest], timeout=60)).ok
+                    await box.destroy()
+                box = await backend.create(spec)
+                assert await box.read("notes") == b"kept"
+            finally:
+                await backend.remove(spec.name)
+                await backend.close()
+
+        asyncio.run(whole())
+
+    def test_a_workspace_that_nobody_wants_is_removed(
+        self, make_backend: Callable[[], SandboxBackend], spec: SandboxSpec
+    ) -> None:
+        unwanted = dataclasses.replace(spec, keep_workspace=False)
+
+        async def whole() -> None:
+            backend = make_backend()
+            try:
+                box = await backend.create(unwanted)
+                await box.exec("mkdir -p a/b; echo x > a/b/c; chmod 0 a/b", timeout=20)
+                await box.destroy()
+                assert list(unwanted.workspace.parent.iterdir()) == []
+                # Another controller removes it the same way.
+                await backend.create(unwanted)
+                other = make_backend()
+                await other.remove(unwanted.name)
+                await other.close()
+                assert list(unwanted.workspace.parent.iterdir()) == []
+            finally:
+                await backend.remove(unwanted.name)
+                await backend.close()
+
+        asyncio.run(whole())
+
     def test_a_name_is_used_once(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:
             with pytest.raises(Conflict):

@@ -68,6 +68,25 @@ async def test_what_is_no_method_is_refused(bench: Bench) -> None:
         await bench.use("submit_method", path="method")
 
 
+@pytest.mark.parametrize("names", [["d"] * 1500, ["x" * 250] * 24], ids=["1500 levels", "6000 bytes"])
+async def test_a_folder_that_nests_too_deep_is_refused_and_nothing_else(bench: Bench, names: list[str]) -> None:
+    await write_method(bench)
+    nest = f"import os\nfor name in {names!r}:\n    os.mkdir(name)\n    os.chdir(name)\n"
+    await bench.text("bash", command=f"cd /workspace/method && python -c \"$(cat <<'END'\n{nest}END\n)\"")
+    with pytest.raises(UsageError, match=r"nests deeper than 40 levels: flatten it|name too long"):
+        await bench.use("submit_method", path="method")
+    await bench.text("bash", command="cd /workspace && rm -rf method")
+    await write_method(bench)
+    assert "received" in await bench.text("submit_method", path="method")
+
+
+async def test_a_folder_closed_to_its_owner_is_refused(bench: Bench) -> None:
+    await write_method(bench)
+    await bench.text("bash", command="mkdir method/closed; chmod 0 method/closed")
+    with pytest.raises(UsageError, match="Permission denied"):
+        await bench.use("submit_method", path="method")
+
+
 async def test_quota_holds(bench: Bench) -> None:
     bench.ctx = await bench.house.context(sandbox=bench.keeper, limits={"researcher": {"submissions": 1}})
     await write_method(bench)
