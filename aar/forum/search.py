@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,10 +14,10 @@ from aar.forum.posts import check_kind, labelled
 from aar.forum.queries import posts_by_id
 from aar.forum.text import clean_line
 from aar.forum.views import PostView
+from aar.forum.words import cut
 from aar.store.models import Submission
 from aar.store.types import UtcDateTime
 
-_WORD = re.compile(r"[^\W_]+")
 _MAX_WORDS = 24
 
 # CROSS JOIN keeps SQLite from looking each row of a campaign up in the index, one by one
@@ -34,7 +33,7 @@ _FTS5 = """
     ) GROUP BY post_id ORDER BY min(distance), post_id DESC LIMIT :limit OFFSET :skip
 """
 _TSVECTOR = """
-    WITH asked AS (SELECT to_tsquery('english', :words) AS query)
+    WITH asked AS (SELECT to_tsquery('aar_english', :words) AS query)
     SELECT post_id FROM (
         SELECT p.id AS post_id, ts_rank(p.post_search, query) AS near
         FROM post p, asked WHERE p.post_search @@ query AND {wanted}
@@ -47,8 +46,8 @@ _CITING = {
     "sqlite": "p.id IN (SELECT rowid FROM post_search WHERE post_search MATCH :cited UNION ALL "
     "SELECT d.post_id FROM comment_search CROSS JOIN comment d ON d.id = comment_search.rowid "
     "WHERE comment_search MATCH :cited)",
-    "postgresql": "(p.post_search @@ to_tsquery('english', :cited) OR p.id IN "
-    "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('english', :cited)))",
+    "postgresql": "(p.post_search @@ to_tsquery('aar_english', :cited) OR p.id IN "
+    "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('aar_english', :cited)))",
 }
 _LISTED = "SELECT p.id FROM post p WHERE {wanted} ORDER BY p.id {order} LIMIT :limit"
 _MOST = 100
@@ -106,7 +105,7 @@ def search(
     Raises:
         UsageError: unknown kind or family in the filter.
     """
-    words = [f'"{word}"' for word in _WORD.findall(query[:4000])[:_MAX_WORDS]]
+    words = [f'"{word}"' for word in cut(query[:4000])[:_MAX_WORDS]]
     wanted, asked = _conditions(session, campaign_id, only)
     if not words or limit < 1:
         return []

@@ -19,6 +19,7 @@ from sqlalchemy import Row, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from aar.forum.references import prose
+from aar.forum.words import without_accents
 from aar.store.models import Post
 
 THRESHOLD = 0.6
@@ -44,7 +45,7 @@ _FTS5 = text(
 )
 _TSVECTOR = text(
     "SELECT p.id, p.title, substr(p.body, 1, :longest) AS body, p.author "
-    "FROM post p WHERE p.post_search @@ to_tsquery('english', :words) "
+    "FROM post p WHERE p.post_search @@ to_tsquery('aar_english', :words) "
     "AND p.campaign_id = :campaign AND p.retracted_at IS NULL AND p.id <> :own ORDER BY p.id DESC LIMIT :n"
 )
 _OWN = select(Post.__table__.c.title, Post.__table__.c.body).where(Post.__table__.c.id == bindparam("post"))
@@ -107,7 +108,7 @@ def warning(near: Sequence[SimilarPost]) -> str:
 
 
 def _words(title: str, body: str) -> list[str]:
-    words = _WORD.findall(prose(f"{title}\n\n{body[:_LONGEST]}").casefold())
+    words = _WORD.findall(without_accents(prose(f"{title}\n\n{body[:_LONGEST]}")).casefold())
     return [word for word in words if word not in _FUNCTION_WORDS]
 
 
@@ -125,7 +126,9 @@ def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], ot
 
 
 def _shared(distinct: frozenset[str], row: Row[Any]) -> float:
-    return len(distinct.intersection(f"{row.title} {row.body}".casefold().split())) / len(distinct)
+    return len(distinct.intersection(_WORD.findall(without_accents(f"{row.title} {row.body}").casefold()))) / len(
+        distinct
+    )
 
 
 class _Rarity:

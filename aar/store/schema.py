@@ -10,7 +10,7 @@ from aar.errors import DatabaseError
 from aar.store.database import Database
 from aar.store.failures import friendly
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration; known here so that an up-to-date database opens without loading Alembic."""
 VERSION_TABLE = "alembic_version"
 _MIGRATION_LOCK = 0x_AA4_5C4E

@@ -12,8 +12,11 @@ from aar.forum.edits import retract
 from aar.forum.posts import Author, PostView, create_comment
 from aar.forum.search import PostFilter, filtered_posts, search
 from aar.forum.similar import SimilarPost, similar_posts, similar_to, warning
-from aar.store import Database
+from aar.forum.words import cut
+from aar.store import Database, open_database
 from aar.store.models import Submission
+from aar.testing.store_history import CAMPAIGN as OLD_CAMPAIGN
+from aar.testing.store_history import write_old_database
 
 Authors = dict[str, Author]
 Post = Callable[..., PostView]
@@ -154,3 +157,85 @@ def test_what_was_said_before_is_noticed_and_what_is_new_is_not(db: Database, po
         assert similar_posts(session, "other2", "Agreement of probes as weights", SAID) == []
     db.write_now(lambda session: retract(session, CAMPAIGN, authors["r1"], first.id, "a bug"))
     assert near("Probe agreement as label weights", AGAIN) == []
+
+
+WORDS = {
+    "data_loader.py": "The file data_loader.py reads one column.",
+    "train_step.py": "Run train_step.py before the sweep.",
+    "train_step": "Run train_step.py before the sweep.",
+    "step.py": "Run train_step.py before the sweep.",
+    "/workspace/lab/features.py": "See /workspace/lab/features.py for the columns.",
+    "lab/features": "See /workspace/lab/features.py for the columns.",
+    "0.97": "Ended at 0.97 of the ceiling.",
+    ".97": "Ended at 0.97 of the ceiling.",
+    "0.41-0.58": "A range of 0.41-0.58 over splits.",
+    "0.41": "A range of 0.41\u20130.58 over seeds.",
+    "v1.5": "Since release v1.5 it is stable.",
+    "2.0.1": "Tried with numpy==2.0.1 alone.",
+    "numpy==2.0.1": "Tried with numpy==2.0.1 alone.",
+    "tokens/s": "About 310 tokens/s on one core.",
+    "310 tokens": "About 310 tokens/s on one core.",
+    "https://arxiv.org/abs/2312.09390": "After https://arxiv.org/abs/2312.09390 section three.",
+    "arxiv.org": "After https://arxiv.org/abs/2312.09390 section three.",
+    "2312.09390": "After https://arxiv.org/abs/2312.09390 section three.",
+    "weak-to-strong": "A weak-to-strong run without a teacher.",
+    "strong run": "A weak-to-strong run without a teacher.",
+    "weak_to_strong": "Module weak_to_strong holds it.",
+    "C++": "Written in C++ once.",
+    "lr=1e-3": "With lr=1e-3 and momentum.",
+    "1e-3": "With lr=1e-3 and momentum.",
+    "naive": "The na\u00efve average wins.",
+    "na\u00efve": "The na\u00efve average wins.",
+    "nai\u0308ve": "The na\u00efve average wins.",
+    "Poincare": "A Poincare\u0301 map of both.",
+    "s7/s12": "Compared s7/s12 by hand.",
+    "s12": "Compared s7/s12 by hand.",
+    "it's": "It's what \u201cprobes\u201d see.",
+    "\u201cprobes\u201d": "It's what \u201cprobes\u201d see.",
+    "don't": "Probes don't agree there.",
+    "k=10,seed=3": "Cell k=10,seed=3 is empty.",
+    "50%": "Noise of 50% flips half.",
+    "a\u2192b": "Order a\u2192b matters.",
+    "ana@lab.example": "Ask ana@lab.example for it.",
+    "Wx+b": "The head is Wx+b alone.",
+}
+
+
+@both
+def test_words_are_cut_alike_on_both_databases(db: Database, post: Post) -> None:
+    """File names, numbers, versions, rates, addresses, accents: each query finds the posts with all its pieces."""
+    posts = {body: post(body=body, title="note").id for body in dict.fromkeys(WORDS.values())}
+    pieces = {body: {word.lower() for word in cut(body)} for body in posts}
+    for query, body in WORDS.items():
+        asked = {word.lower() for word in cut(query)}
+        holding = {posts[other] for other in posts if pieces[other] >= asked}
+        assert posts[body] in holding, query
+        assert set(ids(db, query)) == holding, query
+
+
+@both
+def test_posts_that_name_a_submission_beside_another_are_found_by_it(db: Database, post: Post) -> None:
+    named = [post(body=body).id for body in ("Compared s7/s12.", "See (s12).", "s12's head", "s12.run", "s12_again")]
+    post(body="s120 and s1 and 12")
+    assert newest(db, PostFilter(submission=12)) == named[::-1]
+
+
+@both
+def test_a_near_duplicate_with_file_names_and_accents_is_found(db: Database, post: Post) -> None:
+    said = "data_loader.py/feature_builder.py: na\u00efve normalisation/standardisation raises transfer_accuracy=0.58."
+    first = post(title="found", body=said)
+    with db.reading() as session:
+        assert [each.id for each in similar_posts(session, CAMPAIGN, "found", said)] == [first.id]
+
+
+@pytest.mark.postgres
+def test_what_was_written_before_is_cut_anew(postgres_url: str) -> None:
+    write_old_database(postgres_url, "0010")
+    before = Database(postgres_url)
+    with before.engine.execution_options(aar_write=True).begin() as connection:
+        connection.exec_driver_sql("UPDATE post SET body = 'in train_step.py at 0.97, s7/s12'")
+    before.close()
+    opened = open_database(postgres_url)
+    with opened.reading() as session:
+        assert all(search(session, OLD_CAMPAIGN, query) for query in ("train_step", "0.97", "s12"))
+    opened.close()
