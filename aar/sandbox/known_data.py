@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -94,15 +95,17 @@ def refuse_visible(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None
     if not folders:
         return
     stamp = _stamp(folders, masked)
-    if stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH_SECONDS:
-        return
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - stamp.stat().st_mtime < _FRESH_SECONDS:
+            return
     for path in _candidates(folders, masked):
         if known_data().is_copy(path) or known_data().is_in_archive(path):
             raise _visible(path)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     for old in stamp.parent.iterdir():
-        if time.time() - old.stat().st_mtime >= _FRESH_SECONDS:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process removed it just then
+            if time.time() - old.stat().st_mtime >= _FRESH_SECONDS:
+                old.unlink()
     stamp.touch()
 
 
@@ -148,19 +151,20 @@ def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
     for name in (*(f"*{suffix}" for suffix in _ARCHIVES), *_SOURCE_ARCHIVES):
         tests += ["-o", "-name", name]
     pruned = [test for folder in masked for test in ("-path", _literal(folder), "-prune", "-o")]
-    with tempfile.TemporaryFile() as listed:
-        done = subprocess.run(
-            ["find", *map(str, folders), *pruned, "-type", "f", "(", *tests[1:], ")", "-print0"],
-            stdout=listed,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-            timeout=_FIND_SECONDS,
-            check=False,
-        )
-        if done.returncode not in (0, 1):  # 1: a folder that vanished meanwhile, or may not be read
-            raise SandboxUnavailable("what sandboxes see cannot be searched: find failed", "install findutils")
-        listed.seek(0)
-        return [Path(os.fsdecode(name)) for name in listed.read().split(b"\0") if name]
+    vector = ["find", *map(str, folders), *pruned, "-type", "f", "(", *tests[1:], ")", "-print0"]
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    try:
+        with tempfile.TemporaryFile() as listed:
+            done = subprocess.run(
+                vector, stdout=listed, stderr=subprocess.DEVNULL, env=environment, timeout=_FIND_SECONDS, check=False
+            )
+            listed.seek(0)
+            names = listed.read().split(b"\0")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxUnavailable(f"what sandboxes see cannot be searched: {error}", "install findutils") from error
+    if done.returncode not in (0, 1):  # 1: a folder that vanished meanwhile, or may not be read
+        raise SandboxUnavailable("what sandboxes see cannot be searched: find failed", "install findutils")
+    return [Path(os.fsdecode(name)) for name in names if name]
 
 
 def _literal(path: Path) -> str:

@@ -97,14 +97,17 @@ class DockerBackend:
             uid = await completed(partial(self._prepare, spec, place, workspace, shared))
             kernel_files = await completed(partial(write_fixed, place.kernel_files, spec))
             await channel.listen()
-            made = options(
-                spec,
-                image=image,
-                channel=place.channel,
-                kernel_files=kernel_files,
-                environment=base_environment(spec, path=PATH),
-                uid=uid,
-                runtime=self._runtime,
+            made = await completed(
+                partial(
+                    options,
+                    spec,
+                    image=image,
+                    channel=place.channel,
+                    kernel_files=kernel_files,
+                    environment=base_environment(spec, path=PATH),
+                    uid=uid,
+                    runtime=self._runtime,
+                )
             )
             pid = await self._engine.start(name, made)
             body.first = HostProcess.of(pid) or HostProcess(pid, 0)

@@ -65,7 +65,7 @@ def options(
     uid: int,
     runtime: str = "",
 ) -> ContainerOptions:
-    """The container of a spec.
+    """The container of a spec; blocking: it looks what this kernel has.
 
     No network; no capability, and none to be gained; a user that the host does not know; a read-only root; none of the
     kernel's counters of the whole machine; memory, processes, CPU and open files bounded, no swap; no log, because a
