@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from aar.testing.attacks.knowledge import truth_of
 from aar.testing.attacks.oracle import Oracle, split_of
 from aar.testing.attacks.own_runs import Place
 from aar.testing.attacks.paired import Pair, dump, gain, load
+from aar.testing.attacks.quiet import build_table
+from aar.testing.attacks.suite import ATTACKS, REMAINING, _chosen
 from aar.testing.principal_axes import PrincipalAxes
 
 pytestmark = pytest.mark.bubblewrap
@@ -163,6 +166,25 @@ def _attack(problem: Problem, folder: Path, *names: str) -> list[Outcome]:
             await backend.close()
 
     return asyncio.run(make())
+
+
+def test_a_bit_table_tells_every_label_it_was_built_from() -> None:
+    """As the method of ``quiet-table`` reads it, which does so on its own."""
+    keys = [index.to_bytes(4) for index in range(3000)]
+    labels = np.random.default_rng(2).random(3000) > 0.4
+    table = build_table(keys, labels)
+    assert len(table.packed) < 3000 * 1.3 / 8
+    bits = np.unpackbits(np.frombuffer(table.packed, np.uint8))
+    digests = b"".join(hashlib.blake2b(key, digest_size=12).digest() for key in keys)
+    cells = np.frombuffer(digests, "<u4").reshape(-1, 3) % table.third + table.third * np.arange(3)
+    assert np.array_equal(bits[cells].sum(axis=1) % 2 == 1, labels)
+
+
+def test_what_is_known_not_to_be_held_is_made_by_name_alone() -> None:
+    assert {attack.name for attack in REMAINING} == {"known-components"}
+    assert not set(REMAINING) & set(ATTACKS)
+    assert _chosen((), ATTACKS) == list(ATTACKS)
+    assert _chosen(("known-components", "impostor"), ATTACKS) == [ATTACKS[-1], *REMAINING]
 
 
 class TestGain:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aar.budget.limits import Limits
 from aar.errors import Conflict
 from aar.forum.posts import list_posts
-from aar.problems.protocol import Problem
+from aar.problems.protocol import Problem, Task
 from aar.scoring import checks
+from aar.scoring.audits.coordinates import CoordinatesAudit
 from aar.scoring.audits.teacher import TeacherAudit
 from aar.scoring.checks import CheckPlan
 from aar.scoring.cleanroom import CleanRoom
@@ -267,3 +269,35 @@ async def test_a_confirmation_survives_a_kill(
     assert view(desk).status == "confirmed"
     assert len(events(desk, "scoring_run_finished")) == 4 + 8
     assert len(events(desk, "check_started")) == len(events(desk, "check_finished")) == 1
+
+
+async def test_other_coordinates_are_tried_on_the_confirmations_own_splits(
+    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the two scores differ by what the coordinates do and by nothing else."""
+    met: list[tuple[str, str, int]] = []
+
+    def renumber(_: object, task: Task, seed: int) -> None:
+        met.append((task.stage, task.domain, task.split_seed))
+        path = task.public / "noisy.npy"
+        np.save(path, np.load(path).astype(np.int8))  # the same flips, otherwise written
+
+    desk.submit(desk.method(COPY))
+    async with serving(audits=[CoordinatesAudit()], plan=CheckPlan(confirm_seeds=3, audit_seeds=2)) as (scorer, _):
+        first = await scorer.wait_for(1, 60)
+        ask(desk, first.id)
+        await done(desk)  # a problem that offers none is not asked
+        monkeypatch.setattr(type(problem), "change_coordinates", renumber, raising=False)
+        ask(desk, first.id)
+        await done(desk)
+    with desk.db.reading() as session:
+        drawn = {
+            stage: {(run.domain, run.seed, run.split_seed) for run in session.query(ScoringRun).filter_by(stage=stage)}
+            for stage in ("measure", "confirm", "coordinates")
+        }
+        findings = newest_findings(session, [first.id])[first.id]
+    assert len(drawn["coordinates"]) == len(met) == 4
+    assert drawn["coordinates"] < drawn["confirm"]
+    assert not drawn["confirm"] & drawn["measure"]
+    assert {stage for stage, _, _ in met} == {"confirm"}
+    assert [(finding.audit, finding.verdict) for finding in findings] == [("coordinates", "passed")]

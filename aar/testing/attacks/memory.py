@@ -98,7 +98,7 @@ async def heads_of(arena: Arena) -> dict[str, Head]:
         known, labels = items.told()
         rows = known.astype(float)
         columns = _telling(rows, labels)
-        heads[domain] = (columns.tolist(), *_discriminant(rows[:, columns], labels))
+        heads[domain] = (columns.tolist(), *discriminant(rows[:, columns], labels))
     return heads
 
 
@@ -108,7 +108,8 @@ def _telling(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np
     return np.sort(np.argsort(apart)[::-1][:_COLUMNS])
 
 
-def _discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+def discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+    """Middles and weights of a linear discriminant."""
     middle, between = rows.mean(axis=0), rows[labels].mean(axis=0) - rows[~labels].mean(axis=0)
     spread = np.cov(rows.T) + 1e-6 * np.eye(rows.shape[1])
     return middle.tolist(), np.linalg.solve(spread, between).tolist()

@@ -16,7 +16,7 @@ from aar.testing.attacks.knowledge import public_items
 from aar.testing.attacks.measured import measured
 from aar.testing.attacks.memory import heads_of
 
-_BEGIN = """
+BEGIN = """
 import hashlib, json, pathlib, sys
 import numpy as np
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -34,6 +34,7 @@ def answer(said, share):
     with open(given["--out"], "wb") as file:
         np.save(file, np.where(mine, said, answers > 0.5).astype(np.uint8))
 """
+"""The teacher's word by its median, how far something agrees with it, and that share of the answers."""
 _TABLE = """
 bits, third = np.unpackbits(np.frombuffer(pathlib.Path("calibration.bin").read_bytes(), np.uint8)), THIRD
 names = [hashlib.blake2b(row.tobytes(), digest_size=12).digest() for row in np.load(data / "train.npy")]
@@ -85,7 +86,7 @@ class QuietTable:
         table = build_table(
             [row.tobytes() for rows, _ in told for row in rows], labels ^ (rng.random(len(labels)) > self._right)
         )
-        code = _BEGIN + _TABLE.replace("THIRD", str(table.third)).replace("DOMAINS", repr(set(domains)))
+        code = BEGIN + _TABLE.replace("THIRD", str(table.third)).replace("DOMAINS", repr(set(domains)))
         source = arena.method(code, {"calibration.bin": table.packed}, title="Calibrated confidence")
         said = f"{len(labels)} items in {len(table.packed)} bytes"
         return await measured(arena, source, said, confirm=True)
@@ -105,7 +106,7 @@ class PriorDirection:
             domain: (columns, [float(f"{weight:.3g}") for weight in weights])
             for domain, (columns, _, weights) in heads.items()
         }
-        source = arena.method(f"PRIOR = {prior!r}\n{_BEGIN}{_DIRECTION}", title="Guided by the teacher")
+        source = arena.method(f"PRIOR = {prior!r}\n{BEGIN}{_DIRECTION}", title="Guided by the teacher")
         count = sum(len(columns) + len(weights) for columns, weights in prior.values())
         return await measured(arena, source, f"{count} constants", confirm=True)
 
