@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
+from typing import SupportsFloat
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Estimate
 
 COVERAGE = 0.90
 """Of the interval of an estimate."""
+_REMEDY = "Mend the problem's `pool` (docs/problems.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,33 @@ def estimate(
     freedom = 1 / spread
     reach = float(stdtrit(freedom, 0.5 + COVERAGE / 2)) * error
     return Estimate(mean, error, mean - reach, mean + reach, tasks, by_domain or {}, freedom)
+
+
+def check_estimate(found: Estimate, of: str = "") -> Estimate:
+    """Hand an estimate back that is sound.
+
+    Raises:
+        ProblemError: a number of it, or of one of its domains, is not finite, or its error is below zero.
+    """
+    where = f" of {of}" if of else ""
+    for name in ("mean", "standard_error", "low", "high", "freedom"):
+        value = getattr(found, name)
+        if not (value is None and name == "freedom") and not is_finite(value):
+            raise ProblemError(f"pooled {name}{where} is no number: got {value!r}, expected a finite one", _REMEDY)
+    if found.standard_error < 0 or (found.freedom is not None and found.freedom <= 0):
+        worst = ("standard_error", found.standard_error) if found.standard_error < 0 else ("freedom", found.freedom)
+        raise ProblemError(f"pooled {worst[0]}{where} is too small: got {worst[1]}, expected one above zero", _REMEDY)
+    for domain, part in found.by_domain.items():
+        check_estimate(part, domain)
+    return found
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a finite number that a float can hold."""
+    try:
+        return isinstance(value, SupportsFloat) and math.isfinite(value)
+    except (OverflowError, TypeError, ValueError):
+        return False
 
 
 def pool_means(by_domain: Mapping[str, Sequence[float]]) -> Estimate:

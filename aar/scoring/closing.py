@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
 import anyio.to_thread
+import structlog
 from sqlalchemy.orm import Session
 
-from aar.problems.protocol import Problem
+from aar.errors import ProblemError
+from aar.problems.protocol import Estimate, Problem, Task, TaskScore
+from aar.problems.statistics import check_estimate
 from aar.scoring import confirmation, records
 from aar.scoring.auditing import Auditor
 from aar.scoring.audits.protocol import PhaseScores
 from aar.scoring.checks import CheckPlan
-from aar.scoring.phases import MEASURE, Phase, phase_of
+from aar.scoring.phases import DECISIVE, MEASURE, Phase, phase_of
 from aar.scoring.runs import runs_of
 from aar.scoring.submission_views import SubmissionView, find_submission
 from aar.scoring.work import Work
 from aar.store.database import Database
+
+log = structlog.get_logger(__name__)
 
 
 class Closer:
@@ -32,40 +38,67 @@ class Closer:
         self._finishing = anyio.Lock()
 
     async def close(self, work: Work) -> None:
-        """Write what the runs came to. Raises ProblemError where the problem pooled no number."""
+        """Write what the runs came to. A submission whose score the problem cannot pool is set aside alone."""
         if work.check_id is not None:
             await self._close_check(work, work.check_id)
         elif work.failed:
             await self._db.write(lambda session: records.reject(session, work.submission_id))
         else:
             async with self._finishing:  # two submissions of the same code pool each other's runs
-                found = await self._pooled(work.submission_id, MEASURE)
-                if found is not None:
-                    await self._db.write(partial(self._measure, work=work, found=found))
+                try:
+                    found = await self._pooled(work.submission_id, MEASURE)
+                except ProblemError as error:
+                    cause = _told(work, error)
+                    await self._db.write(lambda session: records.set_aside(session, work.submission_id, cause))
+                else:
+                    if found is not None:
+                        await self._db.write(partial(self._measure, work=work, found=found))
 
     async def _close_check(self, work: Work, check_id: int) -> None:
         if work.failed:
             await self._db.write(lambda session: confirmation.fail_check(session, check_id))
         else:
-            keys = await self._db.read(lambda session: _answered(session, work.submission_id, check_id))
-            found = {key: await self._pooled(work.submission_id, phase_of(key)) for key in keys}
-            phases = {key: scores for key, scores in found.items() if scores is not None}
-            findings = []
-            if await self._db.read(lambda session: confirmation.is_confirmation(session, check_id)):
-                measured = await self._pooled(work.submission_id, MEASURE)
-                before = {MEASURE.key: measured} if measured is not None else {}
-                findings = await self._auditor.look(await self.view(work.number), {**before, **phases})
-            await self._db.write(
-                partial(
-                    confirmation.finish_check,
-                    check_id=check_id,
-                    phases=phases,
-                    findings=findings,
-                    plan=self._plan,
-                    metric=self._problem.metric,
-                )
-            )
+            try:
+                phases = await self._answers(work, check_id)
+            except ProblemError as error:
+                cause = _told(work, error)
+                await self._db.write(lambda session: confirmation.fail_check(session, check_id, cause))
+            else:
+                await self._finish_check(work, check_id, phases)
         await self._db.write(self._ask_for_leader)
+
+    async def _answers(self, work: Work, check_id: int) -> dict[str, PhaseScores]:
+        """The phases of a check that have a score. Raises ProblemError where one that decides has none."""
+        found = dict[str, PhaseScores]()
+        for key in await self._db.read(lambda session: _answered(session, work.submission_id, check_id)):
+            phase = phase_of(key)
+            try:
+                scores = await self._pooled(work.submission_id, phase)
+            except ProblemError as error:
+                if phase in DECISIVE:
+                    raise
+                _told(work, error)  # the audit that asked for the phase says that it was not answered
+            else:
+                if scores is not None:
+                    found[key] = scores
+        return found
+
+    async def _finish_check(self, work: Work, check_id: int, phases: dict[str, PhaseScores]) -> None:
+        findings = []
+        if await self._db.read(lambda session: confirmation.is_confirmation(session, check_id)):
+            measured = await self._pooled(work.submission_id, MEASURE)
+            before = {MEASURE.key: measured} if measured is not None else {}
+            findings = await self._auditor.look(await self.view(work.number), {**before, **phases})
+        await self._db.write(
+            partial(
+                confirmation.finish_check,
+                check_id=check_id,
+                phases=phases,
+                findings=findings,
+                plan=self._plan,
+                metric=self._problem.metric,
+            )
+        )
 
     async def view(self, number: int) -> SubmissionView:
         """A submission as it stands. Raises NotFound."""
@@ -92,8 +125,24 @@ class Closer:
         pooled = await self._db.read(lambda session: records.pooled_scores(session, submission_id, phase))
         if not pooled.scores:
             return None
-        estimate = await anyio.to_thread.run_sync(self._problem.pool, pooled.scores)
+        estimate = await anyio.to_thread.run_sync(_pool, self._problem, pooled.scores)
         return PhaseScores(estimate, pooled.scores, pooled.seeds)
+
+
+def _pool(problem: Problem, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
+    """The problem's estimate, checked. Raises ProblemError, whatever the plug-in raises."""
+    try:
+        return check_estimate(problem.pool(scores))
+    except ProblemError:
+        raise
+    except Exception as error:
+        raise ProblemError(f"problem {problem.name} could not pool the scores: {type(error).__name__}") from error
+
+
+def _told(work: Work, error: ProblemError) -> str:
+    cause = f"the problem could not pool its scores: {error.message}"
+    log.error("a submission is set aside", submission=f"s{work.number}", cause=cause)
+    return cause
 
 
 def _answered(session: Session, submission_id: int, check_id: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from aar.errors import ProblemError
 from aar.events import CheckFinished
 from aar.problems.protocol import Estimate, Metric
+from aar.problems.statistics import check_estimate
 from aar.scoring import selection, verdicts
 from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
 from aar.scoring.checks import CheckPlan, end_check, request_check
@@ -39,9 +38,7 @@ def keep_estimates(session: Session, submission_id: int, phases: Mapping[str, Ph
         ProblemError: an estimate is not a finite number.
     """
     for key, found in phases.items():
-        estimate = found.estimate
-        if not all(map(math.isfinite, (estimate.mean, estimate.standard_error, estimate.low, estimate.high))):
-            raise ProblemError(f"the problem pooled {estimate.mean} ± {estimate.standard_error} for phase {key}")
+        estimate = check_estimate(found.estimate)
         query = select(StageEstimate).where(StageEstimate.submission_id == submission_id, StageEstimate.stage == key)
         row = session.scalars(query).one_or_none() or StageEstimate(submission_id=submission_id, stage=key)
         row.mean, row.standard_error = estimate.mean, estimate.standard_error
@@ -102,16 +99,20 @@ def finish_check(
     _tell_authors(session, submission)
 
 
-def fail_check(session: Session, check_id: int) -> None:
-    """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing."""
+def fail_check(session: Session, check_id: int, cause: str = "") -> None:
+    """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing.
+
+    Args:
+        cause: why there is no score though every run succeeded.
+    """
     check = end_check(session, check_id, "failed")
     if check is None:
         return
     submission = session.get_one(Submission, check.submission_id)
     rows = runs_of(session, submission.id, check_id)
     skip_rest(rows)
-    bad = next(row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE)
-    outcome = f"did not run on {_WHERE[bad.stage]} ({bad.domain})"
+    bad = next((row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE), None)
+    outcome = f"has no score: {cause}" if bad is None else f"did not run on {_WHERE[bad.stage]} ({bad.domain})"
     _announce(session, check, submission, outcome, None)
     if check.kind == CONFIRMATION:
         settle(session, submission, "refuted", f"it {outcome}", SCORER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.errors import ProblemError
 from aar.events import ScoringRunFinished, SubmissionMeasured, SubmissionRejected
 from aar.problems.protocol import Estimate, Metric, Task, TaskScore
+from aar.problems.statistics import check_estimate
 from aar.scoring import verdicts
 from aar.scoring.findings import newest_findings
 from aar.scoring.leaderboard import contenders, leaderboard
@@ -101,8 +100,7 @@ def measure(
     Raises:
         ProblemError: the estimate is not a finite number.
     """
-    if not all(map(math.isfinite, (estimate.mean, estimate.standard_error, estimate.low, estimate.high))):
-        raise ProblemError(f"the problem pooled {metric.name} to {estimate.mean} ± {estimate.standard_error}")
+    check_estimate(estimate)
     submission = session.get_one(Submission, submission_id)
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
@@ -167,8 +165,19 @@ def reject(session: Session, submission_id: int) -> None:
     rows = runs_of(session, submission_id, None)
     skip_rest(rows)
     bad = next(row for row in rows if row.state == "failed")
-    submission.state, submission.finished_at = "rejected", now()
-    submission.verdict = verdicts.rejected(submission.number, bad.index, len(rows), bad.domain, bad.verdict)
+    _reject(session, submission, verdicts.rejected(submission.number, bad.index, len(rows), bad.domain, bad.verdict))
+
+
+def set_aside(session: Session, submission_id: int, cause: str) -> None:
+    """Close a submission whose runs succeeded but whose score the problem cannot tell, so that others go on."""
+    submission = session.get_one(Submission, submission_id)
+    lock_campaign(session, submission.campaign_id)
+    if submission.state == "scoring":
+        _reject(session, submission, f"s{submission.number} rejected: {cause}")
+
+
+def _reject(session: Session, submission: Submission, verdict: str) -> None:
+    submission.state, submission.finished_at, submission.verdict = "rejected", now(), verdict
     headline = submission.verdict.splitlines()[0].removeprefix(f"s{submission.number} rejected: ")
     happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
     append(session, submission.campaign_id, happened, submission.researcher_id)

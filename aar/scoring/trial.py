@@ -14,6 +14,7 @@ from anyio import CapacityLimiter
 
 from aar.errors import AarError, SandboxError, SandboxUnavailable
 from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
+from aar.problems.statistics import is_finite
 from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom, RunOutcome
 from aar.scoring.verdicts import Failure, rejected_output, sandbox_lost, unreadable_output
 
@@ -99,7 +100,13 @@ def _score(
     problem: Problem, task: Task, output: Path, hosts: Iterable[Path]
 ) -> tuple[TaskScore | None, tuple[Failure, str] | None]:
     try:
-        return problem.score(task, output), None
+        score = problem.score(task, output)
+        bad = next((name for name, part in score.parts.items() if not is_finite(part)), None)
+        if bad is None:
+            return score, None
+        # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
+        log.warning("the problem measured what is no number", problem=problem.name, domain=task.domain, part=bad)
+        return None, rejected_output(f"its {bad} comes to no finite number", hosts)
     except OutputRejected as rejection:
         return None, rejected_output(str(rejection), hosts)
     except AarError:
