@@ -16,7 +16,7 @@ from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ResearcherStarted
 from aar.forum.text import clean_line
 from aar.forum.tokens import issue_token
-from aar.report.labels import EXTERNAL_MODEL
+from aar.forum.views import EXTERNAL_MODEL
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Researcher
 
@@ -71,6 +71,12 @@ def revoke(session: Session, campaign_id: str, name: str) -> ResearcherView:
         raise NotFound(f"{view.name} works inside campaign {campaign_id}", "Only outside researchers can be sent away")
     session.get_one(Researcher, view.id).token_hash = ""
     return view
+
+
+def guests_invited(session: Session) -> bool:
+    """Whether any campaign has an outside researcher whose token holds."""
+    query = select(Researcher.id).where(Researcher.model == EXTERNAL, Researcher.token_hash != "")
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def is_outside(model: str) -> bool:

@@ -66,9 +66,10 @@ class ResearcherView:
     active_seconds: float
 
 
-def list_campaigns(session: Session, *, limit: int = 100) -> list[CampaignView]:
-    """Campaigns, newest first."""
-    found = session.scalars(select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id).limit(limit))
+def list_campaigns(session: Session, *, limit: int = 100, skip: int = 0) -> list[CampaignView]:
+    """Campaigns, newest first, from the one after the first ``skip``."""
+    newest = select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id)
+    found = session.scalars(newest.offset(skip).limit(limit))
     return [_campaign_view(campaign) for campaign in found]
 
 

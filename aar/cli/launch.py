@@ -20,9 +20,11 @@ from aar.cli.announce import announce, confirm, farewell
 from aar.cli.live import live_view
 from aar.cli.logs import log_to
 from aar.cli.output import console
+from aar.cli.people import login_line, login_name
 from aar.cli.plain import plain_view
 from aar.settings import get_settings
 from aar.web.app import create_app
+from aar.web.login_links import LoginLinks
 from aar.web.serve import address_of, bind, serve
 
 _Prepare = Callable[[Plan], Awaitable[str]]
@@ -84,23 +86,26 @@ async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _Manner) -> int:
 
 async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | None, manner: _Manner) -> Ending:
     companions: list[Companion] = [plain_view if manner.plain else live_view]
-    address = ""
+    address, links = "", LoginLinks()
     if listener is not None:
         host = plan.spec.serve.host
         address = address_of(listener, host)
-        companions.append(_serving(host, listener))
+        companions.append(_serving(host, listener, links))
     say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
     console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
+    if address:  # to the terminal alone, never to a log
+        console().print(login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False)
     return await run_campaign(plan, campaign_id, address=address, companions=companions)
 
 
-def _serving(host: str, listener: socket.socket) -> Companion:
+def _serving(host: str, listener: socket.socket, links: LoginLinks) -> Companion:
     async def pages(running: Running) -> None:
         app = create_app(
             running.database,
             home=running.plan.settings.home,
             campaign_id=running.campaign_id,
             host=host,
+            login_links=links,
         )
         await serve(app, listener)
 

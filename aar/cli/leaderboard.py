@@ -66,7 +66,7 @@ def board(rows: list[BoardRow], metric: str) -> Table:
             score(sealed.mean, sealed.standard_error) if sealed else "–",
             str(each.seeds),
             f"s{each.number}",
-            clean_line(each.researcher_name),
+            clean_line(each.researcher_name) + (" (outside)" if each.outside else ""),
             "provisional" if row.provisional else each.status,
             clean_line(" ".join([each.title, *(f"[{label}]" for label in row.labels)])),
         )

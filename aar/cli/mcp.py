@@ -80,7 +80,8 @@ def invite_(
     print(f"{name} may join campaign {view.id}. The token is shown only now:\n\n  {token}\n")
     print("Claude Code, over the network (while `aar start` or `aar serve` runs):\n")
     print(f"  {ways['http']}\n")
-    print(f"Claude Code on this machine, without a server:\n\n  {ways['stdio']}")
+    print(f"Claude Code on this machine, without a server:\n\n  {ways['stdio']}\n")
+    print(f"While {name} may come, pages and API on this machine ask everybody for a login or a token.")
 
 
 def ways_in(address: str, token: str, *, home: str) -> dict[str, str]:

@@ -19,3 +19,15 @@ def person(name: str | None = None) -> str:
     if not re.fullmatch(r"[\w .-]{1,40}", name):
         raise UsageError(f"{name!r} is no name to write under", "Use 1 to 40 letters, digits, spaces, dots or dashes")
     return f"human:{name.strip()}"
+
+
+def login_line(address: str, path: str) -> str:
+    """What to say of an address that logs the person at this terminal in."""
+    from aar.web.login_links import SECONDS
+
+    return f"{address}{path}  logs you in, once, within {SECONDS // 60} minutes"
+
+
+def login_name() -> str:
+    """The name that such a login is under."""
+    return person().removeprefix("human:")

@@ -19,13 +19,16 @@ def serve(
 ) -> None:
     """Serve the pages and the API, until Ctrl-C.
 
-    Over what the database holds; a campaign that runs serves its own already.
+    Over what the database holds; a campaign that runs serves its own already. It prints an address that logs its
+    own person in, once.
     """
     import asyncio
 
     from aar.cli.opening import opened
+    from aar.cli.people import login_line, login_name
     from aar.errors import NotFound
     from aar.web.app import create_app
+    from aar.web.login_links import LoginLinks
     from aar.web.serve import address_of, bind, notice
     from aar.web.serve import serve as run
 
@@ -38,7 +41,10 @@ def serve(
                 raise
             view = None  # an empty house can be looked at as well
         listener = bind(host, port)
-        app = create_app(workplace.database, home=home, campaign_id=view.id if view else None, host=host)
+        links = LoginLinks()
+        served = view.id if view else None
+        app = create_app(workplace.database, home=home, campaign_id=served, host=host, login_links=links)
         print(f"{address_of(listener, host)}  (Ctrl-C ends)")
-        print(notice(host, str(home / "operator-token")), flush=True)
+        print(notice(host, str(home / "operator-token")))
+        print(login_line(address_of(listener, host), links.issue("operator", login_name())), flush=True)
         asyncio.run(run(app, listener, handle_signals=True))

@@ -52,12 +52,19 @@ class SubmissionMeasured(Event):
     submission_id: int
     number: int
     metric: str
-    score: float
-    standard_error: float
+    score: float | None
+    """None, as the error is, where it is shown to somebody who is not told it."""
+    standard_error: float | None
     best: bool
     """Whether it leads the board now."""
     told: bool = True
     """Whether researchers read the number."""
+
+    def summary(self) -> str:
+        """One line for people; without the number where that is left out."""
+        if self.score is None or self.standard_error is None:
+            return f"s{self.number} measured, number withheld"
+        return super().summary()
 
 
 class SubmissionRejected(Event):

@@ -166,7 +166,7 @@ class _Teller:
 
     def _score(self, actor: str | None, happened: SubmissionMeasured) -> None:
         by = f" by {self._names[actor]}" if actor in self._names else ""
-        if not happened.told:
+        if not happened.told or happened.score is None or happened.standard_error is None:
             self.lines.append(f"s{happened.number}{by} measured, number withheld: surely worse than its author's best")
             return
         lead = ", and leads the board" if happened.best else ""

@@ -8,12 +8,14 @@ import os
 import secrets
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.errors import Forbidden, NotFound, SetupError
+from aar.forum.views import EXTERNAL_MODEL
 from aar.store.models import Researcher
 
 _OPERATOR_FILE = "operator-token"
@@ -40,14 +42,27 @@ def issue_token(session: Session, researcher_id: str) -> str:
     return token
 
 
-def researcher_of(session: Session, token: str) -> str:
-    """The id of the researcher whose token this is. Raises Forbidden."""
+@dataclass(frozen=True, slots=True)
+class TokenHolder:
+    """The researcher that a token was given to, and whether it works outside."""
+
+    researcher_id: str
+    outside: bool
+
+
+def holder_of(session: Session, token: str) -> TokenHolder:
+    """The researcher whose token this is. Raises Forbidden."""
     asked = hash_token(token)
-    query = select(Researcher.id, Researcher.token_hash).where(Researcher.token_hash == asked)
+    query = select(Researcher.id, Researcher.token_hash, Researcher.model).where(Researcher.token_hash == asked)
     for row in session.execute(query):
         if hmac.compare_digest(row.token_hash, asked):
-            return str(row.id)
+            return TokenHolder(str(row.id), row.model == EXTERNAL_MODEL)
     raise Forbidden("the token is nobody's", "Use the token that the researcher was given")
+
+
+def researcher_of(session: Session, token: str) -> str:
+    """The id of the researcher whose token this is. Raises Forbidden."""
+    return holder_of(session, token).researcher_id
 
 
 def operator_token(home: Path) -> str:

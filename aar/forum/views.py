@@ -7,6 +7,8 @@ from datetime import datetime
 
 SCORER = "scorer"
 """The name of the one author that is neither a researcher nor a person."""
+EXTERNAL_MODEL = "external"
+"""Stands for the model of a researcher that works outside, with an agent of its own."""
 
 
 @dataclass(frozen=True, slots=True)

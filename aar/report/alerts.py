@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, DiversityMeasured, LimitHit, LimitNear, parse_event
 from aar.forum.text import clean_line
+from aar.scoring.visibility import Audience, event_seen_by
+from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
 
 _KINDS = ("limit_hit", "limit_near", "diversity_fell", "sandbox_incident")
@@ -38,10 +40,13 @@ class Alert:
     count: int = 1
 
 
-def alerts(session: Session, campaign_id: str) -> list[Alert]:
+def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR) -> list[Alert]:
     """What stands now, grave ones first, then newest first; the same thing once, with how often it happened.
 
     Of a campaign that is over, no limit is near or in the way any more: only the one that ended it is told.
+
+    Args:
+        audience: who looks; what a sandbox's incident quotes is for people.
     """
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) in _OVER
     records = session.scalars(
@@ -63,7 +68,9 @@ def alerts(session: Session, campaign_id: str) -> list[Alert]:
             key, grave = ("ended",), False
         known = found.get(key)
         if known is None:
-            found[key] = Alert(record.at, kind, grave, clean_line(event.summary()), who)
+            logged = LoggedEvent(record.id, campaign_id, record.researcher_id, record.at, event)
+            seen = event_seen_by(logged, audience)
+            found[key] = Alert(record.at, kind, grave, clean_line(seen.event.summary()) if seen else event.kind, who)
         elif kind == "incident":
             found[key] = Alert(known.at, kind, grave, known.text, who, known.count + 1)
     every = [*found.values(), *_failures(session, campaign_id)]

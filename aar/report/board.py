@@ -1,4 +1,4 @@
-"""The leaderboard as people see it: beside each measured score the confirmed one, and below it what was taken off."""
+"""The leaderboard as it is shown: beside each measured score the confirmed one, and below it what was taken off."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aar.report.closeup import PhaseView, close_ups
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.queue import QueueState, queue_state
 from aar.scoring.submissions import SubmissionView, fallen_submissions
+from aar.scoring.visibility import Audience, Secret, may_see, rows_seen_by, submission_seen_by
 from aar.store.models import Campaign, ScoringRun, Submission
 
 
@@ -19,7 +20,7 @@ class BoardRow:
     """A place on the board, with what only people see.
 
     Args:
-        confirmed: its score on the sealed splits; None before a confirmation.
+        confirmed: its score on the sealed splits; None before a confirmation, and for who may not see it.
     """
 
     rank: int
@@ -48,17 +49,25 @@ class Board:
         return next((row for row in self.rows if row.submission.status == "confirmed" and row.confirmed), None)
 
 
-def read_board(session: Session, campaign_id: str, *, higher_is_better: bool = True, limit: int | None = None) -> Board:
+def read_board(
+    session: Session,
+    campaign_id: str,
+    *,
+    higher_is_better: bool = True,
+    limit: int | None = None,
+    audience: Audience = Audience.OPERATOR,
+) -> Board:
     """The board of a campaign.
 
     Args:
+        audience: who looks; confirmed scores are shown to people only.
         higher_is_better: the problem's ``metric.higher_is_better``.
         limit: so many rows; None for all.
     """
-    rows = leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better)
-    fallen = fallen_submissions(session, campaign_id)
+    rows = rows_seen_by(leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better), audience)
+    fallen = [submission_seen_by(each, audience) for each in fallen_submissions(session, campaign_id)]
     return Board(
-        _with_confirmations(session, campaign_id, rows),
+        _with_confirmations(session, campaign_id, rows, shown=may_see(audience, Secret.SEALED_SCORES)),
         disqualified=[each for each in fallen if each.disqualified],
         refuted=[each for each in fallen if not each.disqualified],
     )
@@ -76,8 +85,10 @@ def waiting_line(session: Session, campaign_id: str) -> QueueState:
     return queue_state(session, campaign_id, parallel=planned or running or 1)
 
 
-def _with_confirmations(session: Session, campaign_id: str, rows: list[LeaderboardRow]) -> list[BoardRow]:
-    numbers = [row.submission.number for row in rows if row.submission.status == "confirmed"]
+def _with_confirmations(
+    session: Session, campaign_id: str, rows: list[LeaderboardRow], *, shown: bool
+) -> list[BoardRow]:
+    numbers = [row.submission.number for row in rows if shown and row.submission.status == "confirmed"]
     close = close_ups(session, campaign_id, numbers) if numbers else {}
     return [
         BoardRow(

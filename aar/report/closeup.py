@@ -1,6 +1,7 @@
 """All that people may know of a submission beside its board score: other phases, audits, checks and its history.
 
-Never given to a researcher: confirmed scores, and what exactly an audit saw, would be something to climb on.
+``CloseUp.seen_by`` leaves out what an audience may not see: confirmed scores, and what exactly an audit saw, would be
+something to climb on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from aar.scoring.checks import OPEN, CheckView, list_checks
 from aar.scoring.findings import FindingView, newest_findings
 from aar.scoring.status import StatusView
 from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.scoring.visibility import Audience, Secret, findings_seen_by, may_see, sees_phase
 from aar.store.models import StageEstimate, StatusChange, Submission
 
 _EVIDENCE_DECIMALS = 3
@@ -71,6 +73,20 @@ class CloseUp:
     def transferred(self) -> PhaseView | None:
         """What was reached on domains that nobody climbed on."""
         return self.phase(Stage.TRANSFER)
+
+    def seen_by(self, audience: Audience, *, told: bool) -> CloseUp:
+        """What an audience may see of it.
+
+        Args:
+            told: whether researchers are told the submission's measured score.
+        """
+        whole = may_see(audience, Secret.SEALED_SCORES)
+        phases = [each for each in self.phases if sees_phase(audience, each.phase, told)]
+        return replace(
+            self,
+            phases=phases if whole else [replace(each, domains={}) for each in phases],
+            audits=findings_seen_by(self.audits, audience),
+        )
 
     @property
     def waiting(self) -> list[CheckView]:

@@ -17,6 +17,7 @@ from aar.report.charts import axis_of, score_range, spot
 from aar.report.drawing import SIZES, Over, frame, grid, references, series_class, steps, svg
 from aar.report.labels import score
 from aar.report.progress import Progress, all_submissions, progress
+from aar.scoring.visibility import Audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,13 @@ class SpecRow:
         return self.left != self.right
 
 
-def side(session: Session, campaign_id: str, metric: Metric | None) -> Side:
-    """How far one campaign came."""
+def side(session: Session, campaign_id: str, metric: Metric | None, audience: Audience = Audience.OPERATOR) -> Side:
+    """How far one campaign came, as an audience may see it."""
     higher = metric is None or metric.higher_is_better
-    submissions = all_submissions(session, campaign_id)
+    submissions = all_submissions(session, campaign_id, audience)
     return Side(
         progress=progress(session, campaign_id, submissions, higher_is_better=higher),
-        board=read_board(session, campaign_id, higher_is_better=higher),
+        board=read_board(session, campaign_id, higher_is_better=higher, audience=audience),
         totals=totals(session, campaign_id).campaign,
         submissions=len(submissions),
     )

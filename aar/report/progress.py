@@ -12,6 +12,7 @@ from aar.report.clock import RunningClock, running_clock
 from aar.report.drawing import Over
 from aar.report.spending import Spending, spending
 from aar.scoring.submissions import SubmissionView, list_submissions
+from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store.event_log import LoggedEvent, read
 from aar.store.kept import keep, kept
 
@@ -64,14 +65,14 @@ class Progress:
     usd: float = 0.0
 
 
-def all_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
-    """Every submission of a campaign, by number."""
+def all_submissions(session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR) -> list[SubmissionView]:
+    """Every submission of a campaign, by number, as an audience may see it."""
     found: list[SubmissionView] = []
     while True:
         batch = list_submissions(session, campaign_id, after=found[-1].number if found else 0, limit=_BATCH)
         found += batch
         if len(batch) < _BATCH:
-            return found
+            return [submission_seen_by(each, audience) for each in found]
 
 
 def progress(

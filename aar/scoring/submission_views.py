@@ -1,8 +1,8 @@
-"""A submission as anybody may see it: rounded, and without the score of one that is off the board."""
+"""A submission rounded, and without the score of one that is off the board; ``visibility`` has who may see it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, Table, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
+from aar.forum.views import EXTERNAL_MODEL
 from aar.store.models import Researcher, StatusChange, Submission
 
 SHOWN_DECIMALS = 2
@@ -20,7 +21,7 @@ FINAL_STATES: Final = frozenset({"measured", "rejected", "held"})
 
 @dataclass(frozen=True, slots=True)
 class SubmissionView:
-    """A submission as anybody may see it; the score is rounded.
+    """A submission; the score is rounded.
 
     Args:
         number: shown as ``s<number>``.
@@ -64,12 +65,9 @@ class SubmissionView:
     disqualified: str = ""
     charged_runs: int = 0
     told: bool = True
-    """Whether researchers may read the score as a number; people may in any case."""
-
-    @property
-    def as_researchers_see_it(self) -> SubmissionView:
-        """The view without a number that researchers are not told."""
-        return self if self.told else replace(self, mean=None, standard_error=None, low=None, high=None)
+    """Whether researchers may read the score as a number; see ``aar.scoring.visibility``."""
+    outside: bool = False
+    """Whether its author works outside, with an agent of its own."""
 
     @property
     def finished(self) -> bool:
@@ -92,6 +90,7 @@ _reason = (
 _VIEWS = select(
     *(each for each in _SUBMISSIONS.c if each.key != "by_domain"),
     _RESEARCHERS.c.name.label("researcher_name"),
+    _RESEARCHERS.c.model.label("researcher_model"),
     _reason,
 ).select_from(_SUBMISSIONS.join(_RESEARCHERS, _RESEARCHERS.c.id == _SUBMISSIONS.c.researcher_id))
 
@@ -114,11 +113,11 @@ def find_submission(session: Session, campaign_id: str, number: int) -> Submissi
 
 def view_of_row(row: Row[Any]) -> SubmissionView:
     """The view of a row of ``select_views``."""
-    return view_of(row, row.researcher_name, row.reason)
+    return view_of(row, row.researcher_name, row.researcher_model, row.reason)
 
 
-def view_of(submission: Submission | Row[Any], researcher_name: str, reason: str | None = None) -> SubmissionView:
-    """The view of a submission and its author's name; ``reason`` is why it is disqualified, if it is."""
+def view_of(submission: Submission | Row[Any], author: str, model: str, reason: str | None = None) -> SubmissionView:
+    """The view of a submission, its author's name and model; ``reason`` is why it is disqualified, if it is."""
     off = bool(submission.disqualified)
 
     def shown(value: float | None) -> float | None:
@@ -136,7 +135,7 @@ def view_of(submission: Submission | Row[Any], researcher_name: str, reason: str
         campaign_id=submission.campaign_id,
         number=submission.number,
         researcher_id=submission.researcher_id,
-        researcher_name=researcher_name,
+        researcher_name=author,
         digest=submission.digest,
         parent=submission.parent,
         title=submission.title,
@@ -157,4 +156,5 @@ def view_of(submission: Submission | Row[Any], researcher_name: str, reason: str
         disqualified=submission.disqualified,
         charged_runs=submission.charged_runs,
         told=submission.telling != "kept",
+        outside=model == EXTERNAL_MODEL,
     )

@@ -34,6 +34,7 @@ __all__ = [
     "FINAL_STATES",
     "SHOWN_DECIMALS",
     "SubmissionView",
+    "count_submissions",
     "fallen_submissions",
     "get_submission",
     "list_submissions",
@@ -106,7 +107,7 @@ def submit(
     )
     append(session, campaign_id, received, researcher_id)
     log_change(session, submission, "", "claimed", "handed in", by=author.name)
-    return view_of(submission, author.name)
+    return view_of(submission, author.name, author.model)
 
 
 def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
@@ -123,6 +124,15 @@ def list_submissions(
     if researcher_id is not None:
         query = query.where(Submission.researcher_id == researcher_id)
     return [view_of_row(row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
+
+
+def count_submissions(session: Session, campaign_id: str, researcher_id: str | None = None) -> int:
+    """How many submissions there are, of one researcher or of all."""
+    session.flush()
+    query = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
+    if researcher_id is not None:
+        query = query.where(Submission.researcher_id == researcher_id)
+    return session.scalar(query) or 0
 
 
 def fallen_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:

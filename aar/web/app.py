@@ -21,6 +21,7 @@ from aar.web.audit_log import AuditLog
 from aar.web.doorman import Doorman, is_loopback
 from aar.web.feed import EventFeed
 from aar.web.kept import KeptPages
+from aar.web.login_links import LoginLinks
 from aar.web.mcp import installed as mcp_installed
 from aar.web.mcp.http import McpEndpoint
 from aar.web.rates import Rates
@@ -38,6 +39,7 @@ def create_app(
     host: str = "127.0.0.1",
     snapshots: SnapshotStore | None = None,
     rates: Rates | None = None,
+    login_links: LoginLinks | None = None,
 ) -> FastAPI:
     """The application over one database.
 
@@ -48,6 +50,7 @@ def create_app(
         host: the address that will be listened on; beyond loopback every request needs a login or a token.
         snapshots: where the code of ``campaign_id`` lies, if not in its folder under ``home``.
         rates: how often a client may try and write; None for the usual bounds.
+        login_links: addresses that log one person in, which the caller prints; None for none.
     """
     feed = EventFeed(db)
     tokens: dict[Role, str] = {"operator": operator_token(home), "viewer": viewer_token(home)}
@@ -59,9 +62,10 @@ def create_app(
         campaign_id=campaign_id,
         operator_token=tokens["operator"],
         viewer_token=tokens["viewer"],
-        sessions=Sessions(tokens),
+        sessions=Sessions(tokens, home=home),
         open_reading=is_loopback(host),
         rates=rates or Rates(),
+        login_links=login_links or LoginLinks(),
     )
 
     mcp = McpEndpoint(shared, host)

@@ -2,31 +2,39 @@
 
 Three roles: a viewer reads, an operator reads and acts, a researcher writes as itself in its own campaign. Programs
 prove who they are with a bearer token, which no browser adds by itself. People log in on a page; their cookie goes
-to this site only, and it acts only together with a token that stands in this site's own forms. Reading needs nothing
-on loopback; beyond it, every request needs a login or a token. HTTP Basic (the token as the password) only ever reads.
+to this site only, and it acts only together with a token that stands in this site's own forms. On loopback, while
+nobody from outside takes part, reading what researchers may read needs nothing; what only people may see, and
+everything beyond loopback, needs a login or a token. HTTP Basic (the token as the password) only ever reads.
+
+Who it is is found out once a request (``authenticate``), before anything is counted or handled.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio
 import anyio.to_thread
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
 
+from aar.campaign.outside import guests_invited
 from aar.errors import Forbidden
 from aar.forum.posts import Author
-from aar.forum.tokens import researcher_of
+from aar.forum.tokens import holder_of
+from aar.scoring.visibility import Audience
 from aar.web.failures import Unauthorized
 from aar.web.sessions import COOKIE, Login, Role
 from aar.web.state import Shared, SharedDep
 
 _REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` say where the operator's token lies"
+_PEOPLE_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
 _bearer = HTTPBearer(
     auto_error=False, description="A researcher's own token, or the operator's; the viewer's only reads"
 )
@@ -48,9 +56,10 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class ResearcherIdentity:
-    """A researcher, by its own token."""
+    """A researcher, by its own token; ``outside`` is whether it is a guest."""
 
     researcher_id: str
+    outside: bool = False
 
     @property
     def campaign_id(self) -> str:
@@ -66,6 +75,39 @@ class ResearcherIdentity:
 Identity = Operator | ResearcherIdentity
 CSRF_HEADER = "x-csrf-token"
 _WHO = "aar.who"
+_AUTHENTICATED = "aar.authenticated"
+_LOOKING_UP = 8
+"""Tokens that are looked up in the database at once, so that guesses leave threads for those who are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """What a request proves.
+
+    Args:
+        identity: whose token or login it carries; None for nobody known.
+        key: what the requests of this token or login are counted under; empty for nobody known.
+        wrong_token: whether it carries a token that nobody gave out.
+        login: behind its cookie, where that is what proves it.
+    """
+
+    identity: Identity | Viewer | None = None
+    key: str = ""
+    wrong_token: bool = False
+    login: Login | None = None
+
+    @property
+    def audience(self) -> Audience:
+        """As whom it reads."""
+        match self.identity:
+            case Operator():
+                return Audience.OPERATOR
+            case Viewer():
+                return Audience.VIEWER
+            case ResearcherIdentity(outside=outside):
+                return Audience.GUEST if outside else Audience.RESEARCHER
+            case None:
+                return Audience.NOBODY
 
 
 def identify(shared: Shared, token: str) -> Identity | Viewer:
@@ -74,16 +116,54 @@ def identify(shared: Shared, token: str) -> Identity | Viewer:
     if role is not None:
         return Operator() if role == "operator" else Viewer()
     try:
-        return ResearcherIdentity(shared.read(lambda session: researcher_of(session, token)))
+        found = shared.read(lambda session: holder_of(session, token))
     except Forbidden as error:
         raise Unauthorized("nobody gave out this token", _REMEDY) from error
+    return ResearcherIdentity(found.researcher_id, found.outside)
 
 
-async def _identified(shared: Shared, token: str) -> Identity | Viewer:
-    """``identify`` in the event loop: only a researcher's token needs the database, and so a thread."""
-    if role_of(shared, token) is not None:
-        return identify(shared, token)
-    return await anyio.to_thread.run_sync(identify, shared, token)
+async def authenticate(shared: Shared, request: Request) -> Authenticated:
+    """Find out who asks: by the token that the request carries, else by its cookie."""
+    tokens = _tokens(request)
+    if tokens:
+        token = tokens[0]
+        try:
+            if role_of(shared, token) is not None:
+                identity = identify(shared, token)
+            else:  # a researcher's token needs the database, and so a thread
+                identity = await anyio.to_thread.run_sync(identify, shared, token, limiter=_limiter(shared))
+        except Unauthorized:
+            return Authenticated(wrong_token=True)
+        return Authenticated(identity, token_key(token))
+    login = login_of(shared, request)
+    if login is None:
+        return Authenticated()
+    who = Operator(login.name) if login.is_operator else Viewer(login.name)
+    return Authenticated(who, f"login {login.nonce}", login=login)
+
+
+def _limiter(shared: Shared) -> anyio.CapacityLimiter:
+    found = shared.limiters.get("tokens")
+    if found is None:  # made within the loop that uses it
+        found = shared.limiters["tokens"] = anyio.CapacityLimiter(_LOOKING_UP)
+    return found
+
+
+def token_key(token: str) -> str:
+    """What a token's requests are counted under: tells it from others, without being it."""
+    return "token " + hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def keep_authenticated(scope: Scope, found: Authenticated) -> None:
+    """Keep with a request who asks, for all that handles it."""
+    scope[_AUTHENTICATED] = found
+
+
+def authenticated(scope: Scope) -> Authenticated:
+    """Who asks, as it was found out before the request was let in."""
+    found = scope.get(_AUTHENTICATED)
+    assert isinstance(found, Authenticated)
+    return found
 
 
 def role_of(shared: Shared, token: str) -> Role | None:
@@ -92,6 +172,11 @@ def role_of(shared: Shared, token: str) -> Role | None:
     operator = hmac.compare_digest(given, shared.operator_token.encode())
     viewer = hmac.compare_digest(given, shared.viewer_token.encode())
     return "operator" if operator else "viewer" if viewer else None
+
+
+def address_of(request: Request) -> str:
+    """The machine that asks, for counting; empty where nothing says it."""
+    return request.client.host if request.client else ""
 
 
 def login_of(shared: Shared, request: Request) -> Login | None:
@@ -106,7 +191,10 @@ async def writer(
 ) -> Identity:
     """The identity behind a request that writes. Raises Unauthorized, Forbidden."""
     if credentials is not None:
-        return note_who(request, await _identified(shared, credentials.credentials))
+        identity = authenticated(request.scope).identity
+        if identity is None:
+            raise Unauthorized("nobody gave out this token", _REMEDY)
+        return note_who(request, identity)
     login = login_of(shared, request)
     if login is None:
         raise Unauthorized("writing needs a token", _REMEDY)
@@ -143,22 +231,29 @@ async def operator(identity: Annotated[Identity, Depends(writer)]) -> Operator:
     return identity
 
 
-def person(shared: SharedDep, request: Request) -> Operator | None:
-    """The operator, or None for anybody else who is no researcher and may read: what no researcher may see.
+async def person(request: Request) -> Operator | Viewer:
+    """Who asks for what only people may see.
 
     Raises:
-        Unauthorized: nobody gave out the token.
+        Unauthorized: nobody is logged in, or the token is nobody's.
         Forbidden: it is a researcher's.
     """
-    found = [identify(shared, token) for token in _tokens(request)]
-    if any(isinstance(each, ResearcherIdentity) for each in found):
-        raise Forbidden("no researcher may read this", "Only people may: leave the token out, or use the operator's")
-    login = login_of(shared, request)
-    return Operator() if Operator() in found or (login is not None and login.is_operator) else None
+    identity = authenticated(request.scope).identity
+    if identity is None:
+        raise Unauthorized("only people may read this", _PEOPLE_REMEDY)
+    if isinstance(identity, ResearcherIdentity):
+        raise Forbidden("no researcher may read this", "Ask the people who run the campaign")
+    return identity
+
+
+async def audience_of(request: Request) -> Audience:
+    """As whom somebody reads."""
+    return authenticated(request.scope).audience
 
 
 WriterDep = Annotated[Identity, Depends(writer)]
-PersonDep = Annotated[Operator | None, Depends(person)]
+PersonDep = Annotated[Operator | Viewer, Depends(person)]
+AudienceDep = Annotated[Audience, Depends(audience_of)]
 OperatorDep = Annotated[Operator, Depends(operator)]
 
 
@@ -182,11 +277,17 @@ def author_of(identity: Identity, campaign_id: str, claimed: str | None) -> Auth
     return Author(identity.name, identity.researcher_id)
 
 
-def may_read(shared: Shared, request: Request) -> bool:
-    """Whether a request may read; beyond loopback only with a login, or the operator's or the viewer's token."""
-    if shared.open_reading or login_of(shared, request) is not None:
+async def may_read(shared: Shared, found: Authenticated) -> bool:
+    """Whether somebody may read at all.
+
+    On loopback anybody may who carries no wrong token, but nobody unknown while a guest is invited: it might be that
+    guest. Beyond loopback only people may.
+    """
+    if found.audience.is_person:
         return True
-    return any(role_of(shared, token) is not None for token in _tokens(request))
+    if not shared.open_reading or found.wrong_token:
+        return False
+    return found.identity is not None or not await shared.db.read(guests_invited)
 
 
 def _tokens(request: Request) -> list[str]:

@@ -11,6 +11,7 @@ from aar.campaign.views import CampaignView, list_researchers
 from aar.report.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions, progress
+from aar.scoring.visibility import Audience
 
 
 class ChartName(StrEnum):
@@ -22,14 +23,14 @@ class ChartName(StrEnum):
     COSTS = "costs"
 
 
-def chart_table(session: Session, view: CampaignView, name: ChartName) -> ChartTable:
-    """The data of one of a campaign's charts."""
+def chart_table(session: Session, view: CampaignView, name: ChartName, audience: Audience) -> ChartTable:
+    """The data of one of a campaign's charts, as an audience may see it."""
     if name is ChartName.COSTS:
         found = totals(session, view.id)
         team = list_researchers(session, view.id)
         return cost_table({each.name: found.researchers[each.id] for each in team}, found.campaign)
     metric = metric_of(view.problem)
-    submissions = all_submissions(session, view.id)
+    submissions = all_submissions(session, view.id, audience)
     if name is ChartName.LINEAGE:
         return lineage_table(submissions)
     higher = metric is None or metric.higher_is_better

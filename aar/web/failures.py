@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, TooMany, UsageError
+from aar.web.visitor import is_refresh
 
 _log = logging.getLogger(__name__)
 _FOR_PROGRAMS = ("/api/", "/mcp")
+LOGIN = "/login"
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer token", charset="UTF-8"'}
+_QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
+"""For an open page whose login ended: a browser would ask for a password in the middle of reading."""
 _WORDS = ("title", "body", "words", "reason")
 """Fields that somebody may have written at length."""
 _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
@@ -83,13 +89,29 @@ def respond(request: Request, error: AarError, headers: dict[str, str] | None = 
     return _respond(request, details, headers)
 
 
+def turned_away(request: Request, refusal: AarError) -> Response:
+    """The answer to a request that is refused: a person at a browser who is not known is led to the login."""
+    if not isinstance(refusal, Unauthorized):
+        return respond(request, refusal, retry_after(refusal))
+    reads, scripted = request.method in ("GET", "HEAD"), _is_scripted(request)
+    wants_page = reads and not scripted and "text/html" in request.headers.get("accept", "")
+    if wants_page and "authorization" not in request.headers:
+        where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"{LOGIN}?next={quote(where)}", HTTPStatus.SEE_OTHER)
+    return respond(request, refusal, _QUIETLY if scripted or not reads else _CHALLENGE)
+
+
+def _is_scripted(request: Request) -> bool:
+    """Whether a script of an open page asks, not a person."""
+    return is_refresh(request) or "text/event-stream" in request.headers.get("accept", "")
+
+
 def install(app: FastAPI) -> None:
     """Answer every kind of failure of an app in the form that its asker reads."""
 
     def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AarError)
-        headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else retry_after(error)
-        return respond(request, error, headers)
+        return turned_away(request, error)
 
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

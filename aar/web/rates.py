@@ -1,4 +1,8 @@
-"""How often a client may try and write: token buckets by address and by credential."""
+"""How often a client may try and write: token buckets by credential, and by address for whoever is not known.
+
+Behind a proxy all people share one address, and so do people and whoever guesses: nothing that an unknown client uses
+up there is asked of a token or login that is known.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,18 @@ class Rates:
     """Bounds of one server.
 
     Args:
-        login: tries to log in, by address.
-        refused: requests with a token or cookie that nobody gave out, by address; after that nothing is looked at.
-        address: writes by address, whoever makes them.
+        login: wrong tries to log in, by address.
+        refused: requests with a token that nobody gave out, by address.
+        address: writes by address, of whoever is not known.
         credential: writes by token or login.
+        noted: refusals that the audit log notes, by token or login, and of all unknown clients together.
     """
 
     login: Rate = Rate(10, 1 / 6)
     refused: Rate = Rate(30, 0.5)
     address: Rate = Rate(240, 8)
     credential: Rate = Rate(120, 4)
+    noted: Rate = Rate(60, 0.2)
 
 
 class Buckets:

@@ -61,7 +61,10 @@ def address_of(listener: socket.socket, host: str) -> str:
 def notice(host: str, token_file: str) -> str:
     """What to say at the start about who may do what."""
     if is_loopback(host):
-        return f"anybody on this machine may read; to act, log in at /login with the token in {token_file}"
+        return (
+            "on this machine anybody may read what researchers may, as long as nobody from outside takes part; to read "
+            f"all and to act, log in at /login with the token in {token_file}"
+        )
     return (
         f"reachable from other machines: every request needs the token in {token_file}, or the viewer's beside it, "
         "which only reads (a browser logs in at /login). Without TLS in front, they cross the network readable"

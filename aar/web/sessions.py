@@ -1,7 +1,7 @@
 """Logins of people: a signed cookie that ends by itself, and the token that ties each page form to it.
 
 Nothing is stored: the cookie says role, name and end, signed with a key that follows from the role's token, so that a
-new token file ends every login made with the old one. Only logins that were ended early are remembered.
+new token file ends every login made with the old one. Only logins that were ended early are kept, in a file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from aar.web.ended_logins import EndedLogins
 
 Role = Literal["operator", "viewer"]
 COOKIE = "aar_session"
@@ -50,12 +53,15 @@ class Sessions:
     Args:
         tokens: secret of each role; a login by one is signed with it.
         clock: Unix time, for tests.
+        home: where logins that were ended early are kept; None forgets them with this object.
     """
 
-    def __init__(self, tokens: dict[Role, str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, tokens: dict[Role, str], clock: Callable[[], float] = time.time, home: Path | None = None
+    ) -> None:
         self._keys = {role: _mac(token.encode(), b"aar session") for role, token in tokens.items()}
         self._clock = clock
-        self._ended: dict[str, int] = {}
+        self._ended = EndedLogins(home, clock)
         self._notes: dict[str, str] = {}
 
     def begin(self, role: Role, name: str) -> str:
@@ -81,9 +87,8 @@ class Sessions:
         return Login(role, name, nonce, ends)
 
     def end(self, login: Login) -> None:
-        """End a login before its time."""
-        now = self._clock()
-        self._ended = {nonce: ends for nonce, ends in self._ended.items() if ends > now} | {login.nonce: login.ends}
+        """End a login before its time; blocks for a file."""
+        self._ended.add(login.nonce, login.ends)
         self._notes.pop(login.nonce, None)
 
     def csrf(self, login: Login) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
+import anyio
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
@@ -14,6 +15,7 @@ from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web.feed import EventFeed
+from aar.web.login_links import LoginLinks
 from aar.web.once import Once
 from aar.web.rates import Buckets, Rates
 from aar.web.sessions import Sessions
@@ -35,9 +37,12 @@ class Shared:
         viewer_token: what a person proves to be allowed to read with.
         sessions: people's logins.
         once: results of requests that may be sent twice.
-        open_reading: whether reading needs no token (loopback only).
+        open_reading: whether what researchers may read needs no token (loopback only).
+        own_terminal: whether the one client is a process that the owner of the database started.
         rates: how often a client may try and write.
         buckets: how much of that each has used.
+        login_links: addresses that log one person in, once.
+        limiters: bounds on work in threads, by name.
     """
 
     db: Database
@@ -49,9 +54,12 @@ class Shared:
     viewer_token: str
     sessions: Sessions
     open_reading: bool
+    own_terminal: bool = False
     once: Once = field(default_factory=Once)
     rates: Rates = field(default_factory=Rates)
     buckets: Buckets = field(default_factory=Buckets)
+    login_links: LoginLinks = field(default_factory=LoginLinks)
+    limiters: dict[str, anyio.CapacityLimiter] = field(default_factory=dict)
 
     def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:
         """Where a campaign's frozen code lies; None where it is not on this machine."""
@@ -59,11 +67,16 @@ class Shared:
             return self.own_snapshots
         return kept_snapshots(self.settings.campaign_dir(campaign_id))
 
-    def take_write(self, address: str, credential: str) -> None:
-        """Count one write, of a machine and of a token or login where there is one. Raises TooMany."""
-        self.buckets.take("address", address, self.rates.address)
-        if credential:
-            self.buckets.take("credential", credential, self.rates.credential)
+    def take_write(self, address: str, key: str) -> None:
+        """Count one write: of a token or login that is known, else of the machine that asks. Raises TooMany.
+
+        Args:
+            key: of the token or login; empty for nobody known.
+        """
+        if key:
+            self.buckets.take("credential", key, self.rates.credential)
+        else:
+            self.buckets.take("address", address, self.rates.address)
 
     def read(self, fn: Callable[[Session], T]) -> T:
         """Run a query in this thread; for handlers that run in the thread pool."""

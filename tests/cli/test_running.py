@@ -117,6 +117,8 @@ def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Scr
     screen.wait_for(r"idea diversity")
     address = re.search(r"http://127\.0\.0\.1:\d+", screen.shown)[0]  # type: ignore[index]
     assert httpx.get(f"{address}/api/v1/campaigns").json()["items"][0]["state"] == "running"
+    link = re.search(r"http://127\.0\.0\.1:\d+/login/once\?code=[\w-]+", screen.shown)[0]  # type: ignore[index]
+    assert httpx.get(link).status_code == 303
     screen.type(b"\x03")
     assert screen.end() == 0, screen.shown[-3000:]
     assert "^C" not in screen.shown
@@ -160,6 +162,12 @@ def test_serve_until_ctrl_c(terminal: Terminal) -> None:
             address = running.stdout.readline().split()[0]
             assert "to act, log in at /login" in running.stdout.readline()
             assert httpx.get(f"{address}/api/v1/campaigns/latest").json()["id"] == "k3v9qd"
+            line = running.stdout.readline()
+            assert "logs you in, once" in line
+            with httpx.Client(base_url=address, follow_redirects=True) as person:
+                assert "log out" in person.get(line.split()[0]).text
+                assert person.get("/campaigns/k3v9qd/report").status_code == 200
+            assert httpx.get(line.split()[0]).status_code == 401
             running.send_signal(signal.SIGINT)
             assert running.wait(timeout=60) in (0, 130)
         finally:

@@ -14,6 +14,7 @@ from aar.problems.protocol import Estimate, Metric
 from aar.scoring import records
 from aar.scoring.submissions import get_submission
 from aar.scoring.telling import ALLOWANCE, is_low
+from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher, Submission
@@ -125,7 +126,7 @@ def test_people_see_every_number_and_researchers_do_not(db: Database) -> None:
             measured(session, number, 0.3)
         view = get_submission(session, CAMPAIGN, 3 + ALLOWANCE)
     assert (view.mean, view.told) == (0.3, False)
-    seen = view.as_researchers_see_it
+    seen = submission_seen_by(view, Audience.RESEARCHER)
     assert (seen.mean, seen.standard_error, seen.low, seen.high) == (None,) * 4
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from aar.forum.tokens import operator_token
+from aar.forum.tokens import operator_token, viewer_token
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
@@ -52,6 +52,11 @@ class Site:
         """The operator's header."""
         return {"Authorization": f"Bearer {operator_token(self.home)}"}
 
+    @property
+    def viewer(self) -> dict[str, str]:
+        """The header of a person who reads."""
+        return {"Authorization": f"Bearer {viewer_token(self.home)}"}
+
     def researcher(self, name: str) -> dict[str, str]:
         """A researcher's header."""
         return {"Authorization": f"Bearer {self.example.tokens[f'{self.example.id}-{name}']}"}
@@ -60,10 +65,10 @@ class Site:
         """A fresh app over the campaign."""
         return create_app(self.db, home=self.home, **options)
 
-    def client(self, **options: Any) -> httpx.AsyncClient:
-        """A client that asks the app directly."""
+    def client(self, who: dict[str, str] | None = None, **options: Any) -> httpx.AsyncClient:
+        """A client that asks the app directly, with somebody's header or none."""
         transport = httpx.ASGITransport(self.app(**options), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url=BASE)
+        return httpx.AsyncClient(transport=transport, base_url=BASE, headers=who)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 
 
-async def get(site: Any, path: str, status: int = 200) -> Any:
-    async with site.client() as client:
+async def get(site: Any, path: str, who: dict[str, str] | None = None, status: int = 200) -> Any:
+    async with site.client(who) as client:
         answer = await client.get(path)
     assert answer.status_code == status, answer.text
     return answer.json()
@@ -55,8 +55,8 @@ async def test_cursors_walk_the_whole_list_once(site: Any, path: str) -> None:
 
 
 async def test_the_transcript_walks_backwards_from_the_newest(site: Any) -> None:
-    newest = await get(site, f"{API}/researchers/r2/transcript?limit=2")
-    earlier = await get(site, f"{API}/researchers/r2/transcript?limit=2&before={newest['next_cursor']}")
+    newest = await get(site, f"{API}/researchers/r2/transcript?limit=2", site.viewer)
+    earlier = await get(site, f"{API}/researchers/r2/transcript?limit=2&before={newest['next_cursor']}", site.viewer)
     assert [each["who"] for each in earlier["items"] + newest["items"]] == ["controller", "researcher", "tool"]
     assert earlier["next_cursor"] is None
     assert newest["items"][0]["blocks"][2]["text"].startswith("python run.py")

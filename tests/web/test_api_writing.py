@@ -85,7 +85,7 @@ async def test_the_operator_pauses_a_campaign_on_the_record(site: Any) -> None:
         unknown = await client.post(f"{path}/controls", json={"command": "dance"}, headers=site.operator)
         sent = {"command": "pause", "argument": "lunch", "by": "ana"}
         answer = await client.post(f"{path}/controls", json=sent, headers=site.operator)
-        events = (await client.get(f"{path}/events")).json()["items"]
+        events = (await client.get(f"{path}/events", headers=site.viewer)).json()["items"]
         state = (await client.get(path)).json()["state"]
     assert unknown.status_code == 400
     assert (answer.status_code, answer.json()["heard"], state) == (202, False, "paused")

@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 async def get(site: Site, path: str) -> Any:
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         answer = await client.get(path)
     assert answer.status_code == 200, answer.text
     return answer.json() if path.startswith("/api") else answer.text

@@ -55,7 +55,7 @@ def desk(site: Any) -> Path:
 
 
 async def html_of(site: Any, path: str) -> str:
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         answer = await client.get(path)
     assert answer.status_code == 200, answer.text
     return str(answer.text)
@@ -67,7 +67,7 @@ async def test_every_page_has_its_json(site: Any, path: str) -> None:
     footer = html[html.index("<footer>") :]
     twins = [each.replace("&amp;", "&") for each in re.findall(r'href="(/api/v1[^"]*)"', footer)]
     assert twins
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         for twin in twins:
             answer = await client.get(twin)
             assert answer.status_code == 200, twin
@@ -77,7 +77,7 @@ async def test_every_page_has_its_json(site: Any, path: str) -> None:
 @pytest.mark.parametrize("path", PAGES)
 async def test_every_figure_has_its_data(site: Any, path: str) -> None:
     html = await html_of(site, path)
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         for figure in re.findall(r"<figure.*?</figure>", html, re.DOTALL):
             links = re.findall(r'href="(/api/v1[^"]*\.csv)"', figure)
             assert links
@@ -95,7 +95,7 @@ async def test_a_first_load_is_under_200_kb(site: Any, path: str) -> None:
     html = await html_of(site, path)
     assets = set(re.findall(r'<(?:link|script|img)[^>]*(?:href|src)="(/[^"]+)"', html))
     assert any(each.endswith(".css") for each in assets)
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         answers = [await client.get(each) for each in sorted(assets)]
     assert {answer.status_code for answer in answers} == {200}
     assert len(html.encode()) + sum(len(answer.content) for answer in answers) < 200_000
@@ -118,7 +118,7 @@ async def test_the_campaign_is_seen_over_time_and_over_dollars(site: Any) -> Non
     for html in (hours, usd):
         for part in ("human 0.23", "published 0.97, on other models", "ceiling 1", 'class="band"', "limit submissions"):
             assert part in html
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         assert (await client.get(f"{CAMPAIGN}?over=moons")).status_code == 422
 
 
@@ -132,7 +132,7 @@ async def test_a_desk_is_shown_inert_and_without_secrets(site: Any) -> None:
     assert "[secret removed]" in shown
     listing = await html_of(site, f"{RESEARCHER}/files")
     assert "out <span" in listing
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         image = await client.get(f"/api/v1{RESEARCHER}/files/image?path=exp/plot.png")
         assert (image.headers["content-type"], image.content) == ("image/png", PNG)
         assert image.headers["x-content-type-options"] == "nosniff"
@@ -143,7 +143,7 @@ async def test_a_desk_is_shown_inert_and_without_secrets(site: Any) -> None:
 
 
 async def test_no_researcher_looks_at_desks_or_splits(site: Any) -> None:
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         for path in (
             f"{RESEARCHER}/files",
             f"{RESEARCHER}/notebook",
@@ -159,7 +159,7 @@ async def test_a_submission_shows_what_it_changed_and_each_split(site: Any) -> N
     html = await html_of(site, f"{CAMPAIGN}/submissions/14")
     assert "What it changed against s12" in html
     assert html.count('class="seed"') == 2 * 6
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         changed = (await client.get(f"/api/v1{CAMPAIGN}/submissions/14/diff")).json()
         first = (await client.get(f"/api/v1{CAMPAIGN}/submissions/1/diff")).json()
     assert (changed["parent"], [each["path"] for each in changed["files"]]) == (12, ["run.py"])
@@ -171,7 +171,7 @@ async def test_two_campaigns_are_compared_without_their_secrets(site: Any) -> No
     html = await html_of(site, COMPARED)
     assert "directions.deal" in html
     assert ">seed<" not in html
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         found = (await client.get(f"/api/v1{COMPARED}")).json()
         assert (await client.get("/compare?left=k3v9qd&right=zzz")).status_code == 404
         assert (await client.get("/api/v1/compare?left=k3v9qd")).status_code == 422
@@ -184,6 +184,6 @@ async def test_two_campaigns_are_compared_without_their_secrets(site: Any) -> No
 async def test_lineage_draws_who_built_on_whom(site: Any) -> None:
     html = await html_of(site, f"{CAMPAIGN}/lineage")
     assert html.count('class="descent') == 2 * 9
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         rows = (await client.get(f"/api/v1{CAMPAIGN}/charts/lineage")).json()["rows"]
     assert [14, 12, 3] in [row[:3] for row in rows]

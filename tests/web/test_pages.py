@@ -39,7 +39,7 @@ class Elements(HTMLParser):
 
 
 async def page(site: Any, path: str) -> str:
-    async with site.client() as client:
+    async with site.client(site.viewer) as client:
         answer = await client.get(path)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/html")

@@ -29,8 +29,9 @@ async def test_the_operator_reads_all_of_it(site: Any) -> None:
     assert found["happenings"][0]["kind"] == "submission_received"
 
 
-async def test_a_person_on_loopback_reads_it_without_what_was_drawn(site: Any) -> None:
-    found = (await ask(site)).json()
+async def test_a_viewer_reads_it_without_what_was_drawn(site: Any) -> None:
+    assert (await ask(site)).status_code == 401
+    found = (await ask(site, headers=site.viewer)).json()
     assert len(found["runs"]) == 6
     assert {(run["seed"], run["split_seed"], run["output_digest"]) for run in found["runs"]} == {(None, None, None)}
     assert found["estimates"][0]["phase"] == "measure"
@@ -54,4 +55,4 @@ async def test_beyond_loopback_only_the_operator_reads_it(site: Any) -> None:
 
 
 async def test_there_is_none_of_what_was_not_handed_in(site: Any) -> None:
-    assert (await ask(site, RECORD.replace("/14/", "/99/"))).status_code == 404
+    assert (await ask(site, RECORD.replace("/14/", "/99/"), site.viewer)).status_code == 404

@@ -15,6 +15,7 @@ from aar.sandbox.trees import scratch_folder
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import submit
+from aar.scoring.visibility import Audience, rows_seen_by
 from aar.snapshots.lineage import resolve
 from aar.snapshots.store import Saved, SnapshotStore
 
@@ -88,12 +89,12 @@ def _names(directory: Path) -> list[str]:
 
 async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
     ctx, metric = run.ctx, run.ctx.problem.metric
-    rows = await ctx.db.read(
+    found = await ctx.db.read(
         lambda session: leaderboard(
             session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better
         )
     )
-    rows = [row for row in rows if row.submission.told]
+    rows = rows_seen_by(found, Audience.RESEARCHER)
     head = f"rank  submission  researcher  {metric.name}  error  status  band  labels  families  title"
     return ToolResult("\n".join([head, *(_row(row) for row in rows)] if rows else [head, "(nothing is measured yet)"]))
 

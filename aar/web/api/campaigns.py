@@ -13,12 +13,15 @@ from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.metrics import metric_of
 from aar.scoring.leaderboard import best
+from aar.scoring.visibility import submission_seen_by
 from aar.web.api.paging import After, Limit, Page
 from aar.web.api.submissions import SubmissionOut
+from aar.web.auth import AudienceDep
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.state import SharedDep
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"])
+_MOST_SKIPPED = 10**9
 _UNSHOWN = ("seed", "database")
 """Not told: the secret of seeded campaigns follows from the seed, and a database's address may hold a password."""
 
@@ -65,13 +68,14 @@ class CampaignDetail(CampaignOut):
 @router.get("")
 def campaigns(shared: SharedDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
     """All campaigns, newest first; the cursor counts those already seen."""
-    until = min(after, 100_000) + limit
-    found = shared.read(lambda session: list_campaigns(session, limit=until + 1))[after:]
-    return Page(items=[_brief(view) for view in found[:limit]], next_cursor=until if len(found) > limit else None)
+    skip = min(after, _MOST_SKIPPED)
+    found = shared.read(lambda session: list_campaigns(session, limit=limit + 1, skip=skip))
+    more = skip + limit if len(found) > limit else None
+    return Page(items=[_brief(view) for view in found[:limit]], next_cursor=more)
 
 
 @router.get("/{campaign_id}")
-def campaign(shared: SharedDep, campaign_id: CampaignId) -> CampaignDetail:
+def campaign(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> CampaignDetail:
     """One campaign."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
@@ -82,7 +86,7 @@ def campaign(shared: SharedDep, campaign_id: CampaignId) -> CampaignDetail:
         **_brief(view).model_dump(),
         spec=public_spec(view),
         metric=None if metric is None else MetricOut(**asdict(metric)),
-        best=None if leader is None else SubmissionOut.of(leader),
+        best=None if leader is None else SubmissionOut.of(submission_seen_by(leader, audience)),
         offline=any(is_offline(model) for model in models),
         models=[model_label(model) for model in models],
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from aar.report.alerts import alerts
 from aar.report.chart_data import ChartTable, to_csv
+from aar.web.auth import AudienceDep
 from aar.web.charts import ChartName, chart_table
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.state import SharedDep
@@ -50,25 +51,25 @@ class AlertOut(BaseModel):
 
 
 @router.get("/charts/{name}.csv", response_class=Response, responses=AS_CSV)
-def chart_csv(shared: SharedDep, campaign_id: CampaignId, name: ChartName) -> Response:
+def chart_csv(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> Response:
     """A chart's data as CSV."""
     with shared.db.reading() as session:
-        table = chart_table(session, campaign_of(session, campaign_id), name)
+        table = chart_table(session, campaign_of(session, campaign_id), name, audience)
     return csv_answer(table, f"{campaign_id}-{name}")
 
 
 @router.get("/charts/{name}")
-def chart(shared: SharedDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
+def chart(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
     """A chart's data."""
     with shared.db.reading() as session:
-        return ChartOut.of(chart_table(session, campaign_of(session, campaign_id), name))
+        return ChartOut.of(chart_table(session, campaign_of(session, campaign_id), name, audience))
 
 
 @router.get("/alerts")
-def standing_alerts(shared: SharedDep, campaign_id: CampaignId) -> list[AlertOut]:
+def standing_alerts(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> list[AlertOut]:
     """Limits near or reached, ideas that collapse, incidents in sandboxes, researchers that failed."""
     with shared.db.reading() as session:
-        found = alerts(session, campaign_of(session, campaign_id).id)
+        found = alerts(session, campaign_of(session, campaign_id).id, audience)
     return [AlertOut(**asdict(each)) for each in found]
 
 

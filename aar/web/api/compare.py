@@ -13,9 +13,11 @@ from aar.campaign.views import CampaignView
 from aar.report.chart_data import diversity_table, score_table
 from aar.report.comparison import Side, side, spec_rows
 from aar.report.metrics import metric_of
+from aar.scoring.visibility import Audience
 from aar.web.api.campaigns import public_spec
 from aar.web.api.charts import ChartOut
 from aar.web.api.submissions import SubmissionOut
+from aar.web.auth import AudienceDep
 from aar.web.lookup import campaign_of
 from aar.web.state import SharedDep
 
@@ -58,13 +60,13 @@ class CompareOut(BaseModel):
 
 
 @router.get("")
-def compare(shared: SharedDep, left: Named, right: Named) -> CompareOut:
+def compare(shared: SharedDep, audience: AudienceDep, left: Named, right: Named) -> CompareOut:
     """Two campaigns: specs, scores over time and dollars, boards, costs, diversity."""
     with shared.db.reading() as session:
         one, other = campaign_of(session, left), campaign_of(session, right)
         return CompareOut(
-            left=_side(one, read_side(session, one)),
-            right=_side(other, read_side(session, other)),
+            left=_side(one, read_side(session, one, audience)),
+            right=_side(other, read_side(session, other, audience)),
             spec=[
                 SpecRowOut(field=row.field, left=row.left, right=row.right, differs=row.differs)
                 for row in spec_rows(public_spec(one), public_spec(other))
@@ -72,9 +74,9 @@ def compare(shared: SharedDep, left: Named, right: Named) -> CompareOut:
         )
 
 
-def read_side(session: Session, view: CampaignView) -> Side:
-    """How far one campaign came."""
-    return side(session, view.id, metric_of(view.problem))
+def read_side(session: Session, view: CampaignView, audience: Audience) -> Side:
+    """How far one campaign came, as an audience may see it."""
+    return side(session, view.id, metric_of(view.problem), audience)
 
 
 def _side(view: CampaignView, found: Side) -> SideOut:

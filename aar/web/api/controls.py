@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.launching import start_controller
 from aar.campaign.recruiting import add_researchers
 from aar.campaign.steering import Asked, ask, change_limits
+from aar.scoring.visibility import Audience
 from aar.web.api.forum_models import IdempotencyKey
 from aar.web.api.researchers import ResearcherOut
 from aar.web.auth import Operator, OperatorDep, human_name
@@ -121,7 +122,7 @@ async def add(
         made, heard = add_researchers(
             session, found, sent.count, sent.signed(who), direction=sent.direction, model=sent.model
         )
-        return TeamOut(heard=heard, researchers=[ResearcherOut.of(view) for view in made])
+        return TeamOut(heard=heard, researchers=[ResearcherOut.of(view, Audience.OPERATOR) for view in made])
 
     key = ("team", campaign_id, idempotency_key) if idempotency_key else None
     return await shared.once.do(key, lambda: shared.db.write(write))

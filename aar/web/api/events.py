@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -14,9 +15,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from aar.forum.text import clean_line
+from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read
-from aar.web.api.paging import BIGGEST, After, Limit, Page, page_of
-from aar.web.auth import may_read
+from aar.web.api.paging import BIGGEST, After, Limit, Page
+from aar.web.auth import AudienceDep, authenticate, authenticated, login_of, may_read
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
 from aar.web.state import Shared, SharedDep
 
@@ -24,6 +26,8 @@ router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")]
 _made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
 _MOST_MADE = 500
+_LOOK_SECONDS = 1.0
+"""How often an open stream looks whether its token still holds."""
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream says so this often, so that proxies keep it open and dead clients are found."""
 
@@ -57,18 +61,22 @@ class EventOut(BaseModel):
 @router.get("")
 def events(
     shared: SharedDep,
+    audience: AudienceDep,
     campaign_id: CampaignId,
     after: After = 0,
     limit: Limit = 100,
     researcher: str | None = None,
     kind: Annotated[list[str], Query(max_length=40, description="Only these kinds")] = [],  # noqa: B006 - FastAPI copies
 ) -> Page[EventOut]:
-    """Events after a cursor, oldest first."""
+    """Events after a cursor, oldest first, without what who asks may not see of them."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         by = researcher_of_address(session, view.id, researcher).id if researcher else None
         found = read(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
-    return page_of(found, limit, EventOut.of, lambda logged: logged.id)
+    shown = found[:limit]
+    seen = [each for logged in shown if (each := event_seen_by(logged, audience)) is not None]
+    more = len(found) > limit
+    return Page(items=[EventOut.of(each) for each in seen], next_cursor=shown[-1].id if more else None)
 
 
 @router.get(
@@ -87,7 +95,8 @@ async def stream(
 ) -> StreamingResponse:
     """Server-sent events: everything after a cursor, then what happens, until the server stops."""
     view = await shared.db.read(partial(campaign_of, name=campaign_id))
-    return as_stream(shared, request, _frames(shared, view.id, cursor_of(after, last_event_id), brief, once))
+    audience = authenticated(request.scope).audience
+    return as_stream(shared, request, _frames(shared, view.id, audience, cursor_of(after, last_event_id), brief, once))
 
 
 def cursor_of(after: int, last_event_id: str | None) -> int:
@@ -102,40 +111,53 @@ def as_stream(shared: Shared, request: Request, frames: AsyncGenerator[str, None
 
 
 async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    first, looked = authenticated(request.scope), time.monotonic()
     async with aclosing(frames):
         async for each in frames:
-            if not may_read(shared, request):
-                return
+            if first.login is not None:
+                if login_of(shared, request) is None:
+                    return
+            elif time.monotonic() - looked > _LOOK_SECONDS:  # a token may end, and a guest be invited
+                found, looked = await authenticate(shared, request), time.monotonic()
+                if found.audience is not first.audience or not await may_read(shared, found):
+                    return
             yield each
 
 
-async def _frames(shared: Shared, campaign_id: str, after: int, brief: bool, once: bool) -> AsyncGenerator[str, None]:
+async def _frames(
+    shared: Shared, campaign_id: str, audience: Audience, after: int, brief: bool, once: bool
+) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     if once:
         for logged in await shared.db.read(partial(read, campaign_id=campaign_id, after=after)):
-            yield frame(logged, brief)
+            yield frame(logged, brief, audience)
         return
     async for each in shared.feed.follow(campaign_id, after, idle=HEARTBEAT_SECONDS):
-        yield ": still here\n\n" if each is None else frame(each, brief)
+        yield ": still here\n\n" if each is None else frame(each, brief, audience)
 
 
-def frame(logged: LoggedEvent, brief: bool) -> str:
-    """One event in the stream's own format."""
+def frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
+    """One event in the stream's own format; empty for one that an audience may not see."""
 
-    def data(logged: LoggedEvent) -> str:
-        shown = EventOut.of(logged).model_dump(mode="json", exclude={"payload"} if brief else None)
+    def data(seen: LoggedEvent) -> str:
+        shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
         return json.dumps(shown, separators=(",", ":"))
 
-    return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {made_once(logged, f'json {brief}', data)}\n\n"
+    made = made_once(logged, f"json {brief}", audience, data)
+    return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {made}\n\n" if made else ""
 
 
-def made_once(logged: LoggedEvent, form: str, make: Callable[[LoggedEvent], str]) -> str:
-    """An event in some form, made once for all watchers, who get the same object from the feed."""
-    key = (id(logged), form)
+def made_once(logged: LoggedEvent, form: str, audience: Audience, make: Callable[[LoggedEvent], str]) -> str:
+    """An event in some form, made once for all watchers of an audience, who get the same object from the feed.
+
+    Empty for one that the audience may not see.
+    """
+    key = (id(logged), f"{form} {audience}")
     known, text = _made.get(key, (None, ""))
     if known is logged:
         return text
-    text = make(logged)
+    seen = event_seen_by(logged, audience)
+    text = "" if seen is None else make(seen)
     if len(_made) >= _MOST_MADE:
         _made.clear()
     _made[key] = (logged, text)

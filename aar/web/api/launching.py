@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,14 +57,19 @@ async def launch_campaign(
     shared: SharedDep, request: Request, _who: OperatorDep, sent: LaunchIn, idempotency_key: IdempotencyKey = None
 ) -> LaunchOut:
     """Check a spec as ``aar spec validate`` does, and start it; keys come from the server's environment only."""
-    fields = (preset(sent.preset) if sent.preset else {}) | dotted(sent.spec)
-    made = draft(fields, shared.settings)
+    made = await anyio.to_thread.run_sync(_drafted, shared, sent)
     if made.spec is None or made.cost is None:
         return invalid(made)  # type: ignore[return-value]  # FastAPI sends a response as it is
     if sent.check_only:
         return LaunchOut(campaign_id=None, cost=cost_out(made.cost))
     key = ("launch", idempotency_key) if idempotency_key else None
     return LaunchOut(campaign_id=await launch_once(shared, made, key), cost=cost_out(made.cost))
+
+
+def _drafted(shared: Shared, sent: LaunchIn) -> Draft:
+    """The spec that was sent, checked; it reads files, so not in the event loop."""
+    fields = (preset(sent.preset) if sent.preset else {}) | dotted(sent.spec)
+    return draft(fields, shared.settings)
 
 
 async def launch_once(shared: Shared, made: Draft, key: tuple[str, ...] | None) -> str:

@@ -8,10 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
+from aar.campaign.outside import is_outside
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.transcript import TranscriptItem, read_transcript
+from aar.scoring.visibility import Audience, doing_seen_by
 from aar.web.api.paging import BIGGEST, Limit, Page
+from aar.web.auth import AudienceDep, PersonDep
 from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
 from aar.web.state import SharedDep
 
@@ -30,16 +33,21 @@ class ResearcherOut(BaseModel):
     model_label: str
     """The model as people should read it; the offline search baseline is named as such."""
     offline: bool
+    outside: bool
+    """Whether it works outside, with an agent of its own."""
     state: str
     cause: str
     doing: str
+    """Of which only people read more than the first word."""
     active_seconds: float
 
     @classmethod
-    def of(cls, view: ResearcherView) -> ResearcherOut:
-        """From a service's view."""
-        same = {name: getattr(view, name) for name in cls.model_fields if name not in ("model_label", "offline")}
-        return cls(**same, model_label=model_label(view.model), offline=is_offline(view.model))
+    def of(cls, view: ResearcherView, audience: Audience) -> ResearcherOut:
+        """From a service's view, as an audience may see it."""
+        made = {"model_label": model_label(view.model), "offline": is_offline(view.model)}
+        made |= {"outside": is_outside(view.model), "doing": doing_seen_by(view.doing, audience)}
+        same = {name: getattr(view, name) for name in cls.model_fields if name not in made}
+        return cls(**same, **made)
 
 
 class BlockOut(BaseModel):
@@ -63,29 +71,33 @@ class TranscriptOut(BaseModel):
 
 
 @router.get("")
-def researchers(shared: SharedDep, campaign_id: CampaignId) -> Page[ResearcherOut]:
+def researchers(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> Page[ResearcherOut]:
     """The whole team."""
     with shared.db.reading() as session:
         team = list_researchers(session, campaign_of(session, campaign_id).id)
-    return Page(items=[ResearcherOut.of(view) for view in team], next_cursor=None)
+    return Page(items=[ResearcherOut.of(view, audience) for view in team], next_cursor=None)
 
 
 @router.get("/{name}")
-def researcher(shared: SharedDep, campaign_id: CampaignId, name: ResearcherName) -> ResearcherOut:
+def researcher(
+    shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, name: ResearcherName
+) -> ResearcherOut:
     """One researcher."""
     with shared.db.reading() as session:
-        return ResearcherOut.of(researcher_of_address(session, campaign_of(session, campaign_id).id, name))
+        found = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+    return ResearcherOut.of(found, audience)
 
 
 @router.get("/{name}/transcript")
 def transcript(
     shared: SharedDep,
+    _who: PersonDep,
     campaign_id: CampaignId,
     name: ResearcherName,
     before: Annotated[int, Query(ge=0, le=BIGGEST, description="Only what came before this event; 0: newest")] = 0,
     limit: Limit = 50,
 ) -> Page[TranscriptOut]:
-    """A researcher's conversation in order; ``next_cursor`` is the ``before`` of the page that came earlier."""
+    """A researcher's conversation in order, for people; ``next_cursor`` is the ``before`` of the earlier page."""
     with shared.db.reading() as session:
         view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
         found = read_transcript(session, view.id, before=before or None, limit=limit)

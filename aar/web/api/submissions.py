@@ -1,4 +1,4 @@
-"""Submissions and the leaderboard: read-only for everybody. Only the controller's scorer writes scores."""
+"""Submissions and the leaderboard, as far as who asks may see them. Only the controller's scorer writes scores."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from aar.scoring.findings import FindingView
 from aar.scoring.record import EstimateRecord, HappeningRecord, RunRecord, submission_record
 from aar.scoring.status import StatusView
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
+from aar.scoring.visibility import Secret, may_see, submission_seen_by
 from aar.web.api.paging import After, Limit, Number, Page, page_of
-from aar.web.auth import PersonDep
+from aar.web.auth import AudienceDep, PersonDep
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
 from aar.web.state import SharedDep
 
@@ -50,6 +51,8 @@ class SubmissionOut(BaseModel):
     """The same for all that counts as the same code."""
     disqualified: str
     """The rule that takes it off the board; empty while it stands."""
+    outside: bool
+    """Whether its author works outside, with an agent of its own."""
     created_at: datetime
     finished_at: datetime | None
 
@@ -102,7 +105,7 @@ class LeaderboardOut(BaseModel):
     labels: list[str]
     """What audits say that people must know, such as ``teacher-independent``."""
     confirmed: PhaseView | None
-    """Its score on the sealed splits."""
+    """Its score on the sealed splits; for people only."""
     submission: SubmissionOut
 
 
@@ -122,28 +125,34 @@ class QueueOut(BaseModel):
 
 @router.get("/submissions")
 def submissions(
-    shared: SharedDep, campaign_id: CampaignId, after: After = 0, limit: Limit = 50, researcher: str | None = None
+    shared: SharedDep,
+    audience: AudienceDep,
+    campaign_id: CampaignId,
+    after: After = 0,
+    limit: Limit = 50,
+    researcher: str | None = None,
 ) -> Page[SubmissionOut]:
     """Submissions by number."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         by = researcher_of_address(session, view.id, researcher).id if researcher else None
         found = list_submissions(session, view.id, researcher_id=by, after=after, limit=limit + 1)
-    return page_of(found, limit, SubmissionOut.of, lambda each: each.number)
+    seen = [submission_seen_by(each, audience) for each in found]
+    return page_of(seen, limit, SubmissionOut.of, lambda each: each.number)
 
 
 @router.get("/submissions/{number}")
-def submission(shared: SharedDep, campaign_id: CampaignId, number: Number) -> SubmissionDetail:
-    """A submission with the files of its frozen snapshot."""
+def submission(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> SubmissionDetail:
+    """A submission with the files of its frozen snapshot; phases and audits as far as who asks may see them."""
     with shared.db.reading() as session:
         view = get_submission(session, campaign_of(session, campaign_id).id, number)
-        close = close_up(session, view.campaign_id, number)
+        close = close_up(session, view.campaign_id, number).seen_by(audience, told=view.told)
     files = [
         FileOut(path=file.path, size_bytes=file.size_bytes, text=file.text)
         for file in read_code(shared.snapshots_of(view.campaign_id), view.digest)
     ]
     return SubmissionDetail(
-        **SubmissionOut.of(view).model_dump(),
+        **SubmissionOut.of(submission_seen_by(view, audience)).model_dump(),
         phases=close.phases,
         audits=close.audits,
         history=close.history,
@@ -153,15 +162,14 @@ def submission(shared: SharedDep, campaign_id: CampaignId, number: Number) -> Su
 
 
 @router.get("/submissions/{number}/record")
-def record(shared: SharedDep, campaign_id: CampaignId, number: Number, who: PersonDep) -> SubmissionRecordOut:
-    """The whole story of a submission, for people: a researcher's token is refused.
-
-    Seeds, split seeds and the digests of outputs come with the operator's token only.
-    """
+def record(
+    shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, number: Number, _who: PersonDep
+) -> SubmissionRecordOut:
+    """The whole story of a submission, for people; seeds, split seeds and digests of outputs for the operator only."""
     with shared.db.reading() as session:
         found = submission_record(session, campaign_of(session, campaign_id).id, number)
     runs: list[RunRecord] = list(found.runs)
-    if who is None:
+    if not may_see(audience, Secret.SEEDS):
         runs = [replace(run, seed=None, split_seed=None, output_digest=None) for run in runs]
     return SubmissionRecordOut(
         submission=SubmissionOut.of(found.submission),
@@ -177,13 +185,13 @@ def record(shared: SharedDep, campaign_id: CampaignId, number: Number, who: Pers
 
 
 @router.get("/leaderboard")
-def board(shared: SharedDep, campaign_id: CampaignId, limit: Limit = 50) -> Page[LeaderboardOut]:
+def board(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, limit: Limit = 50) -> Page[LeaderboardOut]:
     """Measured submissions, best first; without those that were disqualified or refuted."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         metric = metric_of(view.problem)
         higher = metric is None or metric.higher_is_better
-        rows = read_board(session, view.id, limit=limit, higher_is_better=higher).rows
+        rows = read_board(session, view.id, limit=limit, higher_is_better=higher, audience=audience).rows
     items = [
         LeaderboardOut(
             rank=row.rank,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from aar.campaign.outside import guests_invited
 from aar.campaign.views import LATEST, CampaignView, get_campaign
 from aar.errors import Forbidden
 from aar.forum.posts import Author
@@ -24,18 +25,18 @@ class Caller:
     Args:
         researcher: as whom it writes; None for a watcher, who only reads.
         address: the machine that asks; empty for this one, on standard input and output.
-        credential: what tells its token from others, without being it.
+        key: what its token's requests are counted under.
     """
 
     shared: Shared
     campaign_id: str
     researcher: ResearcherIdentity | None
     address: str = ""
-    credential: str = ""
+    key: str = ""
 
     def count_write(self) -> None:
         """Count one call of a writing tool, in the same buckets as writes over HTTP. Raises TooMany."""
-        self.shared.take_write(self.address, self.credential or self.writer().researcher_id)
+        self.shared.take_write(self.address, self.key or self.writer().researcher_id)
 
     def view(self, session: Session) -> CampaignView:
         """The campaign as it stands."""
@@ -60,12 +61,15 @@ def admit(shared: Shared, token: str | None, campaign: str | None) -> Caller:
         campaign: id, its beginning or ``latest``; None for the token's campaign, or the one that this server runs.
 
     Raises:
-        Unauthorized: nobody gave out this token, or there is none where reading needs one.
+        Unauthorized: nobody gave out this token, or there is none where reading needs one: beyond loopback, and while
+            a guest is invited.
         Forbidden: the token is of another campaign.
         NotFound: no such campaign.
     """
     if token is None and not shared.open_reading:
         raise Unauthorized("this server is reachable from other machines, so every request needs a token", _REMEDY)
+    if token is None and not shared.own_terminal and shared.read(guests_invited):
+        raise Unauthorized("every request needs a token while somebody from outside takes part", _REMEDY)
     identity = None if token is None else identify(shared, token)
     researcher = identity if isinstance(identity, ResearcherIdentity) else None
     name = campaign or (researcher.campaign_id if researcher else shared.campaign_id) or LATEST

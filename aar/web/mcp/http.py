@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aar.errors import AarError
 from aar.forum.text import clean_text
-from aar.web.doorman import address_of, credential_of
+from aar.web.auth import address_of, authenticated
 from aar.web.failures import Unauthorized, status_of
 from aar.web.mcp import PATH
 from aar.web.mcp.caller import Caller, admit
@@ -68,7 +68,7 @@ class McpEndpoint:
             caller = await anyio.to_thread.run_sync(
                 admit, self._shared, _token(request), request.path_params.get("campaign")
             )
-            scope[_CALLER] = replace(caller, address=address_of(request), credential=credential_of(request))
+            scope[_CALLER] = replace(caller, address=address_of(request), key=authenticated(scope).key)
         except AarError as error:
             await _refusal(error)(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What was handed in and what came out: leaderboard, submissions, snapshots, budget."""
+"""What was handed in and what came out: leaderboard, submissions, snapshots, budget; as researchers see it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from aar.errors import DataMissing, NotFound
 from aar.report.code import CodeFile, read_code
 from aar.report.metrics import metric_of
 from aar.scoring.leaderboard import leaderboard
-from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
+from aar.scoring.submissions import SubmissionView, count_submissions, get_submission, list_submissions
+from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
 from aar.snapshots.lineage import resolve
 from aar.snapshots.listing import list_snapshots
 from aar.snapshots.store import SnapshotStore
@@ -27,18 +28,18 @@ from aar.web.mcp.tool import Tool
 
 _LONGEST = 60_000
 """Characters of code in one answer."""
-_ALL = 1_000_000
 
 
 async def _board(caller: Caller, given: inputs.LeaderboardInput) -> Any:
     def read(session: Session) -> Any:
         metric = metric_of(caller.view(session).problem)
         higher = metric is None or metric.higher_is_better
-        rows = leaderboard(session, caller.campaign_id, limit=given.limit, higher_is_better=higher)
+        found = leaderboard(session, caller.campaign_id, limit=given.limit, higher_is_better=higher)
+        rows = rows_seen_by(found, Audience.RESEARCHER)
         return {
             "metric": None if metric is None else metric.name,
             "higher_is_better": higher,
-            "rows": [{"rank": row.rank, **_brief(row.submission)} for row in rows if row.submission.told],
+            "rows": [{"rank": row.rank, **_brief(row.submission)} for row in rows],
         }
 
     return await caller.shared.db.read(read)
@@ -47,7 +48,7 @@ async def _board(caller: Caller, given: inputs.LeaderboardInput) -> Any:
 async def _submission(caller: Caller, given: inputs.SubmissionInput) -> SubmissionOut:
     number = int(given.submission.removeprefix("s"))
     found = await caller.shared.db.read(lambda session: get_submission(session, caller.campaign_id, number))
-    return SubmissionOut.of(found.as_researchers_see_it)
+    return SubmissionOut.of(submission_seen_by(found, Audience.RESEARCHER))
 
 
 async def _submissions(caller: Caller, given: inputs.SubmissionsInput) -> Any:
@@ -60,7 +61,7 @@ async def _submissions(caller: Caller, given: inputs.SubmissionsInput) -> Any:
     found = await caller.shared.db.read(read)
     shown = found[: given.limit]
     more = shown[-1].number if len(found) > given.limit else None
-    return {"submissions": [_brief(each.as_researchers_see_it) for each in shown], "next": more}
+    return {"submissions": [_brief(submission_seen_by(each, Audience.RESEARCHER)) for each in shown], "next": more}
 
 
 async def _snapshots(caller: Caller, given: inputs.SnapshotListInput) -> Any:
@@ -109,15 +110,15 @@ async def _budget(caller: Caller, given: inputs.BudgetInput) -> Any:
     def read(session: Session) -> Any:
         view, spent = caller.view(session), totals(session, caller.campaign_id).campaign
         limits = Limits.model_validate(view.spec.get("limits", {}))
-        handed_in = list_submissions(session, caller.campaign_id, limit=_ALL)
+        handed_in = count_submissions(session, caller.campaign_id)
         told = {
             "campaign": {"id": view.id, "state": view.state, "cause": view.cause},
             "usd": {"spent": f"{spent.usd:f}", "limit": None if limits.usd is None else f"{limits.usd:f}"},
             "hours_limit": limits.hours,
-            "submissions": {"handed_in": len(handed_in), "limit": limits.submissions},
+            "submissions": {"handed_in": handed_in, "limit": limits.submissions},
         }
         if caller.researcher is not None:
-            own = sum(each.researcher_id == caller.researcher.researcher_id for each in handed_in)
+            own = count_submissions(session, caller.campaign_id, caller.researcher.researcher_id)
             told["your_submissions"] = {"handed_in": own, "limit": limits.researcher.submissions}
             left = posts_left(session, caller.researcher.researcher_id)
             if left is not None:

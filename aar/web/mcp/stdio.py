@@ -52,4 +52,5 @@ def _shared(db: Database, settings: Settings) -> Shared:
         viewer_token=tokens["viewer"],
         sessions=Sessions(tokens),
         open_reading=True,
+        own_terminal=True,
     )

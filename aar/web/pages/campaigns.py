@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -26,7 +27,9 @@ from aar.report.progress import all_submissions, progress
 from aar.report.recent import recent_events
 from aar.report.write import CONTENT_POLICY, render_report
 from aar.scoring.leaderboard import best
+from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
+from aar.web.auth import AudienceDep, PersonDep
 from aar.web.links import campaign_link, point_link
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.render import render
@@ -42,16 +45,17 @@ def start(shared: SharedDep) -> Response:
 
 
 @router.get("/campaigns")
-def campaigns_page(shared: SharedDep) -> Response:
+def campaigns_page(shared: SharedDep, audience: AudienceDep) -> Response:
     """All campaigns, newest first."""
     with shared.db.reading() as session:
-        rows = [_row(session, view) for view in list_campaigns(session)]
+        rows = [_row(session, view, audience) for view in list_campaigns(session)]
     return render("campaigns.html", {"rows": rows})
 
 
 @router.get("/campaigns/{campaign_id}")
 def campaign_page(
     shared: SharedDep,
+    audience: AudienceDep,
     campaign_id: CampaignId,
     over: Annotated[Over, Query(description="What the chart of scores runs over")] = "hours",
 ) -> Response:
@@ -60,39 +64,40 @@ def campaign_page(
         view = campaign_of(session, campaign_id)
         if view.id != campaign_id:
             return RedirectResponse(campaign_link(view.id), 307)
-        context = _campaign_context(session, view) | {"over": over}
+        context = _campaign_context(session, view, audience) | {"over": over}
     return render("campaign.html", context)
 
 
 @router.get("/campaigns/{campaign_id}/report")
-def report_page(shared: SharedDep, campaign_id: CampaignId) -> HTMLResponse:
-    """The self-contained report, as ``aar report`` writes it."""
+def report_page(shared: SharedDep, _who: PersonDep, campaign_id: CampaignId) -> HTMLResponse:
+    """The self-contained report, as ``aar report`` writes it; for people."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         html = render_report(build_report(session, shared.snapshots_of(view.id), view.id))
     return HTMLResponse(html, headers={"Content-Security-Policy": CONTENT_POLICY})
 
 
-def _row(session: Session, view: CampaignView) -> dict[str, Any]:
+def _row(session: Session, view: CampaignView, audience: Audience) -> dict[str, Any]:
     metric = metric_of(view.problem)
     team = list_researchers(session, view.id)
+    leader = best(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
     return {
         "campaign": view,
         "metric": metric,
-        "best": best(session, view.id, higher_is_better=metric is None or metric.higher_is_better),
+        "best": None if leader is None else submission_seen_by(leader, audience),
         "team": len(team),
         "models": list(dict.fromkeys(each.model for each in team)),
         "totals": totals(session, view.id).campaign,
     }
 
 
-def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
+def _campaign_context(session: Session, view: CampaignView, audience: Audience) -> dict[str, Any]:
     metric = metric_of(view.problem)
     higher_is_better = metric is None or metric.higher_is_better
     cursor = latest_event_id(session, view.id)  # first, so that the stream repeats rather than misses
-    board = read_board(session, view.id, higher_is_better=higher_is_better)
-    team = list_researchers(session, view.id)
-    submissions = all_submissions(session, view.id)
+    board = read_board(session, view.id, higher_is_better=higher_is_better, audience=audience)
+    team = [replace(each, doing=doing_seen_by(each.doing, audience)) for each in list_researchers(session, view.id)]
+    submissions = all_submissions(session, view.id, audience)
     return {
         "campaign": view,
         "metric": metric,
@@ -109,8 +114,8 @@ def _campaign_context(session: Session, view: CampaignView) -> dict[str, Any]:
         "progress": progress(session, view.id, submissions, higher_is_better=higher_is_better),
         "totals": totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
-        "log": recent_events(session, view.id, limit=30),
-        "alerts": alerts(session, view.id),
+        "log": recent_events(session, view.id, limit=30, audience=audience),
+        "alerts": alerts(session, view.id, audience),
         "forecast": forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
         "link": point_link(view.id),
     }

@@ -12,6 +12,7 @@ from aar.report.drawing import Over
 from aar.report.metrics import metric_of
 from aar.web.api.campaigns import public_spec
 from aar.web.api.compare import read_side
+from aar.web.auth import AudienceDep
 from aar.web.lookup import campaign_of
 from aar.web.pages.render import render
 from aar.web.state import SharedDep
@@ -21,7 +22,9 @@ _Named = Annotated[str, Query(max_length=64)]
 
 
 @router.get("/compare")
-def compare_page(shared: SharedDep, left: _Named = "", right: _Named = "", over: Over = "hours") -> Response:
+def compare_page(
+    shared: SharedDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: Over = "hours"
+) -> Response:
     """Specs, scores, boards, costs and diversity of two campaigns; without two, the form only."""
     with shared.db.reading() as session:
         context: dict[str, Any] = {"campaigns": list_campaigns(session), "chosen": None, "over": over}
@@ -31,7 +34,7 @@ def compare_page(shared: SharedDep, left: _Named = "", right: _Named = "", over:
             context |= {
                 "left": one.id,
                 "right": other.id,
-                "chosen": [(one, read_side(session, one)), (other, read_side(session, other))],
+                "chosen": [(one, read_side(session, one, audience)), (other, read_side(session, other, audience))],
                 "spec": spec_rows(public_spec(one), public_spec(other)),
                 # Scores on one chart need one metric.
                 "metric": metric_of(one.problem),

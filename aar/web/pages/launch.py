@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Response
 
 from aar.campaign.launching import Draft, draft
@@ -69,9 +71,11 @@ def launch_page(shared: SharedDep, start: str = "quick") -> Response:
 async def launch_form(shared: SharedDep, form: SignedFormDep) -> Response:
     """Check it, or start it and go to its page."""
     values = {field.name: form.text(field.name) for field in FIELDS}
-    made = draft(_given(values), shared.settings)
+    # Both read files, so neither is for the event loop
+    made = await anyio.to_thread.run_sync(draft, _given(values), shared.settings)
     if made.spec is None or form.text("action") != "start":
-        return _page(values, made, "", once=form.text("once"), status=200 if made.spec else 422)
+        status = 200 if made.spec else 422
+        return await anyio.to_thread.run_sync(partial(_page, values, made, "", once=form.text("once"), status=status))
     key = ("form", form.login.nonce, form.text("once")) if form.text("once") else None
     campaign_id = await launch_once(shared, made, key)
     return form.back(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher works in a moment")

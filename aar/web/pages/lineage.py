@@ -9,6 +9,7 @@ from aar.report.lineage import lineage_tree
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions, progress
 from aar.store.event_log import latest_event_id
+from aar.web.auth import AudienceDep
 from aar.web.links import point_link
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.render import render
@@ -18,14 +19,14 @@ router = APIRouter()
 
 
 @router.get("/campaigns/{campaign_id}/lineage")
-def lineage_page(shared: SharedDep, campaign_id: CampaignId) -> Response:
+def lineage_page(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> Response:
     """A campaign's submissions as a graph and as a tree."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         metric = metric_of(view.problem)
         cursor = latest_event_id(session, view.id)
         team = list_researchers(session, view.id)
-        submissions = all_submissions(session, view.id)
+        submissions = all_submissions(session, view.id, audience)
         higher = metric is None or metric.higher_is_better
         context = {
             "campaign": view,

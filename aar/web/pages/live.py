@@ -10,9 +10,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from aar.report.recent import recent_events
+from aar.scoring.visibility import Audience
 from aar.store.event_log import LoggedEvent
 from aar.web.api import events
 from aar.web.api.paging import After
+from aar.web.auth import authenticated
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.render import log_row
 from aar.web.state import Shared, SharedDep
@@ -34,24 +36,27 @@ async def live(
 ) -> StreamingResponse:
     """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
     view = await shared.db.read(partial(campaign_of, name=campaign_id))
-    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROWS))
+    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROWS))  # their numbers alone
     cursor = events.cursor_of(after, last_event_id)
     missed = len(newest) == ROWS and newest[-1].id - 1 > cursor
-    frames = _frames(shared, view.id, newest[-1].id - 1 if missed else cursor, missed)
+    audience = authenticated(request.scope).audience
+    frames = _frames(shared, view.id, audience, newest[-1].id - 1 if missed else cursor, missed)
     return events.as_stream(shared, request, frames)
 
 
-async def _frames(shared: Shared, campaign_id: str, after: int, missed: bool) -> AsyncGenerator[str, None]:
+async def _frames(
+    shared: Shared, campaign_id: str, audience: Audience, after: int, missed: bool
+) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     async for each in shared.feed.follow(campaign_id, after, idle=events.HEARTBEAT_SECONDS):
         if each is None:
             yield ": still here\n\n"
             continue
-        yield frame(each, loud=missed or each.event.kind not in QUIET)
+        yield frame(each, audience, loud=missed or each.event.kind not in QUIET)
         missed = False
 
 
-def frame(logged: LoggedEvent, *, loud: bool) -> str:
-    """One event in the stream's own format, its row as HTML on one line."""
-    row = events.made_once(logged, "row", lambda each: " ".join(log_row(each).splitlines()))
+def frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:
+    """One event in the stream's own format, its row as HTML on one line; without a row where it may not be seen."""
+    row = events.made_once(logged, "row", audience, lambda each: " ".join(log_row(each).splitlines()))
     return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from aar.errors import UsageError
-from aar.web.auth import role_of
+from aar.web.auth import address_of, role_of
 from aar.web.failures import Unauthorized
 from aar.web.forms import fields_of
+from aar.web.login_links import PATH as LOGIN_LINK
 from aar.web.pages.render import render
-from aar.web.sessions import COOKIE, SECONDS, Login
-from aar.web.state import SharedDep
+from aar.web.sessions import COOKIE, SECONDS, Login, Role
+from aar.web.state import Shared, SharedDep
 from aar.web.visitor import visitor
 
 router = APIRouter()
@@ -33,12 +36,31 @@ async def log_in(shared: SharedDep, request: Request) -> Response:
     fields = await fields_of(request)
     name, where = fields.get("name", "").strip() or "operator", _own(fields.get("next", ""))
     role = role_of(shared, fields.get("token", "").strip())
+    if role is None:  # a right token is never held up: it has too many bits to be guessed
+        shared.buckets.take("login", address_of(request), shared.rates.login)
     if not _NAME.fullmatch(name):
         wrong = "A name has 1 to 40 letters, digits, spaces, dots or dashes."
         return render("login.html", {"next": where, "wrong": wrong, "name": ""}, status=400)
     if role is None:
         said = {"next": where, "wrong": "Nobody gave out this token.", "name": name}
         return render("login.html", said, status=401)
+    return _logged_in(shared, request, role, name, where)
+
+
+@router.get(LOGIN_LINK)
+async def log_in_once(
+    shared: SharedDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """Log in whoever opens the address that was printed where the server was started; it holds once."""
+    found = shared.login_links.redeem(code)
+    if found is None:
+        shared.buckets.take("login", address_of(request), shared.rates.login)
+        wrong = "This address was used already, or is over. Log in with the token."
+        return render("login.html", {"next": "/", "wrong": wrong, "name": ""}, status=401)
+    return _logged_in(shared, request, *found, "/")
+
+
+def _logged_in(shared: Shared, request: Request, role: Role, name: str, where: str) -> Response:
     request.scope[_WHO] = f"{role} {name}"
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
@@ -59,7 +81,7 @@ async def log_out(shared: SharedDep, request: Request) -> Response:
     if who is None:
         raise Unauthorized("nobody is logged in here")
     _check(who.login, shared, (await fields_of(request)).get("csrf", ""))
-    shared.sessions.end(who.login)
+    await anyio.to_thread.run_sync(shared.sessions.end, who.login)
     request.scope[_WHO] = f"{who.login.role} {who.name}"
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")

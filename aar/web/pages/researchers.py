@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
@@ -11,10 +12,11 @@ from aar.forum.posts import list_posts
 from aar.report.jobs import researcher_jobs
 from aar.report.transcript import read_transcript
 from aar.scoring.submissions import list_submissions
+from aar.scoring.visibility import Secret, doing_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.paging import BIGGEST
 from aar.web.api.workspaces import FilePath, notes, seen, workspace_of
-from aar.web.auth import PersonDep
+from aar.web.auth import AudienceDep, PersonDep
 from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
 from aar.web.pages.render import render
 from aar.web.state import SharedDep
@@ -25,28 +27,35 @@ router = APIRouter(prefix="/campaigns/{campaign_id}/researchers")
 @router.get("/{name}")
 def researcher_page(
     shared: SharedDep,
+    audience: AudienceDep,
     campaign_id: CampaignId,
     name: ResearcherName,
     before: Annotated[int, Query(ge=0, le=BIGGEST)] = 0,
 ) -> Response:
-    """One researcher; the transcript's newest part first, earlier parts by link."""
+    """One researcher; for people also its desk and its transcript, the newest part first, earlier parts by link."""
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         researcher = researcher_of_address(session, view.id, name)
-        context = {
+        submissions = list_submissions(session, view.id, researcher_id=researcher.id, limit=500)
+        context: dict[str, Any] = {
             "campaign": view,
-            "researcher": researcher,
+            "researcher": replace(researcher, doing=doing_seen_by(researcher.doing, audience)),
+            "desk": None,
+            "transcript": None,
             "totals": totals(session, view.id).researchers[researcher.id],
-            "submissions": list_submissions(session, view.id, researcher_id=researcher.id, limit=500),
-            "transcript": read_transcript(session, researcher.id, before=before or None, limit=60),
+            "submissions": [submission_seen_by(each, audience) for each in submissions],
             "newest": before == 0,
-            "jobs": researcher_jobs(session, researcher.id),
-            "notebook": notes(session, shared, researcher),
-            "has_files": workspace_of(shared, researcher).is_dir(),
+            "jobs": [],
             "posts": list_posts(session, view.id, researcher_id=researcher.id, limit=10, newest_first=True),
             "cursor": cursor,
         }
+        if may_see(audience, Secret.WORKSPACES):
+            has_files = workspace_of(shared, researcher).is_dir()
+            context["desk"] = {"notebook": notes(session, shared, researcher), "has_files": has_files}
+            context["jobs"] = researcher_jobs(session, researcher.id)
+        if may_see(audience, Secret.TRANSCRIPTS):
+            context["transcript"] = read_transcript(session, researcher.id, before=before or None, limit=60)
     return render("researcher.html", context)
 
 

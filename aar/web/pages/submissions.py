@@ -13,9 +13,11 @@ from aar.report.progress import all_submissions
 from aar.report.seeds import seed_scores
 from aar.scoring.findings import alike_submissions
 from aar.scoring.submissions import get_submission
+from aar.scoring.visibility import Secret, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.closer import changes
 from aar.web.api.paging import Number
+from aar.web.auth import AudienceDep
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.pages.render import render
 from aar.web.state import SharedDep
@@ -24,16 +26,19 @@ router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
 
 
 @router.get("/{number}")
-def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) -> Response:
-    """A method as it was handed in, and what was measured."""
+def submission_page(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> Response:
+    """A method as it was handed in, and what was measured, as far as who asks may see it."""
+    whole = may_see(audience, Secret.SEALED_SCORES)
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
-        submission = get_submission(session, view.id, number)
-        every = all_submissions(session, view.id)
-        close = close_up(session, view.id, number)
-        alike = alike_submissions(session, submission.id)
-        seeds = seed_scores(session, view.problem, submission.id, [each.phase for each in close.phases])
+        found = get_submission(session, view.id, number)
+        submission = submission_seen_by(found, audience)
+        every = all_submissions(session, view.id, audience)
+        close = close_up(session, view.id, number).seen_by(audience, told=found.told)
+        alike = alike_submissions(session, found.id) if whole else []
+        phases = [each.phase for each in close.phases] if whole else []
+        seeds = seed_scores(session, view.problem, submission.id, phases)
     parent = parent_of(submission, every)
     metric = metric_of(view.problem)
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
@@ -42,7 +47,8 @@ def submission_page(shared: SharedDep, campaign_id: CampaignId, number: Number) 
         "metric": metric,
         "submission": submission,
         "parent": parent,
-        "changes": changes(shared, submission, parent),
+        "whole": whole,
+        "changes": changes(shared, submission, parent) if whole else None,
         "seeds": seeds,
         "twins": [each.number for each in every if each.digest == submission.digest and each.number != number],
         "alike": alike,

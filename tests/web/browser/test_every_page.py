@@ -31,14 +31,14 @@ FOCUS = """() => {
 TABS = 40
 
 
-@pytest.mark.parametrize(("scheme", "who"), [("light", "reader"), ("dark", "reader"), ("light", "operator")])
+@pytest.mark.parametrize(("scheme", "who"), [("light", "nobody"), ("dark", "viewer"), ("light", "operator")])
 def test_no_page_shuts_anybody_out(
     address: str, browser: Any, pages: list[str], log_in: Callable[..., None], scheme: str, who: str
 ) -> None:
     context = browser.new_context(viewport=DESK, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
-    if who == "operator":
-        log_in(page)
+    if who != "nobody":
+        log_in(page, role=who)
     found: list[str] = []
     where = ""
     page.on("console", lambda said: found.append(f"{where}: console: {said.text}") if said.type == "error" else None)

@@ -20,6 +20,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 from aar.campaign.outside import invite
 from aar.forum.posts import Author, create_post
+from aar.forum.tokens import viewer_token
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
@@ -44,6 +45,16 @@ class House:
     db: Database
     alice: str
     bob: str
+
+    @property
+    def viewer(self) -> str:
+        """The token of a person who looks on: nobody may without one while guests are invited."""
+        return viewer_token(self.home)
+
+    @property
+    def watching(self) -> dict[str, str]:
+        """That person's header."""
+        return {"Authorization": f"Bearer {self.viewer}"}
 
     @asynccontextmanager
     async def served(self, host: str = "127.0.0.1", rates: Rates | None = None) -> AsyncIterator[str]:

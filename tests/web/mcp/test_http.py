@@ -5,12 +5,13 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from aar.campaign.outside import revoke
 from aar.errors import SetupError
 from aar.forum.tokens import operator_token
 from aar.web.mcp import require
 from aar.web.mcp.http import allowed_hosts
 
-from .conftest import House, ask, connected
+from .conftest import OTHER, TOY, House, ask, connected
 
 pytestmark = pytest.mark.anyio
 HELLO = {
@@ -23,13 +24,22 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 async def test_a_foreign_host_or_origin_is_turned_away(house: House) -> None:
-    async with house.served() as address, httpx.AsyncClient(headers=ACCEPT) as http:
+    async with house.served() as address, httpx.AsyncClient(headers=ACCEPT | house.watching) as http:
         assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 200
         for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
             answer = await http.post(f"{address}/mcp", json=HELLO, headers=headers)
             assert answer.status_code == 403, headers
         own = await http.post(f"{address}/mcp", json=HELLO, headers={"Origin": address})
         assert own.status_code == 200
+
+
+async def test_nobody_looks_on_without_a_token_while_a_guest_is_invited(house: House) -> None:
+    async with house.served() as address, httpx.AsyncClient(headers=ACCEPT) as http:
+        assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 401
+        with house.db.writing() as session:
+            revoke(session, TOY, "alice")
+            revoke(session, OTHER, "bob")
+        assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 200
 
 
 async def test_beyond_loopback_a_token_is_needed_and_the_host_must_be_this_machines(house: House) -> None:
@@ -53,7 +63,7 @@ async def test_beyond_loopback_a_token_is_needed_and_the_host_must_be_this_machi
 
 
 async def test_there_is_no_stream_to_open_and_no_session_to_end(house: House) -> None:
-    async with house.served() as address, httpx.AsyncClient() as http:
+    async with house.served() as address, httpx.AsyncClient(headers=house.watching) as http:
         for method in ("GET", "DELETE", "PUT"):
             answer = await http.request(method, f"{address}/mcp")
             assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -65,7 +75,7 @@ async def test_there_is_no_stream_to_open_and_no_session_to_end(house: House) ->
 async def test_a_client_goes_on_after_the_server_was_replaced(house: House) -> None:
     """No session: what one server told a client holds at the next."""
     for _ in range(2):
-        async with house.served() as address, connected(f"{address}/mcp", mode="legacy") as client:
+        async with house.served() as address, connected(f"{address}/mcp", house.viewer, "legacy") as client:
             assert (await ask(client, "forum_list"))["posts"]
 
 
@@ -79,7 +89,7 @@ def test_allowed_hosts_follow_the_address() -> None:
 
 async def test_without_the_sdk_all_else_works(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aar.web.mcp.find_spec", lambda name: None)
-    async with house.served() as address, httpx.AsyncClient() as http:
+    async with house.served() as address, httpx.AsyncClient(headers=house.watching) as http:
         assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 404
         assert (await http.get(f"{address}/campaigns")).status_code == 200
     with pytest.raises(SetupError, match="the MCP SDK is not installed"):

@@ -24,7 +24,7 @@ WRITING = {"forum_post", "forum_comment", "forum_vote", "forum_edit", "forum_cla
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_watcher_sees_the_reading_tools_and_a_researcher_all(house: House, mode: str) -> None:
     async with house.served() as address:
-        async with connected(f"{address}/mcp", mode=mode) as client:
+        async with connected(f"{address}/mcp", house.viewer, mode) as client:
             tools = (await client.list_tools()).tools
             assert {tool.name for tool in tools} == READING
             assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
@@ -35,7 +35,7 @@ async def test_a_watcher_sees_the_reading_tools_and_a_researcher_all(house: Hous
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_posts_are_listed_searched_and_read_without_escapes(house: House, mode: str) -> None:
-    async with house.served() as address, connected(f"{address}/mcp", mode=mode) as client:
+    async with house.served() as address, connected(f"{address}/mcp", house.viewer, mode) as client:
         [post] = (await ask(client, "forum_list"))["posts"]
         assert post["title"] == f"Found in {TOY}"
         assert len(post["begins"]) <= 300
@@ -51,7 +51,7 @@ async def test_a_long_thread_is_read_in_parts(house: House) -> None:
         for number in range(7):
             create_comment(session, TOY, Author("r2", f"{TOY}-r2"), 1, f"{number} " + "x" * 19_000)
     seen: list[Any] = []
-    async with house.served() as address, connected(f"{address}/mcp") as client:
+    async with house.served() as address, connected(f"{address}/mcp", house.viewer) as client:
         after: int | None = 0
         while after is not None:
             part = await ask(client, "forum_read", post=1, after_comment=after)
@@ -63,11 +63,11 @@ async def test_a_long_thread_is_read_in_parts(house: House) -> None:
 
 async def test_another_campaign_is_named_in_the_address(house: House) -> None:
     async with house.served() as address:
-        async with connected(f"{address}/mcp/{OTHER}") as client:
+        async with connected(f"{address}/mcp/{OTHER}", house.viewer) as client:
             [post] = (await ask(client, "forum_list"))["posts"]
             assert post["title"] == f"Found in {OTHER}"
             assert "no post #1" in await refused(client, "forum_read", post=1)
-        async with connected(f"{address}/mcp/latest") as client:
+        async with connected(f"{address}/mcp/latest", house.viewer) as client:
             assert (await ask(client, "budget"))["campaign"]["id"] in (TOY, OTHER)
 
 
@@ -114,7 +114,7 @@ async def test_failures_say_what_to_do_and_hide_what_is_inside(house: House, mon
     from aar.web.mcp.tool import Tool
 
     monkeypatch.setitem(server.TOOLS, "budget", Tool("budget", server.TOOLS["budget"].given, breaks))
-    async with house.served() as address, connected(f"{address}/mcp") as client:
+    async with house.served() as address, connected(f"{address}/mcp", house.viewer) as client:
         assert "There are: forum_list" in await refused(client, "nonsense")
         assert "limit: Input should be" in await refused(client, "forum_list", limit=10**9)
         assert "nonsense: Extra inputs" in await refused(client, "forum_list", nonsense=1)

@@ -100,7 +100,7 @@ async def test_a_client_that_follows_the_changes_has_the_whole_forum(house: Hous
             cursor, more = page["cursor"], page["more"]
         return int(cursor)
 
-    async with house.served() as address, connected(f"{address}/mcp") as client:
+    async with house.served() as address, connected(f"{address}/mcp", house.viewer) as client:
         cursor = await follow(client, 0)
         assert list(posts) == [1]
         with house.db.writing() as session:

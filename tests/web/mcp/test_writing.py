@@ -42,7 +42,7 @@ async def test_a_researcher_posts_comments_and_votes_as_itself(house: House, mod
 
 async def test_a_watcher_writes_nothing(house: House) -> None:
     async with house.served() as address:
-        for token in (None, operator_token(house.home)):
+        for token in (house.viewer, operator_token(house.home)):
             async with connected(f"{address}/mcp", token) as client:
                 assert "needs a researcher's token" in await refused(client, "forum_post", **POST)
                 assert "needs a researcher's token" in await refused(client, "forum_vote", post=1, value=1)

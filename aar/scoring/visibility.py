@@ -1,0 +1,180 @@
+"""Who may see what of a submission, and of what happened: one table, asked by pages, API, streams, charts and MCP.
+
+Scores of the sealed splits, scores that are not told and the evidence of audits would be something to climb on; a
+notebook, a file or a turn belongs to one researcher. People who proved who they are see them; nobody else does,
+whatever the way. The command line and the report on disk read the database itself and so belong to whoever owns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Final
+
+from aar.events import AuditFinished, Event, SubmissionMeasured
+from aar.problems.protocol import Stage
+from aar.scoring.audits.protocol import Verdict
+from aar.scoring.findings import FindingView
+from aar.scoring.leaderboard import LeaderboardRow
+from aar.scoring.submission_views import SubmissionView
+from aar.store.event_log import LoggedEvent
+
+
+class Audience(StrEnum):
+    """Who looks."""
+
+    NOBODY = "nobody"
+    """Without a token or a login, on the machine itself."""
+    GUEST = "guest"
+    """A researcher from outside, by its token."""
+    RESEARCHER = "researcher"
+    VIEWER = "viewer"
+    """A person who reads."""
+    OPERATOR = "operator"
+    """A person who reads and acts."""
+
+    @property
+    def is_person(self) -> bool:
+        """Whether it is a person who proved it."""
+        return self in (Audience.VIEWER, Audience.OPERATOR)
+
+
+class Secret(StrEnum):
+    """What not everybody may see."""
+
+    WITHHELD_SCORES = "withheld scores"
+    """Measured scores that researchers are not told as numbers."""
+    SEALED_SCORES = "sealed scores"
+    """Of every phase but the measurement, and of each domain and split alone."""
+    EVIDENCE = "evidence"
+    """What exactly an audit saw, and audits that found nothing to say."""
+    SEEDS = "seeds"
+    """Seeds, split seeds and the digests of outputs."""
+    WORKSPACES = "workspaces"
+    """Notebooks, files and jobs."""
+    TRANSCRIPTS = "transcripts"
+    """Turns, tool calls and their results, what people wrote to one researcher, errors of its model and sandbox."""
+
+
+_PEOPLE: Final = frozenset(Secret) - {Secret.SEEDS}
+VISIBLE: Final[Mapping[Audience, frozenset[Secret]]] = {
+    Audience.NOBODY: frozenset(),
+    Audience.GUEST: frozenset(),
+    Audience.RESEARCHER: frozenset(),
+    Audience.VIEWER: _PEOPLE,
+    Audience.OPERATOR: frozenset(Secret),
+}
+"""The table."""
+
+_HIDDEN = "…"
+_TOLD_VERDICTS = frozenset({Verdict.LABELLED, Verdict.FLAGGED, Verdict.DISQUALIFIED})
+"""Of findings that their submission's author reads."""
+
+EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "campaign_created": {},
+    "campaign_started": {},
+    "campaign_paused": {},
+    "campaign_finished": {},
+    "control_requested": {"argument": ""},
+    "limit_hit": {},
+    "limit_near": {},
+    "diversity_measured": {},
+    "diversity_fell": {},
+    "post_created": {},
+    "comment_created": {},
+    "vote_cast": {},
+    "text_edited": {},
+    "text_retracted": {},
+    "post_pinned": {},
+    "researchers_mentioned": {},
+    "claim_made": {},
+    "claim_released": {},
+    "researcher_started": {},
+    "researcher_state_changed": {},
+    "sandbox_created": {},
+    "sandbox_lost": {"cause": _HIDDEN},
+    "sandbox_incident": {"detail": _HIDDEN},
+    "message_added": {"content": []},
+    "context_reset": {"content": []},
+    "model_called": {},
+    "turn_received": {"content": []},
+    "block_begun": {"doing": _HIDDEN},
+    "model_call_failed": {"error": _HIDDEN},
+    "tool_started": {"about": _HIDDEN},
+    "tool_finished": {"content": []},
+    "snapshot_taken": {},
+    "submission_received": {},
+    "scoring_started": {},
+    "scoring_run_finished": {},
+    "submission_measured": {},
+    "submission_rejected": {},
+    "check_started": {},
+    "check_finished": {"score": None, "standard_error": None},
+    "audit_finished": {},
+    "status_changed": {},
+}
+"""By kind of event: what stands in its fields' place for whoever is no person. A kind that is not here is shown to
+people only."""
+
+
+def may_see(audience: Audience, secret: Secret) -> bool:
+    """Whether an audience may see a kind of secret."""
+    return secret in VISIBLE[audience]
+
+
+def submission_seen_by(view: SubmissionView, audience: Audience) -> SubmissionView:
+    """A submission without a score that this audience is not told."""
+    if view.told or may_see(audience, Secret.WITHHELD_SCORES):
+        return view
+    return replace(view, mean=None, standard_error=None, low=None, high=None)
+
+
+def rows_seen_by(rows: Sequence[LeaderboardRow], audience: Audience) -> list[LeaderboardRow]:
+    """The leaderboard without rows whose number this audience is not told, and without sealed scores."""
+    shown = [row for row in rows if row.submission.told or may_see(audience, Secret.WITHHELD_SCORES)]
+    if may_see(audience, Secret.SEALED_SCORES):
+        return shown
+    return [replace(row, score=row.submission.mean) for row in shown]
+
+
+def findings_seen_by(findings: Collection[FindingView], audience: Audience) -> list[FindingView]:
+    """What audits found; without their evidence those alone that their author reads."""
+    if may_see(audience, Secret.EVIDENCE):
+        return list(findings)
+    return [replace(each, evidence={}) for each in findings if each.verdict in _TOLD_VERDICTS]
+
+
+def sees_phase(audience: Audience, phase: str, told: bool) -> bool:
+    """Whether an audience may see the score of a phase, by its key, of a submission that is told or not."""
+    if phase == Stage.MEASURE:
+        return told or may_see(audience, Secret.WITHHELD_SCORES)
+    return may_see(audience, Secret.SEALED_SCORES)
+
+
+def event_seen_by(logged: LoggedEvent, audience: Audience) -> LoggedEvent | None:
+    """An event without what this audience may not see; None where it may not see it at all."""
+    if audience.is_person:
+        return logged
+    hidden = EVENT_FIELDS.get(logged.event.kind)
+    if hidden is None:
+        return None
+    changes = dict(hidden) | _changes(logged.event)
+    return replace(logged, event=logged.event.model_copy(update=changes)) if changes else logged
+
+
+def doing_seen_by(doing: str, audience: Audience) -> str:
+    """What a researcher does now; its first word alone where the rest may quote its work."""
+    if not doing or may_see(audience, Secret.TRANSCRIPTS):
+        return doing
+    return doing.split(maxsplit=1)[0].rstrip(":")
+
+
+def _changes(event: Event) -> dict[str, Any]:
+    match event:
+        case SubmissionMeasured(told=False):
+            return {"score": None, "standard_error": None}
+        case AuditFinished(verdict=verdict) if verdict not in _TOLD_VERDICTS:
+            return {"rule": "", "reason": _HIDDEN}
+        case _:
+            return {}

@@ -1,0 +1,228 @@
+"""People are not locked out: by guesses or floods from their own address, by other sites, or by slow work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aar.campaign.outside import invite
+from aar.forum.tokens import operator_token
+from aar.web.audit_log import AuditLog
+from aar.web.ended_logins import EndedLogins
+from aar.web.login_links import SECONDS, LoginLinks
+from aar.web.once import Once
+from aar.web.rates import Rate, Rates
+from aar.web.sessions import Sessions
+
+from .conftest import Site, write_site
+from .person import Person
+
+pytestmark = pytest.mark.anyio
+API = "/api/v1/campaigns/k3v9qd"
+GUESS = {"Authorization": "Bearer aar_guess"}
+TIGHT = Rates(login=Rate(2, 0.001), refused=Rate(2, 0.001), address=Rate(2, 0.001), noted=Rate(3, 0.001))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Site]:
+    made = write_site(tmp_path)
+    yield made
+    made.db.close()
+
+
+async def test_guesses_from_the_same_address_stop_nobody_who_is_known(fresh: Site) -> None:
+    with fresh.db.writing() as session:
+        guest = {"Authorization": f"Bearer {invite(session, 'k3v9qd', 'alice')}"}
+    post = {"kind": "result", "title": "t", "body": "b"}
+    async with fresh.client(rates=TIGHT) as client:
+        ana = Person(client)
+        await ana.log_in(operator_token(fresh.home))
+        cookies = dict(client.cookies)
+        client.cookies.clear()
+        codes = [(await client.get("/campaigns", headers=GUESS)).status_code for _ in range(5)]
+        codes += [(await client.post(f"{API}/posts", json=post, headers=GUESS)).status_code for _ in range(2)]
+        assert codes == [401, 401, 429, 429, 429, 429, 429]
+        writes = [(await client.post(f"{API}/posts", json=post)).status_code for _ in range(4)]
+        assert writes == [401, 401, 429, 429]
+        tries = [(await client.post("/login", data={"token": "aar_guess"})).status_code for _ in range(4)]
+        assert tries == [401, 401, 429, 429]
+        for headers in (fresh.researcher("r1"), guest):
+            assert (await client.get(f"{API}/leaderboard", headers=headers)).status_code == 200
+            assert (await client.post(f"{API}/posts", json=post, headers=headers)).status_code == 201
+        for headers in (fresh.operator, fresh.viewer):
+            assert (await client.get(f"{API}/submissions/12/record", headers=headers)).status_code == 200
+        said = {"command": "message", "argument": "x", "researcher": "r1"}
+        assert (await client.post(f"{API}/controls", json=said, headers=fresh.operator)).status_code == 202
+        client.cookies.update(cookies)
+        assert (await client.get("/campaigns/k3v9qd/report")).status_code == 200
+        client.cookies.clear()
+        await ana.log_in(operator_token(fresh.home))  # though the tries of this address are used up
+
+
+async def test_what_another_site_sends_uses_up_nothing(fresh: Site) -> None:
+    async with fresh.client(rates=TIGHT) as client:
+        for _ in range(20):
+            for path in ("/login", f"{API}/controls"):
+                answer = await client.post(path, headers={"Sec-Fetch-Site": "cross-site"})
+                assert answer.status_code == 403
+        assert (await client.post("/login", data={"token": "aar_guess"})).status_code == 401
+        await Person(client).log_in(operator_token(fresh.home))
+
+
+async def test_each_token_and_login_has_a_bucket_of_its_own(fresh: Site) -> None:
+    post = {"kind": "result", "title": "t", "body": "b"}
+    async with fresh.client(rates=Rates(credential=Rate(2, 0.001))) as client:
+        for who in (fresh.researcher("r1"), fresh.researcher("r2"), fresh.operator):
+            codes = [(await client.post(f"{API}/posts", json=post, headers=who)).status_code for _ in range(3)]
+            assert codes == [201, 201, 429]
+
+
+async def test_a_flood_of_refusals_leaves_a_few_lines_and_no_accepted_one_is_pushed_out(fresh: Site) -> None:
+    async with fresh.client(rates=TIGHT) as client:
+        await Person(client).log_in(operator_token(fresh.home))
+        client.cookies.clear()
+        for _ in range(50):
+            await client.post(f"{API}/controls", json={}, headers=GUESS)
+        for _ in range(2):  # a known one's refusals have a bound of their own
+            await client.post(f"{API}/controls", json={}, headers=fresh.researcher("r1"))
+    accepted = (fresh.home / "audit.log").read_text().splitlines()
+    refused = [json.loads(line) for line in (fresh.home / "audit-refused.log").read_text().splitlines()]
+    assert [json.loads(line)["who"] for line in accepted] == ["operator ana"]
+    assert [line["who"] for line in refused] == ["", "", "", "researcher k3v9qd-r1", "researcher k3v9qd-r1"]
+    assert sum(line.get("left_out", 0) for line in refused) == 47
+
+
+async def test_each_file_of_the_audit_log_is_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aar.web.audit_log._MOST_BYTES", 2000)
+    log = AuditLog(tmp_path)
+    log.write(status=303, method="POST", path="/login", who="operator ana", address="1.2.3.4")
+    for _ in range(200):
+        log.write(status=401, method="POST", path="/login", who="", address="1.2.3.4")
+    assert len((tmp_path / "audit.log").read_text().splitlines()) == 1
+    assert (tmp_path / "audit-refused.log").stat().st_size < 2500
+    assert (tmp_path / "audit-refused.log.1").stat().st_size < 2500
+
+
+async def test_a_login_that_was_ended_stays_ended_after_a_restart_and_on_other_servers(fresh: Site) -> None:
+    async with fresh.client() as client, fresh.client() as other:
+        await Person(client).log_in(operator_token(fresh.home))
+        cookie = dict(client.cookies)
+        other.cookies.update(cookie)
+        assert (await other.get("/campaigns/k3v9qd/report")).status_code == 200
+        page = await client.get("/campaigns")
+        csrf = page.text.split('name="csrf" value="')[1].split('"')[0]
+        assert (await client.post("/logout", data={"csrf": csrf})).status_code == 303
+        assert (await other.get("/campaigns/k3v9qd/report")).status_code == 401
+    async with fresh.client() as restarted:
+        restarted.cookies.update(cookie)
+        assert (await restarted.get("/campaigns/k3v9qd/report")).status_code == 401
+
+
+def test_ended_logins_are_kept_until_they_would_have_ended_and_no_longer(tmp_path: Path) -> None:
+    now = [1000.0]
+    ended = EndedLogins(tmp_path, lambda: now[0])
+    ended.add("first", 2000)
+    now[0] = 1999.0
+    ended.add("second", 5000)
+    assert {"first", "second"} == {each for each in ("first", "second", "third") if each in ended}
+    again = EndedLogins(tmp_path, lambda: now[0])
+    assert "first" in again
+    now[0] = 2001.0
+    again.add("third", 6000)
+    assert len(json.loads((tmp_path / "ended-logins").read_text())) == 2
+    assert "third" in ended
+    assert "first" not in (tmp_path / "ended-logins").read_text()
+    assert (tmp_path / "ended-logins").stat().st_mode & 0o077 == 0
+
+
+def test_a_damaged_file_of_ended_logins_locks_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / "ended-logins").write_text("{")
+    sessions = Sessions({"operator": "a", "viewer": "b"}, home=tmp_path)
+    login = sessions.find(cookie := sessions.begin("operator", "ana"))
+    assert login is not None
+    sessions.end(login)
+    assert sessions.find(cookie) is None
+    assert Sessions({"operator": "a", "viewer": "b"}, home=tmp_path).find(cookie) is None
+
+
+async def test_a_printed_address_logs_its_person_in_once(fresh: Site) -> None:
+    links = LoginLinks()
+    where = links.issue("operator", "ana")
+    async with fresh.client(login_links=links) as client:
+        answer = await client.get(where)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert "HttpOnly" in answer.headers["set-cookie"]
+        assert "SameSite=strict" in answer.headers["set-cookie"]
+        assert "ana, operator" in (await client.get("/campaigns")).text
+        client.cookies.clear()
+        again = await client.get(where)
+        assert again.status_code == 401
+        assert "set-cookie" not in again.headers
+        assert "used already, or is over" in again.text
+        for wrong in ("/login/once", "/login/once?code=", "/login/once?code=aar_guess"):
+            assert (await client.get(wrong)).status_code == 401
+    code = where.partition("code=")[2]
+    for file in fresh.home.rglob("*"):
+        assert not file.is_file() or code.encode() not in file.read_bytes(), file
+    noted = [json.loads(line) for line in (fresh.home / "audit.log").read_text().splitlines()]
+    assert [(line["path"], line["who"]) for line in noted] == [("/login/once", "operator ana")]
+
+
+async def test_beyond_loopback_such_an_address_works_as_well(fresh: Site) -> None:
+    links = LoginLinks()
+    async with fresh.client(login_links=links, host="0.0.0.0") as client:
+        assert (await client.get(links.issue("viewer", "vi"))).status_code == 303
+        assert "vi, viewer" in (await client.get("/campaigns")).text
+
+
+def test_such_an_address_ends_by_itself_and_few_wait_at_once() -> None:
+    now = [0.0]
+    links = LoginLinks(lambda: now[0])
+    codes = [links.issue("operator", f"p{index}").partition("code=")[2] for index in range(20)]
+    assert len(set(codes)) == 20
+    assert links.redeem(codes[0]) is None
+    assert links.redeem(codes[19]) == ("operator", "p19")
+    assert links.redeem(codes[19]) is None
+    now[0] = SECONDS
+    assert links.redeem(codes[18]) is None
+
+
+async def test_work_under_one_key_waits_for_no_other_and_is_done_once() -> None:
+    once, may_end, done = Once(), asyncio.Event(), []
+
+    async def slow() -> str:
+        await may_end.wait()
+        done.append("slow")
+        return "launched"
+
+    async def quick() -> str:
+        done.append("quick")
+        return "paused"
+
+    launches = [asyncio.create_task(once.do(("launch", "a"), slow)) for _ in range(3)]
+    async with asyncio.timeout(30):
+        assert await once.do(("control", "b"), quick) == "paused"
+        assert await once.do(("control", "b"), quick) == "paused"
+        may_end.set()
+        assert await asyncio.gather(*launches) == ["launched"] * 3
+    assert done == ["quick", "slow"]
+
+
+async def test_what_failed_under_a_key_is_tried_again() -> None:
+    once, tries = Once(), []
+
+    async def fails() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError
+        return "done"
+
+    with pytest.raises(ValueError):  # noqa: PT011 - its own
+        await once.do(("x",), fails)
+    assert await once.do(("x",), fails) == "done"
+    assert await once.do(("x",), fails) == "done"
+    assert len(tries) == 2
