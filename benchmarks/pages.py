@@ -53,11 +53,11 @@ WRITER = Author("r3", f"{CAMPAIGN}-r3")
 CHROMIUM = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
 
 
-def time_pages(address: str, pid: int, times: int) -> Table:
+def time_pages(address: str, pid: int, token: str, times: int) -> Table:
     """Each page's time and size, one request after another."""
     columns = ("p50 ms", "p95 ms", "server's CPU ms", "KB sent", "KB of HTML")
     table = Table("page", *columns, title="Pages of a night's campaign")
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=60, headers={"Authorization": f"Bearer {token}"}) as client:
         for name, path in PAGES.items():
             taken, before = [], 0.0
             for index in range(times + 2):
@@ -212,7 +212,7 @@ def tables(home: Path, *, events: int, times: int, watchers: int, seconds: int) 
     if not known:
         asyncio.run(Night(db, home, size).write())
     with aar_serve(home) as (address, pid):
-        yield time_pages(address, pid, times)
+        yield time_pages(address, pid, operator_token(home), times)
         yield in_a_browser(address, db, operator_token(home), times)
         yield asyncio.run(watched(address, pid, db, watchers, seconds))
     db.close()

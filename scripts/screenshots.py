@@ -37,6 +37,13 @@ def served(home: Path) -> Iterator[str]:
         process.wait()
 
 
+def log_in(page: Any, server: str, home: Path) -> None:
+    """Log a page in as the operator: without that it shows what researchers may see."""
+    page.goto(f"{server}/login")
+    page.fill("input[name=token]", (home / "operator-token").read_text().strip())
+    page.click("main button")
+
+
 def addresses(server: str) -> dict[str, str]:
     """The main pages by name: of the newest campaign, its best submission, and the post with most comments."""
     with httpx.Client(base_url=f"{server}/api/v1") as client:
@@ -77,11 +84,8 @@ def main() -> None:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for view, options in VIEWS.items():
             page = chromium.new_context(**options).new_page()
+            log_in(page, server, home)
             for name, path in pages.items():
-                if name == "launch":
-                    page.goto(f"{server}/login?next=/launch")
-                    page.fill("input[name=token]", (home / "operator-token").read_text().strip())
-                    page.click("main button")
                 answer = page.goto(f"{server}{path}")
                 assert answer is not None, path
                 assert answer.ok, (path, answer.status)
