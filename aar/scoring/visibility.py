@@ -101,6 +101,7 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "turn_received": {"content": []},
     "block_begun": {"doing": _HIDDEN},
     "model_call_failed": {"error": _HIDDEN},
+    "usage_doubted": {},
     "tool_started": {"about": _HIDDEN},
     "tool_finished": {"content": []},
     "snapshot_taken": {},
