@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -10,12 +11,20 @@ from markdown_it.token import Token
 
 _BLANK = re.compile(r"\n[ \t]*\n")
 _MOST_MADE_UP = 5000
+_MOST_BRACKETS = 1000
+"""Each bracket that could begin a link is looked at for its end; 20,000 of them would take most of a second."""
 
 
 def parsed(text: str) -> list[Token]:
     """The text's blocks; what stands in a line is in their children."""
-    found: list[Token] = (_without_tables if is_table_bomb(text) else _parser).parse(text)
+    found: list[Token] = _parser(left_out(text)).parse(text)
     return found
+
+
+def left_out(text: str) -> tuple[str, ...]:
+    """Rules of the parser that a text is shown without, because it is made to take long: its tables, its links."""
+    tables = ("table",) if is_table_bomb(text) else ()
+    return (*tables, "link", "image", "reference") if text.count("[") > _MOST_BRACKETS else tables
 
 
 def is_table_bomb(text: str) -> bool:
@@ -33,5 +42,6 @@ def is_table_bomb(text: str) -> bool:
     return False
 
 
-_without_tables: Any = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
-_parser: Any = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+@cache
+def _parser(without: tuple[str, ...]) -> Any:
+    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable(list(without))

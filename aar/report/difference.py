@@ -6,12 +6,15 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aar.bounded import run_bounded
+from aar.errors import BoundExceeded
 from aar.report.code import CodeFile
 
 _MOST_LINES = 2_000
 """A longer file is only said to have changed: the comparison's time grows with the square of its length."""
 _SHOWN_LINES = 600
 """Lines of one file's difference that are shown."""
+_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,18 @@ class FileDifference:
 
 
 def differences(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[FileDifference]:
-    """The files that differ, in the order of the child's files, then those that it no longer has."""
+    """The files that differ, in the order of the child's files, then those that it no longer has; blocks.
+
+    They are compared in another process. Where that takes too long, no lines are shown of any.
+    """
+    try:
+        return run_bounded(compared, parent, child, True, seconds=_SECONDS)
+    except BoundExceeded:
+        return compared(parent, child, False)
+
+
+def compared(parent: Sequence[CodeFile], child: Sequence[CodeFile], with_lines: bool) -> list[FileDifference]:
+    """The same in this process; ``with_lines``: what changed in each, where it is text and short enough."""
     before, after = {each.path: each for each in parent}, {each.path: each for each in child}
     found = []
     for path in [*after, *(path for path in before if path not in after)]:
@@ -57,7 +71,7 @@ def differences(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[F
         if old is not None and new is not None and old.digest == new.digest:
             continue
         change = "added" if old is None else "removed" if new is None else "changed"
-        found.append(_difference(path, change, old, new))
+        found.append(_difference(path, change, old, new) if with_lines else FileDifference(path, change, []))
     return found
 
 

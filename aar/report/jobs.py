@@ -17,7 +17,7 @@ from aar.store.kept import keep, kept
 from aar.store.models import EventRecord
 
 _TOOLS = ("start_job", "wait", "job_output", "stop_job")
-_TOLD = re.compile(r"^Job (\S{1,64}) (started|is still running[^\n]*|[^\n]+ after [^\n]+)\.$", re.MULTILINE)
+_TOLD = re.compile(r"^Job (\S{1,64}) ([^\n]+)\.$", re.MULTILINE)
 _LOOKED_AT = 600
 
 
@@ -58,7 +58,7 @@ def researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
                 if said == "started":
                     command = clean_line(asked.get(payload["tool_use_id"], ""))
                     found[job_id] = JobView(job_id, command, "running", "started", record.at)
-                elif job_id in found:
+                elif job_id in found and (said.startswith("is still running") or " after " in said):
                     state = "running" if said.startswith("is still") else "ended"
                     found[job_id] = replace(found[job_id], state=state, said=clean_line(said))
     return [*gone, *found.values()][::-1]

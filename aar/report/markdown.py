@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
-from aar.forum.parsing import is_table_bomb
+from aar.forum.parsing import left_out
 from aar.forum.references import REFERENCE
 from aar.forum.showing import ADDRESS, SCHEME
 from aar.forum.text import clean_text
@@ -57,8 +57,7 @@ def render_markdown(text: str, links: Mapping[str, Link] | None = None) -> Marku
 def _rendered(text: str, links: tuple[tuple[str, Link], ...]) -> Markup:
     """A page that keeps itself fresh shows the same texts again and again, and each costs some milliseconds."""
     cleaned = clean_text(text)
-    parser = _without_tables if is_table_bomb(cleaned) else _parser
-    return Markup(parser.render(cleaned, {"links": dict(links)}))  # noqa: S704 - HTML in it is escaped by the parser
+    return Markup(_parser(left_out(cleaned)).render(cleaned, {"links": dict(links)}))  # noqa: S704 - HTML in it is escaped by the parser
 
 
 class _Renderer(RendererHTML):
@@ -196,13 +195,11 @@ def _text(content: str) -> Token:
     return Token("text", "", 0, content=content)
 
 
-def _make_parser(*more: str) -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["strikethrough", *more])
+@cache
+def _parser(without: tuple[str, ...]) -> Any:
+    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
+    parser.disable(list(without))
     parser.validateLink = _allowed  # type: ignore[method-assign]  # the documented way to restrict links
     parser.core.ruler.push("figures", _show_figures)
     parser.core.ruler.push("references", _link_references)
     return parser
-
-
-_parser: Any = _make_parser("table")
-_without_tables: Any = _make_parser()

@@ -22,7 +22,6 @@ MARK = "[secret removed]"
 _SHORTEST = 12
 _LIKE_SECRETS = re.compile(
     r"""sk-ant-[A-Za-z0-9_-]{8,}            # Anthropic
-      | \bsk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}  # others of that form
       | \baar_[A-Za-z0-9_-]{43}             # a researcher's or the operator's token
       | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b       # AWS
       | \bAIza[0-9A-Za-z_-]{35}             # Google
@@ -33,6 +32,9 @@ _LIKE_SECRETS = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_LIKE_A_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{20,}")
+"""Keys of others; there is a digit in each, where words that are joined by hyphens have none."""
+_DIGIT = re.compile("[0-9]")
 _SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
 
 
@@ -51,7 +53,8 @@ class Scrubber:
         """The text without secrets."""
         if self._known is not None:
             text = self._known.sub(MARK, text)
-        return _LIKE_SECRETS.sub(MARK, text)
+        text = _LIKE_SECRETS.sub(MARK, text)
+        return _LIKE_A_KEY.sub(lambda found: MARK if _DIGIT.search(found[0]) else found[0], text)
 
     def value(self, value: Any) -> Any:
         """JSON without secrets, in keys and values at any depth."""

@@ -70,7 +70,7 @@ class Reviewer:
     async def judge(self, dossier: Dossier) -> Finding:
         """Have the code read. Whatever keeps the call from being made is a skipped audit that says so."""
         if self._model is None:
-            return _skipped(NO_MODEL)
+            return _skipped(NO_MODEL, "no key")
         shown = await anyio.to_thread.run_sync(exhibit, dossier)
         request = _request(self._model, shown)
         bound = FIXED_TOKENS + most_tokens([*request.system, *request.tools, *request.messages])
@@ -84,14 +84,16 @@ class Reviewer:
                 max_output_tokens=MOST_OUTPUT_TOKENS,
             )
         except LimitReached as limit:
-            return _skipped(f"Nobody has read this code: {limit.message}.")
+            return _skipped(f"Nobody has read this code: {limit.message}.", "no budget left")
         worst = Usage(cache_write_5m_tokens=bound, output_tokens=MOST_OUTPUT_TOKENS)
         try:
             reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
         except DatabaseError:
             raise
         except (GatewayError, SetupError, UsageError) as error:
-            return _skipped(f"Nobody has read this code: the model could not be asked ({error.message}).")
+            return _skipped(
+                f"Nobody has read this code: the model could not be asked ({error.message}).", "not answered"
+            )
         found = read_answer(_given(reply), shown)
         return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
 
@@ -141,8 +143,8 @@ def _given(reply: Reply) -> dict[str, object] | None:
     return None
 
 
-def _skipped(reason: str) -> Finding:
-    return Finding(REVIEWER, Verdict.SKIPPED, "", reason)
+def _skipped(reason: str, why: str) -> Finding:
+    return Finding(REVIEWER, Verdict.SKIPPED, f"not reviewed: {why}", reason)
 
 
 @lru_cache(maxsize=1)

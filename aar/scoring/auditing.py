@@ -134,10 +134,17 @@ async def _answer(audit: Audit, dossier: Dossier) -> Finding:
     try:
         return await audit.judge(dossier)
     except AarError as error:
-        return Finding(audit.name, Verdict.SKIPPED, "", f"not carried out: {error.message}")
+        return Finding(audit.name, Verdict.SKIPPED, _unasked(audit), f"not carried out: {error.message}")
     except Exception as error:  # noqa: BLE001
         # A plug-in that read what an adversary wrote. Its error's text may quote hidden data, so only the kind is kept.
         log.warning("an audit broke", audit=audit.name, submission=dossier.number, error=type(error).__name__)
         return Finding(
-            audit.name, Verdict.SKIPPED, "", f"not carried out: the audit itself failed ({type(error).__name__})"
+            audit.name,
+            Verdict.SKIPPED,
+            _unasked(audit),
+            f"not carried out: the audit itself failed ({type(error).__name__})",
         )
+
+
+def _unasked(audit: Audit) -> str:
+    return f"not carried out: {audit.name}"[:64]

@@ -29,10 +29,10 @@ class FindingView:
 
     @property
     def label(self) -> str:
-        """What the board shows of it: its rule, with a word where it is only suspected; empty for most."""
+        """What the board shows of it: its rule, with a word where it is only suspected, or why nobody looked."""
         match self.verdict:
-            case Verdict.LABELLED:
-                return self.rule
+            case Verdict.LABELLED | Verdict.SKIPPED:
+                return self.rule  # one that does not apply was skipped without a rule
             case Verdict.FLAGGED:
                 return f"flagged: {self.rule}"
             case _:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from aar.errors import UsageError
+from aar.bounded import run_bounded
+from aar.errors import BoundExceeded, UsageError
 from aar.families import known_family
 
 MANIFEST = "method.yaml"
@@ -20,6 +21,7 @@ MAX_CLAIM = 2000
 MAX_HYPOTHESIS = 1000
 MAX_FAMILIES = 4
 MAX_BYTES = 64 * 1024
+_SECONDS = 10.0
 
 _EXAMPLE = "title: ...\nclaim: ...\nfamilies: [ensemble]"
 
@@ -55,7 +57,7 @@ class MethodManifest(BaseModel):
 
 
 def read_manifest(directory: Path) -> MethodManifest:
-    """The manifest of a method's directory, whose ``run.py`` must exist too.
+    """The manifest of a method's directory, whose ``run.py`` must exist too; parsed in another process; blocks.
 
     Links are not followed, so the directory may be a copy of anything a sandbox wrote.
 
@@ -67,6 +69,14 @@ def read_manifest(directory: Path) -> MethodManifest:
     content = (directory / MANIFEST).read_bytes()
     if len(content) > MAX_BYTES:
         raise UsageError(f"{MANIFEST} has {len(content)} bytes, at most {MAX_BYTES} are read", "Shorten it")
+    try:
+        return run_bounded(parse_manifest, content, seconds=_SECONDS)
+    except BoundExceeded as error:
+        raise UsageError(f"{MANIFEST} cannot be read within its limits ({error.cause})", "Simplify it") from None
+
+
+def parse_manifest(content: bytes) -> MethodManifest:
+    """The manifest in a file's bytes. Raises UsageError."""
     try:
         fields = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aar.problems.protocol import Estimate, Metric, RunLimits
 from aar.sandbox.protocol import ExecResult, ExitReason
+from aar.scoring.audits.protocol import Verdict
 from aar.scoring.findings import FindingView
 from aar.scoring.leaderboard import LeaderboardRow
 from aar.store.models import Submission
@@ -16,6 +17,9 @@ from aar.store.models import Submission
 _TAIL_LINES = 15
 _TAIL_CHARACTERS = 1500
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+_BEFORE_PATH = "'\"(="
+_AFTER_PATH = re.compile(r"(?:/[^\s'\")]*)?")
+_GOES_ON = re.compile(r"[\w-]")
 _MIB = 1024**2
 
 
@@ -71,7 +75,10 @@ def refused_output(limits: RunLimits) -> tuple[Failure, str]:
 
 def rejected_output(reason: str, hosts: Iterable[Path]) -> tuple[Failure, str]:
     """Of an output file that the problem cannot score; ``reason`` is the problem's text for the researcher."""
-    return Failure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {scrub(reason, hosts)}"
+    # Bounded before anything looks at it: a problem may quote what a method wrote.
+    words = scrub(reason[: 8 * _TAIL_CHARACTERS], hosts)
+    short = words if len(words) <= _TAIL_CHARACTERS else words[: _TAIL_CHARACTERS - 1] + "…"
+    return Failure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {short}"
 
 
 def unreadable_output() -> tuple[Failure, str]:
@@ -161,7 +168,7 @@ def closer_look(status: str, findings: Iterable[FindingView]) -> str:
         "refuted": "Refuted: fresh seeds on the sealed split do not bear the score out; it is off the board.",
     }
     lines = [said[status]] if status in said else []
-    labelled = [finding for finding in findings if finding.label]
+    labelled = [finding for finding in findings if finding.label and finding.verdict != Verdict.SKIPPED]
     lines += [f"The {finding.audit} audit says {finding.label}: {finding.reason}" for finding in labelled]
     return "\n".join(lines)
 
@@ -174,9 +181,24 @@ def scrub(text: str, hosts: Iterable[Path]) -> str:
     clean = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     for host in hosts:
         if len(host.parts) >= 2:
-            tail = re.escape("/".join(host.parts[-2:]).lstrip("/"))
-            clean = re.sub(rf"[^\s'\"(=]*/{tail}(?:/[^\s'\")]*)?(?![\w-])", "<path>", clean)
+            clean = _without(clean, "/" + "/".join(host.parts[-2:]).lstrip("/"))
     return clean
+
+
+def _without(text: str, tail: str) -> str:
+    """Text with a mark for each path that holds ``tail``; time grows with the text and no faster."""
+    kept, done, at = [], 0, text.find(tail)
+    while at >= 0:
+        end = _AFTER_PATH.match(text, at + len(tail)).end()  # type: ignore[union-attr]  # it matches anywhere
+        if end == at + len(tail) and _GOES_ON.match(text, end):
+            at = text.find(tail, at + 1)  # another folder, whose name begins alike
+            continue
+        begin = at
+        while begin > done and text[begin - 1] not in _BEFORE_PATH and not text[begin - 1].isspace():
+            begin -= 1
+        kept += [text[done:begin], "<path>"]
+        done, at = end, text.find(tail, end)
+    return "".join([*kept, text[done:]])
 
 
 def _end_of(output: str, hosts: Iterable[Path]) -> str:

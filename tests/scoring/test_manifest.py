@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import UsageError
+from aar.scoring import manifest as manifest_module
 from aar.scoring.manifest import MAX_BYTES, MAX_CLAIM, MAX_HYPOTHESIS, MAX_TITLE, read_manifest
 
 GOOD = "title: Vote of probes\nclaim: Three probes vote.\nfamilies: [ensemble, data filtering]\nparent: s3\n"
@@ -82,3 +83,13 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (directory / "method.yaml").symlink_to(secret)
     with pytest.raises(UsageError, match="not a regular file"):
         read_manifest(directory)
+
+
+def test_a_manifest_that_takes_too_long_to_read_is_refused_and_nothing_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.py").touch()
+    (tmp_path / "method.yaml").write_text("title: t\n" + "claim: [a, b]\n" * 4000)
+    monkeypatch.setattr(manifest_module, "_SECONDS", 0.001)
+    with pytest.raises(UsageError, match="cannot be read within its limits"):
+        read_manifest(tmp_path)

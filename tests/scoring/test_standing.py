@@ -220,7 +220,9 @@ async def test_an_audit_that_breaks_is_skipped_and_tells_nothing_hidden(desk: An
     async with serving(audits=[WordAudit()]) as (scorer, _):
         assert (await scorer.wait_for(1, 60)).state == "measured"
     (finding,) = events(desk, "audit_finished")
-    assert (finding.event.verdict, finding.event.rule) == ("skipped", "")
+    assert (finding.event.verdict, finding.event.rule) == ("skipped", "not carried out: word")
+    assert view(desk).verdict.count("\n") == 0  # the board shows it, and its author has nothing to do about it
+    assert [row.labels for row in board(desk)] == [("not carried out: word",)]
     assert "ValueError" in finding.event.reason
     assert "label" not in finding.event.reason
 

@@ -14,18 +14,21 @@ NOTEBOOK = "/workspace/NOTEBOOK.md"
 UNKNOWN_EFFECT = "effect is unknown"
 """In a tool's result after the controller restarted or the sandbox was lost: the call may or may not have happened."""
 
-_ROW = re.compile(r"^\s*\d+\s+s(\d+)\s+(\S+)\s+(-?\d*\.?\d+)\s+(?:±\s*)?(\d*\.?\d+)", re.MULTILINE)
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+_ROW = re.compile(r"^[ \t]*\d+[ \t]+s(\d+)[ \t]+(\S+)[ \t]+" + _NUMBER + r"[ \t]+(?:±[ \t]*)?" + _NUMBER, re.MULTILINE)
 _RECEIVED = re.compile(r"^Submission s(\d+) received", re.MULTILINE)
-_MEASURED = re.compile(r"^s(\d+) measured: (\S+) (-?\d*\.?\d+) ± (\d*\.?\d+)", re.MULTILINE)
+_MEASURED = re.compile(r"^s(\d+) measured: (\S+) " + _NUMBER + " ± " + _NUMBER, re.MULTILINE)
 _REJECTED = re.compile(r"^s(\d+) (?:rejected|disqualified|measured, number withheld): (.*)", re.MULTILINE)
 _WRITTEN_TO = re.compile(r"^Snapshot \S+ written to (.+):\s*$", re.MULTILINE)
 _POSTED = re.compile(r"^Post #(\d+) created", re.MULTILINE)
 _ABOUT = re.compile(r"^- post #(\d+), \w+, by .*\n- about submission s(\d+)$", re.MULTILINE)
 _GENOME_OF = re.compile(r"^== (.+)$", re.MULTILINE)
 _EXISTS = re.compile(r"^(/\S+) exists already", re.MULTILINE)
-_NOTED = re.compile(r"^- s(\d+) by (\S+): (-?\d*\.?\d+) ± (\d*\.?\d+) (GENOME = \{.*\})$", re.MULTILINE)
+_NOTED = re.compile(r"^- s(\d+) by (\S+): " + _NUMBER + " ± " + _NUMBER + r" (GENOME = \{.*\})$", re.MULTILINE)
 _FROM_A_PERSON = re.compile(r"^\S+, a person, (?:posted|commented on (?:your )?post) #(\d+)")
-_LIMIT = re.compile(r"\blimit\b.*\breached\b|\bno submissions? left\b", re.IGNORECASE)
+_LIMIT = re.compile(r"\blimit\b", re.IGNORECASE)
+_REACHED = re.compile(r"\breached\b", re.IGNORECASE)
+_NONE_LEFT = re.compile(r"\bno submissions? left\b", re.IGNORECASE)
 
 
 def remember(conversation: Conversation, repertoire: Repertoire) -> Memory:
@@ -41,7 +44,7 @@ def remember(conversation: Conversation, repertoire: Repertoire) -> Memory:
     for exchange in conversation.exchanges:
         for step in exchange.steps:
             reader = _READERS.get(step.tool)
-            if step.failed and _LIMIT.search(step.result):
+            if step.failed and _at_a_limit(step.result):
                 memory.stopped = step.result.strip().splitlines()[0][:300]
             if reader is not None:
                 reader(memory, step, repertoire)
@@ -49,6 +52,13 @@ def remember(conversation: Conversation, repertoire: Repertoire) -> Memory:
             if said := _FROM_A_PERSON.match(text):
                 memory.steering.setdefault(int(said.group(1)), []).append(text)
     return memory
+
+
+def _at_a_limit(said: str) -> bool:
+    if _NONE_LEFT.search(said):
+        return True
+    first = [(line, found) for line in said.splitlines() if (found := _LIMIT.search(line)) is not None]
+    return any(_REACHED.search(line, found.end()) for line, found in first)
 
 
 def _read_editor(memory: Memory, step: Step, repertoire: Repertoire) -> None:

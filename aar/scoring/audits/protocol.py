@@ -46,7 +46,8 @@ class Finding:
 
     Args:
         audit: its name.
-        rule: what was broken or found, such as ``static.network``; empty where it passed.
+        rule: what was broken or found, such as ``static.network``; empty where it passed. Of one that was skipped: what
+            stands beside the score, such as ``not reviewed: no key``; empty where the question does not apply.
         reason: a text for people and for the submission's author: it names no score, label or hidden path.
         evidence: JSON for people who look closer; never shown to researchers.
     """

@@ -40,7 +40,7 @@ _SYSTEM = _words("bin boot dev etc home lib lib64 media mnt opt proc root run sb
 _LONGEST_PATH = 4096
 _DISPLAYS = (ast.List, ast.Tuple, ast.Set, ast.Dict)
 _LONG_INTEGER = 10**100
-MAX_NODES = 250_000
+MAX_NODES = 150_000
 """Of all files together; real methods have a few thousand."""
 
 

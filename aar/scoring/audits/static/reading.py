@@ -19,7 +19,7 @@ from aar.scoring.audits.static.shape import shape_of
 from aar.scoring.manifest import ENTRY_POINT
 from aar.scoring.phases import Phase
 
-MAX_READ_BYTES = 400_000
+MAX_READ_BYTES = 200_000
 """Of all files together; the entry point comes first."""
 READ_SECONDS = 20.0
 _MOST_HITS = 50

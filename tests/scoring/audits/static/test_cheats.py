@@ -88,7 +88,7 @@ CHEATS: dict[str, list[str]] = {
         "import aar",
         "import importlib.util\nimportlib.util.spec_from_file_location('x', 'y')",
     ],
-    "unreadable": ["def f(:\n", "x = " + "1 + " * 100_000 + "1", "x = 1\n" * 300_000, "a=b.c\n" * 60_000, "\0"],
+    "unreadable": ["def f(:\n", "x = " + "1 + " * 100_000 + "1", "x = 1\n" * 300_000, "a=b.c\n" * 30_000, "\0"],
 }
 
 
@@ -186,7 +186,7 @@ def test_data_beside_the_code(tmp_path: Path, content: bytes, flagged: bool) -> 
 def test_only_so_much_code_is_read_and_the_rest_is_said_to_be_unread(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("import z\nopen('/proc/1/environ')\n")
     for name in "abz":
-        (tmp_path / f"{name}.py").write_text(f"# {'long ' * 35_000}\nopen('/etc/{name}')\n")
+        (tmp_path / f"{name}.py").write_text(f"# {'long ' * 17_500}\nopen('/etc/{name}')\n")
     found = {(hit.file, hit.rule) for hit in read_code(tmp_path).hits}
     assert {("run.py", "static.path"), ("a.py", "static.path"), ("b.py", "static.path")} <= found
     assert ("z.py", "static.unreadable") in found
@@ -224,8 +224,8 @@ def test_no_code_takes_long_to_read(tmp_path: Path, source: str) -> None:
 async def test_what_cannot_be_read_within_its_limits_is_flagged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run.py").write_text("x = 1\n" * 60_000)
-    monkeypatch.setattr(static_reading, "READ_SECONDS", 0.05)
+    (tmp_path / "run.py").write_text("x = 1\n" * 30_000)
+    monkeypatch.setattr(static_reading, "READ_SECONDS", 0.001)
     answer = await StaticReading().judge(Dossier("k3v9qd", 3, "t", "c", "h", ("other",), tmp_path, find("toy")))
     assert (answer.verdict, answer.rule) == (Verdict.FLAGGED, "static.unreadable")
     assert "within its limits (time)" in answer.reason
