@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
@@ -9,9 +10,10 @@ from typing import Literal, get_args
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from aar.campaign.controller_identity import is_dead_here
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
-from aar.store.event_log import append
+from aar.store.event_log import append, lock_campaign
 from aar.store.models import Campaign, Control
 from aar.store.types import now
 
@@ -34,10 +36,10 @@ class Request:
 
 
 def controller_alive(campaign: Campaign) -> bool:
-    """Whether some controller holds the campaign and gave a sign of life of late."""
+    """Whether some controller holds the campaign and gave a sign of life of late; a process known dead does not."""
     if not campaign.controller or campaign.heartbeat_at is None:
         return False
-    return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_DEAD
+    return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_DEAD and not is_dead_here(campaign.controller)
 
 
 def put_request(
@@ -68,18 +70,26 @@ def request_control(session: Session, campaign_id: str, command: str, argument: 
     """
     if command not in get_args(Command):
         raise UsageError(f"no command {command}", f"There are: {', '.join(get_args(Command))}")
-    campaign = session.get(Campaign, campaign_id)
+    lock_campaign(session, campaign_id)
+    campaign = session.get(Campaign, campaign_id, populate_existing=True)
     if campaign is None:
         raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
     if campaign.state == "finished":
         raise Conflict(f"campaign {campaign_id} is {campaign.state} already")
     if put_request(session, campaign, ControlRequested(command=command, argument=argument, by=by)):
         return True
+    carry_out(campaign, command, argument, by)
+    return False
+
+
+def carry_out(campaign: Campaign, command: str, argument: str, by: str) -> None:
+    """Pause or stop a campaign that no controller runs; other commands wait in the rows and the log."""
+    if command not in get_args(Command):
+        return
     campaign.state = "finished" if command == "stop" else "paused"
     campaign.cause = f"{command} asked by {by}" + (f": {argument}" if argument else "")
     if command == "stop":
         campaign.finished_at = now()
-    return False
 
 
 def pending_requests(session: Session, campaign_id: str) -> int:
@@ -88,11 +98,16 @@ def pending_requests(session: Session, campaign_id: str) -> int:
     return session.scalar(query) or 0
 
 
-def take_requests(session: Session, campaign_id: str) -> list[Request]:
-    """Requests not yet handled, oldest first; they count as handled from now on."""
-    found = session.scalars(
-        select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None)).order_by(Control.id)
-    ).all()
+def take_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> list[Request]:
+    """Requests not yet handled, oldest first; they count as handled from now on.
+
+    Args:
+        commands: only these; the others stay. Empty for all.
+    """
+    query = select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
+    if commands:
+        query = query.where(Control.command.in_(commands))
+    found = session.scalars(query.order_by(Control.id)).all()
     for request in found:
         request.handled_at = now()
     return [Request(request.id, request.command, request.argument, request.by) for request in found]

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
 from aar.campaign import custody
-from aar.campaign.attendance import Attendance
+from aar.campaign.attendance import Attendance, write_faults
 from aar.campaign.clock import Clock, seconds_run
 from aar.campaign.crew import Crew
+from aar.campaign.early_requests import hear_early
 from aar.campaign.ending import Ending, StopSignal, natural_ending
+from aar.campaign.heartbeat import Heartbeat
 from aar.campaign.housekeeping import remove_orphans, remove_own
 from aar.campaign.preflight import Plan
+from aar.campaign.services import PATIENCE_SECONDS, FaultLog, keep_running, persist
 from aar.campaign.workshop import Workshop, open_workshop
 from aar.errors import AarError, LimitReached
 from aar.forum.mirror import ForumMirror
 from aar.store.database import Database
 from aar.store.models import Campaign
 
+log = structlog.get_logger(__name__)
+
 _MIRROR_SECONDS = 0.5
+_COMPANION_TRIES = 5
+_LEAVE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ class Running:
 
 
 Companion = Callable[[Running], Awaitable[None]]
-"""Something that runs beside a campaign until it is cancelled: the live view, the web server."""
+"""Something that runs beside a campaign until it is cancelled: the live view, the web server. One that dies is started
+again a few times, and decides over nothing."""
 
 
 class Controller:
@@ -64,6 +75,7 @@ class Controller:
         self._campaign_id = campaign_id
         self._address = address
         self._research_task: asyncio.Task[None] | None = None
+        self._faults = FaultLog()
 
     def abandon(self) -> None:
         """End at once: what is under way is lost as after a crash, and nothing else."""
@@ -72,19 +84,23 @@ class Controller:
             self._research_task.cancel()
 
     async def run(self, companions: Sequence[Companion] = ()) -> Ending:
-        """Run the campaign until it ends; returns how.
+        """Run the campaign until it ends; returns how. Nothing that a companion does changes that, or is raised.
 
         Raises:
             Conflict: another controller runs it, it is over, or it was begun under another version of its problem.
+            AarError: something broke that the campaign cannot be without; it is paused.
         """
-        db = self._plan.database
+        db, campaign_id = self._plan.database, self._campaign_id
         resumed = await db.write(
             lambda session: custody.claim(
-                session, self._campaign_id, self._plan.problem, sandbox=self._plan.backend.name, address=self._address
+                session, campaign_id, self._plan.problem, sandbox=self._plan.backend.name, address=self._address
             )
         )
-        running = Running(self._campaign_id, self._plan, self._address, resumed, self.stop)
-        beside = [asyncio.ensure_future(companion(running)) for companion in companions]
+        self._faults.reserve.hold()
+        heartbeat = Heartbeat(db, campaign_id)
+        heartbeat.start()
+        running = Running(campaign_id, self._plan, self._address, resumed, self.stop)
+        beside = [asyncio.create_task(self._accompany(companion, running)) for companion in companions]
         ending = Ending("paused", "interrupted")
         try:
             self._research_task = asyncio.create_task(self._research())
@@ -92,12 +108,34 @@ class Controller:
         except AarError as error:
             ending = Ending("paused", str(error))
             raise
+        except Exception as error:
+            ending = Ending("paused", f"{type(error).__name__}: {error}")
+            raise
         finally:
-            await db.write(
+            await self._leave(ending)
+            await asyncio.to_thread(heartbeat.stop)
+            await _end(beside)
+            self._faults.reserve.open_up()
+        return ending
+
+    async def _accompany(self, companion: Companion, running: Running) -> None:
+        name = getattr(companion, "__name__", "companion").strip("_").replace("_", " ")
+        await keep_running(name, lambda: companion(running), self._faults, needed=False, tries=_COMPANION_TRIES)
+
+    async def _leave(self, ending: Ending) -> None:
+        """Write the ending down, however long the database is busy, and what services died of since the last look."""
+
+        async def write() -> None:
+            await self._plan.database.write(
                 lambda session: custody.let_go(session, self._campaign_id, state=ending.state, cause=ending.cause)
             )
-            await cancel(beside)
-        return ending
+
+        with suppress(Exception):
+            await write_faults(self._plan.database, self._campaign_id, self._faults)
+        try:
+            await persist("ending", write, self._faults, seconds=_LEAVE_SECONDS)
+        except Exception:  # a campaign without an ending is one whose controller died: the next resume takes it up
+            log.exception("the ending could not be written down", campaign=self._campaign_id, state=ending.state)
 
     async def _outcome(self, research: asyncio.Task[None]) -> Ending:
         try:
@@ -115,33 +153,84 @@ class Controller:
         return self.stop.ending
 
     async def _research(self) -> None:
+        """Make everything ready, unless the end is asked for meanwhile, and have the team work."""
+        db = self._plan.database
+        early = asyncio.create_task(
+            keep_running("requests", lambda: hear_early(db, self._campaign_id, self.stop), self._faults, needed=False)
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None) as opening:
+
+                    def end_early(_: asyncio.Future[None]) -> None:
+                        if self.stop.ending is not None:
+                            opening.reschedule(asyncio.get_running_loop().time())
+
+                    early.add_done_callback(end_early)
+                    try:
+                        clock, workshop = await self._opened(stack)
+                    finally:
+                        early.remove_done_callback(end_early)
+            except TimeoutError:
+                if not opening.expired():
+                    raise
+                return
+            finally:
+                await _end([early])
+            await self._work(workshop, clock)
+
+    async def _opened(self, stack: AsyncExitStack) -> tuple[Clock, Workshop]:
         db, plan = self._plan.database, self._plan
-        await remove_orphans(plan.backend, db, self._campaign_id, plan.incidents)
+        try:
+            await remove_orphans(plan.backend, db, self._campaign_id, plan.incidents)
+        except AarError as error:
+            self._faults.note("removal of old sandboxes", error, "left for the next start")
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         clock = Clock(before, plan.spec.limits.hours)
-        async with open_workshop(plan, self._campaign_id, secret, self.stop, clock) as workshop:
-            crew = Crew(workshop, clock)
-            attendance = Attendance(db, self._campaign_id, clock, self.stop, plan.incidents, workshop.budget, crew.heed)
-            async with asyncio.TaskGroup() as group:
-                services = [
-                    group.create_task(service)
-                    for service in (workshop.scorer.serve(), _keep_mirror(workshop.mirror), attendance.run())
-                ]
-                await self._live(workshop, crew)
-                await cancel(services)
-            await attendance.beat()
+        workshop = open_workshop(plan, self._campaign_id, secret, self.stop, clock, self._faults)
+        return clock, await stack.enter_async_context(workshop)
+
+    async def _work(self, workshop: Workshop, clock: Clock) -> None:
+        """The team's work, with what it needs at its side; what each failure decides over stands in ``services``."""
+        db, plan, faults = self._plan.database, self._plan, self._faults
+        crew = Crew(workshop, clock)
+        attendance = Attendance(
+            db, self._campaign_id, clock, self.stop, plan.incidents, faults, workshop.budget, crew.heed
+        )
+        async with asyncio.TaskGroup() as group:
+            services = [
+                group.create_task(service)
+                for service in (
+                    keep_running("scorer", workshop.scorer.serve, faults, needed=True),
+                    keep_running("forum mirror", lambda: _keep_mirror(workshop.mirror), faults, needed=False),
+                    attendance.run(),
+                )
+            ]
+            await self._live(workshop, crew)
+            await _end(services)
+        await attendance.beat()
+
+        async def remove() -> None:
             # Such as the sandbox of a researcher that did not work again since the last pause.
             await remove_own(plan.backend, self._campaign_id, plan.incidents)
-            await attendance.note_incidents()
-            await workshop.mirror.sync()
+
+        for name, last in (
+            ("removal of sandboxes", remove),
+            ("incidents", attendance.note_incidents),
+            ("forum mirror", workshop.mirror.sync),
+        ):
+            try:
+                await last()
+            except Exception as error:  # noqa: BLE001 - the ending is known; the next start mends what is left undone here
+                faults.note(name, error, "left for the next start")
 
     async def _live(self, workshop: Workshop, crew: Crew) -> None:
         outcomes = await crew.live()
         ending = self.stop.ending or natural_ending(outcomes)
-        await self._unless_hurried(workshop.scorer.drain())
+        await self._unless_hurried("scoring of what was handed in", workshop.scorer.drain)
         if ending.state == "finished":
-            await self._unless_hurried(self._look_closer(workshop, ending))
+            await self._unless_hurried("confirmations", lambda: self._look_closer(workshop, ending))
         if self.stop.ending is None:
             self.stop.ending = ending
 
@@ -154,26 +243,28 @@ class Controller:
         if left and (self.stop.ending is None or self.stop.ending.state == "finished"):
             self.stop.ending = replace(ending, cause=f"{ending.cause}; {left}")
 
-    async def _unless_hurried(self, work: Coroutine[Any, Any, None]) -> None:
-        """What the researchers were promised is done to its end, unless a person is in a hurry."""
-        draining: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(work),
-            asyncio.ensure_future(self.stop.hurry.wait()),
-        ]
+    async def _unless_hurried(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What the researchers were promised is done to its end, unless a person is in a hurry.
+
+        Raises: what ``work`` raises that does not pass by itself.
+        """
+        doing = asyncio.ensure_future(persist(name, work, self._faults, seconds=PATIENCE_SECONDS))
+        hurry = asyncio.ensure_future(self.stop.hurry.wait())
         try:
-            await asyncio.wait(draining, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([doing, hurry], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await cancel(draining)
+            await _end([doing, hurry])
+        if not doing.cancelled():
+            doing.result()
 
 
-async def cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel tasks and wait until they are gone; an error that one of them died of before is raised."""
-    died = [task for task in tasks if task.done() and not task.cancelled() and task.exception() is not None]
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait until they are gone; what a task died of is the one's who waits for it, or is told."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for task in died:
-        task.result()
+    for task, died in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+        if isinstance(died, Exception):
+            log.warning("a part ended with an error", part=str(task), error=str(died))
 
 
 async def _keep_mirror(mirror: ForumMirror) -> None:

@@ -36,7 +36,7 @@ class Crew:
         self._workshop = workshop
         self._db = workshop.plan.database
         self._clock = clock
-        self._team = Team(self._roster, self._begin, self._settle, workshop.stop)
+        self._team = Team(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
 
     async def live(self) -> list[Outcome]:
         """Run the team to its end; returns the outcomes of those that came to rest by themselves."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from aar.campaign.control import controller_alive
 from aar.campaign.creation import create_campaign
-from aar.campaign.custody import RESUMABLE
+from aar.campaign.custody import RESUMABLE, identity, reserve
 from aar.campaign.directions import deal, load_directions
 from aar.campaign.estimate import CostEstimate, estimate
 from aar.campaign.model_choice import OFFLINE_MODEL, resolve_team
@@ -106,11 +106,10 @@ async def launch(spec: CampaignSpec, settings: Settings, db: Database) -> str:
     Raises:
         AarError: what a campaign needs is not here; nothing was started.
     """
+    # The address may hold a password: it stays in the environment of the controller.
     plan = await check(spec.model_copy(update={"database": db.url}), settings)
     try:
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
-        # The address may hold a password: it stays in the environment of the controller and out of the stored spec.
-        await plan.database.write(lambda session: _forget_database(session.get_one(Campaign, campaign_id)))
     finally:
         await plan.backend.close()
         plan.database.close()
@@ -131,8 +130,9 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
             raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
         if campaign.state not in RESUMABLE:
             raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one")
-        if controller_alive(campaign) and campaign.state == "running":
-            raise Conflict(f"campaign {campaign_id} is running already")
+        if controller_alive(campaign):
+            said = "running" if campaign.state == "running" else "being started"
+            raise Conflict(f"campaign {campaign_id} is {said} already")
         require_version(session, campaign_id, find(campaign.problem))
     home = settings.campaign_dir(campaign_id)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -147,6 +147,13 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
             env=environment,
             start_new_session=True,
         )
+    try:
+        if holder := identity(process.pid):  # held for it from now on, not once it is ready
+            db.write_now(lambda session: reserve(session, campaign_id, holder=holder))
+    except Conflict:
+        process.kill()
+        process.wait()
+        raise
     threading.Thread(target=_see_off, args=(process, campaign_id, db, home), daemon=True).start()
 
 
@@ -166,7 +173,3 @@ def _see_off(process: subprocess.Popen[bytes], campaign_id: str, db: Database, h
 def _log(home: Path) -> Any:
     descriptor = os.open(home / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "ab")
-
-
-def _forget_database(campaign: Campaign) -> None:
-    campaign.spec = {**campaign.spec, "database": None}

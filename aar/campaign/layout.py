@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from aar.campaign.child_process import end_with_parent
 from aar.errors import AarError, ProblemError
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find
@@ -38,15 +39,21 @@ async def lay_out(problem: Problem, reference: str, home: Path) -> None:
         __name__,
         reference,
         str(home),
+        stdin=asyncio.subprocess.PIPE,  # kept open, and closed by the end of this process, whatever ends it
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # a Ctrl-C at the terminal is the controller's to answer
     )
     try:
-        _, errors = await process.communicate()
+        assert process.stderr is not None
+        errors = await process.stderr.read()
+        await process.wait()
     except asyncio.CancelledError:
         process.kill()
         await process.wait()
         raise
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
     if process.returncode:
         reason = errors.decode(errors="replace").strip().splitlines()
         raise ProblemError(
@@ -73,6 +80,7 @@ def lay_out_here(problem: Problem, home: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent(sys.stdin.buffer)
     try:
         lay_out_here(find(sys.argv[1]), Path(sys.argv[2]))
     except AarError as error:

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 from aar.campaign.custody import RESUMABLE
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_file import respecify
+from aar.campaign.views import without_address
 from aar.errors import Conflict
+from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign
 
 _CHANGEABLE = ("limits.", "serve.", "scoring.parallel", "sandbox.backend")
@@ -32,9 +34,17 @@ def changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any
     for field in overrides:
         if not field.startswith(_CHANGEABLE):
             raise Conflict(f"{field} cannot change once a campaign has begun", "Start a new one with: aar start")
-    return respecify(campaign.spec, overrides)
+    return respecify(without_address(campaign.spec), overrides)
 
 
-def save_spec(session: Session, campaign_id: str, spec: CampaignSpec) -> None:
-    """Write the changed spec down, so that the next resume starts from it."""
+def save_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
+    """Write the changed spec down, so that the next resume starts from it; returns it.
+
+    The overrides are laid over what is stored by now: limits that somebody else changed meanwhile stay changed.
+
+    Raises: as ``changed_spec``.
+    """
+    lock_campaign(session, campaign_id)
+    spec = changed_spec(session, campaign_id, overrides)
     session.get_one(Campaign, campaign_id).spec = spec.model_dump(mode="json")
+    return spec

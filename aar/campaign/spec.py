@@ -170,5 +170,6 @@ class CampaignSpec(_Part):
     """Prices of models that the price library does not know, by model id."""
     seed: int | None = Field(default=None, ge=0)
     """Makes offline researchers and the scorer's draws repeatable, for tests; leave out for real campaigns."""
-    database: str | None = None
-    """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME."""
+    database: str | None = Field(default=None, exclude=True)
+    """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME. It may hold a password, so no dump of a spec
+    has it: nothing that is stored, shown or sent."""

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio.to_thread
+import structlog
 
 from aar.campaign.controller import Companion, Controller
 from aar.campaign.ending import Ending
 from aar.campaign.preflight import Plan
 from aar.report.write import write_report
 from aar.snapshots.store import SnapshotStore
+
+log = structlog.get_logger(__name__)
 
 
 async def run_campaign(
@@ -45,8 +48,12 @@ async def run_campaign(
 
 
 def _report(plan: Plan, campaign_id: str) -> None:
+    """Write the report; where that cannot be done the campaign has ended as it did all the same."""
     snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
-    write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
+    try:
+        write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
+    except Exception:
+        log.exception("the report could not be written; write it with: aar report", campaign=campaign_id)
 
 
 def report_path(plan: Plan, campaign_id: str) -> Path:

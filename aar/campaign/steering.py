@@ -78,8 +78,12 @@ def ask(session: Session, campaign_id: str, command: str, argument: str, by: str
             raise UsageError(f"a campaign has no command {command[:32]}", "There are: pause, stop, message")
         reason = _reason(argument)
         heard = request_control(session, campaign_id, command, reason, by)
-        now = f"{campaign_id} is {'finished' if command == 'stop' else 'paused'} now; no controller was running it"
-        return Asked(heard, f"asked {campaign_id} to {command}" if heard else now)
+        if not heard:
+            done = "finished" if command == "stop" else "paused"
+            return Asked(heard, f"{campaign_id} is {done} now; no controller was running it")
+        starting = session.get_one(Campaign, campaign_id).state != "running"
+        told = f"{campaign_id} is starting and will {command} once started" if starting else ""
+        return Asked(heard, told or f"asked {campaign_id} to {command}")
     if command == "redirect":
         return redirect(session, campaign_id, researcher, argument, by)
     if command not in RESEARCHER_COMMANDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.directions import Direction
 from aar.campaign.metering import meter
 from aar.campaign.sandbox_keeper import SandboxKeeper
+from aar.campaign.services import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, is_passing, persist
 from aar.campaign.team import LifeSignal
 from aar.campaign.views import ResearcherView
 from aar.campaign.workshop import Workshop
@@ -46,28 +48,59 @@ class Supervisor:
         self._workshop = workshop
         self._view = view
         self._signal = signal
+        self._begun = False
 
     async def run(self) -> Outcome:
         """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
         outcome = Outcome("paused", "interrupted")
         try:
-            await self._begin()
-            await self._workshop.endpoints.admit(self._view.model)
-            outcome = await self._with_sandbox()
+            outcome = await self._through_scarcity()
         except LimitReached as error:
             outcome = Outcome("limit", str(error))
         except Conflict:
             raise
         except AarError as error:
             outcome = Outcome("failed", str(error))
+        except Exception as error:
+            log.exception("researcher failed", researcher=self._view.id)
+            outcome = Outcome("failed", f"{type(error).__name__}: {error}")
         finally:
             await asyncio.shield(asyncio.ensure_future(self._rest(outcome)))
         return outcome
 
+    async def _through_scarcity(self) -> Outcome:
+        """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
+        patience = Patience()
+        while True:
+            begun = time.monotonic()
+            try:
+                await self._workshop.endpoints.admit(self._view.model)
+                return await self._with_sandbox()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                if time.monotonic() - begun >= HEALTHY_SECONDS:
+                    patience.healthy()
+                pause = patience.pause(error, foreseen=True)
+                if pause is None:
+                    raise
+                self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._signal.event.wait()
+            if self._signal.event.is_set():
+                return Outcome("paused", "pause asked for")
+
     async def _with_sandbox(self) -> Outcome:
-        """The researcher's work on the cores and GPUs leased to it; the sandbox ends with it, the workspace stays."""
-        workshop = self._workshop
-        async with workshop.leases.researcher(self._view.id, gpus=workshop.plan.spec.sandbox.gpus) as lease:
+        """The researcher's work on the cores and GPUs leased to it; the sandbox ends with it, the workspace stays.
+
+        It counts as at work, and its time is booked, once it has them.
+        """
+        workshop, gpus = self._workshop, self._workshop.plan.spec.sandbox.gpus
+        if gpus:
+            await self._say(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
+        async with workshop.leases.researcher(self._view.id, gpus=gpus) as lease:
+            await self._begin()
             spec = self._sandbox_spec(lease)
             keeper = SandboxKeeper(workshop.plan.backend, spec, workshop.plan.database, self._view.id)
             try:
@@ -101,6 +134,8 @@ class Supervisor:
             except AarError:
                 raise
             except Exception as error:
+                if is_passing(error):
+                    raise
                 log.exception("researcher's loop died", researcher=self._view.id)
                 cause = f"{type(error).__name__}: {error}"
                 await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
@@ -158,10 +193,19 @@ class Supervisor:
 
     async def _begin(self) -> None:
         view, db = self._view, self._workshop.plan.database
-        if view.state == "created":
+        if view.state == "created" and not self._begun:
             started = ResearcherStarted(direction=view.direction_key, model=view.model)
             await db.write(lambda session: append(session, view.campaign_id, started, view.id))
+        self._begun = True
         await self._write("running", "")
+
+    async def _say(self, doing: str) -> None:
+        """Show what the researcher does before it is at work."""
+
+        def write(session: Session) -> None:
+            session.get_one(Researcher, self._view.id).doing = doing
+
+        await self._workshop.plan.database.write(write)
 
     async def _rest(self, outcome: Outcome) -> None:
         ending, wish = self._workshop.stop.ending, self._signal.wish
@@ -183,4 +227,5 @@ class Supervisor:
                 append(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
             researcher.state, researcher.cause, researcher.doing = state, cause, ""
 
-        await self._workshop.plan.database.write(write)
+        database = self._workshop.plan.database
+        await persist(view.name, lambda: database.write(write), self._workshop.faults, seconds=PATIENCE_SECONDS)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.campaign.ending import StopSignal
+from aar.campaign.services import PATIENCE_SECONDS, FaultLog, persist
 from aar.campaign.views import ResearcherView
 from aar.campaign.wishes import NO_WISH, Wish
+from aar.errors import Conflict
 from aar.researcher import Outcome
 
 GRACE_SECONDS = 20.0
@@ -46,6 +48,7 @@ class Team:
         begin: a researcher's life.
         settle: writes down that a researcher without a life rests as a person wished.
         stop: the campaign's stop signal.
+        faults: told where the database cannot be asked for a while.
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class Team:
         begin: Callable[[ResearcherView, LifeSignal], Coroutine[Any, Any, Outcome]],
         settle: Callable[[Member], Awaitable[None]],
         stop: StopSignal,
+        faults: FaultLog | None = None,
     ) -> None:
+        self._faults = faults or FaultLog()
         self._roster = roster
         self._begin = begin
         self._settle = settle
@@ -86,7 +91,7 @@ class Team:
         try:
             while not self._stop.event.is_set():
                 self._changed.clear()
-                await self._match()
+                await persist("roster", self._match, self._faults, seconds=PATIENCE_SECONDS)
                 if not self._lives and not self._held:
                     break
                 await self._something(asked)
@@ -141,11 +146,24 @@ class Team:
             asyncio.get_running_loop().call_later(GRACE_SECONDS, life.task.cancel)
 
     def _bury(self) -> None:
-        """Take note of lives that ended; an error that one died of is raised."""
+        """Take note of lives that ended. One that died of an error failed, whatever it was, and the others go on.
+
+        Raises:
+            Conflict: another controller has the researcher's sandbox.
+        """
         for name, life in list(self._lives.items()):
             if life.task.done():
                 del self._lives[name]
                 if not life.task.cancelled():
-                    outcome = life.task.result()
+                    outcome = _outcome(life.task)
                     if life.signal.wish is None or outcome.reason != "paused":
                         self._outcomes[name] = outcome
+
+
+def _outcome(ended: asyncio.Task[Outcome]) -> Outcome:
+    error = ended.exception()
+    if error is None:
+        return ended.result()
+    if isinstance(error, Conflict) or not isinstance(error, Exception):
+        raise error
+    return Outcome("failed", f"{type(error).__name__}: {error}")

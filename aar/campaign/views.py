@@ -128,6 +128,11 @@ def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherV
     raise NotFound(f"no researcher {name} in campaign {campaign_id}", "See `aar status`")
 
 
+def without_address(spec: dict[str, Any]) -> dict[str, Any]:
+    """A stored spec without the database's address, in which earlier versions left the password."""
+    return {name: value for name, value in spec.items() if name != "database"}
+
+
 def _campaign_view(campaign: Campaign) -> CampaignView:
     return CampaignView(
         id=campaign.id,
@@ -137,7 +142,7 @@ def _campaign_view(campaign: Campaign) -> CampaignView:
         cause=campaign.cause,
         address=campaign.address,
         sandbox=campaign.sandbox,
-        spec=campaign.spec,
+        spec=without_address(campaign.spec),
         created_at=campaign.created_at,
         started_at=campaign.started_at,
         finished_at=campaign.finished_at,

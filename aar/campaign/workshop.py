@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
-import structlog
-from anyio import CancelScope
 
 from aar.budget.ledger import Ledger
 from aar.campaign.budget_watch import BudgetWatch
@@ -20,6 +18,7 @@ from aar.campaign.endpoints import Endpoints
 from aar.campaign.housekeeping import SCORING
 from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
+from aar.campaign.services import FaultLog
 from aar.forum.mirror import ForumMirror
 from aar.researcher.reviewer import Reviewer
 from aar.sandbox.leases import Leases
@@ -29,8 +28,6 @@ from aar.scoring.checks import CheckPlan
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
-
-log = structlog.get_logger(__name__)
 
 _LAB = "/lab"
 
@@ -50,6 +47,7 @@ class Workshop:
     leases: Leases
     stop: StopSignal
     budget: BudgetWatch
+    faults: FaultLog
 
     @property
     def mounts(self) -> list[Mount]:
@@ -68,7 +66,7 @@ class Workshop:
 
 @asynccontextmanager
 async def open_workshop(
-    plan: Plan, campaign_id: str, secret: str, stop: StopSignal, clock: Clock
+    plan: Plan, campaign_id: str, secret: str, stop: StopSignal, clock: Clock, faults: FaultLog
 ) -> AsyncIterator[Workshop]:
     """Build the shared parts of a campaign and close them again.
 
@@ -76,6 +74,7 @@ async def open_workshop(
         secret: the campaign's own; seeds of scoring runs and of offline researchers are drawn from it.
         stop: the campaign's stop signal.
         clock: its wall clock.
+        faults: told what the team's services die of.
     """
     db, home = plan.database, plan.settings.campaign_dir(campaign_id)
     await anyio.to_thread.run_sync(_make_private, home)
@@ -112,20 +111,11 @@ async def open_workshop(
             opening.create_task(mirror.sync())
             opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
             opening.create_task(endpoints.open())
-        yield Workshop(plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, leases, stop, budget)
+        yield Workshop(
+            plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, leases, stop, budget, faults
+        )
     finally:
         await endpoints.close()
-        await _write_off(ledger)
-
-
-async def _write_off(ledger: Ledger) -> None:
-    """Charge calls and runs that came to no end at their worst case: nothing stays reserved beyond its campaign."""
-    with CancelScope(shield=True):
-        try:
-            if left := await ledger.write_off():
-                log.warning("reservations were left open; they are charged at their worst case", reservations=left)
-        except Exception as error:  # noqa: BLE001 - the ending is known; the next controller takes up what is left
-            log.warning("open reservations could not be written off", error=str(error))
 
 
 def _make_private(home: Path) -> None:

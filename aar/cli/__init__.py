@@ -9,5 +9,7 @@ from __future__ import annotations
 def main() -> None:
     """Entry point of ``aar``."""
     from aar.cli.app import app
+    from aar.redaction import install_excepthook
 
+    install_excepthook()
     app(prog_name="aar")

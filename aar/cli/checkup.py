@@ -86,19 +86,15 @@ async def _database(settings: Settings) -> list[Finding]:
 
 
 def _open_and_close(url: str) -> Finding:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     from aar.store import open_database
+    from aar.store.engine import parse_url, shown_url
 
     try:
-        shown = make_url(url).render_as_string(hide_password=True)
-        file = make_url(url).database
-        if make_url(url).get_backend_name() == "sqlite" and not Path(file or "").expanduser().exists():
+        parsed = parse_url(url)
+        shown = shown_url(parsed)
+        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").expanduser().exists():
             return Finding("database", True, True, f"{shown} (made at the first campaign)")
         open_database(url).close()
-    except ArgumentError:
-        return Finding("database", False, True, "the database URL is not one", "Write sqlite:///FILE in AAR_DATABASE")
     except AarError as error:
         return Finding("database", False, True, error.message, error.remedy)
     return Finding("database", True, True, shown)

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from aar.errors import AarError
+from aar.redaction import redacted
 
 
 class Commands(TyperGroup):
@@ -48,9 +49,9 @@ def show(error: AarError) -> None:
 
     sys.stdout.flush()
     red, plain = ("\033[1;31m", "\033[0m") if _coloured() else ("", "")
-    print(f"{red}error:{plain} {clean_text(error.message)}", file=sys.stderr)
+    print(f"{red}error:{plain} {clean_text(redacted(error.message))}", file=sys.stderr)
     if error.remedy:
-        print(f"  → {clean_text(error.remedy)}", file=sys.stderr)
+        print(f"  → {clean_text(redacted(error.remedy))}", file=sys.stderr)
 
 
 def _coloured() -> bool:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
-from aar.campaign.controller import Companion, Running
+from sqlalchemy.orm import Session
+
+from aar.campaign.controller import Companion
 from aar.campaign.creation import create_campaign
+from aar.campaign.custody import reserve
+from aar.campaign.descriptors import raise_limit
 from aar.campaign.ending import Ending
 from aar.campaign.preflight import Plan, check
 from aar.campaign.resume import save_spec
@@ -20,12 +25,12 @@ from aar.cli.announce import announce, confirm, farewell
 from aar.cli.live import live_view
 from aar.cli.logs import log_to
 from aar.cli.output import console
+from aar.cli.page_server import serve_pages
 from aar.cli.people import login_line, login_name
 from aar.cli.plain import plain_view
 from aar.settings import get_settings
-from aar.web.app import create_app
+from aar.web.addresses import address_of, bind
 from aar.web.login_links import LoginLinks
-from aar.web.serve import address_of, bind, serve
 
 _Prepare = Callable[[Plan], Awaitable[str]]
 _DEFAULT_PORT = CampaignSpec().serve.port
@@ -49,23 +54,31 @@ def run_new(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> in
         any_port: whether a taken default port may be replaced by a following one.
     """
 
+    def create(session: Session, plan: Plan) -> str:
+        campaign_id = create_campaign(session, plan)
+        reserve(session, campaign_id)  # whoever sees it sees that it is being started
+        return campaign_id
+
     async def prepare(plan: Plan) -> str:
-        return await plan.database.write(lambda session: create_campaign(session, plan))
+        return await plan.database.write(lambda session: create(session, plan))
 
     return asyncio.run(_run(spec, prepare, _Manner(_is_plain(plain), yes, any_port)))
 
 
-def run_again(campaign_id: str, spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> int:
-    """Take an earlier campaign up again with this spec; otherwise like ``run_new``."""
+def run_again(
+    campaign_id: str, spec: CampaignSpec, overrides: Mapping[str, Any], *, plain: bool, yes: bool, any_port: bool
+) -> int:
+    """Take an earlier campaign up again with this spec, which overrides changed; otherwise like ``run_new``."""
 
     async def prepare(plan: Plan) -> str:
-        await plan.database.write(lambda session: save_spec(session, campaign_id, spec))
+        await plan.database.write(lambda session: save_spec(session, campaign_id, overrides))
         return campaign_id
 
     return asyncio.run(_run(spec, prepare, _Manner(_is_plain(plain), yes, any_port)))
 
 
 async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _Manner) -> int:
+    raise_limit()
     with ExitStack() as closing:
         listener = _listen(spec, manner, closing)
         plan = await check(spec, get_settings())
@@ -90,26 +103,12 @@ async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | N
     if listener is not None:
         host = plan.spec.serve.host
         address = address_of(listener, host)
-        companions.append(_serving(host, listener, links))
+        companions.append(serve_pages(host, listener, links))
     say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
     console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
     if address:  # to the terminal alone, never to a log
         console().print(login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False)
     return await run_campaign(plan, campaign_id, address=address, companions=companions)
-
-
-def _serving(host: str, listener: socket.socket, links: LoginLinks) -> Companion:
-    async def pages(running: Running) -> None:
-        app = create_app(
-            running.database,
-            home=running.plan.settings.home,
-            campaign_id=running.campaign_id,
-            host=host,
-            login_links=links,
-        )
-        await serve(app, listener)
-
-    return pages
 
 
 def _listen(spec: CampaignSpec, manner: _Manner, closing: ExitStack) -> socket.socket | None:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
+
+from aar.redaction import redacted
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -36,7 +38,23 @@ def log_to(file: Path | None, level: str) -> Iterator[None]:
             _configure(sys.stderr, number)
 
 
-def _configure(stream: TextIO, level: int) -> None:
+class _Redacting:
+    """A text stream that passes on what is written to it, without this process's secrets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Pass on one line."""
+        return self._stream.write(redacted(text))
+
+    def flush(self) -> None:
+        """Pass on what waits."""
+        self._stream.flush()
+
+
+def _configure(plain: TextIO, level: int) -> None:
+    stream = cast(TextIO, _Redacting(plain))
     logging.basicConfig(stream=stream, level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
     structlog.configure(
         processors=[

@@ -24,6 +24,7 @@ def serve(
     """
     import asyncio
 
+    from aar.campaign.descriptors import raise_limit
     from aar.cli.opening import opened
     from aar.cli.people import login_line, login_name
     from aar.errors import NotFound
@@ -32,6 +33,7 @@ def serve(
     from aar.web.serve import address_of, bind, notice
     from aar.web.serve import serve as run
 
+    raise_limit()
     with opened(database) as workplace:
         home = workplace.settings.home
         try:

@@ -101,6 +101,7 @@ def resume(
     if researcher is not None:
         steer(campaign, "resume", "", researcher, None, database)
         return
+    from aar.campaign.heartbeat import holding
     from aar.campaign.resume import changed_spec
     from aar.cli.opening import opened
 
@@ -109,11 +110,12 @@ def resume(
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             spec = changed_spec(session, view.id, given)
-    if database is not None:
-        spec = spec.model_copy(update={"database": database})
-    from aar.cli.launch import run_again
+        with holding(workplace.database, view.id):  # before all that is slow, so that nobody else takes it up
+            from aar.cli.launch import run_again
 
-    raise typer.Exit(run_again(view.id, spec, plain=plain, yes=yes, any_port=port is None))
+            if database is not None:
+                spec = spec.model_copy(update={"database": database})
+            raise typer.Exit(run_again(view.id, spec, given, plain=plain, yes=yes, any_port=port is None))
 
 
 def _limits(usd: str | None, tokens: str | None, hours: str | None, submissions: str | None) -> dict[str, Any]:

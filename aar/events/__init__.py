@@ -21,6 +21,7 @@ from aar.events.campaign import (
     DiversityMeasured,
     LimitHit,
     LimitNear,
+    ServiceFailed,
 )
 from aar.events.forum import (
     ClaimMade,
@@ -68,6 +69,7 @@ AnyEvent = Annotated[
     | CampaignPaused
     | CampaignFinished
     | ControlRequested
+    | ServiceFailed
     | ResearcherStarted
     | ResearcherStateChanged
     | SandboxCreated
@@ -149,6 +151,7 @@ __all__ = [
     "SandboxLost",
     "ScoringRunFinished",
     "ScoringStarted",
+    "ServiceFailed",
     "SnapshotTaken",
     "StatusChanged",
     "SubmissionMeasured",

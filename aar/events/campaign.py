@@ -38,6 +38,17 @@ class CampaignFinished(Event):
     cause: str
 
 
+class ServiceFailed(Event):
+    """A part of the controller, or what runs beside it, died of an error; the campaign goes on."""
+
+    kind: Literal["service_failed"] = "service_failed"
+    line = "{service} failed ({error}): {then}"
+    service: str
+    error: str
+    then: str
+    """What is done about it: ``started again in 2 s``, ``given up``."""
+
+
 class ControlRequested(Event):
     """A person asked for something, from the CLI, the API or a page."""
 

@@ -20,7 +20,7 @@ import anyio.to_thread
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from aar.store.engine import make_engine
+from aar.store.engine import make_engine, shown_url
 from aar.store.failures import friendly, retryable
 from aar.store.kept import STORE, WRITES, Kept
 
@@ -42,7 +42,7 @@ class Database:
     def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.url = url
         self.engine = make_engine(url, busy_seconds)
-        self.shown = self.engine.url.render_as_string(hide_password=True)
+        self.shown = shown_url(self.engine.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         kept = Kept()
         # A reader sees one moment, however many statements it takes; a file gives that by itself.

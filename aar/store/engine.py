@@ -12,11 +12,16 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 from aar.errors import DatabaseError
+from aar.redaction import MARK, hide
 
 # One for each worker thread that may read at once. A server counts them, so few are kept; a file does not, and a
 # connection to it is dearer to open than most of what is read through it.
 _TO_A_SERVER = {"pool_size": 8, "max_overflow": 40}
 _TO_A_FILE = {"pool_size": 48, "max_overflow": 0}
+
+
+_WRITE = "Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+_SECRET_OPTIONS = ("password", "sslpassword")
 
 
 def make_engine(url: str, busy_seconds: float) -> Engine:
@@ -35,9 +40,7 @@ def make_engine(url: str, busy_seconds: float) -> Engine:
             return _sqlite(parsed, busy_seconds)
         return _postgresql(parsed, busy_seconds)
     except ArgumentError as error:
-        raise DatabaseError(
-            f"database URL is not one: {error}", "Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
-        ) from error
+        raise DatabaseError(f"database URL is not one: {error}", _WRITE) from error
     except NoSuchModuleError as error:
         raise DatabaseError(f"no database driver: {error}", "Use sqlite or postgresql+psycopg") from error
     except ModuleNotFoundError as error:
@@ -50,8 +53,32 @@ def make_engine(url: str, busy_seconds: float) -> Engine:
         ) from error
 
 
+def parse_url(url: str) -> URL:
+    """The parts of a database URL; its password is shown nowhere from now on.
+
+    Raises:
+        DatabaseError: it is none. What it holds is not quoted, for nobody knows which part of it is the password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseError("database URL is not one", _WRITE) from None  # the cause may quote a part of the password
+    for secret in (parsed.password, *(parsed.query.get(name) for name in _SECRET_OPTIONS)):
+        for each in (secret,) if isinstance(secret, str) else secret or ():
+            hide(str(each))
+    if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
+        raise DatabaseError("database URL holds an @ too many", "Write @, / and : in a password as %40, %2F and %3A")
+    return parsed
+
+
+def shown_url(url: URL) -> str:
+    """A URL for people: without its password, wherever that stands."""
+    kept = {name: MARK if name in _SECRET_OPTIONS else value for name, value in url.query.items()}
+    return url.set(query=kept).render_as_string(hide_password=True)
+
+
 def _parse(url: str) -> URL:
-    parsed = make_url(url)
+    parsed = parse_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aar.errors import DatabaseError
+from aar.redaction import redacted
 
 _RETRYABLE = {"40P01", "40001"}  # PostgreSQL: deadlock detected, serialization failure
 
@@ -76,7 +77,7 @@ def friendly(shown: str) -> Iterator[None]:
     except DBAPIError as error:
         if not is_failure(error):
             raise
-        text = " ".join(str(error.orig).split())
+        text = redacted(" ".join(str(error.orig).split()))
         for signs, message, remedy in _KNOWN:
             if any(sign in text.lower() for sign in signs):
                 raise DatabaseError(message.format(shown=shown, text=text), remedy) from error

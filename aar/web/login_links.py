@@ -39,6 +39,17 @@ class LoginLinks:
             self._waiting.pop(next(iter(self._waiting)))
         return f"{PATH}?code={code}"
 
+    def hand_over(self) -> list[list[str | float]]:
+        """What waits, for the process that serves; it is not good here any more."""
+        given: list[list[str | float]] = [[key, *value] for key, value in self._waiting.items()]
+        self._waiting.clear()
+        return given
+
+    def take_over(self, given: list[list[str | float]]) -> None:
+        """Take what another process of this machine has given out; clocks that count from its start are the same."""
+        for key, role, name, ends in given:
+            self._waiting[str(key)] = ("operator" if role == "operator" else "viewer", str(name), float(ends))
+
     def redeem(self, code: str) -> tuple[Role, str] | None:
         """Role and name of an address that is used now; None for one that was used, is over, or never was."""
         role, name, ends = self._waiting.pop(_hash(code), (None, "", 0.0))

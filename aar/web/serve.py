@@ -1,4 +1,4 @@
-"""Serving the application: for ``aar serve``, and inside a running campaign's event loop.
+"""Serving the application: for ``aar serve``, and for the process beside a running campaign.
 
 Bind first, before anything is started or spent; then hand the socket to ``serve``::
 
@@ -10,7 +10,6 @@ Bind first, before anything is started or spent; then hand the socket to ``serve
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
@@ -18,44 +17,15 @@ from contextlib import contextmanager, nullcontext
 import uvicorn
 from fastapi import FastAPI
 
-from aar.errors import PortTaken, UsageError
+from aar.web.addresses import address_of, bind
+from aar.web.connections import AcceptErrors, Connections
 from aar.web.doorman import is_loopback
 
+__all__ = ["address_of", "bind", "notice", "serve"]
+
 _GRACE_SECONDS = 3
-_NEXT_PORTS = 20
-
-
-def bind(host: str, port: int, *, next_free: bool = False) -> socket.socket:
-    """Take an address to serve on.
-
-    Args:
-        host: name or address to listen on.
-        port: 0 takes any free port.
-        next_free: whether a taken port may be replaced by one of the twenty that follow.
-
-    Raises:
-        PortTaken: the port is in use (and so are the following ones, where those would do).
-        UsageError: the host is not an address of this machine, or the port not allowed.
-    """
-    last = port + (_NEXT_PORTS if next_free and port else 0)
-    for each in range(port, min(last, 65535) + 1):
-        try:
-            return _listen(host, each)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                continue
-            raise UsageError(
-                f"cannot listen on {host} port {each}: {error.strerror or error}",
-                "Use a host of this machine, such as 127.0.0.1, and a port from 1024 on",
-            ) from error
-    span = f"port {port}" if last == port else f"every port from {port} to {last}"
-    raise PortTaken(f"{span} of {host} is in use", "Choose another with --port, or --port 0 for any free one")
-
-
-def address_of(listener: socket.socket, host: str) -> str:
-    """The address that a person opens, such as ``http://127.0.0.1:8808``."""
-    name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)  # noqa: S104 - compared only
-    return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
+_BACKLOG = 64
+"""So many connections are accepted in one go, before any can be turned away."""
 
 
 def notice(host: str, token_file: str) -> str:
@@ -71,7 +41,13 @@ def notice(host: str, token_file: str) -> str:
     )
 
 
-async def serve(app: FastAPI, listener: socket.socket, *, handle_signals: bool = False) -> None:
+async def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    *,
+    handle_signals: bool = False,
+    connections: Connections | None = None,
+) -> None:
     """Serve until cancelled, then close every stream and connection and return the listener's port.
 
     Args:
@@ -79,10 +55,21 @@ async def serve(app: FastAPI, listener: socket.socket, *, handle_signals: bool =
         listener: from ``bind``; closed at the end.
         handle_signals: whether Ctrl-C and SIGTERM end the server (``aar serve``); inside a campaign they are the
             controller's.
+        connections: bounds on them; None for the usual ones.
     """
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS, lifespan="on", ws="none"
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        lifespan="on",
+        ws="none",
+        http=(connections or Connections()).protocol(),
+        backlog=_BACKLOG,
     )
+    loop = asyncio.get_running_loop()
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(AcceptErrors())
     server = _Server(config, app, handle_signals)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -111,18 +98,3 @@ class _Server(uvicorn.Server):
         """End the streams first: uvicorn waits for open responses."""
         self._app.state.aar.feed.close()
         await super().shutdown(sockets)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off for sockets that name TCP only; with it on, each answer waits 40 ms for an ACK
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

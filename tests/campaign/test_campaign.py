@@ -20,7 +20,7 @@ from aar.campaign.creation import create_campaign
 from aar.campaign.ending import Ending
 from aar.campaign.housekeeping import remove_orphans, remove_own
 from aar.campaign.preflight import check
-from aar.campaign.resume import changed_spec, save_spec
+from aar.campaign.resume import save_spec
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_file import load_spec
 from aar.campaign.start import run_campaign
@@ -107,8 +107,7 @@ def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settin
     with _session(settings) as session:
         assert totals(session, campaign_id).campaign.tokens.total <= 120_000
         assert any(logged.event.kind == "limit_hit" for logged in read(session, campaign_id, limit=10_000))
-        spec = changed_spec(session, campaign_id, {"limits.tokens": None})
-        save_spec(session, campaign_id, spec)
+        spec = save_spec(session, campaign_id, {"limits.tokens": None})
         session.commit()
     _, ending = asyncio.run(_run(spec, settings, campaign_id))
     assert ending.state == "finished"

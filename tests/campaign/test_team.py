@@ -13,6 +13,7 @@ from aar.campaign.ending import Ending, StopSignal, natural_ending
 from aar.campaign.team import LifeSignal, Member, Team
 from aar.campaign.views import ResearcherView
 from aar.campaign.wishes import NO_WISH, Wish
+from aar.errors import Conflict
 from aar.researcher import Outcome
 
 FINISHED = Outcome("finished", "done")
@@ -113,12 +114,21 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
     assert cut == [True, True]
 
 
-def test_a_life_that_raises_ends_the_others() -> None:
+def test_a_life_that_meets_another_controller_ends_the_others() -> None:
     async def breaks(_signal: LifeSignal) -> Outcome:
-        raise RuntimeError("taken over")
+        raise Conflict("taken over")
 
-    with pytest.raises(RuntimeError, match="taken over"):
+    with pytest.raises(Conflict, match="taken over"):
         asyncio.run(Scene(breaks, _polite).team.run())
+
+
+def test_a_life_that_dies_of_anything_else_failed_and_the_others_go_on() -> None:
+    async def breaks(_signal: LifeSignal) -> Outcome:
+        raise OSError(24, "Too many open files")
+
+    outcomes = asyncio.run(Scene(breaks, _finishes).team.run())
+    assert sorted(each.reason for each in outcomes) == ["failed", "finished"]
+    assert "Too many open files" in next(each.detail for each in outcomes if each.reason == "failed")
 
 
 def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:

@@ -7,8 +7,8 @@ nothing that another could take. The SDK is loaded when the first client comes: 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aar.errors import AarError
+from aar.errors import AarError, SetupError
 from aar.forum.text import clean_text
 from aar.web.auth import address_of, authenticated
 from aar.web.failures import Unauthorized, status_of
@@ -30,7 +30,10 @@ from aar.web.state import Shared
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+_log = logging.getLogger(__name__)
+
 _CALLER = "aar.mcp.caller"
+_START_SECONDS = 30.0
 _REFUSED = -32600
 """JSON-RPC's "invalid request"."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -72,24 +75,49 @@ class McpEndpoint:
         except AarError as error:
             await _refusal(error)(scope, receive, send)
             return
-        await (self._app or await self._started())(scope, receive, send)
+        try:
+            app = self._app or await self._started()
+        except AarError as error:
+            await _refusal(error)(scope, receive, send)
+            return
+        await app(scope, receive, send)
 
     async def aclose(self) -> None:
         """End what runs for clients."""
         self._over.set()
         if self._running is not None:
-            with suppress(asyncio.CancelledError):
-                await self._running
+            await asyncio.gather(self._running, return_exceptions=True)
 
     async def _started(self) -> ASGIApp:
         async with self._lock:
             if self._app is None:
-                manager = await anyio.to_thread.run_sync(self._manager)
-                ready = asyncio.Event()
-                self._running = asyncio.create_task(self._run(manager, ready))
-                await ready.wait()
-                self._app = manager.asgi_app
+                try:
+                    async with asyncio.timeout(_START_SECONDS):
+                        self._app = await self._start()
+                except Exception as error:
+                    _log.exception("the MCP server did not start")
+                    raise SetupError("the MCP server did not start", "See the server's log, then try again") from error
         return self._app
+
+    async def _start(self) -> ASGIApp:
+        """Start it; whoever comes next after a failure tries anew."""
+        manager = await anyio.to_thread.run_sync(self._manager, abandon_on_cancel=True)
+        ready = asyncio.Event()
+        running = asyncio.create_task(self._run(manager, ready))
+        waiting = asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if not ready.is_set():
+                await running  # it died: raises what of
+                raise RuntimeError("the session manager ended at once")
+        except BaseException:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
+        finally:
+            waiting.cancel()
+        self._running = running
+        return manager.asgi_app
 
     async def _run(self, manager: StreamableHTTPSessionManager, ready: asyncio.Event) -> None:
         async with manager.run():

@@ -1,0 +1,162 @@
+"""Keeping a controller's services at work: one that dies is told of, waited for and started again.
+
+Only a service that the campaign cannot be without decides over it, and only by an error that waiting does not mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from aar.campaign.descriptors import Reserve
+from aar.errors import AarError, DatabaseError, SandboxUnavailable
+from aar.events import ServiceFailed
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 600.0
+"""How long what a campaign needs may be out of order before the campaign is paused."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+HEALTHY_SECONDS = 60.0
+_UNEXPECTED = 3
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+_MAX_TEXT = 500
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error may pass by itself: no descriptors, no memory, no disk, a database that is busy."""
+    if isinstance(error, OSError):
+        return error.errno in _SCARCE
+    return isinstance(error, DatabaseError)
+
+
+class FaultLog:
+    """What services died of, kept until it can be written to the event log; the oldest are given up first."""
+
+    def __init__(self, most: int = 200) -> None:
+        self._most = most
+        self._waiting: list[ServiceFailed] = []
+        self.reserve = Reserve()
+
+    def __len__(self) -> int:
+        """How many wait to be written down."""
+        return len(self._waiting)
+
+    def note(self, service: str, error: BaseException, then: str) -> None:
+        """Take one: which service, what it died of, and what is done about it."""
+        cause = f"{type(error).__name__}: {error}" if not isinstance(error, AarError) else str(error)
+        log.warning("service failed", service=service, error=cause, then=then)
+        self._waiting = [
+            *self._waiting[-self._most + 1 :],
+            ServiceFailed(service=service, error=" ".join(cause.split())[:_MAX_TEXT], then=then),
+        ]
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            self.reserve.open_up()
+
+    def take(self) -> list[ServiceFailed]:
+        """All that wait; they count as written."""
+        taken, self._waiting = self._waiting, []
+        self.reserve.hold()
+        return taken
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long something may go on failing, and how long to wait before each new try.
+
+    Args:
+        seconds: of failing without a healthy spell between; None for ever.
+        unexpected: how many errors in a row that nobody foresaw; None for any number.
+    """
+
+    seconds: float | None = PATIENCE_SECONDS
+    unexpected: int | None = _UNEXPECTED
+    _since: float | None = field(default=None, init=False)
+    _tries: int = field(default=0, init=False)
+    _surprises: int = field(default=0, init=False)
+
+    def healthy(self) -> None:
+        """It works again."""
+        self._since, self._tries, self._surprises = None, 0, 0
+
+    def pause(self, error: Exception, *, foreseen: bool) -> float | None:
+        """Seconds to wait before the next try; None where there shall be none."""
+        moment = time.monotonic()
+        self._since = self._since or moment
+        self._surprises += not foreseen
+        if self.seconds is not None and moment - self._since >= self.seconds:
+            return None
+        if self.unexpected is not None and self._surprises > self.unexpected:
+            return None
+        self._tries += 1
+        return float(min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** (self._tries - 1)))
+
+
+async def keep_running(
+    name: str, work: Callable[[], Awaitable[None]], faults: FaultLog, *, needed: bool, tries: int | None = None
+) -> None:
+    """Run a service until it ends or is cancelled, and again where it dies.
+
+    Args:
+        name: for people.
+        work: begins the service.
+        faults: told of each death.
+        needed: whether the campaign cannot be without it: an error of ours that names a lasting cause is raised, and so
+            is one that no patience mends.
+        tries: for a service that is not needed: after so many deaths without a healthy spell it is left out; None for
+            any number.
+
+    Raises:
+        AarError, Exception: of a service that is needed.
+    """
+    patience = Patience() if needed else Patience(None, tries)
+    while True:
+        begun = time.monotonic()
+        try:
+            await work()
+            return
+        except Exception as error:
+            if _is_cancelled():
+                faults.note(name, error, "it was ending")
+                return
+            if time.monotonic() - begun >= HEALTHY_SECONDS:
+                patience.healthy()
+            foreseen = needed and (is_passing(error) or isinstance(error, SandboxUnavailable))
+            if needed and isinstance(error, AarError) and not foreseen:
+                raise
+            pause = patience.pause(error, foreseen=foreseen)
+            if pause is None:
+                faults.note(name, error, "given up")
+                if needed:
+                    raise
+                return
+            faults.note(name, error, f"started again in {pause:g} s")
+        await asyncio.sleep(pause)
+
+
+async def persist(name: str, write: Callable[[], Awaitable[None]], faults: FaultLog, *, seconds: float) -> None:
+    """Do something once, and again while what hinders it may pass. Raises the last error after so many seconds."""
+    patience = Patience(seconds, 0)
+    while True:
+        try:
+            await write()
+            return
+        except Exception as error:
+            if _is_cancelled():
+                raise
+            pause = patience.pause(error, foreseen=is_passing(error))
+            if pause is None:
+                raise
+            faults.note(name, error, f"tried again in {pause:g} s")
+        await asyncio.sleep(pause)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end, though what it did answered with an error of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
