@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ResearcherLimits(BaseModel):
     """Limits of each single researcher."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     usd: Decimal | None = Field(default=None, ge=0)
     """Dollars for model calls and compute together."""
@@ -27,7 +27,7 @@ class ResearcherLimits(BaseModel):
 class Limits(BaseModel):
     """Limits of a whole campaign, and of each researcher under it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     usd: Decimal | None = Field(default=Decimal(5), ge=0)
     """Dollars for model calls and compute together; never overshot, because each call's worst case is reserved."""

@@ -14,7 +14,7 @@ from aar.campaign import custody
 from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock
 from aar.campaign.control import Request, pending_requests, take_requests
-from aar.campaign.diversity import record_diversity, watch_fall
+from aar.campaign.diversity import DiversitySoFar, diversity_so_far, record_diversity, watch_fall
 from aar.campaign.ending import StopSignal
 from aar.campaign.incident_log import IncidentLog
 from aar.campaign.services import FaultLog
@@ -56,6 +56,7 @@ class Attendance:
         self._budget = budget
         self._heed = heed
         self._vendi = VendiGauge(database, campaign_id)
+        self._diversity = DiversitySoFar()
         self._beaten = time.monotonic()
 
     async def run(self) -> None:
@@ -103,7 +104,7 @@ class Attendance:
         moment = time.monotonic()
         elapsed = timedelta(seconds=moment - self._beaten)
 
-        def write(session: Session) -> None:
+        def write(session: Session) -> DiversitySoFar:
             custody.beat(session, self._campaign_id, working_researchers(session, self._campaign_id), elapsed)
 
         await self._database.write(write)
@@ -114,9 +115,12 @@ class Attendance:
 
         def write(session: Session) -> None:
             record_diversity(session, self._campaign_id, vendi)
-            watch_fall(session, self._campaign_id)
+            found = diversity_so_far(session, self._campaign_id, self._diversity)
+            watch_fall(session, self._campaign_id, found)
+            return found
 
-        await self._database.write(write)
+        # Kept only once it is committed: what a failed write logged was never there.
+        self._diversity = await self._database.write(write)
 
     async def _hear(self) -> None:
         if not await self._database.read(lambda session: pending_requests(session, self._campaign_id)):

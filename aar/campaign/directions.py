@@ -22,7 +22,7 @@ _LONGEST = 600
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     text: str = Field(min_length=1, max_length=_LONGEST)

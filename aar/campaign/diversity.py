@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Text, cast, func, select
@@ -140,28 +141,58 @@ def record_diversity(session: Session, campaign_id: str, vendi: float | None = N
     return bits
 
 
-def watch_fall(session: Session, campaign_id: str) -> DiversityFell | None:
-    """Log that diversity has been low for a while, once a fall; returns what was logged.
+@dataclass(frozen=True, slots=True)
+class DiversitySoFar:
+    """What a campaign's log says of its diversity, up to the event with id ``seen``.
+
+    Args:
+        highest: of all measurements.
+        bits: the last.
+        since: when the fall began that lasts; None while there is none.
+        told: whether that fall was logged.
+    """
+
+    seen: int = 0
+    highest: float = 0.0
+    bits: float = 0.0
+    since: datetime | None = None
+    told: bool = False
+
+
+def diversity_so_far(session: Session, campaign_id: str, before: DiversitySoFar = DiversitySoFar()) -> DiversitySoFar:
+    """Read on from an earlier look, so that a look every few seconds reads what is new alone.
 
     It is low under one bit and under half of the campaign's highest so far, whichever is more; a campaign that
     never had one bit cannot fall. A new fall begins after diversity was above that again.
     """
     log = session.execute(
-        select(EventRecord.at, EventRecord.kind, EventRecord.payload)
+        select(EventRecord.id, EventRecord.at, EventRecord.kind, EventRecord.payload)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(("diversity_measured", "diversity_fell")))
+        .where(EventRecord.id > before.seen)
         .order_by(EventRecord.id)
-    ).all()
-    highest, since, bits, told = 0.0, None, 0.0, False
-    for at, kind, payload in log:
+    )
+    now = before
+    for number, at, kind, payload in log:
         if kind == "diversity_fell":
-            told = True
+            now = replace(now, seen=number, told=True)
             continue
-        bits = payload["bits"]
-        highest = max(highest, bits)
+        bits = float(payload["bits"])
+        highest = max(now.highest, bits)
         if highest < LEAST_BITS or bits >= max(LEAST_BITS, highest / 2):
-            since, told = None, False
-        elif since is None:
-            since = at
+            now = DiversitySoFar(number, highest, bits)
+        else:
+            now = DiversitySoFar(number, highest, bits, now.since or at, now.told)
+    return now
+
+
+def watch_fall(session: Session, campaign_id: str, now: DiversitySoFar | None = None) -> DiversityFell | None:
+    """Log that diversity has been low for a while, once a fall; returns what was logged.
+
+    Args:
+        now: what ``diversity_so_far`` just read; None reads the whole log.
+    """
+    now = now or diversity_so_far(session, campaign_id)
+    since, told, bits, highest = now.since, now.told, now.bits, now.highest
     if since is None or told:
         return None
     clock = running_clock(session, campaign_id)

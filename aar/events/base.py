@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class Event(BaseModel):
     """Base of all kinds; ``kind`` names the class in the log."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True, extra="forbid")
 
     kind: str
     line: ClassVar[str] = ""

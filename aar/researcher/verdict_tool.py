@@ -22,7 +22,7 @@ _ONLY_FLAGGED = frozenset({"claim"})
 class Quote(BaseModel):
     """One line of the frozen code, or a part of it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     file: str
     line: int
@@ -32,7 +32,7 @@ class Quote(BaseModel):
 class Answer(BaseModel):
     """What the model says."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     verdict: Literal["passed", "flagged", "disqualified"]
     rule: str

@@ -42,7 +42,7 @@ def _family(value: Any) -> Any:
 class MethodManifest(BaseModel):
     """What the author of a method says about it, before any score exists."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True)
 
     title: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_TITLE)]
     """One line."""

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.diversity import (
     bootstrap_band,
     current_families,
+    diversity_so_far,
     record_diversity,
     shannon_bits,
     watch_fall,
@@ -24,7 +25,7 @@ from aar.families import FAMILIES, checked_families
 from aar.forum.edits import edit_post, retract
 from aar.forum.posts import Author, create_post
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import append, read
 from aar.store.models import Campaign, EventRecord, Post, Researcher, Submission
 from aar.testing.rows import add_campaign
 
@@ -123,6 +124,22 @@ def test_people_are_told_of_a_fall_that_lasts_and_only_once(
                 == f"idea diversity fell to {measured[-1][1]:.2f} bits from {measured[0][1]:.2f}, 11 minutes ago"
             )
         assert watch_fall(session, "k3v9qd") is None
+
+
+def test_a_look_reads_on_from_the_one_before_and_comes_to_the_same(database: Database) -> None:
+    with database.writing() as session:
+        _history(session, [(0, 2.0), (5, 0.9), (16, 0.8)])
+        seen = [diversity_so_far(session, "k3v9qd")]
+        assert watch_fall(session, "k3v9qd", seen[0]) is not None
+        for bits in (0.7, 1.8, 0.4):
+            append(session, "k3v9qd", DiversityMeasured(bits=bits, families=2))
+            session.flush()
+            seen.append(diversity_so_far(session, "k3v9qd", seen[-1]))
+            assert seen[-1] == diversity_so_far(session, "k3v9qd")
+        assert [each.told for each in seen] == [False, True, False, False]
+        assert watch_fall(session, "k3v9qd", seen[1]) is None, "a fall is told once"
+        nothing_new = diversity_so_far(session, "k3v9qd", seen[-1])
+    assert nothing_new == seen[-1]
 
 
 def _team(session: Session, *families: str) -> list[str]:

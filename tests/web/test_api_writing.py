@@ -145,3 +145,41 @@ async def test_no_other_method_writes(site: Any) -> None:
                 assert answer.status_code == 405
                 assert answer.headers["content-type"] == "application/problem+json"
         assert (await client.get(f"{API}/submissions/14")).json()["mean"] == 0.55
+
+
+@pytest.mark.parametrize("hours", ["NaN", "Infinity", "-Infinity", "1e999"])
+async def test_a_number_in_a_body_is_finite(site: Any, hours: str) -> None:
+    body = f'{{"topic": "probes", "hours": {hours}}}'
+    headers = {**site.researcher("r1"), "Content-Type": "application/json"}
+    async with site.client() as client:
+        answer = await client.post(f"{API}/claims", content=body, headers=headers)
+        good = await client.post(f"{API}/claims", json={"topic": "probes", "hours": 1.5}, headers=headers)
+    assert (answer.status_code, good.status_code) == (422, 201)
+    assert [each["where"] for each in answer.json()["errors"]] == ["body.hours"]
+
+
+@pytest.mark.parametrize("name", ["usd", "hours", "researcher.usd"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", '"NaN"', '"inf"'])
+async def test_a_limit_is_finite(site: Any, name: str, value: str) -> None:
+    headers = {**site.operator, "Content-Type": "application/json"}
+    async with site.client() as client:
+        answer = await client.post(f"{API}/limits", content=f'{{"limits": {{"{name}": {value}}}}}', headers=headers)
+        good = await client.post(f"{API}/limits", json={"limits": {name: 1000}}, headers=headers)
+    assert (answer.status_code, good.status_code) in {(422, 202), (400, 202)}, answer.text
+    assert name.rpartition(".")[2] in answer.text
+
+
+async def test_campaigns_are_paged_where_they_are(site: Any) -> None:
+    with site.db.writing() as session:
+        for number in range(3):
+            add_campaign(session, f"more{number}", 1)
+    async with site.client() as client:
+        every = (await client.get("/api/v1/campaigns?limit=100")).json()["items"]
+        pages, after = [], 0
+        while after is not None:
+            page = (await client.get(f"/api/v1/campaigns?limit=1&after={after}")).json()
+            pages, after = pages + page["items"], page["next_cursor"]
+        beyond = (await client.get("/api/v1/campaigns?after=100000")).json()
+    assert [each["id"] for each in pages] == [each["id"] for each in every]
+    assert len(every) >= 4
+    assert (beyond["items"], beyond["next_cursor"]) == ([], None)

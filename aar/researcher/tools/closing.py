@@ -6,9 +6,7 @@ from aar.budget.checks import Standing
 from aar.budget.totals import totals
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, nothing
 from aar.researcher.tools.definitions import BudgetInput, FinishInput
-from aar.scoring.submissions import list_submissions
-
-_ALL = 1_000_000
+from aar.scoring.submissions import count_submissions
 
 
 async def _budget(run: ToolRun, given: BudgetInput) -> ToolResult:
@@ -20,10 +18,10 @@ async def _budget(run: ToolRun, given: BudgetInput) -> ToolResult:
         own = ctx.ledger.limits.researcher
         lines.append(f"spent ${mine.usd:.4f}{_of(own.usd)} (you, {mine.calls} turns, {mine.total_tokens} tokens)")
     lines += [_standing(standing) for standing in await ctx.ledger.standings(ctx.researcher_id)]
-    handed_in = await ctx.db.read(lambda session: list_submissions(session, ctx.campaign_id, limit=_ALL))
-    own_count = sum(submission.researcher_id == ctx.researcher_id for submission in handed_in)
+    handed_in = await ctx.db.read(lambda session: count_submissions(session, ctx.campaign_id))
+    own_count = await ctx.db.read(lambda session: count_submissions(session, ctx.campaign_id, ctx.researcher_id))
     most, most_mine = ctx.ledger.limits.submissions, ctx.ledger.limits.researcher.submissions
-    lines.append(f"submissions: {len(handed_in)}{_of_count(most)} (campaign), {own_count}{_of_count(most_mine)} (you)")
+    lines.append(f"submissions: {handed_in}{_of_count(most)} (campaign), {own_count}{_of_count(most_mine)} (you)")
     return ToolResult("\n".join(lines))
 
 

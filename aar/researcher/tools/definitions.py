@@ -41,7 +41,7 @@ _SUBMISSION = r"^s[1-9][0-9]{0,8}$"
 class ToolInput(BaseModel):
     """Base of all inputs: unknown fields are refused, so that a misspelt one is noticed."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid", populate_by_name=True)
 
 
 class BashInput(ToolInput):

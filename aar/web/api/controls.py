@@ -27,7 +27,7 @@ _Limit = Annotated[str | float | None, Field(description="null lifts it")]
 
 
 class _Asking(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     by: _Name = None
 

@@ -123,7 +123,7 @@ class ThreadOut(BaseModel):
 class Written(BaseModel):
     """What somebody writes."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     author: PersonName = None
 

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/campaigns", tags=["campaigns"])
 class LaunchIn(BaseModel):
     """What is to be started: a ready-made campaign, a spec on top of it, or both."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     preset: Annotated[str | None, Field(max_length=64, examples=["quick"])] = None
     spec: dict[str, Any] = {}

@@ -28,7 +28,7 @@ _Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
 
 
 class _Decision(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     by: Annotated[str, Field(max_length=40, pattern=r"^[\w .-]+$")] = "operator"
 
