@@ -104,7 +104,7 @@ class Attendance:
         moment = time.monotonic()
         elapsed = timedelta(seconds=moment - self._beaten)
 
-        def write(session: Session) -> DiversitySoFar:
+        def write(session: Session) -> None:
             custody.beat(session, self._campaign_id, working_researchers(session, self._campaign_id), elapsed)
 
         await self._database.write(write)
@@ -113,7 +113,7 @@ class Attendance:
     async def _measure(self) -> None:
         vendi = await self._vendi.look()
 
-        def write(session: Session) -> None:
+        def write(session: Session) -> DiversitySoFar:
             record_diversity(session, self._campaign_id, vendi)
             found = diversity_so_far(session, self._campaign_id, self._diversity)
             watch_fall(session, self._campaign_id, found)
