@@ -271,15 +271,27 @@ def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
         if name in told and (name not in seen or told[name] not in _USUAL[name]):
             seen[name] = told[name]
     if "iterations" in told:
-        before = usage_of({"iterations": seen.get("iterations", [])})
-        now = usage_of({"iterations": told["iterations"]})
-        shrank |= any(getattr(now, kind) < getattr(before, kind) for kind in ("prompt_tokens", "output_tokens"))
-        if now.total >= before.total:
-            seen["iterations"] = told["iterations"]
+        before, now = (usage_of({"iterations": each.get("iterations", [])}) for each in (seen, told))
+        fell = any(getattr(now, kind) < getattr(before, kind) for kind in Usage.__slots__)
+        seen["iterations"] = [_larger_pass(before, now)] if fell else told["iterations"]
+        shrank |= fell
     return shrank
 
 
 _USUAL = {"inference_geo": _ANYWHERE, "speed": _USUAL_SPEEDS, "service_tier": _USUAL_TIERS}
+
+
+def _larger_pass(one: Usage, other: Usage) -> dict[str, Any]:
+    """A single pass with the larger figure of each kind."""
+    five_minutes = max(one.cache_write_5m_tokens, other.cache_write_5m_tokens)
+    hour = max(one.cache_write_1h_tokens, other.cache_write_1h_tokens)
+    return {
+        "input_tokens": max(one.input_tokens, other.input_tokens),
+        "cache_creation_input_tokens": five_minutes + hour,
+        "cache_creation": {"ephemeral_5m_input_tokens": five_minutes, "ephemeral_1h_input_tokens": hour},
+        "cache_read_input_tokens": max(one.cache_read_tokens, other.cache_read_tokens),
+        "output_tokens": max(one.output_tokens, other.output_tokens),
+    }
 
 
 def _grow_figures(seen: dict[str, Any], told: Mapping[str, Any], names: Iterable[str]) -> bool:

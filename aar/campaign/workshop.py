@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
+import structlog
+from anyio import CancelScope
 
 from aar.budget.ledger import Ledger
 from aar.campaign.budget_watch import BudgetWatch
@@ -28,6 +30,8 @@ from aar.scoring.checks import CheckPlan
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
+
+log = structlog.get_logger(__name__)
 
 _LAB = "/lab"
 
@@ -116,6 +120,17 @@ async def open_workshop(
         )
     finally:
         await endpoints.close()
+        await _write_off(ledger)
+
+
+async def _write_off(ledger: Ledger) -> None:
+    """Charge calls and runs that came to no end at their worst case: nothing stays reserved beyond its campaign."""
+    with CancelScope(shield=True):
+        try:
+            if left := await ledger.write_off():
+                log.warning("reservations were left open; they are charged at their worst case", reservations=left)
+        except Exception as error:  # noqa: BLE001 - the ending is known; the next controller takes up what is left
+            log.warning("open reservations could not be written off", error=str(error))
 
 
 def _make_private(home: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.events import AnyEvent, DiversityMeasured, LimitHit, LimitNear, ServiceFailed, parse_event
+from aar.events import AnyEvent, DiversityMeasured, LimitHit, LimitNear, ServiceFailed, UsageDoubted, parse_event
 from aar.forum.text import clean_line
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
 
-_KINDS = ("limit_hit", "limit_near", "diversity_fell", "sandbox_incident", "service_failed")
+_KINDS = ("limit_hit", "limit_near", "diversity_fell", "sandbox_incident", "usage_doubted", "service_failed")
 _LOOKED_AT = 200
 _OVER = ("finished", "failed")
 
@@ -86,6 +86,8 @@ def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", 
             return ("limit", event.limit), "limit", event.percent >= 95
         case _ if event.kind == "diversity_fell":
             return ("diversity",), "diversity", False
+        case UsageDoubted():
+            return ("usage", event.cause), "incident", False
         case _ if event.kind == "sandbox_incident":
             return ("incident", event.incident, who), "incident", True
         case ServiceFailed():

@@ -8,6 +8,7 @@ that what goes back with the next request (signed thinking above all) is what ca
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,12 +80,12 @@ class Assembly:
             edits = (message.get("context_management") or {}).get("applied_edits") or ()
             return Reply(
                 model=self.model,
-                content=message["content"],
+                content=[_sound(block) for block in message["content"]],
                 stop_reason=str(message.get("stop_reason") or "end_turn"),
                 reported=self.reported,
                 cleared_tool_uses=sum(int(edit.get("cleared_tool_uses") or 0) for edit in edits),
             )
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"the reply makes no sense: {error!r}") from error
 
     def take_whole(self, message: Mapping[str, Any]) -> None:
@@ -171,12 +172,36 @@ class Assembly:
         return content
 
 
+def _sound(block: dict[str, Any]) -> dict[str, Any]:
+    """The block; a tool call with what every one has, so that it can be answered and sent back."""
+    if block.get("type") != "tool_use":
+        return block
+    own, name = block.get("id"), block.get("name")
+    return {
+        **block,
+        "id": own if isinstance(own, str) and own else f"toolu_{uuid.uuid4().hex}",
+        "name": name if isinstance(name, str) and name else "unnamed",
+        "input": block["input"] if isinstance(block.get("input"), dict) else {},
+    }
+
+
 def _parsed(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
         return {INVALID_INPUT: text[:2000]}
-    return value if isinstance(value, dict) else {INVALID_INPUT: text[:2000]}
+    return _encodable(value) if isinstance(value, dict) else {INVALID_INPUT: text[:2000]}
+
+
+def _encodable(value: dict[str, Any]) -> dict[str, Any]:
+    """The value with half characters, which no UTF-8 text can hold, replaced."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        replaced: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+        return replaced
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -36,6 +36,8 @@ class Conversation:
     output_tokens: int = 0
     """Tokens of the last reply."""
     last_stop: str = ""
+    void: bool = False
+    """Whether the last reply was refused, empty or nothing but reasoning."""
     news_cursor: int = 0
     finished: str | None = None
     """The summary that the researcher finished with."""
@@ -59,6 +61,12 @@ class Conversation:
     def awaits_model(self) -> bool:
         """Whether the next thing to do is a model call: the last word is the user's, or the model paused its turn."""
         return bool(self.messages) and (self.messages[-1]["role"] == "user" or self.last_stop == "pause_turn")
+
+    @property
+    def call_ids(self) -> set[str]:
+        """Ids of the calls that the messages hold."""
+        blocks = (block for message in self.messages for block in message["content"])
+        return {block["id"] for block in blocks if block.get("type") == "tool_use"}
 
     def apply(self, event: AnyEvent) -> None:
         """Take one event; kinds that do not concern the conversation are passed over."""
@@ -133,6 +141,7 @@ class Conversation:
         self._calls, self._results = {}, {}
         content = content_of(event)
         void = is_void(event, content)
+        self.void = void
         grows = void or (self.messages and self.messages[-1]["role"] == "assistant")
         # A message that grows is counted anew as a whole: the bound must never be below the truth.
         counted = event.prompt_tokens and not event.fallback  # another model counts otherwise, and sees no reasoning

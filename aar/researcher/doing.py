@@ -21,7 +21,9 @@ def note_doing(session: Session, researcher_id: str, events: Sequence[AnyEvent])
     begun = [(line, _state(event)) for event in events if (line := _line(event))]
     if begun:
         doing, state = begun[-1]
-        row = {"who": researcher_id, "doing": doing[:_LONGEST], "state": state}
+        # A model may write what no database keeps as text.
+        kept = doing[:_LONGEST].replace("\0", "").encode("utf-8", "replace").decode()
+        row = {"who": researcher_id, "doing": kept, "state": state}
         session.connection().execute(_UPDATE, row)
 
 

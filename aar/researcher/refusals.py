@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from aar.researcher.retries import is_retried, retry_after_seconds
 
 _OVERLOADED = frozenset({429, 529})
 _SHOWN_CHARACTERS = 300
+_TOO_LONG = ("prompt is too long", "exceed context limit", "input is too long")
+_NAMES_A_MESSAGE = re.compile(r"\bmessages\.\d+")
 _STATUS_OF = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -46,6 +49,10 @@ class StreamBroken(ModelUnavailable):
 
 class PromptTooLong(GatewayError):
     """The conversation does not fit the model's context window or the service's request size."""
+
+
+class ConversationRefused(PromptTooLong):
+    """The service will not take something back that stands in the conversation: a fresh one is the way out."""
 
 
 class ModelMissing(GatewayError):
@@ -84,8 +91,10 @@ def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
         return Refused(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)
     if status in (401, 403):
         return Refused(KeyRefused(said, "Check the key and its permissions"), retried=False)
-    if status == 413 or (status == 400 and "prompt is too long" in text):
+    if status == 413 or (status == 400 and any(words in text.lower() for words in _TOO_LONG)):
         return Refused(PromptTooLong(said), retried=False)
+    if status == 400 and _NAMES_A_MESSAGE.search(text):
+        return Refused(ConversationRefused(said), retried=False)
     if status == 404:
         return Refused(ModelMissing(said, "Check the model id in the spec"), retried=False)
     return Refused(GatewayError(said), retried=False)

@@ -18,7 +18,8 @@ from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
 from aar.researcher.call import CallRequest, Flight
-from aar.researcher.context import ResearcherContext, Stopping
+from aar.researcher.calls import with_unique_ids
+from aar.researcher.context import Fallback, ResearcherContext, Stopping
 from aar.researcher.gateway import Gateway
 from aar.researcher.journal import Journal
 from aar.researcher.refusals import ModelMissing, StreamBroken
@@ -30,13 +31,19 @@ _DOING = {"thinking": "thinking", "redacted_thinking": "thinking", "text": "writ
 
 
 async def take_turn(
-    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], *, with_news: bool = False
+    ctx: ResearcherContext,
+    journal: Journal,
+    system: tuple[str, str],
+    *,
+    with_news: bool = False,
+    by_fallback: bool = False,
 ) -> None:
     """Make one call and record its turn; where the researcher's own model fails for good, its fallback is asked.
 
     Args:
         system: the system prompt's parts.
         with_news: tell the news before.
+        by_fallback: ask the fallback at once, where there is one.
 
     Raises:
         LimitReached: the worst case does not fit; nothing was called.
@@ -44,6 +51,9 @@ async def take_turn(
         StreamBroken: the call was charged at its worst case, and there is no turn.
         GatewayError: the call failed for good and was not charged.
     """
+    if by_fallback and ctx.fallback is not None:
+        await _ask_fallback(ctx, ctx.fallback, journal, system)
+        return
     try:
         if not await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway, with_news=with_news):
             await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway)
@@ -52,8 +62,12 @@ async def take_turn(
     except (ModelUnavailable, ModelMissing):
         if ctx.fallback is None:
             raise
-        other = request_of(ctx, journal, system, model=ctx.fallback.model)
-        await _call(ctx, journal, system, other, ctx.fallback.gateway)
+        await _ask_fallback(ctx, ctx.fallback, journal, system)
+
+
+async def _ask_fallback(ctx: ResearcherContext, fallback: Fallback, journal: Journal, system: tuple[str, str]) -> None:
+    other = request_of(ctx, journal, system, model=fallback.model)
+    await _call(ctx, journal, system, other, fallback.gateway)
 
 
 async def _call(
@@ -109,10 +123,11 @@ async def _call(
 
     bill = bill_of(ctx.ledger, request, reply)
     used = bill.at_least(worst)
+    taken_in = replace(reply, content=with_unique_ids(reply.content, journal.conversation.call_ids))
 
     def receive(session: Session) -> Sequence[AnyEvent]:
         usd = ctx.ledger.settle_in(session, request_id, replace(bill, usage=used), time.monotonic() - started)
-        turn = _turn(request_id, reply, used, usd, counted=not bill.doubts, asked=request.model, own=ctx.model)
+        turn = _turn(request_id, taken_in, used, usd, counted=not bill.doubts, asked=request.model, own=ctx.model)
         begun = None if ctx.stopping.is_set() else first_started(turn)
         told = doubted(session, ctx.campaign_id, ctx.researcher_id, request_id, bill)
         return [*told, turn, begun] if begun else [*told, turn]

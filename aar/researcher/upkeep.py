@@ -40,8 +40,12 @@ async def tell_of_the_end(ctx: ResearcherContext, journal: Journal) -> None:
         await journal.record(MessageAdded(reason="landing", content=[text_block(landing(near))]))
 
 
-async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: bool = False) -> None:
-    """Warn a researcher whose conversation nears its bound, and hand over one that passed it, or at once if ``now``."""
+async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: str = "") -> None:
+    """Warn a researcher whose conversation nears its bound, and hand over one that passed it.
+
+    Args:
+        now: why to hand over at once, and without its last turns.
+    """
     talk = journal.conversation
     size = context_size(talk)
     served = keeps_context_itself(ctx)
@@ -50,7 +54,7 @@ async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: b
         await journal.flush()  # to read the notebook may take a new sandbox
         kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
         content = [text_block(OPENING), text_block(handover(await _notebook(ctx)))]
-        reason = "too long for the model" if now else f"over {ctx.context_tokens} tokens"
+        reason = now or f"over {ctx.context_tokens} tokens"
         await journal.record(ContextReset(reason=reason, content=content, kept_turns=0 if now else kept))
     elif size > _WARN_AT * bound and not served and not talk.warned:
         await journal.record(MessageAdded(reason="context", content=[text_block(CONTEXT_WARNING)]))

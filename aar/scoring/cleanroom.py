@@ -27,6 +27,7 @@ from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.runtime import runtime_root
 from aar.scoring import files
+from aar.scoring.metering import Stopwatch
 from aar.scoring.pool import Pool
 from aar.scoring.rooms import Room, Rooms
 from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
@@ -105,6 +106,7 @@ class CleanRoom:
         *,
         owner: str = DEFAULT_OWNER,
         slot: AbstractAsyncContextManager[object] | None = None,
+        watch: Stopwatch | None = None,
     ) -> RunOutcome:
         """Run a method once on a task's public bundle.
 
@@ -113,18 +115,20 @@ class CleanRoom:
             seed: given as ``--seed``.
             owner: campaign id under which the sandbox is found if this process dies.
             slot: held while the method itself runs; a sandbox that is not warm is made before, all are removed after.
+            watch: times the method itself.
 
         Raises:
             SandboxUnavailable, SandboxError: the sandbox could not be made or was lost; the method is not to blame.
             NotFound: no snapshot of that digest.
         """
+        watch = watch or Stopwatch()
         pool = self._pools.get(owner)
         if pool is not None:
             # Ready rooms cost nothing: slot and cores are held for the run alone.
             async with slot or nullcontext(), self._cores(owner) as cores, self._warm(pool, owner, cores) as room:
-                return await self._execute(room, task, source, seed, nullcontext())
+                return await self._execute(room, task, source, seed, nullcontext(), watch)
         async with self._cores(owner) as cores, self._fresh(owner, cores) as room:
-            return await self._execute(room, task, source, seed, slot or nullcontext())
+            return await self._execute(room, task, source, seed, slot or nullcontext(), watch)
 
     @asynccontextmanager
     async def warmed(self, owner: str, parallel: int) -> AsyncIterator[None]:
@@ -175,13 +179,21 @@ class CleanRoom:
             report_left_behind(self._on_incident, name, owner, why)
 
     async def _execute(
-        self, room: Room, task: Task, source: str | Path, seed: int, slot: AbstractAsyncContextManager[object]
+        self,
+        room: Room,
+        task: Task,
+        source: str | Path,
+        seed: int,
+        slot: AbstractAsyncContextManager[object],
+        watch: Stopwatch,
     ) -> RunOutcome:
         limits, sandbox = self.problem.run_limits, room.sandbox
         await anyio.to_thread.run_sync(files.fill, room.folder, task.public, source, self.snapshots)
         command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
         async with slot:
-            result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
+            with watch.running():
+                result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
+            watch.seconds = result.seconds
         bad = why_it_ended(result, limits, self._hosts(task, source))
         if bad is not None:
             return _failed(bad, result)

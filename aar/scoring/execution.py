@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from uuid import uuid4
 
 import anyio
@@ -17,6 +18,7 @@ from aar.problems.protocol import Corruption, Problem, Task
 from aar.scoring import records
 from aar.scoring.bundles import open_up, prepared
 from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.metering import RunMeter
 from aar.scoring.trial import Trial, run_trial
 from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
@@ -43,43 +45,60 @@ class Executor:
         self._threads = CapacityLimiter(parallel)
         self._under_way: Counter[str] = Counter()
         self._ended = anyio.Event()
+        self._reserving = anyio.Lock()
 
     async def execute(self, work: Work, ticket: RunTicket) -> Trial:
-        """Make a run and record its result; cancelled before that, it leaves no result and no charge.
+        """Make a run and record its result; cancelled before that, it leaves no result, and is charged for as long as
+        its method ran.
 
         Raises:
             LimitReached: the run's worst case does not fit; nothing was run.
             SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_trial``.
         """
-        request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
-        await self._reserve(request_id, work.payer)
-        self._under_way[work.payer] += 1
+        meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
+        meter.reserved(await self._reserve(work, ticket))
         try:
-            trial = await self._try(work, ticket)
+            trial = await self._try(work, ticket, meter)
             with CancelScope(shield=True):
-                await self._db.write(lambda session: self._record(session, ticket, trial, request_id))
+                await self._db.write(lambda session: self._record(session, ticket, trial, meter))
         except BaseException:
-            # Leaves a settled reservation as it is.
-            with CancelScope(shield=True):
-                await self._ledger.release(request_id)
+            await meter.close()
             raise
         finally:
-            self._under_way[work.payer] -= 1
-            self._ended.set()
-            self._ended = anyio.Event()
+            self._end(work.payer)
         return trial
 
-    async def _reserve(self, request_id: str, payer: str) -> None:
-        limits = self._problem.run_limits
+    def _end(self, payer: str) -> None:
+        self._under_way[payer] -= 1
+        self._ended.set()
+        self._ended = anyio.Event()
+
+    async def _again(self, work: Work, ticket: RunTicket, meter: RunMeter) -> None:
+        """Book an attempt whose sandbox was lost, and reserve the next."""
+        await meter.close()
+        self._end(work.payer)
+        try:
+            meter.reserved(await self._reserve(work, ticket))
+        except BaseException:
+            self._under_way[work.payer] += 1  # whoever made the run ends it
+            raise
+
+    async def _reserve(self, work: Work, ticket: RunTicket) -> str:
+        """Set a run's worst case aside, with patience for runs in progress; returns the reservation's id."""
+        limits, payer = self._problem.run_limits, work.payer
+        request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
         while True:
             try:
-                await self._ledger.reserve_compute(
-                    request_id=request_id,
-                    researcher_id=None if payer == CHECKS else payer,
-                    kind="scoring",
-                    core_seconds=limits.seconds * limits.cpus,
-                )
-                return
+                # One at a time: who is refused must see that the run which took the last of it is under way.
+                async with self._reserving:
+                    await self._ledger.reserve_compute(
+                        request_id=request_id,
+                        researcher_id=None if payer == CHECKS else payer,
+                        kind="scoring",
+                        core_seconds=limits.seconds * limits.cpus,
+                    )
+                    self._under_way[payer] += 1
+                return request_id
             except LimitReached as limit:
                 scope, ended = limit.breach.scope, self._ended
                 under_way = self._under_way[scope] if scope == payer else self._under_way.total()
@@ -92,7 +111,7 @@ class Executor:
                 else:
                     raise
 
-    async def _try(self, work: Work, ticket: RunTicket) -> Trial:
+    async def _try(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
         async with prepared(
             self._problem,
             self._clean_room.work_dir,
@@ -116,10 +135,12 @@ class Executor:
                 owner=self._campaign_id,
                 slot=self._slots,
                 limiter=self._threads,
+                watch=meter,
+                again=partial(self._again, work, ticket, meter),
             )
 
-    def _record(self, session: Session, ticket: RunTicket, trial: Trial, request_id: str) -> None:
-        self._ledger.settle_compute_in(session, request_id, trial.seconds * self._problem.run_limits.cpus)
+    def _record(self, session: Session, ticket: RunTicket, trial: Trial, meter: RunMeter) -> None:
+        self._ledger.settle_compute_in(session, meter.request_id, meter.core_seconds)
         records.finish_run(session, self._campaign_id, ticket.run_id, trial)
 
 

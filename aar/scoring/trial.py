@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,6 +17,7 @@ from aar.errors import AarError, SandboxError, SandboxUnavailable
 from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
 from aar.problems.statistics import is_finite
 from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom, RunOutcome
+from aar.scoring.metering import Stopwatch
 from aar.scoring.verdicts import Failure, rejected_output, sandbox_lost, unreadable_output
 
 log = structlog.get_logger(__name__)
@@ -32,7 +34,7 @@ class Trial:
         score: the parts that the problem measured; None when the run failed.
         failure, verdict: why it failed, for the researcher; None and empty when scored.
         output_digest: SHA-256 of the output file; None without one.
-        seconds: wall-clock seconds of the method itself.
+        seconds: wall-clock seconds of the method itself, of all attempts where sandboxes were lost under it.
     """
 
     score: TaskScore | None
@@ -52,18 +54,23 @@ async def run_trial(
     owner: str = DEFAULT_OWNER,
     slot: AbstractAsyncContextManager[object] | None = None,
     limiter: CapacityLimiter | None = None,
+    watch: Stopwatch | None = None,
+    again: Callable[[], Awaitable[None]] | None = None,
 ) -> Trial:
     """Run a method on a prepared task and score its output.
 
     Args:
         slot: held while the method runs, so that only so many run at once.
         limiter: bounds the threads that score.
+        watch: times the method itself.
+        again: awaited before another attempt, once the sandbox of one was lost.
 
     Raises:
         SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.
         ProblemError, DataMissing: from the problem.
     """
-    outcome = await _execute(clean_room, task, source, seed, owner, slot)
+    attempt = partial(clean_room.run, task, source, seed, owner=owner, slot=slot)
+    outcome = await _execute(clean_room, owner, attempt, watch or Stopwatch(), again)
     if outcome.output is None:
         return Trial(None, outcome.failure, outcome.verdict, None, outcome.seconds)
     try:
@@ -78,22 +85,23 @@ async def run_trial(
 
 async def _execute(
     clean_room: CleanRoom,
-    task: Task,
-    source: str | Path,
-    seed: int,
     owner: str,
-    slot: AbstractAsyncContextManager[object] | None,
+    run: Callable[..., Awaitable[RunOutcome]],
+    watch: Stopwatch,
+    again: Callable[[], Awaitable[None]] | None,
 ) -> RunOutcome:
     for attempt in range(_ATTEMPTS):
+        if attempt and again is not None:
+            await again()
         try:
-            return await clean_room.run(task, source, seed, owner=owner, slot=slot)
+            return await run(watch=watch)
         except (SandboxError, SandboxUnavailable) as error:
             log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
             await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
     # Whether the machine or the method is to blame shows in a sandbox without the method.
     await clean_room.probe(owner=owner)
     failure, verdict = sandbox_lost(_ATTEMPTS)
-    return RunOutcome(False, failure, verdict, None, None, 0.0)
+    return RunOutcome(False, failure, verdict, None, None, watch.total)
 
 
 def _score(

@@ -187,3 +187,4 @@ async def house(empty_database: Path, tmp_path: Path) -> AsyncIterator[House]:
         for gateway in house.gateways.values():
             await gateway.close()
         house.db.close()
+    assert server.complaints == []

@@ -106,6 +106,8 @@ class MessagesServer:
     def __init__(self) -> None:
         self.script: Script = lambda _: Turn([call(1, "finish", summary="done")])
         self.requests: list[Json] = []
+        self.complaints: list[str] = []
+        """What the real service would have refused; a researcher gets over it, a test must not."""
         self.headers: list[dict[str, str]] = []
         self.before_reply: Callable[[], Awaitable[None]] | None = None
         self.url = ""
@@ -151,6 +153,7 @@ class MessagesServer:
         self.requests.append(request)
         self.headers.append(headers)
         complaint = complaint_about(request)
+        self.complaints += [complaint] * bool(complaint)
         step = Refusal(400, complaint) if complaint else self.script(request)
         if self.before_reply is not None:
             await self.before_reply()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
@@ -67,6 +67,7 @@ def answers(conversation: Conversation, draw: st.DataObject) -> list[AnyEvent]:
     return events
 
 
+@settings(deadline=None)
 @given(story=st.lists(turns(), max_size=8), draw=st.data())
 def test_any_log_makes_requests_that_the_service_takes(story: list[TurnReceived], draw: st.DataObject) -> None:
     conversation, encoder = Conversation(), MessageEncoder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.researcher.abilities import PLAIN
 from aar.researcher.assembly import INVALID_INPUT
 from aar.researcher.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
+from aar.researcher.refusals import ConversationRefused
 from aar.researcher.retries import RetryPolicy, retry_after_seconds
 
 from .conftest import KEY, House
@@ -51,8 +53,11 @@ async def test_a_reply_is_assembled_as_it_was_sent(house: House) -> None:
 @pytest.mark.parametrize(
     ("status", "message", "error"),
     [
-        (400, "messages.0: no", GatewayError),
+        (400, "tools.0: no", GatewayError),
+        (400, "messages.3.content.0: `tool_use` ids must be unique", ConversationRefused),
         (400, "prompt is too long: 3 tokens > 2 maximum", PromptTooLong),
+        (400, "input length and `max_tokens` exceed context limit: 195000 + 8192 > 200000", PromptTooLong),
+        (400, "Input is too long for requested model.", PromptTooLong),
         (401, "invalid x-api-key", KeyRefused),
         (403, "not allowed", KeyRefused),
         (404, "model: m", ModelMissing),
@@ -61,7 +66,7 @@ async def test_a_reply_is_assembled_as_it_was_sent(house: House) -> None:
 )
 async def test_what_trying_again_cannot_mend(house: House, status: int, message: str, error: type[Exception]) -> None:
     house.server.play(Refusal(status, message))
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error, match=re.escape(message)) as caught:
         await house.gateway(1, 5).complete(request())
     assert type(caught.value) is error
 

@@ -29,6 +29,7 @@ from aar.testing.attacks.poison import Poison
 from aar.testing.attacks.quiet import PriorDirection, QuietTable
 from aar.testing.attacks.stash import Stash
 from aar.testing.attacks.told import ToldConstants
+from aar.testing.attacks.trees import DeepTrees
 
 ATTACKS: tuple[Attack, ...] = (
     SingleFlips(),
@@ -50,6 +51,7 @@ ATTACKS: tuple[Attack, ...] = (
     Timeouts(),
     Inside(),
     Stash(),
+    DeepTrees(),
     Poison(),
     Edited(),
     Forged(),

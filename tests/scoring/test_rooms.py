@@ -1,0 +1,73 @@
+"""Ending a room never ends a scorer: what cannot be removed is told, kept whole while it may still run, and swept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from aar.errors import SandboxUnavailable
+from aar.problems.protocol import Problem
+from aar.sandbox import workspaces
+from aar.sandbox.incidents import Incident, IncidentKind
+from aar.sandbox.protocol import SandboxBackend
+from aar.scoring import files
+from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
+from aar.scoring.rooms import Rooms
+
+pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
+
+
+@pytest.mark.parametrize(
+    "error", [SandboxUnavailable("the engine does not answer"), RecursionError(), OSError(24, "x")]
+)
+async def test_what_cannot_be_ended_is_told_and_swept_later(
+    backend: SandboxBackend,
+    problem: Problem,
+    clean_room: CleanRoom,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    told: list[Incident] = []
+    rooms = Rooms(backend, problem, clean_room.work_dir, told.append)
+    room = await rooms.make(DEFAULT_OWNER)
+    mounted = files.workspace(room.folder).is_mount()
+
+    async def fails() -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.sandbox, "destroy", fails)
+        await rooms.end(room)
+    assert [(each.sandbox, each.campaign_id, each.kind) for each in told] == [
+        (room.name, DEFAULT_OWNER, IncidentKind.LEFT_BEHIND)
+    ]
+    # It may still run: nothing was taken from under it.
+    assert files.workspace(room.folder).is_mount() == mounted
+    assert (await room.sandbox.exec("echo x > still; cat still", timeout=20)).output == "x\n"
+    await room.sandbox.detach()  # type: ignore[attr-defined] - as its controller's end would
+    await clean_room.sweep(DEFAULT_OWNER)
+    assert not list(clean_room.work_dir.iterdir())
+
+
+@pytest.mark.skipif(not workspaces.can_mount(), reason="a workspace in use needs a mount, and root")
+async def test_a_sweep_goes_past_what_is_still_in_use(clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.2)
+    runs = clean_room.work_dir / "runs"
+    for name in ("k-run-1", "k-run-2", "k-run-3"):
+        workspaces.prepare(files.workspace(runs / name), 8 << 20, 12345)
+    (clean_room.work_dir / "outputs").mkdir()
+    with (files.workspace(runs / "k-run-1") / "held").open("w"):
+        left = files.sweep(clean_room.work_dir)
+        assert list(left) == ["k-run-1"]
+        assert _names(clean_room.work_dir) == ["runs"]
+        assert _names(runs) == ["k-run-1"]
+        assert _names(runs / "k-run-1") == [".workspace.ext4", "workspace"]
+    assert files.sweep(clean_room.work_dir) == {}
+    assert _names(clean_room.work_dir) == []
+    assert str(clean_room.work_dir) not in await anyio.Path("/proc/self/mounts").read_text()
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
