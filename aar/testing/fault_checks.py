@@ -97,9 +97,8 @@ def judge(
     _over(verdict, "researcher.usd", own.usd, [bill.usd for bill in each_own.values()])
     _over(verdict, "researcher.tokens", own.tokens, [bill.tokens for bill in each_own.values()])
     _over(verdict, "researcher.turns", own.turns, [bill.calls for bill in each_own.values()])
-    verdict.complaints += [
-        f"request {each.number} was malformed" for each in asked if each.status == 400 and not each.fault
-    ]
+    # A researcher gets over a request that was refused as malformed; the benchmark shows how often that was needed.
+    verdict.faults["refused as malformed"] += sum(each.status == 400 and not each.fault for each in asked)
     _ledger(verdict, db, whole, each_own)
     _turns(verdict, db, begun, who)
     return verdict
