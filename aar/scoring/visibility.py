@@ -102,6 +102,7 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "block_begun": {"doing": _HIDDEN},
     "model_call_failed": {"error": _HIDDEN},
     "usage_doubted": {},
+    "service_failed": {"error": _HIDDEN},
     "tool_started": {"about": _HIDDEN},
     "tool_finished": {"content": []},
     "snapshot_taken": {},
