@@ -76,7 +76,7 @@ def test_nothing_that_acts_and_nothing_unrounded_is_printed(checked: Terminal, n
 def test_status_tells_who_waits_and_what_is_confirmed(checked: Terminal) -> None:
     said = checked.ok("status")
     assert "s15 waits" in said
-    assert "confirmed at 0.44" in said
+    assert "confirmed at 0.47" in said
     assert [each["number"] for each in checked.json("status")["queue"]["waiting"]] == [15, 16]
 
 

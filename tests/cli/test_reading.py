@@ -52,7 +52,7 @@ def test_status(terminal: Terminal) -> None:
     said = terminal.ok("status")
     for part in (
         "simplicity",
-        "0.52 ± 0.02 by r2 (s12, not confirmed yet)",
+        "0.55 ± 0.04 by r2 (s14, not confirmed yet)",
         "human baseline 0.23",
         "of 2.00 bits",
         "not an LLM",
@@ -61,7 +61,7 @@ def test_status(terminal: Terminal) -> None:
         assert part in said
     found = terminal.json("status")
     assert [each["name"] for each in found["researchers"]] == ["r1", "r2", "r3", "r4"]
-    assert found["best"]["number"] == found["researchers"][1]["best"]["number"] == 12
+    assert found["best"]["number"] == found["researchers"][1]["best"]["number"] == 14
     assert found["queue"] == {"scoring": [], "waiting": []}
     assert found["metric"]["human_baseline"] == 0.23
     assert found["spent"]["calls"] == 4
@@ -73,9 +73,9 @@ def test_status(terminal: Terminal) -> None:
 def test_leaderboard(terminal: Terminal) -> None:
     rows = terminal.json("leaderboard", "-n", "3")
     assert [(row["rank"], row["band"], row["submission"]["number"]) for row in rows] == [
-        (1, 1, 12),
-        (2, 1, 14),
-        (3, 2, 10),
+        (1, 1, 14),
+        (2, 1, 12),
+        (3, 2, 13),
     ]
     assert len(terminal.json("leaderboard")) == 13
     said = terminal.ok("leaderboard", "-n", "3")

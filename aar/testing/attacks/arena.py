@@ -158,10 +158,21 @@ class Arena:
         return ", ".join(dict.fromkeys(stopped)), ", ".join(dict.fromkeys(noted))
 
     def client(self) -> httpx.AsyncClient:
-        """The real web application over the arena's database, asked directly."""
-        from aar.web.app import create_app
+        """The real web application over the arena's database, asked directly.
 
-        app = create_app(self.db, home=self.folder / "home", campaign_id=self.campaign, snapshots=self.snapshots)
+        Without its bounds on how often a client may ask: they would hide what the routes themselves refuse.
+        """
+        from aar.web.app import create_app
+        from aar.web.rates import Rate, Rates
+
+        often = Rate(10**9, 1.0)
+        app = create_app(
+            self.db,
+            home=self.folder / "home",
+            campaign_id=self.campaign,
+            snapshots=self.snapshots,
+            rates=Rates(refused=often, address=often, credential=often),
+        )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 

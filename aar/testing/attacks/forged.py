@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+
 from aar.testing.attacks.arena import Arena
 from aar.testing.attacks.attack import Result
 from aar.testing.attacks.rows import moved, standing
@@ -56,6 +58,7 @@ class Forged:
         tokens = {"r1's token": arena.bearer(1), "no token": {}, "a made-up token": {"Authorization": "Bearer aar_x"}}
         bodies: list[Any] = [_FIELDS, {**_VALID, **_FIELDS}, [_FIELDS], {"submission": _FIELDS, "items": [_FIELDS]}]
         async with arena.client() as client:
+            honest = await _on_board(client, arena)
             for path in (await client.get("/api/v1/openapi.json")).json()["paths"].keys() | set(_PAGES):
                 address = _filled(path, arena.campaign, view.number)
                 for verb in _METHODS:
@@ -67,12 +70,18 @@ class Forged:
                                 through.append(f"{verb} {path} with {who} answered {answer.status_code}")
                             if answer.status_code >= 500:
                                 through.append(f"{verb} {path} with {who} broke: {answer.status_code}")
-            board = (await client.get(f"/api/v1/campaigns/{arena.campaign}/leaderboard")).json()["items"]
-        if SCORE in _numbers(board):
+            found = await _on_board(client, arena)
+        if found.count(SCORE) > honest.count(SCORE):
             through.append(f"{SCORE} stands on the board")
         through += moved(before, standing(arena))
         said = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
         return Result(None, f"HTTP: all {statuses.total()} refused", through=through, said=said)
+
+
+async def _on_board(client: httpx.AsyncClient, arena: Arena) -> list[float]:
+    """Every number that the board shows; an honest method may have scored the forged one."""
+    board = await client.get(f"/api/v1/campaigns/{arena.campaign}/leaderboard", headers=arena.bearer(1))
+    return list(_numbers(board.raise_for_status().json()["items"]))
 
 
 def _filled(path: str, campaign: str, number: int) -> str:
