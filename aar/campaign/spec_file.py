@@ -31,7 +31,9 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
     if path is not None:
         _anchor(values, path.parent)
     where = str(path) if path is not None else "spec"
-    return _build(values, overrides or {}, where)
+    spec = _build(values, overrides or {}, where)
+    _refuse_login(spec.researchers.base_url or "", where)
+    return spec
 
 
 def respecify(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> CampaignSpec:
@@ -63,6 +65,15 @@ def _build(values: dict[str, Any], overrides: Mapping[str, Any], where: str) -> 
         return CampaignSpec.model_validate(values)
     except ValidationError as error:
         raise SpecError(f"{where}: {_explain(error)}", "See `aar spec example` and `aar spec schema`") from error
+
+
+def _refuse_login(address: str, where: str) -> None:
+    """Refuse an address with a user name or a password: specs are stored, shown and compared. It is not quoted."""
+    if "@" in address.partition("//")[2].partition("/")[0]:
+        raise SpecError(
+            f"{where}: researchers.base_url holds a user name or a password, expected an address without",
+            "Give the server's key as ANTHROPIC_API_KEY, or AAR_ANTHROPIC_API_KEY_FILE",
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -49,7 +49,9 @@ class Service:
 
     @property
     def shown(self) -> str:
-        """For messages to people."""
+        """For messages to people, without a login in it."""
+        if self.base_url and "@" in (parts := urlsplit(self.base_url)).netloc:
+            return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return self.base_url or {"anthropic": "api.anthropic.com"}.get(self.provider, self.provider)
 
     def without_key(self, text: str) -> str:

@@ -66,3 +66,13 @@ def test_what_does_not_hold_is_named(spec_file: Path, text: str, says: str) -> N
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no spec file"):
         load_spec(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("login", ["ana:never-to-be-seen@", "never-to-be-seen@"])
+def test_an_address_with_a_login_is_refused_and_not_quoted(spec_file: Path, login: str) -> None:
+    spec_file.write_text(f"researchers: {{base_url: 'https://{login}models.example/v1'}}\n")
+    with pytest.raises(SpecError, match="base_url holds a user name or a password") as caught:
+        load_spec(spec_file)
+    assert "never" not in str(caught.value)
+    spec_file.write_text("researchers: {base_url: 'https://models.example/v1/@team'}\n")
+    assert load_spec(spec_file).researchers.base_url == "https://models.example/v1/@team"

@@ -95,3 +95,8 @@ def test_bedrock_without_a_region_says_so(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="region"):
         open_client(Service("bedrock"), 5.0)
+
+
+def test_a_login_in_an_address_is_not_shown() -> None:
+    assert Service(base_url="https://ana:secret@models.example:8443/v1").shown == "https://models.example:8443/v1"
+    assert Service(base_url="https://models.example/v1/@team").shown == "https://models.example/v1/@team"

@@ -165,10 +165,14 @@ async def test_why_nobody_read_it(house: House) -> None:
     about = dossier(house.folder)
     offline = Reviewer(house.db, house.ledger(), None, lambda _: house.gateway(1, 5))
     found = await offline.judge(about)
-    assert (found.verdict, house.server.requests) == (Verdict.SKIPPED, [])
+    assert (found.verdict, found.rule, house.server.requests) == (Verdict.SKIPPED, "not reviewed: no key", [])
     assert "offline search baseline" in found.reason
     found = await review(house, verdict("passed"), about, usd=Decimal("0.001"))
-    assert (found.verdict, house.server.requests) == (Verdict.SKIPPED, [])
+    assert (found.verdict, found.rule, house.server.requests) == (
+        Verdict.SKIPPED,
+        "not reviewed: no budget left",
+        [],
+    )
     assert "usd" in found.reason
     assert entries(house) == []
 
@@ -176,10 +180,10 @@ async def test_why_nobody_read_it(house: House) -> None:
 async def test_a_call_that_fails_is_charged_as_far_as_it_may_be_billed(house: House) -> None:
     about = dossier(house.folder)
     found = await review(house, Refusal(401, "invalid x-api-key"), about)
-    assert found.verdict is Verdict.SKIPPED
+    assert (found.verdict, found.rule) == (Verdict.SKIPPED, "not reviewed: not answered")
     assert "invalid x-api-key" in found.reason
     found = await review(house, Turn([say("a")], breaks_after=3), about)
-    assert found.verdict is Verdict.SKIPPED
+    assert (found.verdict, found.rule) == (Verdict.SKIPPED, "not reviewed: not answered")
     refused, broken = entries(house)
     assert (refused.state, refused.usd) == ("released", 0)
     assert (broken.state, broken.output_tokens) == ("settled", MOST_OUTPUT_TOKENS)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import httpx
 import pytest
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from aar.campaign.outside import revoke
 from aar.errors import SetupError
@@ -77,6 +83,30 @@ async def test_a_client_goes_on_after_the_server_was_replaced(house: House) -> N
     for _ in range(2):
         async with house.served() as address, connected(f"{address}/mcp", house.viewer, "legacy") as client:
             assert (await ask(client, "forum_list"))["posts"]
+
+
+async def test_a_start_that_fails_is_told_and_tried_anew(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, failures = StreamableHTTPSessionManager.run, iter(["raises", "hangs"])
+
+    @asynccontextmanager
+    async def fails_at_first(manager: Any) -> AsyncIterator[None]:
+        match next(failures, ""):
+            case "raises":
+                raise RuntimeError("no thread can be started")
+            case "hangs":
+                await asyncio.Event().wait()
+        async with run(manager):
+            yield
+
+    monkeypatch.setattr(StreamableHTTPSessionManager, "run", fails_at_first)
+    monkeypatch.setattr("aar.web.mcp.http._START_SECONDS", 0.5)
+    async with house.served() as address, httpx.AsyncClient(headers=ACCEPT | house.watching, timeout=20) as http:
+        for _ in range(2):
+            answer = await http.post(f"{address}/mcp", json=HELLO)
+            assert answer.status_code == 503
+            assert "the MCP server did not start" in answer.json()["error"]["message"]
+        both = await asyncio.gather(*(http.post(f"{address}/mcp", json=HELLO) for _ in range(2)))
+        assert [each.status_code for each in both] == [200, 200]
 
 
 def test_allowed_hosts_follow_the_address() -> None:
