@@ -33,7 +33,6 @@ Ts = TypeVarTuple("Ts")
 SECONDS = 20.0
 MEMORY_BYTES = 1024**3
 _MOST = max(2, min(4, os.cpu_count() or 2))
-"""Processes at the same time; further calls wait, and their time begins when they start."""
 _MOST_ANSWER_BYTES = 256 * 1024**2
 _LOOK_SECONDS = 0.05
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
@@ -41,34 +40,45 @@ _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "V
 
 
 async def call_bounded(
-    function: Callable[[*Ts], T], *args: *Ts, seconds: float = SECONDS, memory: int = MEMORY_BYTES
+    function: Callable[[*Ts], T],
+    *args: *Ts,
+    seconds: float = SECONDS,
+    memory: int = MEMORY_BYTES,
+    pool: WorkerPool | None = None,
 ) -> T:
     """Call ``run_bounded`` off the event loop; a call that is cancelled has its process killed."""
-    cancelled = threading.Event()
+    cancelled, place = threading.Event(), pool or _processes
 
     def run() -> T:
-        return _run(function, args, seconds, memory, cancelled)
+        return _run(function, args, seconds, memory, place, cancelled)
 
     try:
-        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=_threads)
+        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=place.threads)
     finally:
         cancelled.set()
 
 
-def run_bounded(function: Callable[[*Ts], T], *args: *Ts, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> T:
+def run_bounded(
+    function: Callable[[*Ts], T],
+    *args: *Ts,
+    seconds: float = SECONDS,
+    memory: int = MEMORY_BYTES,
+    pool: WorkerPool | None = None,
+) -> T:
     """Call a function in another process and return what it returns; blocks.
 
     Args:
         function: of a module that can be imported, found by its name there.
         args: they and the answer are pickled; paths should be absolute.
-        seconds: of wall clock and of CPU time.
+        seconds: of wall clock, and of CPU time on every core.
         memory: bytes that the call may take beyond those the process has.
+        pool: whose processes serve it; None takes those that all share.
 
     Raises:
         BoundExceeded: it took too long or too much memory, or its process died.
         Exception: what the function raised, where that can be pickled; else BoundExceeded, which names its type.
     """
-    return _run(function, args, seconds, memory, None)
+    return _run(function, args, seconds, memory, pool or _processes, None)
 
 
 def warm_up(*functions: Callable[..., Any]) -> None:
@@ -85,9 +95,8 @@ def _import(function: bytes) -> None:
 class _Process:
     """A process that answers one call at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
         with theirs:
             self._child = subprocess.Popen(
@@ -97,6 +106,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                process_group=0,
             )
         self._connection = Connection(ours.detach())
 
@@ -117,21 +127,36 @@ class _Process:
         return kind, answer
 
     def end(self) -> int:
-        """Kill it and return how it ended, were it ending by itself."""
+        """Kill it with all that it started, and return how it ended, were it ending by itself."""
         self._connection.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._child.wait(0.2)  # it ends by itself when the connection closes, unless it is busy
-        self._child.kill()
+            self._child.wait(0.2)  # it ends by itself when the connection closes, unless it is busy
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL)
         return self._child.wait()
 
 
-class _Processes:
-    """Those that wait for a call."""
+def _few() -> dict[str, str]:
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
-    def __init__(self) -> None:
+
+class WorkerPool:
+    """Processes that serve bounded calls, kept warm between them; they end with this process.
+
+    Args:
+        most: processes at the same time; further calls wait, and their time begins when they start.
+        environment: makes what a new process inherits.
+    """
+
+    def __init__(self, most: int = _MOST, environment: Callable[[], dict[str, str]] = _few) -> None:
+        self._most = most
+        self._environment = environment
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-        self.places = threading.BoundedSemaphore(_MOST)
+        self.places = threading.BoundedSemaphore(most)
+        self.threads = CapacityLimiter(2 * most)
+        atexit.register(self.end)
+        os.register_at_fork(after_in_child=self._forget)
 
     def take(self) -> _Process:
         """A warm process, or a new one."""
@@ -139,7 +164,7 @@ class _Processes:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
             if process is None:
-                return _Process()
+                return _Process(self._environment())
             if process.alive():
                 return process
             process.end()
@@ -156,24 +181,31 @@ class _Processes:
         for process in idle:
             process.end()
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """In a forked child: the processes are the parent's."""
-        self.__init__()  # type: ignore[misc]
+        self._lock = threading.Lock()
+        self._idle = []
+        self.places = threading.BoundedSemaphore(self._most)
+        self.threads = CapacityLimiter(2 * self._most)
 
 
-_processes = _Processes()
-_threads = CapacityLimiter(2 * _MOST)
-atexit.register(_processes.end)
-os.register_at_fork(after_in_child=_processes.forget)
+_processes = WorkerPool()
 
 
 def _run(
-    function: Callable[[*Ts], T], args: tuple[*Ts], seconds: float, memory: int, cancelled: threading.Event | None
+    function: Callable[[*Ts], T],
+    args: tuple[*Ts],
+    seconds: float,
+    memory: int,
+    pool: WorkerPool,
+    cancelled: threading.Event | None,
 ) -> T:
     request = pickle.dumps((seconds, memory, pickle.dumps((function, args))))
     name = function.__name__.strip("_").replace("_", " ")
-    with _processes.places:
-        process = _processes.take()
+    with pool.places:
+        if cancelled is not None and cancelled.is_set():
+            raise BoundExceeded("time", f"{name} was cancelled before it began")
+        process = pool.take()
         kept = False
         try:
             kind, answer = process.call(request, seconds, cancelled)
@@ -184,7 +216,7 @@ def _run(
             raise _died(process.end(), name, seconds) from None
         finally:
             if kept:
-                _processes.leave(process)
+                pool.leave(process)
             else:
                 process.end()
     match kind:

@@ -41,8 +41,8 @@ def main() -> None:
 
 def _limit(seconds: float, memory: int) -> None:
     signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _set(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds) + _GRACE_SECONDS)
+    usage, cores = resource.getrusage(resource.RUSAGE_SELF), os.cpu_count() or 1  # a library may compute on all of them
+    _set(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds * cores) + _GRACE_SECONDS)
     _set(resource.RLIMIT_AS, _address_space() + memory)
 
 

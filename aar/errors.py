@@ -23,6 +23,7 @@
     │   ├── KeyRefused           the API key was refused
     │   └── ModelUnavailable     the service answered with an error after all retries
     ├── ProblemError             a problem plug-in broke its contract
+    │   └── PluginFailed         a call of a problem's own code raised, hung, ended its process or answered with rubbish
     └── BoundExceeded            a call on untrusted input took too long, too much memory, or ended its process
 
 "The command failed" is not an error: it is an ``ExecResult`` with its exit reason.
@@ -127,6 +128,24 @@ class ModelUnavailable(GatewayError):
 
 class ProblemError(AarError):
     """A problem plug-in broke its contract."""
+
+
+class PluginFailed(ProblemError):
+    """A call of a problem's own code raised, hung, ended its process or answered with rubbish.
+
+    Args:
+        message: what happened in which call, with the place in the code; it quotes nothing that the problem holds.
+        detail: what the code itself said, which may quote hidden data: for the problem's author alone.
+        cause: ``raised``, ``answer``, ``time``, ``memory`` or ``died``.
+    """
+
+    def __init__(self, message: str, remedy: str = "", detail: str = "", cause: str = "raised") -> None:
+        super().__init__(message, remedy)
+        self.detail = detail
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[type[PluginFailed], tuple[str, str, str, str]]:
+        return PluginFailed, (self.message, self.remedy, self.detail, self.cause)
 
 
 class BoundExceeded(AarError):

@@ -9,6 +9,7 @@ differences of PGR, and what the audit ``coordinates`` makes of them.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import tempfile
 import time
 from collections import defaultdict
@@ -78,7 +79,7 @@ def main() -> None:
         single = {name: [problem.pool([one]).mean for one in each] for name, each in scores.items()}
         changes = [after - before for after, before in zip(single[TURNED], single[PRINCIPAL], strict=True)]
         error = stdev(changes) / len(changes) ** 0.5 if len(changes) > 1 else 0.0
-        sized = departure(problem, list(zip(scores[TURNED], scores[RESEARCH], strict=True)))
+        sized = asyncio.run(departure(problem, list(zip(scores[TURNED], scores[RESEARCH], strict=True))))
         departures.append(sized)
         before, now = means[PRINCIPAL], means[TURNED]
         difference = f"{now - before:+.4f} ± {error:.4f} | {max(map(abs, changes)):.4f}"

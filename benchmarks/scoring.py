@@ -37,7 +37,7 @@ from aar.problems.registry import find
 from aar.sandbox.choose import choose
 from aar.sandbox.protocol import SandboxBackend
 from aar.sandbox.remote import ChannelSandbox
-from aar.scoring import files
+from aar.scoring import bundles, closing, files, trial
 from aar.scoring.baselines import measure_baselines
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.manifest import read_manifest
@@ -162,17 +162,17 @@ async def overheads(bench: Bench, count: int, stopwatch: Stopwatch, rooms: int) 
     return found[1:]
 
 
-def watch_all(stopwatch: Stopwatch, problem: Problem) -> None:
+def watch_all(stopwatch: Stopwatch) -> None:
     """Put the watch around every stage of a run."""
     stopwatch.watch(SnapshotStore, "save", "save the code")
-    stopwatch.watch(problem, "prepare", "split: teacher, ceiling, files")
+    stopwatch.watch(bundles, "call_plugin", "split: teacher, ceiling, files")
     stopwatch.watch(Pool, "take", "sandbox: take a warm one")
     stopwatch.watch(Rooms, "make", "sandbox: make one (in the background when warm)")
     stopwatch.watch(files, "fill", "sandbox: data and code in")
     stopwatch.watch(ChannelSandbox, "exec", "start and end of the command", lambda result: result.seconds)
     stopwatch.watch(ChannelSandbox, "read", "read the output")
-    stopwatch.watch(problem, "score", "score")
-    stopwatch.watch(problem, "pool", "pool")
+    stopwatch.watch(trial, "call_plugin", "score")
+    stopwatch.watch(closing, "pool_plugin", "pool")
     stopwatch.watch(Database, "write", "one database write (claim, start, result, verdict, money)")
 
 
@@ -200,7 +200,7 @@ async def main() -> None:
     problem, backend = find(options.problem), await choose(options.backend)
     count, seeds = (4, 1) if options.quick else (options.submissions, 2)
     stopwatch = Stopwatch()
-    watch_all(stopwatch, problem)
+    watch_all(stopwatch)
     if options.cold:
         setattr(CleanRoom, "warmed", no_pool)  # noqa: B010 - a method is replaced on purpose
     console = Console()

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aar.campaign.spec import CampaignSpec
+from aar.campaign.strict_yaml import YamlError, read_yaml
 from aar.errors import SeedFileError
 
 _LONGEST = 600
@@ -48,20 +48,22 @@ def load_directions(path: Path) -> list[Direction]:
         SeedFileError: unreadable, malformed, empty, or two directions with one key or one text.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        read = read_yaml(path)
     except FileNotFoundError as error:
         raise SeedFileError(f"no directions file {path}", "Name an existing file in directions.file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SeedFileError(f"cannot read directions {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise SeedFileError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except YamlError as error:
+        raise SeedFileError(error.at(path), error.remedy) from None
     try:
-        entries = _entries.validate_python(loaded)
+        entries = _entries.validate_python(read.value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the file"
+        line = read.line(tuple(str(step) for step in first["loc"]))
+        where = f"{path}, line {line}" if line else str(path)
         raise SeedFileError(
-            f"{path}: {place}: {first['msg']}", "A directions file is a list of entries with key and text"
+            f"{where}: {place}: {first['msg']}", "A directions file is a list of entries with key and text"
         ) from error
     if not entries:
         raise SeedFileError(f"{path} holds no direction", "Add entries with key and text")

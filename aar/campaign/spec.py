@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aar.budget.limits import Limits
+from aar.errors import DatabaseError
+from aar.store.engine import parse_url
 
 AUTO = "auto"
 
@@ -58,6 +61,13 @@ class Researchers(_Part):
     """Bound of one turn; its cost is reserved before the call."""
     overrides: dict[int, ResearcherOverride] = Field(default_factory=dict)
     """By researcher number, from 1."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is None or _is_web_address(value):
+            return value
+        raise ValueError("it is no address of a server; write one such as https://gateway.example:8443/v1")
 
     @model_validator(mode="after")
     def _overrides_exist(self) -> Researchers:
@@ -173,3 +183,23 @@ class CampaignSpec(_Part):
     database: str | None = Field(default=None, exclude=True)
     """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME. It may hold a password, so no dump of a spec
     has it: nothing that is stored, shown or sent."""
+
+    @field_validator("database")
+    @classmethod
+    def _is_database_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_url(value)
+            except DatabaseError as error:
+                raise ValueError(f"{error.message}; {error.remedy}") from None
+        return value
+
+
+def _is_web_address(text: str) -> bool:
+    if any(sign.isspace() or not sign.isprintable() for sign in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

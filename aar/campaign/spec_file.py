@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from aar.campaign.spec import CampaignSpec
+from aar.campaign.strict_yaml import Document, YamlError, read_yaml
 from aar.errors import SpecError
 
 
@@ -25,13 +25,14 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
             sets ``limits`` replaces the quick campaign's limits as a whole.
 
     Raises:
-        SpecError: the file is unreadable, is not YAML, or does not hold; names the field.
+        SpecError: the file is unreadable, is not YAML, or does not hold; names the field and its line.
     """
-    values = _read(path) if path is not None else {}
-    if path is not None:
-        _anchor(values, path.parent)
-    where = str(path) if path is not None else "spec"
-    spec = _build(values, overrides or {}, where)
+    if path is None:
+        read, where = Document({}, {}), "spec"
+    else:
+        read, where = _read(path), str(path)
+        _anchor(read.value, path.parent)
+    spec = _build(read.value, overrides or {}, where, read)
     _refuse_login(spec.researchers.base_url or "", where)
     return spec
 
@@ -58,13 +59,18 @@ def build_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[t
         return None, [(".".join(str(step) for step in each["loc"]), _say(each)) for each in error.errors()]
 
 
-def _build(values: dict[str, Any], overrides: Mapping[str, Any], where: str) -> CampaignSpec:
+def _build(
+    values: dict[str, Any], overrides: Mapping[str, Any], where: str, read: Document | None = None
+) -> CampaignSpec:
     for dotted, value in overrides.items():
         _set(values, dotted, value, where)
     try:
         return CampaignSpec.model_validate(values)
     except ValidationError as error:
-        raise SpecError(f"{where}: {_explain(error)}", "See `aar spec example` and `aar spec schema`") from error
+        place = ".".join(str(step) for step in error.errors()[0]["loc"])
+        line = read.line(tuple(place.split("."))) if read is not None and place not in overrides else 0
+        where = f"{where}, line {line}" if line else where
+        raise SpecError(f"{where}: {_explain(error)}", "See `aar spec example` and `aar spec schema`") from None
 
 
 def _refuse_login(address: str, where: str) -> None:
@@ -76,20 +82,20 @@ def _refuse_login(address: str, where: str) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Document:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        read = read_yaml(path)
     except FileNotFoundError as error:
         raise SpecError(f"no spec file {path}", "Write one with: aar spec example > campaign.yaml") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read spec {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise SpecError(f"{path} holds a {type(loaded).__name__}, not fields", "See `aar spec example`")
-    return loaded
+    except YamlError as error:
+        raise SpecError(error.at(path), error.remedy or "See `aar spec example`") from None
+    if read.value is None:
+        return Document({}, {})
+    if not isinstance(read.value, dict):
+        raise SpecError(f"{path} holds a {type(read.value).__name__}, not fields", "See `aar spec example`")
+    return read
 
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:
@@ -134,7 +140,12 @@ def _say(first: ErrorDetails) -> str:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         return f"no field {place}; {hint}"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
+    # An address may hold a password.
+    quoted = not isinstance(first["input"], dict | BaseModel) and first["loc"][-1:] not in (
+        ("database",),
+        ("base_url",),
+    )
+    given = f" (got {first['input']!r})" if quoted else ""
     return f"{place or 'spec'}: {message[0].lower()}{message[1:]}{given}"
 
 

@@ -54,6 +54,7 @@ from aar.events.scoring import (
     AuditFinished,
     CheckFinished,
     CheckStarted,
+    ProblemFailed,
     ScoringRunFinished,
     ScoringStarted,
     SnapshotTaken,
@@ -99,6 +100,7 @@ AnyEvent = Annotated[
     | ScoringRunFinished
     | SubmissionMeasured
     | SubmissionRejected
+    | ProblemFailed
     | LimitHit
     | LimitNear
     | DiversityMeasured
@@ -143,6 +145,7 @@ __all__ = [
     "ModelCalled",
     "PostCreated",
     "PostPinned",
+    "ProblemFailed",
     "ResearcherStarted",
     "ResearcherStateChanged",
     "ResearchersMentioned",

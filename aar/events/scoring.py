@@ -75,6 +75,16 @@ class SubmissionRejected(Event):
     verdict: str
 
 
+class ProblemFailed(Event):
+    """The problem's own code failed over a submission, which was set aside; the others go on."""
+
+    kind: Literal["problem_failed"] = "problem_failed"
+    line = "s{number} set aside: {error}"
+    submission_id: int
+    number: int
+    error: str
+
+
 class CheckStarted(Event):
     """A measured submission is looked at more closely; ``check`` is ``confirmation`` or ``transfer``."""
 

@@ -64,6 +64,17 @@ class RunLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Bounds of one call of a problem's own code: seconds of wall clock, and bytes of memory beyond what is loaded.
+
+    ``check_data`` and ``validate`` may take ten times as long.
+    """
+
+    seconds: float = 120.0
+    memory_bytes: int = 4 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One (domain, split) on which a method runs once: ``run.py --data public --seed seed --out FILE``.
 
@@ -220,6 +231,21 @@ def version_of(problem: Problem) -> int:
     """
     version: int = getattr(problem, "version", 1)
     return version
+
+
+def call_limits_of(problem: Problem) -> CallLimits:
+    """Read the bounds of a problem's own code, its attribute ``call_limits``; the default ones where it names none."""
+    found = getattr(problem, "call_limits", None)
+    return found if isinstance(found, CallLimits) else CallLimits()
+
+
+@runtime_checkable
+class SizedProblem(Problem, Protocol):
+    """A problem whose baselines take long, and which says at what size they do not."""
+
+    def small(self) -> Problem:
+        """The same problem at a size at which every baseline runs in seconds; for ``aar problem validate`` alone."""
+        ...
 
 
 @runtime_checkable

@@ -11,13 +11,16 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
+import weakref
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
 from aar.errors import NotFound, ProblemError
-from aar.problems.protocol import Problem
+from aar.problems.protocol import Problem, SizedProblem
 
 GROUP = "aar.problems"
 
@@ -45,6 +48,29 @@ def available() -> list[Installed]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How another process makes the same problem.
+
+    Args:
+        reference: what ``find`` takes.
+        small: whether it is that problem's small size.
+    """
+
+    reference: str
+    small: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    origin: Origin
+    attributes: frozenset[str]
+
+
+_made: dict[int, _Made] = {}
+"""By identity: the problems that this process has, for as long as they live."""
+
+
 def find(name_or_path: str | Path) -> Problem:
     """The problem of that name, or in that folder.
 
@@ -56,11 +82,72 @@ def find(name_or_path: str | Path) -> Problem:
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.startswith((".", "~")):
-        return _from_folder(Path(text).expanduser())
+        folder = Path(text).expanduser()
+        return _remembered(_from_folder(folder), Origin(str(folder.absolute())))
     entries = entry_points(group=GROUP, name=text)
     if not entries:
         raise _unknown(text)
-    return _from_entry_point(next(iter(entries)))
+    return _remembered(_from_entry_point(next(iter(entries))), Origin(text))
+
+
+def small(problem: Problem) -> Problem:
+    """The problem at its small size, or itself where it has none.
+
+    Raises:
+        ProblemError: what it calls small is no problem.
+    """
+    if not isinstance(problem, SizedProblem):
+        return problem
+    made, origin = _kept(problem.small(), f"the small size of problem {problem.name}"), origin_of(problem)
+    return made if origin is None else _remembered(made, Origin(origin.reference, small=True))
+
+
+def origin_of(problem: Problem) -> Origin | None:
+    """How another process makes this problem; None where it was not found by a name or folder, or changed since."""
+    made = _made.get(id(problem))
+    if made is None:
+        return None
+    for name in _attributes(problem) - made.attributes:
+        if not name.startswith("_") and not isinstance(getattr(type(problem), name, None), cached_property):
+            return None
+    return made.origin
+
+
+def place_of(error: BaseException, problem: Problem | Path) -> str:
+    """Where in a problem's own code an error arose, as ``problem.py:31``; the innermost place where it is not there."""
+    folder = problem if isinstance(problem, Path) else _folder_of(problem)
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    inside = [each for each in frames if folder is not None and each[0].is_relative_to(folder)]
+    if not (inside or frames):
+        return ""
+    path, line = (inside or frames)[-1]
+    return f"{path.relative_to(folder) if inside and folder is not None else path.name}:{line}"
+
+
+def _folder_of(problem: Problem) -> Path | None:
+    source = getattr(sys.modules.get(type(problem).__module__), "__file__", None)
+    return Path(source).parent if source else None
+
+
+def _remembered(problem: Problem, origin: Origin) -> Problem:
+    number = id(problem)
+    _made[number] = _Made(origin, _attributes(problem))
+    try:
+        weakref.finalize(problem, _made.pop, number, None).atexit = False
+    except TypeError:
+        _made[number] = _Made(origin, frozenset())
+        _kept_alive.append(problem)
+    return problem
+
+
+_kept_alive: list[Problem] = []
+"""Those that cannot be watched: were one freed, another object could take its identity."""
+
+
+def _attributes(problem: Problem) -> frozenset[str]:
+    return frozenset(getattr(problem, "__dict__", {}))
 
 
 def _unknown(name: str) -> NotFound:
@@ -74,7 +161,7 @@ def _unknown(name: str) -> NotFound:
 def _from_entry_point(entry: EntryPoint) -> Problem:
     try:
         made = entry.load()()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ProblemError(
             f"problem {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}",
             "Reinstall or update the package that brings it",
@@ -97,9 +184,11 @@ def _from_folder(folder: Path) -> Problem:
             return _kept(classes[0](), str(source))
     except ProblemError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        at = place_of(error, folder.resolve())
         raise ProblemError(
-            f"{source} cannot be loaded: {type(error).__name__}: {error}", "Run it with python to see the whole trace"
+            f"{source} cannot be loaded: {type(error).__name__}: {error}" + (f" ({at})" if at else ""),
+            "Run it with python to see the whole trace",
         ) from error
     found = ", ".join(sorted(member.__name__ for member in classes)) or "none"
     raise ProblemError(f"{source} must define one class with prepare and score; found: {found}")

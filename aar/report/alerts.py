@@ -9,13 +9,30 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.events import AnyEvent, DiversityMeasured, LimitHit, LimitNear, ServiceFailed, UsageDoubted, parse_event
+from aar.events import (
+    AnyEvent,
+    DiversityMeasured,
+    LimitHit,
+    LimitNear,
+    ProblemFailed,
+    ServiceFailed,
+    UsageDoubted,
+    parse_event,
+)
 from aar.forum.text import clean_line
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
 
-_KINDS = ("limit_hit", "limit_near", "diversity_fell", "sandbox_incident", "usage_doubted", "service_failed")
+_KINDS = (
+    "limit_hit",
+    "limit_near",
+    "diversity_fell",
+    "sandbox_incident",
+    "usage_doubted",
+    "service_failed",
+    "problem_failed",
+)
 _LOOKED_AT = 200
 _OVER = ("finished", "failed")
 
@@ -92,6 +109,8 @@ def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", 
             return ("incident", event.incident, who), "incident", True
         case ServiceFailed():
             return ("service", event.service), "incident", event.then == "given up"
+        case ProblemFailed():
+            return ("problem", event.error), "incident", True
         case _:
             return (), "incident", False
 

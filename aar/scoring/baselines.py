@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import anyio
-import anyio.to_thread
 from anyio import CapacityLimiter
 
 from aar.errors import NotFound
+from aar.problems.plugin_calls import pool_plugin
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
 from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
@@ -128,7 +128,7 @@ async def _measure(
             verdict = f"run {place + 1} of {len(ready)} ({task.domain}) {trials[place].verdict}"
             return BaselineResult(baseline.key, None, verdict, seconds)
         scores.append((task, score))
-    estimate = await anyio.to_thread.run_sync(problem.pool, scores, limiter=threads)
+    estimate = await pool_plugin(problem, scores, limiter=threads)
     return BaselineResult(baseline.key, estimate, "", seconds)
 
 

@@ -8,12 +8,17 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from anyio import CancelScope, CapacityLimiter
 
-from aar.errors import ProblemError
+from aar.errors import PluginFailed
+from aar.problems.plugin_calls import PROCESSES, call_plugin
 from aar.problems.protocol import Problem, Stage, Task
+
+if TYPE_CHECKING:
+    from aar.bounded import WorkerPool
 
 
 @asynccontextmanager
@@ -25,22 +30,27 @@ async def prepared(
     stage: Stage,
     split_seed: int,
     limiter: CapacityLimiter | None = None,
+    pool: WorkerPool = PROCESSES,
 ) -> AsyncIterator[Task]:
     """A task's bundles for as long as the block lasts.
 
     The hidden bundle has mode 0700 and the folder around both is closed while they are written; the public one can
-    be read by the unprivileged user of a sandbox. Preparing runs in a thread.
+    be read by the unprivileged user of a sandbox.
 
     Args:
         work_dir: the folder of bundles is made here.
-        limiter: bounds how many such threads run at once.
+        limiter: bounds how many are prepared at once.
+        pool: whose processes prepare them.
 
     Raises:
-        DataMissing, ProblemError: from the problem; ProblemError too when a bundle lies elsewhere than it should.
+        DataMissing, PluginFailed: from the problem; PluginFailed too when a bundle lies elsewhere than it should.
     """
     folder = work_dir / "bundles" / secrets.token_hex(8)
     try:
-        yield await anyio.to_thread.run_sync(_prepare, problem, folder, domain, stage, split_seed, limiter=limiter)
+        await anyio.to_thread.run_sync(_make, folder)
+        task = await call_plugin(problem, "prepare", domain, stage, split_seed, folder, limiter=limiter, pool=pool)
+        await anyio.to_thread.run_sync(_settle, problem, task, folder)
+        yield task
     finally:
         with CancelScope(shield=True):
             await anyio.to_thread.run_sync(shutil.rmtree, folder, True)
@@ -56,13 +66,15 @@ def open_up(directory: Path) -> None:
             path.chmod(stat.S_IMODE(mode) | 0o444)
 
 
-def _prepare(problem: Problem, folder: Path, domain: str, stage: Stage, split_seed: int) -> Task:
+def _make(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700)
-    task = problem.prepare(domain, stage, split_seed, folder)
-    if (task.public, task.hidden) != (folder / "public", folder / "hidden") or not task.hidden.is_dir():
-        raise ProblemError(f"problem {problem.name} wrote its bundles elsewhere than into/public and into/hidden")
+
+
+def _settle(problem: Problem, task: Task, folder: Path) -> None:
+    places = folder / "public", folder / "hidden"
+    if (task.public, task.hidden) != places or not all(each.is_dir() for each in places):
+        raise PluginFailed(f"problem {problem.name} wrote its bundles elsewhere than into/public and into/hidden")
     task.hidden.chmod(0o700)
     open_up(task.public)
     folder.chmod(0o711)
-    return task

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import anyio
-import anyio.to_thread
 import structlog
 from sqlalchemy.orm import Session
 
 from aar.errors import ProblemError
-from aar.problems.protocol import Estimate, Problem, Task, TaskScore
-from aar.problems.statistics import check_estimate
+from aar.problems.plugin_calls import pool_plugin
+from aar.problems.protocol import Problem
 from aar.scoring import confirmation, records
 from aar.scoring.auditing import Auditor
 from aar.scoring.audits.protocol import PhaseScores
@@ -49,7 +47,8 @@ class Closer:
                     found = await self._pooled(work.submission_id, MEASURE)
                 except ProblemError as error:
                     cause = _told(work, error)
-                    await self._db.write(lambda session: records.set_aside(session, work.submission_id, cause))
+                    fault = error.message
+                    await self._db.write(lambda session: records.set_aside(session, work.submission_id, cause, fault))
                 else:
                     if found is not None:
                         await self._db.write(partial(self._measure, work=work, found=found))
@@ -61,8 +60,8 @@ class Closer:
             try:
                 phases = await self._answers(work, check_id)
             except ProblemError as error:
-                cause = _told(work, error)
-                await self._db.write(lambda session: confirmation.fail_check(session, check_id, cause))
+                cause, fault = _told(work, error), error.message
+                await self._db.write(lambda session: confirmation.fail_check(session, check_id, cause, fault))
             else:
                 await self._finish_check(work, check_id, phases)
         await self._db.write(self._ask_for_leader)
@@ -86,8 +85,13 @@ class Closer:
     async def _finish_check(self, work: Work, check_id: int, phases: dict[str, PhaseScores]) -> None:
         findings = []
         if await self._db.read(lambda session: confirmation.is_confirmation(session, check_id)):
-            measured = await self._pooled(work.submission_id, MEASURE)
-            before = {MEASURE.key: measured} if measured is not None else {}
+            before = {}
+            try:
+                measured = await self._pooled(work.submission_id, MEASURE)
+            except ProblemError as error:
+                _told(work, error)  # the audits that would compare with it say that they cannot
+            else:
+                before = {MEASURE.key: measured} if measured is not None else {}
             findings = await self._auditor.look(await self.view(work.number), {**before, **phases})
         await self._db.write(
             partial(
@@ -125,18 +129,7 @@ class Closer:
         pooled = await self._db.read(lambda session: records.pooled_scores(session, submission_id, phase))
         if not pooled.scores:
             return None
-        estimate = await anyio.to_thread.run_sync(_pool, self._problem, pooled.scores)
-        return PhaseScores(estimate, pooled.scores, pooled.seeds)
-
-
-def _pool(problem: Problem, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
-    """The problem's estimate, checked. Raises ProblemError, whatever the plug-in raises."""
-    try:
-        return check_estimate(problem.pool(scores))
-    except ProblemError:
-        raise
-    except Exception as error:
-        raise ProblemError(f"problem {problem.name} could not pool the scores: {type(error).__name__}") from error
+        return PhaseScores(await pool_plugin(self._problem, pooled.scores), pooled.scores, pooled.seeds)
 
 
 def _told(work: Work, error: ProblemError) -> str:

@@ -19,6 +19,7 @@ from aar.scoring.common_error import Sample, common_error, sample_of, sample_of_
 from aar.scoring.findings import newest_findings, record_finding
 from aar.scoring.leaderboard import contenders
 from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, ELSEWHERE, phase_of
+from aar.scoring.records import note_fault
 from aar.scoring.runs import runs_of, skip_rest
 from aar.scoring.standing import disqualify, settle
 from aar.scoring.status import SCORER, same_code
@@ -99,11 +100,14 @@ def finish_check(
     _tell_authors(session, submission)
 
 
-def fail_check(session: Session, check_id: int, cause: str = "") -> None:
+def fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
     """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing.
+
+    Where the problem could not prepare a run, nothing is known of the method, and nothing changes either.
 
     Args:
         cause: why there is no score though every run succeeded.
+        fault: what went wrong in the problem's code, for people.
     """
     check = end_check(session, check_id, "failed")
     if check is None:
@@ -114,7 +118,9 @@ def fail_check(session: Session, check_id: int, cause: str = "") -> None:
     bad = next((row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE), None)
     outcome = f"has no score: {cause}" if bad is None else f"did not run on {_WHERE[bad.stage]} ({bad.domain})"
     _announce(session, check, submission, outcome, None)
-    if check.kind == CONFIRMATION:
+    if fault:
+        note_fault(session, submission, fault)
+    if check.kind == CONFIRMATION and (bad is None or bad.verdict != verdicts.UNPREPARED):
         settle(session, submission, "refuted", f"it {outcome}", SCORER)
         _tell_authors(session, submission)
 

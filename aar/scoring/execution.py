@@ -8,29 +8,34 @@ from uuid import uuid4
 
 import anyio
 import anyio.to_thread
+import structlog
 from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.errors import LimitReached
-from aar.problems.corruption import corrupt
-from aar.problems.protocol import Corruption, Problem, Task
+from aar.errors import LimitReached, PluginFailed
+from aar.problems.plugin_calls import call_plugin
+from aar.problems.protocol import Problem
 from aar.scoring import records
 from aar.scoring.bundles import open_up, prepared
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.metering import RunMeter
 from aar.scoring.trial import Trial, run_trial
+from aar.scoring.verdicts import UNPREPARED, Failure
 from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
 
+log = structlog.get_logger(__name__)
+
 _RATE_PAUSE_SECONDS = 5.0
+_PREPARATIONS = 2
 
 
 class Executor:
     """Makes the scoring runs of one campaign.
 
     Args:
-        parallel: methods running at once; as many threads prepare and score.
+        parallel: methods running at once; as many calls prepare and score.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class Executor:
 
         Raises:
             LimitReached: the run's worst case does not fit; nothing was run.
-            SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_trial``.
+            SandboxUnavailable, SandboxError, DataMissing: as in ``run_trial``.
         """
         meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
         meter.reserved(await self._reserve(work, ticket))
@@ -112,6 +117,17 @@ class Executor:
                     raise
 
     async def _try(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
+        """Prepare and run; where the problem's own code fails at it twice, this run alone has no result."""
+        fault = ""
+        for _ in range(_PREPARATIONS):
+            try:
+                return await self._prepare_and_run(work, ticket, meter)
+            except PluginFailed as error:
+                fault = error.message
+                log.warning("the problem could not prepare a run", submission=f"s{work.number}", cause=fault)
+        return Trial(None, Failure.PROBLEM_FAILED, UNPREPARED, None, 0.0, fault)
+
+    async def _prepare_and_run(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
         async with prepared(
             self._problem,
             self._clean_room.work_dir,
@@ -120,11 +136,11 @@ class Executor:
             split_seed=ticket.split_seed,
             limiter=self._threads,
         ) as task:
-            if ticket.phase.corruption is not None:
+            corruption = ticket.phase.corruption
+            if corruption is not None:
                 # Not the method's own seed, with which it could undo what is done here.
-                await anyio.to_thread.run_sync(
-                    _change, self._problem, task, ticket.phase.corruption, ticket.split_seed, limiter=self._threads
-                )
+                await call_plugin(self._problem, "corrupt", task, corruption, ticket.split_seed, limiter=self._threads)
+                await anyio.to_thread.run_sync(open_up, task.public)
             await self._db.write(lambda session: records.start_run(session, ticket.run_id))
             return await run_trial(
                 self._problem,
@@ -142,8 +158,3 @@ class Executor:
     def _record(self, session: Session, ticket: RunTicket, trial: Trial, meter: RunMeter) -> None:
         self._ledger.settle_compute_in(session, meter.request_id, meter.core_seconds)
         records.finish_run(session, self._campaign_id, ticket.run_id, trial)
-
-
-def _change(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
-    corrupt(problem, task, corruption, seed)
-    open_up(task.public)

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.events import ScoringRunFinished, SubmissionMeasured, SubmissionRejected
+from aar.events import ProblemFailed, ScoringRunFinished, SubmissionMeasured, SubmissionRejected
 from aar.problems.protocol import Estimate, Metric, Task, TaskScore
 from aar.problems.statistics import check_estimate
 from aar.scoring import verdicts
@@ -67,7 +67,15 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
         seconds=trial.seconds,
     )
     append(session, campaign_id, finished, submission.researcher_id)
+    if trial.fault:
+        note_fault(session, submission, trial.fault)
     return True
+
+
+def note_fault(session: Session, submission: Submission, cause: str) -> None:
+    """Tell people that a problem's own code failed over a submission."""
+    happened = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
+    append(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
@@ -168,12 +176,18 @@ def reject(session: Session, submission_id: int) -> None:
     _reject(session, submission, verdicts.rejected(submission.number, bad.index, len(rows), bad.domain, bad.verdict))
 
 
-def set_aside(session: Session, submission_id: int, cause: str) -> None:
-    """Close a submission whose runs succeeded but whose score the problem cannot tell, so that others go on."""
+def set_aside(session: Session, submission_id: int, cause: str, fault: str) -> None:
+    """Close a submission whose runs succeeded but whose score the problem cannot tell, so that others go on.
+
+    Args:
+        cause: for its author.
+        fault: what went wrong in the problem's code, for people.
+    """
     submission = session.get_one(Submission, submission_id)
     lock_campaign(session, submission.campaign_id)
     if submission.state == "scoring":
         _reject(session, submission, f"s{submission.number} rejected: {cause}")
+        note_fault(session, submission, fault)
 
 
 def _reject(session: Session, submission: Submission, verdict: str) -> None:

@@ -7,12 +7,14 @@ made again with the same seeds; a result, once there, is never replaced.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 import anyio
 from anyio import CancelScope
 
 from aar.budget.ledger import Ledger
-from aar.errors import LimitReached
+from aar.errors import AarError, LimitReached
+from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem
 from aar.scoring import checks, finale, queue
 from aar.scoring.agenda import Agenda
@@ -25,6 +27,7 @@ from aar.scoring.execution import Executor
 from aar.scoring.groups import one_error
 from aar.scoring.phases import DECISIVE
 from aar.scoring.submission_views import SubmissionView
+from aar.scoring.trial import Trial
 from aar.scoring.versions import require_version
 from aar.scoring.work import CHECKS, RunTicket, Work
 from aar.store.database import Database
@@ -85,7 +88,7 @@ class Scorer:
         Raises:
             LimitReached: a limit of the whole campaign leaves no room for another run of a submission.
             SandboxUnavailable, SandboxError: sandboxes no longer work here.
-            ProblemError, DataMissing: the problem broke its contract.
+            DataMissing: the problem's data is gone.
             Conflict: the campaign was begun under another version of the problem.
         """
         await self._db.read(lambda session: require_version(session, self._campaign_id, self._problem))
@@ -101,9 +104,15 @@ class Scorer:
             warm = self._clean_room.warmed(self._campaign_id, self.parallel)
             async with warm, anyio.create_task_group() as lanes:
                 lanes.start_soon(self._auditor.warm_up)
+                lanes.start_soon(self._load_problem)
                 # One lane more than runs at a time: it prepares the next split meanwhile.
                 for _ in range(self.parallel + 1):
                     lanes.start_soon(self._lane)
+
+    async def _load_problem(self) -> None:
+        """Have the process that runs the problem's code started; what is wrong with it shows in the first run."""
+        with suppress(AarError, OSError):
+            await call_plugin(self._problem, "brief")
 
     def notify(self) -> None:
         """A submission was committed: start on it now instead of at the next look."""
@@ -196,15 +205,19 @@ class Scorer:
     async def _lane(self) -> None:
         while True:
             work, ticket = await self._agenda.next()
+            trial = None
             with CancelScope() as scope:
                 work.under_way.add(scope)
                 try:
                     if ticket is None:
                         await self._audit(work)
                     else:
-                        await self._make(work, ticket)
+                        trial = await self._make(work, ticket)
                 finally:
                     work.under_way.discard(scope)
+            # The first failure of a submission cancels its other runs, and not the lane that closes it.
+            if ticket is not None and trial is not None:
+                await self._count(work, ticket, trial)
 
     async def _audit(self, work: Work) -> None:
         await self._auditor.read(await self._closer.view(work.number))
@@ -216,26 +229,26 @@ class Scorer:
         if work.over:
             await self._close(work)
 
-    async def _make(self, work: Work, ticket: RunTicket) -> None:
+    async def _make(self, work: Work, ticket: RunTicket) -> Trial | None:
         try:
-            trial = await self._executor.execute(work, ticket)
+            return await self._executor.execute(work, ticket)
         except LimitReached as limit:
             if limit.breach.scope == "campaign" and work.check_id is None:
                 raise
             self._agenda.park(work, ticket, limit)
             await self._tell()
+            return None
+
+    async def _count(self, work: Work, ticket: RunTicket, trial: Trial) -> None:
+        work.unfinished -= 1
+        if work.failed:
             return
-        # The first failure of a submission cancels its other runs, this one's lane among them.
-        with CancelScope(shield=True):
-            work.unfinished -= 1
-            if work.failed:
-                return
-            if trial.score is None and ticket.phase in DECISIVE:
-                work.fail()
-            elif trial.score is None:
-                work.drop(ticket.phase)
-            if work.over:
-                await self._close(work)
+        if trial.score is None and ticket.phase in DECISIVE:
+            work.fail()
+        elif trial.score is None:
+            work.drop(ticket.phase)
+        if work.over:
+            await self._close(work)
 
     async def _close(self, work: Work) -> None:
         """Give a submission or a check its verdict."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import structlog
 from anyio import CapacityLimiter
 
-from aar.errors import AarError, SandboxError, SandboxUnavailable
+from aar.errors import PluginFailed, SandboxError, SandboxUnavailable
+from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
 from aar.problems.statistics import is_finite
 from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom, RunOutcome
 from aar.scoring.metering import Stopwatch
-from aar.scoring.verdicts import Failure, rejected_output, sandbox_lost, unreadable_output
+from aar.scoring.verdicts import Failure, rejected_output, sandbox_lost, ungraded_output, unreadable_output
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ class Trial:
         failure, verdict: why it failed, for the researcher; None and empty when scored.
         output_digest: SHA-256 of the output file; None without one.
         seconds: wall-clock seconds of the method itself, of all attempts where sandboxes were lost under it.
+        fault: what went wrong in the problem's own code, for people; empty where nothing did.
     """
 
     score: TaskScore | None
@@ -42,6 +43,7 @@ class Trial:
     verdict: str
     output_digest: str | None
     seconds: float
+    fault: str = ""
 
 
 async def run_trial(
@@ -61,26 +63,40 @@ async def run_trial(
 
     Args:
         slot: held while the method runs, so that only so many run at once.
-        limiter: bounds the threads that score.
+        limiter: bounds the calls that score.
         watch: times the method itself.
         again: awaited before another attempt, once the sandbox of one was lost.
 
     Raises:
         SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.
-        ProblemError, DataMissing: from the problem.
+        DataMissing: from the problem.
     """
     attempt = partial(clean_room.run, task, source, seed, owner=owner, slot=slot)
     outcome = await _execute(clean_room, owner, attempt, watch or Stopwatch(), again)
     if outcome.output is None:
         return Trial(None, outcome.failure, outcome.verdict, None, outcome.seconds)
+    hosts = (clean_room.work_dir, task.public.parent)
+    score, fault = None, ""
     try:
-        score, bad = await anyio.to_thread.run_sync(
-            _score, problem, task, outcome.output, (clean_room.work_dir, task.public.parent), limiter=limiter
-        )
+        found: TaskScore = await call_plugin(problem, "score", task, outcome.output, limiter=limiter)
+        bad = next((name for name, part in found.parts.items() if not is_finite(part)), None)
+        if bad is None:
+            score, told = found, None
+        else:
+            # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
+            told, fault = rejected_output(f"its {bad} comes to no finite number", hosts), f"{bad} is no finite number"
+    except OutputRejected as rejection:
+        told = rejected_output(str(rejection), hosts)
+    except PluginFailed as error:
+        # The plug-in read a file that an adversary wrote: whatever became of it is about that file. What the error
+        # said is neither told nor logged, for it may quote the labels.
+        told, fault = unreadable_output() if error.cause == "raised" else ungraded_output(), error.message
     finally:
         outcome.discard()
-    failure, verdict = bad or (None, "")
-    return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds)
+    if fault:
+        log.warning("the problem could not score an output", domain=task.domain, cause=fault)
+    failure, verdict = told or (None, "")
+    return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds, fault)
 
 
 async def _execute(
@@ -102,30 +118,3 @@ async def _execute(
     await clean_room.probe(owner=owner)
     failure, verdict = sandbox_lost(_ATTEMPTS)
     return RunOutcome(False, failure, verdict, None, None, watch.total)
-
-
-def _score(
-    problem: Problem, task: Task, output: Path, hosts: Iterable[Path]
-) -> tuple[TaskScore | None, tuple[Failure, str] | None]:
-    try:
-        score = problem.score(task, output)
-        bad = next((name for name, part in score.parts.items() if not is_finite(part)), None)
-        if bad is None:
-            return score, None
-        # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
-        log.warning("the problem measured what is no number", problem=problem.name, domain=task.domain, part=bad)
-        return None, rejected_output(f"its {bad} comes to no finite number", hosts)
-    except OutputRejected as rejection:
-        return None, rejected_output(str(rejection), hosts)
-    except AarError:
-        raise
-    except Exception as error:  # noqa: BLE001
-        # The plug-in read a file that an adversary wrote: whatever it raised is about that file. Neither the error's
-        # text nor its frames are logged: a log that shows local variables would show the labels.
-        log.warning(
-            "the problem could not read an output file; it should raise OutputRejected",
-            problem=problem.name,
-            domain=task.domain,
-            error=type(error).__name__,
-        )
-        return None, unreadable_output()

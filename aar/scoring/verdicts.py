@@ -33,6 +33,7 @@ class Failure(StrEnum):
     OUTPUT_REFUSED = "output_refused"
     OUTPUT_REJECTED = "output_rejected"
     SANDBOX_LOST = "sandbox_lost"
+    PROBLEM_FAILED = "problem_failed"
 
 
 def why_it_ended(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[Failure, str] | None:
@@ -87,6 +88,22 @@ def unreadable_output() -> tuple[Failure, str]:
         Failure.OUTPUT_REJECTED,
         "wrote an output that cannot be scored: it is not in the format that the brief names.",
     )
+
+
+def ungraded_output() -> tuple[Failure, str]:
+    """Of an output file over which the problem's reader hung, ended or took too much memory."""
+    return (
+        Failure.OUTPUT_REJECTED,
+        "wrote an output that cannot be scored: the problem's grading came to no end with it. "
+        "Is it in the format that the brief names?",
+    )
+
+
+UNPREPARED = (
+    "could not be made: the problem's own code failed as it prepared the data, and again when tried anew. "
+    "Your method was not run; hand it in again later."
+)
+"""Of a run whose data the problem could not prepare."""
 
 
 def sandbox_lost(times: int) -> tuple[Failure, str]:

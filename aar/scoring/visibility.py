@@ -111,6 +111,7 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "scoring_run_finished": {},
     "submission_measured": {},
     "submission_rejected": {},
+    "problem_failed": {"error": _HIDDEN},
     "check_started": {},
     "check_finished": {"score": None, "standard_error": None},
     "audit_finished": {},

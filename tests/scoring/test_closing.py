@@ -44,13 +44,13 @@ def test_an_error_below_zero_or_without_freedom_is_refused(wrong: dict[str, floa
         check_estimate(replace(SOUND, **wrong))
 
 
-def pooling(problem: Problem, bad: Callable[[float], Any], stage: str = "measure") -> Any:
+def pooling(problem: Problem, bad: Callable[[float], Any], stage: str = "measure", below: float = 0.5) -> Any:
     """The problem's ``pool``, which does something else where the mean is low."""
     pool = problem.pool
 
     def changed(scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
         found = pool(scores)
-        return bad(found.mean) if found.mean < 0.5 and scores[0][0].stage == stage else found
+        return bad(found.mean) if found.mean < below and scores[0][0].stage == stage else found
 
     return changed
 

@@ -277,7 +277,7 @@ async def test_other_coordinates_are_tried_on_the_confirmations_own_splits(
     """So that the two scores differ by what the coordinates do and by nothing else."""
     met: list[tuple[str, str, int]] = []
 
-    def renumber(_: object, task: Task, seed: int) -> None:
+    def renumber(task: Task, seed: int) -> None:
         met.append((task.stage, task.domain, task.split_seed))
         path = task.public / "noisy.npy"
         np.save(path, np.load(path).astype(np.int8))  # the same flips, otherwise written
@@ -287,7 +287,7 @@ async def test_other_coordinates_are_tried_on_the_confirmations_own_splits(
         first = await scorer.wait_for(1, 60)
         ask(desk, first.id)
         await done(desk)  # a problem that offers none is not asked
-        monkeypatch.setattr(type(problem), "change_coordinates", renumber, raising=False)
+        monkeypatch.setattr(problem, "change_coordinates", renumber, raising=False)
         ask(desk, first.id)
         await done(desk)
     with desk.db.reading() as session:

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from aar.errors import ProblemError
 from aar.problems.corruption import offers
+from aar.problems.plugin_calls import pool_plugin
 from aar.problems.protocol import Corruption, Problem, Task, TaskScore
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, PhaseScores, Verdict
 from aar.scoring.audits.teacher import unanswered
@@ -54,11 +55,11 @@ class CoordinatesAudit:
         pairs = paired(before, after)
         if not pairs:
             return self._skipped("no split was run both ways")
-        known, changed = (problem.pool([pair[side] for pair in pairs]).mean for side in (0, 1))
+        known, changed = [(await pool_plugin(problem, [pair[side] for pair in pairs])).mean for side in (0, 1)]
         # The error on other splits: on the same ones an honest score moves by far less. The smaller one of both, for a
         # method whose knowledge does not fit guesses wildly, and would excuse itself.
         reach = min(_reach(scores, len(pairs)) for scores in (before, after))
-        departed = departure(problem, pairs, _error_of_one(before))
+        departed = await departure(problem, pairs, _error_of_one(before))
         evidence = {
             "undisturbed": known,
             "in_other_coordinates": changed,
@@ -91,7 +92,7 @@ def paired(before: PhaseScores, after: PhaseScores) -> list[tuple[Scored, Scored
     return [(undisturbed[place], changed) for place, changed in places if place in undisturbed]
 
 
-def departure(problem: Problem, pairs: Sequence[tuple[Scored, Scored]], error_of_one: float = 0.0) -> float:
+async def departure(problem: Problem, pairs: Sequence[tuple[Scored, Scored]], error_of_one: float = 0.0) -> float:
     """How far single splits' scores move: the root mean square of the change over the split's own sampling error.
 
     Args:
@@ -100,7 +101,7 @@ def departure(problem: Problem, pairs: Sequence[tuple[Scored, Scored]], error_of
     changes = []
     for before, after in pairs:
         with suppress(ProblemError):  # one split alone may have no gap to recover
-            one, other = problem.pool([before]), problem.pool([after])
+            one, other = await pool_plugin(problem, [before]), await pool_plugin(problem, [after])
             error = one.standard_error or error_of_one
             moved = abs(other.mean - one.mean)
             changes.append(moved / error if error else math.inf if moved else 0.0)

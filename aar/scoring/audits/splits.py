@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from aar.errors import ProblemError
+from aar.problems.plugin_calls import pool_plugin
 from aar.problems.protocol import Estimate, Problem, SupervisedProblem
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
@@ -41,7 +42,7 @@ class SplitSensitivity:
         if not isinstance(dossier.problem, SupervisedProblem):
             return Finding(self.name, Verdict.SKIPPED, "", f"{dossier.problem.name} draws no teacher with its splits")
         scatter, freedom = 0.0, 0
-        for singles in _groups(dossier):
+        for singles in await _groups(dossier):
             if len(singles) > 1 and all(each.standard_error > 0 for each in singles):
                 weights = [1 / each.standard_error**2 for each in singles]
                 pairs = list(zip(weights, singles, strict=True))
@@ -58,12 +59,12 @@ class SplitSensitivity:
         return Finding(self.name, Verdict.PASSED, "", "The splits agree as well as can be expected.", evidence)
 
 
-def _groups(dossier: Dossier) -> list[list[Estimate]]:
+async def _groups(dossier: Dossier) -> list[list[Estimate]]:
     """The estimate of each split alone, by phase and domain."""
     groups: dict[tuple[str, str], list[Estimate]] = defaultdict(list)
     for key in (MEASURE.key, CONFIRM.key):
         if key in dossier.phases:
             for task, scored in dossier.phases[key].scores:
                 with suppress(ProblemError):  # one split alone may have no gap to recover
-                    groups[key, task.domain].append(dossier.problem.pool([(task, scored)]))
+                    groups[key, task.domain].append(await pool_plugin(dossier.problem, [(task, scored)]))
     return list(groups.values())

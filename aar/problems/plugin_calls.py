@@ -1,0 +1,209 @@
+"""Calls of a problem's own code: bounded in time and memory, in a process that can be killed, and checked.
+
+A problem that was found by its name or folder is made once in each process that serves such calls and stays there with
+what it has read. One that exists in this process alone, such as a test's, is called in a thread, which can be left but
+not stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from aar.bounded import WorkerPool, call_bounded, run_bounded
+from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
+from aar.problems.corruption import corrupt
+from aar.problems.protocol import Estimate, OutputRejected, Problem, Task, TaskScore, call_limits_of
+from aar.problems.registry import Origin, find, origin_of, place_of, small
+from aar.problems.statistics import check_estimate
+
+_SLOW = {"check_data": 10, "validate": 10}
+"""Calls that may take so many times as long."""
+_ANSWERS: Mapping[str, type] = {"prepare": Task, "score": TaskScore, "pool": Estimate, "brief": str}
+_MOST_DETAIL = 300
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DATABASE|AUTH", re.IGNORECASE)
+_REMEDY = "Check it with: aar problem validate"
+
+
+def _environment() -> dict[str, str]:
+    """A problem may read where its data lies; keys and passwords are none of its business."""
+    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+
+
+PROCESSES = WorkerPool(max(2, min(8, os.cpu_count() or 2)), _environment)
+"""Apart from those that read submitted code: a problem that hangs holds none of them up."""
+_briefs: dict[Origin, str] = {}
+
+
+async def call_plugin(
+    problem: Problem,
+    method: str,
+    *args: Any,
+    limiter: CapacityLimiter | None = None,
+    pool: WorkerPool = PROCESSES,
+) -> Any:
+    """Call a problem's method off the event loop; cancelled, it is stopped.
+
+    Args:
+        method: of the protocol; ``corrupt`` also stands for a change of coordinates.
+        args: and the answer are pickled.
+        limiter: bounds how many calls run at once.
+        pool: whose processes serve it.
+
+    Raises:
+        PluginFailed: it raised, hung, ended its process or answered with rubbish.
+        DataMissing, OutputRejected: it said so.
+        OSError: of something that is scarce on this machine, such as disk space.
+    """
+    if limiter is not None:
+        async with limiter:
+            return await call_plugin(problem, method, *args, pool=pool)
+    origin, seconds, memory = origin_of(problem), _seconds(problem, method), call_limits_of(problem).memory_bytes
+    try:
+        if origin is not None:
+            return await call_bounded(_answer, origin, method, args, seconds=seconds, memory=memory, pool=pool)
+        with anyio.fail_after(seconds):
+            return await anyio.to_thread.run_sync(partial(_guarded, problem, method, args), abandon_on_cancel=True)
+    except TimeoutError:
+        raise _overrun(problem.name, method, "time", seconds, memory) from None
+    except BoundExceeded as error:
+        raise _overrun(problem.name, method, error.cause, seconds, memory) from None
+
+
+def run_plugin(problem: Problem, method: str, *args: Any) -> Any:
+    """``call_plugin`` for code that is not async; blocks."""
+    origin, seconds, memory = origin_of(problem), _seconds(problem, method), call_limits_of(problem).memory_bytes
+    if origin is None:
+        return _guarded(problem, method, args)
+    try:
+        return run_bounded(_answer, origin, method, args, seconds=seconds, memory=memory, pool=PROCESSES)
+    except BoundExceeded as error:
+        raise _overrun(problem.name, method, error.cause, seconds, memory) from None
+
+
+async def pool_plugin(problem: Problem, scores: Any, *, limiter: CapacityLimiter | None = None) -> Estimate:
+    """The problem's pooled estimate, checked.
+
+    Raises:
+        ProblemError: it has none, or one that is not finite.
+    """
+    return check_estimate(await call_plugin(problem, "pool", list(scores), limiter=limiter))
+
+
+def brief_of(problem: Problem) -> str:
+    """A problem's brief, read once.
+
+    Raises:
+        ProblemError: there is none, or an empty one.
+    """
+    origin = origin_of(problem)
+    if origin is None:
+        return _checked_brief(problem)
+    if origin not in _briefs:
+        _briefs[origin] = _checked_brief(problem)
+    return _briefs[origin]
+
+
+def probe(reference: str, *, seconds: float = 120.0) -> None:
+    """Load a problem in a process of its own, so that one that hangs or exits as it is loaded harms nothing.
+
+    Raises:
+        NotFound, ProblemError: as ``find`` does; ProblemError too where it does not come to an end.
+    """
+    try:
+        run_bounded(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)
+    except BoundExceeded as error:
+        how = {"time": f"took longer than {seconds:g} s", "memory": "took more than 4 GiB of memory"}
+        raise ProblemError(
+            f"problem {reference} cannot be loaded: importing it {how.get(error.cause, 'ended its process')}",
+            "Do nothing slow or final where the module is imported",
+        ) from None
+
+
+def _checked_brief(problem: Problem) -> str:
+    text: str = run_plugin(problem, "brief")
+    if not text.strip():
+        raise ProblemError(f"the brief of problem {problem.name} is empty", "Write what researchers are told")
+    return text
+
+
+def _seconds(problem: Problem, method: str) -> float:
+    return call_limits_of(problem).seconds * _SLOW.get(method, 1)
+
+
+def _overrun(name: str, method: str, cause: str, seconds: float, memory: int) -> PluginFailed:
+    said = {
+        "time": f"took longer than {seconds:g} s",
+        "memory": f"took more than {memory / 1024**2:.0f} MiB of memory",
+    }.get(cause, "ended its process")
+    return PluginFailed(f"problem {name}: {method} {said}", _REMEDY, cause=cause)
+
+
+# What follows runs in the process that serves the call.
+
+
+def _load(reference: str) -> None:
+    _made_here.cache_clear()
+    _made_here(Origin(reference))
+
+
+@lru_cache(maxsize=4)
+def _made_here(origin: Origin) -> Problem:
+    found = find(origin.reference)
+    return small(found) if origin.small else found
+
+
+def _answer(origin: Origin, method: str, args: tuple[Any, ...]) -> Any:
+    return _guarded(_made_here(origin), method, args)
+
+
+def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
+    """Call and check; whatever is raised can be carried to another process and quotes no hidden data."""
+    call: Callable[..., Any] = partial(corrupt, problem) if method == "corrupt" else getattr(problem, method)
+    try:
+        answer = call(*args)
+        return tuple(str(each) for each in answer) if method == "validate" else _plain(problem, method, answer)
+    except OutputRejected as rejection:
+        raise OutputRejected(str(rejection)) from None
+    except DataMissing as error:
+        raise DataMissing(error.message, error.remedy) from None
+    except PluginFailed:
+        raise
+    except ProblemError as error:
+        at = place_of(error, problem)
+        raise PluginFailed(f"problem {problem.name}: {error.message}" + _at(at), error.remedy) from None
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plug-in raises is about that call
+        if isinstance(error, OSError) and error.errno in _SCARCE:
+            raise OSError(error.errno, error.strerror) from None
+        kind, detail = type(error).__name__, " ".join(str(error)[:_MOST_DETAIL].split())
+        message = f"problem {problem.name}: {method} raised {kind}{_at(place_of(error, problem))}"
+        raise PluginFailed(message, _REMEDY, detail) from None
+
+
+def _plain(problem: Problem, method: str, answer: Any) -> Any:
+    """The answer, where it is of the kind that the protocol promises."""
+    wanted = _ANSWERS.get(method)
+    if wanted is None:
+        return None
+    if not isinstance(answer, wanted) or (isinstance(answer, TaskScore) and not isinstance(answer.parts, Mapping)):
+        raise PluginFailed(
+            f"problem {problem.name}: {method} answered with a {type(answer).__name__}, expected a {wanted.__name__}",
+            _REMEDY,
+            cause="answer",
+        )
+    return TaskScore(dict(answer.parts)) if isinstance(answer, TaskScore) else answer
+
+
+def _at(place: str) -> str:
+    return f" ({place})" if place else ""
