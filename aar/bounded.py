@@ -150,7 +150,7 @@ class WorkerPool:
 
     def __init__(self, most: int = _MOST, environment: Callable[[], dict[str, str]] = _few) -> None:
         self._most = most
-        self._environment = environment
+        self.environment = environment
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self.places = threading.BoundedSemaphore(most)
@@ -164,7 +164,7 @@ class WorkerPool:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
             if process is None:
-                return _Process(self._environment())
+                return _Process(self.environment())
             if process.alive():
                 return process
             process.end()

@@ -26,6 +26,7 @@ from aar.campaign.preflight import check, price_book
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_file import build_fields
 from aar.errors import AarError, Conflict, NotFound, UsageError
+from aar.problems.plugin_calls import run_plugin
 from aar.problems.registry import available, find
 from aar.scoring.versions import require_version
 from aar.settings import Settings
@@ -89,7 +90,7 @@ def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
         if cost.most is None and any(model != OFFLINE_MODEL for model in models):
             raise UsageError("paid models need a limit in dollars here", "Give one, or start at the machine itself")
         place = "problem"
-        problem.check_data()
+        run_plugin(problem, "check_data")
     except AarError as error:
         problems = [(place, str(error))]
     return Draft(None if problems else spec, problems, cost, models)

@@ -14,6 +14,7 @@ from aar.campaign.incident_log import IncidentLog
 from aar.campaign.model_choice import Team, resolve_team
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
+from aar.problems.plugin_calls import brief_of, call_plugin
 from aar.problems.protocol import Problem
 from aar.problems.registry import find
 from aar.sandbox.choose import choose
@@ -53,7 +54,8 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     prices = price_book(spec)
     for model in team.all_models:
         prices.price(model)
-    await anyio.to_thread.run_sync(problem.check_data)
+    await call_plugin(problem, "check_data")
+    await anyio.to_thread.run_sync(brief_of, problem)
     _check_gpus(spec.sandbox.gpus)
     _check_disk(settings.home)
     database = await anyio.to_thread.run_sync(open_database, spec.database or settings.database_url)

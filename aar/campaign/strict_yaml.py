@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         self._depth += 1
         if self._depth > _DEEPEST:
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise YamlError(
                 mark.line + 1, f"it is nested too deep: got more than {_DEEPEST} levels", "Write it flatter"
             )
@@ -115,7 +115,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise ConstructorError("while reading a key", None, "found one that is no word", key_node.start_mark)
             line = key_node.start_mark.line + 1
@@ -129,7 +129,7 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         if isinstance(node, ScalarNode) and node.style is None:
             _check_number(node)
-        return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        return super().construct_object(node, deep)
 
 
 def _check_number(node: ScalarNode) -> None:

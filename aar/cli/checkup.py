@@ -114,13 +114,14 @@ async def _sandbox(_settings: Settings) -> list[Finding]:
 
 
 async def _problem(_settings: Settings) -> list[Finding]:
+    from aar.problems.plugin_calls import call_plugin
     from aar.problems.registry import available, find
 
     found: list[Finding] = []
     for each in available():
         try:
             problem = find(each.name)
-            await anyio.to_thread.run_sync(problem.check_data)
+            await call_plugin(problem, "check_data")
         except AarError as error:
             found.append(Finding("problem", False, each.name == "weak_to_strong", error.message, error.remedy))
         else:

@@ -77,24 +77,34 @@ def show(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
 
 
 @app.command()
-def validate(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
-    """Grade the baselines and try to derive the hidden labels from what is public."""
-    from aar.cli.output import print_json
-    from aar.errors import ProblemError
-    from aar.problems.registry import find
+def validate(
+    problem: Name = DEFAULT,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Prepare every split twice, run and grade the baselines in the clean room, and look for hidden labels in public.
 
-    found = find(problem)
-    found.check_data()
-    flaws = list(found.validate())
+    Brief and directions are read too, and the problem's own checks come last.
+    """
+    from aar.cli.output import console, print_json
+    from aar.cli.problem_checks import run_checks
+    from aar.cli.text import clean_line
+    from aar.errors import ProblemError
+
+    def told(step: str) -> None:
+        if not json:
+            console(stderr=True).print(f"{step} …", style="dim")
+
+    name, flaws = run_checks(problem, sandbox=sandbox, on_step=told)
     if json:
-        print_json({"problem": found.name, "sound": not flaws, "flaws": flaws})
+        print_json({"problem": name, "sound": not flaws, "flaws": flaws})
     elif not flaws:
-        print(f"{found.name} is sound")
+        print(f"{name} is sound")
     else:
         for flaw in flaws:
-            print(f"- {flaw}")
+            print(f"- {clean_line(flaw)}")
     if flaws:
-        raise ProblemError(f"problem {found.name} has {len(flaws)} flaw{'s' if len(flaws) > 1 else ''}")
+        raise ProblemError(f"problem {name} has {len(flaws)} flaw{'s' if len(flaws) > 1 else ''}")
 
 
 @app.command()

@@ -29,12 +29,14 @@ class BaselineResult:
         estimate: the pooled score; None when a run failed.
         verdict: why there is none; empty otherwise.
         seconds: wall-clock seconds of its runs together.
+        fault: what went wrong in the problem's own code; empty where nothing did.
     """
 
     key: str
     estimate: Estimate | None
     verdict: str
     seconds: float
+    fault: str = ""
 
 
 async def measure_baselines(
@@ -126,7 +128,7 @@ async def _measure(
         score = trials[place].score
         if score is None:
             verdict = f"run {place + 1} of {len(ready)} ({task.domain}) {trials[place].verdict}"
-            return BaselineResult(baseline.key, None, verdict, seconds)
+            return BaselineResult(baseline.key, None, verdict, seconds, trials[place].fault)
         scores.append((task, score))
     estimate = await pool_plugin(problem, scores, limiter=threads)
     return BaselineResult(baseline.key, estimate, "", seconds)

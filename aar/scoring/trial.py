@@ -93,8 +93,6 @@ async def run_trial(
         told, fault = unreadable_output() if error.cause == "raised" else ungraded_output(), error.message
     finally:
         outcome.discard()
-    if fault:
-        log.warning("the problem could not score an output", domain=task.domain, cause=fault)
     failure, verdict = told or (None, "")
     return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds, fault)
 

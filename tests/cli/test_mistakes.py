@@ -1,12 +1,15 @@
 """Whatever a person gets wrong ends in one line and a remedy, with an exit code that says whose mistake it was."""
 
 import os
+import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import aar.problems.toy
 
 from .conftest import Terminal
 
@@ -38,6 +41,16 @@ def test_a_spec_that_does_not_hold(empty: Terminal, tmp_path: Path) -> None:
     said = _refused(empty, 2, "spec", "validate", str(spec))
     assert "no price is known for model claude-nobody-9" in said
     assert "`prices:`" in said
+
+
+def test_a_problem_without_a_brief_is_refused_before_the_start(empty: Terminal, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(Path(aar.problems.toy.__file__).parent, folder)
+    (folder / "brief.md").unlink()
+    result = empty.run("start", "--no-serve", "--problem", str(folder))
+    assert result.exit_code == 1
+    assert "problem toy: brief raised FileNotFoundError (problem.py:" in result.stderr
+    assert "aar problem validate" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from aar.families import FAMILIES
 from aar.forum.markdown import thread_page
 from aar.forum.posts import PostView, get_thread, list_posts
 from aar.forum.text import clean_text
+from aar.problems.plugin_calls import brief_of
 from aar.problems.registry import find
 from aar.web.mcp.caller import Caller
 
@@ -62,7 +63,7 @@ def _who(name: str | None, direction: str) -> str:
 def _problem(view: CampaignView) -> str:
     try:
         problem = find(view.problem)
-        return f"# The problem: {problem.title}\n\n{problem.brief().strip()}"
+        return f"# The problem: {problem.title}\n\n{brief_of(problem).strip()}"
     except AarError as error:
         return f"# The problem: {view.problem}\n\nIts brief cannot be read on this machine: {error.message}"
 

@@ -1,0 +1,174 @@
+"""Checking a problem before a campaign trusts it: what it declares, what it prepares, and how it grades."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from aar.bounded import WorkerPool
+from aar.campaign.directions import load_directions
+from aar.errors import AarError, DataMissing, PluginFailed
+from aar.problems.plugin_calls import PROCESSES, brief_of, call_plugin
+from aar.problems.protocol import Metric, Problem, RunLimits, Stage
+from aar.scoring.baselines import BaselineResult, measure_baselines
+from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom import CleanRoom
+
+_SPLIT = 20_261
+
+
+class ProblemChecks:
+    """All that ``aar problem validate`` looks at; what is wrong is collected, one line each.
+
+    Args:
+        problem: which; its own code runs in processes of its own.
+        sized: the same at its small size, on which the baselines run.
+        room: where they run, made for ``sized``.
+        folder: splits are prepared below it.
+        on_step: told what comes next.
+    """
+
+    def __init__(
+        self, problem: Problem, sized: Problem, room: CleanRoom, folder: Path, on_step: Callable[[str], None]
+    ) -> None:
+        self._problem = problem
+        self._sized = sized
+        self._room = room
+        self._folder = folder
+        self._on_step = on_step
+        self.flaws: list[str] = []
+
+    async def run(self) -> list[str]:
+        """Carry all out; what a flaw makes pointless is left out.
+
+        Raises:
+            DataMissing: there is no data to check.
+            SandboxUnavailable, SandboxError: sandboxes do not work here.
+        """
+        self._on_step("reading what it declares")
+        self.flaws += _wrong_declarations(self._problem)
+        if self.flaws:
+            return self.flaws
+        await self._attempt(call_plugin(self._problem, "check_data"))
+        await self._attempt(anyio.to_thread.run_sync(brief_of, self._problem))
+        await self._attempt(anyio.to_thread.run_sync(_read_directions, self._problem))
+        before = len(self.flaws)
+        # Two processes: what hangs on the order of a set or on time is the same within one.
+        other = WorkerPool(1, PROCESSES.environment)
+        try:
+            for domain, stage in _splits(self._problem):
+                self._on_step(f"preparing {domain}, {stage}, twice")
+                await self._attempt(self._prepare_twice(domain, stage, other))
+        finally:
+            other.end()
+        if len(self.flaws) == before:
+            await self._attempt(self._grade())
+        self._on_step("carrying out its own checks")
+        await self._attempt(self._own())
+        return self.flaws
+
+    async def _attempt(self, check: Awaitable[object]) -> None:
+        try:
+            await check
+        except DataMissing:
+            raise
+        except (AarError, OSError) as error:
+            self.flaws.append(_line(error))
+
+    async def _prepare_twice(self, domain: str, stage: Stage, other: WorkerPool) -> None:
+        digests = []
+        for pool in (PROCESSES, other):
+            made = prepared(self._problem, self._folder, domain=domain, stage=stage, split_seed=_SPLIT, pool=pool)
+            async with made as task:
+                digests.append({name: await anyio.to_thread.run_sync(_digest, getattr(task, name)) for name in _HALVES})
+        for half in _HALVES:
+            one, two = (digest[half] for digest in digests)
+            differing = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+            if differing:
+                named = f"{half}/{differing[0]}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else "")
+                self.flaws.append(
+                    f"prepare of {domain}, {stage}, gives other bytes in another process: {named}. Draw everything "
+                    "from the split's seed, and iterate over no set"
+                )
+
+    async def _grade(self) -> None:
+        self._on_step("running each baseline once on every domain")
+        results = await measure_baselines(self._sized, self._room, seeds=1, parallel=2)
+        if not results:
+            self.flaws.append("it has no baseline: researchers and the attack suite start from one")
+        for result in results:
+            if result.estimate is None:
+                self.flaws.append(f"baseline {result.key}: {_why(result)}")
+        if self._sized.transfer_domains and results:
+            [one] = await measure_baselines(
+                self._sized, self._room, stage=Stage.TRANSFER, seeds=1, keys=[results[0].key], parallel=2
+            )
+            if one.estimate is None:
+                self.flaws.append(f"baseline {one.key} on the transfer domains: {_why(one)}")
+
+    async def _own(self) -> None:
+        self.flaws += await call_plugin(self._problem, "validate")
+
+
+_HALVES = ("public", "hidden")
+
+
+def _why(result: BaselineResult) -> str:
+    return " ".join((result.fault or result.verdict).split())
+
+
+def _line(error: Exception) -> str:
+    detail = f": {error.detail}" if isinstance(error, PluginFailed) and error.detail else ""
+    said = error.message if isinstance(error, AarError) else f"{type(error).__name__}: {error}"
+    return " ".join(f"{said}{detail}".split())
+
+
+def _read_directions(problem: Problem) -> None:
+    load_directions(Path(problem.directions()))
+
+
+def _splits(problem: Problem) -> Iterator[tuple[str, Stage]]:
+    for domain in problem.research_domains:
+        yield domain, Stage.RESEARCH
+    for domain in problem.climbed_domains:
+        yield domain, Stage.MEASURE
+        yield domain, Stage.CONFIRM
+    for domain in problem.transfer_domains:
+        yield domain, Stage.TRANSFER
+
+
+def _digest(folder: Path) -> dict[str, str]:
+    """By relative path: a file's SHA-256, a folder's or a link's kind."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink() or not path.is_file():
+            found[name] = "link" if path.is_symlink() else "folder"
+        else:
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _wrong_declarations(problem: Problem) -> list[str]:
+    """What of the attributes is not as the protocol says."""
+    wrong = []
+    for name, kind in (("metric", Metric), ("run_limits", RunLimits)):
+        if not isinstance(getattr(problem, name), kind):
+            wrong.append(f"{name} is of another kind: got {getattr(problem, name)!r}, expected a {kind.__name__}")
+    for name in ("climbed_domains", "transfer_domains", "research_domains"):
+        value = getattr(problem, name)
+        if (
+            isinstance(value, str)
+            or not isinstance(value, Sequence)
+            or not all(isinstance(each, str) for each in value)
+        ):
+            wrong.append(f"{name} is of another kind: got {value!r}, expected a sequence of names")
+    if not wrong and not problem.climbed_domains:
+        wrong.append("climbed_domains is empty: expected one domain or more")
+    if not isinstance(problem.default_seeds, int) or problem.default_seeds < 1:
+        wrong.append(f"default_seeds is no number of seeds: got {problem.default_seeds!r}, expected 1 or more")
+    return wrong

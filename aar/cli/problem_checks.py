@@ -1,0 +1,39 @@
+"""Running ``aar problem validate``: the checks in scratch folders and a sandbox of the machine's choice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from aar.campaign.problem_checks import ProblemChecks
+from aar.problems.plugin_calls import probe
+from aar.problems.registry import find, small
+from aar.sandbox.choose import choose
+from aar.sandbox.trees import scratch_folder
+from aar.scoring.cleanroom import CleanRoom
+from aar.snapshots.store import SnapshotStore
+
+
+def run_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
+    """Carry out all checks of a problem; returns its name and what is wrong with it.
+
+    Raises:
+        NotFound, ProblemError: the problem cannot be loaded.
+        DataMissing: its data is absent.
+        SandboxUnavailable: no sandbox works here.
+    """
+    probe(reference)
+    with scratch_folder("aar-validate-") as folder:
+        return asyncio.run(_run(reference, folder, sandbox, on_step))
+
+
+async def _run(reference: str, folder: Path, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
+    problem = find(reference)
+    backend = await choose(sandbox)
+    try:
+        sized = small(problem)
+        room = CleanRoom(backend, sized, SnapshotStore(folder / "snapshots"), folder / "runs")
+        return problem.name, await ProblemChecks(problem, sized, room, folder / "splits", on_step).run()
+    finally:
+        await backend.close()
