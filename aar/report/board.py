@@ -64,7 +64,9 @@ def read_board(
         higher_is_better: the problem's ``metric.higher_is_better``.
         limit: so many rows; None for all.
     """
-    rows = rows_seen_by(leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better), audience)
+    told_only = not may_see(audience, Secret.WITHHELD_SCORES)
+    found = leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better, told_only=told_only)
+    rows = rows_seen_by(found, audience)
     fallen = [submission_seen_by(each, audience) for each in fallen_submissions(session, campaign_id)]
     return Board(
         _with_confirmations(session, campaign_id, rows, shown=may_see(audience, Secret.SEALED_SCORES)),

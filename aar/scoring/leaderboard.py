@@ -14,6 +14,7 @@ from aar.scoring import selection
 from aar.scoring.findings import labels_of, newest_findings
 from aar.scoring.phases import CONFIRM
 from aar.scoring.submission_views import SHOWN_DECIMALS, SubmissionView, select_views, view_of_row
+from aar.scoring.telling import UNTOLD
 from aar.store.models import StageEstimate, Submission
 
 
@@ -41,7 +42,12 @@ class LeaderboardRow:
 
 
 def leaderboard(
-    session: Session, campaign_id: str, *, limit: int | None = None, higher_is_better: bool = True
+    session: Session,
+    campaign_id: str,
+    *,
+    limit: int | None = None,
+    higher_is_better: bool = True,
+    told_only: bool = False,
 ) -> list[LeaderboardRow]:
     """Measured submissions that were neither refuted nor disqualified, best first.
 
@@ -54,8 +60,10 @@ def leaderboard(
     Args:
         limit: so many rows; None for all.
         higher_is_better: the problem's ``metric.higher_is_better``.
+        told_only: the board of those who are not told withheld scores, as if there were none: a place between two
+            scores that are told would say what a withheld one is.
     """
-    rows = contenders(session, campaign_id, higher_is_better=higher_is_better)
+    rows = contenders(session, campaign_id, higher_is_better=higher_is_better, told_only=told_only)
     first = next((row for row in rows if row.submission.status == "confirmed"), None)
     if first is not None:
         rows.remove(first)
@@ -65,10 +73,12 @@ def leaderboard(
     return [replace(row, labels=labels_of(findings[row.submission.id])) for row in rows]
 
 
-def contenders(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> list[LeaderboardRow]:
+def contenders(
+    session: Session, campaign_id: str, *, higher_is_better: bool = True, told_only: bool = False
+) -> list[LeaderboardRow]:
     """The board's rows by bands alone, without labels: who would lead if no place were reserved."""
     sign = 1.0 if higher_is_better else -1.0
-    rows = _rows(session, campaign_id)
+    rows = _rows(session, campaign_id, told_only)
     scores = [(sign * mean, error) for mean, error in map(_standing, rows)]
     expected = [mean for mean, _ in selection.shrink(scores)]
     bands = selection.bands(scores, expected)
@@ -98,15 +108,15 @@ def first_of_code(campaign_id: str) -> Any:
     )
 
 
-def _rows(session: Session, campaign_id: str) -> Sequence[Row[Any]]:
+def _rows(session: Session, campaign_id: str, told_only: bool) -> Sequence[Row[Any]]:
     session.flush()
-    return session.execute(_query(campaign_id)).all()
+    return session.execute(_query(campaign_id, told_only)).all()
 
 
 @lru_cache(maxsize=64)
-def _query(campaign_id: str) -> Select[Any]:
+def _query(campaign_id: str, told_only: bool) -> Select[Any]:
     """Kept, because to build it takes several times as long as to run it, and every researcher looks at the board."""
-    return (
+    query = (
         select_views(campaign_id)
         .add_columns(StageEstimate.mean.label("confirmed"), StageEstimate.standard_error.label("confirmed_error"))
         .outerjoin(
@@ -115,6 +125,7 @@ def _query(campaign_id: str) -> Select[Any]:
         .where(Submission.number.in_(first_of_code(campaign_id)), Submission.mean.is_not(None))
         .where(Submission.status != "refuted", Submission.disqualified == "")
     )
+    return query.where(Submission.telling.not_in(UNTOLD)) if told_only else query
 
 
 def _standing(row: Row[Any]) -> tuple[float, float]:

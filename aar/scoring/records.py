@@ -19,7 +19,7 @@ from aar.scoring.phases import MEASURE, Phase
 from aar.scoring.runs import runs_of, skip_rest
 from aar.scoring.status import log_change, same_code
 from aar.scoring.submission_views import SHOWN_DECIMALS
-from aar.scoring.telling import KEPT, telling
+from aar.scoring.telling import KEPT, label, telling
 from aar.scoring.trial import Trial
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import ScoringRun, Submission
@@ -121,13 +121,15 @@ def measure(
         each.low, each.high, each.seeds, each.by_domain = estimate.low, estimate.high, seeds, by_domain
         each.freedom = estimate.freedom
     _give_status(session, submission, earlier[0] if earlier else None, f"{seeds} seeds on {domains} domains")
-    board = leaderboard(session, submission.campaign_id, higher_is_better=metric.higher_is_better)
+    how, best = telling(session, submission, metric)
+    for each in (submission, *earlier):
+        each.telling = label(each.telling, how)
+    # As researchers see it: a place among scores that are not told would tell them.
+    board = leaderboard(session, submission.campaign_id, higher_is_better=metric.higher_is_better, told_only=True)
     row = next((row for row in board if row.submission.identity == submission.identity), None)
     leader = board[0] if board else None
     found = newest_findings(session, [each.id for each in (submission, *earlier)])
-    how, best = telling(session, submission, metric)
     for each in (submission, *earlier):
-        each.telling = how
         text = (
             verdicts.withheld(each, metric, best)
             if how == KEPT

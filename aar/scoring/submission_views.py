@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.forum.views import EXTERNAL_MODEL
+from aar.scoring.telling import UNTOLD
 from aar.store.models import Researcher, StatusChange, Submission
 
 SHOWN_DECIMALS = 2
@@ -155,6 +156,6 @@ def view_of(submission: Submission | Row[Any], author: str, model: str, reason: 
         identity=submission.identity,
         disqualified=submission.disqualified,
         charged_runs=submission.charged_runs,
-        told=submission.telling != "kept",
+        told=submission.telling not in UNTOLD,
         outside=model == EXTERNAL_MODEL,
     )

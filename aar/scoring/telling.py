@@ -11,11 +11,13 @@ ladder (Blum & Hardt 2015), which answers with a number only where something was
 from __future__ import annotations
 
 import math
+from statistics import median_low
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Metric
+from aar.scoring.selection import UNUSUAL
 from aar.scoring.status import same_code
 from aar.store.models import Submission
 
@@ -25,8 +27,10 @@ SURELY = 2.0
 """Standard errors of the difference below which a score counts as low."""
 
 
-TOLD, LOW, KEPT = "", "low", "kept"
-"""Of ``Submission.telling``: told; told although it is low; not told to researchers."""
+TOLD, LOW, KEPT, SPENT = "", "low", "kept", "spent"
+"""Of ``Submission.telling``: told; told although it is low; not told to researchers; not told any more, which leaves
+the allowance as used as it was."""
+UNTOLD = (KEPT, SPENT)
 
 
 Score = tuple[float, float]
@@ -50,21 +54,44 @@ def telling(session: Session, submission: Submission, metric: Metric) -> tuple[s
     The same code has one answer, whoever hands it in: it is compared with the best of each of its authors, and for an
     author who has no other score, with the best of the team. Otherwise a number that one author is not told could be
     had under another name.
+
+    No error counts for more than ``UNUSUAL`` times the campaign's usual one: a method that scatters its own score on
+    purpose would otherwise be surely below nothing, and neither would anything be below it.
     """
-    score = _score(submission)
+    most = _largest_error(session, submission.campaign_id)
+    score = _score(submission, most)
     authors = {each.researcher_id for each in (submission, *same_code(session, submission))}
     bests = [_best(session, submission, metric, author) or _best(session, submission, metric) for author in authors]
-    above = [best for best in bests if best is not None and _below(_score(best), score, metric)]
+    above = [best for best in bests if best is not None and _below(_score(best, most), score, metric)]
     if not above and not is_low(score, None, metric):
         return TOLD, None
-    query = select(func.count()).where(Submission.campaign_id == submission.campaign_id, Submission.telling == LOW)
+    query = select(func.count()).where(
+        Submission.campaign_id == submission.campaign_id, Submission.telling.in_((LOW, SPENT))
+    )
     # The author's own best says most to the author.
     behind = min(above, key=lambda best: (best.researcher_id != submission.researcher_id, best.number), default=None)
     return (LOW if (session.scalar(query) or 0) < ALLOWANCE else KEPT), behind
 
 
-def _score(submission: Submission) -> Score:
-    return submission.mean or 0.0, submission.standard_error or 0.0
+def label(before: str, how: str) -> str:
+    """What a submission's ``telling`` becomes when its code is told this way."""
+    return SPENT if how == KEPT and before in (LOW, SPENT) else how
+
+
+def _score(submission: Submission, most: float) -> Score:
+    return submission.mean or 0.0, min(submission.standard_error or 0.0, most)
+
+
+def _largest_error(session: Session, campaign_id: str) -> float:
+    """The largest standard error that a score of the campaign is granted."""
+    query = (
+        select(func.max(Submission.standard_error))
+        .where(Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.standard_error > 0)
+        .group_by(Submission.identity)
+    )
+    session.flush()
+    errors = session.scalars(query).all()
+    return UNUSUAL * median_low(errors) if errors else math.inf
 
 
 def _best(session: Session, submission: Submission, metric: Metric, author: str | None = None) -> Submission | None:

@@ -12,6 +12,7 @@ from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.findings import FindingView
 from aar.scoring.leaderboard import LeaderboardRow
+from aar.scoring.telling import UNTOLD
 from aar.store.models import Submission
 
 _TAIL_LINES = 15
@@ -170,7 +171,7 @@ def withheld(submission: Submission, metric: Metric, best: Submission | None) ->
     else:
         whose = "your best" if best.researcher_id == submission.researcher_id else "the best of others"
         # A best may be of a number that was itself not told.
-        known = "" if best.telling == "kept" else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+        known = "" if best.telling in UNTOLD else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
         than = f"s{best.number}, {whose}{known}"
     return (
         f"s{submission.number} measured, number withheld: it is surely worse than {than}. "

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Estimate, Metric
 from aar.scoring import records
+from aar.scoring.leaderboard import leaderboard
 from aar.scoring.submissions import get_submission
 from aar.scoring.telling import ALLOWANCE, is_low
-from aar.scoring.visibility import Audience, submission_seen_by
+from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher, Submission
@@ -37,7 +38,9 @@ def db(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def measured(session: Session, number: int, mean: float, researcher: int = 1, identity: str = "") -> str:
+def measured(
+    session: Session, number: int, mean: float, researcher: int = 1, identity: str = "", error: float = ERROR
+) -> str:
     submission = Submission(
         campaign_id=CAMPAIGN,
         number=number,
@@ -51,7 +54,7 @@ def measured(session: Session, number: int, mean: float, researcher: int = 1, id
     )
     session.add(submission)
     session.flush()
-    estimate = Estimate(mean, ERROR, mean - 0.04, mean + 0.04, 8)
+    estimate = Estimate(mean, error, mean - 2 * error, mean + 2 * error, 8)
     records.measure(session, submission.id, estimate, seeds=4, domains=2, metric=PGR)
     return get_submission(session, CAMPAIGN, number).verdict
 
@@ -117,6 +120,56 @@ def test_a_bad_beginning_buys_no_numbers(db: Database) -> None:
     assert (
         "surely worse than what the plainest method reaches (PGR 0.20)" in verdicts[-1] or "your best" in verdicts[-1]
     )
+
+
+def test_handing_a_told_low_score_in_again_frees_no_number(db: Database) -> None:
+    with db.writing() as session:
+        measured(session, 1, 0.43)
+        for number in range(2, 2 + ALLOWANCE):
+            measured(session, number, 0.3)
+        for number in range(100, 110):
+            assert "number withheld" in measured(session, number, 0.3, identity=f"{number - 98:064}")
+            assert "number withheld" in measured(session, number + 100, 0.3), "another number would be had for it"
+
+
+@pytest.mark.parametrize("best", [(0.43, ERROR), (0.9, 0.5)], ids=["a steady best", "a best that scatters"])
+def test_a_method_that_scatters_its_own_score_is_told_no_more_often(db: Database, best: tuple[float, float]) -> None:
+    with db.writing() as session:
+        for number in range(1, 6):
+            measured(session, number, 0.4, researcher=2)
+        measured(session, 10, best[0], error=best[1])
+        verdicts = [measured(session, number, -0.1, error=0.5) for number in range(11, 14 + ALLOWANCE)]
+    # So few of many: those that scatter become the campaign's usual ones once they are most of it.
+    assert all("measured: PGR" in verdict for verdict in verdicts[:4])
+    with db.reading() as session:
+        first = [session.get_one(Submission, number).telling for number in range(7, 10)]
+    assert first == ["low"] * 3
+
+
+def test_no_place_on_the_board_tells_a_number_that_is_withheld(db: Database) -> None:
+    def seen(session: Session) -> list[tuple[int, int, int]]:
+        rows = leaderboard(session, CAMPAIGN, told_only=True)
+        return [(row.submission.number, row.rank, row.band) for row in rows_seen_by(rows, Audience.RESEARCHER)]
+
+    with db.writing() as session:
+        measured(session, 1, 0.43)
+        for step in range(ALLOWANCE):  # a ruler
+            measured(session, 2 + step, 0.30 - step * 0.05)
+        before = seen(session)
+        assert "number withheld" in measured(session, 100, -0.27)
+        assert seen(session) == before
+        told = measured(session, 101, 0.42, identity=f"{1:064}")
+    assert f"s1 stands on the board. Rank 1 of {1 + ALLOWANCE}" in told
+
+
+def test_a_verdict_names_no_leader_whose_number_is_not_told(db: Database) -> None:
+    with db.writing() as session:
+        for number in range(1, 1 + ALLOWANCE):
+            measured(session, number, -0.3)
+        assert "number withheld" in measured(session, 100, 0.15)
+        told = measured(session, 101, 0.13, researcher=2, error=2 * ERROR)
+    assert "measured: PGR 0.13" in told
+    assert "0.15" not in told
 
 
 def test_people_see_every_number_and_researchers_do_not(db: Database) -> None:

@@ -91,7 +91,7 @@ async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
     ctx, metric = run.ctx, run.ctx.problem.metric
     found = await ctx.db.read(
         lambda session: leaderboard(
-            session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better
+            session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better, told_only=True
         )
     )
     rows = rows_seen_by(found, Audience.RESEARCHER)

@@ -42,7 +42,8 @@ class Submission(Base):
     verdict: Mapped[str] = mapped_column(Text, default="")
     """For the researcher: the score as shown, or why there is none."""
     telling: Mapped[str] = mapped_column(String(8), default="", server_default="")
-    """Whether researchers are told the number: empty for yes, low for yes although it is low, kept for no."""
+    """Whether researchers are told the number: empty for yes, low for yes although it is low, kept for no,
+    spent for no more."""
     mean: Mapped[float | None]
     standard_error: Mapped[float | None]
     low: Mapped[float | None]

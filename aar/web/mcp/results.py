@@ -34,7 +34,7 @@ async def _board(caller: Caller, given: inputs.LeaderboardInput) -> Any:
     def read(session: Session) -> Any:
         metric = metric_of(caller.view(session).problem)
         higher = metric is None or metric.higher_is_better
-        found = leaderboard(session, caller.campaign_id, limit=given.limit, higher_is_better=higher)
+        found = leaderboard(session, caller.campaign_id, limit=given.limit, higher_is_better=higher, told_only=True)
         rows = rows_seen_by(found, Audience.RESEARCHER)
         return {
             "metric": None if metric is None else metric.name,
