@@ -1,7 +1,8 @@
 """Bounds on a server's connections: how many there may be, and how long one may take to say what it wants.
 
 A connection that has not sent a whole request yet costs a descriptor and gives nothing. Where there is no room, the one
-that has waited longest makes place for a new one; whoever sends a request at once is never the one.
+that has waited longest for a head, or else for a body, makes place for a new one; whoever sends a request at once is
+never the one.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class Connections:
         address = connection.address
         crowded = not is_loopback(address) and self._addresses[address] >= self._by_address
         if crowded or len(self._open) >= self.most:
-            waiting = (each for each in self._late["head"] if not crowded or each.address == address)
+            # A body that comes slowly holds a place as well as half a head does, and needs no login either.
+            late = (each for part in ("head", "body") for each in self._late[part])
+            waiting = (each for each in late if not crowded or each.address == address)
             oldest = next(waiting, None)
             if oldest is None:
                 connection.drop()

@@ -8,6 +8,7 @@ streams pass through it unbuffered.
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from aar.errors import AarError, Forbidden, TooMany
 from aar.web.audit_log import AuditLog
 from aar.web.auth import (
     Authenticated,
+    ResearcherIdentity,
     address_of,
     authenticate,
     authenticated,
@@ -55,6 +57,8 @@ _STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
 _OPEN = frozenset({LOGIN, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
 """What the login page needs; a browser would ask for a password in front of it for whatever is missing here."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_UNDER_WAY = 32
+"""Requests of one researcher at a time, streams included."""
 _MOST_BYTES = 1024 * 1024
 """Of a body, whatever its length is said to be. Forms and figures have lower bounds of their own, MCP a higher one."""
 
@@ -83,6 +87,7 @@ class Doorman:
         self._buckets = shared.buckets
         self._audit = audit
         self._left_out = 0
+        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,11 +112,18 @@ class Doorman:
                 keep_authenticated(scope, found)
                 self._check_rates(request, found)
                 await self._check_reading(request, found)
+                self._check_under_way(found)
             except AarError as refusal:
                 await turned_away(request, refusal)(scope, receive, send_guarded)
             else:
                 bounded = receive if _asks_itself(request.url.path) else _bounded(receive)
-                await self._app(scope, bounded, send_guarded)
+                self._under_way[found.key] += 1
+                try:
+                    await self._app(scope, bounded, send_guarded)
+                finally:
+                    self._under_way[found.key] -= 1
+                    if not self._under_way[found.key]:
+                        del self._under_way[found.key]
 
     def _turn_away_foreign(self, request: Request) -> None:
         """Turn away what another site sends, before it is counted.
@@ -138,6 +150,15 @@ class Doorman:
             return
         if path != LOGIN or found.key:  # the handler counts wrong tries to log in; a right one is never held up
             self._shared.take_write(address_of(request), found.key)
+
+    def _check_under_way(self, found: Authenticated) -> None:
+        """Keep one researcher from filling the house with streams, or with answers that it does not take.
+
+        Raises:
+            TooMany: so many of its requests are unanswered.
+        """
+        if isinstance(found.identity, ResearcherIdentity) and self._under_way[found.key] >= _MOST_UNDER_WAY:
+            raise TooMany(f"too many requests at once: {_MOST_UNDER_WAY} of one researcher are allowed", 1.0)
 
     async def _check_reading(self, request: Request, found: Authenticated) -> None:
         """Raises Unauthorized where somebody may not read at all."""

@@ -74,13 +74,18 @@ class Sessions:
     def find(self, cookie: str) -> Login | None:
         """The login behind a cookie; None for one that is forged, over, or was ended."""
         packed, _, signature = cookie.partition(".")
+        said, given = packed.encode("utf-8", "replace"), signature.encode("utf-8", "replace")
+        # First of all: what nobody here signed is not even read.
+        signed = [
+            role for role, key in self._keys.items() if hmac.compare_digest(_mac(key, said).hex().encode(), given)
+        ]
+        if not signed:
+            return None
         try:
             role, name, nonce, ends = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
-            key = self._keys[role]
-            right = _mac(key, packed.encode()).hex()
-        except (ValueError, TypeError, KeyError, binascii.Error):
+        except (ValueError, TypeError, binascii.Error):
             return None
-        if not hmac.compare_digest(right.encode(), signature.encode("utf-8", "replace")):
+        if role not in signed:
             return None
         if ends <= self._clock() or nonce in self._ended:
             return None

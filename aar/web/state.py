@@ -43,6 +43,7 @@ class Shared:
         buckets: how much of that each has used.
         login_links: addresses that log one person in, once.
         limiters: bounds on work in threads, by name.
+        open_streams: those of clients without token or login.
     """
 
     db: Database
@@ -60,6 +61,7 @@ class Shared:
     buckets: Buckets = field(default_factory=Buckets)
     login_links: LoginLinks = field(default_factory=LoginLinks)
     limiters: dict[str, anyio.CapacityLimiter] = field(default_factory=dict)
+    open_streams: set[object] = field(default_factory=set)
 
     def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:
         """Where a campaign's frozen code lies; None where it is not on this machine."""

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from aar.web import connections
+from aar.web import connections, doorman
+from aar.web.api import events
 from aar.web.connections import AcceptErrors, Connections
 from aar.web.serve import bind, serve
 
@@ -153,6 +154,58 @@ async def test_a_full_house_turns_newcomers_away() -> None:
     bounds.opened(late)
     assert late.dropped
     assert not any(each.dropped for each in inside)
+
+
+async def test_bodies_that_come_slowly_make_place_after_heads_do() -> None:
+    bounds = Connections(most=3)
+    slow, half, busy = (Peer("127.0.0.1") for _ in range(3))
+    for each in (slow, half, busy):
+        bounds.opened(each)
+    bounds.expect(slow, "body")
+    bounds.expect(busy, "")
+    late = [Peer("127.0.0.1") for _ in range(2)]
+    for each, expected in zip(late, ([False, True, False], [True, True, False]), strict=True):
+        bounds.opened(each)
+        bounds.expect(each, "")
+        assert not each.dropped
+        assert [inside.dropped for inside in (slow, half, busy)] == expected
+    for each in (busy, *late):
+        bounds.closed(each)
+    assert len(bounds) == 0
+
+
+async def test_many_that_send_half_a_body_make_place_for_those_that_ask(site: Any) -> None:
+    begun = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nname="
+    async with served(site, Connections(most=40)) as port:
+        half = []
+        for _ in range(80):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begun)
+            half.append((reader, writer))
+        assert [await _get(port) for _ in range(5)] == [200] * 5
+        for _, writer in half:
+            writer.close()
+
+
+async def test_one_researcher_does_not_fill_the_house_with_streams(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorman, "_MOST_UNDER_WAY", 3)
+    monkeypatch.setattr(events, "_MOST_UNKNOWN", 3)
+    path = "/api/v1/campaigns/k3v9qd/events/stream"
+    async with served(site, Connections()) as port:
+        for who in (f"Authorization: {site.researcher('r1')['Authorization']}\r\n", ""):
+            opened = []
+            for status in (200, 200, 200, 429):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{who}\r\n".encode())
+                opened.append(writer)
+                assert f" {status} ".encode() in await reader.readuntil(b"\r\n")
+                if status == 200:  # its first news: it counts from there on
+                    await reader.readuntil(b"retry: 2000")
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                for headers in (site.operator, site.researcher("r2")):
+                    assert (await client.get("/api/v1/campaigns/k3v9qd/leaderboard", headers=headers)).is_success
+            for writer in opened:
+                writer.close()
 
 
 async def test_a_lack_of_descriptors_is_told_once_and_not_at_every_try(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,3 +227,15 @@ async def test_what_failed_under_a_key_is_tried_again() -> None:
     assert await once.do(("x",), fails) == "done"
     assert await once.do(("x",), fails) == "done"
     assert len(tries) == 2
+
+
+def test_a_cookie_that_nobody_signed_is_not_read() -> None:
+    sessions = Sessions({"operator": "a" * 40, "viewer": "b" * 40})
+    deep = base64.urlsafe_b64encode(b"[" * 20_000).decode()
+    for cookie in (deep, f"{deep}.{'0' * 64}", "\udcff.\udcff", "..", ""):
+        assert sessions.find(cookie) is None
+    right = sessions.begin("viewer", "ana")
+    packed, _, signature = right.partition(".")
+    assert sessions.find(right) is not None
+    assert Sessions({"operator": "b" * 40, "viewer": "c" * 40}).find(right) is None, "signed with another role's key"
+    assert sessions.find(f"{packed}.{signature.upper()}") is None

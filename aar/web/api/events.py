@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -14,11 +14,12 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from aar.errors import TooMany
 from aar.forum.text import clean_line
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read
 from aar.web.api.paging import BIGGEST, After, Limit, Page
-from aar.web.auth import AudienceDep, authenticate, authenticated, login_of, may_read
+from aar.web.auth import AudienceDep, Authenticated, authenticate, authenticated, login_of, may_read
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
 from aar.web.state import Shared, SharedDep
 
@@ -28,6 +29,9 @@ _made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
 _MOST_MADE = 500
 _LOOK_SECONDS = 1.0
 """How often an open stream looks whether its token still holds."""
+_MOST_UNKNOWN = 100
+"""Streams without token or login, all together: enough for the pages of one machine, with room for everybody else."""
+_STREAM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream says so this often, so that proxies keep it open and dead clients are found."""
 
@@ -106,13 +110,15 @@ def cursor_of(after: int, last_event_id: str | None) -> int:
 
 def as_stream(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
     """Frames as server-sent events, unbuffered on their way, for as long as whoever asked may read."""
+    if authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
+        raise TooMany(f"too many streams are open: {_MOST_UNKNOWN} without a login are allowed", _STREAM_SECONDS)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_while_allowed(shared, request, frames), media_type="text/event-stream", headers=headers)
 
 
 async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
     first, looked = authenticated(request.scope), time.monotonic()
-    async with aclosing(frames):
+    async with aclosing(frames), _counted(shared, first):
         async for each in frames:
             if first.login is not None:
                 if login_of(shared, request) is None:
@@ -122,6 +128,20 @@ async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerato
                 if found.audience is not first.audience or not await may_read(shared, found):
                     return
             yield each
+
+
+@asynccontextmanager
+async def _counted(shared: Shared, found: Authenticated) -> AsyncIterator[None]:
+    """Count a stream of nobody known among the open ones."""
+    if found.audience is not Audience.NOBODY:
+        yield
+        return
+    mark = object()
+    shared.open_streams.add(mark)
+    try:
+        yield
+    finally:
+        shared.open_streams.discard(mark)
 
 
 async def _frames(
