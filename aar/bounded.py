@@ -25,6 +25,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from aar.bounded_worker import SERVES_ON
 from aar.errors import BoundExceeded
 
 T = TypeVar("T")
@@ -109,6 +110,7 @@ class _Process:
                 process_group=0,
             )
         self._connection = Connection(ours.detach())
+        self.serves_on = False
 
     def alive(self) -> bool:
         """Whether it can take another call."""
@@ -116,14 +118,16 @@ class _Process:
 
     def call(self, request: bytes, seconds: float, cancelled: threading.Event | None) -> tuple[str, Any]:
         """The kind of answer and the answer. Raises EOFError or OSError if it died, TimeoutError."""
+        self.serves_on = False
         self._connection.send_bytes(request)
         until = time.monotonic() + seconds
         while not self._connection.poll(min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))):
             if time.monotonic() >= until or (cancelled is not None and cancelled.is_set()):
                 raise TimeoutError
-        kind, answer = pickle.loads(  # noqa: S301 - written by our own code, which runs nothing of what it reads
-            self._connection.recv_bytes(_MOST_ANSWER_BYTES)
-        )
+        received = self._connection.recv_bytes(_MOST_ANSWER_BYTES)
+        self.serves_on = received.startswith(SERVES_ON)
+        # Written by our own code, which runs nothing of what it reads.
+        kind, answer = pickle.loads(memoryview(received)[1:])  # noqa: S301
         return kind, answer
 
     def end(self) -> int:
@@ -209,7 +213,7 @@ def _run(
         kept = False
         try:
             kind, answer = process.call(request, seconds, cancelled)
-            kept = kind != "memory"
+            kept = process.serves_on
         except TimeoutError:
             raise BoundExceeded("time", f"{name} took longer than {seconds:g} s and was stopped") from None
         except (EOFError, OSError):

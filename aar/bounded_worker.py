@@ -18,6 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+ENDS, SERVES_ON = b"-", b"+"
+"""First byte of each answer."""
+_MOST_GROWTH_BYTES = 256 * 1024**2
+"""Of a process that serves on: what calls leave behind would add up, since each call's limit counts from there."""
 _GRACE_SECONDS = 2
 """The parent stops an overrun first; these limits hold where the parent is gone."""
 
@@ -28,13 +32,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection = Connection(int(sys.argv[1]))
+    grown = 0
     with contextlib.suppress(EOFError, OSError):
         while True:
             seconds, memory, call = pickle.loads(connection.recv_bytes())  # noqa: S301 - from the parent
             _limit(seconds, memory)
-            answer, spoiled = _answer(call)
+            answer, spoiled, growth = _answer(call)
             _unlimit()
-            connection.send_bytes(answer)
+            grown += growth
+            spoiled = spoiled or grown > _MOST_GROWTH_BYTES
+            connection.send_bytes((ENDS if spoiled else SERVES_ON) + answer)
             if spoiled:
                 return
 
@@ -69,17 +76,20 @@ def _address_space() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _answer(call: bytes) -> tuple[bytes, bool]:
-    """The pickled answer, and whether this process should not serve again."""
+def _answer(call: bytes) -> tuple[bytes, bool, int]:
+    """The pickled answer, whether this process should not serve again, and how many bytes the call left behind."""
+    before = _address_space()
     try:
         function, args = pickle.loads(call)  # noqa: S301 - from the parent
-        return pickle.dumps(("value", function(*args))), False
+        before = _address_space()  # modules stay
+        answer = pickle.dumps(("value", function(*args)))
     except MemoryError:
-        return pickle.dumps(("memory", "")), True
+        return pickle.dumps(("memory", "")), True, 0
     except Exception as error:  # noqa: BLE001 - it is raised again on the other side
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            return pickle.dumps(("memory", "")), True
-        return _failure(error), False
+            return pickle.dumps(("memory", "")), True, 0
+        answer = _failure(error)
+    return answer, False, max(0, _address_space() - len(answer) - before)
 
 
 def _failure(error: Exception) -> bytes:

@@ -28,6 +28,14 @@ def hold(count: int) -> int:
     return len(bytearray(count))
 
 
+_kept: list[bytearray] = []
+
+
+def keep(count: int) -> int:
+    _kept.append(bytearray(count))
+    return os.getpid()
+
+
 def end_itself(number: int) -> None:
     os.kill(os.getpid(), number)
 
@@ -69,6 +77,14 @@ def test_memory_is_bounded_by_call_and_not_for_ever() -> None:
         run_bounded(hold, 200 * MIB, memory=50 * MIB)
     assert caught.value.cause == "memory"
     assert run_bounded(hold, 200 * MIB) == 200 * MIB
+
+
+def test_what_calls_leave_behind_does_not_add_up() -> None:
+    bounded._processes.end()
+    first = run_bounded(keep, 100 * MIB)
+    assert [run_bounded(keep, 100 * MIB), run_bounded(keep, 100 * MIB)] == [first, first]
+    assert run_bounded(os.getpid) != first
+    assert not Path("/proc", str(first)).exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])

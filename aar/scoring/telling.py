@@ -90,7 +90,7 @@ def _largest_error(session: Session, campaign_id: str) -> float:
         .group_by(Submission.identity)
     )
     session.flush()
-    errors = session.scalars(query).all()
+    errors = [error for error in session.scalars(query) if error is not None]
     return UNUSUAL * median_low(errors) if errors else math.inf
 
 
