@@ -68,10 +68,10 @@ class Totals:
         return self.tokens.total + self.lost_tokens
 
     @property
-    def usd_per_agent_hour(self) -> Decimal:
-        """Dollars billed per hour worked; 0 before any work."""
+    def usd_per_agent_hour(self) -> Decimal | None:
+        """Dollars billed per hour worked; None before any work, where no rate is true."""
         if self.agent_seconds <= 0:
-            return Decimal(0)
+            return None
         return self.usd * 3600 / Decimal(str(self.agent_seconds))
 
 

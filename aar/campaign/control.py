@@ -18,6 +18,7 @@ from aar.store.models import Campaign, Control
 from aar.store.types import now
 
 Command = Literal["pause", "stop"]
+ControllerState = Literal["alive", "lost", "none"]
 ONE = "researcher"
 """The command of a request that concerns one researcher; what is wished of it is in the log."""
 HEARTBEAT_DEAD = timedelta(seconds=20)
@@ -40,6 +41,14 @@ def controller_alive(campaign: Campaign) -> bool:
     if not campaign.controller or campaign.heartbeat_at is None:
         return False
     return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_DEAD and not is_dead_here(campaign.controller)
+
+
+def controller_state(campaign: Campaign) -> ControllerState:
+    """Whether a controller runs or starts the campaign, died while it did, or is neither there nor missed."""
+    if controller_alive(campaign):
+        return "alive"
+    began = campaign.state == "running" or (campaign.state == "created" and bool(campaign.controller))
+    return "lost" if began else "none"
 
 
 def put_request(

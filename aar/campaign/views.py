@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from aar.campaign.control import ControllerState, controller_state
 from aar.errors import NotFound
 from aar.store.kept import keep, kept
 from aar.store.models import Campaign, Researcher
@@ -26,6 +28,8 @@ class CampaignView:
         cause: why it is in this state, for people.
         address: where its pages are served; empty when nobody serves them.
         sandbox: name of the backend its sandboxes run on.
+        controller: whether one is ``alive``, was ``lost`` while the campaign ran or started, or ``none`` is needed.
+        heartbeat_at: the last sign of life of its newest controller.
     """
 
     id: str
@@ -40,6 +44,20 @@ class CampaignView:
     started_at: datetime | None
     finished_at: datetime | None
     heartbeat_at: datetime | None
+    controller: ControllerState
+
+    @property
+    def resumable(self) -> bool:
+        """Whether nobody runs it and ``aar resume`` goes on with it."""
+        return self.controller == "lost" or (self.controller == "none" and self.state in ("created", "paused"))
+
+    def standing(self, clock: Callable[[datetime], str]) -> str:
+        """The state for people, with a dead controller named: ``running, no controller since 18:20``.
+
+        Args:
+            clock: writes a point in time.
+        """
+        return no_controller(self.id, self.state, self.heartbeat_at, clock) if self.controller == "lost" else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,8 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
         if not found:
             raise NotFound("there is no campaign yet", "Start one with: aar start")
         return _campaign_view(found[0])
+    if not (name.isascii() and name.isprintable()):  # no id is so, and a database need not take it
+        raise NotFound(f"no campaign {name!a}", "See `aar list`")
     found = session.scalars(query.where(Campaign.id.startswith(name, autoescape=True)).limit(5)).all()
     exact = [campaign for campaign in found if campaign.id == name]
     if len(exact or found) == 1:
@@ -128,6 +148,12 @@ def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherV
     raise NotFound(f"no researcher {name} in campaign {campaign_id}", "See `aar status`")
 
 
+def no_controller(campaign_id: str, state: str, last_seen: datetime | None, clock: Callable[[datetime], str]) -> str:
+    """What to say of a campaign whose controller is dead, with how to go on."""
+    since = "" if last_seen is None else f" since {clock(last_seen)}"
+    return f"{state}, no controller{since}; `aar resume {campaign_id}` goes on"
+
+
 def without_address(spec: dict[str, Any]) -> dict[str, Any]:
     """A stored spec without the database's address, in which earlier versions left the password."""
     return {name: value for name, value in spec.items() if name != "database"}
@@ -147,6 +173,7 @@ def _campaign_view(campaign: Campaign) -> CampaignView:
         started_at=campaign.started_at,
         finished_at=campaign.finished_at,
         heartbeat_at=campaign.heartbeat_at,
+        controller=controller_state(campaign),
     )
 
 

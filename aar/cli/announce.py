@@ -72,7 +72,7 @@ def farewell(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None
     if metric.human_baseline is not None:
         source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
         out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
-    rate = f" ({money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd else ""
+    rate = f" ({money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
     worked = duration(spent.agent_seconds)
     out.print(f"cost: {money(spent.usd)}{rate} for {count(spent.total_tokens)} tokens and {worked} of work")
     if report.exists():

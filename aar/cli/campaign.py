@@ -32,7 +32,7 @@ def list_(
             view.id,
             clean_line(view.name),
             clean_line(view.problem),
-            view.state,
+            view.standing(moment),
             moment(view.created_at),
             shorten(view.cause, 60),
         )
@@ -59,7 +59,7 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
         return
     from aar.cli.dashboard import dashboard
 
-    hint = f"aar resume {view.id}" if view.state in ("paused", "created") else ""
+    hint = f"aar resume {view.id}" if view.resumable else ""
     console().print(dashboard(found, seconds=seconds, hint=f"Go on with: {hint}" if hint else ""))
 
 

@@ -50,11 +50,12 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
 
 def _json(each: Totals) -> dict[str, object]:
     from aar.cli.output import plain
+    from aar.cli.overview import per_hour
 
     return {
         **plain(each),
         "total_tokens": each.total_tokens,
-        "usd_per_agent_hour": f"{each.usd_per_agent_hour:.6f}",
+        "usd_per_agent_hour": per_hour(each),
     }
 
 
@@ -95,9 +96,13 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
         parts.append(f"{money(whole.lost_usd)} and {count(whole.lost_tokens)} tokens charged for calls a crash cut off")
     parts.append("no limit in dollars" if limits.usd is None else f"limit ${limits.usd}")
     out.print("; ".join(parts))
+    rate = (
+        "no hours worked yet"
+        if whole.usd_per_agent_hour is None
+        else f"{money(whole.usd_per_agent_hour)} per agent-hour"
+    )
     out.print(
-        f"{money(whole.usd_per_agent_hour)} per agent-hour; the public study paid ${PUBLIC_USD_PER_AGENT_HOUR}, GPUs "
-        "included",
+        f"{rate}; the public study paid ${PUBLIC_USD_PER_AGENT_HOUR}, GPUs included",
         style="dim",
     )
 

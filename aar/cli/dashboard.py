@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aar.cli.overview import Overview, Row
-from aar.cli.text import ago, clean_line, count, duration, money, score, shorten, signed
+from aar.cli.text import ago, clean_line, count, duration, moment, money, score, shorten, signed
 from aar.report.board import BoardRow
 from aar.report.labels import OFFLINE_LABEL
 from aar.scoring.queue import QueueState
@@ -53,7 +53,8 @@ def _head(found: Overview, seconds: float) -> Text:
     campaign = found.campaign
     head = Text.assemble((f"{campaign.id} ", "bold"), clean_line(campaign.name), overflow="fold")
     head.append(f"  on {clean_line(campaign.problem)}  ")
-    head.append(campaign.state, _STATE_STYLES.get(campaign.state, ""))
+    lost = campaign.controller == "lost"
+    head.append(campaign.standing(moment), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
     if campaign.cause:
         head.append(f" ({clean_line(campaign.cause)})")
     head.append(f"  {duration(seconds)}", "bold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_library
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -77,8 +78,15 @@ def _follow(
     after: int,
     line: Callable[[LoggedEvent], str],
 ) -> None:
+    from aar.cli.text import moment
+
+    lost = False
     while True:
-        over = workplace.campaign(campaign_id).state in ("finished", "failed")
+        view = workplace.campaign(campaign_id)
+        over = view.state in ("finished", "failed")
+        if view.controller == "lost" and not lost:
+            print(f"{campaign_id} is {view.standing(moment)}", file=sys.stderr, flush=True)
+        lost = view.controller == "lost"
         for page in pages(after):
             for each in page:
                 print(line(each), flush=True)

@@ -20,7 +20,11 @@ def _campaign_ids(incomplete: str) -> list[tuple[str, str]]:
             views = list_campaigns(session, limit=30)
     except AarError:
         return []
-    return [(view.id, f"{view.state}, {view.name}") for view in views if view.id.startswith(incomplete)]
+    return [
+        (view.id, f"{'no controller' if view.controller == 'lost' else view.state}, {view.name}")
+        for view in views
+        if view.id.startswith(incomplete)
+    ]
 
 
 CampaignId = Annotated[

@@ -147,5 +147,10 @@ def _spent(each: Totals) -> dict[str, Any]:
         "calls": each.calls,
         "agent_seconds": each.agent_seconds,
         "core_seconds": each.core_seconds,
-        "usd_per_agent_hour": f"{each.usd_per_agent_hour:.6f}",
+        "usd_per_agent_hour": per_hour(each),
     }
+
+
+def per_hour(each: Totals) -> str | None:
+    """The rate as programs read it; None before any work."""
+    return None if each.usd_per_agent_hour is None else f"{each.usd_per_agent_hour:.6f}"

@@ -94,7 +94,8 @@ def seed_table(scores: Sequence[SeedScore]) -> ChartTable:
 
 
 def _bill(name: str, each: Totals) -> tuple[Cell, ...]:
-    hours, rate = round(each.agent_seconds / 3600, 4), round(each.usd_per_agent_hour, 4)
+    hours, rate = round(each.agent_seconds / 3600, 4), each.usd_per_agent_hour
+    rate = None if rate is None else round(rate, 4)
     return (name, hours, each.model_usd, each.compute_usd, each.lost_usd, each.usd, rate, each.total_tokens)
 
 

@@ -24,8 +24,10 @@ def model_label(model: str) -> str:
     return {OFFLINE_MODEL: OFFLINE_LABEL, EXTERNAL_MODEL: EXTERNAL_LABEL}.get(model, model)
 
 
-def money(usd: Decimal) -> str:
-    """Dollars: whole cents, or more digits where cents would hide a small sum."""
+def money(usd: Decimal | None) -> str:
+    """Dollars: whole cents, or more digits where cents would hide a small sum; a dash for none."""
+    if usd is None:
+        return "–"
     if usd and abs(usd) < Decimal("0.01"):
         return f"${usd:.4f}"
     return f"${usd:,.2f}"

@@ -57,6 +57,7 @@ class EventFeed:
         self._db = db
         self._tails: dict[str, _Tail] = {}
         self._polls: set[asyncio.Task[None]] = set()
+        self._controllers: dict[str, str] = {}
         self._closed = False
         self._unlisten: Callable[[], None] | None = None
 
@@ -92,6 +93,14 @@ class EventFeed:
         """The newest event that this campaign's watchers have got, or are getting; -1 while nobody watches it."""
         tail = self._tails.get(campaign_id)
         return -1 if tail is None else tail.newest
+
+    def note_controller(self, campaign_id: str, state: str) -> None:
+        """Take down whether a campaign's controller is alive: no event says that it died."""
+        self._controllers[campaign_id] = state
+
+    def controller(self, campaign_id: str) -> str:
+        """What ``note_controller`` was last told; empty before."""
+        return self._controllers.get(campaign_id, "")
 
     def close(self) -> None:
         """End every watcher's stream, so that a server can stop."""

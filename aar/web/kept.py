@@ -68,12 +68,13 @@ class KeptPages:
         path = str(scope["path"]) if scope["type"] == "http" else ""
         if scope.get("method") != "GET" or path.endswith(_ENDLESS):
             return -1
-        parts = path.removeprefix("/api/v1").split("/", 3)
-        return self._feed.newest(parts[2]) if len(parts) > 2 and parts[1] == "campaigns" else -1
+        campaign_id = _campaign(path)
+        return self._feed.newest(campaign_id) if campaign_id else -1
 
     def _page(self, request: Request, watching: Watcher) -> _Page:
         differs = (request.headers.get(name, "") for name in _DIFFERS_BY)
-        key = (request.url.path, request.url.query, watching.role or "", *differs)
+        controller = self._feed.controller(_campaign(request.url.path))
+        key = (request.url.path, request.url.query, watching.role or "", controller, *differs)
         page = self._pages.setdefault(key, _Page())
         self._pages.move_to_end(key)
         while len(self._pages) > _MOST:
@@ -89,6 +90,12 @@ class KeptPages:
         await self._app(scope, receive, keep)
         right = bool(messages) and messages[0].get("status") == 200
         page.cursor, page.sent = cursor if right else -1, messages
+
+
+def _campaign(path: str) -> str:
+    """Id of the campaign that a page or an answer of the API is about; empty for none."""
+    parts = path.removeprefix("/api/v1").split("/", 3)
+    return parts[2] if len(parts) > 2 and parts[1] == "campaigns" else ""
 
 
 def _number(text: str) -> int:

@@ -270,7 +270,7 @@ async def test_totals_name_every_researcher_and_add_up(open_ledger: Opener, db: 
     assert spent.campaign.usd == spent.researchers[ONE].usd == 4
     assert (spent.researchers[TWO].usd, spent.researchers[TWO].reserved_usd, spent.campaign.reserved_usd) == (0, 7, 7)
     assert (spent.campaign.tokens.input_tokens, spent.campaign.calls) == (4, 1)
-    assert (spent.campaign.usd_per_agent_hour, spent.researchers[TWO].usd_per_agent_hour) == (8, 0)
+    assert (spent.campaign.usd_per_agent_hour, spent.researchers[TWO].usd_per_agent_hour) == (8, None)
     with db.reading() as session:
         [settled] = session.query(LedgerEntry).filter_by(request_id="a")
         assert (settled.seconds, settled.state) == (1.5, "settled")

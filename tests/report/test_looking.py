@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from aar.campaign.alerts import alerts
 from aar.errors import NotFound
 from aar.events import (
     CampaignPaused,
@@ -24,7 +25,6 @@ from aar.events import (
     ToolFinished,
     ToolStarted,
 )
-from aar.report.alerts import alerts
 from aar.report.code import CodeFile, read_code
 from aar.report.difference import differences
 from aar.report.jobs import researcher_jobs

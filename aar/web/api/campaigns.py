@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from aar.campaign.control import ControllerState
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.metrics import metric_of
@@ -38,6 +39,11 @@ class CampaignOut(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    controller: ControllerState
+    """Whether a controller is alive, was lost while the campaign ran or started (``aar resume`` goes on), or none is
+    needed."""
+    heartbeat_at: datetime | None
+    """The last sign of life of its newest controller."""
 
 
 class MetricOut(BaseModel):

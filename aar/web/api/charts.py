@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from aar.report.alerts import alerts
+from aar.campaign.alerts import alerts
 from aar.report.chart_data import ChartTable, to_csv
 from aar.web.auth import AudienceDep
 from aar.web.charts import ChartName, chart_table

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from aar.campaign.control import ControllerState
 from aar.campaign.views import CampaignView
 from aar.report.chart_data import diversity_table, score_table
 from aar.report.comparison import Side, side, spec_rows
@@ -32,10 +33,11 @@ class SideOut(BaseModel):
     name: str
     problem: str
     state: str
+    controller: ControllerState
     submissions: int
     minutes: float
     usd: Decimal
-    usd_per_agent_hour: Decimal
+    usd_per_agent_hour: Decimal | None
     board: list[SubmissionOut]
     """The first ten."""
     score: ChartOut
@@ -85,6 +87,7 @@ def _side(view: CampaignView, found: Side) -> SideOut:
         name=view.name,
         problem=view.problem,
         state=view.state,
+        controller=view.controller,
         submissions=found.submissions,
         minutes=round(found.progress.minutes, 2),
         usd=found.totals.usd,

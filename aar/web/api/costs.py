@@ -33,7 +33,8 @@ class TotalsOut(BaseModel):
     calls: int
     agent_seconds: float
     core_seconds: float
-    usd_per_agent_hour: Decimal
+    usd_per_agent_hour: Decimal | None
+    """None before any work."""
 
 
 class ForecastOut(BaseModel):

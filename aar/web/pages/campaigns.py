@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
+from aar.campaign.alerts import alerts
 from aar.campaign.forecast import forecast
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
-from aar.report.alerts import alerts
 from aar.report.axes import span
 from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.build import best_of, build_report

@@ -48,12 +48,29 @@ async def _frames(
     shared: Shared, campaign_id: str, audience: Audience, after: int, missed: bool
 ) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
+    known, cursor = await _controller(shared, campaign_id), after
+    if known == "lost":
+        yield _afresh(cursor)
     async for each in shared.feed.follow(campaign_id, after, idle=events.HEARTBEAT_SECONDS):
         if each is None:
-            yield ": still here\n\n"
+            before, known = known, await _controller(shared, campaign_id)
+            yield ": still here\n\n" if known == before else _afresh(cursor)
             continue
+        cursor = each.id
         yield frame(each, audience, loud=missed or each.event.kind not in QUIET)
         missed = False
+
+
+async def _controller(shared: Shared, campaign_id: str) -> str:
+    """Whether a controller runs the campaign; that one died is in no event."""
+    state = (await shared.db.read(partial(campaign_of, name=campaign_id))).controller
+    shared.feed.note_controller(campaign_id, state)
+    return state
+
+
+def _afresh(cursor: int) -> str:
+    """Has the page taken anew where nothing new is in the log."""
+    return f"id: {cursor}\nevent: loud\ndata: \n\n"
 
 
 def frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
+from aar.campaign.views import CampaignView
+from aar.report.labels import moment
 from aar.report.write import environment
 from aar.store.event_log import LoggedEvent
 from aar.web.links import GLOBALS
@@ -17,6 +19,13 @@ _templates = environment("aar.web")
 _templates.globals.update(
     GLOBALS, score_plot=score_plot, diversity_plot=diversity_plot, comparison_plot=comparison_plot
 )
+
+
+def _standing(view: CampaignView) -> str:
+    return view.standing(moment)
+
+
+_templates.filters["standing"] = _standing
 _PART = Markup("data-live")
 _FRESH_PART = Markup('data-live hx-swap-oob="morph"')
 

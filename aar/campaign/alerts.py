@@ -1,4 +1,5 @@
-"""What a person should look at first: limits that are near or reached, ideas that collapse, incidents, failures."""
+"""What a person should look at first: limits that are near or reached, ideas that collapse, incidents, failures, a
+controller that died."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from aar.campaign.control import controller_state
+from aar.campaign.diversity import LEAST_BITS
+from aar.campaign.views import no_controller
 from aar.events import (
     AnyEvent,
     DiversityMeasured,
@@ -20,6 +24,7 @@ from aar.events import (
     parse_event,
 )
 from aar.forum.text import clean_line
+from aar.report.labels import moment
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
@@ -65,7 +70,8 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
     Args:
         audience: who looks; what a sandbox's incident quotes is for people.
     """
-    over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) in _OVER
+    campaign = session.get(Campaign, campaign_id)
+    over = campaign is not None and campaign.state in _OVER
     records = session.scalars(
         select(EventRecord)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
@@ -90,7 +96,7 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
             found[key] = Alert(record.at, kind, grave, clean_line(seen.event.summary()) if seen else event.kind, who)
         elif kind == "incident":
             found[key] = Alert(known.at, kind, grave, known.text, who, known.count + 1)
-    every = [*found.values(), *_failures(session, campaign_id)]
+    every = [*found.values(), *_failures(session, campaign_id), *_lost(campaign)]
     return sorted(every, key=lambda each: (not each.grave, -each.at.timestamp()))
 
 
@@ -124,7 +130,7 @@ def _ended_it(session: Session, event: AnyEvent, record: EventRecord) -> bool:
 
 
 def _recovered(session: Session, campaign_id: str, fell: int) -> bool:
-    """Whether diversity rose again after a fall: to one bit and half of the highest before."""
+    """Whether diversity rose again after a fall: to ``LEAST_BITS`` and half of the highest before."""
     log = session.execute(
         select(EventRecord.id, EventRecord.payload)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
@@ -135,7 +141,7 @@ def _recovered(session: Session, campaign_id: str, fell: int) -> bool:
         bits = DiversityMeasured.model_validate(payload).bits
         highest = max(highest, bits) if number < fell else highest
         after += [bits] if number > fell else []
-    return any(bits >= max(1.0, highest / 2) for bits in after)
+    return any(bits >= max(LEAST_BITS, highest / 2) for bits in after)
 
 
 def _failures(session: Session, campaign_id: str) -> list[Alert]:
@@ -152,3 +158,11 @@ def _failures(session: Session, campaign_id: str) -> list[Alert]:
         Alert(at or created, "failure", True, clean_line(f"{name} failed: {cause}"), name)
         for name, cause, created, at in rows
     ]
+
+
+def _lost(campaign: Campaign | None) -> list[Alert]:
+    """That the controller of a campaign under way is dead."""
+    if campaign is None or controller_state(campaign) != "lost":
+        return []
+    said = no_controller(campaign.id, campaign.state, campaign.heartbeat_at, moment)
+    return [Alert(campaign.heartbeat_at or campaign.created_at, "failure", True, said)]
