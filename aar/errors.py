@@ -10,6 +10,7 @@
     ├── SetupError               this machine lacks something that a campaign needs
     │   ├── SandboxUnavailable   no sandbox backend works here
     │   ├── DatabaseError        the database is locked, newer than this program, or unreachable
+    │   ├── DiskFull             a disk or a quota has no room
     │   ├── PortTaken            the address to serve on is in use
     │   └── DataMissing          a problem's data is absent or damaged
     ├── Conflict                 the state of things does not allow the request (two controllers, say)
@@ -84,6 +85,10 @@ class SandboxUnavailable(SetupError):
 
 class DatabaseError(SetupError):
     """The database is locked, newer than this program, or unreachable."""
+
+
+class DiskFull(SetupError):
+    """A disk or a quota has no room."""
 
 
 class PortTaken(SetupError):

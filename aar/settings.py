@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aar.errors import UsageError
@@ -14,17 +14,27 @@ from aar.redaction import hide
 
 
 def _default_home() -> Path:
-    data_home = os.environ.get("XDG_DATA_HOME")
-    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "aar"
+    data_home = Path(os.environ.get("XDG_DATA_HOME", ""))
+    # The XDG base directory specification has relative paths ignored.
+    return (data_home if data_home.is_absolute() else Path.home() / ".local" / "share") / "aar"
+
+
+def _one_place(path: Path) -> Path:
+    """The same absolute path for every spelling of a place: ``~``, relative, with links. Raises UsageError."""
+    try:
+        return Path(os.path.realpath(path.expanduser()))
+    except (RuntimeError, ValueError, OSError) as error:  # no such user, a NUL character, a folder that was removed
+        raise UsageError(f"path cannot be told: got {path}, {error}", "Write it in full, from /") from error
 
 
 class Settings(BaseSettings):
     """Machine-wide settings; each field is read from ``AAR_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix="AAR_", extra="ignore")
+    # An empty variable is one that is not set.
+    model_config = SettingsConfigDict(env_prefix="AAR_", extra="ignore", env_ignore_empty=True, validate_default=True)
 
     home: Path = Field(default_factory=_default_home)
-    """Where campaigns, the database, snapshots and caches live."""
+    """Where campaigns, the database, snapshots and caches live; absolute, and one path however it was written."""
     database: str = ""
     """SQLAlchemy URL; empty means SQLite under ``home``."""
     docker_host: str = ""
@@ -35,6 +45,16 @@ class Settings(BaseSettings):
     """Key for Claude. Read here and handed to the gateway; never written anywhere."""
     anthropic_api_key_file: Path | None = None
     """File whose first line is that key, for those who keep keys out of the environment."""
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _home_is_one_place(cls, home: Path) -> Path:
+        return _one_place(home)
+
+    @field_validator("anthropic_api_key_file", mode="after")
+    @classmethod
+    def _key_file_is_one_place(cls, file: Path | None) -> Path | None:
+        return None if file is None else _one_place(file)
 
     @property
     def claude_key(self) -> SecretStr | None:

@@ -21,6 +21,7 @@ from aar.campaign.housekeeping import remove_orphans, remove_own
 from aar.campaign.preflight import Plan
 from aar.campaign.services import PATIENCE_SECONDS, FaultLog, keep_running, persist
 from aar.campaign.workshop import Workshop, open_workshop
+from aar.disk_full import disk_full
 from aar.errors import AarError, LimitReached
 from aar.forum.mirror import ForumMirror
 from aar.store.database import Database
@@ -106,10 +107,13 @@ class Controller:
             self._research_task = asyncio.create_task(self._research())
             ending = await self._outcome(self._research_task)
         except AarError as error:
-            ending = Ending("paused", str(error))
+            ending = Ending("paused", str(disk_full(error) or error))
             raise
         except Exception as error:
-            ending = Ending("paused", f"{type(error).__name__}: {error}")
+            full = disk_full(error)
+            ending = Ending("paused", f"{type(error).__name__}: {error}" if full is None else str(full))
+            if full is not None:
+                raise full from error
             raise
         finally:
             await self._leave(ending)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from aar.campaign.descriptors import Reserve
+from aar.disk_full import disk_full
 from aar.errors import AarError, DatabaseError, SandboxUnavailable
 from aar.events import ServiceFailed
 
@@ -24,15 +25,15 @@ PATIENCE_SECONDS = 600.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 HEALTHY_SECONDS = 60.0
 _UNEXPECTED = 3
-_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 _MAX_TEXT = 500
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether an error may pass by itself: no descriptors, no memory, no disk, a database that is busy."""
-    if isinstance(error, OSError):
-        return error.errno in _SCARCE
-    return isinstance(error, DatabaseError)
+    if isinstance(error, OSError) and error.errno in _SCARCE:
+        return True
+    return isinstance(error, DatabaseError) or disk_full(error) is not None
 
 
 class FaultLog:
@@ -49,7 +50,8 @@ class FaultLog:
 
     def note(self, service: str, error: BaseException, then: str) -> None:
         """Take one: which service, what it died of, and what is done about it."""
-        cause = f"{type(error).__name__}: {error}" if not isinstance(error, AarError) else str(error)
+        named = disk_full(error) or error
+        cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
         log.warning("service failed", service=service, error=cause, then=then)
         self._waiting = [
             *self._waiting[-self._most + 1 :],

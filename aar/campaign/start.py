@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,17 +21,24 @@ log = structlog.get_logger(__name__)
 
 
 async def run_campaign(
-    plan: Plan, campaign_id: str, *, address: str = "", companions: Sequence[Companion] = ()
+    plan: Plan,
+    campaign_id: str,
+    *,
+    address: str = "",
+    companions: Sequence[Companion] = (),
+    on_hangup: Callable[[], None] = lambda: None,
 ) -> Ending:
     """Run a written campaign to its end in this process, and write its report.
 
-    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on.
+    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on. So
+    does a terminal that hangs up, however often that is told, unless hangups are ignored (nohup).
 
     Args:
         plan: what it needs, from ``preflight.check``.
         campaign_id: from ``creation.create_campaign``, or an earlier campaign to take up again.
         address: where ``companions`` serve its pages, for people.
         companions: run beside the campaign until it ends, such as a live view or a web server.
+        on_hangup: lets go of the terminal when that hangs up.
 
     Raises:
         Conflict: another controller runs it, or it is over.
@@ -39,7 +46,7 @@ async def run_campaign(
     """
     controller = Controller(plan, campaign_id, address=address)
     try:
-        with _signals(controller):
+        with _signals(controller, on_hangup):
             ending = await controller.run(companions)
         await anyio.to_thread.run_sync(_report, plan, campaign_id)
         return ending
@@ -62,9 +69,9 @@ def report_path(plan: Plan, campaign_id: str) -> Path:
 
 
 @contextmanager
-def _signals(controller: Controller) -> Iterator[None]:
+def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    asked = 0
+    asked, gone = 0, False
 
     def hear(name: str) -> None:
         nonlocal asked
@@ -74,11 +81,24 @@ def _signals(controller: Controller) -> Iterator[None]:
         else:
             controller.abandon()
 
+    def hung_up() -> None:  # a shell and the kernel may both tell of it
+        nonlocal gone
+        gone = True
+        on_hangup()
+        controller.stop.pause("paused by a hangup of the terminal")
+
     names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
     for number, name in names.items():
         loop.add_signal_handler(number, hear, name)
+    heeded = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    if heeded:
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
     try:
         yield
     finally:
         for number in names:
             loop.remove_signal_handler(number)
+        if heeded:
+            loop.remove_signal_handler(signal.SIGHUP)
+        if gone:  # a second telling must not end what is left to do, such as the report
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -5,11 +5,19 @@ Commands import what they need when they run, so that ``aar --help`` and shell c
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Entry point of ``aar``."""
-    from aar.cli.app import app
+    from aar.cli import streams
     from aar.redaction import install_excepthook
 
+    streams.prepare()
     install_excepthook()
-    app(prog_name="aar")
+    from aar.cli.app import app
+
+    try:
+        app(prog_name="aar")
+    except SystemExit as done:
+        sys.exit(streams.finish(done.code))

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+from aar.cli.options import LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
 from aar.cli.steer import Reason, ResearcherOption, steer
 
 
 def list_(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")] = 30,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_ROWS, help="Rows to show.")] = 30,
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from aar.campaign.alerts import Alert
+from aar.cli.fitting_table import FittingTable
 from aar.cli.overview import Overview, Row
 from aar.cli.text import ago, clean_line, count, duration, moment, money, score, shorten, signed
 from aar.report.board import BoardRow
@@ -20,6 +23,10 @@ from aar.scoring.queue import QueueState
 _BAR = 30
 _OTHER_LINES = 21
 _SHOWN_WAITING = 3
+_SHOWN_ALERTS = 5
+_ALERT_LENGTH = 220
+_NARROW = 70
+"""Columns of a screen that has no room for a frame and bars."""
 _STATE_STYLES = {"running": "green", "waiting": "cyan", "failed": "red", "paused": "yellow", "finished": "dim"}
 _LIMITS = {
     "usd": "${}",
@@ -40,13 +47,39 @@ def dashboard(found: Overview, *, seconds: float, hint: str = "", height: int | 
         hint: what the person can do now.
         height: lines of the screen; a team too large for it is cut short. None shows everybody.
     """
-    most = len(found.rows) if height is None else max(height - _OTHER_LINES - len(found.posts), 3)
+    extra = _OTHER_LINES + len(found.posts) + len(found.alerts[: _SHOWN_ALERTS + 1])
+    most = len(found.rows) if height is None else max(height - extra, 3)
     parts: list[RenderableType] = [_head(found, seconds), Text(), _team(found, most), Text(), _gauges(found)]
+    if found.alerts:
+        parts += [Text(), *_alerts(found.alerts)]
     if found.posts:
         parts += [Text(), _forum(found)]
     if hint:
         parts += [Text(), Text(hint, style="dim")]
-    return Panel(Group(*parts), box=box.ROUNDED, border_style="dim", padding=(0, 1))
+    return _Framed(Group(*parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Framed:
+    """What is in a frame where the screen is wide enough for one."""
+
+    inside: RenderableType
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        narrow = options.max_width < _NARROW
+        yield self.inside if narrow else Panel(self.inside, box=box.ROUNDED, border_style="dim", padding=(0, 1))
+
+
+class _Gauges(Table):
+    """Lines of name, bar and words; on a narrow screen without the bar, one below another."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width >= _NARROW:
+            yield from super().__rich_console__(console, options)
+            return
+        names, _, words = (list(column.cells) for column in self.columns)
+        for name, said in zip(names, words, strict=True):
+            yield Text.assemble((f"{name} ", "dim"), str(said), overflow="fold")
 
 
 def _head(found: Overview, seconds: float) -> Text:
@@ -68,7 +101,7 @@ def _head(found: Overview, seconds: float) -> Text:
 
 
 def _team(found: Overview, most: int) -> Table:
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
+    made = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
     for name in ("", "direction", "state"):
         made.add_column(name, no_wrap=True)
     made.add_column("doing", ratio=1, no_wrap=True, overflow="ellipsis")
@@ -113,7 +146,7 @@ def _cells(row: Row) -> list[Text]:
 
 
 def _gauges(found: Overview) -> Table:
-    grid = Table.grid(padding=(0, 1))
+    grid = _Gauges.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -147,6 +180,18 @@ def _gauges(found: Overview) -> Table:
         grid.add_row("scoring", "", _queue(found.queue))
     grid.add_row("limits", "", limits_line(found.limits))
     return grid
+
+
+def _alerts(every: Sequence[Alert]) -> list[Text]:
+    lines = []
+    for each in every[:_SHOWN_ALERTS]:
+        who = f"{clean_line(each.researcher)}: " if each.researcher and each.kind != "failure" else ""
+        times = f" ({each.count} times)" if each.count > 1 else ""
+        said = f"! {who}{shorten(each.text, _ALERT_LENGTH)}{times}"
+        lines.append(Text(said, style="red" if each.grave else "yellow", overflow="fold"))
+    if len(every) > _SHOWN_ALERTS:
+        lines.append(Text(f"! and {len(every) - _SHOWN_ALERTS} more", style="yellow"))
+    return lines
 
 
 def _trust(leader: BoardRow) -> str:
@@ -190,7 +235,7 @@ def _bar(share: float, marks: Mapping[float, str], style: str) -> Text:
 
 
 def _forum(found: Overview) -> Table:
-    grid = Table.grid(padding=(0, 1), expand=True)
+    grid = FittingTable.grid(padding=(0, 1), expand=True)
     for _ in range(3):
         grid.add_column(no_wrap=True, style="dim")
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+from aar.cli.options import BIGGEST, LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
     from aar.cli.opening import Workplace
@@ -24,8 +24,12 @@ _POLL_SECONDS = 0.5
 def events(
     campaign: CampaignId = LATEST,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens until the end.")] = False,
-    last: Annotated[int, typer.Option("--last", "-n", min=0, help="So many of the latest; 0 for all.")] = 50,
-    after: Annotated[int, typer.Option("--after", metavar="CURSOR", min=0, help="Only events past this id.")] = 0,
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=0, max=MOST_ROWS, help="So many of the latest; 0 for all.")
+    ] = 50,
+    after: Annotated[
+        int, typer.Option("--after", metavar="CURSOR", min=0, max=BIGGEST, help="Only events past this id.")
+    ] = 0,
     researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only this kind; may be repeated.")] = None,
     json: JsonFlag = False,

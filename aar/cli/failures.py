@@ -12,7 +12,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from aar.errors import AarError
+from aar.cli import streams
+from aar.disk_full import disk_full
+from aar.errors import AarError, UsageError
 from aar.redaction import redacted
 
 
@@ -24,8 +26,29 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except AarError as error:
-            show(error)
+            show(disk_full(error) or error)
             raise typer.Exit(error.exit_code) from error
+        except UnicodeError as error:
+            show(
+                UsageError(
+                    f"text is not UTF-8: {error.reason if hasattr(error, 'reason') else error}", "Write it in UTF-8"
+                )
+            )
+            raise typer.Exit(UsageError.exit_code) from error
+        except OverflowError as error:
+            show(UsageError(f"number is too large: {error}", "Give a smaller one"))
+            raise typer.Exit(UsageError.exit_code) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and streams.is_left():
+                streams.leave()
+                raise typer.Exit(streams.LEFT) from error
+            if not streams.takes_output():
+                raise typer.Exit(1) from error  # said at the end
+            full = disk_full(error)
+            if full is None:
+                raise
+            show(full)
+            raise typer.Exit(full.exit_code) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The commands in help, under the headings that they were registered with."""

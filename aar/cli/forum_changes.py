@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+from aar.cli.options import BIGGEST, LATEST, CampaignOption, DatabaseOption, JsonFlag
 from aar.cli.posting import Body, CommentId, Families, Name, PostId, number, text
 
 
@@ -105,7 +105,7 @@ def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: 
 
 
 def release(
-    claim: Annotated[int, typer.Argument(min=1, help="Number of the claim; see `aar forum claims`.")],
+    claim: Annotated[int, typer.Argument(min=1, max=BIGGEST, help="Number of the claim; see `aar forum claims`.")],
     name: Name = None,
     campaign: CampaignOption = LATEST,
     database: DatabaseOption = None,

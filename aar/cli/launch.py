@@ -28,6 +28,7 @@ from aar.cli.output import console
 from aar.cli.page_server import serve_pages
 from aar.cli.people import login_line, login_name
 from aar.cli.plain import plain_view
+from aar.cli.streams import leave_terminal
 from aar.settings import get_settings
 from aar.web.addresses import address_of, bind
 from aar.web.login_links import LoginLinks
@@ -108,7 +109,7 @@ async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | N
     console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
     if address:  # to the terminal alone, never to a log
         console().print(login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False)
-    return await run_campaign(plan, campaign_id, address=address, companions=companions)
+    return await run_campaign(plan, campaign_id, address=address, companions=companions, on_hangup=leave_terminal)
 
 
 def _listen(spec: CampaignSpec, manner: _Manner, closing: ExitStack) -> socket.socket | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+from aar.cli.options import LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def leaderboard(
     campaign: CampaignId = LATEST,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_ROWS, help="Rows to show.")] = 20,
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:

@@ -72,7 +72,7 @@ def invite_(
         with workplace.database.writing() as session:
             token = invite(session, view.id, name, direction)
     address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
-    ways = ways_in(address, token, home=os.environ.get("AAR_HOME", ""))
+    ways = ways_in(address, token, home=str(workplace.settings.home) if os.environ.get("AAR_HOME") else "")
     if json:
         made = {"campaign_id": view.id, "name": name, "token": token, "address": address}
         print_json(made | ways)

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 LATEST = "latest"
+BIGGEST = 2**63 - 1
+"""Of numbers that a database compares."""
+MOST_ROWS = 1_000_000
 
 
 def _campaign_ids(incomplete: str) -> list[tuple[str, str]]:

@@ -61,11 +61,14 @@ def plain(value: Any) -> Any:
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table without lines between its rows; columns named in ``right`` are set to the right."""
-    from rich import box
-    from rich.table import Table
+    """An empty table without lines between its rows, its cells one below another on a narrow screen.
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    Columns named in ``right`` are set to the right."""
+    from rich import box
+
+    from aar.cli.fitting_table import FittingTable
+
+    made = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aar.budget.totals import Totals, totals
+from aar.campaign.alerts import Alert, alerts
 from aar.campaign.diversity import current_families, newest_vendi, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
@@ -48,6 +49,7 @@ class Overview:
         posts: the forum's newest, newest first.
         queue: submissions that are being scored, and those that wait.
         offline: whether anybody is the offline search baseline.
+        alerts: what to look at first, grave ones first.
     """
 
     at: datetime
@@ -63,6 +65,7 @@ class Overview:
     posts: list[PostView]
     offline: bool
     queue: QueueState
+    alerts: list[Alert]
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -99,6 +102,7 @@ def overview(session: Session, campaign_id: str) -> Overview:
         posts=list_posts(session, campaign.id, limit=_NEWEST_POSTS, newest_first=True),
         offline=any(is_offline(each.model) for each in team),
         queue=waiting_line(session, campaign.id),
+        alerts=alerts(session, campaign.id),
     )
 
 
@@ -127,6 +131,7 @@ def overview_json(found: Overview) -> dict[str, Any]:
             for row in found.rows
         ],
         "newest_posts": plain(found.posts),
+        "alerts": plain(found.alerts),
         "queue": {
             "scoring": list(found.queue.scoring),
             "waiting": [

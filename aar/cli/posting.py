@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aar.cli.options import BIGGEST
+
 if TYPE_CHECKING:
     from aar.forum.figures import NewFigure
 
 PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
 Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
 CommentId = Annotated[
-    int | None, typer.Option("--comment", metavar="ID", min=1, help="A comment on the post instead of the post itself.")
+    int | None,
+    typer.Option(
+        "--comment", metavar="ID", min=1, max=BIGGEST, help="A comment on the post instead of the post itself."
+    ),
 ]
 Body = Annotated[
     str | None,

@@ -14,6 +14,7 @@ import pytest
 from aar.forum.posts import Author, create_comment, create_post
 from aar.forum.tokens import viewer_token
 from aar.store.event_log import latest_event_id
+from aar.web.api import events
 
 from .conftest import BASE
 
@@ -201,3 +202,37 @@ async def test_who_was_away_for_long_gets_the_newest_rows_and_one_refresh(site: 
     assert len(ids) <= 60
     assert ids == sorted(set(ids))
     assert kinds[0] == "loud"
+
+
+async def test_an_open_page_comes_anew_when_the_controller_died(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    with site.db.reading() as session:
+        newest = latest_event_id(session, "k3v9qd")
+    async with (
+        site.served() as address,
+        httpx.AsyncClient(base_url=address, timeout=30) as client,
+        client.stream("GET", f"{CAMPAIGN}/live?after={newest}") as answer,
+    ):
+        said = [line async for line in _first(answer, 12)]
+    assert said.count("event: loud") == 1  # told once, though it stays dead
+    assert f"id: {newest}" in said
+
+
+async def _first(answer: httpx.Response, frames: int) -> AsyncIterator[str]:
+    async for line in answer.aiter_lines():
+        yield line
+        frames -= not line
+        if not frames:
+            return
+
+
+async def test_pages_and_api_name_a_dead_controller(site: Any) -> None:
+    async with browsers(site, "ana") as [client]:
+        for path in (CAMPAIGN, "/campaigns"):
+            assert "running, no controller" in (await client.get(path)).text
+        [told] = [
+            each for each in (await client.get(f"/api/v1{CAMPAIGN}/alerts")).json() if "no controller" in each["text"]
+        ]
+        assert told["grave"] is True
+        assert (await client.get(f"/api/v1{CAMPAIGN}")).json()["controller"] == "lost"
+        assert 'value="resume"' in (await client.get(CAMPAIGN)).text

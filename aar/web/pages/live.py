@@ -48,13 +48,11 @@ async def _frames(
     shared: Shared, campaign_id: str, audience: Audience, after: int, missed: bool
 ) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
-    known, cursor = await _controller(shared, campaign_id), after
-    if known == "lost":
-        yield _afresh(cursor)
+    known, cursor = "alive", after  # a page that was away may show it so
     async for each in shared.feed.follow(campaign_id, after, idle=events.HEARTBEAT_SECONDS):
         if each is None:
             before, known = known, await _controller(shared, campaign_id)
-            yield ": still here\n\n" if known == before else _afresh(cursor)
+            yield _afresh(cursor) if known == "lost" != before else ": still here\n\n"
             continue
         cursor = each.id
         yield frame(each, audience, loud=missed or each.event.kind not in QUIET)

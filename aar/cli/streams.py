@@ -1,0 +1,127 @@
+"""The standard streams of a command: closed ones, terminals that lack characters, readers that went away."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import select
+import sys
+from pathlib import Path
+from typing import TextIO
+
+_ERRORS = "aar-terminal"
+_PLAIN = str.maketrans(
+    {
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "…": "...",
+        "±": "+/-",
+        "×": "x",
+        "·": "-",
+        "→": "->",
+        "█": "#",
+        "░": ".",
+        "┃": "|",
+        "’": "'",
+        "‘": "'",
+        "“": '"',
+        "”": '"',
+        "✓": "+",
+        "✗": "x",
+        "␛": "^",
+    }
+)
+"""What a terminal that lacks a character shows in its place; characters that are not here come as their escapes."""
+_STANDARD = 3
+LEFT = 1
+"""Exit code of a command whose reader has gone away; typer and rich end so too, where they meet it first."""
+
+
+def prepare() -> None:
+    """Make the standard streams fit for any text, whatever this process was started with.
+
+    A stream that was closed (``>&-``) becomes one to nowhere: a file opened later, such as the database, would take its
+    descriptor, and what a child prints would be written into it.
+    """
+    while (taken := os.open(os.devnull, os.O_RDWR)) < _STANDARD:
+        os.set_inheritable(taken, True)
+    os.close(taken)
+    codecs.register_error(_ERRORS, _plainly)
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    sys.stdout = _fit(sys.stdout)
+    sys.stderr = _fit(sys.stderr)
+
+
+def is_left() -> bool:
+    """Whether whoever read what is printed here has gone away."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))
+
+
+def finish(code: str | int | None) -> str | int | None:
+    """Print what waits to be printed; returns the exit code of a command that was about to end with ``code``."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # `aar list | head` has read enough
+        leave()
+        return LEFT
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            print(f"error: output cannot be written: {error.strerror or error}", file=sys.stderr)
+        leave()
+        return code or 1
+    return code
+
+
+def takes_output() -> bool:
+    """Whether what waits to be printed can be."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def leave() -> None:
+    """Send what is still printed to nowhere: nobody reads it any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def leave_terminal() -> None:
+    """Let go of a terminal that hung up: whoever reads or writes there would get an error."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(_STANDARD):
+        if os.isatty(number) or not _is_open(number):
+            os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _fit(stream: TextIO | None) -> TextIO:
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors=_ERRORS)
+    return stream
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end].translate(_PLAIN)
+    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
