@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio.to_thread
 from rich.live import Live
@@ -17,6 +18,7 @@ from aar.campaign.controller import Running
 from aar.cli.dashboard import dashboard
 from aar.cli.output import console
 from aar.cli.overview import Overview, overview
+from aar.cli.streams import leave_terminal
 from aar.cli.text import clean_line
 from aar.errors import DatabaseError
 
@@ -33,9 +35,18 @@ async def live_view(running: Running) -> None:
 
     def draw(found: Overview, hint: str) -> None:
         seconds = before + time.monotonic() - began
-        view.update(dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
+        try:
+            view.update(dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            leave_terminal()  # it hung up; the signal that says so may come later than this
 
-    with keys_unseen(), Live(console=out, auto_refresh=False, vertical_overflow="crop") as view:
+    # Without redirection: a view that ends with an error would leave its own stream in the place of standard output.
+    picture = Live(
+        console=out, auto_refresh=False, vertical_overflow="crop", redirect_stdout=False, redirect_stderr=False
+    )
+    with keys_unseen(), picture as view:
         try:
             while True:
                 try:
@@ -72,4 +83,5 @@ def keys_unseen() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it hung up
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -35,6 +35,8 @@ _PLAIN = str.maketrans(
 )
 """What a terminal that lacks a character shows in its place; characters that are not here come as their escapes."""
 _STANDARD = 3
+_TERMINALS = tuple(number for number in range(_STANDARD) if os.isatty(number))
+"""Told at the start: a terminal that hung up no longer says that it is one."""
 LEFT = 1
 """Exit code of a command whose reader has gone away; typer and rich end so too, where they meet it first."""
 
@@ -98,18 +100,9 @@ def leave() -> None:
 def leave_terminal() -> None:
     """Let go of a terminal that hung up: whoever reads or writes there would get an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in range(_STANDARD):
-        if os.isatty(number) or not _is_open(number):
-            os.dup2(nowhere, number)
+    for number in _TERMINALS:
+        os.dup2(nowhere, number)
     os.close(nowhere)
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
 
 
 def _fit(stream: TextIO | None) -> TextIO:

@@ -67,11 +67,18 @@ class Screen:
             pass
         return self._process.wait(timeout=30)
 
+    def hang_up(self) -> int:
+        os.close(self._master)
+        self._master = -1
+        return self._process.wait(timeout=_PATIENCE)
+
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(deadline - time.monotonic(), 0))
@@ -133,6 +140,28 @@ def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Scr
     assert "campaign created" not in again.stdout
     assert again.stdout.count("controller started") == 1
     assert empty.json("status")["state"] == "finished"
+
+
+def test_a_terminal_that_hangs_up_pauses_it(empty: Terminal, screen: Screen) -> None:
+    screen.wait_for(r"idea diversity")
+    code = screen.hang_up()
+    found = empty.json("status")
+    assert (found["state"], found["cause"]) == ("paused", "paused by a hangup of the terminal")
+    assert code == 0
+    assert found["controller"] == "none"
+    assert (empty.home / "campaigns" / found["id"] / "report.html").exists()
+    assert empty.json("sandbox", "list") == []
+
+
+def test_a_killed_controller_is_named(empty: Terminal, screen: Screen) -> None:
+    screen.wait_for(r"idea diversity")
+    screen.close()
+    assert "running, no controller since" in empty.ok("status")
+    assert "running, no controller since" in empty.ok("list")
+    found = empty.json("status")
+    assert (found["state"], found["controller"]) == ("running", "lost")
+    assert any("aar resume" in each["text"] for each in found["alerts"])
+    assert empty.process("sandbox", "prune").returncode == 0  # what was killed leaves its sandboxes mounted
 
 
 def test_another_terminal_stops_it(empty: Terminal) -> None:

@@ -24,7 +24,7 @@ _WITH_WORDS = {
     "forum show": ["5"],
     "forum search": ["zero-shot"],
     "forum claims": [],
-    "audit show": [],
+    "audit show": ["s14"],
     "problem list": [],
     "problem show": ["weak_to_strong"],
     "sandbox list": [],
