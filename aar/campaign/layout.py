@@ -7,6 +7,7 @@ before a researcher's first turn and the controller's own start keeps another co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -48,7 +49,8 @@ async def lay_out(problem: Problem, reference: str, home: Path) -> None:
         errors = await process.stderr.read()
         await process.wait()
     except asyncio.CancelledError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            process.kill()
         await process.wait()
         raise
     finally:

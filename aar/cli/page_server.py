@@ -10,6 +10,7 @@ else may see comes as a line of JSON on standard input, which stays open as long
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -69,7 +70,8 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Compan
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    process.terminate()
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
     try:
         async with asyncio.timeout(_END_SECONDS):
             await process.wait()

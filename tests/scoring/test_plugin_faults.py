@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from aar.campaign.alerts import alerts
 from aar.errors import DataMissing
 from aar.problems.plugin_calls import run_plugin
 from aar.problems.protocol import Estimate, Problem
 from aar.problems.registry import find
-from aar.campaign.alerts import alerts
 from aar.scoring import checks
 from aar.scoring.submissions import get_submission
 
