@@ -43,10 +43,23 @@ def look_up(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
     return _anthropic(vertex["name"] if vertex is not None else model, fast=fast)
 
 
+def matched(model: str) -> str:
+    """Id of the model in the tables whose price a model id is given; empty where there is none."""
+    bedrock, vertex = BEDROCK.match(model), VERTEX.match(model)
+    found = None if bedrock is None else _provider("aws").find_model(model)
+    spelled = bedrock or vertex
+    found = found or _found(spelled["name"] if spelled is not None else model)
+    return "" if found is None else found.id
+
+
 def _anthropic(name: str, *, fast: bool) -> tuple[PriceTier, ...] | None:
-    provider = _provider("anthropic")
-    found = provider.find_model(name) or provider.find_model(DATE.sub("", name))
+    found = _found(name)
     return None if found is None else _tiers(found, fast=fast)
+
+
+def _found(name: str) -> library.ModelInfo | None:
+    provider = _provider("anthropic")
+    return provider.find_model(name) or provider.find_model(DATE.sub("", name))
 
 
 def _provider(name: str) -> library.Provider:

@@ -68,6 +68,15 @@ class PriceBook:
         """
         return _at(self._tiers(model), prompt_tokens)
 
+    def priced_as(self, model: str) -> str:
+        """Id of the model whose price is taken, where that is not the same id; else empty."""
+        if model in self._overrides or model == OFFLINE_MODEL:
+            return ""
+        from aar.budget.price_library import matched  # takes over half a second to load
+
+        other = matched(model)
+        return "" if other == model else other
+
     def cost(self, model: str, usage: Usage, served: Served = _AS_ASKED) -> Decimal:
         """Dollars that the usage is billed at, at the dearest price known for how the call was served.
 

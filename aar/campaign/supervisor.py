@@ -18,6 +18,7 @@ from aar.campaign.services import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, i
 from aar.campaign.team import LifeSignal
 from aar.campaign.views import ResearcherView
 from aar.campaign.workshop import Workshop
+from aar.disk_full import disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.researcher import Outcome, ResearcherContext, run_researcher
@@ -82,8 +83,8 @@ class Supervisor:
                 if time.monotonic() - begun >= HEALTHY_SECONDS:
                     patience.healthy()
                 pause = patience.pause(error, foreseen=True)
-                if pause is None:
-                    raise
+                if pause is None:  # it goes on where a person makes room, so it has not failed
+                    return Outcome("limit", str(disk_full(error) or error))
                 self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

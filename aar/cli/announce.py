@@ -33,6 +33,9 @@ def announce(plan: Plan) -> None:
         limit = spec.limits.usd
         said = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
         out.print(f"spending  {said}", style="bold yellow")
+        for model in dict.fromkeys(plan.team.models):
+            if other := plan.prices.priced_as(model):
+                out.print(f"          {model} is priced as {other}; other prices go into the spec, under `prices:`")
         if spec.researchers.base_url is not None:
             out.print("          a server at base_url that reports no usage has each call charged at its worst case")
     else:

@@ -23,7 +23,8 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     from aar.campaign.forecast import forecast
     from aar.campaign.views import list_researchers
     from aar.cli.opening import opened
-    from aar.cli.output import plain, print_json
+    from aar.cli.output import console, plain, print_json
+    from aar.report.usage_doubts import usage_doubts
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
@@ -32,18 +33,23 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
             limits = Limits.model_validate(view.spec.get("limits", {}))
             ahead = forecast(session, view.id, limits)
             team = list_researchers(session, view.id)
+            doubts = usage_doubts(session, view.id)
     if json:
         print_json(
             {
                 "campaign_id": view.id,
                 "limits": view.spec.get("limits", {}),
                 "forecast": plain(ahead),
+                "usage_doubts": plain(doubts),
                 "campaign": _json(spent.campaign),
                 "researchers": {key: _json(each) for key, each in spent.researchers.items()},
             }
         )
         return
     _print(spent, team, limits)
+    for doubt in doubts:
+        whose = f" ({', '.join(doubt.researchers)})" if doubt.researchers else ""
+        console().print(f"charged at the worst case: {doubt.cause}{whose}", style="yellow")
     if view.state in ("created", "running", "paused"):
         _look_ahead(ahead)
 

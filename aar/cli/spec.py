@@ -39,6 +39,9 @@ def validate(
         print_json({"valid": True, "spec": loaded.model_dump(mode="json")})
         return
     print(f"{spec} holds: {loaded.researchers.count} researchers on {problem.name}")
+    for model in dict.fromkeys(team.models):
+        if other := prices.priced_as(model):
+            print(f"  {model} is priced as {other}")
     for index, (direction, model) in enumerate(zip(dealt, team.models, strict=True), start=1):
         print(f"  r{index}  {model}  {direction.key}")
     print(f"  limits: {limits_line(plain(loaded.limits.model_dump(exclude_none=True)))}")

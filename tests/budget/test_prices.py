@@ -105,3 +105,19 @@ def test_overrides_win_and_the_offline_baseline_is_free() -> None:
 def test_fractions_of_a_nanodollar_round_up() -> None:
     book = PriceBook({"mine": ModelPrice(*(Decimal("0.0001") for _ in range(5)))})
     assert book.cost("mine", Usage(input_tokens=1)) == Decimal("0.000000001")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("claude-opus-4-8", ""),
+        ("claude-opus-4-8-20260101", "claude-opus-4-8"),
+        ("claude-opus-4-8@20260101", "claude-opus-4-8"),
+        ("offline-search", ""),
+        ("claude-of-mine", ""),
+        ("of-nobody", ""),
+    ],
+)
+def test_the_model_whose_price_is_taken_is_told(model: str, expected: str) -> None:
+    price = ModelPrice(*(Decimal(1) for _ in range(5)))
+    assert PriceBook({"claude-of-mine": price}).priced_as(model) == expected

@@ -12,6 +12,7 @@ from aar.budget.limits import Limits
 from aar.budget.totals import Totals, totals
 from aar.campaign.forecast import forecast
 from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR
+from aar.report.usage_doubts import usage_doubts
 from aar.web.lookup import CampaignId, campaign_of
 from aar.web.state import SharedDep
 
@@ -49,6 +50,13 @@ class ForecastOut(BaseModel):
     hours_left: float | None
 
 
+class UsageDoubtOut(BaseModel):
+    """Why usage figures are doubted, and of whose calls."""
+
+    cause: str
+    researchers: list[str]
+
+
 class CostsOut(BaseModel):
     """A campaign's costs."""
 
@@ -57,6 +65,8 @@ class CostsOut(BaseModel):
     public_usd_per_agent_hour: Decimal
     """What the public study paid, for comparison."""
     forecast: ForecastOut
+    usage_doubts: list[UsageDoubtOut]
+    """Calls that are charged at their worst case, for the service's figures cannot be right."""
 
 
 @router.get("")
@@ -65,12 +75,14 @@ def costs(shared: SharedDep, campaign_id: CampaignId) -> CostsOut:
     with shared.db.reading() as session:
         view = campaign_of(session, campaign_id)
         found = totals(session, view.id)
+        doubts = usage_doubts(session, view.id)
         ahead = forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
     return CostsOut(
         campaign=_shown(found.campaign),
         researchers={name: _shown(each) for name, each in found.researchers.items()},
         public_usd_per_agent_hour=PUBLIC_USD_PER_AGENT_HOUR,
         forecast=ForecastOut(**asdict(ahead)),
+        usage_doubts=[UsageDoubtOut(cause=each.cause, researchers=list(each.researchers)) for each in doubts],
     )
 
 

@@ -25,6 +25,7 @@ from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions, progress
 from aar.report.recent import recent_events
+from aar.report.usage_doubts import usage_doubts
 from aar.report.write import CONTENT_POLICY, render_report
 from aar.scoring.leaderboard import best
 from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
@@ -116,6 +117,7 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
         "log": recent_events(session, view.id, limit=30, audience=audience),
         "alerts": alerts(session, view.id, audience),
+        "usage_doubts": usage_doubts(session, view.id),
         "forecast": forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
         "link": point_link(view.id),
     }

@@ -1,0 +1,40 @@
+"""Calls whose usage a service did not report, or reported so that it cannot be right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import UsageDoubted
+from aar.forum.text import clean_line
+from aar.store.models import EventRecord
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDoubt:
+    """Why figures are doubted, and of whose calls; such calls are charged at their worst case.
+
+    Args:
+        cause: one line, free of control characters.
+        researchers: names of those whose calls it concerns.
+    """
+
+    cause: str
+    researchers: tuple[str, ...]
+
+
+def usage_doubts(session: Session, campaign_id: str) -> list[UsageDoubt]:
+    """What is doubted about a campaign's bill, in the order in which it was first seen."""
+    rows = session.execute(
+        select(EventRecord.researcher_id, EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "usage_doubted")
+        .order_by(EventRecord.id)
+    )
+    found: dict[str, dict[str, None]] = {}
+    for researcher_id, payload in rows:
+        cause = clean_line(UsageDoubted.model_validate(payload).cause)
+        name = (researcher_id or "").rpartition("-")[2]
+        found.setdefault(cause, {}).update({name: None} if name else {})
+    return [UsageDoubt(cause, tuple(names)) for cause, names in found.items()]
