@@ -15,6 +15,7 @@ from aar.testing.attacks.attack import Attack, Result
 from aar.testing.attacks.clock import Timeouts
 from aar.testing.attacks.components import KnownComponents
 from aar.testing.attacks.constants import Majority
+from aar.testing.attacks.dear import DearToRead
 from aar.testing.attacks.detection import LuckyFew, TwoFaces
 from aar.testing.attacks.directions import Directions
 from aar.testing.attacks.edited import Edited
@@ -22,6 +23,7 @@ from aar.testing.attacks.flips import SingleFlips
 from aar.testing.attacks.forged import Forged
 from aar.testing.attacks.impostor import Impostor
 from aar.testing.attacks.inside import Inside
+from aar.testing.attacks.lookalikes import Lookalikes
 from aar.testing.attacks.luck import SeedLuck
 from aar.testing.attacks.masks import RandomMasks
 from aar.testing.attacks.memory import Guesses, OutsideBlend, OutsideHead, OutsideLabels
@@ -45,6 +47,7 @@ ATTACKS: tuple[Attack, ...] = (
     PriorDirection(),
     ToldConstants(),
     SeedLuck(),
+    Lookalikes(),
     Majority(),
     TwoFaces(),
     LuckyFew(),
@@ -52,6 +55,7 @@ ATTACKS: tuple[Attack, ...] = (
     Inside(),
     Stash(),
     DeepTrees(),
+    DearToRead(),
     Poison(),
     Edited(),
     Forged(),
