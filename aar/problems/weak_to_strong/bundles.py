@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aar.problems.protocol import Stage, Task
 from aar.problems.weak_to_strong.coordinates import Frame
 from aar.problems.weak_to_strong.corpus import Corpus
-from aar.problems.weak_to_strong.splits import Split
+from aar.problems.weak_to_strong.splits import Split, readable
 from aar.problems.weak_to_strong.supervision import States, Supervision
 
 WEAK_FILE = "weak.npy"
@@ -48,7 +48,8 @@ def write_public(
     }
     (folder / "task.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     if texts is not None:
-        in_order = {"train": [texts[row] for row in split.pool], "test": [texts[row] for row in split.test]}
+        shown = readable(task.domain)
+        in_order = {"train": [texts[row] if row in shown else None for row in split.pool.tolist()]}
         (folder / TEXTS_FILE).write_text(json.dumps(in_order, ensure_ascii=False), encoding="utf-8")
     folder.chmod(0o755)
     for path in folder.iterdir():

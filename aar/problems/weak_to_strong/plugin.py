@@ -34,7 +34,7 @@ class WeakToStrong:
 
     name = "weak_to_strong"
     version = 2
-    """Since 2 every split has coordinates of its own, and bundles that are scored hold no texts."""
+    """Since 2 every split has coordinates of its own, and no split that is scored holds a row whose text is shown."""
     title = "Weak-to-strong supervision on text"
     metric = Metric(
         name="PGR",

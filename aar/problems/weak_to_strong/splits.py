@@ -1,8 +1,9 @@
 """Which rows of a domain a split uses.
 
 A domain's rows are in a fixed random order. Its first rows are set aside for good: the sealed final test of a domain
-that is climbed on, or the test of a transfer domain. All else is *open*: every split draws from it, by its seed, the
-teacher's few labelled rows, the unlabelled pool and, for research and ordinary measurement, a fresh test set.
+that is climbed on, or the test of a transfer domain. The next few are *readable*: the research bundle alone has them,
+with their texts, and no split that is scored. All else is *open*: every split draws from it, by its seed, the teacher's
+few labelled rows, the unlabelled pool and, for research and ordinary measurement, a fresh test set.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows of a domain: set aside, the teacher's labelled ones, the pool at most, and a drawn test set."""
+    """Rows of a domain: set aside, labelled for the teacher, in a pool at most, drawn for a test, and readable."""
 
     sealed: int
     teacher: int
     pool: int
     test: int = 0
+    readable: int = 0
 
     @property
     def climbed(self) -> bool:
@@ -34,8 +36,8 @@ class Sizes:
 
 
 SIZES = {
-    "movie": Sizes(sealed=4000, teacher=200, pool=3030, test=2990),
-    "sarcasm": Sizes(sealed=14000, teacher=600, pool=4000, test=6000),
+    "movie": Sizes(sealed=4000, teacher=200, pool=3030, test=2798, readable=200),
+    "sarcasm": Sizes(sealed=14000, teacher=600, pool=4000, test=6000, readable=400),
     "amazon": Sizes(sealed=1282, teacher=200, pool=1096),
     "nyt": Sizes(sealed=1430, teacher=200, pool=1218),
     "tweet": Sizes(sealed=1150, teacher=200, pool=902),
@@ -71,6 +73,12 @@ def check(domain: str, stage: Stage) -> None:
         raise ProblemError(f"domain {domain!r} of weak_to_strong has no {stage} splits")
 
 
+def readable(domain: str) -> range:
+    """The rows whose texts a researcher may read: whoever labels them has the labels of no row that is scored."""
+    sizes = SIZES[domain]
+    return range(sizes.sealed, sizes.sealed + sizes.readable)
+
+
 def draw(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
     """Draw a split.
 
@@ -87,11 +95,14 @@ def draw(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
     check(domain, stage)
     sizes = SIZES[domain]
     rng = np.random.default_rng([STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
-    open_rows = rng.permutation(np.arange(sizes.sealed, rows))
+    drawn = rng.permutation(np.arange(sizes.sealed, rows))
+    shown, open_rows = drawn[drawn < readable(domain).stop], drawn[drawn >= readable(domain).stop]
     if stage in (Stage.RESEARCH, Stage.MEASURE):
         test, universe = open_rows[: sizes.test], len(open_rows)
         open_rows = open_rows[sizes.test :]
     else:
         test, universe = rng.permutation(sizes.sealed), sizes.sealed
     teacher, pool = open_rows[: sizes.teacher], open_rows[sizes.teacher :][: sizes.pool]
+    if stage is Stage.RESEARCH:
+        pool = rng.permutation(np.concatenate([shown, pool[: sizes.pool - len(shown)]]))
     return Split(teacher=teacher, pool=pool, test=test, test_universe=universe)

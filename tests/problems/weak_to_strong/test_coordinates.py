@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from aar.errors import ProblemError
 from aar.problems.corruption import corrupt, offers, spoiling
@@ -14,7 +16,8 @@ from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong, bundles
 from aar.problems.weak_to_strong.coordinates import draw_frame
 from aar.problems.weak_to_strong.corpus import corpus
-from aar.problems.weak_to_strong.lab.w2s import load
+from aar.problems.weak_to_strong.lab.w2s import Data, load
+from aar.problems.weak_to_strong.lab.w2s.data import Array
 from aar.testing.attacks.paired import keys
 from aar.testing.bare_runs import predict
 from aar.testing.principal_axes import PrincipalAxes
@@ -87,7 +90,24 @@ def test_texts_are_for_study_alone(tmp_path: Path) -> None:
         assert names == bundles.public_files(stage)
         assert (bundles.TEXTS_FILE in names) is allowed
         data = load(task.public)
-        assert (data.train_texts is not None) is (data.test_texts is not None) is allowed
+        assert (data.train_texts is not None) is allowed
+
+
+def test_no_row_that_is_scored_can_be_read(tmp_path: Path) -> None:
+    """Lengths turn with nothing: rows of the research bundle are known again by them, but none whose text it shows."""
+    study = load(PROBLEM.prepare("movie", Stage.RESEARCH, 0, tmp_path / "research").public)
+    assert study.train_texts is not None
+    read = np.array([text is not None for text in study.train_texts])
+    for stage in (Stage.MEASURE, Stage.CONFIRM):
+        scored = load(PROBLEM.prepare("movie", stage, 1, tmp_path / stage).public)
+        again = KDTree(_lengths(scored.train, study)).query(_lengths(study.train, study), distance_upper_bound=3e-4)[0]
+        found = np.isfinite(again)
+        assert found[~read].mean() > 0.3
+        assert found[read].mean() < 0.03
+
+
+def _lengths(rows: Array, data: Data) -> NDArray[np.float64]:
+    return np.stack([np.linalg.norm(rows[:, layer].astype(float), axis=1) for layer in data.layers.values()], axis=1)
 
 
 def test_baselines_score_as_before(tmp_path: Path) -> None:

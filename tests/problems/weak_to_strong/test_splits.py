@@ -14,7 +14,7 @@ from aar.problems.protocol import Stage
 from aar.problems.registry import find
 from aar.problems.weak_to_strong.bundles import read_hidden
 from aar.problems.weak_to_strong.corpus import corpus
-from aar.problems.weak_to_strong.splits import CLIMBED, SIZES, TRANSFER, Split, draw
+from aar.problems.weak_to_strong.splits import CLIMBED, SIZES, TRANSFER, Split, draw, readable
 
 ROWS = {"movie": 10_228, "sarcasm": 25_600, "amazon": 2_578, "nyt": 2_848, "tweet": 2_252}
 OPEN_STAGES = (Stage.RESEARCH, Stage.MEASURE)
@@ -46,6 +46,19 @@ def test_teacher_pool_and_test_are_disjoint(which: tuple[str, Stage], seed: int)
 def test_the_sealed_rows_are_never_touched_before_confirmation(domain: str, stage: Stage, seed: int) -> None:
     sealed = set(range(SIZES[domain].sealed))
     assert all(not rows & sealed for rows in parts(draw(domain, stage, seed, ROWS[domain])))
+
+
+@given(every_split, st.integers(0, 2**63 - 1))
+@settings(max_examples=40)
+def test_rows_that_can_be_read_are_in_no_split_that_is_scored(which: tuple[str, Stage], seed: int) -> None:
+    domain, stage = which
+    teacher, pool, test = parts(draw(domain, stage, seed, ROWS[domain]))
+    read = set(readable(domain))
+    if stage is Stage.RESEARCH:
+        assert read <= pool
+        assert not read & (teacher | test)
+    else:
+        assert not read & (teacher | pool | test)
 
 
 @pytest.mark.parametrize(("domain", "stage"), [("movie", Stage.CONFIRM), ("nyt", Stage.TRANSFER)])

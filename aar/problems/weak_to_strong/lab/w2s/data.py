@@ -30,7 +30,7 @@ class Data:
         phrasings: the prompts' wording: two tuples, paired by position.
         layers: which columns of ``train``, ``test`` and ``prompts`` belong to which layer of the student. Each layer is
             turned at random in every split: its columns have no order, ``pca`` finds the leading components.
-        train_texts, test_texts: the texts in row order, for study; None in every bundle that is scored.
+        train_texts: the texts of some rows of ``train``, None for the others; None in every bundle that is scored.
     """
 
     domain: str
@@ -41,8 +41,7 @@ class Data:
     prompts: Array
     phrasings: tuple[tuple[str, ...], tuple[str, ...]]
     layers: dict[int, slice]
-    train_texts: tuple[str, ...] | None
-    test_texts: tuple[str, ...] | None
+    train_texts: tuple[str | None, ...] | None
 
     def columns(self, layers: Sequence[int] | None = None) -> NDArray[np.intp]:
         """Column indices of ``layers`` (such as ``[6]``), all of them by default."""
@@ -73,7 +72,7 @@ def load(folder: str | Path) -> Data:
     """Read the public bundle in ``folder`` (what ``--data`` names)."""
     root = Path(folder)
     about: dict[str, Any] = json.loads((root / "task.json").read_text(encoding="utf-8"))
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[str | None]] = {}
     if (root / "texts.json").exists():
         texts = json.loads((root / "texts.json").read_text(encoding="utf-8"))
     return Data(
@@ -86,7 +85,6 @@ def load(folder: str | Path) -> Data:
         phrasings=(tuple(about["phrasings"][0]), tuple(about["phrasings"][1])),
         layers={int(layer): slice(start, stop) for layer, (start, stop) in about["layers"].items()},
         train_texts=tuple(texts["train"]) if texts else None,
-        test_texts=tuple(texts["test"]) if texts else None,
     )
 
 
