@@ -115,11 +115,11 @@ def discard(workspace: Path) -> None:
     """
     if workspace.is_mount():
         _unmount(workspace)
+    # First the folder: see _let_go.
+    for folder in (workspace, *(_beside(workspace, name) for name in ("kept", "copy", "old"))):
+        remove_tree(folder)
     for name in ("ext4", "part"):
         _remove_image(_beside(workspace, name))
-    for name in ("kept", "copy", "old"):
-        remove_tree(_beside(workspace, name))
-    remove_tree(workspace)
 
 
 def used(workspace: Path) -> int:
@@ -162,10 +162,11 @@ def _settle(workspace: Path) -> int:
         _mount(image, workspace)
         return release(workspace)
     if kept.exists():
-        _let_go(image)
         remove_tree(old)
         if workspace.exists():
             workspace.rename(old)
+            remove_tree(old)
+        _let_go(image)
         # The image goes before the copy takes its name: alone, it would count as newer than the workspace.
         image.unlink(missing_ok=True)
         kept.rename(workspace)
@@ -253,6 +254,10 @@ def _remove_image(image: Path) -> None:
 
 def _let_go(image: Path) -> None:
     """Wait until no loop device holds an image; one that is mounted somewhere else is unmounted there.
+
+    A process that makes a mount namespace, as sandboxes, containers and some services do when they start, has a copy of
+    every mount, which holds the device as well. Once the folder is removed on which it was mounted, the kernel takes
+    the copies away; where the folder must stay, they are waited for.
 
     Raises:
         SandboxError: it is still in use. Removed now, it would stay on the disk under no name; mounted again, it would

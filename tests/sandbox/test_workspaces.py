@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -185,3 +185,41 @@ def test_a_discarded_workspace_leaves_nothing(workspace: Path) -> None:
     assert list(workspace.parent.iterdir()) == []
     assert mounts(workspace.parent) == []
     assert loops(workspace.parent) == ""
+
+
+@pytest.mark.parametrize("end", [workspaces.release, workspaces.discard])
+def test_a_copy_of_the_mount_in_another_namespace_keeps_nobody(workspace: Path, end: Callable[[Path], object]) -> None:
+    """As a sandbox or a service that starts just then takes one, and holds the loop device for a while."""
+    before = content(workspace)
+    workspaces.prepare(workspace, SIZE, OWNER)
+    script = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; exec cat"]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        end(workspace)
+        left = [path.name for path in workspace.parent.iterdir()]
+        assert mounts(workspace.parent) == []
+        assert loops(workspace.parent) == ""
+        if end is workspaces.release:
+            assert content(workspace) == before
+        holder.stdin.close()
+    assert left == (["r1"] if end is workspaces.release else [])
+
+
+def test_an_image_that_is_the_only_copy_is_not_mounted_twice(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.2)
+    workspaces.prepare(workspace, SIZE, OWNER)
+    script = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; exec cat"]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        subprocess.run(["umount", str(workspace)], check=True)
+        with pytest.raises(SandboxError, match="still in use"):
+            workspaces.release(workspace)
+        assert (workspace.parent / ".r1.ext4").exists()
+        holder.stdin.close()
+    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 20.0)
+    workspaces.release(workspace)
+    assert (workspace / "number").read_text() == "0"
