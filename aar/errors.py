@@ -9,6 +9,7 @@
     │   └── NotFound             no campaign, post, submission, problem ... of that name
     ├── SetupError               this machine lacks something that a campaign needs
     │   ├── SandboxUnavailable   no sandbox backend works here
+    │   │   └── BackendAway      the backend does not answer now; it is waited for
     │   ├── DatabaseError        the database is locked, newer than this program, or unreachable
     │   ├── DiskFull             a disk or a quota has no room
     │   ├── PortTaken            the address to serve on is in use
@@ -34,6 +35,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
 
 
 class AarError(Exception):
@@ -81,6 +84,10 @@ class SetupError(AarError):
 
 class SandboxUnavailable(SetupError):
     """No sandbox backend works here."""
+
+
+class BackendAway(SandboxUnavailable):
+    """The sandbox backend does not answer now, such as an engine that is restarted; it is waited for."""
 
 
 class DatabaseError(SetupError):

@@ -15,8 +15,9 @@ import structlog
 
 from aar.campaign.descriptors import Reserve
 from aar.disk_full import disk_full
-from aar.errors import AarError, DatabaseError, SandboxUnavailable
+from aar.errors import AarError, SandboxUnavailable
 from aar.events import ServiceFailed
+from aar.passing import is_passing
 
 log = structlog.get_logger(__name__)
 
@@ -25,15 +26,7 @@ PATIENCE_SECONDS = 600.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 HEALTHY_SECONDS = 60.0
 _UNEXPECTED = 3
-_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 _MAX_TEXT = 500
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether an error may pass by itself: no descriptors, no memory, no disk, a database that is busy."""
-    if isinstance(error, OSError) and error.errno in _SCARCE:
-        return True
-    return isinstance(error, DatabaseError) or disk_full(error) is not None
 
 
 class FaultLog:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aar.errors import SandboxGone, TransferRefused
+from aar.errors import SandboxError, SandboxGone
 from aar.events import ContextReset, MessageAdded
+from aar.passing import is_passing
 from aar.researcher.asking import keeps_context_itself
 from aar.researcher.calls import Block
 from aar.researcher.context import ResearcherContext
@@ -67,17 +68,21 @@ def context_size(talk: Conversation) -> int:
     return most_tokens(talk.messages) // _BYTES_PER_TOKEN
 
 
-async def _notebook(ctx: ResearcherContext) -> str:
+async def _notebook(ctx: ResearcherContext, tries: int = 3) -> str:
     sandbox = await ctx.sandbox.current()
     try:
         text = (await sandbox.read(NOTEBOOK)).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
-    except (IsADirectoryError, PermissionError, TransferRefused) as error:
-        return f"(it cannot be read: {error})"
     except SandboxGone as error:
         await ctx.sandbox.lost(error.message)
-        return await _notebook(ctx)
+        return await _notebook(ctx, tries - 1) if tries else "(it cannot be read: the sandbox ended)"
+    except SandboxError as error:
+        return f"(it cannot be read: {error})"
+    except OSError as error:
+        if is_passing(error):
+            raise
+        return f"(it cannot be read: {error.strerror})"
     if len(text) <= _NOTEBOOK_CHARACTERS:
         return text
     return "[its beginning is left out]\n" + text[-_NOTEBOOK_CHARACTERS:]

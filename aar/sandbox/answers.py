@@ -12,6 +12,8 @@ from aar.sandbox.protocol import ExecResult, ExitReason, JobStatus, SandboxStats
 
 _T = TypeVar("_T", str, int, float, bool)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SCARCE_INSIDE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
+"""As an OSError these would read as a scarcity of this machine, which is waited for."""
 
 
 def check(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -30,6 +32,10 @@ def check(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         number = _field(fields, "errno", int)
         if number in _NO_SPACE:
             raise TransferRefused(f"cannot write {path}: {os.strerror(number)}", "free space in the workspace")
+        if number in _SCARCE_INSIDE:
+            raise SandboxError(
+                f"the sandbox is out of resources for {path}: {os.strerror(number)}", "end what runs in it"
+            )
         if number == errno.EROFS:
             number = errno.EACCES
         raise OSError(number, os.strerror(number), path)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.services import FaultLog, is_passing
+from aar.campaign.services import FaultLog
 from aar.disk_full import disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
+from aar.passing import is_passing
 from aar.scoring.files import keep
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore

@@ -13,8 +13,9 @@ import pytest
 
 from aar.campaign import services
 from aar.campaign.descriptors import Reserve, raise_limit
-from aar.campaign.services import FaultLog, Patience, is_passing, keep_running, persist
+from aar.campaign.services import FaultLog, Patience, keep_running, persist
 from aar.errors import AarError, DatabaseError, ProblemError, SandboxUnavailable
+from aar.passing import is_passing
 
 SCARCE = OSError(errno.EMFILE, "Too many open files")
 

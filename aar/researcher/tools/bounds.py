@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from aar.errors import SandboxError, SandboxGone
 from aar.researcher.calls import ToolCall
 from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.base import ToolResult
@@ -14,19 +15,27 @@ DIRECTORY = "/workspace/.aar/results"
 
 
 async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
-    """The result as the model reads it.
+    """The result as the model reads it; where the workspace cannot take the whole, the result says so.
 
     Raises:
-        SandboxError: the whole could not be written into the workspace.
+        SandboxGone: the sandbox ended meanwhile.
     """
     text = _clean(result.text)
     if len(text) <= RESULT_CHARACTERS:
         return ToolResult(text, result.is_error, result.images)
     name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"
     sandbox = await ctx.sandbox.current()
-    await sandbox.write(name, f"{text}\n".encode())
+    try:
+        await sandbox.write(name, f"{text}\n".encode())
+        where = f"the whole is in {name}"
+    except SandboxGone:
+        raise
+    except OSError as error:
+        where = f"the whole could not be kept in {name}: {error.strerror}"
+    except SandboxError as error:
+        where = f"the whole could not be kept: {error.message}"
     left_out = len(text) - _HEAD - _TAIL
-    cut = f"\n[... {left_out} characters left out; the whole is in {name} ...]\n"
+    cut = f"\n[... {left_out} characters left out; {where} ...]\n"
     return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error, result.images)
 
 

@@ -24,9 +24,9 @@ budget              ``spent $1.20 of $5.00 (campaign) ...``
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aar.families import FAMILIES
 from aar.forum.limits import MAX_FAMILIES
@@ -38,6 +38,23 @@ _OF = f"The leading one first, of: {', '.join(FAMILIES)}."
 _SUBMISSION = r"^s[1-9][0-9]{0,8}$"
 
 
+def _without_nul(what: str) -> AfterValidator:
+    """Refuses what no system call takes, before anything is sent."""
+
+    def check(text: str) -> str:
+        if "\0" in text:
+            raise ValueError(f"the {what} holds a NUL character")
+        return text
+
+    return AfterValidator(check)
+
+
+Command = Annotated[str, _without_nul("command")]
+"""What bash runs."""
+SandboxPath = Annotated[str, _without_nul("path")]
+"""A path inside the sandbox."""
+
+
 class ToolInput(BaseModel):
     """Base of all inputs: unknown fields are refused, so that a misspelt one is noticed."""
 
@@ -45,13 +62,13 @@ class ToolInput(BaseModel):
 
 
 class BashInput(ToolInput):
-    command: str | None = None
+    command: Command | None = None
     restart: bool = False
 
 
 class EditorInput(ToolInput):
     command: Literal["view", "create", "str_replace", "insert"]
-    path: str = Field(min_length=1, max_length=4096)
+    path: SandboxPath = Field(min_length=1, max_length=4096)
     view_range: tuple[int, int] | None = None
     file_text: str | None = None
     old_str: str | None = None
@@ -64,7 +81,7 @@ class StartJobInput(ToolInput):
     """Start a command in the background and return at once with a job id. Use it for anything longer than about two
     minutes, then `wait` for it. The job is killed after `timeout_minutes`."""
 
-    command: str = Field(min_length=1, description="Command for bash, run in /workspace.")
+    command: Command = Field(min_length=1, description="Command for bash, run in /workspace.")
     timeout_minutes: float = Field(default=60, gt=0, le=24 * 60)
 
 
@@ -95,7 +112,9 @@ class SubmitMethodInput(ToolInput):
     are frozen now; the score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see
     `budget`."""
 
-    path: str = Field(min_length=1, max_length=4096, description="Directory of the method, such as /workspace/method.")
+    path: SandboxPath = Field(
+        min_length=1, max_length=4096, description="Directory of the method, such as /workspace/method."
+    )
     parent: str | None = Field(
         default=None, max_length=64, description="Submission (s3) or snapshot digest that this method builds on."
     )
@@ -164,7 +183,7 @@ class FetchSnapshotInput(ToolInput):
     """Copy the frozen code of any submission or snapshot into a new directory of the workspace, to read or build on."""
 
     snapshot: str = Field(min_length=2, max_length=64, description="s<number>, or the first digits of a digest.")
-    into: str | None = Field(
+    into: SandboxPath | None = Field(
         default=None, max_length=4096, description="New directory; default /workspace/fetched/<snapshot>."
     )
 

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Awaitable, Callable
 
 from aar.errors import TransferRefused, UsageError
+from aar.passing import is_passing
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import EditorInput
 from aar.researcher.tools.images import image_block, is_image
@@ -27,6 +28,10 @@ async def _run(run: ToolRun, given: EditorInput) -> ToolResult:
         raise UsageError(f"{path} is a directory") from error
     except PermissionError as error:
         raise UsageError(f"{path} may not be written or read") from error
+    except OSError as error:
+        if is_passing(error):
+            raise
+        raise UsageError(f"{path}: {error.strerror}", "Look at it with bash") from error
     except TransferRefused as error:
         raise UsageError(f"{path}: {error.message}", "Use bash on it") from error
 

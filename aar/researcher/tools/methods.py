@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.errors import TransferRefused, UsageError
+from aar.passing import is_passing
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
@@ -61,6 +62,10 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
         ) from error
     except TransferRefused as error:
         raise UsageError(f"{path} cannot be taken: {error.message}", error.remedy) from error
+    except OSError as error:
+        if is_passing(error):
+            raise
+        raise UsageError(f"{path} cannot be taken: {error.strerror}", "Look at it with bash") from error
 
 
 def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest]:

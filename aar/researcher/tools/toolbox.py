@@ -8,17 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import structlog
 from pydantic import ValidationError
 
 from aar.errors import AarError, SandboxGone, SetupError
 from aar.events import ToolFinished, ToolStarted, TurnReceived
+from aar.passing import is_passing
 from aar.researcher.calls import ToolCall, calls_of
-from aar.researcher.context import ResearcherContext
-from aar.researcher.journal import Journal
+from aar.researcher.context import ResearcherContext, Stopping
+from aar.researcher.journal import Journal, open_journal
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, one_line
 from aar.researcher.tools.bounds import bounded
 from aar.researcher.tools.definitions import INPUTS, ToolInput
 from aar.researcher.tools.registry import TOOLS
+
+log = structlog.get_logger(__name__)
 
 CUT_OFF = "This call was cut off by the length limit of a turn and did not run. Write less in one turn."
 UNKNOWN_EFFECT = "The controller restarted while this ran; its effect is unknown. Look before you do it again."
@@ -26,6 +30,7 @@ SANDBOX_LOST = (
     "The sandbox was lost and made anew ({cause}). /workspace is as it was; running jobs, the shell's state and /tmp "
     "are gone. Whether this call had an effect is unknown."
 )
+BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Look, then do it another way."
 
 
 async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
@@ -36,7 +41,8 @@ async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
 
     Raises:
         Stopping: a pause was asked for; unanswered calls are taken up at the next start.
-        SetupError: no sandbox can be had.
+        SetupError: no sandbox can be had. Whatever else a tool raises is its answer.
+        OSError: this machine is out of descriptors, memory or disk, for a while.
     """
     succeeded = False
     for call in journal.conversation.pending:
@@ -44,6 +50,17 @@ async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
             break
         succeeded |= await _answer(ctx, journal, call)
     return succeeded
+
+
+async def answer_broken(ctx: ResearcherContext, cause: str) -> None:
+    """After the loop died: answer the calls that had begun, so that none is run again and ends the next loop as well.
+
+    Args:
+        cause: the kind of error that the loop died of.
+    """
+    journal = await open_journal(ctx.db, ctx.campaign_id, ctx.researcher_id)
+    for call in [call for call in journal.conversation.pending if call.interrupted]:
+        await journal.record(_finished(call, ToolResult(BROKE.format(cause=cause), is_error=True), 0.0))
 
 
 def first_started(turn: TurnReceived) -> ToolStarted | None:
@@ -64,16 +81,34 @@ def _started(call: ToolCall, given: ToolInput) -> ToolStarted:
 
 async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> bool:
     started = time.monotonic()
-    result = await _result(ctx, journal, call)
-    finished = ToolFinished(
+    try:
+        result = await _result(ctx, journal, call)
+    except (SetupError, Stopping):
+        raise
+    except Exception as error:
+        if is_passing(error):
+            raise
+        log.exception("a tool broke", researcher=ctx.researcher_id, tool=call.name)
+        result = ToolResult(_in_words(call, error), is_error=True)
+    journal.hold(_finished(call, result, time.monotonic() - started))
+    return not result.is_error
+
+
+def _finished(call: ToolCall, result: ToolResult, seconds: float) -> ToolFinished:
+    return ToolFinished(
         tool_use_id=call.id,
         tool=call.name,
         content=[{"type": "text", "text": result.text}, *(dict(image) for image in result.images)],
         is_error=result.is_error,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     )
-    journal.hold(finished)
-    return not result.is_error
+
+
+def _in_words(call: ToolCall, error: Exception) -> str:
+    """What went wrong, for the model. The error's own text may name places of the host."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{call.name} failed: {error.strerror}"
+    return BROKE.format(cause=type(error).__name__)
 
 
 async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> ToolResult:

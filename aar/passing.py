@@ -1,0 +1,17 @@
+"""Errors that may pass by themselves, and are waited for rather than told to a model or taken for an end."""
+
+from __future__ import annotations
+
+import errno
+
+from aar.disk_full import disk_full
+from aar.errors import DatabaseError
+
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error may pass by itself: no descriptors, no memory, no disk, a database that is busy."""
+    if isinstance(error, OSError) and error.errno in _SCARCE:
+        return True
+    return isinstance(error, DatabaseError) or disk_full(error) is not None
