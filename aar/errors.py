@@ -36,8 +36,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
-
 
 class AarError(Exception):
     """Base of all errors that `aar` raises on purpose.

@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import time
 
+import structlog
 from sqlalchemy.orm import Session
 
-from aar.errors import AarError, Conflict, SandboxGone
+from aar.errors import BackendAway, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxIncident, SandboxLost
+from aar.researcher.context import Stopping
 from aar.sandbox.incidents import Incident, report_left_behind
+from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
 from aar.store.event_log import append
+
+log = structlog.get_logger(__name__)
 
 
 class SandboxKeeper:
@@ -24,32 +29,46 @@ class SandboxKeeper:
         spec: what to make; its workspace outlives every sandbox.
         database: for the events.
         researcher_id: whose sandbox it is.
+        outages: waits while the backend is away; None waits for nothing.
+        stopping: ends that wait.
     """
 
-    def __init__(self, backend: SandboxBackend, spec: SandboxSpec, database: Database, researcher_id: str) -> None:
+    def __init__(
+        self,
+        backend: SandboxBackend,
+        spec: SandboxSpec,
+        database: Database,
+        researcher_id: str,
+        outages: OutageWatch | None = None,
+        stopping: asyncio.Event | None = None,
+    ) -> None:
         self._backend = backend
         self._spec = spec
         self._database = database
         self._researcher_id = researcher_id
+        self._outages = outages or OutageWatch(0.0)
+        self._stopping = stopping
         self._sandbox: Sandbox | None = None
         self._lock = asyncio.Lock()
 
     async def current(self) -> Sandbox:
         """The sandbox in use; made or taken up again on the first call and after ``lost``.
 
+        A backend that is away is waited for.
+
         Raises:
             SandboxUnavailable, SandboxError: none could be made.
+            Stopping: a pause was asked for while the backend was away.
         """
         async with self._lock:
             if self._sandbox is None:
-                opening = asyncio.ensure_future(self._open())
                 try:
-                    self._sandbox = await asyncio.shield(opening)
-                except asyncio.CancelledError:
-                    # Half-made it could not be found again; whole, `close` ends it.
-                    with contextlib.suppress(AarError):
-                        self._sandbox = await opening
+                    await self._outages.through(self._opened, self._stopping)
+                except BackendAway:
+                    if self._stopping is not None and self._stopping.is_set():
+                        raise Stopping from None
                     raise
+            assert self._sandbox is not None
             return self._sandbox
 
     async def lost(self, cause: str) -> None:
@@ -74,8 +93,21 @@ class SandboxKeeper:
         except Exception as error:  # noqa: BLE001 - how a researcher's work ended does not hang on what it left
             left: list[Incident] = []
             report_left_behind(left.append, self._spec.name, self._spec.campaign_id, error)
-            for each in left:
-                await self._log(SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail))
+            try:
+                for each in left:
+                    await self._log(SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail))
+            except Exception as more:  # noqa: BLE001 - the database's trouble shows where an outcome is written
+                log.warning("an incident could not be written down", sandbox=self._spec.name, error=str(more))
+
+    async def _opened(self) -> None:
+        opening = asyncio.ensure_future(self._open())
+        try:
+            self._sandbox = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Half-made it could not be found again; whole, `close` ends it.
+            with contextlib.suppress(Exception):
+                self._sandbox = await opening
+            raise
 
     async def _open(self) -> Sandbox:
         started = time.monotonic()

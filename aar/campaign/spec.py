@@ -113,6 +113,8 @@ class SandboxOptions(_Part):
     """Longest time that one foreground command may take."""
     job_seconds: float = Field(default=3600.0, gt=0)
     """Longest time that one background job may take."""
+    patience_minutes: float = Field(default=15.0, ge=0, le=24 * 60)
+    """How long an engine that does not answer is waited for before researchers fail."""
 
 
 class ScoringOptions(_Part):

@@ -14,15 +14,17 @@ from sqlalchemy.orm import Session
 from aar.campaign.directions import Direction
 from aar.campaign.metering import meter
 from aar.campaign.sandbox_keeper import SandboxKeeper
-from aar.campaign.services import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, is_passing, persist
+from aar.campaign.services import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, persist
 from aar.campaign.team import LifeSignal
 from aar.campaign.views import ResearcherView
 from aar.campaign.workshop import Workshop
 from aar.disk_full import disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
+from aar.passing import is_passing
 from aar.researcher import Outcome, ResearcherContext, run_researcher
 from aar.researcher.context import ModelOptions
+from aar.researcher.tools.toolbox import answer_broken
 from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append
@@ -32,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _STATE_AFTER = {"finished": "finished", "paused": "paused", "limit": "paused", "failed": "failed"}
 _RESTARTS = 3
+_RESTART_SECONDS = 1.0
 _GIB = 1024**3
 
 
@@ -103,7 +106,14 @@ class Supervisor:
         async with workshop.leases.researcher(self._view.id, gpus=gpus) as lease:
             await self._begin()
             spec = self._sandbox_spec(lease)
-            keeper = SandboxKeeper(workshop.plan.backend, spec, workshop.plan.database, self._view.id)
+            keeper = SandboxKeeper(
+                workshop.plan.backend,
+                spec,
+                workshop.plan.database,
+                self._view.id,
+                workshop.outages,
+                self._signal.event,
+            )
             try:
                 return await self._metered(keeper)
             finally:
@@ -139,10 +149,13 @@ class Supervisor:
                     raise
                 log.exception("researcher's loop died", researcher=self._view.id)
                 cause = f"{type(error).__name__}: {error}"
-                await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(2.0**restart):
-                        await self._signal.event.wait()
+                # Whatever it was, it must not happen again and again, neither here nor after a resume.
+                await answer_broken(self._context(keeper), type(error).__name__)
+                if restart < _RESTARTS:
+                    await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_RESTART_SECONDS * 2**restart):
+                            await self._signal.event.wait()
         return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
     def _context(self, keeper: SandboxKeeper) -> ResearcherContext:

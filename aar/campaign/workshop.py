@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -24,6 +25,7 @@ from aar.campaign.services import FaultLog
 from aar.forum.mirror import ForumMirror
 from aar.researcher.reviewer import Reviewer
 from aar.sandbox.leases import Leases
+from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import Mount
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.checks import CheckPlan
@@ -52,6 +54,7 @@ class Workshop:
     stop: StopSignal
     budget: BudgetWatch
     faults: FaultLog
+    outages: OutageWatch
 
     @property
     def mounts(self) -> list[Mount]:
@@ -87,13 +90,15 @@ async def open_workshop(
     budget = BudgetWatch(db, campaign_id, ledger, clock)
     mirror = ForumMirror(db, campaign_id, home / "forum")
     leases = Leases()
+    engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
+    outages = OutageWatch(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
     scoring = plan.spec.scoring
     endpoints = Endpoints(plan, seed=int(secret[:8], 16))
     scorer = Scorer(
         db,
         campaign_id,
         plan.problem,
-        CleanRoom(plan.backend, plan.problem, snapshots, home / SCORING, leases, plan.incidents),
+        CleanRoom(plan.backend, plan.problem, snapshots, home / SCORING, leases, plan.incidents, outages),
         ledger,
         seeds=scoring.seeds or plan.problem.default_seeds,
         parallel=scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
@@ -116,7 +121,19 @@ async def open_workshop(
             opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
             opening.create_task(endpoints.open())
         yield Workshop(
-            plan, campaign_id, home, ledger, endpoints, snapshots, scorer, mirror, leases, stop, budget, faults
+            plan,
+            campaign_id,
+            home,
+            ledger,
+            endpoints,
+            snapshots,
+            scorer,
+            mirror,
+            leases,
+            stop,
+            budget,
+            faults,
+            outages,
         )
     finally:
         await endpoints.close()

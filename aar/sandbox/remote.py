@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.sandbox import answers, transfer
 from aar.sandbox.channel.client import Channel, Reply
-from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_cut
+from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_cut, report_left_behind
 from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
 
 GRACE_SECONDS = 15.0
@@ -185,7 +185,7 @@ class ChannelSandbox:
         except (SandboxGone, NotFound):
             return
         if status.running:
-            await self._body.kill()
+            await self._kill()
 
     async def _call(
         self,
@@ -218,10 +218,16 @@ class ChannelSandbox:
         if self._on_incident is not None:
             self._on_incident(Incident(self._spec.name, self._spec.campaign_id, kind, detail))
 
+    async def _kill(self) -> None:
+        try:
+            await self._body.kill()
+        except Exception as error:  # noqa: BLE001 - that it is gone is what the caller must know
+            report_left_behind(self._on_incident, self._spec.name, self._spec.campaign_id, error)
+
     async def _lost(self, gone: SandboxGone) -> NoReturn:
         """Whatever was wrong, nothing of it may run on."""
         fate = await self._body.fate()
-        await self._body.kill()
+        await self._kill()
         self._report(IncidentKind.GONE, fate or gone.message)
         message = f"{gone.message} ({fate})" if fate else gone.message
         raise SandboxGone(message, "create it again; its workspace is kept") from gone

@@ -19,11 +19,13 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import structlog
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.leases import Leases
+from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.runtime import runtime_root
 from aar.scoring import files
@@ -33,6 +35,8 @@ from aar.scoring.rooms import Room, Rooms
 from aar.scoring.verdicts import Failure, no_output, refused_output, why_it_ended
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
+
+log = structlog.get_logger(__name__)
 
 OUTPUT = f"{WORKSPACE}/out.npy"
 """Where ``--out`` points; the suffix keeps ``numpy.save`` from adding one."""
@@ -65,7 +69,10 @@ class RunOutcome:
     def discard(self) -> None:
         """Remove the output file."""
         if self.output is not None:
-            self.output.unlink(missing_ok=True)
+            try:
+                self.output.unlink(missing_ok=True)
+            except OSError as error:  # the next sweep tries again; a score does not hang on it
+                log.warning("an output file is left behind", path=str(self.output), error=str(error))
 
 
 class CleanRoom:
@@ -78,6 +85,7 @@ class CleanRoom:
         work_dir: for bundles, workspaces and outputs while they are needed; nothing else may use it.
         leases: give each run cores that no researcher uses; None runs it on any.
         on_incident: told when something of a run could not be removed.
+        outages: waits while the backend is away; None waits for nothing.
     """
 
     def __init__(
@@ -88,7 +96,9 @@ class CleanRoom:
         work_dir: Path,
         leases: Leases | None = None,
         on_incident: IncidentSink | None = None,
+        outages: OutageWatch | None = None,
     ) -> None:
+        self.outages = outages or OutageWatch(0.0)
         self.backend = backend
         self.problem = problem
         self.work_dir = work_dir
@@ -140,13 +150,18 @@ class CleanRoom:
             parallel: runs at the same time; one sandbox more is kept ready.
         """
         places = self._leases.scoring_sets(self._cores_wanted()) if self._leases is not None else [()]
-        pool = Pool(lambda cores: self._rooms.make(owner, cores), self._rooms.end, places, parallel + 1)
-        async with pool.open():
-            self._pools[owner] = pool
-            try:
-                yield
-            finally:
-                del self._pools[owner]
+        pool = Pool(
+            lambda cores: self._rooms.make(owner, cores), self._rooms.end, places, parallel + 1, self._rooms.tidy
+        )
+        try:
+            async with pool.open():
+                self._pools[owner] = pool
+                try:
+                    yield
+                finally:
+                    del self._pools[owner]
+        finally:
+            await self._rooms.tidy(last=True)
 
     def ready(self, owner: str = DEFAULT_OWNER) -> int:
         """How many warm sandboxes wait for a run now."""

@@ -17,7 +17,7 @@ import structlog
 from anyio import CapacityLimiter
 from anyio.abc import TaskGroup
 
-from aar.errors import AarError, SandboxError
+from aar.errors import AarError
 from aar.scoring.groups import one_error
 from aar.scoring.rooms import Room
 
@@ -37,6 +37,7 @@ class Pool:
         end: ends a room and all that is left of it; works on when cancelled.
         places: sets of cores that runs are given; ``((),)`` where they may run on any.
         ready: rooms to keep in all, spread over the places.
+        tidy: removes what earlier rooms left, at each look; it never raises.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Pool:
         end: Callable[[Room], Coroutine[Any, Any, None]],
         places: Sequence[Cores],
         ready: int,
+        tidy: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._make = make
+        self._tidy = tidy
         self._end = end
         self._each = math.ceil(ready / len(places))
         self._idle: dict[Cores, deque[Room]] = {place: deque() for place in places}
@@ -106,6 +109,8 @@ class Pool:
                     await self.leave(idle.popleft())
                 self._fill_up(cores)
             await anyio.sleep(_LOOK_SECONDS)
+            if self._tidy is not None:
+                await self._tidy()
 
     def _fill_up(self, cores: Cores) -> None:
         if self._tasks is None or self._tasks.cancel_scope.cancel_called:
@@ -131,7 +136,7 @@ class Pool:
             with anyio.fail_after(_ANSWER_SECONDS):
                 await room.sandbox.jobs()  # asks the sandbox's server; starts nothing
             usable = not room.old
-        except (SandboxError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever became of it, another is made
             log.info("a room that was ready has ended; it is replaced", name=room.name, error=str(error))
             usable = False
         except BaseException:

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import anyio.lowlevel
 import anyio.to_thread
+import structlog
 from anyio import CancelScope
 
+from aar.errors import BackendAway
 from aar.problems.protocol import Problem
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring import files
+
+log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 600.0
 """How old a room may be when its run starts."""
@@ -62,6 +66,7 @@ class Rooms:
         self._problem = problem
         self._folder = work_dir / "runs"
         self._on_incident = on_incident
+        self._left: dict[str, tuple[str, Path]] = {}
 
     async def make(self, owner: str, cores: Sequence[int] = (), *, bare: bool = False) -> Room:
         """Make a room; cancelled or failing meanwhile, it leaves nothing behind.
@@ -107,7 +112,28 @@ class Rooms:
                 # Only now: a sandbox that may still run keeps its folder.
                 await anyio.to_thread.run_sync(files.remove, folder)
             except Exception as error:  # noqa: BLE001 - whatever a method left, the scorer goes on
-                report_left_behind(self._on_incident, name, owner, error)
+                self._left[name] = (owner, folder)
+                # An outage is told as such, and each try to make a room in it leaves a folder.
+                if sandbox is not None or not isinstance(error, BackendAway):
+                    report_left_behind(self._on_incident, name, owner, error)
+
+    async def tidy(self, *, last: bool = False) -> None:
+        """Remove what could not be removed before, such as rooms whose engine was away; it never raises.
+
+        Args:
+            last: whether nobody looks again before the next sweep, so that what stays is an incident.
+        """
+        for name, (owner, folder) in list(self._left.items()):
+            try:
+                with CancelScope(shield=True):
+                    await self._backend.remove(name)
+                    await anyio.to_thread.run_sync(files.remove, folder)
+            except Exception as error:  # noqa: BLE001 - the next look, or the next sweep, tries again
+                log.info("a room is still left behind", name=name, error=str(error))
+                if last:
+                    report_left_behind(self._on_incident, name, owner, error)
+            else:
+                self._left.pop(name, None)
 
     def _spec(
         self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount], cores: Sequence[int]

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from aar.errors import SandboxError, SandboxGone
+from aar.errors import BackendAway, SandboxError, SandboxGone
 from aar.problems.protocol import Problem, Task
+from aar.sandbox import outages
+from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.trial import run_trial
@@ -24,12 +26,15 @@ class FailingBackend:
 
     name = "failing"
 
-    def __init__(self, inner: SandboxBackend, *, starts: int = 0, losses: int = 0) -> None:
+    def __init__(self, inner: SandboxBackend, *, starts: int = 0, losses: int = 0, away: int = 0) -> None:
         self._inner = inner
-        self.starts, self.losses = starts, losses
+        self.starts, self.losses, self.away = starts, losses, away
         self.made = 0
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
+        if self.away and self.made:
+            self.away -= 1
+            raise BackendAway("the engine does not answer")
         if self.starts:
             self.starts -= 1
             raise SandboxError("no room for a sandbox")
@@ -51,6 +56,8 @@ class FailingBackend:
         return await self._inner.orphans(campaign_id)
 
     async def remove(self, name: str) -> None:
+        if self.away and self.made:
+            raise BackendAway("the engine does not answer")
         await self._inner.remove(name)
 
     async def close(self) -> None:
@@ -112,3 +119,37 @@ async def test_killing_every_process_in_reach_gains_nothing(
     trial = await run_trial(problem, clean_room, task, digest, 5)
     assert trial.score is None
     assert trial.failure in (Failure.CRASHED, Failure.SANDBOX_LOST, Failure.NO_OUTPUT)
+
+
+async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is restarted in the night: what ran is lost, and for a while nothing can be made."""
+    monkeypatch.setattr(outages, "_SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(outages, "_LONGEST_PAUSE", 0.002)
+    digest = desk.snapshots.save(desk.method(GOOD)).digest
+    told: list[str] = []
+    restarted = CleanRoom(
+        FailingBackend(clean_room.backend, losses=2, away=30),  # type: ignore[arg-type]
+        problem,
+        desk.snapshots,
+        clean_room.work_dir,
+        outages=OutageWatch(60, lambda _, then: told.append(then)),
+    )
+    trial = await run_trial(problem, restarted, task, digest, 5)
+    assert trial.failure is None
+    assert told[0].startswith("try 1, next in")
+    assert told[-1].startswith("answers again after")
+    # What each try left is removed once the engine answers.
+    assert list((clean_room.work_dir / "runs").iterdir()) != []
+    async with restarted.warmed("cleanroom", 1):
+        pass
+    assert list((clean_room.work_dir / "runs").iterdir()) == []
+
+
+async def test_an_engine_that_stays_away_blames_no_method(
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+) -> None:
+    digest = desk.snapshots.save(desk.method(GOOD)).digest
+    with pytest.raises(BackendAway):
+        await run_trial(problem, room(clean_room, problem, desk, losses=1, away=1000), task, digest, 5)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aar.errors import Conflict, SandboxError, SandboxUnavailable
+from aar.errors import BackendAway, Conflict, SandboxError
 from aar.sandbox.docker.options import LABEL, ContainerOptions
 from aar.sandbox.runtime import scope
 from aar.sandbox.threads import completed
@@ -51,7 +51,7 @@ class Engine:
         """Run ``work(api)`` with the SDK's low-level client in a thread.
 
         Raises:
-            SandboxUnavailable: the engine does not answer.
+            BackendAway: the engine does not answer.
             SandboxError: the engine refused.
         """
         import docker.errors
@@ -66,7 +66,7 @@ class Engine:
             kind = Conflict if error.status_code == 409 else SandboxError
             raise kind(f"the Docker engine refused: {error.explanation or error}") from error
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-            raise SandboxUnavailable(f"the Docker engine does not answer ({_first_line(error)})", _START) from error
+            raise BackendAway(f"the Docker engine does not answer ({_first_line(error)})", _START) from error
 
     def _open(self) -> Any:
         import docker
