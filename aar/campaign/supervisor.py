@@ -150,7 +150,10 @@ class Supervisor:
                 log.exception("researcher's loop died", researcher=self._view.id)
                 cause = f"{type(error).__name__}: {error}"
                 # Whatever it was, it must not happen again and again, neither here nor after a resume.
-                await answer_broken(self._context(keeper), type(error).__name__)
+                try:
+                    await answer_broken(self._context(keeper), type(error).__name__)
+                except Exception:  # the next loop meets the same, and is counted
+                    log.exception("calls under way could not be answered", researcher=self._view.id)
                 if restart < _RESTARTS:
                     await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
                     with contextlib.suppress(TimeoutError):
