@@ -42,8 +42,6 @@ class Commands(TyperGroup):
             if isinstance(error, BrokenPipeError) and streams.is_left():
                 streams.leave()
                 raise typer.Exit(streams.LEFT) from error
-            if not streams.takes_output():
-                raise typer.Exit(1) from error  # said at the end
             full = disk_full(error)
             if full is None:
                 raise

@@ -79,15 +79,6 @@ def finish(code: str | int | None) -> str | int | None:
     return code
 
 
-def takes_output() -> bool:
-    """Whether what waits to be printed can be."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
-
-
 def leave() -> None:
     """Send what is still printed to nowhere: nobody reads it any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
