@@ -130,7 +130,7 @@ def test_everything_reads_without_javascript(address: str, browser: Any) -> None
     page = context.new_page()
     page.goto(f"{address}{CAMPAIGN}")
     page.click("#board >> text=PCA-10 head, prior, confidence floor")
-    assert "Rank 2 of 13" in page.inner_text("main")
+    assert "Rank 1 of 13" in page.inner_text("main")
     page.click("nav >> text=forum")
     page.fill("input[name=q]", "components")
     page.click("main button")
