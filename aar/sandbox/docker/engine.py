@@ -61,17 +61,25 @@ class Engine:
             async with self._lock:
                 if self._client is None:
                     self._client = await asyncio.to_thread(self._open)
-            return await completed(functools.partial(work, self._client))
+            return await completed(functools.partial(self._ask, work, self._client))
         except docker.errors.APIError as error:
             kind = Conflict if error.status_code == 409 else SandboxError
             raise kind(f"the Docker engine refused: {error.explanation or error}") from error
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
             raise BackendAway(f"the Docker engine does not answer ({_first_line(error)})", _START) from error
 
+    def _ask(self, work: Callable[[Any], _T], api: Any) -> _T:
+        # While an engine is away it is asked again and again: see _probe.
+        self._probe()
+        return work(api)
+
+    def _probe(self) -> None:
+        _probe(self._host or os.environ.get("DOCKER_HOST", _DEFAULT_HOST))
+
     def _open(self) -> Any:
         import docker
 
-        _probe(self._host or os.environ.get("DOCKER_HOST", _DEFAULT_HOST))
+        self._probe()
         if self._host:
             client = docker.DockerClient(base_url=self._host, timeout=_TIMEOUT_SECONDS, max_pool_size=_POOL)
         else:
