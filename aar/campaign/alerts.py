@@ -18,6 +18,7 @@ from aar.events import (
     DiversityMeasured,
     LimitHit,
     LimitNear,
+    ModelServiceUnavailable,
     ProblemFailed,
     ServiceFailed,
     UsageDoubted,
@@ -37,6 +38,7 @@ _KINDS = (
     "usage_doubted",
     "service_failed",
     "problem_failed",
+    "model_service_unavailable",
 )
 _LOOKED_AT = 200
 _OVER = ("finished", "failed")
@@ -85,6 +87,8 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
         key, kind, grave = _read(event, who)
         if not key or (event.kind == "diversity_fell" and _recovered(session, campaign_id, record.id)):
             continue
+        if isinstance(event, ModelServiceUnavailable) and (over or _is_back(session, event, record)):
+            continue
         if over and kind == "limit":
             if not _ended_it(session, event, record):
                 continue
@@ -113,6 +117,8 @@ def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", 
             return ("usage", event.cause), "incident", False
         case _ if event.kind == "sandbox_incident":
             return ("incident", event.incident, who), "incident", True
+        case ModelServiceUnavailable():
+            return ("model service", event.service), "incident", True
         case ServiceFailed():
             return ("service", event.service), "incident", event.then == "given up"
         case ProblemFailed():
@@ -127,6 +133,18 @@ def _ended_it(session: Session, event: AnyEvent, record: EventRecord) -> bool:
         EventRecord.campaign_id == record.campaign_id, EventRecord.kind == "campaign_started"
     )
     return isinstance(event, LimitHit) and event.scope == "campaign" and record.id > (session.scalar(started) or 0)
+
+
+def _is_back(session: Session, event: ModelServiceUnavailable, record: EventRecord) -> bool:
+    """Whether the service answered since, or another controller tries it anew."""
+    later = session.execute(
+        select(EventRecord.kind, EventRecord.payload).where(
+            EventRecord.campaign_id == record.campaign_id,
+            EventRecord.id > record.id,
+            EventRecord.kind.in_(("model_service_recovered", "campaign_started")),
+        )
+    )
+    return any(kind == "campaign_started" or payload.get("service") == event.service for kind, payload in later)
 
 
 def _recovered(session: Session, campaign_id: str, fell: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from decimal import Decimal
 
@@ -30,6 +31,11 @@ class Clock:
     def seconds(self) -> float:
         """Seconds run so far."""
         return self._before + time.monotonic() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds that it may still run; infinite without a limit."""
+        return math.inf if self._limit is None else self._limit - self.seconds
 
     def change_limit(self, hours: float | None) -> None:
         """Put another limit in force."""

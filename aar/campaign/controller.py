@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 
 from aar.campaign import custody
 from aar.campaign.attendance import Attendance, write_faults
@@ -22,10 +23,11 @@ from aar.campaign.preflight import Plan
 from aar.campaign.services import PATIENCE_SECONDS, FaultLog, keep_running, persist
 from aar.campaign.workshop import Workshop, open_workshop
 from aar.disk_full import disk_full
-from aar.errors import AarError, LimitReached
+from aar.errors import AarError, GatewayError, LimitReached
 from aar.forum.mirror import ForumMirror
+from aar.researcher.refusals import ServiceMissing
 from aar.store.database import Database
-from aar.store.models import Campaign
+from aar.store.models import Campaign, EventRecord
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +109,8 @@ class Controller:
             self._research_task = asyncio.create_task(self._research())
             ending = await self._outcome(self._research_task)
         except AarError as error:
-            ending = Ending("paused", str(disk_full(error) or error))
+            hopeless = isinstance(error, GatewayError) and not await self._ever_answered()
+            ending = Ending("failed" if hopeless else "paused", str(disk_full(error) or error))
             raise
         except Exception as error:
             full = disk_full(error)
@@ -211,7 +214,7 @@ class Controller:
                     attendance.run(),
                 )
             ]
-            await self._live(workshop, crew)
+            await self._live(workshop, crew, clock)
             await _end(services)
         await attendance.beat()
 
@@ -229,14 +232,33 @@ class Controller:
             except Exception as error:  # noqa: BLE001 - the ending is known; the next start mends what is left undone here
                 faults.note(name, error, "left for the next start")
 
-    async def _live(self, workshop: Workshop, crew: Crew) -> None:
+    async def _live(self, workshop: Workshop, crew: Crew, clock: Clock) -> None:
         outcomes = await crew.live()
         ending = self.stop.ending or natural_ending(outcomes)
+        outage = workshop.endpoints.outage
+        if ending.state == "finished" and clock.expired() and outage is not None:
+            ending = self.stop.ending = await self._out_of_time(ending, outage)
         await self._unless_hurried("scoring of what was handed in", workshop.scorer.drain)
         if ending.state == "finished":
             await self._unless_hurried("confirmations", lambda: self._look_closer(workshop, ending))
         if self.stop.ending is None:
             self.stop.ending = ending
+
+    async def _out_of_time(self, ending: Ending, outage: GatewayError) -> Ending:
+        """How a campaign ends whose hours ended while the model service was away."""
+        if isinstance(outage, ServiceMissing) and not await self._ever_answered():
+            return Ending("failed", f"no model call ever succeeded: {outage}")
+        return Ending("paused", f"{ending.cause} while the model service was away: {outage.message}")
+
+    async def _ever_answered(self) -> bool:
+        """Whether any model call of the campaign brought a turn, or it is not known."""
+        turns = select(EventRecord.id).where(
+            EventRecord.campaign_id == self._campaign_id, EventRecord.kind == "turn_received"
+        )
+        try:
+            return await self._plan.database.read(lambda session: session.scalars(turns.limit(1)).first() is not None)
+        except AarError:
+            return True
 
     async def _look_closer(self, workshop: Workshop, ending: Ending) -> None:
         """Confirm the winners; what does not fit the budget is left in the queue, and the ending says so."""

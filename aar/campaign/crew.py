@@ -37,6 +37,7 @@ class Crew:
         self._db = workshop.plan.database
         self._clock = clock
         self._team = Team(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
+        workshop.endpoints.when_back(self._team.service_is_back)
 
     async def live(self) -> list[Outcome]:
         """Run the team to its end; returns the outcomes of those that came to rest by themselves."""

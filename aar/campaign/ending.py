@@ -48,6 +48,9 @@ def natural_ending(outcomes: Sequence[Outcome]) -> Ending:
     failed = [outcome for outcome in outcomes if outcome.reason == "failed"]
     if failed and len(failed) == len(outcomes):
         return Ending("failed", f"every researcher failed: {failed[0].detail}")
+    away = [outcome for outcome in outcomes if outcome.reason == "away"]
+    if away:
+        return Ending("paused", away[0].detail)
     limited = [outcome for outcome in outcomes if outcome.reason == "limit"]
     if limited:
         return Ending("paused", limited[0].detail)

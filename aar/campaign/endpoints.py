@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import math
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 
 from aar.campaign.model_choice import OFFLINE_MODEL
 from aar.campaign.preflight import Plan
-from aar.errors import SetupError
+from aar.errors import GatewayError, SetupError
+from aar.events import AnyEvent
 from aar.researcher.abilities import PLAIN, Abilities
 from aar.researcher.context import Fallback
 from aar.researcher.gateway import Gateway
 from aar.researcher.offline.launch import offline_server
+from aar.researcher.outage import OutageWatch
+from aar.researcher.pacing import Pacer
 from aar.researcher.providers import Provider, Service
+from aar.researcher.refusals import ServiceMissing
+from aar.researcher.retries import RetryPolicy
 
 
 class Endpoints:
@@ -21,9 +28,21 @@ class Endpoints:
     Args:
         plan: names the team's models.
         seed: of the offline researchers.
+        tell: takes events that tell of a service that does not answer.
+        time_left: seconds that the campaign may still run.
     """
 
-    def __init__(self, plan: Plan, *, seed: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        seed: int,
+        tell: Callable[[AnyEvent], None] = lambda _: None,
+        time_left: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        self._tell = tell
+        self._time_left = time_left
+        self._on_recovery: Callable[[], None] = lambda: None
         self._plan = plan
         self._seed = seed
         self._gateways: dict[str, Gateway] = {}
@@ -38,6 +57,7 @@ class Endpoints:
         Raises:
             ModelUnavailable: the offline model server does not start.
             KeyRefused: a key is wrong.
+            ServiceMissing: nobody answers at an address.
             SetupError, UsageError: a provider's library or credentials are absent.
         """
         async with asyncio.TaskGroup() as opening:
@@ -66,8 +86,25 @@ class Endpoints:
         if provider not in self._services:
             asked = self._plan.spec.researchers
             key = self._plan.settings.claude_key if provider == "anthropic" else None
-            self._services[provider] = Gateway(Service(provider, asked.base_url, key, asked.region))
+            service = Service(provider, asked.base_url, key, asked.region)
+            gateway = Gateway(
+                service,
+                policy=RetryPolicy(deadline=60 * asked.patience_minutes),
+                pacer=Pacer(time_left=self._time_left),
+                watch=OutageWatch(service.shown, self._tell),
+            )
+            gateway.watch.on_recovery = lambda: self._on_recovery()
+            self._services[provider] = gateway
         return self._services[provider]
+
+    def when_back(self, begin_again: Callable[[], None]) -> None:
+        """Have somebody told whenever a service that did not answer does again."""
+        self._on_recovery = begin_again
+
+    @property
+    def outage(self) -> GatewayError | None:
+        """What calls meet with now where the last one of a service failed."""
+        return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
 
     async def _ask(self, model: str) -> None:
         self._abilities[model] = await self._gateways[model].abilities(model)
@@ -98,7 +135,8 @@ class Endpoints:
                     "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
                 )
             self._keep(model, self._service(asked.provider))
-            await self._ask(model)
+            with suppress(ServiceMissing):  # whoever calls it waits
+                await self._ask(model)
 
     def gateway(self, model: str) -> Gateway:
         """The gateway for a model of the team."""

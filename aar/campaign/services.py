@@ -16,7 +16,7 @@ import structlog
 from aar.campaign.descriptors import Reserve
 from aar.disk_full import disk_full
 from aar.errors import AarError, SandboxUnavailable
-from aar.events import ServiceFailed
+from aar.events import AnyEvent, ServiceFailed
 from aar.passing import is_passing
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class FaultLog:
 
     def __init__(self, most: int = 200) -> None:
         self._most = most
-        self._waiting: list[ServiceFailed] = []
+        self._waiting: list[AnyEvent] = []
         self.reserve = Reserve()
 
     def __len__(self) -> int:
@@ -46,14 +46,15 @@ class FaultLog:
         named = disk_full(error) or error
         cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
         log.warning("service failed", service=service, error=cause, then=then)
-        self._waiting = [
-            *self._waiting[-self._most + 1 :],
-            ServiceFailed(service=service, error=" ".join(cause.split())[:_MAX_TEXT], then=then),
-        ]
+        self.tell(ServiceFailed(service=service, error=" ".join(cause.split())[:_MAX_TEXT], then=then))
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.reserve.open_up()
 
-    def take(self) -> list[ServiceFailed]:
+    def tell(self, event: AnyEvent) -> None:
+        """Take an event that tells of something else that is out of order."""
+        self._waiting = [*self._waiting[-self._most + 1 :], event]
+
+    def take(self) -> list[AnyEvent]:
         """All that wait; they count as written."""
         taken, self._waiting = self._waiting, []
         self.reserve.hold()

@@ -43,7 +43,10 @@ class Researchers(_Part):
     region: str | None = None
     """Region of Bedrock or Vertex; None takes the environment's."""
     base_url: str | None = None
-    """Another server that speaks the provider's protocol; None is the provider's own."""
+    """Another server that speaks the provider's protocol, as an http or https URL; None is the provider's own."""
+    patience_minutes: float = Field(default=15.0, gt=0, le=1440)
+    """How long a service that is crowded, down or out of reach is waited for before the campaign is paused; pauses that
+    the service asks for do not count."""
     fallback: str | None = None
     """Model id asked, call by call, when a researcher's own model is unavailable; None asks no other."""
     thinking: Literal["auto", "off"] = "auto"

@@ -32,7 +32,7 @@ from aar.store.models import Researcher
 
 log = structlog.get_logger(__name__)
 
-_STATE_AFTER = {"finished": "finished", "paused": "paused", "limit": "paused", "failed": "failed"}
+_STATE_AFTER = {"finished": "finished", "paused": "paused", "limit": "paused", "away": "paused", "failed": "failed"}
 _RESTARTS = 3
 _RESTART_SECONDS = 1.0
 _GIB = 1024**3

@@ -81,6 +81,12 @@ class Team:
         self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "limit"}
         self._changed.set()
 
+    def service_is_back(self) -> None:
+        """Those who rest because of the model service try again."""
+        if any(each.reason == "away" for each in self._outcomes.values()):
+            self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "away"}
+            self._changed.set()
+
     async def run(self) -> list[Outcome]:
         """Live until all came to rest by themselves and nobody is held by a person, or until the campaign ends.
 

@@ -93,7 +93,7 @@ async def open_workshop(
     engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
     outages = OutageWatch(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
     scoring = plan.spec.scoring
-    endpoints = Endpoints(plan, seed=int(secret[:8], 16))
+    endpoints = Endpoints(plan, seed=int(secret[:8], 16), tell=faults.tell, time_left=lambda: clock.left)
     scorer = Scorer(
         db,
         campaign_id,

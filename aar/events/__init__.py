@@ -40,6 +40,8 @@ from aar.events.research import (
     MessageAdded,
     ModelCalled,
     ModelCallFailed,
+    ModelServiceRecovered,
+    ModelServiceUnavailable,
     ResearcherStarted,
     ResearcherStateChanged,
     SandboxCreated,
@@ -82,6 +84,8 @@ AnyEvent = Annotated[
     | TurnReceived
     | BlockBegun
     | ModelCallFailed
+    | ModelServiceUnavailable
+    | ModelServiceRecovered
     | UsageDoubted
     | ToolStarted
     | ToolFinished
@@ -143,6 +147,8 @@ __all__ = [
     "MessageAdded",
     "ModelCallFailed",
     "ModelCalled",
+    "ModelServiceRecovered",
+    "ModelServiceUnavailable",
     "PostCreated",
     "PostPinned",
     "ProblemFailed",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
+from pydantic import Field
+
 from aar.events.base import Event
 
 
@@ -94,6 +96,8 @@ class TurnReceived(Event):
     """So many of the oldest tool results the service left out of the prompt; they are left out from now on."""
     fallback: bool = False
     """Another model than the researcher's own wrote it, because that one's service failed."""
+    service_ids: dict[str, str] = Field(default_factory=dict)
+    """The service's own ids of the calls that were renamed when the turn was taken in, by those in ``content``."""
 
 
 class BlockBegun(Event):
@@ -110,6 +114,33 @@ class ModelCallFailed(Event):
     line = "model call failed: {error}"
     request_id: str
     error: str
+
+
+class ModelServiceUnavailable(Event):
+    """Attempts to call models fail, before anything is billed; told at the first, then once a minute."""
+
+    kind: Literal["model_service_unavailable"] = "model_service_unavailable"
+    line = "{cause}; try {tries}, next in {seconds:.0f} s"
+    service: str
+    cause: str
+    tries: int
+    """Failed attempts since the last reply, of all researchers."""
+    seconds: float
+    """Until the next attempt, at the earliest."""
+    until: str = ""
+    """Until when the service asks for a pause; empty where it names no time, or one that is near."""
+
+    def summary(self) -> str:
+        """One line for people."""
+        return f"the service asks for a pause until {self.until} ({self.cause})" if self.until else super().summary()
+
+
+class ModelServiceRecovered(Event):
+    kind: Literal["model_service_recovered"] = "model_service_recovered"
+    line = "{service} answers again, after {tries} failed tries in {seconds:.0f} s"
+    service: str
+    tries: int
+    seconds: float
 
 
 class UsageDoubted(Event):

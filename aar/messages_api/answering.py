@@ -157,7 +157,10 @@ class Answering:
         if traits_of(request.model).binds_thinking:
             self._binding.bind(prompt.asked, message["content"])
         if finished.stop_reason == "pause_turn":
-            self._paused[_print_of(message["content"])] = None
+            last = request.messages[-1]
+            # A turn that is paused again goes back with what it had before.
+            before = [dict(block.data) for block in last.blocks] if last.role == "assistant" else []
+            self._paused[_print_of([*before, *message["content"]])] = None
             while len(self._paused) > _MOST_PAUSED:
                 self._paused.popitem(last=False)
         return Answered(message, finished.parts)

@@ -10,7 +10,7 @@ import anyio
 import structlog
 
 from aar.errors import KeyRefused
-from aar.researcher.refusals import bounded
+from aar.researcher.refusals import bounded, unreachable
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -61,13 +61,18 @@ def abilities_of(model: str) -> Abilities:
     )
 
 
-async def abilities_told(client: AsyncAnthropic, model: str) -> Abilities:
+async def abilities_told(client: AsyncAnthropic, model: str, shown: str) -> Abilities:
     """What the service tells of a model (``GET /v1/models/<id>``); ``PLAIN`` where it has no such address.
+
+    Args:
+        shown: the service, for people.
 
     Raises:
         KeyRefused: the key is wrong.
+        ServiceMissing: nobody answers at the address.
     """
     import anthropic
+    import httpx2
 
     try:
         with anyio.fail_after(_ASK_SECONDS):
@@ -75,6 +80,8 @@ async def abilities_told(client: AsyncAnthropic, model: str) -> Abilities:
     except anthropic.AuthenticationError as error:
         raise KeyRefused(f"the service answered 401: {bounded(error.message)}", "Check ANTHROPIC_API_KEY") from error
     except (anthropic.APIError, TimeoutError) as error:
+        if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
+            raise unreachable(shown).error from error
         log.info("the service does not tell what the model can do", model=model, error=type(error).__name__)
         return PLAIN
     told = info.capabilities

@@ -7,17 +7,16 @@ that what goes back with the next request (signed thinking above all) is what ca
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aar.budget.usage import ReportedUsage
+from aar.researcher.blocks import read_input, sound_block
 
-_APPENDED = {"text_delta": "text", "thinking_delta": "thinking"}
-INVALID_INPUT = "_not_valid_json"
-"""Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
+_APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+_LONGEST_REPLY = 32 * 1024**2
+"""Characters of a reply; a model's longest is far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,7 @@ class Assembly:
         self._may_summarise = may_summarise
         self.complete = False
         self._fragments: dict[int, list[str]] = {}
+        self._length = 0
 
     @property
     def model(self) -> str | None:
@@ -80,7 +80,7 @@ class Assembly:
             edits = (message.get("context_management") or {}).get("applied_edits") or ()
             return Reply(
                 model=self.model,
-                content=[_sound(block) for block in message["content"]],
+                content=[sound_block(block) for block in message["content"]],
                 stop_reason=str(message.get("stop_reason") or "end_turn"),
                 reported=self.reported,
                 cleared_tool_uses=sum(int(edit.get("cleared_tool_uses") or 0) for edit in edits),
@@ -95,9 +95,6 @@ class Assembly:
             raise ValueError("the message has no content blocks")
         self.message = {**message, "content": content}
         self.reported.take(self.message.pop("usage", None))
-        for block in content:
-            if "input" in block and not isinstance(block["input"], dict):
-                block["input"] = {INVALID_INPUT: str(block["input"])[:2000]}
         self.complete = True
 
     def feed(self, event: Mapping[str, Any]) -> None:
@@ -144,10 +141,12 @@ class Assembly:
     def _extend(self, index: int, delta: dict[str, Any]) -> None:
         block = self._content[index]
         kind = delta["type"]
-        if kind in _APPENDED:
-            self._fragments[index].append(delta[_APPENDED[kind]])
-        elif kind == "input_json_delta":
-            self._fragments[index].append(delta["partial_json"])
+        fragment = _APPENDED.get(kind)
+        if fragment is not None:
+            self._length += len(delta[fragment])
+            if self._length > _LONGEST_REPLY:
+                raise ValueError(f"a reply of over {_LONGEST_REPLY} characters")
+            self._fragments[index].append(delta[fragment])
         elif kind == "signature_delta":
             block["signature"] = delta["signature"]
         elif kind == "citations_delta":
@@ -161,48 +160,12 @@ class Assembly:
         if not joined:
             return
         if block["type"] in ("text", "thinking"):
-            block[block["type"]] = block.get(block["type"], "") + joined
+            block[block["type"]] = (block.get(block["type"]) or "") + joined
         elif "input" in block:
-            block["input"] = _parsed(joined)
+            block["input"] = read_input(joined)
 
     @property
     def _content(self) -> list[dict[str, Any]]:
         assert self.message is not None
         content: list[dict[str, Any]] = self.message["content"]
         return content
-
-
-def _sound(block: dict[str, Any]) -> dict[str, Any]:
-    """The block; a tool call with what every one has, so that it can be answered and sent back."""
-    if block.get("type") != "tool_use":
-        return block
-    own, name = block.get("id"), block.get("name")
-    return {
-        **block,
-        "id": own if isinstance(own, str) and own else f"toolu_{uuid.uuid4().hex}",
-        "name": name if isinstance(name, str) and name else "unnamed",
-        "input": block["input"] if isinstance(block.get("input"), dict) else {},
-    }
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
-        return {INVALID_INPUT: text[:2000]}
-    return _encodable(value) if isinstance(value, dict) else {INVALID_INPUT: text[:2000]}
-
-
-def _encodable(value: dict[str, Any]) -> dict[str, Any]:
-    """The value with half characters, which no UTF-8 text can hold, replaced."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        replaced: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
-        return replaced
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aar.events import TurnReceived
-
-Block = dict[str, Any]
+from aar.researcher.blocks import Block
 
 TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
 """Stop reasons after which the last block is cut off."""
@@ -54,20 +52,6 @@ def calls_of(event: TurnReceived) -> list[ToolCall]:
         for block in content
         if block.get("type") == "tool_use"
     ]
-
-
-def with_unique_ids(content: Sequence[Block], taken: Container[str]) -> list[Block]:
-    """The blocks of a reply, calls renamed that have an id of an earlier one: some servers number them in each reply,
-    and no request may hold an id twice."""
-    seen: set[str] = set()
-    found = []
-    for block in content:
-        if block.get("type") == "tool_use":
-            if block["id"] in seen or block["id"] in taken:
-                block = {**block, "id": f"toolu_{uuid.uuid4().hex}"}
-            seen.add(block["id"])
-        found.append(block)
-    return found
 
 
 def content_of(event: TurnReceived) -> list[Block]:

@@ -159,7 +159,7 @@ class ResearcherContext:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Why a researcher's loop ended, and one line of detail."""
+    """Why a researcher's loop ended, and one line of detail; ``away`` is the model service, which may come back."""
 
-    reason: Literal["finished", "paused", "limit", "failed"]
+    reason: Literal["finished", "paused", "limit", "away", "failed"]
     detail: str

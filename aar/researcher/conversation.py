@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
-from aar.researcher.calls import REASONING, Block, ToolCall, calls_of, content_of, is_void
+from aar.researcher.blocks import Block
+from aar.researcher.calls import REASONING, ToolCall, calls_of, content_of, is_void
 from aar.researcher.estimate import most_tokens
 
 Message = dict[str, Any]
@@ -45,6 +46,8 @@ class Conversation:
     """Whether it was asked to write up because the budget nears its end."""
     warned: bool = False
     """Whether it was told that its context will be set aside soon."""
+    call_ids: set[str] = field(default_factory=set)
+    """Ids of all calls so far, of those that were set aside too."""
     _counted: int = 0
     """Messages that ``prompt_tokens`` covers."""
     _calls: dict[str, ToolCall] = field(default_factory=dict)
@@ -61,12 +64,6 @@ class Conversation:
     def awaits_model(self) -> bool:
         """Whether the next thing to do is a model call: the last word is the user's, or the model paused its turn."""
         return bool(self.messages) and (self.messages[-1]["role"] == "user" or self.last_stop == "pause_turn")
-
-    @property
-    def call_ids(self) -> set[str]:
-        """Ids of the calls that the messages hold."""
-        blocks = (block for message in self.messages for block in message["content"])
-        return {block["id"] for block in blocks if block.get("type") == "tool_use"}
 
     def apply(self, event: AnyEvent) -> None:
         """Take one event; kinds that do not concern the conversation are passed over."""
@@ -155,6 +152,7 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": content})
         self._forget_compacted()
         self._calls = {call.id: call for call in calls_of(event)}
+        self.call_ids.update(self._calls)
 
     def _clear(self, tool_uses: int) -> None:
         """Leave the oldest tool results out, as the service did in its last prompt.

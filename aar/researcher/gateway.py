@@ -8,22 +8,22 @@ billed, so it is reported as ``StreamBroken`` with the usage seen, and the calle
 from __future__ import annotations
 
 import importlib
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 from pydantic import SecretStr
-from pydantic_core import from_json
 
 from aar.errors import ModelUnavailable
 from aar.researcher.abilities import Abilities, abilities_of, abilities_told
 from aar.researcher.assembly import Assembly, Reply
 from aar.researcher.call import FLIGHT, CallRequest, Flight
+from aar.researcher.outage import OutageWatch
 from aar.researcher.pacing import Pacer
 from aar.researcher.providers import Service, open_client
+from aar.researcher.receiving import Progress, Receiver
 from aar.researcher.refusals import (
     ModelMissing,
     PromptTooLong,
@@ -37,20 +37,14 @@ from aar.researcher.refusals import (
     unreachable,
 )
 from aar.researcher.retries import RetryPolicy
-from aar.researcher.streaming import events_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
 __all__ = ["CallRequest", "Flight", "Gateway", "ModelMissing", "PromptTooLong", "StreamBroken"]
 
-_SHOWN_BYTES = 2000
-_LONGEST_MESSAGE_BYTES = 32 * 1024**2
-
 Interruptible = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Awaits something that the caller may break off; what it raises then ends the call, which was not billed."""
-Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Told of each content block when it begins."""
 
 
 async def _patiently(work: Awaitable[Any]) -> Any:
@@ -66,6 +60,7 @@ class Gateway:
         timeout: longest silence on an open stream, in seconds; a stream that only pings counts as silent.
         policy: when to try again.
         pacer: bounds the calls under way.
+        watch: told of attempts that fail before anything is billed.
     """
 
     def __init__(
@@ -75,9 +70,11 @@ class Gateway:
         timeout: float = 300.0,
         policy: RetryPolicy | None = None,
         pacer: Pacer | None = None,
+        watch: OutageWatch | None = None,
     ) -> None:
         self.service = base_url if isinstance(base_url, Service) else Service(base_url=base_url, api_key=api_key)
         self.pacer = pacer or Pacer()
+        self.watch = watch or OutageWatch(self.service.shown)
         self._timeout = timeout
         self._policy = policy or RetryPolicy()
         self._client: AsyncAnthropic | None = None
@@ -109,11 +106,13 @@ class Gateway:
             PromptTooLong: the conversation is too long for the model.
             ModelMissing: the service does not know the model.
             StreamBroken: the call may be billed, yet there is no reply.
+            ServiceMissing: nobody answers there, or something else, until the deadline; nothing was billed.
+            ServiceResting: the service asks for a longer pause than the campaign can wait; nothing was billed.
             ModelUnavailable: the deadline passed; nothing was billed.
             GatewayError: the service refused the request itself.
         """
-        started = time.monotonic()
         flight = flight or Flight()
+        started, paused = time.monotonic(), self.pacer.paused_seconds
         attempt = 0
         while True:
             attempt += 1
@@ -124,15 +123,17 @@ class Gateway:
                 message = await self._attempt(request, progress, flight)
             except Refused as refused:
                 flight.sent = False
-                self._note(refused, entered)
-                wait = self._policy.delay(attempt, refused.retry_after, time.monotonic() - started)
-                if not refused.retried or wait is None:
+                # Pauses that the service asked for are no failures.
+                elapsed = time.monotonic() - started - (self.pacer.paused_seconds - paused)
+                wait = self._note(refused, entered, attempt, elapsed)
+                if wait is None:
                     raise refused.error from refused.__cause__
             except StreamBroken:
                 self.pacer.failed()
                 raise
             else:
                 self.pacer.succeeded()
+                self.watch.answered()
                 return message
             finally:
                 self.pacer.leave()
@@ -143,12 +144,13 @@ class Gateway:
 
         Raises:
             KeyRefused: the key is wrong.
+            ServiceMissing: nobody answers at the address.
         """
         if model not in self._abilities:
             told = (
                 abilities_of(model)
                 if not self.service.takes_bytes
-                else await abilities_told(await self._opened(), model)
+                else await abilities_told(await self._opened(), model, self.service.shown)
             )
             self._abilities[model] = told
         return self._abilities[model]
@@ -159,13 +161,21 @@ class Gateway:
             await self._client.close()
             self._client = None
 
-    def _note(self, refused: Refused, entered: float) -> None:
-        if refused.crowded:
-            self.pacer.crowded(refused.retry_after, entered)
-        elif refused.retried:
-            self.pacer.failed()
-        else:
+    def _note(self, refused: Refused, entered: float, attempt: int, elapsed: float) -> float | None:
+        """Take note of a refused attempt; returns how long to wait before the next one, None where there is none."""
+        if not refused.retried:
             self.pacer.succeeded()  # it answered, if only to say no
+            return None
+        asked = refused.retry_after or 0.0
+        if refused.crowded:
+            self.pacer.crowded(entered)
+        elif not asked:
+            self.pacer.failed()
+        wait = self._policy.delay(attempt, elapsed, asked)
+        if asked:
+            self.pacer.pause(asked)
+        self.watch.failed(refused.error, max(wait or 0.0, self.pacer.held_seconds), asked)
+        return wait
 
     async def _attempt(self, request: CallRequest, progress: Progress | None, flight: Flight) -> Reply:
         import anthropic
@@ -181,12 +191,14 @@ class Gateway:
         FLIGHT.set(flight)
         try:
             async with await self._posted(client, request, given) as stream:
-                await self._receive(stream, assembly, progress, broken)
+                receiver = Receiver(assembly, self._timeout, self._bounded, progress)
+                await receiver.receive(stream, as_bytes=self.service.takes_bytes)
         except anthropic.APIStatusError as error:
             if error.status_code != 200:
-                raise refusal(error.status_code, self._said(error), error.response.headers) from error
+                raise self._refusal(error) from error
             if assembly.message is None:
-                raise refusal_in_stream(_error_of(error.body), self._said(error)) from error
+                headers = error.response.headers
+                raise refusal_in_stream(_error_of(error.body), self._said(error), headers) from error
             if not assembly.complete:
                 raise broken(f"the service failed in mid-stream: {self._said(error)}") from error
         except anthropic.APIConnectionError as error:
@@ -226,59 +238,6 @@ class Gateway:
             known = ModelUnavailable(said, "Check the provider's credentials")
             raise Refused(known, retried=bool(getattr(error, "retryable", False))) from error
 
-    async def _receive(
-        self, stream: Any, assembly: Assembly, progress: Progress | None, broken: Callable[[str], StreamBroken]
-    ) -> None:
-        heard, often = time.monotonic(), min(1.0, self._timeout / 10)
-        with anyio.move_on_after(self._timeout) as watch:
-            if self.service.takes_bytes and not _is_stream(stream.response.headers):
-                await self._receive_whole(stream.response, assembly)
-                return
-            async for batch in _batches(stream, self.service):
-                # Now and then is enough: to move a deadline costs as much as to read an event.
-                if time.monotonic() - heard > often and any(event.get("type") != "ping" for event in batch):
-                    heard = time.monotonic()
-                    watch.deadline = anyio.current_time() + self._timeout
-                for event in batch:
-                    kind = event.get("type")
-                    if assembly.complete:
-                        return
-                    if kind == "error":
-                        # An overload comes as an event of a response with status 200.
-                        said = self._bounded(json.dumps(event.get("error")))
-                        if assembly.message is None:
-                            raise refusal_in_stream(event.get("error"), said)
-                        raise broken(f"the service failed in mid-stream: {said}")
-                    if kind != "ping":
-                        assembly.feed(event)
-                    if progress is not None and kind == "content_block_start":
-                        await progress(event["content_block"])
-            if assembly.message is None:
-                raise no_stream("", "")
-        if watch.cancelled_caught and not assembly.complete:
-            raise broken(f"no progress on the stream in {self._timeout:g} s")
-
-    async def _receive_whole(self, response: Any, assembly: Assembly) -> None:
-        """Take an answer that is no stream: a message in one piece, an error, or what a proxy says."""
-        kind = response.headers.get("content-type", "").partition(";")[0]
-        body = b""
-        async for piece in response.aiter_bytes():
-            body += piece
-            if "json" not in kind and len(body) >= _SHOWN_BYTES:
-                break
-            if len(body) > _LONGEST_MESSAGE_BYTES:
-                raise ValueError(f"a message of over {_LONGEST_MESSAGE_BYTES} bytes")
-        shown = self._bounded(body[:_SHOWN_BYTES].decode("utf-8", "replace"))
-        if "json" not in kind or not body.strip():
-            raise no_stream(kind, shown)
-        value = from_json(body)
-        if isinstance(value, dict) and ("content" in value or value.get("type") == "message"):
-            assembly.take_whole(value)
-        elif isinstance(value, dict) and "error" in value:
-            raise refusal_in_stream(value["error"], shown)
-        else:
-            raise no_stream(kind, shown)
-
     async def _opened(self) -> AsyncAnthropic:
         if self._client is not None:
             return self._client
@@ -286,6 +245,14 @@ class Gateway:
             if self._client is None:
                 self._client = await anyio.to_thread.run_sync(open_client, self.service, self._timeout)
             return self._client
+
+    def _refusal(self, error: Any) -> Refused:
+        """What an error status means. A page that answers in the place of a service that answered before is of
+        something on the way, whatever status it has."""
+        kind = error.response.headers.get("content-type", "").partition(";")[0]
+        if kind == "text/html" and self.watch.ever_answered:
+            return no_stream(kind, self._said(error), error.response.headers, status=error.status_code)
+        return refusal(error.status_code, self._said(error), error.response.headers)
 
     def _said(self, error: Any) -> str:
         return self._bounded(error.api_message or error.message)
@@ -297,18 +264,3 @@ class Gateway:
 
 def _error_of(body: object) -> object:
     return body.get("error", body) if isinstance(body, Mapping) else body
-
-
-def _is_stream(headers: Mapping[str, str]) -> bool:
-    kind = headers.get("content-type", "").lower()
-    return not kind or kind.startswith("text/event-stream")
-
-
-async def _batches(stream: Any, service: Service) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    if service.takes_bytes:
-        # The stream's own iterator builds an object for each event; only their data is needed.
-        async for batch in events_of(stream.response.aiter_bytes()):
-            yield batch
-    else:
-        async for event in stream:
-            yield (event,)

@@ -10,10 +10,14 @@ through to see whether the service is back.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from aar.researcher.outage import moment_in
+from aar.researcher.refusals import ServiceResting
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class PacePolicy:
         first, most: calls under way at the beginning and at most.
         failures: failures in a row, over all callers, that open the circuit.
         rest, longest_rest: seconds of the circuit's first rest, which doubles each time, and of its longest.
+        longest_pause: seconds of the longest pause that a service may ask for.
     """
 
     first: int = 64
@@ -31,6 +36,7 @@ class PacePolicy:
     failures: int = 10
     rest: float = 5.0
     longest_rest: float = 120.0
+    longest_pause: float = 12 * 3600.0
 
 
 class Pacer:
@@ -39,14 +45,23 @@ class Pacer:
     Args:
         policy: its bounds.
         clock: seconds, for tests.
+        time_left: seconds that the campaign may still run.
     """
 
-    def __init__(self, policy: PacePolicy | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        policy: PacePolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        time_left: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         self._policy = policy or PacePolicy()
         self._clock = clock
         self._limit = float(self._policy.first)
         self._was_crowded = False
+        self._time_left = time_left
         self._held_until = 0.0
+        self._pause_until = float("-inf")
+        self._paused_seconds = 0.0
         self._eased_at = float("-inf")
         self._failures = 0
         self._probing = False
@@ -72,7 +87,13 @@ class Pacer:
         return self._clock()
 
     async def enter(self) -> float:
-        """Wait for leave to call, first come first served; follow it by ``leave``. Returns when it was given."""
+        """Wait for leave to call, first come first served; follow it by ``leave``. Returns when it was given.
+
+        Raises:
+            ServiceResting: the service asks for a pause that is longer than the campaign can wait.
+        """
+        if self._pause_is_too_long():
+            raise self._resting()
         if self._waiting or not self._free():
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -80,9 +101,9 @@ class Pacer:
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
+                if turn.done() and not turn.cancelled() and turn.exception() is None:
                     self.leave()  # leave had been given already
-                else:
+                elif turn in self._waiting:
                     self._waiting.remove(turn)
                 raise
         else:
@@ -100,37 +121,68 @@ class Pacer:
         more = 1 / self._limit if self._was_crowded else 1.0
         self._limit = min(self._limit + more, float(self._policy.most))
 
-    def crowded(self, retry_after: float | None, entered: float) -> None:
+    @property
+    def paused_seconds(self) -> float:
+        """Seconds of all pauses so far that the service asked for."""
+        return self._paused_seconds - max(0.0, self._pause_until - self._clock())
+
+    @property
+    def held_seconds(self) -> float:
+        """Seconds until anybody may call again."""
+        return max(0.0, self._held_until - self._clock())
+
+    def crowded(self, entered: float) -> None:
         """The service refused for rate or overload.
 
         Args:
-            retry_after: seconds that it asked to wait.
             entered: what ``enter`` returned for the refused call: of a crowd refused together, one halves the bound.
         """
         now = self._clock()
         self._was_crowded = True
         if entered > self._eased_at:
             self._limit, self._eased_at = max(self._limit / 2, 1.0), now
-        if retry_after is not None:
-            self._held_until = max(self._held_until, now + min(retry_after, self._policy.longest_rest))
+
+    def pause(self, seconds: float) -> None:
+        """The service asks for a pause: nobody calls before its end."""
+        now = self._clock()
+        until = now + seconds
+        if until <= self._pause_until:
+            return
+        self._paused_seconds += until - max(now, self._pause_until)
+        self._pause_until = until
+        self._held_until = max(self._held_until, until)
+        if self._pause_is_too_long():
+            while self._waiting:
+                turn = self._waiting.popleft()
+                if not turn.done():
+                    turn.set_exception(self._resting())
 
     def failed(self) -> None:
         """The service failed, or nobody answered."""
         self._failures += 1
         if self.open:
-            rest = self._policy.rest * 2.0 ** (self._failures - self._policy.failures)
+            rest = self._policy.rest * 2.0 ** min(self._failures - self._policy.failures, 30)
             self._held_until = max(self._held_until, self._clock() + min(rest, self._policy.longest_rest))
 
-    def _free(self) -> bool:
-        return self.under_way < self.limit and self._clock() >= self._held_until
+    def _free(self, now: float | None = None) -> bool:
+        return self.under_way < self.limit and (self._clock() if now is None else now) >= self._held_until
+
+    def _pause_is_too_long(self) -> bool:
+        left = self._pause_until - self._clock()
+        return left > 0 and left > min(self._time_left(), self._policy.longest_pause)
+
+    def _resting(self) -> ServiceResting:
+        until = moment_in(self._pause_until - self._clock())
+        return ServiceResting(f"the service asks for a pause until {until}", "Resume the campaign then")
 
     def _wake(self) -> None:
-        while self._waiting and self._free():
+        now = self._clock()  # once: a hold that ends between two looks would leave no timer
+        while self._waiting and self._free(now):
             turn = self._waiting.popleft()
             if not turn.done():
                 self.under_way += 1
                 turn.set_result(None)
-        held = self._held_until - self._clock()
+        held = self._held_until - now
         if self._waiting and held > 0 and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(held, self._rung)
 

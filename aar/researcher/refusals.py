@@ -47,6 +47,14 @@ class StreamBroken(ModelUnavailable):
         return self.reported.figures
 
 
+class ServiceMissing(ModelUnavailable):
+    """Nobody answers at the address, or something that does not speak the Messages API."""
+
+
+class ServiceResting(ModelUnavailable):
+    """The service asks for a pause that is longer than the campaign can wait."""
+
+
 class PromptTooLong(GatewayError):
     """The conversation does not fit the model's context window or the service's request size."""
 
@@ -86,6 +94,8 @@ def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
         text: the service's own words, without the key.
     """
     said = f"the service answered {status}: {text}"
+    if status < 400:
+        return no_stream("a redirect", text, headers)
     if is_retried(status):
         wait = retry_after_seconds(headers)
         return Refused(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)
@@ -100,7 +110,7 @@ def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
     return Refused(GatewayError(said), retried=False)
 
 
-def refusal_in_stream(error: object, text: str) -> Refused:
+def refusal_in_stream(error: object, text: str, headers: Mapping[str, str]) -> Refused:
     """What an error means that came with status 200, before any of a reply.
 
     Args:
@@ -108,24 +118,24 @@ def refusal_in_stream(error: object, text: str) -> Refused:
         text: the service's own words, without the key.
     """
     kind = error.get("type") if isinstance(error, Mapping) else None
-    return refusal(_STATUS_OF.get(str(kind), 500), text, {})
+    return refusal(_STATUS_OF.get(str(kind), 500), text, headers)
 
 
-def no_stream(kind: str, text: str) -> Refused:
-    """Something else than a reply came with status 200: a proxy's page, or nothing.
+def no_stream(kind: str, text: str, headers: Mapping[str, str], *, status: int = 200) -> Refused:
+    """Something else than a reply came: a proxy's page, or nothing.
 
     Args:
         kind: its content type.
         text: its first words, without the key.
     """
     said = f"no reply of the model but {kind or 'nothing'}: {text}" if text else "an empty answer"
-    error = ModelUnavailable(f"the service answered 200 with {said}", "Check the base URL and proxies on the way")
-    return Refused(error, retried=True)
+    error = ServiceMissing(f"the service answered {status} with {said}", "Check the base URL and proxies on the way")
+    return Refused(error, retried=True, retry_after=retry_after_seconds(headers))
 
 
 def unreachable(url: str) -> Refused:
     """Nobody answers there."""
-    error = ModelUnavailable(f"cannot reach {url}", "Check the network and the base URL")
+    error = ServiceMissing(f"cannot reach {url}", "Check the network and the base URL")
     return Refused(error, retried=True)
 
 

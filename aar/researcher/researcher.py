@@ -6,25 +6,36 @@ a turn that was paid for is never asked for again, and an effect that was record
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import anyio
 
 from aar.errors import GatewayError, LimitReached, ModelUnavailable, SandboxError, SandboxUnavailable
 from aar.events import LimitHit, MessageAdded
+from aar.researcher.blocks import INVALID_INPUT
+from aar.researcher.calls import REASONING, ToolCall
 from aar.researcher.context import Outcome, ResearcherContext, Stopping
+from aar.researcher.conversation import Conversation
 from aar.researcher.gateway import PromptTooLong
 from aar.researcher.journal import Journal, open_journal
 from aar.researcher.prompts import NUDGE, system_prompt
-from aar.researcher.refusals import ConversationRefused
+from aar.researcher.refusals import ConversationRefused, ServiceMissing, ServiceResting, StreamBroken
 from aar.researcher.tools.toolbox import answer_calls
 from aar.researcher.turns import take_turn
 from aar.researcher.upkeep import keep_context_small, open_conversation, tell_of_the_end, text_block
 
 _LONGEST_BREATH = 60.0
-_VOIDS_TO_FALL_BACK, _VOIDS_TO_SET_ASIDE = 3, 4
-"""Refused or empty replies in a row, after which the fallback is asked once, and a fresh conversation begun."""
+_ODD_TO_FALL_BACK, _ODD_TO_SET_ASIDE = 3, 4
+"""Odd replies in a row, after which the fallback is asked once, and a fresh conversation begun."""
+_QUICK_SECONDS = 2.0
+"""A turn that did the same again counts as a repetition where its tools took less: to wait is no fault."""
+_COMPARED_TURNS = 4
 
 
 async def run_researcher(ctx: ResearcherContext) -> Outcome:
@@ -50,6 +61,8 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
             )
         )
         return Outcome("limit", str(error))
+    except ModelUnavailable as error:
+        return Outcome(_outcome_of_outage(ctx, journal, error), str(error))
     except (GatewayError, SandboxError, SandboxUnavailable) as error:
         return Outcome("failed", str(error))
     finally:
@@ -59,12 +72,21 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
 
 @dataclass(slots=True)
 class _Strain:
-    """What went wrong in a row: model calls that failed, turns that achieved nothing, replies that were refused or
-    empty."""
+    """What went wrong in a row.
+
+    Args:
+        failed_calls: model calls that failed.
+        failing_since: when the first of them began.
+        barren_turns: turns that achieved nothing.
+        odd_replies: what was odd about each of the last replies: refused, empty, unreadable, repeated.
+        recent: the last turns that used tools, with their results.
+    """
 
     failed_calls: int = 0
+    failing_since: float = 0.0
     barren_turns: int = 0
-    voids: int = 0
+    odd_replies: list[str] = field(default_factory=list)
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=_COMPARED_TURNS))
 
 
 async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
@@ -75,11 +97,10 @@ async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
         if ctx.stopping.is_set() and not journal.announced:
             raise Stopping
         if talk.pending:
-            done = await answer_calls(ctx, journal)
-            strain.barren_turns = 0 if done else strain.barren_turns + 1
-        elif strain.voids > ctx.patience:
-            what = "refused" if talk.last_stop == "refusal" else "empty"
-            return Outcome("failed", f"{strain.voids} replies in a row were {what}")
+            await _use_tools(ctx, journal, strain)
+        elif len(strain.odd_replies) > ctx.patience:
+            what = " or ".join(dict.fromkeys(strain.odd_replies))
+            return Outcome("failed", f"{len(strain.odd_replies)} replies in a row were {what}")
         elif strain.barren_turns > ctx.patience:
             return Outcome("failed", f"{strain.barren_turns} turns in a row achieved nothing")
         elif not talk.awaits_model:
@@ -88,22 +109,61 @@ async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
         else:
             turns = talk.turns
             await _next_turn(ctx, journal, system, strain)
-            if talk.turns > turns:
-                await _take_stock(ctx, journal, strain)
+            if talk.turns > turns and not talk.pending:
+                strain.barren_turns += talk.last_stop == "pause_turn"
+                odd = ("refused" if talk.last_stop == "refusal" else "empty") if talk.void else ""
+                await _take_stock(ctx, journal, strain, odd)
     return Outcome("finished", talk.finished)
 
 
-async def _take_stock(ctx: ResearcherContext, journal: Journal, strain: _Strain) -> None:
-    """Give a model time that refused or said nothing, and then another conversation: what it stumbles over is in it."""
-    talk = journal.conversation
-    if talk.last_stop == "pause_turn":
-        strain.barren_turns += 1
-    strain.voids = strain.voids + 1 if talk.void else 0
-    if not 0 < strain.voids <= ctx.patience:
+async def _use_tools(ctx: ResearcherContext, journal: Journal, strain: _Strain) -> None:
+    talk, began, calls = journal.conversation, time.monotonic(), journal.conversation.pending
+    done = await answer_calls(ctx, journal)
+    if talk.pending or talk.finished is not None:
         return
-    await ctx.pause(min(_LONGEST_BREATH, 2.0 ** (strain.voids - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
-    if strain.voids == _VOIDS_TO_SET_ASIDE:
-        await keep_context_small(ctx, journal, now=f"{strain.voids} replies in a row were refused or empty")
+    odd = ""
+    if all(isinstance(call.input, dict) and INVALID_INPUT in call.input for call in calls):
+        odd = "unreadable"
+    elif time.monotonic() - began < _QUICK_SECONDS and _print_of(talk, calls) in strain.recent:
+        odd = "repeated"
+    else:
+        strain.recent.append(_print_of(talk, calls))
+    strain.barren_turns = 0 if done and not odd else strain.barren_turns + 1
+    await _take_stock(ctx, journal, strain, odd)
+
+
+def _print_of(talk: Conversation, calls: Sequence[ToolCall]) -> str:
+    """What a turn said and did, and what came of it, whatever ids its calls have."""
+    turn, results = talk.messages[-2]["content"], talk.messages[-1]["content"]
+    said = [block.get("text") for block in turn if block.get("type") not in {*REASONING, "tool_use"}]
+    asked = [(call.name, call.input) for call in calls]
+    told = [block.get("content") for block in results if block.get("type") == "tool_result"]
+    return json.dumps([said, asked, told], sort_keys=True)
+
+
+async def _take_stock(ctx: ResearcherContext, journal: Journal, strain: _Strain, odd: str) -> None:
+    """Give a model time whose reply was odd, and then another conversation: what it stumbles over is in it.
+
+    Args:
+        odd: what the last reply was; empty where nothing was odd about it.
+    """
+    if not odd:
+        strain.odd_replies = []
+        return
+    strain.odd_replies.append(odd)
+    count = len(strain.odd_replies)
+    if count > ctx.patience:
+        return
+    await ctx.pause(min(_LONGEST_BREATH, 2.0 ** (count - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
+    if count == _ODD_TO_SET_ASIDE:
+        what = " or ".join(dict.fromkeys(strain.odd_replies))
+        await keep_context_small(ctx, journal, now=f"{count} replies in a row were {what}")
+
+
+def _outcome_of_outage(ctx: ResearcherContext, journal: Journal, error: ModelUnavailable) -> Literal["away", "failed"]:
+    """Whether a service that could not be had is away for a while, or never was one."""
+    known = ctx.gateway.watch.ever_answered or journal.conversation.turns
+    return "failed" if isinstance(error, ServiceMissing) and not known else "away"
 
 
 async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str], strain: _Strain) -> None:
@@ -111,8 +171,9 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
     if told:
         await tell_of_the_end(ctx, journal)
         await keep_context_small(ctx, journal)
+    began = time.monotonic()
     try:
-        await take_turn(ctx, journal, system, with_news=told, by_fallback=strain.voids == _VOIDS_TO_FALL_BACK)
+        await take_turn(ctx, journal, system, with_news=told, by_fallback=len(strain.odd_replies) == _ODD_TO_FALL_BACK)
         strain.failed_calls = 0
     except PromptTooLong as error:
         strain.failed_calls += 1
@@ -120,8 +181,17 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
             raise
         refused = isinstance(error, ConversationRefused)
         await keep_context_small(ctx, journal, now="refused by the service" if refused else "too long for the model")
-    except ModelUnavailable:
+    except ModelUnavailable as error:
+        if strain.failed_calls == 0:
+            strain.failing_since = began
         strain.failed_calls += 1
-        if strain.failed_calls >= ctx.patience:
+        # The gateway had its patience; only a broken stream, or an answer to somebody else, is worth a new call.
+        hopeful = isinstance(error, StreamBroken) or ctx.gateway.watch.answered_at > began
+        if isinstance(error, ServiceResting) or not hopeful:
             raise
+        if strain.failed_calls >= ctx.patience:
+            if ctx.gateway.watch.answered_at <= strain.failing_since:
+                raise
+            said = f"{strain.failed_calls} calls in a row failed while others were answered"
+            raise GatewayError(f"{said}: {error.message}", error.remedy) from error
         await ctx.pause(min(_LONGEST_BREATH, 2.0**strain.failed_calls) * random.uniform(0.5, 1.0))  # noqa: S311

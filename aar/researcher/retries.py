@@ -16,8 +16,8 @@ class RetryPolicy:
     """How stubborn the gateway is.
 
     Args:
-        deadline: seconds from the first attempt after which no further one starts; it also caps Retry-After, which
-            a service may set to anything.
+        deadline: seconds from the first attempt after which no further one starts; pauses that the service asked for
+            do not count.
         first: seconds of the first wait; each further one doubles.
         longest: seconds of the longest wait that the service did not ask for.
     """
@@ -26,19 +26,16 @@ class RetryPolicy:
     first: float = 1.0
     longest: float = 60.0
 
-    def delay(self, attempt: int, retry_after: float | None, elapsed: float) -> float | None:
+    def delay(self, attempt: int, elapsed: float, asked: float = 0.0) -> float | None:
         """Seconds to wait before the next attempt; None when the deadline leaves no room for one.
 
         Args:
             attempt: number of attempts made, from 1.
-            retry_after: what the service asked for, in seconds, if it did.
             elapsed: seconds since the first attempt.
+            asked: seconds of a pause that the service asks for; the caller sees to it that nobody tries before.
         """
-        if retry_after is not None:
-            wait = retry_after + random.uniform(0, 0.25 * self.first)  # noqa: S311 - spreads retries, no secret
-        else:
-            wait = min(self.longest, self.first * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
-        return wait if elapsed + wait <= self.deadline else None
+        wait = min(self.longest, self.first * 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, no secret
+        return wait if elapsed + wait <= self.deadline or asked >= wait else None
 
 
 def is_retried(status: int) -> bool:

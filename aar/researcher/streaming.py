@@ -8,6 +8,7 @@ stream whose pieces are further apart than that is read as they come.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ from pydantic_core import from_json
 
 Event: TypeAlias = dict[str, Any]
 
+LONGEST_EVENT = 16 * 1024**2
+"""Bytes of one event; the longest of a service is a few kilobytes."""
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _WAITED_SECONDS = 0.0005
 _SHARE = 0.02
@@ -30,29 +33,72 @@ async def events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Event]]:
         pieces: the body, cut anywhere.
 
     Raises:
-        ValueError: the data of an event is not a JSON object.
+        ValueError: the data of an event is not a JSON object, or an event does not end.
     """
-    rest = b""
+    unended = _Unended()
     began = asked = time.monotonic()
     async for piece in pieces:
         came = time.monotonic()
-        *whole, rest = _END.split(rest + piece) if rest else _END.split(piece)
-        batch = [event for block in whole if (event := _event(block)) is not None]
+        batch = [event for block in unended.ended_by(piece) if (event := _event(block)) is not None]
         if batch:
             yield batch
         breath = min(max(_SHARE * (came - began), _SHORTEST_BREATH), _LONGEST_BREATH)
         if _WAITED_SECONDS < came - asked < breath:
             await asyncio.sleep(breath)
         asked = time.monotonic()
-    if (event := _event(rest)) is not None:
+    if (event := _event(unended.rest)) is not None:
         yield [event]
+
+
+def read_json(text: bytes) -> Any:
+    """A JSON value; half characters and the numbers that JSON has not are let through, for the reader to judge.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        try:
+            return json.loads(text)  # takes half characters, which a pair cut in two leaves
+        except RecursionError as error:
+            raise ValueError("it nests too deep") from error
+
+
+class _Unended:
+    """What came of an event whose end has not come; each byte of it is searched once, however many pieces it has."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._tail = b""
+
+    @property
+    def rest(self) -> bytes:
+        """All that came since the last event's end."""
+        return b"".join(self._parts)
+
+    def ended_by(self, piece: bytes) -> list[bytes]:
+        """The events that end with this piece."""
+        if self._parts and not _END.search(self._tail + piece):
+            whole, rest = [], piece
+        else:
+            *whole, rest = _END.split(b"".join([*self._parts, piece]))
+            self._parts, self._size, self._tail = [], 0, b""
+        if rest:
+            self._parts.append(rest)
+            self._size += len(rest)
+            self._tail = (self._tail + rest)[-3:]
+        if self._size > LONGEST_EVENT:
+            raise ValueError(f"an event of over {LONGEST_EVENT} bytes")
+        return whole
 
 
 def _event(block: bytes) -> Event | None:
     data = [line[5:] for line in block.splitlines() if line.startswith(b"data:")]
     if not any(data):
         return None
-    event = from_json(b"\n".join(data), allow_inf_nan=False)
+    event = read_json(b"\n".join(data))
     if not isinstance(event, dict):
         raise ValueError("the data of an event is not a JSON object")
     return event

@@ -17,8 +17,8 @@ from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnR
 from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
+from aar.researcher.blocks import with_unique_ids
 from aar.researcher.call import CallRequest, Flight
-from aar.researcher.calls import with_unique_ids
 from aar.researcher.context import Fallback, ResearcherContext, Stopping
 from aar.researcher.gateway import Gateway
 from aar.researcher.journal import Journal
@@ -123,11 +123,13 @@ async def _call(
 
     bill = bill_of(ctx.ledger, request, reply)
     used = bill.at_least(worst)
-    taken_in = replace(reply, content=with_unique_ids(reply.content, journal.conversation.call_ids))
+    content, renamed = with_unique_ids(reply.content, journal.conversation.call_ids)
+    taken_in = replace(reply, content=content)
 
     def receive(session: Session) -> Sequence[AnyEvent]:
         usd = ctx.ledger.settle_in(session, request_id, replace(bill, usage=used), time.monotonic() - started)
-        turn = _turn(request_id, taken_in, used, usd, counted=not bill.doubts, asked=request.model, own=ctx.model)
+        counted = not bill.doubts
+        turn = _turn(request_id, taken_in, renamed, used, usd, counted=counted, asked=request.model, own=ctx.model)
         begun = None if ctx.stopping.is_set() else first_started(turn)
         told = doubted(session, ctx.campaign_id, ctx.researcher_id, request_id, bill)
         return [*told, turn, begun] if begun else [*told, turn]
@@ -161,7 +163,15 @@ def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]]
 
 
 def _turn(
-    request_id: str, reply: Reply, used: Usage, usd: Decimal, *, counted: bool, asked: str, own: str
+    request_id: str,
+    reply: Reply,
+    renamed: dict[str, str],
+    used: Usage,
+    usd: Decimal,
+    *,
+    counted: bool,
+    asked: str,
+    own: str,
 ) -> TurnReceived:
     return TurnReceived(
         request_id=request_id,
@@ -174,4 +184,5 @@ def _turn(
         prompt_tokens=used.tier_tokens if counted else 0,
         cleared_tool_uses=reply.cleared_tool_uses,
         fallback=asked != own,
+        service_ids=renamed,
     )

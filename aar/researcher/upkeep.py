@@ -6,7 +6,7 @@ from aar.errors import SandboxError, SandboxGone
 from aar.events import ContextReset, MessageAdded
 from aar.passing import is_passing
 from aar.researcher.asking import keeps_context_itself
-from aar.researcher.calls import Block
+from aar.researcher.blocks import Block
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Conversation
 from aar.researcher.estimate import most_tokens

@@ -101,6 +101,8 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "turn_received": {"content": []},
     "block_begun": {"doing": _HIDDEN},
     "model_call_failed": {"error": _HIDDEN},
+    "model_service_unavailable": {"service": _HIDDEN, "cause": _HIDDEN},
+    "model_service_recovered": {"service": _HIDDEN},
     "usage_doubted": {},
     "service_failed": {"error": _HIDDEN},
     "tool_started": {"about": _HIDDEN},

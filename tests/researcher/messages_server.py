@@ -161,12 +161,9 @@ class MessagesServer:
             return await _raw(writer, step)
         if isinstance(step, Refusal):
             body = json.dumps({"type": "error", "error": {"type": "api_error", "message": step.message}}).encode()
-            extra = "".join(f"{name}: {value}\r\n" for name, value in step.headers.items())
-            writer.write(
-                f"HTTP/1.1 {step.status} X\r\ncontent-type: application/json\r\n{extra}"
-                f"content-length: {len(body)}\r\n\r\n".encode()
-                + body
-            )
+            headers = {"content-type": "application/json", **step.headers}
+            extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            writer.write(f"HTTP/1.1 {step.status} X\r\n{extra}content-length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
             return True
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -136,6 +136,7 @@ async def test_calls_that_share_an_id_are_told_apart(house: House) -> None:
     blocks = [block for message in house.server.requests[-1]["messages"] for block in message["content"]]
     ids = [block["id"] for block in blocks if block["type"] == "tool_use"]
     assert (len(set(ids)), ids[0]) == (3, "call_0")
+    assert [set(turn.service_ids.values()) for turn in happened(house, "turn_received")[:2]] == [{"call_0"}] * 2
 
 
 async def test_a_conversation_that_the_service_will_not_take_back_is_set_aside_once(house: House) -> None:

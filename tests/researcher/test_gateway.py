@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import time
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, get_args
 
 import anyio
 import pytest
 from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
+from aar.events import AnyEvent
 from aar.researcher.abilities import PLAIN
-from aar.researcher.assembly import INVALID_INPUT
+from aar.researcher.blocks import INVALID_INPUT, SENT_BACK, sound_block
+from aar.researcher.encoding import compact
 from aar.researcher.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
-from aar.researcher.refusals import ConversationRefused
+from aar.researcher.outage import OutageWatch
+from aar.researcher.refusals import ConversationRefused, ServiceResting
 from aar.researcher.retries import RetryPolicy, retry_after_seconds
+from aar.researcher.streaming import _END as END
+from aar.researcher.streaming import events_of
 
 from .conftest import KEY, House
 from .messages_server import Raw, Refusal, Turn, call, say
@@ -71,19 +78,22 @@ async def test_what_trying_again_cannot_mend(house: House, status: int, message:
     assert type(caught.value) is error
 
 
-async def test_retry_after_is_honoured_within_the_deadline(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
+async def test_nobody_tries_before_the_time_that_the_service_named_and_to_wait_for_it_is_no_failure(
+    house: House,
+) -> None:
+    asked = Refusal(503, headers={"retry-after": "0.15"})
+    house.server.play(asked, asked, asked, Turn([say("here")]))
+    gateway, came = house.gateway(0.3, 5), []
 
-    async def note(seconds: float) -> None:
-        pauses.append(seconds)
+    async def note() -> None:
+        came.append(time.monotonic())
 
-    monkeypatch.setattr("aar.researcher.gateway.anyio.sleep", note)
-
-    house.server.play(Refusal(429, headers={"retry-after": "3"}), Refusal(529, headers={"retry-after": "1e9"}))
-    with pytest.raises(ModelUnavailable, match="529"):
-        await house.gateway(60, 5).complete(request())
-    assert len(pauses) == 1
-    assert 3 <= pauses[0] < 4
+    house.server.before_reply = note
+    assert (await gateway.complete(request())).content == [say("here")]
+    assert all(later - earlier >= 0.15 for earlier, later in itertools.pairwise(came))
+    house.server.play(Refusal(429, headers={"retry-after": "1e9"}))
+    with pytest.raises(ServiceResting, match="asks for a pause until"):
+        await gateway.complete(request())
 
 
 async def test_nobody_there_is_not_billed(house: House) -> None:
@@ -110,11 +120,11 @@ async def test_a_broken_stream_tells_the_usage_it_saw(house: House, after: int, 
 def test_delays_grow_and_stop_at_the_deadline() -> None:
     policy = RetryPolicy(deadline=100, first=1, longest=8)
     for attempt, most in ((1, 1), (2, 2), (3, 4), (9, 8)):
-        delay = policy.delay(attempt, None, 0)
+        delay = policy.delay(attempt, 0)
         assert delay is not None
         assert most / 2 <= delay <= most
-    assert policy.delay(9, None, 99) is None
-    assert policy.delay(1, 200, 0) is None
+    assert policy.delay(9, 99) is None
+    assert policy.delay(9, 99, asked=200) is not None
 
 
 def test_retry_after_in_all_its_forms() -> None:
@@ -143,6 +153,11 @@ async def test_a_whole_reply_counts_though_its_stream_has_no_end(house: House, b
         Raw(b"", "text/event-stream"),
         Raw(b"", "application/json"),
         Raw(b'{"detail": "busy"}', "application/json"),
+        Raw(b"upstream connect error", "text/event-stream"),
+        Raw(b"data: overloaded\n\n", "text/event-stream"),
+        Raw(b'data: {"error": {"type": "overloaded_error", "message": "busy"}}\n\n'),
+        Raw(b'{"error": {"message": "busy"}}', "text/event-stream"),
+        Raw(b'{"cut": ', "text/plain"),
     ],
 )
 async def test_what_came_before_any_reply_is_free_and_tried_again(house: House, answer: Raw) -> None:
@@ -266,3 +281,116 @@ async def test_capabilities_are_not_waited_for(house: House) -> None:
     await asked.close()
     server.close()
     assert len(heard) == 1
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/event-stream", ""])
+async def test_a_whole_message_is_a_reply_whatever_type_it_is_said_to_have(house: House, kind: str) -> None:
+    message = {"type": "message", "model": "m", "content": [say("all")], "usage": {"input_tokens": 7}}
+    house.server.play(Raw(b"\n " + json.dumps(message).encode(), kind))
+    assert (await house.gateway(1, 5).complete(request())).content == [say("all")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Raw(b'{"choices": [{"message": {"content": "x"}}]}', "application/json"),
+        Raw(b'{"content": [{"type": "te', "application/json"),
+        Raw(b'data: {"type": "message_start", "message": {"role\n\n'),
+    ],
+)
+async def test_what_was_generated_is_not_free_though_it_cannot_be_read(house: House, answer: Raw) -> None:
+    house.server.play(answer)
+    with pytest.raises(StreamBroken):
+        await house.gateway(1, 5).complete(request())
+
+
+async def test_a_page_in_the_place_of_a_service_that_answered_is_waited_out(house: House) -> None:
+    page = Refusal(403, "<html>no</html>", {"content-type": "text/html"})
+    gateway = house.gateway(5, 5)
+    house.server.play(Turn([say("a")]), page, Turn([say("b")]))
+    await gateway.complete(request())
+    assert (await gateway.complete(request())).content == [say("b")]
+
+
+async def test_an_outage_is_told_at_its_first_failure_once_a_minute_and_at_its_end() -> None:
+    told: list[AnyEvent] = []
+    now = [1000.0]
+    watch = OutageWatch("http://s", told.append, lambda: now[0])
+    error = ModelUnavailable("cannot reach http://s")
+    for _ in range(130):
+        watch.failed(error, 40)
+        now[0] += 1
+    assert [event.summary() for event in told] == [
+        f"cannot reach http://s; try {tries}, next in 40 s" for tries in (1, 61, 121)
+    ]
+    watch.failed(error, 3600, 3600)
+    now[0] += 1
+    watch.failed(error, 3599, 3599)
+    watch.answered()
+    assert [event.kind for event in told[3:]] == ["model_service_unavailable", "model_service_recovered"]
+    assert re.search(r"asks for a pause until \d{4}-.* UTC", told[3].summary())
+    assert (watch.ever_answered, watch.error, watch.tries) == (True, None, 0)
+
+
+ODD_BLOCKS: list[tuple[dict[str, Any], str]] = [
+    ({"type": "reasoning_v9", "words": "hm"}, "text"),
+    ({"type": None}, "text"),
+    ({"type": "text", "text": None}, "text"),
+    ({"type": "text", "text": "\ud83d\ude00 \ud83d"}, "text"),
+    ({"type": "thinking", "thinking": 5}, "thinking"),
+    ({"type": "tool_use", "id": "t", "name": "a b\n", "input": {"n": float("nan")}}, "tool_use"),
+    ({"type": "tool_use", "id": 5, "name": "x" * 500, "input": [1]}, "tool_use"),
+    ({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"n": float("inf")}}, "text"),
+]
+
+
+@pytest.mark.parametrize(("block", "kind"), ODD_BLOCKS)
+def test_every_block_is_taken_in_as_one_that_can_go_back(block: dict[str, Any], kind: str) -> None:
+    sound = sound_block(block)
+    json.loads(compact([sound]), parse_constant=lambda name: pytest.fail(name))
+    assert sound["type"] == kind
+    assert not re.search("[\ud800-\udfff]", json.dumps(sound, ensure_ascii=False))
+    if kind == "tool_use":
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", sound["name"])
+        assert list(sound["input"]) == [INVALID_INPUT]
+    elif kind == "text":
+        assert isinstance(sound["text"], str)
+
+
+def test_what_the_sdk_knows_of_replies_goes_back_as_it_came() -> None:
+    from anthropic.types.beta import BetaContentBlock
+
+    known = {get_args(each.model_fields["type"].annotation)[0] for each in get_args(get_args(BetaContentBlock)[0])}
+    assert known <= SENT_BACK
+    block = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"new": None}], "later": 1}
+    assert sound_block(block) == block
+
+
+async def test_an_event_that_never_ends_is_read_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pieces(text: bytes, size: int) -> AsyncIterator[bytes]:
+        for at in range(0, len(text), size):
+            yield text[at : at + size]
+
+    searched = 0
+
+    class Counting:
+        def search(self, text: bytes) -> Any:
+            nonlocal searched
+            searched += len(text)
+            return END.search(text)
+
+        def split(self, text: bytes) -> list[bytes]:
+            nonlocal searched
+            searched += len(text)
+            return END.split(text)
+
+    monkeypatch.setattr("aar.researcher.streaming._END", Counting())
+    text = b'data: {"a": "' + b"x" * 100_000 + b'"}\r\n\r\ndata: {"b": 1}\n\n'
+    for size in (7, 64):
+        searched = 0
+        found = [event async for batch in events_of(pieces(text, size)) for event in batch]
+        assert [list(event) for event in found] == [["a"], ["b"]]
+        assert searched < 3 * len(text)
+    monkeypatch.setattr("aar.researcher.streaming.LONGEST_EVENT", 1000)
+    with pytest.raises(ValueError, match="an event of over 1000 bytes"):
+        [event async for event in events_of(pieces(text, 64))]

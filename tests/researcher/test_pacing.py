@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from aar.researcher.pacing import PacePolicy, Pacer
+from aar.researcher.refusals import ServiceResting
 
 pytestmark = pytest.mark.anyio
 
@@ -70,13 +71,13 @@ async def test_a_crowd_refused_together_halves_the_bound_once() -> None:
     entered = [await pacer.enter() for _ in range(16)]
     clock.now += 1
     for moment in entered:
-        pacer.crowded(None, moment)
+        pacer.crowded(moment)
         pacer.leave()
     assert pacer.limit == 8
     clock.now += 1
     later = await pacer.enter()
     clock.now += 1
-    pacer.crowded(None, later)
+    pacer.crowded(later)
     assert pacer.limit == 4
 
 
@@ -86,7 +87,7 @@ async def test_the_bound_doubles_in_a_round_until_the_service_is_crowded_and_the
         pacer.succeeded()
     assert pacer.limit == 8
     entered = await pacer.enter()
-    pacer.crowded(None, entered)
+    pacer.crowded(entered)
     assert pacer.limit == 4
     for _ in range(5):
         pacer.succeeded()
@@ -99,7 +100,8 @@ async def test_the_bound_doubles_in_a_round_until_the_service_is_crowded_and_the
 async def test_retry_after_holds_up_everybody() -> None:
     pacer = Pacer()
     entered = await pacer.enter()
-    pacer.crowded(0.05, entered)
+    pacer.crowded(entered)
+    pacer.pause(0.05)
     pacer.leave()
     tasks = [asyncio.create_task(pacer.enter()) for _ in range(3)]
     assert await settled(*tasks) == [False] * 3
@@ -122,3 +124,21 @@ async def test_an_open_circuit_lets_one_at_a_time_try_and_closes_when_it_is_answ
     await asyncio.gather(*tasks)
     assert not pacer.open
     assert pacer.under_way == 2
+
+
+async def test_a_pause_beyond_the_campaigns_hours_is_waited_for_by_nobody() -> None:
+    clock = Clock()
+    pacer = Pacer(PacePolicy(first=1), clock, time_left=lambda: 100.0)
+    await pacer.enter()
+    waiting = asyncio.create_task(pacer.enter())
+    await asyncio.sleep(0)
+    pacer.pause(90)
+    clock.now += 30
+    assert (await settled(waiting), pacer.paused_seconds) == ([False], 30)
+    pacer.pause(3600)
+    for asking in (waiting, pacer.enter()):
+        with pytest.raises(ServiceResting, match=r"asks for a pause until .* UTC"):
+            await asking
+    clock.now += 3600
+    pacer.leave()
+    assert pacer.enter_at_once() is not None

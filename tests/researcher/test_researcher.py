@@ -15,7 +15,6 @@ from aar.errors import DatabaseError
 from aar.forum.posts import list_posts
 from aar.researcher import run_researcher, turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
-from aar.researcher.pacing import PacePolicy, Pacer
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT
 from aar.store.database import Database
@@ -23,7 +22,7 @@ from aar.store.event_log import read
 from aar.store.models import LedgerEntry, Researcher
 
 from .conftest import CAMPAIGN, KEY, House, until
-from .messages_server import Refusal, Turn, call, say
+from .messages_server import Raw, Refusal, Turn, call, say
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
@@ -228,14 +227,56 @@ async def test_a_refusal_for_good_ends_it_unbilled(house: House, status: int) ->
     assert kinds(house)[-1] == "model_call_failed"
 
 
-async def test_service_that_stays_away_is_given_up_unbilled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "86400"}])
+async def test_a_service_that_is_away_for_too_long_costs_time_only(house: House, headers: dict[str, str]) -> None:
+    house.server.script = lambda _: Refusal(529, headers=headers)
+    outcome = await run_researcher(await house.context(deadline=0.2))
+    assert outcome.reason == "away"
+    assert [state for state, _ in entries(house)] == ["released"]
+    house.server.script = lambda _: FINISH
+    assert (await run_researcher(await house.context(deadline=0.3))).reason == "finished"
+
+
+async def test_a_wrong_address_fails_unless_calls_succeeded_there(house: House) -> None:
+    house.server.script = lambda _: Raw(b"<html>hello</html>", "text/html")
+    outcome = await run_researcher(await house.context(deadline=0.1))
+    assert (outcome.reason, "hello" in outcome.detail) == ("failed", True)
+    house.server.play(Turn([call(1, "budget")]), *[Raw(b"<html>hello</html>", "text/html")] * 50)
+    assert (await run_researcher(await house.context(deadline=0.2))).reason == "away"
+    assert "lost" not in {state for state, _ in entries(house)}
+
+
+async def test_one_whose_calls_fail_while_others_are_answered_fails(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
-    house.server.script = lambda _: Refusal(529, headers={"retry-after": "3600"})
-    ctx = await house.context(patience=2)
-    ctx.gateway.pacer = Pacer(PacePolicy(longest_rest=0.01))  # what was asked for holds up the next call as well
+    house.server.script = lambda _: Refusal(500)
+    ctx = await house.context(deadline=0.05, patience=3)
+
+    async def answered() -> None:
+        ctx.gateway.watch.answered()
+
+    house.server.before_reply = answered
     outcome = await run_researcher(ctx)
     assert outcome.reason == "failed"
-    assert [state for state, _ in entries(house)] == ["released", "released"]
+    assert outcome.detail.startswith("3 calls in a row failed while others were answered")
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        (Turn([call(1, "budget")], raw_input="[" * 100_000), "unreadable"),
+        (Turn([say("Again."), call(1, "leaderboard")]), "repeated"),
+    ],
+)
+async def test_unreadable_and_repeated_turns_come_to_an_end(
+    house: House, monkeypatch: pytest.MonkeyPatch, turn: Turn, told: str
+) -> None:
+    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    house.server.script = lambda _: turn
+    outcome = await run_researcher(await house.context())
+    assert (outcome.reason, outcome.detail) == ("failed", f"9 replies in a row were {told}")
+    assert kinds(house).count("context_reset") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,160 @@
+"""A reply's content blocks, in a form in which the service takes them back with the next request.
+
+Whatever a service knows goes back as it came. What no request may hold is replaced here, when a reply is taken in: a
+conversation that holds it would be refused for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import uuid
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+Block = dict[str, Any]
+
+INVALID_INPUT = "_not_valid_json"
+"""Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
+SENT_BACK = frozenset(
+    {
+        "advisor_tool_result",
+        "bash_code_execution_tool_result",
+        "code_execution_tool_result",
+        "compaction",
+        "container_upload",
+        "fallback",
+        "mcp_tool_listing",
+        "mcp_tool_result",
+        "mcp_tool_use",
+        "redacted_thinking",
+        "server_tool_use",
+        "text",
+        "text_editor_code_execution_tool_result",
+        "thinking",
+        "tool_search_tool_result",
+        "tool_use",
+        "web_fetch_tool_result",
+        "web_search_tool_result",
+    }
+)
+"""Kinds of block that an assistant message of a request may hold."""
+_TEXTS = {"text": ("text",), "thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
+_DEEPEST = 64
+_LONGEST_INPUT = 1_000_000
+"""Characters of a tool's input; no reply of a model is as long."""
+_SHOWN = 2000
+_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_NAME = 64
+
+
+def sound_block(block: Mapping[str, Any]) -> Block:
+    """The block as it is sent back; one of an unknown kind, or that no JSON can hold, becomes a text that says so."""
+    kind = block.get("type")
+    if kind == "tool_use":
+        return _sound_call(block)
+    try:
+        plain = _plain(dict(block))
+    except ValueError as error:
+        return _note(kind, str(error))
+    if not isinstance(kind, str) or kind not in SENT_BACK:
+        return _note(kind, json.dumps(plain, ensure_ascii=False))
+    texts = {name: plain.get(name) for name in _TEXTS.get(kind, ())}
+    return {**plain, **{name: text if isinstance(text, str) else "" for name, text in texts.items()}}
+
+
+def read_input(text: str) -> dict[str, Any]:
+    """A tool's input from its JSON; kept under ``INVALID_INPUT`` where that is no object, is too deep or too long, or
+    holds a number that JSON has not."""
+    if len(text) <= _LONGEST_INPUT:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
+            return _invalid(text)
+        if isinstance(value, dict):
+            return _sound_input(value, text)
+    return _invalid(text)
+
+
+def with_unique_ids(content: Sequence[Block], taken: Container[str]) -> tuple[list[Block], dict[str, str]]:
+    """The blocks of a reply, calls renamed whose id was used before or is of a form that services refuse: some servers
+    number them in each reply, and no request may hold an id twice.
+
+    Returns:
+        The blocks, and the service's own ids of those that were renamed, by their new ones.
+    """
+    seen: set[str] = set()
+    renamed: dict[str, str] = {}
+    found = []
+    for block in content:
+        if block.get("type") == "tool_use":
+            own = block["id"]
+            if own in seen or own in taken or not _ID.fullmatch(own):
+                block = {**block, "id": _new_id()}
+                renamed[block["id"]] = own
+            seen.add(block["id"])
+        found.append(block)
+    return found, renamed
+
+
+def whole_characters(text: str) -> str:
+    """The text with pairs of half characters joined, and single halves, which no UTF-8 text can hold, replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _sound_call(block: Mapping[str, Any]) -> Block:
+    """A tool call with what every one has, so that it can be answered and sent back."""
+    own, name, given = block.get("id"), block.get("name"), block.get("input")
+    try:
+        rest = _plain({key: value for key, value in block.items() if key != "input"})
+    except ValueError:
+        rest = {"type": "tool_use"}
+    spelled = _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME] if isinstance(name, str) else ""
+    return {
+        **rest,
+        "id": whole_characters(own) if isinstance(own, str) and own else _new_id(),
+        "name": spelled or "unnamed",
+        "input": _sound_input(given, "") if isinstance(given, dict) else {} if given is None else _invalid(str(given)),
+    }
+
+
+def _sound_input(value: dict[str, Any], text: str) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = _plain(value)
+    except ValueError as error:
+        return _invalid(text or str(error))
+    return plain
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """The value with whole characters. Raises ValueError where it nests too deep or holds a number JSON has not."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"it holds {value}, which is no number of JSON")
+    if not isinstance(value, (dict, list)):
+        return value
+    if depth > _DEEPEST:
+        raise ValueError(f"it nests deeper than {_DEEPEST} levels")
+    if isinstance(value, list):
+        return [_plain(each, depth + 1) for each in value]
+    return {whole_characters(key): _plain(each, depth + 1) for key, each in value.items()}
+
+
+def _invalid(text: str) -> dict[str, Any]:
+    return {INVALID_INPUT: whole_characters(text[:_SHOWN])}
+
+
+def _note(kind: object, about: str) -> Block:
+    shown = about if len(about) <= _SHOWN else about[:_SHOWN] + "…"
+    return {"type": "text", "text": whole_characters(f"[A block of kind {kind!s:.64} was left out here: {shown}]")}
+
+
+def _new_id() -> str:
+    return f"toolu_{uuid.uuid4().hex}"

@@ -1,0 +1,100 @@
+"""Telling of a service that does not answer: the first failed attempt, then once a minute, and when it is back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from aar.errors import GatewayError
+from aar.events import AnyEvent, ModelServiceRecovered, ModelServiceUnavailable
+
+Tell = Callable[[AnyEvent], None]
+
+_EVERY_SECONDS = 60.0
+_TOLD_PAUSE_SECONDS = 60.0
+"""A pause that the service asks for is told of at once from this length on."""
+_FAR_OFF = timedelta(days=3650)
+
+
+def _nobody(_: AnyEvent) -> None:
+    return
+
+
+class OutageWatch:
+    """Counts failed attempts in a row, of all callers of one service.
+
+    Args:
+        service: its address or name, for people.
+        tell: takes the events that tell of it.
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, service: str, tell: Tell = _nobody, clock: Callable[[], float] = time.monotonic) -> None:
+        self._service = service
+        self._tell = tell
+        self._clock = clock
+        self._began = 0.0
+        self._told_at = float("-inf")
+        self._told_until = float("-inf")
+        self._told = False
+        self.answered_at = float("-inf")
+        """When the service last answered with a reply, by the clock."""
+        self.tries = 0
+        """Failed attempts since the last reply."""
+        self.error: GatewayError | None = None
+        """What the last of them met with; None once the service answers."""
+        self.on_recovery: Callable[[], None] = lambda: None
+
+    @property
+    def ever_answered(self) -> bool:
+        """Whether any reply ever came."""
+        return self.answered_at > float("-inf")
+
+    def failed(self, error: GatewayError, seconds: float, asked: float = 0.0) -> None:
+        """An attempt failed.
+
+        Args:
+            seconds: until the next one, at the earliest.
+            asked: of it, the pause that the service asks for.
+        """
+        now = self._clock()
+        if self.tries == 0:
+            self._began = now
+        self.tries += 1
+        self.error = error
+        long_pause = asked >= _TOLD_PAUSE_SECONDS
+        new_pause = long_pause and now + asked > self._told_until + _EVERY_SECONDS / 2
+        if not new_pause and (now - self._told_at < _EVERY_SECONDS or now < self._told_until):
+            return
+        self._told_at, self._told = now, True
+        if long_pause:
+            self._told_until = now + asked
+        self._tell(
+            ModelServiceUnavailable(
+                service=self._service,
+                cause=error.message,
+                tries=self.tries,
+                seconds=round(seconds, 1),
+                until=moment_in(asked) if long_pause else "",
+            )
+        )
+
+    def answered(self) -> None:
+        """A reply came."""
+        self.answered_at = self._clock()
+        if self.error is None:
+            return
+        tries, self.tries, self.error = self.tries, 0, None
+        self._told_until = float("-inf")
+        if self._told:
+            self._told = False
+            seconds = round(self.answered_at - self._began, 1)
+            self._tell(ModelServiceRecovered(service=self._service, tries=tries, seconds=seconds))
+        self.on_recovery()
+
+
+def moment_in(seconds: float) -> str:
+    """The time of day that is so many seconds off, for people."""
+    off = timedelta(seconds=min(seconds, _FAR_OFF.total_seconds()))
+    return (datetime.now(UTC) + off).strftime("%Y-%m-%d %H:%M UTC")

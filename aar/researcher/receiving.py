@@ -1,0 +1,183 @@
+"""Reading an answer with status 200: a stream, a message in one piece, an error, or what a proxy says instead.
+
+What is free hangs on how far it came: an answer of which neither ``message_start`` nor a message's body has come is
+billed by nobody, whatever shape it has.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from aar.researcher.assembly import Assembly
+from aar.researcher.refusals import StreamBroken, no_stream, refusal_in_stream
+from aar.researcher.streaming import events_of, read_json
+
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Told of each content block when it begins."""
+
+_SHOWN_BYTES = 2000
+_LONGEST_MESSAGE_BYTES = 32 * 1024**2
+_OF_A_MESSAGE = ("choices", "usage")
+"""Fields of an answer that was generated, in whatever protocol."""
+
+
+class Receiver:
+    """Feeds one answer to an assembly.
+
+    Args:
+        assembly: of the reply.
+        timeout: longest silence, in seconds; a stream that only pings counts as silent.
+        shown: one bounded line for people of a text, without the key.
+        progress: told of the reply's blocks as they begin.
+    """
+
+    def __init__(
+        self, assembly: Assembly, timeout: float, shown: Callable[[str], str], progress: Progress | None
+    ) -> None:
+        self._assembly = assembly
+        self._timeout = timeout
+        self._shown = shown
+        self._progress = progress
+        self._often = min(1.0, timeout / 10)
+
+    async def receive(self, stream: Any, *, as_bytes: bool) -> None:
+        """Take the answer in.
+
+        Args:
+            stream: the SDK's stream.
+            as_bytes: read the body here; the stream's own iterator builds an object for each event.
+
+        Raises:
+            Refused: it is no reply, and nothing is billed.
+            StreamBroken: it may be billed, and is not whole.
+            ValueError: the same, of what makes no sense.
+        """
+        with anyio.move_on_after(self._timeout) as watch:
+            if as_bytes:
+                await self._bytes(stream.response, watch)
+            else:
+                await self._events(_one_by_one(stream), watch, {})
+                if self._assembly.message is None:
+                    raise no_stream("", "", {})
+        if watch.cancelled_caught and not self._assembly.complete:
+            raise self._broken(f"no progress on the stream in {self._timeout:g} s")
+
+    async def _bytes(self, response: Any, watch: anyio.CancelScope) -> None:
+        headers, body = response.headers, _Body(response.aiter_bytes())
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        begins = await body.begin()
+        if kind not in ("", "text/event-stream") or begins == b"{":
+            await self._whole(body, kind, headers, json_like=begins == b"{")
+            return
+        try:
+            await self._events(events_of(body.pieces()), watch, headers)
+        except ValueError:
+            if self._assembly.message is not None or b"message_start" in body.head:
+                raise
+            raise no_stream(kind, self._shown(body.head_text), headers) from None
+        if self._assembly.message is None:
+            raise no_stream(kind, self._shown(body.head_text), headers)
+
+    async def _events(
+        self,
+        batches: AsyncIterator[Sequence[Mapping[str, Any]]],
+        watch: anyio.CancelScope,
+        headers: Mapping[str, str],
+    ) -> None:
+        assembly, heard = self._assembly, time.monotonic()
+        async for batch in batches:
+            # Now and then is enough: to move a deadline costs as much as to read an event.
+            if time.monotonic() - heard > self._often and any(event.get("type") != "ping" for event in batch):
+                heard = time.monotonic()
+                watch.deadline = anyio.current_time() + self._timeout
+            for event in batch:
+                kind = event.get("type")
+                if assembly.complete:
+                    return
+                if kind == "error" or (assembly.message is None and kind is None and "error" in event):
+                    # An overload comes as an event of a response with status 200.
+                    said = self._shown(json.dumps(event.get("error")))
+                    if assembly.message is None:
+                        raise refusal_in_stream(event.get("error"), said, headers)
+                    raise self._broken(f"the service failed in mid-stream: {said}")
+                if kind != "ping":
+                    assembly.feed(event)
+                if self._progress is not None and kind == "content_block_start":
+                    await self._progress(event["content_block"])
+
+    async def _whole(self, body: _Body, kind: str, headers: Mapping[str, str], *, json_like: bool) -> None:
+        """Take an answer that is no stream."""
+        text = await body.read(_LONGEST_MESSAGE_BYTES if json_like else _SHOWN_BYTES)
+        shown = self._shown(body.head_text)
+        if not json_like:
+            raise no_stream(kind, shown, headers)
+        if len(text) > _LONGEST_MESSAGE_BYTES:
+            raise ValueError(f"a message of over {_LONGEST_MESSAGE_BYTES} bytes")
+        try:
+            value = read_json(text)
+        except ValueError:
+            if any(f'"{name}"'.encode() in text for name in ("content", *_OF_A_MESSAGE)):
+                raise
+            raise no_stream(kind, shown, headers) from None
+        if "content" in value or value.get("type") == "message":
+            self._assembly.take_whole(value)
+        elif any(name in value for name in _OF_A_MESSAGE):
+            raise ValueError(f"it speaks another protocol than the Messages API: {shown}")
+        elif "error" in value:
+            raise refusal_in_stream(value["error"], shown, headers)
+        else:
+            raise no_stream(kind, shown, headers)
+
+    def _broken(self, said: str) -> StreamBroken:
+        return StreamBroken(self._shown(said), self._assembly.broken_usage, self._assembly.model)
+
+
+class _Body:
+    """A response's body, whose beginning is kept."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = aiter(pieces)
+        self._first = b""
+        self.head = b""
+
+    @property
+    def head_text(self) -> str:
+        """Its beginning."""
+        return self.head.decode("utf-8", "replace")
+
+    async def begin(self) -> bytes:
+        """Read as far as the first byte that is no space; returns it, nothing where there is none."""
+        while not (begun := self._first.lstrip()):
+            piece = await anext(self._pieces, b"")
+            if not piece:
+                return b""
+            self._first = (self._first[-1:] + piece) if not piece.strip() else self._first + piece
+        self.head = self._first[:_SHOWN_BYTES]
+        return begun[:1]
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of it."""
+        yield self._first
+        async for piece in self._pieces:
+            if len(self.head) < _SHOWN_BYTES:
+                self.head = (self.head + piece)[:_SHOWN_BYTES]
+            yield piece
+
+    async def read(self, most: int) -> bytes:
+        """All of it, or so much that it is more than ``most`` bytes."""
+        read = bytearray()
+        async for piece in self.pieces():
+            read += piece
+            if len(read) > most:
+                break
+        return bytes(read)
+
+
+async def _one_by_one(stream: Any) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    async for event in stream:
+        yield (event,)

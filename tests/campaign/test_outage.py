@@ -1,0 +1,97 @@
+"""A model service that is away, crowded or wrong: what becomes of a campaign."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aar.campaign.ending import natural_ending
+from aar.campaign.spec_file import load_spec
+from aar.errors import SpecError
+from aar.researcher import Outcome
+from aar.testing.messages import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread
+
+_DONE = ByTurn([Reply([call("finish", summary="done")])])
+
+
+class Home:
+    """One machine with one campaign on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def aar(self, *arguments: str) -> tuple[int, str]:
+        """Run a command; its exit code and what it printed."""
+        environment = {**os.environ, "AAR_HOME": str(self._folder / "home"), "ANTHROPIC_API_KEY": "sk-x"}
+        done = subprocess.run(
+            [sys.executable, "-m", "aar", *arguments],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    def start(self, base_url: str, **researchers: Any) -> tuple[int, str]:
+        """Start a campaign of one researcher."""
+        spec = {
+            "problem": "toy",
+            "researchers": {"count": 1, "model": "claude-opus-4-8", "base_url": base_url, **researchers},
+            "limits": {"usd": 5, "hours": 0.05},
+            "sandbox": {"backend": "bubblewrap"},
+            "scoring": {"seeds": 1, "confirm_top": 0},
+        }
+        path = self._folder / "spec.yaml"
+        path.write_text(json.dumps(spec))
+        return self.aar("start", str(path), "--plain", "--yes", "--no-serve")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def playing(fault: Callable[[Request], Fault | None]) -> Double:
+    return Double(_DONE, rules=Rules(strict=False), faults=fault)
+
+
+def test_a_pause_beyond_the_campaigns_hours_pauses_it_and_a_resume_goes_on(home: Home) -> None:
+    asked: Sequence[Fault] = [HttpError(429, retry_after=3600)]
+    double = playing(lambda request: asked[request.number] if request.number < len(asked) else None)
+    with serve_in_thread(double) as url:
+        code, printed = home.start(url)
+        assert (code, "paused: the service asks for a pause until" in printed) == (0, True), printed
+        assert len([each for each in double.requests if each.path == "/v1/messages"]) == 1
+        assert "the service asks for a pause until" in home.aar("status")[1]
+        code, printed = home.aar("resume", "--plain", "--yes", "--no-serve")
+        assert (code, "every researcher finished" in printed) == (0, True), printed
+
+
+def test_an_outage_longer_than_its_patience_pauses_a_campaign_and_is_shown(home: Home) -> None:
+    with serve_in_thread(playing(lambda _: HttpError(529))) as url:
+        code, printed = home.start(url, patience_minutes=0.02)
+    assert (code, "campaign paused" in printed or "paused:" in printed) == (0, True), printed
+    assert "the service answered 529: Overloaded; try 1, next in" in printed
+
+
+def test_an_address_where_nobody_answers_fails_at_once_and_says_so(home: Home) -> None:
+    code, printed = home.start("http://127.0.0.1:9")
+    assert (code, "cannot reach http://127.0.0.1:9" in printed) == (1, True), printed
+    assert "failed" in home.aar("list")[1]
+
+
+def test_a_campaign_rests_where_the_service_is_away_and_fails_where_all_failed() -> None:
+    away, failed, done = Outcome("away", "529"), Outcome("failed", "401"), Outcome("finished", "")
+    assert natural_ending([away, failed, done]).state == "paused"
+    assert natural_ending([failed, failed]).state == "failed"
+
+
+@pytest.mark.parametrize("text", ["not a url", "ftp://host", "http://", "http://host:port", "localhost:8080"])
+def test_a_base_url_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match=r"researchers\.base_url: it is no address of a server"):
+        load_spec(None, {"researchers.base_url": text})
+    assert load_spec(None, {"researchers.base_url": "http://127.0.0.1:8080/v"}).researchers.base_url
