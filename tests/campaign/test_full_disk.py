@@ -95,4 +95,4 @@ def test_the_log_of_faults_names_it(small: Path) -> None:
     with pytest.raises(OSError, match="No space left") as met:
         (small / "more").write_bytes(b"0" * 10_000)
     faults.note("scorer", met.value, "tried again")
-    assert "the disk is full" in faults.take()[0].error
+    assert "the disk is full" in faults.take()[0].summary()
