@@ -210,3 +210,13 @@ async def test_what_server_tools_leave_behind(talking: Talking) -> None:
     assert streamed.content[2].citations[0].cited_text == "c"  # type: ignore[union-attr, index]
     assert streamed.usage.server_tool_use is not None
     assert streamed.usage.server_tool_use.web_search_requests == 1
+
+
+async def test_a_turn_that_was_paused_twice_goes_back_whole(talking: Talking) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 20}
+    async with talking([pause("one "), pause("two "), "three"]) as (client, _):
+        turns: list[Any] = []
+        for _ in range(2):
+            turns.append((await client.messages.create(messages=[*HELLO, *turns], **asked)).to_param())
+        last = await client.messages.create(messages=[*HELLO, *turns], **asked)
+        assert last.content[0].text == "three"  # type: ignore[union-attr]
