@@ -58,7 +58,7 @@ def _run_under_fire(home: Path, rng: random.Random) -> int:
         events = _event_count(home)
         if kills < KILLS:
             # Count events, not seconds: the moments are then spread over the work however slow the machine is.
-            target = events + rng.randint(2, 12)
+            target = events + rng.randint(2, 9)
             while process.poll() is None and _event_count(home) < target:
                 time.sleep(rng.uniform(0, 0.02))
             if process.poll() is None:

@@ -142,9 +142,17 @@ def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Scr
     assert empty.json("status")["state"] == "finished"
 
 
-def test_a_terminal_that_hangs_up_pauses_it(empty: Terminal, screen: Screen) -> None:
-    screen.wait_for(r"idea diversity")
-    code = screen.hang_up()
+@pytest.fixture
+def long_screen(empty: Terminal) -> Iterator[Screen]:
+    """Of a campaign with more to do than it has time for."""
+    made = Screen(empty, "start", *_ARGUMENTS, "--submissions", "200")
+    yield made
+    made.close()
+
+
+def test_a_terminal_that_hangs_up_pauses_it(empty: Terminal, long_screen: Screen) -> None:
+    long_screen.wait_for(r"idea diversity")
+    code = long_screen.hang_up()
     found = empty.json("status")
     assert (found["state"], found["cause"]) == ("paused", "paused by a hangup of the terminal")
     assert code == 0

@@ -72,7 +72,7 @@ async def test_a_turn_with_a_tool_writes_twice(house: House) -> None:
     house.db.close()
     house.db = db = CountingDatabase(house.db.url)
     for index, turns in ((1, 1), (2, 5)):
-        house.server.play(*(Turn([call(number, "bash", command="make")]) for number in range(turns)), FINISH)
+        house.server.play(*(Turn([call(number, "bash", command=f"make {number}")]) for number in range(turns)), FINISH)
         ctx, before = await house.context(index), db.writes
         assert (await run_researcher(ctx)).reason == "finished"
         counts.append(db.writes - before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -51,8 +52,9 @@ async def test_a_show_of_depending_on_the_teacher_is_flat(scored: Scored) -> Non
 
 async def test_a_sure_fall_is_one_however_much_permuting_costs(scored: Scored) -> None:
     """A method that votes by agreement loses far more than its score when the labels are permuted."""
-    clean = scored.dossier("strong_l2").phases["confirm"].estimate
-    lower = clean.mean - 4 * clean.standard_error
+    phases = scored.dossier("strong_l2").phases
+    clean, noisy = phases["confirm"].estimate, phases["noise-40"].estimate
+    lower = clean.mean - 4 * math.hypot(clean.standard_error, noisy.standard_error)
     found = await AUDIT.judge(scored.at("strong_l2", permuted=-3.0, noise_20=lower, noise_40=lower))
     assert (found.verdict, found.rule) == (Verdict.PASSED, "")
 
