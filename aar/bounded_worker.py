@@ -20,8 +20,9 @@ from typing import Any
 
 ENDS, SERVES_ON = b"-", b"+"
 """First byte of each answer."""
-_MOST_GROWTH_BYTES = 256 * 1024**2
-"""Of a process that serves on: what calls leave behind would add up, since each call's limit counts from there."""
+_LEFT_BEHIND = 1 / 4
+"""Share of a call's memory that calls together may leave in a process that serves on; more would add up. Data that a
+problem keeps between calls fits well below that."""
 _GRACE_SECONDS = 2
 """The parent stops an overrun first; these limits hold where the parent is gone."""
 
@@ -40,7 +41,7 @@ def main() -> None:
             answer, spoiled, growth = _answer(call)
             _unlimit()
             grown += growth
-            spoiled = spoiled or grown > _MOST_GROWTH_BYTES
+            spoiled = spoiled or grown > memory * _LEFT_BEHIND
             connection.send_bytes((ENDS if spoiled else SERVES_ON) + answer)
             if spoiled:
                 return
