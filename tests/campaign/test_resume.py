@@ -25,7 +25,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.models import Campaign, EventRecord, LedgerEntry, Post, ScoringRun, Submission
 
-KILLS = 10
+KILLS = 8
 OPTIONS = ("--problem", "toy", "-n", "1", "--submissions", "3", "--seed", "11", "--sandbox", "bubblewrap")
 LONGEST_SECONDS = 300
 
@@ -58,7 +58,7 @@ def _run_under_fire(home: Path, rng: random.Random) -> int:
         events = _event_count(home)
         if kills < KILLS:
             # Count events, not seconds: the moments are then spread over the work however slow the machine is.
-            target = events + rng.randint(2, 9)
+            target = events + rng.randint(2, 6)
             while process.poll() is None and _event_count(home) < target:
                 time.sleep(rng.uniform(0, 0.02))
             if process.poll() is None:
