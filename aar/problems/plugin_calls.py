@@ -8,9 +8,11 @@ not stopped.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,16 +21,19 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from aar.bounded import WorkerPool, call_bounded, run_bounded
+from aar.characters import storable
 from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
 from aar.problems.corruption import corrupt
 from aar.problems.protocol import Estimate, OutputRejected, Problem, Task, TaskScore, call_limits_of
 from aar.problems.registry import Origin, find, origin_of, place_of, small
-from aar.problems.statistics import check_estimate
+from aar.problems.statistics import check_estimate, is_finite
 
 _SLOW = {"check_data": 10, "validate": 10}
 """Calls that may take so many times as long."""
 _ANSWERS: Mapping[str, type] = {"prepare": Task, "score": TaskScore, "pool": Estimate, "brief": str}
 _MOST_DETAIL = 300
+_MOST_LEVELS = 4
+"""Of estimates within estimates."""
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DATABASE|AUTH", re.IGNORECASE)
 _REMEDY = "Check it with: aar problem validate"
@@ -171,22 +176,26 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
     call: Callable[..., Any] = partial(corrupt, problem) if method == "corrupt" else getattr(problem, method)
     try:
         answer = call(*args)
-        return tuple(str(each) for each in answer) if method == "validate" else _plain(problem, method, answer)
+        return (
+            tuple(storable(str(each)) for each in answer) if method == "validate" else _plain(problem, method, answer)
+        )
     except OutputRejected as rejection:
-        raise OutputRejected(str(rejection)) from None
+        # It may quote what a method wrote, and that may be bytes that no text can hold.
+        raise OutputRejected(storable(str(rejection))) from None
     except DataMissing as error:
-        raise DataMissing(error.message, error.remedy) from None
+        raise DataMissing(storable(error.message), storable(error.remedy)) from None
     except PluginFailed:
         raise
     except ProblemError as error:
         at = place_of(error, problem)
-        raise PluginFailed(f"problem {problem.name}: {error.message}" + _at(at), error.remedy) from None
+        message = storable(f"problem {problem.name}: {error.message}")
+        raise PluginFailed(message + _at(at), storable(error.remedy)) from None
     except MemoryError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plug-in raises is about that call
         if isinstance(error, OSError) and error.errno in _SCARCE:
             raise OSError(error.errno, error.strerror) from None
-        kind, detail = type(error).__name__, " ".join(str(error)[:_MOST_DETAIL].split())
+        kind, detail = type(error).__name__, " ".join(storable(str(error)[:_MOST_DETAIL]).split())
         message = f"problem {problem.name}: {method} raised {kind}{_at(place_of(error, problem))}"
         raise PluginFailed(message, _REMEDY, detail) from None
 
@@ -196,13 +205,46 @@ def _plain(problem: Problem, method: str, answer: Any) -> Any:
     wanted = _ANSWERS.get(method)
     if wanted is None:
         return None
-    if not isinstance(answer, wanted) or (isinstance(answer, TaskScore) and not isinstance(answer.parts, Mapping)):
-        raise PluginFailed(
-            f"problem {problem.name}: {method} answered with a {type(answer).__name__}, expected a {wanted.__name__}",
-            _REMEDY,
-            cause="answer",
-        )
-    return TaskScore(dict(answer.parts)) if isinstance(answer, TaskScore) else answer
+    if not isinstance(answer, wanted):
+        raise _odd(problem, method, answer, wanted.__name__)
+    if isinstance(answer, TaskScore):
+        if not isinstance(answer.parts, Mapping):
+            raise _odd(problem, method, answer.parts, "mapping of parts")
+        return TaskScore({storable(str(name)): _number(part) for name, part in answer.parts.items()})
+    if isinstance(answer, Estimate):
+        return _numbers(problem, answer, levels=_MOST_LEVELS)
+    return storable(answer) if isinstance(answer, str) else answer
+
+
+def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
+    """A pooled estimate of plain numbers, with those of its domains."""
+    if not isinstance(found, Estimate) or levels == 0:
+        wanted = "Estimate" if levels else f"part at most {_MOST_LEVELS} levels deep"
+        raise _odd(problem, "pool", found, wanted)
+    if not isinstance(found.by_domain, Mapping):
+        raise _odd(problem, "pool", found.by_domain, "mapping of domains")
+    return replace(
+        found,
+        **{name: _number(getattr(found, name)) for name in ("mean", "standard_error", "low", "high")},
+        tasks=int(found.tasks),
+        by_domain={
+            storable(str(name)): _numbers(problem, part, levels=levels - 1) for name, part in found.by_domain.items()
+        },
+        freedom=None if found.freedom is None else _number(found.freedom),
+    )
+
+
+def _number(value: object) -> float:
+    """A plain float, whatever kind of number it was: numpy's are stored by no database. What is none is NaN."""
+    if is_finite(value):
+        return float(value)  # type: ignore[arg-type]
+    return value if isinstance(value, float) else math.nan
+
+
+def _odd(problem: Problem, method: str, answer: object, wanted: str) -> PluginFailed:
+    got, article = type(answer).__name__, "an" if wanted[0] in "AEIOU" else "a"
+    message = f"problem {problem.name}: {method} answered with a {got}, expected {article} {wanted}"
+    return PluginFailed(message, _REMEDY, cause="answer")
 
 
 def _at(place: str) -> str:

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from aar.characters import whole_characters
+
 Block = dict[str, Any]
 
 INVALID_INPUT = "_not_valid_json"
@@ -97,15 +99,6 @@ def with_unique_ids(content: Sequence[Block], taken: Container[str]) -> tuple[li
             seen.add(block["id"])
         found.append(block)
     return found, renamed
-
-
-def whole_characters(text: str) -> str:
-    """The text with pairs of half characters joined, and single halves, which no UTF-8 text can hold, replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _sound_call(block: Mapping[str, Any]) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ TASK = Task("line", Stage.MEASURE, 1, GONE, GONE)
 METHODS = """
 import os as _os, time as _time
 from dataclasses import replace as _replace
+from decimal import Decimal as _Decimal
 from aar.problems.protocol import CallLimits as _Limits
 Toy.call_limits = _Limits(seconds=%s, memory_bytes=300 * 1024**2)
 
@@ -35,6 +37,8 @@ def _score(self, task, output):
         case "rubbish": return 0.5
         case "memory": return bytearray(1024**3)
         case "refuse": raise OutputRejected("not a number")
+        case "bytes": raise OutputRejected("line 3: caf\\udce9\\0")
+        case "kinds": return TaskScore({"explained": _Decimal("0.5"), "it\\udce9ms": 200, "none": None})
         case "data": raise DataMissing("a file is absent", "Copy it")
     return TaskScore({"explained": float(_os.getpid()), "items": 200.0})
 
@@ -103,6 +107,54 @@ async def test_what_a_problem_says_on_purpose_comes_through(problem: Problem) ->
         await call_plugin(problem, "score", task("refuse"), GONE)
     with pytest.raises(DataMissing, match="a file is absent"):
         await call_plugin(problem, "score", task("data"), GONE)
+
+
+async def test_what_it_quotes_and_counts_can_be_stored(problem: Problem) -> None:
+    with pytest.raises(OutputRejected) as caught:
+        await call_plugin(problem, "score", task("bytes"), GONE)
+    assert str(caught.value) == "line 3: caf\ufffd\ufffd"
+    parts = (await call_plugin(problem, "score", task("kinds"), GONE)).parts
+    assert {name: type(part) for name, part in parts.items()} == dict.fromkeys(
+        ["explained", "it\ufffdms", "none"], float
+    )
+    assert (parts["explained"], math.isnan(parts["none"])) == (0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("pooled", "said"),
+    [
+        ("_replace(sound, mean=_Decimal('0.5'), standard_error=_Decimal(0))", ""),
+        ("_replace(sound, mean=None)", "pooled mean is no number: got nan"),
+        ("_replace(sound, by_domain={'line': 0.5})", "pool answered with a float, expected an Estimate"),
+        ("_replace(sound, by_domain=None)", "pool answered with a NoneType, expected a mapping of domains"),
+        ("_replace(sound, by_domain={'line': _replace(sound, low=float('inf'))})", "pooled low of line is no number"),
+        ("_replace(sound, tasks='many')", r"pool raised ValueError \(plugin_calls\.py"),
+        ("_nested(sound, 5)", "expected a part at most 4 levels deep"),
+        ("0.5", "pool answered with a float, expected an Estimate"),
+    ],
+)
+async def test_what_it_pools_is_made_of_plain_numbers(tmp_path: Path, pooled: str, said: str) -> None:
+    code = f"""
+from dataclasses import replace as _replace
+from decimal import Decimal as _Decimal
+_pool = Toy.pool
+
+def _nested(sound, levels):
+    return _replace(sound, by_domain={{"a": _nested(sound, levels - 1)}}) if levels else sound
+
+def _odd(self, scores):
+    sound = _pool(self, scores)
+    return {pooled}
+
+Toy.pool = _odd
+"""
+    problem = toy_with(tmp_path / "mine", code)
+    scores = [(task("line"), TaskScore({"explained": each, "items": 200.0})) for each in (0.25, 0.75)]
+    if said:
+        with pytest.raises(ProblemError, match=said):
+            await pool_plugin(problem, scores)
+    else:
+        assert type((await pool_plugin(problem, scores)).mean) is float
 
 
 async def test_it_sees_where_data_lies_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,16 @@ async def test_one_submission_is_set_aside_and_the_others_go_on(
     assert said in shown[0]
 
 
+@pytest.mark.parametrize("problem", [("raise OutputRejected('line 3: caf\\udce9\\0')", 60)], indirect=True)
+async def test_a_rejection_may_quote_bytes_that_are_no_text(desk: Any, serving: Serving) -> None:
+    desk.submit(desk.method(FLIPPED))
+    desk.submit(desk.method(COPY), researcher=2)
+    async with serving() as (scorer, _):
+        await asyncio.wait_for(scorer.drain(), 120)
+    assert (view(desk, 1).state, view(desk, 2).state) == ("rejected", "measured")
+    assert "line 3: caf\ufffd" in view(desk, 1).verdict
+
+
 @pytest.mark.parametrize("problem", [("(HERE / 'hangs').touch(); _time.sleep(600)", 600)], indirect=True)
 async def test_a_pause_is_obeyed_while_the_problem_hangs(desk: Any, serving: Serving, tmp_path: Path) -> None:
     desk.submit(desk.method(FLIPPED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from aar.characters import storable
 from aar.errors import SandboxError, SandboxGone
 from aar.researcher.calls import ToolCall
 from aar.researcher.context import ResearcherContext
@@ -20,7 +21,7 @@ async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) ->
     Raises:
         SandboxGone: the sandbox ended meanwhile.
     """
-    text = _clean(result.text)
+    text = storable(result.text) or "(empty)"
     if len(text) <= RESULT_CHARACTERS:
         return ToolResult(text, result.is_error, result.images)
     name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"
@@ -37,8 +38,3 @@ async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) ->
     left_out = len(text) - _HEAD - _TAIL
     cut = f"\n[... {left_out} characters left out; {where} ...]\n"
     return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error, result.images)
-
-
-def _clean(text: str) -> str:
-    """Without lone surrogates, which no JSON encoder sends, and NULs, which PostgreSQL does not store."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "�") or "(empty)"

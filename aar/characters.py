@@ -1,0 +1,17 @@
+"""Characters that no JSON encoder sends and no database stores, replaced by some that they do."""
+
+from __future__ import annotations
+
+
+def whole_characters(text: str) -> str:
+    """The text with pairs of half characters joined, and single halves, which no UTF-8 text can hold, replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def storable(text: str) -> str:
+    """The text in whole characters and without NULs, which PostgreSQL does not store."""
+    return whole_characters(text).replace("\0", "\ufffd")
