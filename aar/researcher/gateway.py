@@ -247,12 +247,15 @@ class Gateway:
             return self._client
 
     def _refusal(self, error: Any) -> Refused:
-        """What an error status means. A page that answers in the place of a service that answered before is of
-        something on the way, whatever status it has."""
-        kind = error.response.headers.get("content-type", "").partition(";")[0]
-        if kind == "text/html" and self.watch.ever_answered:
-            return no_stream(kind, self._said(error), error.response.headers, status=error.status_code)
-        return refusal(error.status_code, self._said(error), error.response.headers)
+        """What an error status means. A page is of something on the way, whatever status it has: waited for in the
+        place of a service that answered before, and else a sign of a wrong address."""
+        headers, said = error.response.headers, self._said(error)
+        found = refusal(error.status_code, said, headers)
+        kind = headers.get("content-type", "").partition(";")[0]
+        if kind == "text/html" and (self.watch.ever_answered or not found.retried):
+            page = no_stream(kind, said, headers, status=error.status_code)
+            return page if self.watch.ever_answered else Refused(page.error, retried=False)
+        return found
 
     def _said(self, error: Any) -> str:
         return self._bounded(error.api_message or error.message)

@@ -13,7 +13,8 @@ from aar.researcher.retries import is_retried, retry_after_seconds
 _OVERLOADED = frozenset({429, 529})
 _SHOWN_CHARACTERS = 300
 _TOO_LONG = ("prompt is too long", "exceed context limit", "input is too long")
-_NAMES_A_MESSAGE = re.compile(r"\bmessages\.\d+")
+_NAMES_A_MESSAGE = re.compile(r"\bmessages\b|\btool_(?:use|result)\b")
+"""As "messages.3.content.0: …", "messages: text content blocks must be non-empty", "`tool_use` ids must be unique"."""
 _STATUS_OF = {
     "invalid_request_error": 400,
     "authentication_error": 401,

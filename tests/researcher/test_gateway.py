@@ -21,7 +21,7 @@ from aar.researcher.blocks import INVALID_INPUT, SENT_BACK, sound_block
 from aar.researcher.encoding import compact
 from aar.researcher.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
 from aar.researcher.outage import OutageWatch
-from aar.researcher.refusals import ConversationRefused, ServiceResting
+from aar.researcher.refusals import ConversationRefused, ServiceMissing, ServiceResting
 from aar.researcher.retries import RetryPolicy, retry_after_seconds
 from aar.researcher.streaming import _END as END
 from aar.researcher.streaming import events_of
@@ -61,7 +61,9 @@ async def test_a_reply_is_assembled_as_it_was_sent(house: House) -> None:
     ("status", "message", "error"),
     [
         (400, "tools.0: no", GatewayError),
-        (400, "messages.3.content.0: `tool_use` ids must be unique", ConversationRefused),
+        (400, "messages.3.content.0: no such block", ConversationRefused),
+        (400, "messages: text content blocks must be non-empty", ConversationRefused),
+        (400, "`tool_use` ids must be unique", ConversationRefused),
         (400, "prompt is too long: 3 tokens > 2 maximum", PromptTooLong),
         (400, "input length and `max_tokens` exceed context limit: 195000 + 8192 > 200000", PromptTooLong),
         (400, "Input is too long for requested model.", PromptTooLong),
@@ -310,6 +312,14 @@ async def test_a_page_in_the_place_of_a_service_that_answered_is_waited_out(hous
     house.server.play(Turn([say("a")]), page, Turn([say("b")]))
     await gateway.complete(request())
     assert (await gateway.complete(request())).content == [say("b")]
+
+
+async def test_a_page_where_nobody_ever_answered_is_a_wrong_address(house: House) -> None:
+    house.server.script = lambda _: Refusal(404, "<html>not here</html>", {"content-type": "text/html"})
+    with pytest.raises(ServiceMissing, match="answered 404 with no reply of the model but text/html") as caught:
+        await house.gateway(5, 5).complete(request())
+    assert caught.value.remedy == "Check the base URL and proxies on the way"
+    assert len(house.server.requests) == 1
 
 
 async def test_an_outage_is_told_at_its_first_failure_once_a_minute_and_at_its_end() -> None:
