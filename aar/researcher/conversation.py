@@ -39,6 +39,8 @@ class Conversation:
     last_stop: str = ""
     void: bool = False
     """Whether the last reply was refused, empty or nothing but reasoning."""
+    by_fallback: bool = False
+    """Whether the last reply was the fallback's."""
     news_cursor: int = 0
     finished: str | None = None
     """The summary that the researcher finished with."""
@@ -132,7 +134,7 @@ class Conversation:
 
     def _turn(self, event: TurnReceived) -> None:
         self.turns += 1
-        self.last_stop = event.stop_reason
+        self.last_stop, self.by_fallback = event.stop_reason, event.fallback
         self.prompt_tokens, self.output_tokens = event.prompt_tokens, event.output_tokens
         self._clear(event.cleared_tool_uses)
         self._calls, self._results = {}, {}

@@ -79,6 +79,7 @@ class _Strain:
         failing_since: when the first of them began.
         barren_turns: turns that achieved nothing.
         odd_replies: what was odd about each of the last replies: refused, empty, unreadable, repeated.
+        fell_back: the fallback was asked since they began.
         recent: the last turns that used tools, with their results.
     """
 
@@ -86,6 +87,7 @@ class _Strain:
     failing_since: float = 0.0
     barren_turns: int = 0
     odd_replies: list[str] = field(default_factory=list)
+    fell_back: bool = False
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=_COMPARED_TURNS))
 
 
@@ -148,7 +150,9 @@ async def _take_stock(ctx: ResearcherContext, journal: Journal, strain: _Strain,
         odd: what the last reply was; empty where nothing was odd about it.
     """
     if not odd:
-        strain.odd_replies = []
+        # The fallback's good reply says nothing of the model that the next call goes to.
+        if not journal.conversation.by_fallback:
+            strain.odd_replies, strain.fell_back = [], False
         return
     strain.odd_replies.append(odd)
     count = len(strain.odd_replies)
@@ -171,9 +175,11 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
     if told:
         await tell_of_the_end(ctx, journal)
         await keep_context_small(ctx, journal)
+    by_fallback = len(strain.odd_replies) == _ODD_TO_FALL_BACK and not strain.fell_back
+    strain.fell_back |= by_fallback
     began = time.monotonic()
     try:
-        await take_turn(ctx, journal, system, with_news=told, by_fallback=len(strain.odd_replies) == _ODD_TO_FALL_BACK)
+        await take_turn(ctx, journal, system, with_news=told, by_fallback=by_fallback)
         strain.failed_calls = 0
     except PromptTooLong as error:
         strain.failed_calls += 1

@@ -238,3 +238,21 @@ async def test_refused_and_empty_replies_come_to_an_end(
     assert len(happened(house, "context_reset")) == 1
     house.server.script = lambda _: DONE
     assert (await run_researcher(await house.context())).reason == "finished"  # a resume tries again
+
+
+@pytest.mark.parametrize(("refused_later", "outcome"), [(0, "finished"), (99, "failed")])
+async def test_a_fallback_that_answers_hides_no_model_that_refuses(
+    house: House, monkeypatch: pytest.MonkeyPatch, refused_later: int, outcome: str
+) -> None:
+    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    own = [Turn([], stop_reason="refusal")] * (4 + refused_later)
+    answers = {"m": own, "m2": [Turn([call(7, "budget")])]}
+    house.server.script = lambda request: answers[request["model"]].pop(0) if answers[request["model"]] else DONE
+    prices = {name: ModelPrice(*map(Decimal, (4, 20, 5, 8, 1))) for name in ("m", "m2")}
+    ledger = Ledger(house.db, CAMPAIGN, Limits(usd=None), PriceBook(prices))
+    ended = await run_researcher(await house.context(ledger=ledger, fallback=Fallback("m2", house.gateway(5, 5))))
+    assert ended.reason == outcome
+    asked = [request["model"] for request in house.server.requests]
+    # The fallback is asked once; the next refusal begins a fresh conversation, and then there is an end.
+    assert asked == ["m", "m", "m", "m2", *["m"] * (2 if outcome == "finished" else 6)]
+    assert len(happened(house, "context_reset")) == 1

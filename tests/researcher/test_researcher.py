@@ -16,7 +16,7 @@ from aar.forum.posts import list_posts
 from aar.researcher import run_researcher, turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.prompts import NUDGE
-from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT
+from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT, UNREADABLE
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import LedgerEntry, Researcher
@@ -147,7 +147,8 @@ async def test_call_cut_off_by_the_length_limit_does_not_run(house: House) -> No
 async def test_input_that_is_no_json_is_refused(house: House) -> None:
     house.server.by_turn(Turn([call(1, "budget")], raw_input="{oops"), FINISH)
     await run_researcher(await house.context())
-    assert house.server.requests[1]["messages"][2]["content"][0]["is_error"] is True
+    result = house.server.requests[1]["messages"][2]["content"][0]
+    assert (result["is_error"], result["content"][0]["text"]) == (True, UNREADABLE.format(tool="budget"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from aar.errors import AarError, SandboxGone, SetupError
 from aar.events import ToolFinished, ToolStarted, TurnReceived
 from aar.passing import is_passing
+from aar.researcher.blocks import INVALID_INPUT
 from aar.researcher.calls import ToolCall, calls_of
 from aar.researcher.context import ResearcherContext, Stopping
 from aar.researcher.journal import Journal, open_journal
@@ -25,6 +26,10 @@ from aar.researcher.tools.registry import TOOLS
 log = structlog.get_logger(__name__)
 
 CUT_OFF = "This call was cut off by the length limit of a turn and did not run. Write less in one turn."
+UNREADABLE = (
+    "The input of {tool} could not be read as one JSON object, so the call did not run. Send plain JSON: no NaN or "
+    "Infinity, nothing nested deeper than 64 levels, at most a million characters."
+)
 UNKNOWN_EFFECT = "The controller restarted while this ran; its effect is unknown. Look before you do it again."
 SANDBOX_LOST = (
     "The sandbox was lost and made anew ({cause}). /workspace is as it was; running jobs, the shell's state and /tmp "
@@ -119,6 +124,8 @@ async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> T
         return ToolResult(CUT_OFF, is_error=True)
     if tool is None:
         return ToolResult(f"There is no tool {call.name[:64]!r}. Tools: {', '.join(TOOLS)}.", is_error=True)
+    if isinstance(call.input, dict) and INVALID_INPUT in call.input:
+        return ToolResult(UNREADABLE.format(tool=call.name), is_error=True)
     try:
         given = INPUTS[call.name].model_validate(call.input)
     except ValidationError as error:
