@@ -153,7 +153,7 @@ class Controller:
         except BaseExceptionGroup as group:
             error = _first(group)
             if not isinstance(error, LimitReached):
-                raise error from group
+                raise error from error.__cause__
             self.stop.pause(str(error))
         if self.stop.ending is None:
             raise RuntimeError("the campaign came to rest without an ending")
