@@ -17,6 +17,7 @@ from aar.problems.protocol import Metric
 from aar.report.board import Board, BoardRow, read_board
 from aar.report.closeup import CloseUp, close_ups
 from aar.report.code import CodeFile, read_code
+from aar.report.disturbances import Disturbance, disturbances
 from aar.report.labels import is_offline
 from aar.report.lineage import LineageEntry, lineage_tree
 from aar.report.metrics import metric_of
@@ -75,6 +76,7 @@ class ReportData:
         close: each submission seen closely, by number.
         best_code: the leading submission's files.
         limits_hit: in order of time.
+        disturbances: what went wrong, the same thing once with how often it happened.
         top_posts: by votes, then by number of comments.
     """
 
@@ -92,6 +94,7 @@ class ReportData:
     top_posts: list[PostView]
     posts: int
     limits_hit: list[LoggedEvent]
+    disturbances: list[Disturbance]
     written_at: datetime
 
     @property
@@ -160,6 +163,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
         top_posts=sorted(posts, key=lambda post: (-post.score, -post.comments, post.id))[:_TOP_POSTS],
         posts=len(posts),
         limits_hit=read(session, campaign_id, kinds=["limit_hit"]),
+        disturbances=disturbances(session, campaign_id),
         written_at=now(),
     )
 
