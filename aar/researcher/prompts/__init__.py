@@ -57,7 +57,7 @@ def handover(notebook: str) -> str:
     """What a researcher reads when its earlier conversation was set aside."""
     told = notebook.strip() or "(there is none: you have not written /workspace/NOTEBOOK.md)"
     return (
-        "[Your earlier conversation grew too long and was set aside; files, jobs, posts and submissions are as you "
+        "[Your earlier conversation was set aside; files, jobs, posts and submissions are as you "
         f"left them. The last few turns follow. Your notebook, /workspace/NOTEBOOK.md:]\n\n{told}"
     )
 
