@@ -1,0 +1,94 @@
+"""A Docker engine of one's own, which may be stopped and started: its folders and network are apart from any other.
+
+The shared engine is only asked for the sandbox's image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aar.sandbox.docker import DockerBackend
+
+_START_SECONDS = 60.0
+
+
+class OwnEngine:
+    """A Docker engine that a test may stop.
+
+    Args:
+        folder: for all that is its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = f"unix://{folder}/sock"
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}
+        own = [f"--{name}={self.folder / path}" for name, path in options.items()]
+        # In a network of its own: an engine removes the bridge of another that it meets.
+        command = ["unshare", "--net", "dockerd", "-H", self.address, "--bridge=none", "--iptables=false", *own]
+        with (self.folder / "log").open("ab") as log:
+            self._daemon = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _START_SECONDS
+        while self.run("version", check=False) != 0:
+            if time.monotonic() > deadline or self._daemon.poll() is not None:
+                raise RuntimeError((self.folder / "log").read_text(errors="replace")[-2000:])
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop it, and its containers with it."""
+        if self._daemon is not None:
+            self._daemon.terminate()
+            self._daemon.wait(60)
+            self._daemon = None
+
+    def run(self, *command: str, check: bool = True, stdin: int | None = None) -> int:
+        """Run a command of its client."""
+        return subprocess.run(
+            ["docker", "-H", self.address, *command], check=check, stdin=stdin, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).returncode  # fmt: skip
+
+    def containers(self) -> list[str]:
+        """The names of all its containers."""
+        command = ["docker", "-H", self.address, "ps", "--all", "--format", "{{.Names}}"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def why_no_engine() -> str:
+    """Why none can be had here; empty where one can."""
+
+    async def missing() -> str:
+        backend = DockerBackend()
+        found = await backend.check()
+        await backend.close()
+        return "" if found.ok else found.detail
+
+    return asyncio.run(missing()) or ("" if os.getuid() == 0 and shutil.which("dockerd") else "an engine needs root")
+
+
+@contextmanager
+def own_engine(image: str) -> Iterator[OwnEngine]:
+    """Start an engine that has one image, and remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="aar-engine-", dir="/tmp"))
+    engine = OwnEngine(folder)
+    try:
+        engine.start()
+        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
+            assert saved.stdout is not None
+            engine.run("load", stdin=saved.stdout.fileno())
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(folder)
