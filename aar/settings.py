@@ -20,9 +20,12 @@ def _default_home() -> Path:
 
 
 def _one_place(path: Path) -> Path:
-    """The same absolute path for every spelling of a place: ``~``, relative, with links. Raises UsageError."""
+    """The same absolute path for every spelling of a place: ``~``, ``$HOME``, relative, with links. Raises UsageError.
+
+    Files of variables for services and containers hand ``$HOME`` over as it is written.
+    """
     try:
-        return Path(os.path.realpath(path.expanduser()))
+        return Path(os.path.realpath(Path(os.path.expandvars(path)).expanduser()))
     except (RuntimeError, ValueError, OSError) as error:  # no such user, a NUL character, a folder that was removed
         raise UsageError(f"path cannot be told: got {path}, {error}", "Write it in full, from /") from error
 
@@ -45,6 +48,11 @@ class Settings(BaseSettings):
     """Key for Claude. Read here and handed to the gateway; never written anywhere."""
     anthropic_api_key_file: Path | None = None
     """File whose first line is that key, for those who keep keys out of the environment."""
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _blank_is_not_set(cls, home: object) -> object:
+        return _default_home() if isinstance(home, str) and not home.strip() else home
 
     @field_validator("home", mode="after")
     @classmethod

@@ -21,7 +21,18 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["~/place", "place", "./place/", "{}/place/", "{}/place/../place", "link", "{}/link/"]
+    "written",
+    [
+        "~/place",
+        "$HOME/place",
+        "${{HOME}}/place",
+        "place",
+        "./place/",
+        "{}/place/",
+        "{}/place/../place",
+        "link",
+        "{}/link/",
+    ],
 )
 def test_a_home_is_one_place_however_it_is_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str
@@ -32,7 +43,7 @@ def test_a_home_is_one_place_however_it_is_written(
     monkeypatch.chdir("/")  # what was relative stays where it was
     assert settings.database_url == f"sqlite:///{tmp_path}/place/aar.db"
     assert settings.campaign_dir("k3v9qd") == tmp_path / "place" / "campaigns" / "k3v9qd"
-    assert Settings(home=Path(written.format(tmp_path)) if written[0] in "{~" else tmp_path / written) == settings
+    assert Settings(home=Path(written.format(tmp_path)) if written[0] in "{~$" else tmp_path / written) == settings
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -40,6 +51,8 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     assert usual.home == tmp_path / ".local" / "share" / "aar"
     for name in ("AAR_HOME", "AAR_DATABASE", "AAR_LOG_LEVEL", "AAR_ANTHROPIC_API_KEY_FILE", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, "")
+    assert Settings() == usual
+    monkeypatch.setenv("AAR_HOME", "  ")
     assert Settings() == usual
 
 
