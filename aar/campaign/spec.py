@@ -117,7 +117,7 @@ class SandboxOptions(_Part):
     job_seconds: float = Field(default=3600.0, gt=0)
     """Longest time that one background job may take."""
     patience_minutes: float = Field(default=15.0, ge=0, le=24 * 60)
-    """How long an engine that does not answer is waited for before researchers fail."""
+    """How long an engine that does not answer is waited for before the campaign is paused."""
 
 
 class ScoringOptions(_Part):

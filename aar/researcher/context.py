@@ -159,7 +159,8 @@ class ResearcherContext:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Why a researcher's loop ended, and one line of detail; ``away`` is the model service, which may come back."""
+    """Why a researcher's loop ended, and one line of detail; ``away`` is a model service or a sandbox engine that may
+    come back."""
 
     reason: Literal["finished", "paused", "limit", "away", "failed"]
     detail: str

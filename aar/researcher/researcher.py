@@ -16,7 +16,7 @@ from typing import Literal
 
 import anyio
 
-from aar.errors import GatewayError, LimitReached, ModelUnavailable, SandboxError, SandboxUnavailable
+from aar.errors import BackendAway, GatewayError, LimitReached, ModelUnavailable, SandboxError, SandboxUnavailable
 from aar.events import LimitHit, MessageAdded
 from aar.researcher.blocks import INVALID_INPUT
 from aar.researcher.calls import REASONING, ToolCall
@@ -63,6 +63,8 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
         return Outcome("limit", str(error))
     except ModelUnavailable as error:
         return Outcome(_outcome_of_outage(ctx, journal, error), str(error))
+    except BackendAway as error:
+        return Outcome("away", str(error))
     except (GatewayError, SandboxError, SandboxUnavailable) as error:
         return Outcome("failed", str(error))
     finally:

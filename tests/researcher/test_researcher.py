@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import totals
-from aar.errors import DatabaseError
+from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
 from aar.researcher import run_researcher, turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
@@ -236,6 +236,19 @@ async def test_a_service_that_is_away_for_too_long_costs_time_only(house: House,
     assert [state for state, _ in entries(house)] == ["released"]
     house.server.script = lambda _: FINISH
     assert (await run_researcher(await house.context(deadline=0.3))).reason == "finished"
+
+
+async def test_an_engine_that_stays_away_pauses_and_fails_nobody(house: House) -> None:
+    async def away(cause: str = "") -> Any:
+        raise BackendAway("the engine does not answer")
+
+    house.server.by_turn(Turn([call(1, "bash", command="date")]), FINISH)
+    bench, house.bench.current = house.bench.current, away  # type: ignore[method-assign]
+    outcome = await run_researcher(await house.context())
+    assert (outcome.reason, outcome.detail) == ("away", "the engine does not answer")
+    house.bench.current = bench  # type: ignore[method-assign]
+    assert (await run_researcher(await house.context())).reason == "finished"
+    assert len(house.server.requests) == 2
 
 
 async def test_a_wrong_address_fails_unless_calls_succeeded_there(house: House) -> None:
