@@ -26,6 +26,7 @@ from aar.store.event_log import append
 
 TICK_SECONDS = 0.5
 _BEAT_SECONDS = 3.0
+_TELL_SECONDS = 60.0
 
 
 class Attendance:
@@ -98,7 +99,7 @@ class Attendance:
         except Conflict:
             raise
         except Exception as error:  # noqa: BLE001 - the hours must be attended to whatever else fails
-            self._faults.note(name, error, "tried again")
+            self._faults.note(name, error, "tried again", every=_TELL_SECONDS)
 
     async def _book(self) -> None:
         moment = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -35,20 +36,36 @@ class FaultLog:
     def __init__(self, most: int = 200) -> None:
         self._most = most
         self._waiting: list[AnyEvent] = []
+        self._told: dict[tuple[str, str, str], float] = {}
         self.reserve = Reserve()
 
     def __len__(self) -> int:
         """How many wait to be written down."""
         return len(self._waiting)
 
-    def note(self, service: str, error: BaseException, then: str) -> None:
-        """Take one: which service, what it died of, and what is done about it."""
+    def note(self, service: str, error: BaseException, then: str, *, every: float = 0.0) -> None:
+        """Take one: which service, what it died of, and what is done about it.
+
+        Args:
+            every: seconds in which the same is told once, for what is tried several times a second.
+        """
         named = disk_full(error) or error
         cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
-        log.warning("service failed", service=service, error=cause, then=then)
-        self.tell(ServiceFailed(service=service, error=" ".join(cause.split())[:_MAX_TEXT], then=then))
+        short = " ".join(cause.split())[:_MAX_TEXT]
+        if self._is_news((service, short, then), every):
+            log.warning("service failed", service=service, error=short, then=then)
+            self.tell(ServiceFailed(service=service, error=short, then=then))
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.reserve.open_up()
+
+    def _is_news(self, what: tuple[str, str, str], every: float) -> bool:
+        moment = time.monotonic()
+        if moment - self._told.get(what, -math.inf) < every:
+            return False
+        if len(self._told) >= self._most:
+            self._told.clear()
+        self._told[what] = moment
+        return True
 
     def tell(self, event: AnyEvent) -> None:
         """Take an event that tells of something else that is out of order."""

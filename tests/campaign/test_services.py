@@ -115,6 +115,19 @@ def test_a_log_of_faults_is_bounded_and_its_lines_are_short() -> None:
     assert faults.take() == []
 
 
+def test_what_goes_on_failing_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(services.time, "monotonic", lambda: clock[0])
+    faults = FaultLog()
+    faults.note("mirror", RuntimeError("x"), "tried again")
+    for _ in range(250):  # ten minutes and more
+        clock[0] += 2.5
+        faults.note("sign of life", DatabaseError("disk full"), "tried again", every=60)
+    told = [(each.service, each.error) for each in faults.take()]  # type: ignore[union-attr]
+    assert told[0] == ("mirror", "RuntimeError: x")  # not crowded out by what repeats
+    assert told[1:] == [("sign of life", "disk full. Free some space, then run `aar resume`")] * 11
+
+
 def test_descriptors_kept_back_are_there_when_none_is_left() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     reserve, taken = Reserve(8), []
