@@ -139,6 +139,11 @@ class Gateway:
                 self.pacer.leave()
             await interruptible(anyio.sleep(wait))
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long a service that does not answer is waited for."""
+        return self._policy.deadline
+
     async def abilities(self, model: str) -> Abilities:
         """What the service says that a model can do, asked once; what its name says where the service tells nothing.
 

@@ -36,6 +36,8 @@ _ODD_TO_FALL_BACK, _ODD_TO_SET_ASIDE = 3, 4
 _QUICK_SECONDS = 2.0
 """A turn that did the same again counts as a repetition where its tools took less: to wait is no fault."""
 _COMPARED_TURNS = 4
+_FEWEST_TRIES = 3
+"""Of a call whose stream breaks, before its researcher rests: a long one may take all of the patience by itself."""
 
 
 async def run_researcher(ctx: ResearcherContext) -> Outcome:
@@ -79,6 +81,7 @@ class _Strain:
     Args:
         failed_calls: model calls that failed.
         failing_since: when the first of them began.
+        paused_before: seconds of pauses that the service had asked for by then.
         barren_turns: turns that achieved nothing.
         odd_replies: what was odd about each of the last replies: refused, empty, unreadable, repeated.
         fell_back: the fallback was asked since they began.
@@ -87,6 +90,7 @@ class _Strain:
 
     failed_calls: int = 0
     failing_since: float = 0.0
+    paused_before: float = 0.0
     barren_turns: int = 0
     odd_replies: list[str] = field(default_factory=list)
     fell_back: bool = False
@@ -191,13 +195,17 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
         await keep_context_small(ctx, journal, now="refused by the service" if refused else "too long for the model")
     except ModelUnavailable as error:
         if strain.failed_calls == 0:
-            strain.failing_since = began
+            strain.failing_since, strain.paused_before = began, ctx.gateway.pacer.paused_seconds
         strain.failed_calls += 1
         # The gateway had its patience; only a broken stream, or an answer to somebody else, is worth a new call.
         hopeful = isinstance(error, StreamBroken) or ctx.gateway.watch.answered_at > began
         if isinstance(error, ServiceResting) or not hopeful:
             raise
-        if strain.failed_calls >= ctx.patience:
+        # Streams that break may each be billed: they are waited for no longer than a service that says no.
+        paused = ctx.gateway.pacer.paused_seconds - strain.paused_before
+        away = time.monotonic() - strain.failing_since - paused > ctx.gateway.patience_seconds
+        away = away and strain.failed_calls >= _FEWEST_TRIES
+        if strain.failed_calls >= ctx.patience or (away and ctx.gateway.watch.answered_at <= strain.failing_since):
             if ctx.gateway.watch.answered_at <= strain.failing_since:
                 raise
             said = f"{strain.failed_calls} calls in a row failed while others were answered"

@@ -311,6 +311,16 @@ async def test_broken_stream_is_charged_and_asked_for_anew(
     assert house.server.requests[0] == house.server.requests[1]
 
 
+async def test_streams_that_all_break_are_waited_for_as_long_as_a_service_that_says_no(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    house.server.script = lambda _: Turn([say("I was about to")], breaks_after=0)
+    outcome = await asyncio.wait_for(run_researcher(await house.context(deadline=0.2, patience=10_000)), 60)
+    assert outcome.reason == "away"
+    assert {state for state, _ in entries(house)} == {"settled"}
+
+
 async def test_too_long_conversation_is_handed_over_once(house: House) -> None:
     house.bench.files["/workspace/NOTEBOOK.md"] = b"kernel width 3 works"
     house.server.play(Turn([call(1, "budget")]), Refusal(400, "prompt is too long: 9 > 8"), FINISH)
