@@ -118,14 +118,12 @@ class Gateway:
             attempt += 1
             entered = self.pacer.enter_at_once()
             if entered is None:
-                entered = await interruptible(self.pacer.enter())
+                entered = await interruptible(self._leave_given(started, paused))
             try:
                 message = await self._attempt(request, progress, flight)
             except Refused as refused:
                 flight.sent = False
-                # Pauses that the service asked for are no failures.
-                elapsed = time.monotonic() - started - (self.pacer.paused_seconds - paused)
-                wait = self._note(refused, entered, attempt, elapsed)
+                wait = self._note(refused, entered, attempt, self._elapsed(started, paused))
                 if wait is None:
                     raise refused.error from refused.__cause__
             except StreamBroken:
@@ -165,6 +163,21 @@ class Gateway:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def _elapsed(self, started: float, paused: float) -> float:
+        """Seconds since a moment, without the pauses that the service asked for: those are no failures."""
+        return time.monotonic() - started - (self.pacer.paused_seconds - paused)
+
+    async def _leave_given(self, started: float, paused: float) -> float:
+        """Wait for leave to call; while nobody is answered no longer than the policy's deadline, as if it had tried.
+
+        Few are let through while a service is away, and the others would wait until each had its own turn to fail.
+        """
+        while (left := self._policy.deadline - self._elapsed(started, paused)) > 0 or self.watch.error is None:
+            with anyio.move_on_after(max(left, 1.0)):
+                return await self.pacer.enter()
+        error = self.watch.error
+        raise type(error)(error.message, error.remedy)
 
     def _note(self, refused: Refused, entered: float, attempt: int, elapsed: float) -> float | None:
         """Take note of a refused attempt; returns how long to wait before the next one, None where there is none."""

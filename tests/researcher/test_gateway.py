@@ -21,6 +21,7 @@ from aar.researcher.blocks import INVALID_INPUT, SENT_BACK, sound_block
 from aar.researcher.encoding import compact
 from aar.researcher.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
 from aar.researcher.outage import OutageWatch
+from aar.researcher.pacing import PacePolicy, Pacer
 from aar.researcher.refusals import ConversationRefused, ServiceMissing, ServiceResting
 from aar.researcher.retries import RetryPolicy, retry_after_seconds
 from aar.researcher.streaming import _END as END
@@ -105,6 +106,24 @@ async def test_nobody_there_is_not_billed(house: House) -> None:
     await gateway.close()
     assert not isinstance(caught.value, StreamBroken)
     assert KEY not in str(caught.value)
+
+
+async def test_nobody_waits_in_line_beyond_their_patience_for_a_service_that_is_away() -> None:
+    pacer = Pacer(PacePolicy(failures=4, rest=60.0))
+    gateway = Gateway(
+        "http://127.0.0.1:1", SecretStr(KEY), policy=RetryPolicy(deadline=1.0, first=0.01, longest=0.1), pacer=pacer
+    )
+    await gateway.warm_up()
+    await gateway._opened()
+    ended = asyncio.gather(*(gateway.complete(request()) for _ in range(4)), return_exceptions=True)
+    try:
+        errors = await asyncio.wait_for(ended, 20)
+    finally:
+        await gateway.close()
+    assert pacer.open
+    assert pacer.under_way == 0
+    assert [type(error) for error in errors] == [ServiceMissing] * 4
+    assert all("cannot reach" in str(error) for error in errors)
 
 
 @pytest.mark.parametrize(
