@@ -109,6 +109,19 @@ async def test_retry_after_holds_up_everybody() -> None:
     assert pacer.under_way == 3
 
 
+@pytest.mark.parametrize("readings", range(1, 9))
+async def test_a_pause_that_ends_while_it_is_looked_at_keeps_nobody_waiting(readings: int) -> None:
+    class Hurried(Clock):
+        def __call__(self) -> float:
+            self.now += 0.01
+            return self.now
+
+    pacer = Pacer(clock=Hurried())
+    pacer.pause(0.01 * readings + 0.005)
+    await asyncio.wait_for(pacer.enter(), 10)
+    assert pacer.under_way == 1
+
+
 async def test_an_open_circuit_lets_one_at_a_time_try_and_closes_when_it_is_answered() -> None:
     pacer = Pacer(PacePolicy(first=8, failures=3, rest=0.01, longest_rest=0.02))
     for _ in range(3):
