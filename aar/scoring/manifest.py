@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aar.bounded import run_bounded
+from aar.characters import storable
 from aar.errors import BoundExceeded, UsageError
 from aar.families import known_family
 
@@ -27,7 +28,7 @@ _EXAMPLE = "title: ...\nclaim: ...\nfamilies: [ensemble]"
 
 
 def _one_line(value: Any) -> Any:
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return " ".join(storable(value).split()) if isinstance(value, str) else value
 
 
 def _family(value: Any) -> Any:

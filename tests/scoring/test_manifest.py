@@ -32,6 +32,12 @@ def test_a_folded_claim_becomes_one_paragraph(tmp_path: Path) -> None:
     assert read_manifest(method(tmp_path, text)).claim == "One. Two."
 
 
+def test_characters_that_nothing_stores_are_replaced(tmp_path: Path) -> None:
+    text = 'title: "half \\ud83d"\nclaim: "a zero \\0 in it"\nfamilies: [other]\n'
+    manifest = read_manifest(method(tmp_path, text))
+    assert (manifest.title, manifest.claim) == ("half \ufffd", "a zero \ufffd in it")
+
+
 @pytest.mark.parametrize(
     ("manifest", "says"),
     [
