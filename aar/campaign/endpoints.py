@@ -16,7 +16,7 @@ from aar.researcher.context import Fallback
 from aar.researcher.gateway import Gateway
 from aar.researcher.offline.launch import offline_server
 from aar.researcher.outage import OutageWatch
-from aar.researcher.pacing import Pacer
+from aar.researcher.pacing import PacePolicy, Pacer
 from aar.researcher.providers import Provider, Service
 from aar.researcher.refusals import ServiceMissing
 from aar.researcher.retries import RetryPolicy
@@ -85,12 +85,13 @@ class Endpoints:
     def _service(self, provider: Provider) -> Gateway:
         if provider not in self._services:
             asked = self._plan.spec.researchers
+            patience = 60 * asked.patience_minutes
             key = self._plan.settings.claude_key if provider == "anthropic" else None
             service = Service(provider, asked.base_url, key, asked.region)
             gateway = Gateway(
                 service,
-                policy=RetryPolicy(deadline=60 * asked.patience_minutes),
-                pacer=Pacer(time_left=self._time_left),
+                policy=RetryPolicy(deadline=patience),
+                pacer=Pacer(PacePolicy.within(patience), time_left=self._time_left),
                 watch=OutageWatch(service.shown, self._tell),
             )
             gateway.watch.on_recovery = lambda: self._on_recovery()

@@ -14,7 +14,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aar.researcher.outage import moment_in
 from aar.researcher.refusals import ServiceResting
@@ -37,6 +37,17 @@ class PacePolicy:
     rest: float = 5.0
     longest_rest: float = 120.0
     longest_pause: float = 12 * 3600.0
+
+    @classmethod
+    def within(cls, patience: float) -> PacePolicy:
+        """The usual bounds, with rests so short that a service is tried several times while patience lasts.
+
+        Args:
+            patience: seconds for which a service that is away is waited for.
+        """
+        usual = cls()
+        longest = min(usual.longest_rest, patience / 8)
+        return replace(usual, rest=min(usual.rest, longest), longest_rest=longest)
 
 
 class Pacer:

@@ -155,3 +155,13 @@ async def test_a_pause_beyond_the_campaigns_hours_is_waited_for_by_nobody() -> N
     clock.now += 3600
     pacer.leave()
     assert pacer.enter_at_once() is not None
+
+
+def test_a_service_that_is_away_is_tried_several_times_while_patience_lasts() -> None:
+    clock = Clock()
+    for patience in (24.0, 900.0, 86_400.0):
+        pacer = Pacer(PacePolicy.within(patience), clock)
+        for _ in range(60):
+            pacer.failed()
+        assert pacer.open
+        assert 0 < pacer.held_seconds <= min(120.0, patience / 8)
