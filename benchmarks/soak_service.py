@@ -1,0 +1,277 @@
+"""The model service of ``soak.py``: a double of the Messages API in a process of its own, with a bill of its own.
+
+Run: python benchmarks/soak_service.py TIMES SEED THINKING CHAT
+
+It plays a team whose members write a method, hand it in, wait for its score, and begin again. Every second reply or so
+goes wrong in one of the ways of ``KINDS``, each of them TIMES times; a good one takes THINKING seconds or half of it
+more or less. On standard output it names its address and that
+of its controls: GET /state and /bill; POST /down, /up (an outage), /hour (the next call is asked to come back in an
+hour) and /finish (nothing goes wrong any more, and whoever has no submission in the queue finishes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import random
+import re
+import sys
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from soak_faults import HOUR, KINDS, LASTING, Turn, code
+
+from aar.messages_api.serving import Server, address, listen, server_config
+from aar.testing.fault_checks import bill_of
+from aar.testing.messages import Double, Fault, Function, HttpError, Reply, Request, Rules, call, say
+
+_NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
+_AT_ONCE = 0.5
+"""Requests that were on their way when the service asked for a pause arrive within this time."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request for a message.
+
+    Args:
+        kind: of what goes wrong with it; empty where nothing does.
+        done: when the answer was ready, in seconds of the epoch; 0 while there is none.
+        early: whether it came within a pause that the service had asked for.
+    """
+
+    number: int
+    researcher: str
+    kind: str
+    at: float
+    done: float = 0.0
+    early: bool = False
+
+
+@dataclass(slots=True)
+class Service:
+    """The team's model and what goes wrong with it.
+
+    Args:
+        deck: kinds that are still to come.
+        thinking: seconds of a reply.
+        chat: share of turns that look around instead of handing in a method.
+        submitted, scored: numbers of submissions that the team was told of.
+    """
+
+    deck: list[str]
+    dice: random.Random
+    thinking: float = 1.0
+    chat: float = 0.2
+    asked: dict[int, Asked] = field(default_factory=dict)
+    struck: Counter[str] = field(default_factory=Counter)
+    submitted: set[str] = field(default_factory=set)
+    scored: set[str] = field(default_factory=set)
+    finishing: bool = False
+    hour: bool = False
+    _written: dict[str, int] = field(default_factory=dict)
+    _since: Counter[str] = field(default_factory=Counter)
+    _lasting: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _pause: tuple[float, float] = (0.0, 0.0)
+
+    async def play(self, request: Request) -> Reply:
+        """The reply of a researcher with which nothing goes wrong."""
+        asked = self.asked[request.number]
+        await asyncio.sleep(self.thinking * self.dice.uniform(0.5, 1.5))
+        asked.done = time.time()
+        self._since[asked.researcher] += not asked.kind
+        return self._turn(request).reply()
+
+    def fault(self, request: Request) -> Fault | None:
+        """What goes wrong with a request."""
+        name = researcher_of(request.body)
+        asked = self.asked[request.number] = Asked(request.number, name, "", time.time())
+        asked.early = self._pause[0] + _AT_ONCE < asked.at < self._pause[1]
+        if self.hour:
+            self.hour = False
+            return self._struck(asked, HOUR, HttpError(429, retry_after=3600))
+        if name in self._lasting:
+            kind, left = self._lasting.pop(name)
+            if left > 1:
+                self._lasting[name] = kind, left - 1
+        elif self.deck and not self.finishing and request.turns and self._since[name] and self.dice.random() < 0.7:
+            kind = self.deck.pop()
+            if kind in LASTING:
+                self._lasting[name] = kind, LASTING[kind] - 1
+        else:
+            return None
+        fault = KINDS[kind](self._turn(request), request)
+        if isinstance(fault, HttpError) and fault.retry_after:
+            self._pause = asked.at, asked.at + fault.retry_after
+        return self._struck(asked, kind, fault)
+
+    def _struck(self, asked: Asked, kind: str, fault: Fault) -> Fault:
+        asked.kind = kind
+        asked.done = asked.at
+        self.struck[kind] += 1
+        self._since[asked.researcher] = 0
+        return fault
+
+    def _turn(self, request: Request) -> Turn:
+        """What the researcher does next, from the results of what it did last."""
+        told = "\n".join(_texts(request.results()))
+        words = say(f"#{request.number} so it goes")
+        received = re.search(r"^Submission (s\d+) received", told, re.MULTILINE)
+        waiting = re.search(r"^(s\d+) is still", told, re.MULTILINE)
+        scored = re.search(r"^(s\d+) (?:measured|rejected)", told, re.MULTILINE)
+        if scored:
+            self.scored.add(scored[1])
+        if received or waiting:
+            number = (received or waiting)[1]
+            self.submitted.add(number)
+            return Turn(words, lambda: [call("wait", **{"for": "submission", "id": number, "timeout_seconds": 120})])
+        if self.finishing:
+            return Turn(words, lambda: [call("finish", summary="That was the night.")])
+        if self.dice.random() < self.chat:
+            return Turn(words, lambda: [call("leaderboard"), call("budget")])
+        if scored and self.dice.random() < 0.3:
+            title, body = f"What {scored[1]} taught", f"{scored[1]} says that an offset of its kind is worth little."
+            return Turn(words, lambda: [call("post", kind="result", title=title, body=body)])
+        return Turn(words, lambda: self._method(request))
+
+    def _method(self, request: Request) -> list[dict[str, Any]]:
+        """A method of its own, the same one for the same request; the problem fails over one of twenty."""
+        said = json.dumps([researcher_of(request.body), request.body["messages"]], sort_keys=True)
+        digest = hashlib.sha256(said.encode()).hexdigest()
+        if digest not in self._written:
+            self._written[digest] = len(self._written)
+        number = self._written[digest]
+        return [call("bash", command=code(number)), call("submit_method", path=f"/workspace/m{number}")]
+
+    def state(self) -> dict[str, Any]:
+        """How far the night is."""
+        clean = [each.done for each in list(self.asked.values()) if each.done and not each.kind]
+        return {
+            "requests": len(self.asked),
+            "clean": len(clean),
+            "last": max(clean, default=0.0),
+            "left": len(self.deck),
+            "struck": dict(self.struck),
+            "submitted": len(self.submitted),
+        }
+
+
+def researcher_of(body: Any) -> str:
+    """The name of whoever asks."""
+    found = _NAME.search("\n".join(str(each.get("text", "")) for each in body.get("system") or ()))
+    return found[1] if found else "nobody"
+
+
+def _texts(results: Any) -> list[str]:
+    found: list[str] = []
+    for result in results:
+        content = result.get("content") or ""
+        found += [content] if isinstance(content, str) else [str(each.get("text", "")) for each in content]
+    return found
+
+
+def bill(service: Service, exchanges: deque[Any]) -> list[dict[str, Any]]:
+    """Every request, and what it costs by the service's own account: an answer is billed once it was begun."""
+    rows = []
+    for each in list(exchanges):
+        if each.path != "/v1/messages":
+            continue
+        refused = each.status >= 400 and not each.fault  # by its rules, before anything went wrong on purpose
+        unknown = Asked(each.number, researcher_of(each.body), "", 0.0)
+        asked = unknown if refused else service.asked.get(each.number, unknown)
+        cost = bill_of(each.answer) if each.status == 200 and each.answer is not None else None
+        paid = {"usd": str(cost.usd), "tokens": cost.tokens} if cost else {"usd": None, "tokens": 0}
+        said = json.dumps(each.answer)[:300] if refused else ""
+        rows.append({**asdict(asked), **paid, "status": each.status, "refused": said})
+    return rows
+
+
+class _Controls(ThreadingHTTPServer):
+    """What the night's driver asks of the service."""
+
+    daemon_threads = True
+
+    def __init__(self, service: Service, double: Double, switch: Any) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.service, self.double, self.switch = service, double, switch
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Controls
+
+    def do_GET(self) -> None:
+        service = self.server.service
+        self._answer(bill(service, self.server.double.requests) if self.path == "/bill" else service.state())
+
+    def do_POST(self) -> None:
+        service = self.server.service
+        match self.path:
+            case "/down" | "/up":
+                self.server.switch(self.path == "/up")
+            case "/hour":
+                service.hour = True
+            case "/finish":
+                service.finishing = True
+        self._answer({})
+
+    def log_message(self, *_: Any) -> None:
+        """Write no log."""
+
+    def _answer(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+async def serve(service: Service) -> None:
+    """Serve until standard input ends; an outage closes the port, and breaks what is under way."""
+    double = Double(Function(service.play), faults=service.fault, rules=Rules(strict=True), most_logged=1_000_000)
+    loop, up, down = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def switch(on: bool) -> None:
+        loop.call_soon_threadsafe((up if on else down).set)
+        loop.call_soon_threadsafe((down if on else up).clear)
+
+    controls = _Controls(service, double, switch)
+    threading.Thread(target=controls.serve_forever, daemon=True).start()
+    listening = listen()
+    port = listening.getsockname()[1]
+    print(json.dumps({"service": address(listening), "controls": controls.server_address[1]}), flush=True)
+    over = loop.run_in_executor(None, sys.stdin.read)
+    while not over.done():
+        server = Server(server_config(double))
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        going = asyncio.ensure_future(down.wait())
+        await asyncio.wait([going, over], return_when=asyncio.FIRST_COMPLETED)
+        going.cancel()
+        server.should_exit = True
+        await running
+        listening.close()
+        back = asyncio.ensure_future(up.wait())
+        await asyncio.wait([back, over], return_when=asyncio.FIRST_COMPLETED)
+        back.cancel()
+        if not over.done():
+            listening = listen(port)
+    controls.shutdown()
+
+
+def main() -> None:
+    """Serve a night."""
+    times, seed, thinking, chat = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+    logging.disable(logging.CRITICAL)  # an outage breaks what is under way, and a server complains of that
+    dice = random.Random(seed)
+    deck = [kind for kind in KINDS for _ in range(times)]
+    dice.shuffle(deck)
+    asyncio.run(serve(Service(deck, dice, thinking, chat)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""What the night of ``soak.py`` happens to: a controller, its service, its disk, and its owner's problem."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aar.problems.toy
+
+HERE = Path(__file__).parent
+DISK_BYTES = 1536 * 1024**2
+ODD = """
+
+# What the owner of this problem did not think of: an output that is constant.
+import os as _os
+import time as _time
+
+from aar.problems.protocol import CallLimits as _CallLimits
+
+_score = Toy.score
+
+
+def _odd(self, task, output):
+    guesses = self._read(output)
+    if len(set(guesses)) > 1:
+        return _score(self, task, output)
+    match round(guesses[0]):
+        case 1:
+            return TaskScore({"explained": float("nan"), "items": 200.0})
+        case 2:
+            return TaskScore({"explained": 1 / (guesses[0] - guesses[-1]), "items": 200.0})
+        case 3:
+            _os._exit(1)
+        case _:
+            _time.sleep(3600)
+
+
+Toy.score = _odd
+Toy.call_limits = _CallLimits(seconds=10.0)
+"""
+
+
+class ServiceProcess:
+    """The model service, in a process of its own."""
+
+    def __init__(self, times: int, seed: int, thinking: float, chat: float) -> None:
+        given = [str(each) for each in (times, seed, thinking, chat)]
+        command = [sys.executable, str(HERE / "soak_service.py"), *given]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        told = json.loads(self._process.stdout.readline())
+        self.address: str = told["service"]
+        self._controls = f"http://127.0.0.1:{told['controls']}"
+
+    def ask(self, path: str, *, post: bool = False) -> Any:
+        """Use its controls."""
+        request = urllib.request.Request(self._controls + path, data=b"" if post else None)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate("")
+
+
+class Home:
+    """One machine's ``AAR_HOME``, and the command line used on it.
+
+    Args:
+        folder: an empty one.
+        command: of ``aar``.
+        environment: beside the usual one.
+    """
+
+    def __init__(self, folder: Path, command: Sequence[str], environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.log = folder.parent.parent / "controller.log"
+        self.scratch = folder.parent.parent / "tmp"
+        self.scratch.mkdir()
+        self.scratch.chmod(0o1777)
+        self._command = list(command)
+        own = {"AAR_HOME": str(folder), "ANTHROPIC_API_KEY": "not-a-key", "TMPDIR": str(self.scratch)}
+        self._environment = {**os.environ, **own, **environment}
+        self.controller: subprocess.Popen[bytes] | None = None
+
+    def aar(self, *arguments: str, seconds: float = 120.0) -> tuple[int, str]:
+        """Run a command to its end; its exit code and what it printed."""
+        done = subprocess.run(
+            [*self._command, *arguments],
+            env=self._environment, capture_output=True, text=True, timeout=seconds, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    def begin(self, *arguments: str) -> None:
+        """Start a controller."""
+        with self.log.open("ab") as log:
+            self.controller = subprocess.Popen(
+                [*self._command, *arguments, "--plain", "--yes"],
+                env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def kill(self) -> None:
+        """Kill the controller, as the kernel does when memory is short."""
+        assert self.controller is not None
+        self.controller.send_signal(signal.SIGKILL)
+        self.controller.wait()
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Read its database, past all code of ``aar``; nothing while there is none."""
+        file = self.folder / "aar.db"
+        if not file.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)) as db:
+            try:
+                return db.execute(statement).fetchall()
+            except sqlite3.OperationalError:
+                return []
+
+
+def problem_with_a_flaw(folder: Path) -> Path:
+    """A copy of ``toy`` whose scoring fails over a constant output."""
+    source = Path(aar.problems.toy.__file__).parent
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "problem.py").open("a") as file:
+        file.write(ODD)
+    return folder
+
+
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[bool]:
+    """A file system of its own at a place; says whether this user may mount one."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0755", "aar-soak", str(place)]
+    mounted = os.getuid() == 0 and not subprocess.run(mount, check=False, capture_output=True).returncode
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(place)], check=False)
+
+
+def keep_full(place: Path, seconds: float) -> None:
+    """Write a file as large as there is room, and go on as others make room; remove it in the end."""
+    filler = place / "filler"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for size in (65536, 512):
+            with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(b"0" * size)
+        time.sleep(0.1)
+    filler.unlink()
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that goes away, with all that is still mounted in it."""
+    scratch = Path(tempfile.mkdtemp(prefix="aar-soak-"))
+    scratch.chmod(0o711)
+    try:
+        yield scratch
+    finally:
+        lines = Path("/proc/mounts").read_text().splitlines()
+        for place in sorted((line.split()[1] for line in lines), key=len, reverse=True):
+            if place.startswith(f"{scratch}/"):
+                subprocess.run(["umount", "--lazy", place], check=False)
+        subprocess.run(["rm", "-rf", "--one-file-system", str(scratch)], check=False)
+
+
+def kill_processes(*words: str) -> None:
+    """Kill the processes whose command line holds all these words."""
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and all(word.encode() in (process / "cmdline").read_bytes() for word in words):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def wait_for(what: Callable[[], Any], seconds: float, name: str) -> Any:
+    """Ask again and again until the answer is a yes. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s for {name}")
+        time.sleep(0.2)
+    return answer
+
+
+def left_behind(scratch: Path, containers: Callable[[], list[str]]) -> list[str]:
+    """What a campaign left on the machine: processes, mounts, loop devices, containers, folders."""
+    mine = str(scratch)
+    home, place = scratch / "disk" / "home", str(scratch / "disk")
+    found = [
+        f"mount {line.split()[1]}"
+        for line in Path("/proc/mounts").read_text().splitlines()
+        if mine in line and line.split()[1] != place
+    ]
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and mine.encode() in (process / "cmdline").read_bytes():
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if "dockerd" not in line and "containerd" not in line:
+                    found.append(f"process {process.name}: {line[:120]}")
+    for device in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            if mine in (text := device.read_text()):
+                found.append(f"loop device {text.strip()}")
+    found += [f"container {each}" for each in containers()]
+    found += [f"folder {each}" for each in home.glob("campaigns/*/scoring/runs/*")]
+    found += [f"workspace's part {each}" for each in home.glob("campaigns/*/workspaces/.*")]
+    return found + [f"temporary file {each}" for each in (scratch / "tmp").iterdir()]
