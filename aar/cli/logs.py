@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -30,27 +30,35 @@ def log_to(file: Path | None, level: str) -> Iterator[None]:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8", buffering=1) as stream:
-        _configure(stream, number)
-        try:
-            yield
-        finally:
-            _configure(sys.stderr, number)
+    stream = file.open("a", encoding="utf-8", buffering=1)
+    _configure(stream, number)
+    try:
+        yield
+    finally:
+        _configure(sys.stderr, number)
+        with suppress(OSError):  # what it could not write for want of room, it cannot write now
+            stream.close()
 
 
 class _Redacting:
-    """A text stream that passes on what is written to it, without this process's secrets."""
+    """A text stream that passes on what is written to it, without this process's secrets.
+
+    What cannot be written is lost: no work ends because its log has no room, or nobody who reads it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Pass on one line."""
-        return self._stream.write(redacted(text))
+        with suppress(OSError, ValueError):  # a full disk, a terminal that is gone; a stream that was closed
+            self._stream.write(redacted(text))
+        return len(text)
 
     def flush(self) -> None:
         """Pass on what waits."""
-        self._stream.flush()
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _configure(plain: TextIO, level: int) -> None:

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Iterable, Mapping, Set
 from typing import IO, Any
 
+from aar.best_effort import tried
 from aar.errors import SetupError
 from aar.sandbox.known_data import known_data
 
@@ -35,7 +36,8 @@ def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
     try:
         return scan(_Stream(api.export(made["Id"])), known_data().digests)
     finally:
-        api.remove_container(made["Id"], force=True)
+        with tried("a container could not be removed"):
+            api.remove_container(made["Id"], force=True)
 
 
 def scan(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -> int:
