@@ -18,6 +18,7 @@
     ├── Forbidden                the token does not allow the request
     ├── SandboxError             a sandbox did not do its part
     │   ├── SandboxGone          the sandbox is no more; the command's fate is unknown
+    │   ├── StillInUse           what a former sandbox left is still in use; it is waited for
     │   └── TransferRefused      a path or archive tried to leave its place, or was too large
     ├── LimitReached             a limit of the ledger cannot be met; says which, and by how much
     ├── TooMany                  a client asks or writes too often; says the bound, and when to come again
@@ -118,6 +119,10 @@ class SandboxError(AarError):
 
 class SandboxGone(SandboxError):
     """The sandbox is no more; the fate of what ran in it is unknown."""
+
+
+class StillInUse(SandboxError):
+    """What a former sandbox left is still in use, such as a mounted workspace; it is waited for."""
 
 
 class TransferRefused(SandboxError):

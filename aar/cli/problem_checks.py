@@ -10,7 +10,7 @@ from aar.campaign.problem_checks import ProblemChecks
 from aar.problems.plugin_calls import probe
 from aar.problems.registry import find, small
 from aar.sandbox.choose import choose
-from aar.sandbox.trees import scratch_folder
+from aar.sandbox.scratch import scratch_folder
 from aar.scoring.cleanroom import CleanRoom
 from aar.snapshots.store import SnapshotStore
 

@@ -16,7 +16,16 @@ from typing import Literal
 
 import anyio
 
-from aar.errors import BackendAway, GatewayError, LimitReached, ModelUnavailable, SandboxError, SandboxUnavailable
+from aar.best_effort import best_effort, logged
+from aar.errors import (
+    BackendAway,
+    GatewayError,
+    LimitReached,
+    ModelUnavailable,
+    SandboxError,
+    SandboxUnavailable,
+    StillInUse,
+)
 from aar.events import LimitHit, MessageAdded
 from aar.researcher.blocks import INVALID_INPUT
 from aar.researcher.calls import REASONING, ToolCall
@@ -45,6 +54,7 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
 
     Raises:
         DatabaseError: the log cannot be written; nothing further was done.
+        StillInUse: what its former sandbox left is in use.
     """
     journal = await open_journal(ctx.db, ctx.campaign_id, ctx.researcher_id)
     try:
@@ -67,11 +77,14 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
         return Outcome(_outcome_of_outage(ctx, journal, error), str(error))
     except BackendAway as error:
         return Outcome("away", str(error))
+    except StillInUse:
+        raise
     except (GatewayError, SandboxError, SandboxUnavailable) as error:
         return Outcome("failed", str(error))
     finally:
+        # Where it cannot be written, a call that was answered is taken for one whose effect is unknown, and no more.
         with anyio.CancelScope(shield=True):
-            await journal.flush()
+            await best_effort(journal.flush(), logged("the last answers of tools could not be written down"))
 
 
 @dataclass(slots=True)

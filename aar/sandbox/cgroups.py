@@ -6,7 +6,7 @@ Docker makes its own groups; here they are made for bubblewrap and read for both
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,12 +105,13 @@ class Cgroup:
         return 0
 
 
-def make(name: str, root: Path = _ROOT) -> Cgroup | None:
+def make(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] = lambda _: None) -> Cgroup | None:
     """A new group below this process's own; None where none may be made.
 
     Args:
         name: of the new directory, unique on this machine.
         root: where the control group file systems are mounted.
+        note: told the group before anything of it is made, so that it can be removed whatever ends this process.
     """
     try:
         if (root / "cgroup.controllers").exists():
@@ -125,14 +126,20 @@ def make(name: str, root: Path = _ROOT) -> Cgroup | None:
             if (root / "cpuset").is_dir():
                 folders["cpuset"] = root / "cpuset" / f"aar-{name}"
             version = 1
+    except OSError:
+        return None
+    group = Cgroup(version, folders)
+    note(group)
+    try:
         for folder in folders.values():
             folder.mkdir(exist_ok=True)
         if version == 1 and "cpuset" in folders:  # version 1 takes no process before these two are set
             for setting in ("cpuset.mems", "cpuset.cpus"):
                 (folders["cpuset"] / setting).write_text((root / "cpuset" / setting).read_text())
     except OSError:
+        group.remove()
         return None
-    return Cgroup(version, folders)
+    return group
 
 
 def of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:

@@ -1,16 +1,24 @@
-"""Removing what controllers that ended left behind: sandboxes, one by one, whatever becomes of the others."""
+"""Removing what controllers that ended left behind: sandboxes, each whatever becomes of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from aar.errors import SandboxUnavailable
+from aar.sandbox import workspaces
 from aar.sandbox.protocol import SandboxBackend
+from aar.sandbox.runtime import known_workspaces, remove_unfinished, runtime_root, states
+from aar.sandbox.scratch import abandoned_folders
+from aar.sandbox.trees import remove_tree
 
 log = structlog.get_logger(__name__)
+
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +35,19 @@ class Swept:
 
 
 async def sweep(backends: Sequence[SandboxBackend], abandoned: Callable[[str], Awaitable[bool]]) -> Swept:
-    """Remove every sandbox of this `aar` home whose campaign is abandoned.
+    """Remove every sandbox of this `aar` home whose campaign is abandoned, and killed processes' temporary folders.
 
     Args:
         backends: where to look, once each; one that does not answer is passed over.
         abandoned: whether nobody runs the campaign of an id, asked right before a sandbox of it is removed.
     """
     swept = Swept()
-    for backend in backends:
-        try:
-            owners = await backend.owners()
-        except SandboxUnavailable as error:
-            log.info("a sandbox backend does not answer; what it has is left", backend=backend.name, error=str(error))
-            continue
-        for name, campaign_id in sorted(owners.items()):
-            if not await abandoned(campaign_id):
-                continue
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def remove(backend: SandboxBackend, name: str, campaign_id: str, *, doomed: bool) -> None:
+        async with few:
+            if not doomed and not await abandoned(campaign_id):
+                return
             try:
                 await backend.remove(name)
             except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
@@ -50,4 +55,39 @@ async def sweep(backends: Sequence[SandboxBackend], abandoned: Callable[[str], A
                 swept.left[name] = str(error) or type(error).__name__
             else:
                 swept.removed.append(name)
+
+    await asyncio.to_thread(remove_unfinished, runtime_root())
+    # Such as a measurement of baselines that was killed: nobody takes its sandboxes up.
+    gone = await asyncio.to_thread(abandoned_folders)
+    for backend in backends:
+        try:
+            owners = await backend.owners()
+        except SandboxUnavailable as error:
+            log.info("a sandbox backend does not answer; what it has is left", backend=backend.name, error=str(error))
+            continue
+        doomed = await asyncio.to_thread(_made_in, gone, backend.name)
+        await asyncio.gather(*(remove(backend, *each, doomed=each[0] in doomed) for each in sorted(owners.items())))
+    swept.removed.sort()
+    swept.left.update(await asyncio.to_thread(_sweep_scratch, gone))
     return swept
+
+
+def _made_in(folders: Collection[Path], backend: str) -> set[str]:
+    """Names of a backend's sandboxes whose workspaces lie in some folders."""
+    found = ((state["name"], Path(state["workspace"])) for state in states(runtime_root(), backend))
+    return {name for name, workspace in found if any(workspace.is_relative_to(folder) for folder in folders)}
+
+
+def _sweep_scratch(gone: Collection[Path]) -> dict[str, str]:
+    """Remove temporary folders of processes that are no more; returns why anything stays, by folder."""
+    left: dict[str, str] = {}
+    in_use = known_workspaces(runtime_root())
+    for folder in gone:
+        if any(each.is_relative_to(folder) for each in in_use):
+            continue  # a sandbox that is left, or that another home has to sweep
+        try:
+            workspaces.unmount_below(folder)
+            remove_tree(folder)
+        except Exception as error:  # noqa: BLE001 - one folder must not keep the others
+            left[str(folder)] = str(error) or type(error).__name__
+    return left

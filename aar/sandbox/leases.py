@@ -24,12 +24,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from anyio import CancelScope
 
 from aar.errors import UsageError
 from aar.sandbox.processes import HostProcess
 from aar.sandbox.runtime import runtime_root
 from aar.sandbox.threads import completed
+
+log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 _LOOK_SECONDS = 0.05
@@ -74,6 +77,7 @@ class Leases:
         """Cores that all researchers share."""
         self._exclusive = kept > 0
         self._book = (book or runtime_root() / "leases.json").absolute()
+        self._over: set[str] = set()
 
     @property
     def researcher_gpus(self) -> int:
@@ -142,7 +146,15 @@ class Leases:
         finally:
             # Waited for even when cancelled: a cancelled holder gives its lease back all the same.
             with CancelScope(shield=True):
-                await completed(partial(self._change, lambda book: _end(book, str(entry["id"]))))
+                await self._give_back(str(entry["id"]))
+
+    async def _give_back(self, entry_id: str) -> None:
+        """Take an entry out of the book. Where that fails, the next change does it: what was done under it stands."""
+        self._over.add(entry_id)
+        try:
+            await completed(partial(self._change, lambda _: None))
+        except Exception as error:  # noqa: BLE001 - such as a full disk; how the holder's work ended is known
+            log.warning("a lease could not be given back yet", error=str(error))
 
     def _try(self, entry: dict[str, Any]) -> Lease | None:
         def look(book: dict[str, Any]) -> Lease | None:
@@ -164,12 +176,17 @@ class Leases:
         return free_cores, [gpu for gpu in self._gpus if gpu not in gpus]
 
     def _change(self, change: Callable[[dict[str, Any]], _T]) -> _T:
+        over = set(self._over)
         with _locked(self._book) as book:
+            for entry_id in over:
+                _end(book, entry_id)
             book["waiting"] = [w for w in book["waiting"] if HostProcess(*w["process"]).alive()]
             for dead in [h for h in book["held"] if not HostProcess(*h["process"]).alive()]:
                 _end(book, dead["id"])
             book["spare_gpus"] = 1 if len(self._gpus) > 1 else 0
-            return change(book)
+            done = change(book)
+        self._over -= over
+        return done
 
 
 def _next(book: dict[str, Any], free: tuple[list[int], list[str]]) -> str | None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +60,10 @@ def reap(pid: int) -> None:
 
 
 def kill_started_on(path: Path) -> None:
-    """End every bwrap process that was given ``path`` as an argument, or something below it.
+    """End every bwrap process that was given ``path``, or something below it, as an argument, and all that it started.
 
     A controller that dies between starting bwrap and writing down its first process leaves one that no record names.
+    By then that process may run another program: only bwrap, which waits for it, still tells whose it is.
     """
     wanted = os.fsencode(path)
     for entry in Path("/proc").iterdir():
@@ -74,5 +76,41 @@ def kill_started_on(path: Path) -> None:
         if not any(each.endswith(b"bwrap") for each in arguments):
             continue
         if any(each == wanted or each.startswith(wanted + b"/") for each in arguments):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(int(entry.name), signal.SIGKILL)
+            kill_family(int(entry.name))
+
+
+def kill_family(pid: int) -> None:
+    """Kill a process and all that it started, and wait for the end of its children."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGSTOP)  # so that it gets no more of them
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        children = []
+    for each in map(int, children):
+        kill_family(each)
+        if (child := HostProcess.of(each)) is not None:
+            child.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def mount_holders(devices: Collection[str], most: int = 5) -> list[str]:
+    """Processes that see a block device mounted, one of each mount namespace: ``name (pid N)``."""
+    numbers = {f"{os.major(rdev)}:{os.minor(rdev)}" for rdev in (Path(each).stat().st_rdev for each in devices)}
+    seen: set[str] = set()
+    found: list[str] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or len(found) == most:
+            continue
+        try:
+            namespace = str((entry / "ns" / "mnt").readlink())
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            lines = (entry / "mountinfo").read_text(errors="replace").splitlines()
+            if any(line.split()[2] in numbers for line in lines):
+                found.append(f"{(entry / 'comm').read_text(errors='replace').strip()} (pid {entry.name})")
+        except OSError:
+            continue
+    return found

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+import structlog
+
 from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.sandbox import answers, transfer
 from aar.sandbox.channel.client import Channel, Reply
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_cut, report_left_behind
 from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
+
+log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 15.0
 """How long past a command's time limit the server inside may take to kill it before the sandbox is ended."""
@@ -161,7 +165,10 @@ class ChannelSandbox:
         if self._destroyed:
             return
         self._destroyed = True
-        await self.detach()
+        try:
+            await self.detach()
+        except Exception as error:  # noqa: BLE001 - it is ended from outside, whatever became of the channel
+            log.warning("the channel of a sandbox could not be closed", name=self._spec.name, error=str(error))
         report_cut(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
 
     async def detach(self) -> None:

@@ -21,6 +21,7 @@ from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import SandboxSpec
 from aar.settings import get_settings
 
+_STATE = "state.json"
 _TRIES = 10
 _FRESH_SECONDS = 30.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -67,7 +68,7 @@ class Place:
         self.path = root / scope() / backend[0] / digest
         self.channel = self.path / "channel"
         self.kernel_files = self.path / "proc"
-        self._state = self.path / "state.json"
+        self._state = self.path / _STATE
 
     def claim(self, spec: SandboxSpec) -> None:
         """Make the folders of a sandbox that is about to be made, and write down that it is.
@@ -125,6 +126,17 @@ class Place:
                 return
 
 
+def remove_unfinished(root: Path) -> None:
+    """Remove the folders of sandboxes that were never written down, or whose removal was cut short."""
+    for folder in (root / scope()).glob("*/*"):
+        try:
+            begun = folder.stat().st_mtime
+        except OSError:
+            continue
+        if not (folder / _STATE).exists() and time.time() - begun >= _FRESH_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def read_state(path: Path) -> dict[str, Any] | None:
     """A state file's content; None where there is none, or it was cut short by a crash."""
     try:
@@ -134,9 +146,15 @@ def read_state(path: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
+def known_workspaces(root: Path) -> list[Path]:
+    """The workspaces of all sandboxes of this machine and user, whatever `aar` home they belong to."""
+    found = (read_state(path) for path in root.glob(f"*/*/*/{_STATE}"))
+    return [Path(state["workspace"]) for state in found if state is not None]
+
+
 def states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
     """The saved states of all sandboxes of a backend."""
-    for path in sorted((root / scope() / backend[0]).glob("*/state.json")):
+    for path in sorted((root / scope() / backend[0]).glob(f"*/{_STATE}")):
         state = read_state(path)
         if state is not None:
             yield state

@@ -11,16 +11,9 @@ import errno
 import os
 import secrets
 import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import structlog
-
 from aar.errors import SandboxError
-
-log = structlog.get_logger(__name__)
 
 MAX_LEVELS = 40
 """How many levels of folders, the top included, are copied out of a sandbox; the same as a snapshot may have."""
@@ -66,19 +59,6 @@ def cut_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PA
         raise SandboxError(f"{folder} cannot be cut: {error.strerror}", _REMEDY) from error
     finally:
         os.close(top)
-
-
-@contextmanager
-def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder; what is put there may be hostile, and a failure to remove it is logged and no more."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    try:
-        yield folder
-    finally:
-        try:
-            remove_tree(folder)
-        except SandboxError as error:
-            log.warning("a temporary folder stays", error=str(error))
 
 
 def _cut(directory: int, mount: int, levels: int, room: int) -> int:

@@ -22,12 +22,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
 
-from aar.errors import SandboxError
+from aar.errors import SandboxError, StillInUse
+from aar.sandbox.processes import mount_holders
+from aar.sandbox.scratch import scratch_folder
 from aar.sandbox.trees import cut_tree, remove_tree
 
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
@@ -35,7 +36,11 @@ _TOOLS = ("mkfs.ext4", "e2fsck", "losetup", "setpriv", "unshare")
 _OPTIONS = "loop,nosuid,nodev,noatime"
 _PROBE_BYTES = 4 << 20
 _LET_GO_SECONDS = 20.0
+_COMMAND_SECONDS = 60.0
+_COPY_SECONDS = 900.0
+"""How long a command may take; one that goes through a whole workspace."""
 _LOOK_SECONDS = 0.02
+_END_HOLDER = "End the process that holds it"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _MENDED = (0, 1, 2)
 """Exit codes of e2fsck that say: sound, or sound again."""
@@ -53,7 +58,8 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
         Whether a file system bounds it; False means that the server inside must watch it.
 
     Raises:
-        SandboxError: its content does not fit into ``size``, or a former sandbox's image is still in use.
+        SandboxError: its content does not fit into ``size``.
+        StillInUse: a former sandbox's image is in use.
     """
     if owner is None:
         workspace.mkdir(parents=True, exist_ok=True)
@@ -122,6 +128,13 @@ def discard(workspace: Path) -> None:
         _remove_image(_beside(workspace, name))
 
 
+def unmount_below(folder: Path) -> None:
+    """Unmount what is mounted in a folder that nobody uses any more. Raises StillInUse."""
+    for target in _mounted():
+        if target.is_relative_to(folder):
+            _unmount(target)
+
+
 def used(workspace: Path) -> int:
     """Bytes in use of a mounted workspace; -1 when it is a plain directory."""
     if not workspace.is_mount():
@@ -135,8 +148,8 @@ def can_mount() -> bool:
     """Whether this process may mount an ext4 file; tried once."""
     if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in _TOOLS):
         return False
-    with tempfile.TemporaryDirectory(prefix="aar-probe-") as folder:
-        image, target = Path(folder) / "image", Path(folder) / "mounted"
+    with scratch_folder("aar-probe-") as folder:
+        image, target = folder / "image", folder / "mounted"
         target.mkdir()
         try:
             _format(image, _PROBE_BYTES, 0)
@@ -199,7 +212,7 @@ def _format(image: Path, size: int, owner: int) -> None:
 
 def _mend(image: Path) -> None:
     """Make an image sound that was mounted when the machine stopped."""
-    _run("e2fsck", "-f", "-y", str(image), accepted=_MENDED)
+    _run("e2fsck", "-f", "-y", str(image), accepted=_MENDED, seconds=_COPY_SECONDS)
 
 
 def _mount(image: Path, target: Path) -> None:
@@ -220,29 +233,30 @@ def _fill(image: Path, source: Path, owner: int) -> None:
     steps = 'mount -t ext4 -o "$1" "$2" "$3" && cp -a --sparse=always --one-file-system -- "$4/." "$3"'
     steps += ' && find "$3" -type f -perm /6000 -exec chmod a-s {} + && chown -hR "$5" "$3" && umount "$3"'
     values = [_OPTIONS, str(image), str(target), str(source), f"{owner}:{owner}"]
-    _run("unshare", "--mount", "--pid", "--kill-child", "sh", "-c", steps, "fill", *values)
+    _run("unshare", "--mount", "--pid", "--kill-child", "sh", "-c", steps, "fill", *values, seconds=_COPY_SECONDS)
     target.rmdir()
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a tree with its links and holes, without devices, and with no set-user-id bit left."""
-    _run("cp", "-a", "--sparse=always", "--one-file-system", "--", f"{source}/.", str(target))
-    _run("find", str(target), "-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+")
+    _run("cp", "-a", "--sparse=always", "--one-file-system", "--", f"{source}/.", str(target), seconds=_COPY_SECONDS)
+    setuid = ("-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+")
+    _run("find", str(target), *setuid, seconds=_COPY_SECONDS)
 
 
 def _give(workspace: Path, owner: int) -> None:
-    _run("chown", "-hR", f"{owner}:{owner}", str(workspace))
+    _run("chown", "-hR", f"{owner}:{owner}", str(workspace), seconds=_COPY_SECONDS)
 
 
 def _unmount(target: Path) -> None:
-    """Unmount a directory; one that is still in use is waited for."""
+    """Unmount a directory; one that is still in use is waited for. Raises StillInUse."""
     deadline = time.monotonic() + _LET_GO_SECONDS
     while target.is_mount():
         try:
             _run("umount", str(target))
-        except SandboxError:
+        except SandboxError as error:
             if time.monotonic() > deadline:
-                raise
+                raise StillInUse(f"{target} is still in use ({error.message})", _END_HOLDER) from error
             time.sleep(_LOOK_SECONDS)
 
 
@@ -260,7 +274,7 @@ def _let_go(image: Path) -> None:
     the copies away; where the folder must stay, they are waited for.
 
     Raises:
-        SandboxError: it is still in use. Removed now, it would stay on the disk under no name; mounted again, it would
+        StillInUse: it is. Removed now, it would stay on the disk under no name; mounted again, it would
             be written twice at once.
     """
     deadline = time.monotonic() + _LET_GO_SECONDS
@@ -268,21 +282,26 @@ def _let_go(image: Path) -> None:
         for target in _mounted(devices):
             _unmount(target)
         if time.monotonic() > deadline:
-            raise SandboxError(f"{image} is still in use by {', '.join(devices)}", "End the process that holds it")
+            held = ", ".join(mount_holders(devices)) or "nobody that can be seen"
+            raise StillInUse(f"{image} is still in use by {', '.join(devices)}, held by {held}", _END_HOLDER)
         time.sleep(_LOOK_SECONDS)
 
 
-def _mounted(devices: Collection[str]) -> list[Path]:
-    """Where devices are mounted."""
+def _mounted(devices: Collection[str] | None = None) -> list[Path]:
+    """Where devices are mounted, those mounted last first; None for whatever is."""
     lines = [line.split(b" ") for line in Path("/proc/self/mounts").read_bytes().splitlines()]
-    found = [fields[1] for fields in lines if os.fsdecode(fields[0]) in devices]
+    found = [fields[1] for fields in reversed(lines) if devices is None or os.fsdecode(fields[0]) in devices]
     return [Path(os.fsdecode(_ESCAPED.sub(lambda each: bytes([int(each[1], 8)]), name))) for name in found]
 
 
-def _run(*command: str, accepted: tuple[int, ...] = (0,)) -> str:
+def _run(*command: str, accepted: tuple[int, ...] = (0,), seconds: float = _COMMAND_SECONDS) -> str:
     """Run a command that ends when this process is killed: whoever goes on from here must find nobody at work."""
     bound = ("setpriv", "--pdeathsig", "KILL", "--", *command)
-    done = subprocess.run(bound, capture_output=True, text=True, env={"PATH": _SBIN, "LC_ALL": "C"}, check=False)
+    env = {"PATH": _SBIN, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(bound, capture_output=True, text=True, env=env, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise SandboxError(f"{command[0]} took longer than {seconds:.0f} s for {command[-1]}") from None
     if done.returncode not in accepted:
         raise SandboxError(f"{command[0]} failed for {command[-1]}: {done.stderr.strip()[:300]}")
     return done.stdout

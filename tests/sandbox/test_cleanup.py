@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from aar.errors import SandboxGone
+from aar.sandbox import runtime
 from aar.sandbox.choose import backend_named
 from aar.sandbox.cleanup import Swept, sweep
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 from aar.sandbox.runtime import runtime_root, scope
+
+from .conftest import need
 
 _CONTROLLER = """
 import asyncio, sys
@@ -55,10 +62,14 @@ def all_but(*live: str) -> Callable[[str], Awaitable[bool]]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Folders, control groups and mounts that belong to this home's sandboxes."""
+    """Folders, control groups, mounts, loop devices and workspaces' images that belong to this home's sandboxes."""
     left = [str(p) for p in (runtime_root() / scope()).glob("*/*")]
     left += [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
     left += [str(p) for p in folder.rglob(".*.ext4")]
+    left += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/*{scope()}-*")]
+    if losetup := shutil.which("losetup", path="/usr/sbin:/sbin"):
+        listed = subprocess.run([losetup, "-n", "-O", "NAME,BACK-FILE"], capture_output=True, text=True, check=False)
+        left += [line for line in listed.stdout.splitlines() if str(folder) in line]
     return left
 
 
@@ -133,3 +144,174 @@ def test_an_abandoned_sandbox_ends_itself(tmp_path: Path, each_backend: Callable
 
     asyncio.run(whole())
     assert leftovers(tmp_path) == []
+
+
+_LIFE = Path(__file__).with_name("sandbox_until_killed.py")
+_ORPHAN = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.bubblewrap.body import BwrapBody
+from aar.sandbox.protocol import SandboxSpec
+BwrapBody.took = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+spec = SandboxSpec("orphan", "gone", Path(sys.argv[1]), workspace_bytes=1 << 25, keep_workspace=False)
+asyncio.run(BubblewrapBackend().create(spec))
+"""
+
+
+async def _swept(backend: SandboxBackend) -> Swept:
+    try:
+        return await sweep([backend], all_but())
+    finally:
+        await backend.close()
+
+
+def _commands_of_children(of: str) -> list[str]:
+    """Command lines of the processes that were started by one whose command line holds this text."""
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if of not in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                continue
+            children = (entry / "task" / entry.name / "children").read_text().split()
+            found += [Path(f"/proc/{each}/cmdline").read_bytes().decode(errors="replace") for each in children]
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_controller_killed_at_any_step_leaves_nothing_that_a_sweep_does_not_remove(
+    each_backend: Callable[[], SandboxBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other steps are the business of longer runs: with ``AAR_EVERY_STEP=1``, each is tried."""
+    monkeypatch.setattr(runtime, "_FRESH_SECONDS", 0.0)
+    backend = each_backend().name
+
+    def life(step: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(_LIFE), backend, str(tmp_path / str(step)), f"gone-{step}", str(step)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    whole = life(0)
+    steps = int(whole.stdout or 0)
+    assert steps > 20, whole.stderr
+    chosen = random.Random(f"{backend} {os.environ.get('PYTEST_XDIST_TESTRUNUID', '')}").sample(range(1, steps + 1), 8)
+    every = os.environ.get("AAR_EVERY_STEP") == "1"
+    for step in range(1, steps + 1) if every else chosen:
+        killed = life(step)
+        assert killed.returncode == -signal.SIGKILL or step > steps - 5, killed.stderr
+        swept = asyncio.run(_swept(backend_named(backend)))
+        assert swept.left == {}, step
+        assert leftovers(tmp_path) == [], step
+
+
+@pytest.mark.bubblewrap
+def test_a_first_process_that_no_record_names_is_ended_with_what_it_holds(tmp_path: Path) -> None:
+    """Its controller was killed right after it started bwrap; then it runs the server, which no argument tells of."""
+    need("bubblewrap")
+    killed = subprocess.run([sys.executable, "-c", _ORPHAN, str(tmp_path / "w")], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    deadline = time.monotonic() + 20
+    while not any("server.main" in each for each in _commands_of_children(str(runtime_root() / scope()))):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert asyncio.run(_swept(backend_named("bubblewrap"))) == Swept(["orphan"])
+    assert leftovers(tmp_path) == []
+    assert not _commands_of_children(str(runtime_root() / scope()))
+
+
+def test_a_folder_that_tells_of_no_sandbox_is_removed_once_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runtime_root() / scope() / "b" / "0123456789abcdef"
+    (folder / "channel").mkdir(parents=True)
+    asyncio.run(sweep([], all_but()))
+    assert folder.is_dir()  # somebody may be making it just now
+    monkeypatch.setattr(runtime, "_FRESH_SECONDS", 0.0)
+    asyncio.run(sweep([], all_but()))
+    assert leftovers(tmp_path) == []
+
+
+def test_a_sandbox_that_does_not_read_keeps_nobody_who_ends_it(
+    each_backend: Callable[[], SandboxBackend], tmp_path: Path
+) -> None:
+    """Stopped from outside, with more under way to it than a socket holds."""
+
+    async def whole() -> None:
+        backend = each_backend()
+        spec = SandboxSpec(name="deaf", campaign_id="c", workspace=tmp_path / "deaf", workspace_bytes=1 << 25)
+        box = await backend.create(spec)
+        os.kill(box._body.first.pid, signal.SIGSTOP)  # type: ignore[attr-defined] - as nothing inside could
+        writing = asyncio.create_task(box.write("big", bytes(8 << 20)))
+        await asyncio.sleep(0.2)  # fills the socket; were it late, there would be less to wait for
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        async with asyncio.timeout(60):
+            await box.destroy()
+        await backend.close()
+
+    asyncio.run(whole())
+    assert leftovers(tmp_path) == []
+
+
+_SCRATCH = """
+import os, signal, sys
+from aar.sandbox import workspaces
+from aar.sandbox.scratch import scratch_folder
+with scratch_folder('aar-test-') as folder:
+    workspaces.prepare(folder / 'runs' / 'one' / 'workspace', 8 << 20, 12345 if os.getuid() == 0 else None)
+    print(folder, flush=True)
+    if sys.argv[1] == 'killed':
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+def test_temporary_folders_of_killed_processes_are_swept_with_what_is_mounted_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", _SCRATCH, "lives"], **pipes) as lives:  # type: ignore[call-overload]
+        kept = Path(lives.stdout.readline().strip())
+        killed = subprocess.run([sys.executable, "-c", _SCRATCH, "killed"], capture_output=True, text=True, check=False)
+        assert Path(killed.stdout.strip()).is_dir(), killed.stderr
+        assert asyncio.run(sweep([], all_but())) == Swept()
+        assert [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")] == [kept]
+        lives.kill()
+    assert asyncio.run(sweep([], all_but())) == Swept()
+    assert leftovers(tmp_path) == []
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")]
+
+
+_MEASURED = """
+import asyncio, os, signal, sys
+from aar.sandbox.choose import backend_named
+from aar.sandbox.protocol import SandboxSpec
+from aar.sandbox.scratch import scratch_folder
+with scratch_folder('aar-test-') as folder:
+    spec = SandboxSpec('measured', 'nocampaign', folder / 'workspace', workspace_bytes=1 << 25, keep_workspace=False)
+    asyncio.run(backend_named(sys.argv[1]).create(spec))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_sandboxes_in_a_killed_process_s_temporary_folder_are_nobody_s(
+    each_backend: Callable[[], SandboxBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    backend = each_backend()
+    killed = subprocess.run([sys.executable, "-c", _MEASURED, backend.name], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    async def whole() -> Swept:
+        try:
+            return await sweep([backend], all_but("nocampaign"))
+        finally:
+            await backend.close()
+
+    assert asyncio.run(whole()) == Swept(["measured"])
+    assert leftovers(tmp_path) == []
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")]

@@ -15,7 +15,8 @@ import pytest
 
 from aar.errors import SandboxError
 from aar.sandbox import workspaces
-from aar.sandbox.trees import MAX_LEVELS, cut_tree, remove_tree, scratch_folder
+from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.trees import MAX_LEVELS, cut_tree, remove_tree
 
 NOBODY = 65534
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.errors import SandboxError
+from aar.errors import SandboxError, StillInUse
 from aar.sandbox import workspaces
 
 from .test_trees import nest
@@ -223,3 +223,27 @@ def test_an_image_that_is_the_only_copy_is_not_mounted_twice(workspace: Path, mo
     monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 20.0)
     workspaces.release(workspace)
     assert (workspace / "number").read_text() == "0"
+
+
+def test_who_holds_a_workspace_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.2)
+    unwanted = tmp_path / "run"
+    workspaces.prepare(unwanted, SIZE, OWNER)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    steps = 'mount --bind "$1" "$2" && echo ready && exec sleep 600'
+    command = ["unshare", "--mount", "sh", "-c", steps, "hold", str(unwanted), str(elsewhere)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        with pytest.raises(StillInUse, match=rf"held by sleep \(pid {holder.pid}\)"):
+            workspaces.discard(unwanted)
+        holder.kill()
+    workspaces.discard(unwanted)
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+    assert not loops(tmp_path)
+
+
+def test_a_command_that_hangs_is_ended_and_named(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="sleep took longer than 0 s"):
+        workspaces._run("sleep", "600", seconds=0.2)

@@ -12,7 +12,7 @@ from aar.passing import is_passing
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.sandbox.trees import scratch_folder
+from aar.sandbox.scratch import scratch_folder
 from aar.scoring.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import submit

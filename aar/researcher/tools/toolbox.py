@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 from pydantic import ValidationError
 
-from aar.errors import AarError, SandboxGone, SetupError
+from aar.errors import AarError, SandboxGone, SetupError, StillInUse
 from aar.events import ToolFinished, ToolStarted, TurnReceived
 from aar.passing import is_passing
 from aar.researcher.blocks import INVALID_INPUT
@@ -145,7 +145,7 @@ async def _carried_out(run: ToolRun, tool: Tool, given: ToolInput, call: ToolCal
     except SandboxGone as error:
         await run.ctx.sandbox.lost(error.message)
         return ToolResult(SANDBOX_LOST.format(cause=error.message), is_error=True)
-    except SetupError:
+    except (SetupError, StillInUse):
         raise
     except AarError as error:
         return ToolResult(str(error), is_error=True)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,5 +89,7 @@ def _cgroup_works() -> bool:
     finally:
         child.kill()
         child.wait()
-        group.remove()
+        deadline = time.monotonic() + 1.0
+        while not group.remove() and time.monotonic() < deadline:
+            time.sleep(0.01)
     return True

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from aar.best_effort import best_effort, logged
 from aar.errors import Conflict, SandboxError, SandboxGone
 from aar.sandbox import cgroups, workspaces
 from aar.sandbox.bubblewrap import identity
@@ -73,12 +74,11 @@ class BubblewrapBackend:
             await completed(partial(self._start, spec, place, body))
             await channel.connected(body.first, _START_SECONDS)
         except BaseException as error:
+            # What went wrong first is what the caller must know.
+            left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
             said = await asyncio.to_thread(body.last_words)
-            await channel.close()
-            try:
-                await body.release()
-            except Exception as more:  # noqa: BLE001 - what went wrong first is what the caller must know
-                report_left_behind(self._on_incident, spec.name, spec.campaign_id, more)
+            await best_effort(channel.close(), left)
+            await best_effort(body.release(), left)
             if isinstance(error, SandboxGone):
                 raise SandboxError(f"sandbox {spec.name} did not start: {said or error.message}") from error
             raise
@@ -88,7 +88,7 @@ class BubblewrapBackend:
         refuse_mounted(spec.mounts)
         uid = unprivileged_uid(place)
         bounded = workspaces.prepare(body.workspace, spec.workspace_bytes, uid)
-        group = cgroups.make(f"{scope()}-{place.path.name}")
+        group = cgroups.make(f"{scope()}-{place.path.name}", note=partial(body.will_have, spec))
         if group is not None:
             group.limit(spec)
         body.group = group
@@ -169,9 +169,9 @@ class BubblewrapBackend:
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""
-        for sandbox in self._live.values():
-            await sandbox.detach()
-        self._live.clear()
+        live, self._live = list(self._live.values()), {}
+        for sandbox in live:
+            await best_effort(sandbox.detach(), logged("a sandbox could not be let go of"))
 
     async def _let_go(self, name: str) -> None:
         """Free the channel of a sandbox that this object holds, for a new one."""

@@ -53,6 +53,10 @@ class BwrapBody:
         """Its first process."""
         return self._first or HostProcess(-1, 0)
 
+    def will_have(self, spec: SandboxSpec, group: cgroups.Cgroup) -> None:
+        """Write its control group down before that is made."""
+        self._place.save(spec, {**(self._place.load() or {}), "cgroup": cgroups.saved(group)})
+
     def took(self, spec: SandboxSpec, first: int) -> None:
         """Note its first process, and write it down before it runs anything."""
         self._first = HostProcess.of(first)
@@ -70,8 +74,10 @@ class BwrapBody:
 
     def last_words(self) -> str:
         """What bwrap or the server inside said before it ended."""
-        log = self._place.path / "bwrap.log"
-        return log.read_text(errors="replace").strip()[-500:] if log.exists() else ""
+        try:
+            return (self._place.path / "bwrap.log").read_text(errors="replace").strip()[-500:]
+        except OSError:
+            return ""
 
     async def kill(self) -> None:
         """End every process of it at once."""

@@ -7,7 +7,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from aar.errors import SandboxError
 from aar.sandbox.bubblewrap.arguments import Descriptors
-from aar.sandbox.processes import HostProcess
+from aar.sandbox.processes import kill_family
 
 _INFO, _BLOCK = 10, 11
 _START_SECONDS = 20.0
@@ -68,7 +67,9 @@ def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_r
             os.write(block_write, b"1")
         except BaseException:
             # Before the block is lifted: what waits for it would run, unlimited.
-            _kill_family(pid)
+            kill_family(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
             raise
         return pid
 
@@ -85,23 +86,6 @@ def _duplicate(owner: ExitStack, fd: int) -> int:
 def _owned(owner: ExitStack, fd: int) -> int:
     owner.callback(os.close, fd)
     return fd
-
-
-def _kill_family(pid: int) -> None:
-    """Kill a child of this process and its children, and wait for its own end."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)  # so that it gets no more of them
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    except OSError:
-        children = []
-    for each in map(int, children):
-        if (child := HostProcess.of(each)) is not None:
-            child.kill()
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
 
 
 def _first_process(info: int) -> int | None:

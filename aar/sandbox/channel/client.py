@@ -7,7 +7,6 @@ the sandbox's first process is listened to.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import socket
 import struct
@@ -27,6 +26,7 @@ _BACKLOG = 16
 _STRANGER_SECONDS = 0.001
 """Pause after each refused connection: a flood of them cannot keep the loop from other work."""
 _STRANGERS_TOLD = 100
+_CLOSE_SECONDS = 2.0
 _UCRED = struct.Struct("3i")
 
 
@@ -168,17 +168,22 @@ class Channel:
         return Reply(done, bytes(pending.data))
 
     async def close(self) -> None:
-        """Hang up; the sandbox stays and waits for the next controller."""
+        """Hang up; the sandbox stays and waits for the next controller.
+
+        One that does not read what is still to be sent is not waited for.
+        """
         self._fail("the channel was closed")
         self._stop_listening()
         if self._reading is not None:
             self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
+            await asyncio.wait([self._reading])
         if self._writer is not None:
             self._writer.close()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._writer.wait_closed()
+            except OSError:  # a TimeoutError too
+                self._writer.transport.abort()
 
     def _gone(self) -> str:
         return f"sandbox {self.name}: {self._broken or 'not connected'}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from aar.best_effort import best_effort, logged
 from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
 from aar.sandbox import workspaces
 from aar.sandbox.channel.client import Channel
@@ -114,12 +115,11 @@ class DockerBackend:
             await channel.connected(body.first, _START_SECONDS)
             await completed(partial(place.save, spec, {}))
         except BaseException as error:
+            # What went wrong first is what the caller must know.
+            left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
             fate = await body.fate() if isinstance(error, SandboxGone) else ""
-            await channel.close()
-            try:
-                await body.release()
-            except Exception as more:  # noqa: BLE001 - what went wrong first is what the caller must know
-                report_left_behind(self._on_incident, spec.name, spec.campaign_id, more)
+            await best_effort(channel.close(), left)
+            await best_effort(body.release(), left)
             if isinstance(error, SandboxGone):
                 raise SandboxError(f"sandbox {spec.name} did not start: {fate or error.message}") from error
             if isinstance(error, SandboxError) and "No such image" in error.message:
@@ -192,10 +192,12 @@ class DockerBackend:
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""
-        for sandbox in self._live.values():
-            await sandbox.detach()
-        self._live.clear()
-        self._engine.close()
+        live, self._live = list(self._live.values()), {}
+        for sandbox in live:
+            await best_effort(sandbox.detach(), logged("a sandbox could not be let go of"))
+        await best_effort(
+            asyncio.to_thread(self._engine.close), logged("the Docker engine's connection could not be closed")
+        )
 
     async def _let_go(self, name: str) -> None:
         """Free the channel of a sandbox that this object holds, for a new one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from aar.budget.submissions import check_submission
 from aar.campaign.outside import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find
+from aar.sandbox.scratch import scratch_folder
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.manifest import checked_name
@@ -68,8 +68,8 @@ def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, M
     size = sum(len(text.encode("utf-8", "replace")) for text in files.values())
     if size > inputs.MOST_BYTES:
         raise UsageError(f"the files have {size:,} bytes together, at most {inputs.MOST_BYTES:,} are taken", "Shorten")
-    with tempfile.TemporaryDirectory(prefix="aar-method-", ignore_cleanup_errors=True) as scratch:
-        directory = Path(scratch) / "method"
+    with scratch_folder("aar-method-") as scratch:
+        directory = scratch / "method"
         directory.mkdir()
         for name, text in files.items():
             _write(directory / checked_name(name), name, text)

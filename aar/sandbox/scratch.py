@@ -1,0 +1,79 @@
+"""Temporary folders for what may be hostile. Each is named after its process, so that a killed one's can be swept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from aar.errors import SandboxError
+from aar.sandbox.processes import HostProcess
+from aar.sandbox.trees import remove_tree
+
+log = structlog.get_logger(__name__)
+
+_NAME = re.compile(r"aar-[a-z]+-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]+")
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder; what is put there may be hostile, and a failure to remove it is logged and no more.
+
+    Args:
+        prefix: begins its name, such as ``aar-method-``.
+    """
+    me = HostProcess.of(os.getpid())
+    whose = f"{me.pid}-{me.started}-" if me is not None else ""
+    folder = Path(tempfile.mkdtemp(prefix=prefix + whose))
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # For those who do not see this process, such as one in a container that shares the folder.
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        try:
+            remove_tree(folder)
+        except SandboxError as error:
+            log.warning("a temporary folder stays", error=str(error))
+        os.close(held)
+
+
+def abandoned_folders() -> list[Path]:
+    """Temporary folders of this user whose process is no more."""
+    found = []
+    for folder in Path(tempfile.gettempdir()).glob("aar-*"):
+        named = _NAME.fullmatch(folder.name)
+        if named is None or HostProcess(int(named[1]), int(named[2])).alive():
+            continue
+        if _is_own(folder) and not _is_held(folder):
+            found.append(folder)
+    return found
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        info = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
