@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
 from sqlalchemy import select
 
+from aar.best_effort import best_effort, logged
 from aar.campaign import custody
 from aar.campaign.attendance import Attendance, write_faults
 from aar.campaign.clock import Clock, seconds_run
@@ -34,6 +36,9 @@ log = structlog.get_logger(__name__)
 _MIRROR_SECONDS = 0.5
 _COMPANION_TRIES = 5
 _LEAVE_SECONDS = 120.0
+_END_SECONDS = 20.0
+_SWEEP_SECONDS = 60.0
+"""How long the removal of what earlier controllers left may keep a campaign from its start, or from its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ class Controller:
         finally:
             await self._leave(ending)
             await asyncio.to_thread(heartbeat.stop)
-            await _end(beside)
+            await best_effort(_end(beside), logged("what ran beside the campaign has not ended"), seconds=_END_SECONDS)
             self._faults.reserve.open_up()
         return ending
 
@@ -188,10 +193,11 @@ class Controller:
 
     async def _opened(self, stack: AsyncExitStack) -> tuple[Clock, Workshop]:
         db, plan = self._plan.database, self._plan
-        try:
-            await remove_orphans(plan.backend, db, self._campaign_id, plan.incidents)
-        except AarError as error:
-            self._faults.note("removal of old sandboxes", error, "left for the next start")
+        await best_effort(
+            remove_orphans(plan.backend, db, self._campaign_id, plan.incidents),
+            partial(self._faults.note, "removal of old sandboxes", then="left for the next start"),
+            seconds=_SWEEP_SECONDS,
+        )
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         clock = Clock(before, plan.spec.limits.hours)
@@ -218,19 +224,18 @@ class Controller:
             await _end(services)
         await attendance.beat()
 
-        async def remove() -> None:
+        async def remove() -> object:
             # Such as the sandbox of a researcher that did not work again since the last pause.
-            await remove_own(plan.backend, self._campaign_id, plan.incidents)
+            return await remove_own(plan.backend, self._campaign_id, plan.incidents)
 
         for name, last in (
             ("removal of sandboxes", remove),
             ("incidents", attendance.note_incidents),
             ("forum mirror", workshop.mirror.sync),
         ):
-            try:
-                await last()
-            except Exception as error:  # noqa: BLE001 - the ending is known; the next start mends what is left undone here
-                faults.note(name, error, "left for the next start")
+            # The ending is known; the next start mends what is left undone here.
+            undone = partial(faults.note, name, then="left for the next start")
+            await best_effort(last(), undone, seconds=_SWEEP_SECONDS)
 
     async def _live(self, workshop: Workshop, crew: Crew, clock: Clock) -> None:
         outcomes = await crew.live()

@@ -15,6 +15,7 @@ from aar.store.database import Database
 log = structlog.get_logger(__name__)
 
 _BEAT_SECONDS = 3.0
+_STOP_SECONDS = 30.0
 
 
 class Heartbeat:
@@ -38,9 +39,9 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait for a sign that is being given."""
+        """End, and wait a while for a sign that is being given."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(_STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):
@@ -67,7 +68,10 @@ def holding(database: Database, campaign_id: str) -> Iterator[None]:
         yield
     finally:
         heartbeat.stop()
-        database.write_now(lambda session: custody.release(session, campaign_id))
+        try:
+            database.write_now(lambda session: custody.release(session, campaign_id))
+        except Exception as error:  # noqa: BLE001 - this process ends, and whose process is no more holds nothing
+            log.warning("the campaign could not be given up", campaign=campaign_id, error=str(error))
 
 
 def _reserve(session: Session, campaign_id: str) -> None:

@@ -8,6 +8,7 @@ import uuid
 
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort, logged
 from aar.budget.ledger import Ledger
 from aar.store.database import Database
 
@@ -37,4 +38,5 @@ async def meter(ledger: Ledger, database: Database, researcher_id: str, cpus: fl
             def settle(session: Session, request_id: str = request_id, used: float = used) -> None:
                 ledger.settle_compute_in(session, request_id, used)
 
-            await asyncio.shield(asyncio.ensure_future(database.write(settle)))
+            # Not settled, it is charged whole: see Ledger.write_off.
+            await best_effort(database.write(settle), logged("the use of a sandbox could not be booked"))

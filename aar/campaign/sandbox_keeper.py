@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 
-import structlog
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort, logged
 from aar.errors import BackendAway, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxIncident, SandboxLost
 from aar.researcher.context import Stopping
@@ -17,8 +18,6 @@ from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
 from aar.store.event_log import append
-
-log = structlog.get_logger(__name__)
 
 
 class SandboxKeeper:
@@ -88,16 +87,14 @@ class SandboxKeeper:
                 await self._end(sandbox)
 
     async def _end(self, sandbox: Sandbox) -> None:
-        try:
-            await sandbox.destroy()
-        except Exception as error:  # noqa: BLE001 - how a researcher's work ended does not hang on what it left
-            left: list[Incident] = []
-            report_left_behind(left.append, self._spec.name, self._spec.campaign_id, error)
-            try:
-                for each in left:
-                    await self._log(SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail))
-            except Exception as more:  # noqa: BLE001 - the database's trouble shows where an outcome is written
-                log.warning("an incident could not be written down", sandbox=self._spec.name, error=str(more))
+        left: list[Incident] = []
+        await best_effort(
+            sandbox.destroy(), partial(report_left_behind, left.append, self._spec.name, self._spec.campaign_id)
+        )
+        for each in left:
+            told = SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail)
+            # The database's trouble shows where an outcome is written.
+            await best_effort(self._log(told), logged("an incident could not be written down"))
 
     async def _opened(self) -> None:
         opening = asyncio.ensure_future(self._open())

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 
+from aar.best_effort import best_effort, logged
 from aar.campaign.controller import Companion, Controller
 from aar.campaign.ending import Ending
 from aar.campaign.preflight import Plan
@@ -18,6 +19,8 @@ from aar.report.write import write_report
 from aar.snapshots.store import SnapshotStore
 
 log = structlog.get_logger(__name__)
+
+_CLOSE_SECONDS = 30.0
 
 
 async def run_campaign(
@@ -51,7 +54,9 @@ async def run_campaign(
         await anyio.to_thread.run_sync(_report, plan, campaign_id)
         return ending
     finally:
-        await plan.backend.close()
+        await best_effort(
+            plan.backend.close(), logged("the sandbox backend could not be closed"), seconds=_CLOSE_SECONDS
+        )
 
 
 def _report(plan: Plan, campaign_id: str) -> None:

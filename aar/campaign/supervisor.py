@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort, logged
 from aar.campaign.directions import Direction
 from aar.campaign.metering import meter
 from aar.campaign.sandbox_keeper import SandboxKeeper
@@ -53,6 +54,7 @@ class Supervisor:
         self._view = view
         self._signal = signal
         self._begun = False
+        self._held = contextlib.AsyncExitStack()
 
     async def run(self) -> Outcome:
         """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
@@ -69,8 +71,17 @@ class Supervisor:
             log.exception("researcher failed", researcher=self._view.id)
             outcome = Outcome("failed", f"{type(error).__name__}: {error}")
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._rest(outcome)))
+            try:
+                unwritten = partial(self._workshop.faults.note, self._view.name, then="its state stays as it was")
+                await best_effort(self._rest(outcome), unwritten)
+            finally:
+                await self._put_away()
         return outcome
+
+    async def _put_away(self) -> None:
+        """End the sandbox and give its place back; how the work ended is known, and does not hang on it."""
+        held, self._held = self._held, contextlib.AsyncExitStack()
+        await best_effort(held.aclose(), logged("a researcher's place could not be given back"))
 
     async def _through_scarcity(self) -> Outcome:
         """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
@@ -89,6 +100,7 @@ class Supervisor:
                 if pause is None:  # it goes on where a person makes room, so it has not failed
                     return Outcome("limit", str(disk_full(error) or error))
                 self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
+                await self._put_away()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._signal.event.wait()
@@ -96,28 +108,22 @@ class Supervisor:
                 return Outcome("paused", "pause asked for")
 
     async def _with_sandbox(self) -> Outcome:
-        """The researcher's work on the cores and GPUs leased to it; the sandbox ends with it, the workspace stays.
+        """The researcher's work on the cores and GPUs leased to it.
 
-        It counts as at work, and its time is booked, once it has them.
+        ``_put_away`` ends the sandbox; the workspace stays. It counts as at work, and its time is booked, once it has
+        them.
         """
         workshop, gpus = self._workshop, self._workshop.plan.spec.sandbox.gpus
         if gpus:
             await self._say(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
-        async with workshop.leases.researcher(self._view.id, gpus=gpus) as lease:
-            await self._begin()
-            spec = self._sandbox_spec(lease)
-            keeper = SandboxKeeper(
-                workshop.plan.backend,
-                spec,
-                workshop.plan.database,
-                self._view.id,
-                workshop.outages,
-                self._signal.event,
-            )
-            try:
-                return await self._metered(keeper)
-            finally:
-                await asyncio.shield(asyncio.ensure_future(keeper.close()))
+        lease = await self._held.enter_async_context(workshop.leases.researcher(self._view.id, gpus=gpus))
+        await self._begin()
+        spec = self._sandbox_spec(lease)
+        keeper = SandboxKeeper(
+            workshop.plan.backend, spec, workshop.plan.database, self._view.id, workshop.outages, self._signal.event
+        )
+        self._held.push_async_callback(keeper.close)
+        return await self._metered(keeper)
 
     async def _metered(self, keeper: SandboxKeeper) -> Outcome:
         """The work, ended when the ledger refuses to pay for the sandbox any longer."""

@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 from anyio import CancelScope
 
+from aar.best_effort import best_effort, logged
 from aar.budget.ledger import Ledger
 from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock
@@ -36,6 +37,7 @@ from aar.snapshots.store import SnapshotStore
 log = structlog.get_logger(__name__)
 
 _LAB = "/lab"
+_CLOSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,10 @@ async def open_workshop(
             outages,
         )
     finally:
-        await endpoints.close()
+        # How the work ended is known: a connection decides over nothing, and is waited for no longer than is decent.
+        await best_effort(
+            endpoints.close(), logged("the connections to models could not be closed"), seconds=_CLOSE_SECONDS
+        )
         await _write_off(ledger)
 
 

@@ -18,6 +18,7 @@ import anyio
 import anyio.to_thread
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort, logged
 from aar.budget.ledger import Ledger
 from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
@@ -116,11 +117,10 @@ class Reviewer:
             await settle(bill_of_broken(self._ledger, request, error, worst))
             raise
         except BaseException as error:
-            if flight.sent and not isinstance(error, AarError):
-                await settle(Bill(worst, unknown=True))  # cut off, perhaps after it was billed
-            else:
-                with anyio.CancelScope(shield=True):
-                    await self._ledger.release(request_id)
+            cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
+            booked = settle(Bill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
+            with anyio.CancelScope(shield=True):
+                await best_effort(booked, logged("a review that came to no end could not be booked"))
             raise
         bill = bill_of(self._ledger, request, reply)
         return reply, await settle(replace(bill, usage=bill.at_least(worst)))

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort, logged
 from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
@@ -118,7 +119,9 @@ async def _call(
         await release(str(error) or "pause asked for")
         raise
     except BaseException:
-        await (charge(Bill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent"))
+        # Not written down, it is charged at its worst case: see Ledger.write_off.
+        booked = charge(Bill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
+        await best_effort(booked, logged("a call that was cut off could not be booked"))
         raise
 
     bill = bill_of(ctx.ledger, request, reply)

@@ -14,10 +14,12 @@ from anyio import CancelScope
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort
 from aar.bounded import warm_up
 from aar.errors import AarError, BoundExceeded, SandboxError
 from aar.problems.corruption import offers
 from aar.problems.protocol import Problem
+from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.scoring import files
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, PhaseScores, Verdict
 from aar.scoring.audits.static import StaticReading, read_code
@@ -38,11 +40,19 @@ class Auditor:
 
     Args:
         work_dir: code is laid out below it while it is read.
+        on_incident: told when that could not be removed.
     """
 
     def __init__(
-        self, db: Database, problem: Problem, snapshots: SnapshotStore | None, work_dir: Path, audits: Sequence[Audit]
+        self,
+        db: Database,
+        problem: Problem,
+        snapshots: SnapshotStore | None,
+        work_dir: Path,
+        audits: Sequence[Audit],
+        on_incident: IncidentSink | None = None,
     ) -> None:
+        self._on_incident = on_incident
         self._db = db
         self._problem = problem
         self._snapshots = snapshots
@@ -94,7 +104,7 @@ class Auditor:
     ) -> list[Finding]:
         if not audits:
             return []
-        async with self._laid_out(submission.digest) as code:
+        async with self._laid_out(submission.digest, submission.campaign_id) as code:
             dossier = Dossier(
                 campaign_id=submission.campaign_id,
                 number=submission.number,
@@ -109,7 +119,7 @@ class Auditor:
             return [await _answer(audit, dossier) for audit in audits]
 
     @asynccontextmanager
-    async def _laid_out(self, digest: str) -> AsyncIterator[Path]:
+    async def _laid_out(self, digest: str, campaign_id: str) -> AsyncIterator[Path]:
         if self._snapshots is None:
             raise SandboxError("this clean room has no snapshot store", "Give it one, or no audits")
         folder = self._work_dir / "runs" / f"audit-{token_hex(8)}"
@@ -119,7 +129,10 @@ class Auditor:
             yield folder / "method"
         finally:
             with CancelScope(shield=True):
-                await anyio.to_thread.run_sync(files.remove, folder)
+                await best_effort(
+                    anyio.to_thread.run_sync(files.remove, folder),
+                    partial(report_left_behind, self._on_incident, folder.name, campaign_id),
+                )
 
     def _keep(self, session: Session, submission_id: int, finding: Finding) -> None:
         submission = session.get_one(Submission, submission_id)

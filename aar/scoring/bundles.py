@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from anyio import CancelScope, CapacityLimiter
 
+from aar.best_effort import best_effort, logged
 from aar.errors import PluginFailed
 from aar.problems.plugin_calls import PROCESSES, call_plugin
 from aar.problems.protocol import Problem, Stage, Task
+from aar.sandbox.trees import remove_tree
 
 if TYPE_CHECKING:
     from aar.bounded import WorkerPool
@@ -53,7 +54,8 @@ async def prepared(
         yield task
     finally:
         with CancelScope(shield=True):
-            await anyio.to_thread.run_sync(shutil.rmtree, folder, True)
+            # What stays is the next sweep's.
+            await best_effort(anyio.to_thread.run_sync(remove_tree, folder), logged("a bundle is left behind"))
 
 
 def open_up(directory: Path) -> None:

@@ -105,7 +105,7 @@ class CleanRoom:
         self.snapshots = snapshots
         self._leases = leases
         self._rooms = Rooms(backend, problem, work_dir, on_incident)
-        self._on_incident = on_incident
+        self.on_incident = on_incident
         self._pools: dict[str, Pool] = {}
 
     async def run(
@@ -181,17 +181,26 @@ class CleanRoom:
         """Remove what a former process left: sandboxes of its runs under ``owner``, bundles, workspaces, outputs.
 
         What cannot be removed is an incident, and does not keep the rest.
+
+        Raises:
+            SandboxUnavailable, SandboxError: the backend does not tell what there is.
         """
         left: dict[str, Exception] = {}
-        for name in await self.backend.orphans(owner):
-            if name.startswith(f"{owner}-run-"):
-                try:
-                    await self.backend.remove(name)
-                except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
-                    left[name] = error
-        left = await anyio.to_thread.run_sync(files.sweep, self.work_dir) | left
+
+        async def remove(name: str) -> None:
+            try:
+                await self.backend.remove(name)
+            except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
+                left[name] = error
+
+        # Side by side: one that is waited for keeps none of the others, nor the scoring that comes after.
+        async with anyio.create_task_group() as removing:
+            for name in await self.backend.orphans(owner):
+                if name.startswith(f"{owner}-run-"):
+                    removing.start_soon(remove, name)
+        left |= await anyio.to_thread.run_sync(files.sweep, self.work_dir, frozenset(left))
         for name, why in left.items():
-            report_left_behind(self._on_incident, name, owner, why)
+            report_left_behind(self.on_incident, name, owner, why)
 
     async def _execute(
         self,

@@ -12,6 +12,7 @@ import structlog
 from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
+from aar.best_effort import best_effort, logged
 from aar.budget.ledger import Ledger
 from aar.errors import LimitReached, PluginFailed
 from aar.problems.plugin_calls import call_plugin
@@ -67,7 +68,9 @@ class Executor:
             with CancelScope(shield=True):
                 await self._db.write(lambda session: self._record(session, ticket, trial, meter))
         except BaseException:
-            await meter.close()
+            # Not booked, it is charged at its worst case: see Ledger.write_off. What ended the run is what matters.
+            with CancelScope(shield=True):
+                await best_effort(meter.close(), logged("the cost of a run that ended early could not be booked"))
             raise
         finally:
             self._end(work.payer)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from aar.errors import SandboxError
@@ -105,18 +107,24 @@ def remove(folder: Path) -> None:
         remove_tree(folder)
 
 
-def sweep(work_dir: Path) -> dict[str, Exception]:
-    """Remove what a killed process left in a clean room's work folder; returns why anything stays, by folder name."""
+def sweep(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
+    """Remove what a killed process left in a clean room's work folder; returns why anything stays, by folder name.
+
+    Args:
+        keep: runs of which a sandbox is left, which may still run.
+    """
     left: dict[str, Exception] = {}
     # Killed while it made a sandbox, it may leave a mounted workspace that no backend knows of.
     runs = work_dir / "runs"
-    folders = [*runs.iterdir(), runs] if runs.is_dir() else []
+    folders = [each for each in runs.iterdir() if each.name not in keep] if runs.is_dir() else []
     for folder in (*folders, work_dir / "bundles", work_dir / "outputs"):
         try:
             if folder.parent == runs:
                 remove(folder)
-            elif folder != runs or not left:
+            else:
                 remove_tree(folder)
         except Exception as error:  # noqa: BLE001 - one folder must not keep the others
             left[folder.name] = error
+    with suppress(OSError):  # what stays is in it
+        runs.rmdir()
     return left

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 import structlog
-from anyio import CapacityLimiter
+from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
 
 from aar.errors import AarError
@@ -69,9 +69,13 @@ class Pool:
                     self._tasks.cancel_scope.cancel()
         finally:
             self._tasks = None
+            left = [room for idle in self._idle.values() for room in idle]
             for idle in self._idle.values():
-                while idle:
-                    await self._end(idle.popleft())
+                idle.clear()
+            with CancelScope(shield=True):
+                async with anyio.create_task_group() as ending:
+                    for room in left:
+                        ending.start_soon(self._end, room)
 
     @property
     def ready(self) -> int:

@@ -123,17 +123,22 @@ class Rooms:
         Args:
             last: whether nobody looks again before the next sweep, so that what stays is an incident.
         """
-        for name, (owner, folder) in list(self._left.items()):
+
+        async def again(name: str, owner: str, folder: Path) -> None:
             try:
-                with CancelScope(shield=True):
-                    await self._backend.remove(name)
-                    await anyio.to_thread.run_sync(files.remove, folder)
+                await self._backend.remove(name)
+                await anyio.to_thread.run_sync(files.remove, folder)
             except Exception as error:  # noqa: BLE001 - the next look, or the next sweep, tries again
                 log.info("a room is still left behind", name=name, error=str(error))
                 if last:
                     report_left_behind(self._on_incident, name, owner, error)
             else:
                 self._left.pop(name, None)
+
+        with CancelScope(shield=True):
+            async with anyio.create_task_group() as trying:
+                for name, (owner, folder) in list(self._left.items()):
+                    trying.start_soon(again, name, owner, folder)
 
     def _spec(
         self, name: str, owner: str, workspace: Path, mounts: Sequence[Mount], cores: Sequence[int]

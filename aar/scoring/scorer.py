@@ -72,7 +72,7 @@ class Scorer:
         self.parallel = parallel
         self._secret = secret
         self._plan = plan or CheckPlan(confirm_seeds=seeds)
-        self._auditor = Auditor(db, problem, clean_room.snapshots, clean_room.work_dir, audits)
+        self._auditor = Auditor(db, problem, clean_room.snapshots, clean_room.work_dir, audits, clean_room.on_incident)
         self._closer = Closer(db, campaign_id, problem, self._auditor, self._plan)
         self._agenda = Agenda(self._claim, self._claim_check, [])
         self._changed = anyio.Condition()

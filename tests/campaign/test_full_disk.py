@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from aar.campaign.services import FaultLog
 from aar.disk_full import disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.passing import is_passing
+from aar.sandbox.leases import Leases
 from aar.scoring.files import keep
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
@@ -96,3 +98,18 @@ def test_the_log_of_faults_names_it(small: Path) -> None:
         (small / "more").write_bytes(b"0" * 10_000)
     faults.note("scorer", met.value, "tried again")
     assert "the disk is full" in faults.take()[0].summary()
+
+
+def test_a_lease_that_cannot_be_given_back_changes_nothing_and_is_given_back_later(small: Path) -> None:
+    leases = Leases(cores=(0, 1, 2, 3), gpus=(), scoring_cores=1, book=small / "leases.json")
+
+    async def scene() -> str:
+        async with leases.scoring(owner="s1"):
+            _fill(small)
+            result = "scored"
+        (small / "filler").unlink()
+        async with asyncio.timeout(20), leases.scoring(owner="s2") as lease:
+            assert lease.cores == (3,)
+        return result
+
+    assert asyncio.run(scene()) == "scored"

@@ -48,6 +48,7 @@ def test_a_campaign_under_fire_ends_like_an_undisturbed_one(tmp_path: Path) -> N
     _check_books(calm, lost_at_most=0)
     _check_books(fire, lost_at_most=KILLS)
     assert not _processes_of(fire)
+    assert not _left_behind(fire)
 
 
 def _run_under_fire(home: Path, rng: random.Random) -> int:
@@ -108,6 +109,17 @@ def _submissions(home: Path) -> list[tuple[int, str, str, float | None]]:
     db.close()
     assert len(found) == 3
     return found
+
+
+def _left_behind(home: Path) -> list[str]:
+    """What the log tells of sandboxes that could not be removed at once, and what lies there still."""
+    db = open_database(f"sqlite:///{home / 'aar.db'}")
+    with db.reading() as session:
+        told = session.scalars(select(EventRecord.payload).where(EventRecord.kind == "sandbox_incident")).all()
+    db.close()
+    found = [payload["detail"] for payload in told if payload["incident"] == "left_behind"]
+    found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line]
+    return found + [str(path) for path in home.glob("campaigns/*/scoring/*/*")]
 
 
 def _score_again(home: Path, number: int, scratch: Path) -> float:

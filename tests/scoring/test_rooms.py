@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,8 +14,12 @@ from aar.sandbox import workspaces
 from aar.sandbox.incidents import Incident, IncidentKind
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring import files
+from aar.scoring.audits.protocol import Dossier, Finding
 from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
 from aar.scoring.rooms import Rooms
+
+from .audits_for_tests import WordAudit
+from .conftest import COPY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
@@ -71,3 +76,36 @@ async def test_a_sweep_goes_past_what_is_still_in_use(clean_room: CleanRoom, mon
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+class _Mounts(WordAudit):
+    """An audit after which something is mounted in the folder where it read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = Path()
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        self.place = dossier.code / "busy"
+        self.place.mkdir()
+        await anyio.run_process(["mount", "-t", "tmpfs", "aar-test", str(self.place)])
+        return await super().judge(dossier)
+
+
+@pytest.mark.skipif(not workspaces.can_mount(), reason="mounting needs root")
+async def test_an_audit_s_folder_that_cannot_be_removed_takes_no_finding_and_no_score(
+    desk: Any, serving: Any, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Incident] = []
+    monkeypatch.setattr(clean_room, "on_incident", told.append)
+    audit = _Mounts()
+    submitted = desk.submit(desk.method(COPY))
+    try:
+        async with serving(audits=[audit]) as (scorer, _):
+            view = await scorer.wait_for(submitted.number, 60)
+    finally:
+        await anyio.run_process(["umount", str(audit.place)])
+    assert (view.state, audit.asked) == ("measured", [submitted.number])
+    assert [each.kind for each in told] == [IncidentKind.LEFT_BEHIND]
+    assert files.sweep(clean_room.work_dir) == {}
+    assert _names(clean_room.work_dir) == []

@@ -120,6 +120,5 @@ async def offline_server(seed: int) -> AsyncIterator[str]:
         yield base_url
     finally:
         keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError, SetupError):
-            await keeper
+        await asyncio.gather(keeper, return_exceptions=True)
         await running.stop()
