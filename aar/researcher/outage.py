@@ -1,4 +1,7 @@
-"""Telling of a service that does not answer: the first failed attempt, then once a minute, and when it is back."""
+"""Telling of a service that does not answer: the first failed attempt, then once a minute, and when it is back.
+
+Of failures that follow on each other with replies between, one a minute is told, and each that lasts.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from aar.events import AnyEvent, ModelServiceRecovered, ModelServiceUnavailable
 Tell = Callable[[AnyEvent], None]
 
 _EVERY_SECONDS = 60.0
+_LASTING_SECONDS = 5.0
+"""Failures without a reply between that go on for so long are told, however lately the last ones were."""
 _TOLD_PAUSE_SECONDS = 60.0
 """A pause that the service asks for is told of at once from this length on."""
 _FAR_OFF = timedelta(days=3650)
@@ -65,7 +70,8 @@ class OutageWatch:
         self.error = error
         long_pause = asked >= _TOLD_PAUSE_SECONDS
         new_pause = long_pause and now + asked > self._told_until + _EVERY_SECONDS / 2
-        if not new_pause and (now - self._told_at < _EVERY_SECONDS or now < self._told_until):
+        lasting = not self._told and now - self._began >= _LASTING_SECONDS
+        if not new_pause and ((now - self._told_at < _EVERY_SECONDS and not lasting) or now < self._told_until):
             return
         self._told_at, self._told = now, True
         if long_pause:

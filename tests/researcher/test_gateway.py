@@ -361,6 +361,27 @@ async def test_an_outage_is_told_at_its_first_failure_once_a_minute_and_at_its_e
     assert (watch.ever_answered, watch.error, watch.tries) == (True, None, 0)
 
 
+async def test_an_outage_that_lasts_is_told_however_lately_another_was() -> None:
+    told: list[AnyEvent] = []
+    now = [1000.0]
+    watch = OutageWatch("http://s", told.append, lambda: now[0])
+    watch.failed(ModelUnavailable("the service answered 500"), 1)
+    watch.answered()
+    now[0] += 20
+    for _ in range(15):
+        watch.failed(ModelUnavailable("cannot reach http://s"), 1)
+        now[0] += 1
+    watch.answered()
+    assert [event.summary() for event in told[2:]] == [
+        "cannot reach http://s; try 6, next in 1 s",
+        "http://s answers again, after 15 failed tries in 15 s",
+    ]
+    watch.failed(ModelUnavailable("the service answered 500"), 1)
+    now[0] += 1
+    watch.failed(ModelUnavailable("the service answered 500"), 1)
+    assert len(told) == 4
+
+
 ODD_BLOCKS: list[tuple[dict[str, Any], str]] = [
     ({"type": "reasoning_v9", "words": "hm"}, "text"),
     ({"type": None}, "text"),
