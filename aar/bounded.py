@@ -124,6 +124,8 @@ class _Process:
         while not self._connection.poll(min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))):
             if time.monotonic() >= until or (cancelled is not None and cancelled.is_set()):
                 raise TimeoutError
+            if self._child.poll() is not None and not self._connection.poll():
+                raise EOFError  # something that it started may hold the connection open
         received = self._connection.recv_bytes(_MOST_ANSWER_BYTES)
         self.serves_on = received.startswith(SERVES_ON)
         # Written by our own code, which runs nothing of what it reads.

@@ -32,13 +32,15 @@ def main() -> None:
     # An interrupt at the terminal is for the parent, which closes the connection when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    connection = Connection(int(sys.argv[1]))
+    connection, own = Connection(int(sys.argv[1])), os.getpid()
     grown = 0
     with contextlib.suppress(EOFError, OSError):
         while True:
             seconds, memory, call = pickle.loads(connection.recv_bytes())  # noqa: S301 - from the parent
             _limit(seconds, memory)
             answer, spoiled, growth = _answer(call)
+            if os.getpid() != own:
+                os._exit(0)  # a copy that the call made of this process: its answer would be taken for the next call's
             _unlimit()
             grown += growth
             spoiled = spoiled or grown > memory * _LEFT_BEHIND

@@ -12,8 +12,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,7 +24,7 @@ from aar.bounded import WorkerPool, call_bounded, run_bounded
 from aar.characters import storable
 from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
 from aar.problems.corruption import corrupt
-from aar.problems.protocol import Estimate, OutputRejected, Problem, Task, TaskScore, call_limits_of
+from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task, TaskScore, call_limits_of
 from aar.problems.registry import Origin, find, origin_of, place_of, small
 from aar.problems.statistics import check_estimate, is_finite
 
@@ -176,16 +176,14 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
     call: Callable[..., Any] = partial(corrupt, problem) if method == "corrupt" else getattr(problem, method)
     try:
         answer = call(*args)
-        return (
-            tuple(storable(str(each)) for each in answer) if method == "validate" else _plain(problem, method, answer)
-        )
+        return tuple(_text(each) for each in answer) if method == "validate" else _plain(problem, method, answer)
     except OutputRejected as rejection:
         # It may quote what a method wrote, and that may be bytes that no text can hold.
-        raise OutputRejected(storable(str(rejection))) from None
+        raise OutputRejected(_text(rejection)) from None
     except DataMissing as error:
         raise DataMissing(storable(error.message), storable(error.remedy)) from None
-    except PluginFailed:
-        raise
+    except PluginFailed as error:
+        raise PluginFailed(_text(error.message), _text(error.remedy), _text(error.detail), cause=error.cause) from None
     except ProblemError as error:
         at = place_of(error, problem)
         message = storable(f"problem {problem.name}: {error.message}")
@@ -195,7 +193,7 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plug-in raises is about that call
         if isinstance(error, OSError) and error.errno in _SCARCE:
             raise OSError(error.errno, error.strerror) from None
-        kind, detail = type(error).__name__, " ".join(storable(str(error)[:_MOST_DETAIL]).split())
+        kind, detail = type(error).__name__, " ".join(_text(error)[:_MOST_DETAIL].split())
         message = f"problem {problem.name}: {method} raised {kind}{_at(place_of(error, problem))}"
         raise PluginFailed(message, _REMEDY, detail) from None
 
@@ -210,10 +208,13 @@ def _plain(problem: Problem, method: str, answer: Any) -> Any:
     if isinstance(answer, TaskScore):
         if not isinstance(answer.parts, Mapping):
             raise _odd(problem, method, answer.parts, "mapping of parts")
-        return TaskScore({storable(str(name)): _number(part) for name, part in answer.parts.items()})
+        return TaskScore({_text(name): _number(part) for name, part in answer.parts.items()})
     if isinstance(answer, Estimate):
         return _numbers(problem, answer, levels=_MOST_LEVELS)
-    return storable(answer) if isinstance(answer, str) else answer
+    if isinstance(answer, Task):
+        stage, seed = Stage(answer.stage), int(answer.split_seed)
+        return Task(_text(answer.domain), stage, seed, Path(answer.public), Path(answer.hidden))
+    return _text(answer)
 
 
 def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
@@ -223,13 +224,10 @@ def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
         raise _odd(problem, "pool", found, wanted)
     if not isinstance(found.by_domain, Mapping):
         raise _odd(problem, "pool", found.by_domain, "mapping of domains")
-    return replace(
-        found,
+    return Estimate(
         **{name: _number(getattr(found, name)) for name in ("mean", "standard_error", "low", "high")},
         tasks=int(found.tasks),
-        by_domain={
-            storable(str(name)): _numbers(problem, part, levels=levels - 1) for name, part in found.by_domain.items()
-        },
+        by_domain={_text(name): _numbers(problem, part, levels=levels - 1) for name, part in found.by_domain.items()},
         freedom=None if found.freedom is None else _number(found.freedom),
     )
 
@@ -238,7 +236,16 @@ def _number(value: object) -> float:
     """A plain float, whatever kind of number it was: numpy's are stored by no database. What is none is NaN."""
     if is_finite(value):
         return float(value)  # type: ignore[arg-type]
-    return value if isinstance(value, float) else math.nan
+    return float(value) if isinstance(value, float) else math.nan
+
+
+def _text(value: object) -> str:
+    """The value in words that can be stored, even where it cannot say what it is."""
+    try:
+        said = str(value)
+    except Exception:  # noqa: BLE001 - of an error's own making
+        said = f"a {type(value).__name__} without words"
+    return storable(said)
 
 
 def _odd(problem: Problem, method: str, answer: object, wanted: str) -> PluginFailed:

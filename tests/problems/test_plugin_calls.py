@@ -28,6 +28,15 @@ from aar.problems.protocol import CallLimits as _Limits
 Toy.call_limits = _Limits(seconds=%s, memory_bytes=300 * 1024**2)
 
 
+class _Own(float):
+    pass
+
+
+class _Wordless(Exception):
+    def __str__(self):
+        raise RuntimeError("the hidden word")
+
+
 def _score(self, task, output):
     match task.domain:
         case "hang": _time.sleep(600)
@@ -40,6 +49,11 @@ def _score(self, task, output):
         case "bytes": raise OutputRejected("line 3: caf\\udce9\\0")
         case "kinds": return TaskScore({"explained": _Decimal("0.5"), "it\\udce9ms": 200, "none": None})
         case "data": raise DataMissing("a file is absent", "Copy it")
+        case "wordless": raise _Wordless
+        case "half": raise OutputRejected("half \\ud800 and \\0 nothing")
+        case "unsendable": return TaskScore({"explained": lambda: 1.0, "items": _Own(2)})
+        case "left": _os._exit(0) if _os.fork() else _time.sleep(60)
+        case "twice": return TaskScore({"copy": 0.0} if _os.fork() and not _time.sleep(0.5) else {"copy": 1.0})
     return TaskScore({"explained": float(_os.getpid()), "items": 200.0})
 
 
@@ -72,6 +86,8 @@ def task(domain: str) -> Task:
         ("raise", r"score raised KeyError \(problem\.py:\d+\)", "raised"),
         ("rubbish", "score answered with a float, expected a TaskScore", "answer"),
         ("memory", "score took more than 300 MiB of memory", "memory"),
+        ("wordless", r"score raised _Wordless \(problem\.py:\d+\)", "raised"),
+        ("left", "score ended its process", "died"),
     ],
 )
 async def test_what_goes_wrong_is_one_error_and_the_next_call_is_served(
@@ -84,6 +100,20 @@ async def test_what_goes_wrong_is_one_error_and_the_next_call_is_served(
     found = await call_plugin(problem, "score", TASK, GONE)
     assert isinstance(found, TaskScore)
     assert found.parts["explained"] != os.getpid()
+
+
+async def test_an_answer_is_plain_numbers_and_texts_whatever_it_was_made_of(problem: Problem) -> None:
+    found = (await call_plugin(problem, "score", task("unsendable"), GONE)).parts
+    assert math.isnan(found["explained"])
+    assert type(found["items"]) is float
+    with pytest.raises(OutputRejected) as caught:
+        await call_plugin(problem, "score", task("half"), GONE)
+    assert str(caught.value) == "half \ufffd and \ufffd nothing"
+
+
+async def test_a_copy_that_a_call_makes_of_its_process_answers_nothing(problem: Problem) -> None:
+    assert (await call_plugin(problem, "score", task("twice"), GONE)).parts == {"copy": 0.0}
+    assert "items" in (await call_plugin(problem, "score", TASK, GONE)).parts
 
 
 async def test_a_call_that_hangs_is_stopped(tmp_path: Path) -> None:
