@@ -17,6 +17,7 @@ from aar.researcher.blocks import read_input, sound_block
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 _LONGEST_REPLY = 32 * 1024**2
 """Characters of a reply; a model's longest is far below."""
+_MOST_CLEARED = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,12 @@ class Assembly:
         if not self.complete or message is None:
             raise ValueError("the reply has no end")
         try:
-            edits = (message.get("context_management") or {}).get("applied_edits") or ()
             return Reply(
                 model=self.model,
                 content=[sound_block(block) for block in message["content"]],
                 stop_reason=str(message.get("stop_reason") or "end_turn"),
                 reported=self.reported,
-                cleared_tool_uses=sum(int(edit.get("cleared_tool_uses") or 0) for edit in edits),
+                cleared_tool_uses=_cleared(message.get("context_management")),
             )
         except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"the reply makes no sense: {error!r}") from error
@@ -143,10 +143,11 @@ class Assembly:
         kind = delta["type"]
         fragment = _APPENDED.get(kind)
         if fragment is not None:
-            self._length += len(delta[fragment])
+            text = delta[fragment] if delta[fragment] is not None else ""
+            self._length += len(text)
             if self._length > _LONGEST_REPLY:
                 raise ValueError(f"a reply of over {_LONGEST_REPLY} characters")
-            self._fragments[index].append(delta[fragment])
+            self._fragments[index].append(text)
         elif kind == "signature_delta":
             block["signature"] = delta["signature"]
         elif kind == "citations_delta":
@@ -169,3 +170,11 @@ class Assembly:
         assert self.message is not None
         content: list[dict[str, Any]] = self.message["content"]
         return content
+
+
+def _cleared(told: object) -> int:
+    """How many tool results the service says it left out; 0 where it says nothing that makes sense, for no reply that
+    was paid for is given up over it."""
+    edits = told.get("applied_edits") if isinstance(told, Mapping) else None
+    counts = [edit.get("cleared_tool_uses") for edit in edits or () if isinstance(edit, Mapping)]
+    return sum(count for count in counts if isinstance(count, int) and 0 < count <= _MOST_CLEARED)

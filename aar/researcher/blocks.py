@@ -113,8 +113,17 @@ def _sound_call(block: Mapping[str, Any]) -> Block:
         **rest,
         "id": whole_characters(own) if isinstance(own, str) and own else _new_id(),
         "name": spelled or "unnamed",
-        "input": _sound_input(given, "") if isinstance(given, dict) else {} if given is None else _invalid(str(given)),
+        "input": _given_input(given),
     }
+
+
+def _given_input(given: object) -> dict[str, Any]:
+    """A call's input; some servers give it as the text of its JSON."""
+    if isinstance(given, dict):
+        return _sound_input(given, "")
+    if isinstance(given, str):
+        return read_input(given) if given else {}
+    return {} if given is None else _invalid(str(given))
 
 
 def _sound_input(value: dict[str, Any], text: str) -> dict[str, Any]:

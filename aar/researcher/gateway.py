@@ -276,7 +276,8 @@ class Gateway:
         return found
 
     def _said(self, error: Any) -> str:
-        return self._bounded(error.api_message or error.message)
+        to = error.response.headers.get("location") if 300 <= error.response.status_code < 400 else None
+        return self._bounded(f"to {to}" if to else str(error.api_message or error.message))
 
     def _bounded(self, text: str) -> str:
         """One line for people, without the key."""

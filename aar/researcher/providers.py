@@ -85,7 +85,10 @@ def open_client(service: Service, timeout: float) -> AsyncAnthropic:
         "max_retries": 0,
         "timeout": bounds,
         "http_client": anthropic.DefaultAsyncHttpxClient(
-            trust_env=not direct, timeout=bounds, transport=AiohttpTransport(trust_env=not direct)
+            trust_env=not direct,
+            timeout=bounds,
+            follow_redirects=False,  # the key and the conversation would go wherever an answer points
+            transport=AiohttpTransport(trust_env=not direct),
         ),
     }
     if service.provider == "anthropic":

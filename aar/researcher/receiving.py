@@ -7,6 +7,7 @@ billed by nobody, whatever shape it has.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 _SHOWN_BYTES = 2000
 _LONGEST_MESSAGE_BYTES = 32 * 1024**2
+_BEGINS_STREAM = re.compile(rb"event:|data:")
 _OF_A_MESSAGE = ("choices", "usage")
 """Fields of an answer that was generated, in whatever protocol."""
 
@@ -71,7 +73,8 @@ class Receiver:
         headers, body = response.headers, _Body(response.aiter_bytes())
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         begins = await body.begin()
-        if kind not in ("", "text/event-stream") or begins == b"{":
+        # What it is shows in what comes: a proxy may give a stream another type.
+        if begins == b"{" or not (kind in ("", "text/event-stream") or _BEGINS_STREAM.match(body.head.lstrip())):
             await self._whole(body, kind, headers, json_like=begins == b"{")
             return
         try:

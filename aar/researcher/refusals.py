@@ -96,7 +96,7 @@ def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
     """
     said = f"the service answered {status}: {text}"
     if status < 400:
-        return no_stream("a redirect", text, headers)
+        return no_stream("a redirect", text, headers, status=status)
     if is_retried(status):
         wait = retry_after_seconds(headers)
         return Refused(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)

@@ -33,13 +33,19 @@ async def events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Event]]:
         pieces: the body, cut anywhere.
 
     Raises:
-        ValueError: the data of an event is not a JSON object, or an event does not end.
+        ValueError: the data of an event is not a JSON object, or an event does not end; what came before it was given.
     """
     unended = _Unended()
     began = asked = time.monotonic()
     async for piece in pieces:
         came = time.monotonic()
-        batch = [event for block in unended.ended_by(piece) if (event := _event(block)) is not None]
+        batch: list[Event] = []
+        try:
+            batch.extend(event for block in unended.ended_by(piece) if (event := _event(block)) is not None)
+        except ValueError:
+            if batch:
+                yield batch
+            raise
         if batch:
             yield batch
         breath = min(max(_SHARE * (came - began), _SHORTEST_BREATH), _LONGEST_BREATH)

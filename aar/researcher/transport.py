@@ -13,7 +13,7 @@ import io
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import aiohttp
 import anyio.to_thread
@@ -26,6 +26,9 @@ from aar.researcher.no_proxy import passes_by
 
 _KEPT_SECONDS = 4.0
 """Below the five seconds after which common servers close: a request that crosses a close is charged as billed."""
+_MOST_ERROR_BYTES = 256 * 1024
+_ERROR_SECONDS = 15.0
+_OF_A_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 _CHANGED_BY_NOBODY = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
@@ -72,6 +75,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             if body.begun or isinstance(error, httpx2.ConnectTimeout):
                 raise
             raise httpx2.ConnectError(str(error)) from error
+        if reply.status >= 300:
+            return await _whole_error(reply)
         return httpx2.Response(reply.status, headers=list(reply.raw_headers), stream=_Body(reply))
 
     async def aclose(self) -> None:
@@ -100,6 +105,25 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         if key not in self._proxies:
             self._proxies[key] = proxy_named(url.scheme, url.netloc.decode("ascii"))
         return self._proxies[key]
+
+
+async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
+    """An answer that is no success, with as much of its body as can be had: its status says what it means, and nothing
+    that is wrong with the words that come with it makes a refused call one that may be billed."""
+    read = bytearray()
+    with suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_ERROR_SECONDS):
+            async for data in reply.content.iter_any():
+                read += data
+                if len(read) > _MOST_ERROR_BYTES:
+                    break
+    reply.close()
+    headers = [(name, text) for name, text in reply.raw_headers if name.lower() not in _OF_A_BODY]
+    packed = [(name, text) for name, text in reply.raw_headers if name.lower() == b"content-encoding"]
+    try:
+        return httpx2.Response(reply.status, headers=[*headers, *packed], content=bytes(read[:_MOST_ERROR_BYTES]))
+    except httpx2.DecodingError:
+        return httpx2.Response(reply.status, headers=headers)
 
 
 class _Outgoing(io.BytesIO):

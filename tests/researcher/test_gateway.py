@@ -209,6 +209,71 @@ async def test_a_message_in_one_piece_is_a_reply(house: House) -> None:
     assert not reply.reported.bill(asked="m", model=reply.model, content=True).doubts
 
 
+def _sent(events: list[dict[str, Any]]) -> bytes:
+    return b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events)
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "text/plain", "application/octet-stream"])
+async def test_what_follows_a_whole_reply_in_one_piece_undoes_nothing_whatever_type_it_has(
+    house: House, kind: str
+) -> None:
+    """Gateways end a stream with a word that is no JSON, and proxies call a stream something else."""
+    house.server.play(Raw(_sent(Turn([say("all")]).events("m", 3)) + b"data: [DONE]\n\n", kind))
+    assert (await house.gateway(1, 5).complete(request())).content == [say("all")]
+
+
+@pytest.mark.parametrize("told", [[1], {"applied_edits": [{"cleared_tool_uses": "x"}, {"cleared_tool_uses": 1e308}]}])
+async def test_no_reply_is_given_up_over_what_it_says_beside(house: House, told: Any) -> None:
+    events = Turn([say("all")]).events("m", 3)
+    events[-2]["context_management"] = told
+    events.insert(4, {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": None}})
+    house.server.play(Raw(_sent(events)))
+    reply = await house.gateway(1, 5).complete(request())
+    assert (reply.content, reply.cleared_tool_uses) == ([say("all")], 0)
+
+
+async def test_an_input_given_as_the_text_of_its_json_is_read(house: House) -> None:
+    message = {"type": "message", "content": [{**call(1, "bash"), "input": '{"command": "ls"}'}]}
+    house.server.play(Raw(json.dumps(message).encode(), "application/json"))
+    [block] = (await house.gateway(1, 5).complete(request())).content
+    assert block["input"] == {"command": "ls"}
+
+
+BROKEN_ERRORS = {
+    "cut short": b"HTTP/1.1 500 X\r\ncontent-length: 1000\r\nconnection: close\r\n\r\n{",
+    "packed otherwise": b"HTTP/1.1 529 X\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno",
+    "no words": b"HTTP/1.1 503 X\r\ncontent-type: application/json\r\ncontent-length: 34\r\nconnection: close\r\n\r\n"
+    b'{"error":{"message":{"detail":1}}}',
+    "elsewhere": b"HTTP/1.1 307 X\r\nlocation: /other\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    "nothing": b"HTTP/1.1 204 X\r\nconnection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN_ERRORS)
+async def test_a_status_that_refuses_is_free_whatever_comes_with_it(how: str) -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(BROKEN_ERRORS[how])
+        await writer.drain()
+        writer.close()
+
+    server, flight = await asyncio.start_server(serve, "127.0.0.1", 0), Flight()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    gateway = Gateway(url, SecretStr(KEY), policy=RetryPolicy(deadline=0.01, first=0.1))
+    with anyio.fail_after(10), pytest.raises(ModelUnavailable) as caught:
+        await gateway.complete(request(), flight=flight)
+    await gateway.close()
+    server.close()
+    assert not isinstance(caught.value, StreamBroken)
+    assert not flight.sent
+    assert len(heard) == 1  # a redirect would be sent the key
+    if how == "elsewhere":
+        assert "answered 307" in str(caught.value)
+        assert "/other" in str(caught.value)
+
+
 async def test_an_error_after_the_end_undoes_nothing(house: House) -> None:
     whole = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in Turn([say("all")]).events("m", 3))
     late = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n'
