@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -83,6 +84,7 @@ class Controller:
         self._campaign_id = campaign_id
         self._address = address
         self._research_task: asyncio.Task[None] | None = None
+        self._claimed = 0.0
         self._faults = FaultLog()
 
     def abandon(self) -> None:
@@ -104,6 +106,7 @@ class Controller:
                 session, campaign_id, self._plan.problem, sandbox=self._plan.backend.name, address=self._address
             )
         )
+        self._claimed = time.monotonic()
         self._faults.reserve.hold()
         heartbeat = Heartbeat(db, campaign_id)
         heartbeat.start()
@@ -137,9 +140,13 @@ class Controller:
     async def _leave(self, ending: Ending) -> None:
         """Write the ending down, however long the database is busy, and what services died of since the last look."""
 
+        seconds = round(time.monotonic() - self._claimed, 3)
+
         async def write() -> None:
             await self._plan.database.write(
-                lambda session: custody.let_go(session, self._campaign_id, state=ending.state, cause=ending.cause)
+                lambda session: custody.let_go(
+                    session, self._campaign_id, state=ending.state, cause=ending.cause, seconds=seconds
+                )
             )
 
         with suppress(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Literal
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -110,10 +111,13 @@ def beat(session: Session, campaign_id: str, working: list[str], elapsed: timede
         )
 
 
-def let_go(session: Session, campaign_id: str, *, state: str, cause: str) -> None:
+def let_go(session: Session, campaign_id: str, *, state: str, cause: str, seconds: float | None = None) -> None:
     """Write down how the campaign stands now that this controller leaves it: paused, finished or failed.
 
     A campaign that another controller took over meanwhile is left to it.
+
+    Args:
+        seconds: that this controller ran it.
     """
     lock_campaign(session, campaign_id)
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
@@ -123,10 +127,11 @@ def let_go(session: Session, campaign_id: str, *, state: str, cause: str) -> Non
     campaign.controller, campaign.address = "", ""
     campaign.heartbeat_at = now()
     if state == "paused":
-        append(session, campaign_id, CampaignPaused(cause=cause))
+        append(session, campaign_id, CampaignPaused(cause=cause, seconds=seconds))
         return
     campaign.finished_at = now()
-    append(session, campaign_id, CampaignFinished(state="failed" if state == "failed" else "finished", cause=cause))
+    how: Literal["failed", "finished"] = "failed" if state == "failed" else "finished"
+    append(session, campaign_id, CampaignFinished(state=how, cause=cause, seconds=seconds))
 
 
 def release(session: Session, campaign_id: str) -> None:

@@ -14,9 +14,9 @@ from aar.campaign.incident_log import IncidentLog
 from aar.campaign.model_choice import Team, resolve_team
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
-from aar.problems.plugin_calls import brief_of, call_plugin
+from aar.problems.plugin_calls import brief_of, call_plugin, probe
 from aar.problems.protocol import Problem
-from aar.problems.registry import find
+from aar.problems.registry import find, ships
 from aar.sandbox.choose import choose
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import SandboxBackend
@@ -48,6 +48,8 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     Raises:
         AarError: the first thing that is wrong, with its remedy.
     """
+    if not ships(spec.problem):
+        await probe(spec.problem)
     problem = find(spec.problem)
     dealt = deal(spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions()))
     team = resolve_team(spec, settings)

@@ -23,12 +23,12 @@ def run_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) 
         DataMissing: its data is absent.
         SandboxUnavailable: no sandbox works here.
     """
-    probe(reference)
     with scratch_folder("aar-validate-") as folder:
         return asyncio.run(_run(reference, folder, sandbox, on_step))
 
 
 async def _run(reference: str, folder: Path, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
+    await probe(reference)
     problem = find(reference)
     backend = await choose(sandbox)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal
 
+from pydantic import Field
+
 from aar.events.base import Event
 
 
@@ -29,6 +31,9 @@ class CampaignPaused(Event):
     kind: Literal["campaign_paused"] = "campaign_paused"
     line = "campaign paused: {cause}"
     cause: str
+    seconds: float | None = Field(default=None, ge=0)
+    """Of running since the campaign was started or resumed, by a clock that nobody sets and that stops while the
+    machine sleeps."""
 
 
 class CampaignFinished(Event):
@@ -36,6 +41,8 @@ class CampaignFinished(Event):
     line = "campaign {state}: {cause}"
     state: Literal["finished", "failed"]
     cause: str
+    seconds: float | None = Field(default=None, ge=0)
+    """As of a pause."""
 
 
 class ServiceFailed(Event):

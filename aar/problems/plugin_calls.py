@@ -118,14 +118,14 @@ def brief_of(problem: Problem) -> str:
     return _briefs[origin]
 
 
-def probe(reference: str, *, seconds: float = 120.0) -> None:
+async def probe(reference: str, *, seconds: float = 120.0) -> None:
     """Load a problem in a process of its own, so that one that hangs or exits as it is loaded harms nothing.
 
     Raises:
         NotFound, ProblemError: as ``find`` does; ProblemError too where it does not come to an end.
     """
     try:
-        run_bounded(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)
+        await call_bounded(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)
     except BoundExceeded as error:
         how = {"time": f"took longer than {seconds:g} s", "memory": "took more than 4 GiB of memory"}
         raise ProblemError(

@@ -10,9 +10,14 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import os
+import signal
 import sys
+import threading
 import traceback
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -23,6 +28,7 @@ from aar.errors import NotFound, ProblemError
 from aar.problems.protocol import Problem, SizedProblem
 
 GROUP = "aar.problems"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,11 @@ def available() -> list[Installed]:
         Installed(entry.name, entry.value, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     ]
+
+
+def ships(name_or_path: str) -> bool:
+    """Whether a problem is one of this package, whose code holds nobody up as it is imported."""
+    return any(each.name == name_or_path and each.target.startswith("aar.") for each in available())
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +171,8 @@ def _unknown(name: str) -> NotFound:
 
 def _from_entry_point(entry: EntryPoint) -> Problem:
     try:
-        made = entry.load()()
+        with _undisturbed():
+            made = entry.load()()
     except (Exception, SystemExit) as error:
         raise ProblemError(
             f"problem {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}",
@@ -174,14 +186,17 @@ def _from_folder(folder: Path) -> Problem:
     if not source.is_file():
         raise NotFound(f"no problem at {folder}: it has no problem.py", "Copy aar/problems/toy to start your own")
     try:
-        module = _load_package(folder.resolve())
+        with _undisturbed():
+            module = _load_package(folder.resolve())
         classes = [
             member
             for _, member in inspect.getmembers(module, inspect.isclass)
             if member.__module__ == module.__name__ and hasattr(member, "prepare") and hasattr(member, "score")
         ]
         if len(classes) == 1:
-            return _kept(classes[0](), str(source))
+            with _undisturbed():
+                made = classes[0]()
+            return _kept(made, str(source))
     except ProblemError:
         raise
     except (Exception, SystemExit) as error:
@@ -192,6 +207,27 @@ def _from_folder(folder: Path) -> Problem:
         ) from error
     found = ", ".join(sorted(member.__name__ for member in classes)) or "none"
     raise ProblemError(f"{source} must define one class with prepare and score; found: {found}")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let code that is not ours begin without what it does to the process outlasting it: its words go where the
+    program's output is not read by another, and folder and signals are as they were."""
+    folder, signals = None, {}
+    with suppress(OSError):  # the current folder may be gone
+        folder = Path.cwd()
+    if threading.current_thread() is threading.main_thread():
+        signals = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if folder is not None:
+            with suppress(OSError):
+                os.chdir(folder)
+        for number, handler in signals.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 def _load_package(folder: Path) -> ModuleType:

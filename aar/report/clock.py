@@ -16,45 +16,60 @@ _ENDS = ("campaign_paused", "campaign_finished")
 
 
 @dataclass(frozen=True, slots=True)
-class RunningClock:
-    """Spans of running, in order, none overlapping."""
+class Span:
+    """A time of running: when it began, and seconds that it lasted by a clock that nobody sets."""
 
-    spans: Sequence[tuple[datetime, datetime]]
+    since: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunningClock:
+    """Spans of running, in order."""
+
+    spans: Sequence[Span]
 
     def minutes(self, at: datetime) -> float:
         """Minutes run until a moment."""
-        return sum((min(at, until) - since).total_seconds() / 60 for since, until in self.spans if since < at)
+        return sum(min(max((at - span.since).total_seconds(), 0.0), span.seconds) for span in self.spans) / 60
 
     @property
     def total(self) -> float:
         """Minutes run in all."""
-        return sum((until - since).total_seconds() / 60 for since, until in self.spans)
+        return sum(span.seconds for span in self.spans) / 60
 
 
 def running_clock(session: Session, campaign_id: str) -> RunningClock:
-    """The clock of a campaign. A span that no event ends was cut off by a crash and ends with its last event."""
+    """The clock of a campaign. A span that no event ends was cut off by a crash and ends with its last event.
+
+    Where a controller wrote down how long it ran, that counts: between two looks at the machine's clock somebody may
+    have set it, or the machine slept.
+    """
     of_campaign = EventRecord.campaign_id == campaign_id
     marks = session.execute(
-        select(EventRecord.id, EventRecord.kind, EventRecord.at)
+        select(EventRecord.id, EventRecord.kind, EventRecord.at, EventRecord.payload)
         .where(of_campaign, EventRecord.kind.in_(_STARTS + _ENDS))
         .order_by(EventRecord.id + 0)  # an expression: SQLite then finds the few by kind, instead of reading the log
     ).all()
-    spans: list[tuple[datetime, datetime]] = []
+    spans: list[Span] = []
     since: tuple[int, datetime] | None = None
+
+    def end(since: datetime, until: datetime, told: float | None = None) -> None:
+        spans.append(Span(since, max((until - since).total_seconds(), 0.0) if told is None else told))
 
     def cut_off(upto: int | None) -> None:
         if since is None:
             return
         query = select(func.max(EventRecord.id)).where(of_campaign, EventRecord.id >= since[0])
         last = session.scalar(query if upto is None else query.where(EventRecord.id < upto))
-        spans.append((since[1], session.get_one(EventRecord, last).at))
+        end(since[1], session.get_one(EventRecord, last).at)
 
     for mark in marks:
         if mark.kind in _STARTS:
             cut_off(mark.id)
             since = (mark.id, mark.at)
         elif since is not None:
-            spans.append((since[1], mark.at))
+            end(since[1], mark.at, mark.payload.get("seconds"))
             since = None
     cut_off(None)
     return RunningClock(spans)

@@ -11,6 +11,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from aar.errors import DatabaseError
 from aar.redaction import redacted
 
+_OUT_OF_ORDER = {"25006", "25P03", "25P04"}
+"""PostgreSQL, as errors of another kind than the rest: it is read-only for a while (a change of servers, a full disk),
+or it ended a transaction that took too long."""
 _RETRYABLE = {"40P01", "40001"}  # PostgreSQL: deadlock detected, serialization failure
 
 _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -23,7 +26,7 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("readonly", "read-only"),
         "database {shown} is read-only",
-        "Make the file and its folder writable, or set AAR_HOME to a writable folder",
+        "Make it writable: the file and its folder, or the server; or set AAR_HOME to a writable folder",
     ),
     (
         ("not a database", "malformed"),
@@ -57,7 +60,9 @@ def retryable(error: DBAPIError) -> bool:
 def is_failure(error: DBAPIError) -> bool:
     """Whether the database is at fault, rather than a statement or a row that breaks a constraint."""
     text = str(error.orig)
-    return type(error).__name__ == "OperationalError" or "not a database" in text or "malformed" in text
+    if type(error).__name__ == "OperationalError" or getattr(error.orig, "sqlstate", None) in _OUT_OF_ORDER:
+        return True
+    return "not a database" in text or "malformed" in text
 
 
 @contextmanager

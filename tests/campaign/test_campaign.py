@@ -215,6 +215,7 @@ def test_a_refused_key_fails_the_campaign_and_is_written_nowhere(
 
 
 def test_what_is_wrong_is_said_before_anything_is_started(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "problem.py").write_text("class End(BaseException):\n    pass\n\n\nraise End\n")
     for changes, says in (
         ({"problem": "toyy"}, "toy"),
         ({"researchers.model": "claude-sonnet-5-5"}, "ANTHROPIC_API_KEY"),
@@ -222,6 +223,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(settings: Settings, tm
         ({"directions.file": str(tmp_path / "absent.yaml")}, "no directions file"),
         ({"database": f"sqlite:///{tmp_path}"}, "database"),
         ({"sandbox.gpus": 99}, "99 GPUs"),
+        ({"problem": str(tmp_path)}, "importing it ended its process"),
     ):
         with pytest.raises(Exception, match=says) as caught:
             asyncio.run(check(load_spec(None, {**QUICK, **changes}), settings))

@@ -37,6 +37,16 @@ def test_pauses_do_not_count(database: Database) -> None:
     assert ran == pytest.approx(17)
 
 
+def test_neither_a_clock_that_is_set_nor_sleep_counts(database: Database) -> None:
+    slept = CampaignPaused(cause="tea", seconds=60)
+    ran = _log(database, [(0, STARTED), (30_000, slept), (30_100, STARTED), (20_000, SOMETHING), (20_060, slept)])
+    assert ran == pytest.approx(120)
+
+
+def test_a_clock_that_was_set_back_before_a_crash_takes_nothing_away(database: Database) -> None:
+    assert _log(database, [(0, STARTED), (50, CampaignPaused(cause="tea")), (300, STARTED), (90, SOMETHING)]) == 50
+
+
 def test_a_killed_controller_counts_to_its_last_event(database: Database) -> None:
     ran = _log(database, [(0, STARTED), (5, SOMETHING), (300, STARTED), (304, SOMETHING)])
     assert ran == pytest.approx(9)

@@ -231,7 +231,7 @@ def test_a_brief_is_there_and_not_empty(tmp_path: Path) -> None:
         ("x = 1\nx.y\n", r"AttributeError: .*\(problem\.py:2\)"),
     ],
 )
-def test_a_problem_that_cannot_be_loaded_is_told_with_its_place(tmp_path: Path, source: str, said: str) -> None:
+async def test_a_problem_that_cannot_be_loaded_is_told_with_its_place(tmp_path: Path, source: str, said: str) -> None:
     (tmp_path / "problem.py").write_text(source)
     with pytest.raises(ProblemError, match=said):
-        probe(str(tmp_path), seconds=2)
+        await probe(str(tmp_path), seconds=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,22 @@ def test_broken_folder_names_the_cause(tmp_path: Path, source: str, said: str) -
         find(tmp_path)
     assert said in str(caught.value)
     assert "problem.py" in str(caught.value)
+
+
+def test_what_a_problem_does_to_the_process_does_not_outlast_its_import(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "problem.py").write_text(
+        "import os, signal\nfrom aar.problems.toy.problem import Toy\n\nprint('loading')\nos.chdir('/')\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\n\nclass Mine(Toy):\n    def __init__(self):\n"
+        "        print('making')\n"
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    assert find(".").title
+    assert capsys.readouterr() == ("", "loading\nmaking\n")  # what is printed as JSON stays JSON
+    assert Path.cwd() == tmp_path
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_registry_is_light_to_import() -> None:

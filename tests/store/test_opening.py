@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 import aar.store
 from aar.errors import DatabaseError
+from aar.passing import is_passing
 from aar.store import open_database
 from aar.store.schema import HEAD
 from aar.testing.rows import add_campaign
@@ -116,6 +117,22 @@ def test_a_server_that_does_not_answer() -> None:
 @pytest.mark.postgres
 def test_a_database_that_the_server_lacks(postgres_server: str) -> None:
     refused(postgres_server.replace("/postgres?", "/nowhere?"), "nowhere", "does not exist")
+
+
+@pytest.mark.postgres
+def test_a_server_that_takes_no_writes_for_a_while(postgres_url: str) -> None:
+    """As after a change of servers, or where a host does not let a full disk be written to."""
+    db = open_database(postgres_url)
+
+    def write(session: Session) -> None:
+        session.execute(text("SET TRANSACTION READ ONLY"))
+        add_campaign(session)
+        session.flush()
+
+    with pytest.raises(DatabaseError, match="read-only") as refusal:
+        db.write_now(write)
+    assert is_passing(refusal.value)
+    db.close()
 
 
 @pytest.mark.parametrize(
