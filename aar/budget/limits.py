@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+_MOST = {True: 2**63 - 1, False: 10**9}
+"""The largest whole number, as tables hold it, and the largest of any other."""
 
 
-class ResearcherLimits(BaseModel):
+class PlainNumbers(BaseModel):
+    """Fields whose numbers are ones that somebody can mean: no yes or no, and none that no clock or table can hold."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_yes_or_no(cls, value: object, info: ValidationInfo) -> object:
+        kinds = cls.model_fields[info.field_name or ""].annotation
+        kinds = (kinds, *get_args(kinds))
+        if isinstance(value, bool) and bool not in kinds and not {int, float}.isdisjoint(kinds):
+            raise ValueError("input should be a number, and this is a yes or a no")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_held(cls, value: object) -> object:
+        if isinstance(value, (int, float, Decimal)) and abs(value) > (most := _MOST[isinstance(value, int)]):
+            raise ValueError(f"input should be at most {most:,}")
+        return value
+
+
+class ResearcherLimits(PlainNumbers):
     """Limits of each single researcher."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -24,7 +48,7 @@ class ResearcherLimits(BaseModel):
     """Scoring runs (seeds times domains) of what it hands in, per hour that it worked; under one hour counts as one."""
 
 
-class Limits(BaseModel):
+class Limits(PlainNumbers):
     """Limits of a whole campaign, and of each researcher under it."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, use_attribute_docstrings=True)

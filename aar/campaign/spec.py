@@ -6,17 +6,24 @@ from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from aar.budget.limits import Limits
+from aar.budget.limits import Limits, PlainNumbers
 from aar.errors import DatabaseError
 from aar.store.engine import parse_url
 
 AUTO = "auto"
 
 
-class _Part(BaseModel):
+class _Part(PlainNumbers):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _is_of_one_line(cls, value: object) -> object:
+        if isinstance(value, str) and any(ord(sign) < 32 or ord(sign) == 127 for sign in value):
+            raise ValueError("input should be one line without control characters")
+        return value
 
 
 class ResearcherOverride(_Part):
@@ -135,7 +142,7 @@ class ScoringOptions(_Part):
     """How many of the confirmed ones are run on the transfer domains at the end."""
     audit_seeds: int = Field(default=2, ge=1, le=64)
     """Seeds of each run that an audit asks for, and of a run on the transfer domains."""
-    noise_levels: list[Annotated[float, Field(gt=0, le=0.5)]] = [0.2, 0.4]
+    noise_levels: list[Annotated[float, Field(gt=0, le=0.5)]] = Field(default=[0.2, 0.4])
     """Shares of the teacher's words that the label-noise audit turns round; with half of them they say nothing."""
     reviewer: str | None = None
     """Model id of the audit that reads code and claim; None takes the team's, and skips it where there is no key."""

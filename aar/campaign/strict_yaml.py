@@ -74,8 +74,9 @@ def read_yaml(path: Path) -> Document:
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise YamlError(0, f"it is too large: got more than {_MOST_BYTES:,} bytes", "Write less into it")
-    loader = _Loader(data.decode("utf-8"))
+    text, loader = data.decode("utf-8"), None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return Document(None, {})
@@ -92,7 +93,8 @@ def read_yaml(path: Path) -> Document:
     except (ValueError, OverflowError) as error:
         raise YamlError(0, f"it is not YAML: {error}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):

@@ -53,6 +53,13 @@ def test_a_directions_file_is_looked_for_beside_the_spec(spec_file: Path) -> Non
         ("- a", "holds a list, not fields"),
         ("a: [", "is not YAML"),
         ("limits: 3", "limits: "),
+        ("researchers: {count: yes}", "researchers.count: input should be a number, and this is a yes or a no"),
+        ("limits: {hours: on}", "limits.hours: input should be a number"),
+        ("limits: {usd: 1e400}", "limits.usd: input should be at most 1,000,000,000"),
+        ("limits: {researcher: {tokens: 99999999999999999999}}", "tokens: input should be at most 9,223,372,036"),
+        ("sandbox: {command_seconds: 1.0e+300}", "command_seconds: input should be at most"),
+        ('name: "two\\nlines"', "name: input should be one line without control characters"),
+        ("name: a\0b", "is not YAML: unacceptable character"),
     ],
 )
 def test_what_does_not_hold_is_named(spec_file: Path, text: str, says: str) -> None:
