@@ -35,6 +35,14 @@ def insert(session: Session, row: Mapping[str, Any]) -> None:
     session.connection().execute(_INSERT, row)
 
 
+def state_of(session: Session, campaign_id: str, request_id: str) -> str | None:
+    """How a reservation stands; None where there is none."""
+    query = select(LedgerEntry.state).where(
+        LedgerEntry.request_id == request_id, LedgerEntry.campaign_id == campaign_id
+    )
+    return session.scalar(query)
+
+
 def take_up(session: Session, campaign_id: str) -> tuple[int, Sums]:
     """Turn open reservations into lost ones, charged at their worst case; returns their number and all sums."""
     orphans = session.scalars(

@@ -59,7 +59,8 @@ class Ledger:
         self._limits = limits
         self._prices = prices
         self._sums = Sums()
-        self._open: set[str] = set()
+        self._open: dict[str, str | None] = {}
+        """Whose model call each open reservation is of; None for all that is not one researcher's call."""
         """Reservations that this ledger made and nobody ended."""
         self._served: dict[str, Served] = {}
         """By model, what calls of it turned out to be served by that is dearer than what was asked for."""
@@ -88,14 +89,17 @@ class Ledger:
             self._sums = sums
         return lost
 
-    async def write_off(self) -> int:
+    async def write_off(self, researcher_id: str | None = None) -> int:
         """Charge what this ledger still has reserved at its worst case, as after a crash; call at the campaign's end.
+
+        Args:
+            researcher_id: only the model calls of this one; call where it has none under way.
 
         Returns:
             How many reservations were open.
         """
         with self._lock:
-            left = sorted(self._open)
+            left = sorted(name for name, whose in self._open.items() if researcher_id in (None, whose))
 
         def lose(session: Session) -> None:
             for request_id in left:
@@ -211,6 +215,10 @@ class Ledger:
 
         return self._end(session, request_id, charges.SETTLED, use)
 
+    def is_open_in(self, session: Session, request_id: str) -> bool:
+        """Whether a reservation is neither settled nor released nor lost."""
+        return entries.state_of(session, self._campaign_id, request_id) == charges.RESERVED
+
     async def release(self, request_id: str) -> None:
         """Give a reservation back: it was not billed. A settled or unknown one stays as it is."""
 
@@ -270,7 +278,7 @@ class Ledger:
                 nonlocal written
                 written = True
                 with self._lock:
-                    self._open.add(str(row["request_id"]))
+                    self._open[request_id] = researcher_id if kind == charges.MODEL else None
 
             if beside is not None and not beside(session):
                 return False
@@ -302,7 +310,7 @@ class Ledger:
         def count() -> None:
             with self._lock:
                 self._sums.add(researcher_id, change)
-                self._open.discard(request_id)
+                self._open.pop(request_id, None)
 
         when_committed(session, count)
         return Decimal(entry.usd)

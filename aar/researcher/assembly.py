@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.budget.usage import ReportedUsage
+from aar.characters import storable
 from aar.researcher.blocks import read_input, sound_block
 
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 _LONGEST_REPLY = 32 * 1024**2
 """Characters of a reply; a model's longest is far below."""
+_LONGEST_NAME = 200
 _MOST_CLEARED = 10**6
 
 
@@ -56,13 +58,14 @@ class Assembly:
         self._may_summarise = may_summarise
         self.complete = False
         self._fragments: dict[int, list[str]] = {}
-        self._length = 0
+        self.size = 0
+        """Grows with all that comes in; with what says nothing it does not."""
 
     @property
     def model(self) -> str | None:
         """The model that the reply says it is of."""
         named = (self.message or {}).get("model")
-        return named if isinstance(named, str) and named else None
+        return storable(named[:_LONGEST_NAME]) if isinstance(named, str) and named else None
 
     @property
     def broken_usage(self) -> ReportedUsage:
@@ -81,7 +84,7 @@ class Assembly:
             return Reply(
                 model=self.model,
                 content=[sound_block(block) for block in message["content"]],
-                stop_reason=str(message.get("stop_reason") or "end_turn"),
+                stop_reason=storable(str(message.get("stop_reason") or "end_turn")[:_LONGEST_NAME]),
                 reported=self.reported,
                 cleared_tool_uses=_cleared(message.get("context_management")),
             )
@@ -111,6 +114,7 @@ class Assembly:
                 raise ValueError("stream began twice")
             self.message = dict(event["message"], content=[])
             self.reported.take(self.message.pop("usage", None), last=False)
+            self.size += 1
             return
         if self.message is None:
             raise ValueError(f"stream began with {kind!r}")
@@ -136,6 +140,7 @@ class Assembly:
         if index != len(content):
             raise ValueError(f"content block {index} out of order")
         content.append(dict(block))
+        self.size += 1
         self._fragments[index] = []
 
     def _extend(self, index: int, delta: dict[str, Any]) -> None:
@@ -144,16 +149,20 @@ class Assembly:
         fragment = _APPENDED.get(kind)
         if fragment is not None:
             text = delta[fragment] if delta[fragment] is not None else ""
-            self._length += len(text)
-            if self._length > _LONGEST_REPLY:
+            self.size += len(text)
+            if self.size > _LONGEST_REPLY:
                 raise ValueError(f"a reply of over {_LONGEST_REPLY} characters")
             self._fragments[index].append(text)
-        elif kind == "signature_delta":
+            return
+        if kind == "signature_delta":
             block["signature"] = delta["signature"]
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
         elif kind == "compaction_delta":
             block.update({key: value for key, value in delta.items() if key != "type"})
+        else:
+            return
+        self.size += 1
 
     def _close(self, index: int) -> None:
         block = self._content[index]

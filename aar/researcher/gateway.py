@@ -57,7 +57,7 @@ class Gateway:
     Args:
         base_url: a server that speaks the Messages API; None is Anthropic's own. Or a whole ``Service``.
         api_key: sent with each request and written nowhere; None for a server that wants none.
-        timeout: longest silence on an open stream, in seconds; a stream that only pings counts as silent.
+        timeout: longest silence on an open stream, in seconds; a stream that says nothing new counts as silent.
         policy: when to try again.
         pacer: bounds the calls under way.
         watch: told of attempts that fail before anything is billed.

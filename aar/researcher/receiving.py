@@ -33,7 +33,7 @@ class Receiver:
 
     Args:
         assembly: of the reply.
-        timeout: longest silence, in seconds; a stream that only pings counts as silent.
+        timeout: longest silence, in seconds; a stream that says nothing new counts as silent.
         shown: one bounded line for people of a text, without the key.
         progress: told of the reply's blocks as they begin.
     """
@@ -92,12 +92,8 @@ class Receiver:
         watch: anyio.CancelScope,
         headers: Mapping[str, str],
     ) -> None:
-        assembly, heard = self._assembly, time.monotonic()
+        assembly, heard, size = self._assembly, time.monotonic(), 0
         async for batch in batches:
-            # Now and then is enough: to move a deadline costs as much as to read an event.
-            if time.monotonic() - heard > self._often and any(event.get("type") != "ping" for event in batch):
-                heard = time.monotonic()
-                watch.deadline = anyio.current_time() + self._timeout
             for event in batch:
                 kind = event.get("type")
                 if assembly.complete:
@@ -112,6 +108,10 @@ class Receiver:
                     assembly.feed(event)
                 if self._progress is not None and kind == "content_block_start":
                     await self._progress(event["content_block"])
+            # Now and then is enough: to move a deadline costs as much as to read an event.
+            if time.monotonic() - heard > self._often and assembly.size > size:
+                heard, size = time.monotonic(), assembly.size
+                watch.deadline = anyio.current_time() + self._timeout
 
     async def _whole(self, body: _Body, kind: str, headers: Mapping[str, str], *, json_like: bool) -> None:
         """Take an answer that is no stream."""

@@ -56,6 +56,8 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
         DatabaseError: the log cannot be written; nothing further was done.
         StillInUse: what its former sandbox left is in use.
     """
+    # A call whose end could not be written down, while the database was away, holds nobody's budget for long.
+    await ctx.ledger.write_off(ctx.researcher_id)
     journal = await open_journal(ctx.db, ctx.campaign_id, ctx.researcher_id)
     try:
         return await _work(ctx, journal)

@@ -15,6 +15,7 @@ from aar.best_effort import best_effort, logged
 from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
+from aar.passing import is_passing
 from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
@@ -28,6 +29,7 @@ from aar.researcher.reserving import reserve
 from aar.researcher.tools.toolbox import first_started
 
 _PROGRESS_SECONDS = 2.0
+_LONGEST_WAIT = 600.0
 _DOING = {"thinking": "thinking", "redacted_thinking": "thinking", "text": "writing", "compaction": "summarising"}
 
 
@@ -129,7 +131,11 @@ async def _call(
     content, renamed = with_unique_ids(reply.content, journal.conversation.call_ids)
     taken_in = replace(reply, content=content)
 
+    unwritten: Exception | None = None
+
     def receive(session: Session) -> Sequence[AnyEvent]:
+        if unwritten is not None and not ctx.ledger.is_open_in(session, request_id):
+            raise unwritten  # it was written, and the answer to that got lost: the log has the turn
         usd = ctx.ledger.settle_in(session, request_id, replace(bill, usage=used), time.monotonic() - started)
         counted = not bill.doubts
         turn = _turn(request_id, taken_in, renamed, used, usd, counted=counted, asked=request.model, own=ctx.model)
@@ -139,8 +145,18 @@ async def _call(
 
     with anyio.CancelScope(shield=True):
         try:
-            written = await journal.write(receive)
+            patience = _Patience(ctx)
+            while True:
+                try:
+                    written = await journal.write(receive)
+                    break
+                except Exception as error:
+                    if error is unwritten or not await patience.lets_wait(error):
+                        raise
+                    unwritten = error
         except Exception as error:
+            if error is unwritten:
+                raise
             # Nothing of it was written; what was paid for is, whatever the reply is like.
             said = f"the reply could not be recorded: {type(error).__name__}"
             await charge(replace(bill, usage=used), said)
@@ -149,6 +165,24 @@ async def _call(
             raise StreamBroken(said, reply.reported, reply.model) from error
     journal.announced = {event.tool_use_id for event in written if isinstance(event, ToolStarted)}
     return True
+
+
+class _Patience:
+    """How long a whole reply waits for a database that is away: it is paid for, and would have to be bought again."""
+
+    def __init__(self, ctx: ResearcherContext) -> None:
+        self._stopping = ctx.stopping
+        self._until = time.monotonic() + _LONGEST_WAIT
+        self._pause = 0.5
+
+    async def lets_wait(self, error: Exception) -> bool:
+        """Wait before the next try; says whether there shall be one."""
+        if not is_passing(error) or self._stopping.is_set() or time.monotonic() > self._until:
+            return False
+        with anyio.move_on_after(self._pause):
+            await self._stopping.wait()
+        self._pause = min(2 * self._pause, 30.0)
+        return True
 
 
 def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:

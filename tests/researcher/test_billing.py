@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -11,14 +15,15 @@ from sqlalchemy import select
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.prices import ModelPrice, PriceBook
-from aar.errors import SetupError
+from aar.errors import DatabaseError, SetupError
 from aar.researcher import run_researcher
 from aar.researcher.context import Fallback
 from aar.researcher.reviewer import Reviewer
+from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import LedgerEntry, Researcher
 
-from .conftest import CAMPAIGN, House
+from .conftest import CAMPAIGN, House, until
 from .messages_server import Refusal, Turn, call, say
 from .test_reviewer import dossier
 
@@ -197,6 +202,45 @@ async def test_a_reviewer_that_cannot_be_set_up_costs_nothing(house: House, monk
             await reviewer.judge(about)
     assert [(row.state, row.usd) for row in rows(house)] == [("released", 0)] * 2
     assert house.server.requests == []
+
+
+@asynccontextmanager
+async def held(house: House, seconds: float) -> AsyncIterator[sqlite3.Connection]:
+    """Another program holds the database for a while, from the moment when a reply is about to be sent."""
+    house.db.close()
+    house.db = Database(house.db.url, busy_seconds=0.1)
+    holder = sqlite3.connect(house.db.url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+
+    async def hold() -> None:
+        house.server.before_reply = None
+        holder.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(seconds, holder.rollback)
+
+    house.server.before_reply = hold
+    yield holder
+    holder.close()
+
+
+async def test_a_reply_that_was_paid_for_outlasts_a_database_that_is_away(house: House) -> None:
+    house.server.by_turn(Turn([call(1, "budget")]), DONE)
+    async with held(house, 1.5):
+        assert (await run_researcher(await house.context())).reason == "finished"
+    assert len(house.server.requests) == 2
+    assert [row.state for row in rows(house)] == ["settled", "settled"]
+    assert not happened(house, "model_call_failed")
+
+
+async def test_a_call_whose_end_could_not_be_written_holds_no_budget_for_the_next_loop(house: House) -> None:
+    house.server.by_turn(DONE, DONE)
+    async with held(house, 2.5) as holder:
+        ctx = await house.context()
+        asyncio.get_running_loop().call_later(0.7, ctx.stopping.set)  # nobody waits longer then
+        with pytest.raises(DatabaseError):
+            await run_researcher(ctx)
+        await until(lambda: not holder.in_transaction)
+    ctx.stopping.clear()
+    assert (await run_researcher(ctx)).reason == "finished"
+    assert [row.state for row in rows(house)] == ["lost", "settled"]
 
 
 async def test_what_is_left_open_at_the_end_is_charged_as_after_a_crash(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
@@ -237,6 +238,36 @@ async def test_an_input_given_as_the_text_of_its_json_is_read(house: House) -> N
     house.server.play(Raw(json.dumps(message).encode(), "application/json"))
     [block] = (await house.gateway(1, 5).complete(request())).content
     assert block["input"] == {"command": "ls"}
+
+
+async def test_a_stream_that_goes_on_and_says_nothing_has_an_end() -> None:
+    nothing = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        writer.write(_sent(Turn([say("x")]).events("m", 3)[:3]))
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(_sent([nothing, {"type": "ping"}, {"type": "keepalive"}]))
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    gateway = Gateway(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(KEY), timeout=0.5)
+    with anyio.fail_after(20), pytest.raises(StreamBroken, match="no progress"):
+        await gateway.complete(request())
+    await gateway.close()
+    server.close()
+
+
+async def test_names_that_no_event_can_hold_lose_no_reply(house: House) -> None:
+    events = Turn([say("all")], stop_reason="odd \ud800" * 1000, named="m\0" * 5000).events("m", 3)
+    house.server.play(Raw(_sent(events)))
+    reply = await house.gateway(1, 5).complete(request())
+    assert reply.model == "m\ufffd" * 100
+    assert reply.stop_reason.startswith("odd \ufffd")
+    assert len(reply.stop_reason) == 200
 
 
 BROKEN_ERRORS = {
