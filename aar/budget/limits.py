@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-_MOST = {True: 2**63 - 1, False: 10**9}
-"""The largest whole number, as tables hold it, and the largest of any other."""
+_MOST_WHOLE, _MOST = 2**63 - 1, 10**9
+"""The largest whole number, as tables hold it, and the largest of any other kind."""
 
 
 class PlainNumbers(BaseModel):
@@ -17,8 +17,8 @@ class PlainNumbers(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_yes_or_no(cls, value: object, info: ValidationInfo) -> object:
-        kinds = cls.model_fields[info.field_name or ""].annotation
-        kinds = (kinds, *get_args(kinds))
+        annotation: Any = cls.model_fields[info.field_name or ""].annotation
+        kinds = (annotation, *get_args(annotation))
         if isinstance(value, bool) and bool not in kinds and not {int, float}.isdisjoint(kinds):
             raise ValueError("input should be a number, and this is a yes or a no")
         return value
@@ -26,7 +26,8 @@ class PlainNumbers(BaseModel):
     @field_validator("*")
     @classmethod
     def _can_be_held(cls, value: object) -> object:
-        if isinstance(value, (int, float, Decimal)) and abs(value) > (most := _MOST[isinstance(value, int)]):
+        most = _MOST_WHOLE if isinstance(value, int) else _MOST
+        if isinstance(value, (int, float, Decimal)) and not -most <= value <= most:
             raise ValueError(f"input should be at most {most:,}")
         return value
 

@@ -14,7 +14,7 @@ from aar.campaign.incident_log import IncidentLog
 from aar.campaign.model_choice import Team, resolve_team
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
-from aar.problems.plugin_calls import brief_of, call_plugin, probe
+from aar.problems.plugin_calls import GIVES, brief_of, call_plugin, probe
 from aar.problems.protocol import Problem
 from aar.problems.registry import find, ships
 from aar.sandbox.choose import choose
@@ -51,6 +51,8 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     if not ships(spec.problem):
         await probe(spec.problem)
     problem = find(spec.problem)
+    for method in GIVES:  # used in this process from here on
+        await call_plugin(problem, method)
     dealt = deal(spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions()))
     team = resolve_team(spec, settings)
     prices = price_book(spec)

@@ -11,7 +11,7 @@ import anyio.to_thread
 from aar.bounded import WorkerPool
 from aar.campaign.directions import load_directions
 from aar.errors import AarError, DataMissing, PluginFailed
-from aar.problems.plugin_calls import PROCESSES, brief_of, call_plugin
+from aar.problems.plugin_calls import GIVES, PROCESSES, brief_of, call_plugin
 from aar.problems.protocol import Metric, Problem, RunLimits, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.bundles import prepared
@@ -52,6 +52,10 @@ class ProblemChecks:
         self.flaws += _wrong_declarations(self._problem)
         if self.flaws:
             return self.flaws
+        for method in GIVES:  # used in this process from here on
+            await self._attempt(call_plugin(self._problem, method))
+        if self.flaws:
+            return self.flaws
         await self._attempt(call_plugin(self._problem, "check_data"))
         await self._attempt(anyio.to_thread.run_sync(brief_of, self._problem))
         await self._attempt(anyio.to_thread.run_sync(_read_directions, self._problem))
@@ -75,7 +79,7 @@ class ProblemChecks:
             await check
         except DataMissing:
             raise
-        except (AarError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the problem is not sound
             self.flaws.append(_line(error))
 
     async def _prepare_twice(self, domain: str, stage: Stage, other: WorkerPool) -> None:

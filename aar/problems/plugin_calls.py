@@ -11,7 +11,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,15 @@ from aar.problems.statistics import check_estimate, is_finite
 
 _SLOW = {"check_data": 10, "validate": 10}
 """Calls that may take so many times as long."""
+GIVES: Mapping[str, type | tuple[type, ...]] = {
+    "directions": (str, Path),
+    "lab": (str, Path),
+    "sandbox_packages": Sequence,
+    "baselines": Sequence,
+}
+"""What a problem tells of its own folder, with the kinds of answer; called here once before anybody relies on it."""
 _ANSWERS: Mapping[str, type] = {"prepare": Task, "score": TaskScore, "pool": Estimate, "brief": str}
+_LISTS = ("sandbox_packages", "baselines")
 _MOST_DETAIL = 300
 _MOST_LEVELS = 4
 """Of estimates within estimates."""
@@ -200,6 +208,10 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
 
 def _plain(problem: Problem, method: str, answer: Any) -> Any:
     """The answer, where it is of the kind that the protocol promises."""
+    if method in GIVES:
+        if not isinstance(answer, GIVES[method]) or (isinstance(answer, str) and method in _LISTS):
+            raise _odd(problem, method, answer, "list" if method in _LISTS else "Path")
+        return None
     wanted = _ANSWERS.get(method)
     if wanted is None:
         return None

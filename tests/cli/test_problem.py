@@ -86,6 +86,21 @@ Toy.validate = lambda self: 1 / 0
 
 
 @pytest.mark.bubblewrap
+def test_validate_asks_for_folders_and_lists_where_nothing_can_hang_on_it(empty: Terminal, tmp_path: Path) -> None:
+    code = """
+print("said while it is imported")
+Toy.lab, Toy.sandbox_packages, Toy.baselines = lambda self: None, lambda self: "numpy", lambda self: 1 / 0
+Toy.directions = lambda self: os._exit(0)
+import os
+"""
+    directions, lab, packages, baselines = flaws_of(empty, tmp_path / "mine", code)
+    assert directions == "problem toy: directions ended its process"
+    assert lab == "problem toy: lab answered with a NoneType, expected a Path"
+    assert packages == "problem toy: sandbox_packages answered with a str, expected a list"
+    assert baselines.startswith("problem toy: baselines raised ZeroDivisionError (problem.py:")
+
+
+@pytest.mark.bubblewrap
 def test_validate_grades_at_the_small_size(empty: Terminal, tmp_path: Path) -> None:
     found = flaws_of(
         empty,

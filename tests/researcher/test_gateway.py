@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import re
@@ -30,6 +29,7 @@ from aar.researcher.streaming import events_of
 
 from .conftest import KEY, House
 from .messages_server import Raw, Refusal, Turn, call, say
+from .test_transport import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -247,18 +247,16 @@ async def test_a_stream_that_goes_on_and_says_nothing_has_an_end() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
         writer.write(_sent(Turn([say("x")]).events("m", 3)[:3]))
-        with contextlib.suppress(ConnectionError):
-            while not writer.is_closing():
-                writer.write(_sent([nothing, {"type": "ping"}, {"type": "keepalive"}]))
-                await writer.drain()
-                await asyncio.sleep(0.02)
+        while not writer.is_closing():
+            writer.write(_sent([nothing, {"type": "ping"}, {"type": "keepalive"}]))
+            await writer.drain()
+            await asyncio.sleep(0.02)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    gateway = Gateway(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(KEY), timeout=0.5)
-    with anyio.fail_after(20), pytest.raises(StreamBroken, match="no progress"):
-        await gateway.complete(request())
-    await gateway.close()
-    server.close()
+    async with serving(serve) as url:
+        gateway = Gateway(url, SecretStr(KEY), timeout=0.5)
+        with anyio.fail_after(20), pytest.raises(StreamBroken, match="no progress"):
+            await gateway.complete(request())
+        await gateway.close()
 
 
 async def test_names_that_no_event_can_hold_lose_no_reply(house: House) -> None:
@@ -289,14 +287,14 @@ async def test_a_status_that_refuses_is_free_whatever_comes_with_it(how: str) ->
         writer.write(BROKEN_ERRORS[how])
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
 
-    server, flight = await asyncio.start_server(serve, "127.0.0.1", 0), Flight()
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    gateway = Gateway(url, SecretStr(KEY), policy=RetryPolicy(deadline=0.01, first=0.1))
-    with anyio.fail_after(10), pytest.raises(ModelUnavailable) as caught:
-        await gateway.complete(request(), flight=flight)
-    await gateway.close()
-    server.close()
+    flight = Flight()
+    async with serving(serve) as url:
+        gateway = Gateway(url, SecretStr(KEY), policy=RetryPolicy(deadline=0.01, first=0.1))
+        with anyio.fail_after(10), pytest.raises(ModelUnavailable) as caught:
+            await gateway.complete(request(), flight=flight)
+        await gateway.close()
     assert not isinstance(caught.value, StreamBroken)
     assert not flight.sent
     assert len(heard) == 1  # a redirect would be sent the key
