@@ -126,8 +126,11 @@ class Gateway:
                 wait = self._note(refused, entered, attempt, self._elapsed(started, paused))
                 if wait is None:
                     raise refused.error from refused.__cause__
-            except StreamBroken:
+            except StreamBroken as broken:
                 self.pacer.failed()
+                if not broken.usage:
+                    # Nothing of a reply came: the service is as good as away, for all. The call may be billed even so.
+                    self.watch.failed(ModelUnavailable(broken.message, broken.remedy), self.pacer.held_seconds)
                 raise
             else:
                 self.pacer.succeeded()

@@ -15,6 +15,7 @@ from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
 from aar.researcher import run_researcher, turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
+from aar.researcher.outage import OutageWatch
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT, UNREADABLE
 from aar.store.database import Database
@@ -319,6 +320,19 @@ async def test_streams_that_all_break_are_waited_for_as_long_as_a_service_that_s
     outcome = await asyncio.wait_for(run_researcher(await house.context(deadline=0.2, patience=10_000)), 60)
     assert outcome.reason == "away"
     assert {state for state, _ in entries(house)} == {"settled"}
+
+
+async def test_connections_that_are_cut_before_any_reply_are_an_outage_that_people_see(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    house.server.play(Raw(None), Raw(None), FINISH)
+    ctx = await house.context()
+    told: list[str] = []
+    ctx.gateway.watch = OutageWatch("the service", lambda event: told.append(event.kind))
+    assert (await run_researcher(ctx)).reason == "finished"
+    assert told == ["model_service_unavailable", "model_service_recovered"]
+    assert len(entries(house)) == 3  # each cut call may be billed, and is in the ledger
 
 
 async def test_too_long_conversation_is_handed_over_once(house: House) -> None:
