@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from aar.campaign.control import controller_alive
 from aar.campaign.creation import create_campaign
 from aar.campaign.custody import RESUMABLE, identity, reserve
@@ -25,13 +28,14 @@ from aar.campaign.model_choice import OFFLINE_MODEL, resolve_team
 from aar.campaign.preflight import check, price_book
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_file import build_fields
+from aar.campaign.views import without_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.problems.plugin_calls import run_plugin
 from aar.problems.registry import available, find
 from aar.scoring.versions import require_version
 from aar.settings import Settings
 from aar.store.database import Database
-from aar.store.models import Campaign
+from aar.store.models import Campaign, Researcher
 
 LOG = "controller.log"
 _REFUSED = ("database", "directions.file", "researchers.base_url", "researchers.region", "serve", "prices", "seed")
@@ -124,6 +128,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
     Raises:
         NotFound: no such campaign.
         Conflict: it is over, has a controller, or was begun under another version of its problem.
+        UsageError: its models need a key and this process has none.
     """
     with db.reading() as session:
         campaign = session.get(Campaign, campaign_id)
@@ -135,6 +140,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
             said = "running" if campaign.state == "running" else "being started"
             raise Conflict(f"campaign {campaign_id} is {said} already")
         require_version(session, campaign_id, find(campaign.problem))
+        _require_key(session, campaign, settings)
     home = settings.campaign_dir(campaign_id)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = os.environ | {"AAR_HOME": str(settings.home), "AAR_DATABASE": db.url}
@@ -156,6 +162,20 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
         process.wait()
         raise
     threading.Thread(target=_see_off, args=(process, campaign_id, db, home), daemon=True).start()
+
+
+def _require_key(session: Session, campaign: Campaign, settings: Settings) -> None:
+    """Raises UsageError where a researcher calls a model whose key is not here, and would fail for want of it."""
+    asked = CampaignSpec.model_validate(without_address(campaign.spec)).researchers
+    if settings.claude_key is not None or asked.base_url is not None or asked.provider != "anthropic":
+        return
+    models = session.scalars(select(Researcher.model).where(Researcher.campaign_id == campaign.id))
+    needy = next((model for model in models if model != OFFLINE_MODEL), None)
+    if needy is not None:
+        raise UsageError(
+            f"campaign {campaign.id} calls {needy}, which needs a key, and this server has none",
+            f"Resume it at the machine itself: aar resume {campaign.id}; or give servers AAR_ANTHROPIC_API_KEY_FILE",
+        )
 
 
 def _see_off(process: subprocess.Popen[bytes], campaign_id: str, db: Database, home: Path) -> None:

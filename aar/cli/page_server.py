@@ -5,6 +5,9 @@ no turn of its loop and no ending: the controller starts it again. It ends with 
 
 Run as ``python -m aar.cli.page_server CAMPAIGN HOST FD``. The database's address comes in the environment; what nobody
 else may see comes as a line of JSON on standard input, which stays open as long as the controller lives.
+
+It answers whoever reaches its port, so it inherits no API key and nothing else that its pages do not need: what
+starts a campaign from there finds credentials in files alone, such as the one of ``AAR_ANTHROPIC_API_KEY_FILE``.
 """
 
 from __future__ import annotations
@@ -22,6 +25,18 @@ from aar.campaign.controller import Companion, Running
 from aar.errors import SetupError
 from aar.web.login_links import LoginLinks
 
+_ENVIRONMENT = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING"),
+        *("AAR_LOG_LEVEL", "AAR_DOCKER_HOST", "AAR_ANTHROPIC_API_KEY_FILE"),
+        *("AWS_PROFILE", "AWS_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
+        *("GOOGLE_APPLICATION_CREDENTIALS", "ANTHROPIC_VERTEX_PROJECT_ID", "NO_PROXY", "no_proxy"),
+        *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
+    }
+)
+_PREFIXES = ("LC_", "XDG_", "PG")
+"""PostgreSQL's client reads what an address leaves out, the password too, from variables of its own."""
 _END_SECONDS = 8.0
 _NICE = 5
 """Drawing pages gives way to the campaign's own work."""
@@ -52,7 +67,7 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Compan
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=errors,
-                env=os.environ | {"AAR_HOME": str(settings.home), "AAR_DATABASE": running.database.url},
+                env=_environment() | {"AAR_HOME": str(settings.home), "AAR_DATABASE": running.database.url},
                 pass_fds=(listener.fileno(),),
                 start_new_session=True,  # a Ctrl-C at the terminal is the controller's to answer
             )
@@ -67,6 +82,11 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Compan
         raise SetupError(f"the server of the pages ended with code {code}", f"See {log}")
 
     return pages
+
+
+def _environment() -> dict[str, str]:
+    """What the server inherits: where things are, and how its database and a sandbox engine are reached."""
+    return {name: value for name, value in os.environ.items() if name in _ENVIRONMENT or name.startswith(_PREFIXES)}
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from aar.campaign import custody
 from aar.campaign.control import HEARTBEAT_DEAD, pending_requests, request_control, take_requests
@@ -16,7 +17,7 @@ from aar.problems.toy import Toy
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.event_log import read
-from aar.store.models import Campaign
+from aar.store.models import Campaign, Researcher
 from aar.store.types import now
 
 CAMPAIGN = "abc234"
@@ -61,6 +62,17 @@ def test_a_campaign_of_another_version_of_its_problem_is_not_taken_up(database: 
         assert (view.state, view.started_at, list(read(session, CAMPAIGN))) == ("created", None, [])
         assert request_control(session, CAMPAIGN, "stop", "", "ana") is False
         assert get_campaign(session, CAMPAIGN).state == "finished"
+
+
+def test_a_server_without_a_key_starts_no_controller_whose_researchers_need_one(
+    database: Database, tmp_path: Path
+) -> None:
+    with database.writing() as session:
+        session.scalars(select(Researcher).where(Researcher.campaign_id == CAMPAIGN)).first().model = "claude-opus-4-8"  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="calls claude-opus-4-8, which needs a key, and this server has none"):
+        start_controller(CAMPAIGN, Settings(home=tmp_path, ANTHROPIC_API_KEY=None), database)
+    with database.reading() as session:
+        assert get_campaign(session, CAMPAIGN).state == "created"
 
 
 def test_a_living_controller_keeps_others_out(database: Database) -> None:

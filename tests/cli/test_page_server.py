@@ -18,12 +18,18 @@ from .conftest import Terminal
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 
 _PATIENCE = 120.0
-_ARGUMENTS = ("--problem", "toy", "-n", "1", "--hours", "1", "--sandbox", "bubblewrap", "--plain", "--port", "0")
+_ARGUMENTS = (
+    "--problem", "toy", "-n", "1", "--hours", "1", "--sandbox", "bubblewrap", "--plain", "--port", "0",
+    "--model", "offline-search",
+)  # fmt: skip
 
 
 def test_a_server_that_dies_is_started_again_and_ends_with_its_controller(empty: Terminal) -> None:
     command = [sys.executable, "-m", "aar", "start", *_ARGUMENTS]
-    with subprocess.Popen(command, env=empty.env, stdout=subprocess.PIPE, text=True) as running:
+    secrets = {"ANTHROPIC_API_KEY": "sk-ant-example", "AWS_SECRET_ACCESS_KEY": "example", "SENTRY_DSN": "example"}
+    with subprocess.Popen(
+        command, env=empty.env | secrets | {"PGTZ": "UTC"}, stdout=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdout is not None
         try:
             line = next(line for line in running.stdout if "http://" in line)
@@ -31,6 +37,10 @@ def test_a_server_that_dies_is_started_again_and_ends_with_its_controller(empty:
             assert _state(address) == "running"
             [first] = _servers(empty.home)
             assert running.pid != first
+            inherited = _environment(first)
+            assert {"PATH", "AAR_HOME", "AAR_DATABASE", "PGTZ"} <= inherited.keys()
+            assert not secrets.keys() & inherited.keys()
+            assert _environment(running.pid).items() >= secrets.items()
             subprocess.run(["kill", "-9", str(first)], check=True)
             _until(lambda: [each for each in _servers(empty.home) if each != first])
             assert _state(address) == "running"
@@ -46,6 +56,11 @@ def test_a_server_that_dies_is_started_again_and_ends_with_its_controller(empty:
 def _state(address: str) -> str:
     got = httpx.get(f"{address}/api/v1/campaigns", timeout=_PATIENCE)
     return str(got.json()["items"][0]["state"])
+
+
+def _environment(pid: int) -> dict[str, str]:
+    content = Path(f"/proc/{pid}/environ").read_bytes().decode()
+    return dict(each.split("=", 1) for each in content.split("\0") if each)
 
 
 def _servers(home: Path) -> list[int]:
