@@ -6,6 +6,7 @@ every ``aar --help``.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -23,6 +24,9 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes ``error: ...`` and ``→ remedy`` on standard error, with its exit code."""
+        from aar.cli.logs import log_to_stderr  # nothing that ``--help`` waits for
+
+        log_to_stderr(os.environ.get("AAR_LOG_LEVEL", ""))
         try:
             return super().invoke(ctx)
         except AarError as error:
@@ -76,6 +80,4 @@ def show(error: AarError) -> None:
 
 
 def _coloured() -> bool:
-    import os
-
     return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

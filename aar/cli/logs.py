@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, cast
@@ -16,6 +16,14 @@ from aar.redaction import redacted
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
+def log_to_stderr(level: str) -> None:
+    """Send this package's log lines of ``level`` and above to whatever standard error is when they are written.
+
+    For a command that has not said where its log goes: structlog alone would print it among the command's output.
+    """
+    _configure_structlog(cast(TextIO, _Redacting(lambda: sys.stderr)), _number(level))
+
+
 @contextmanager
 def log_to(file: Path | None, level: str) -> Iterator[None]:
     """Send log lines of ``level`` and above to a file, or to standard error where there is none.
@@ -24,7 +32,7 @@ def log_to(file: Path | None, level: str) -> Iterator[None]:
         file: appended to; its folder is made.
         level: debug, info, warning, error or critical; anything else counts as warning.
     """
-    number = _LEVELS.get(level.lower(), logging.WARNING)
+    number = _number(level)
     if file is None:
         _configure(sys.stderr, number)
         yield
@@ -46,24 +54,32 @@ class _Redacting:
     What cannot be written is lost: no work ends because its log has no room, or nobody who reads it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Callable[[], TextIO]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Pass on one line."""
         with suppress(OSError, ValueError):  # a full disk, a terminal that is gone; a stream that was closed
-            self._stream.write(redacted(text))
+            self._stream().write(redacted(text))
         return len(text)
 
     def flush(self) -> None:
         """Pass on what waits."""
         with suppress(OSError, ValueError):
-            self._stream.flush()
+            self._stream().flush()
+
+
+def _number(level: str) -> int:
+    return _LEVELS.get(level.lower(), logging.WARNING)
 
 
 def _configure(plain: TextIO, level: int) -> None:
-    stream = cast(TextIO, _Redacting(plain))
+    stream = cast(TextIO, _Redacting(lambda: plain))
     logging.basicConfig(stream=stream, level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    _configure_structlog(stream, level)
+
+
+def _configure_structlog(stream: TextIO, level: int) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -165,3 +166,12 @@ streams.prepare()
 print("lost")
 print(os.open("/dev/null", os.O_RDONLY), file=sys.stderr)
 """
+
+
+def test_what_is_logged_stays_out_of_what_a_command_prints(empty: Terminal) -> None:
+    away = {"DOCKER_HOST": "unix:///nonexistent", "AAR_DOCKER_HOST": ""}
+    done = _run(empty, "sandbox", "prune", "--json", **away, AAR_LOG_LEVEL="info")
+    assert json.loads(done.stdout) == {"removed": [], "left": {}}
+    assert b"a sandbox backend does not answer" in done.stderr
+    quiet = _run(empty, "sandbox", "prune", "--json", **away)
+    assert (json.loads(quiet.stdout), quiet.stderr) == ({"removed": [], "left": {}}, b"")
