@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.strict_yaml import YamlError, read_yaml
 from aar.errors import SeedFileError
+from aar.strict_yaml import YamlError, read_yaml
 
 _LONGEST = 600
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.strict_yaml import Document, YamlError, read_yaml
 from aar.errors import SpecError
+from aar.strict_yaml import Document, YamlError, read_yaml
 
 
 def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> CampaignSpec:

@@ -7,13 +7,13 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aar.bounded import run_bounded
 from aar.characters import storable
 from aar.errors import BoundExceeded, UsageError
 from aar.families import known_family
+from aar.strict_yaml import YamlError, parse_yaml
 
 MANIFEST = "method.yaml"
 ENTRY_POINT = "run.py"
@@ -24,6 +24,7 @@ MAX_FAMILIES = 4
 MAX_BYTES = 64 * 1024
 _SECONDS = 10.0
 
+_QUOTE = "Quote texts that hold a colon or begin with a sign"
 _EXAMPLE = "title: ...\nclaim: ...\nfamilies: [ensemble]"
 
 
@@ -79,12 +80,11 @@ def read_manifest(directory: Path) -> MethodManifest:
 def parse_manifest(content: bytes) -> MethodManifest:
     """The manifest in a file's bytes. Raises UsageError."""
     try:
-        fields = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(
-            f"{MANIFEST} is not YAML: {reason}", "Quote texts that hold a colon or begin with a sign"
-        ) from error
+        fields = parse_yaml(content).value
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{MANIFEST} is not UTF-8: {error.reason}", "Write it in UTF-8") from error
+    except YamlError as error:
+        raise UsageError(error.at(Path(MANIFEST))[:400], error.remedy or _QUOTE) from error
     if not isinstance(fields, dict):
         raise UsageError(f"{MANIFEST} holds no fields", f"Write it with:\n{_EXAMPLE}")
     try:

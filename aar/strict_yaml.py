@@ -74,6 +74,16 @@ def read_yaml(path: Path) -> Document:
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise YamlError(0, f"it is too large: got more than {_MOST_BYTES:,} bytes", "Write less into it")
+    return parse_yaml(data)
+
+
+def parse_yaml(data: bytes) -> Document:
+    """Read a YAML text of bounded size.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+        YamlError: as ``read_yaml``.
+    """
     text, loader = data.decode("utf-8"), None
     try:
         loader = _Loader(text)
