@@ -103,7 +103,8 @@ def finish_check(
 def fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
     """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing.
 
-    Where the problem could not prepare a run, nothing is known of the method, and nothing changes either.
+    Where the problem could not prepare a run or pool the scores, nothing is known of the method: the submission keeps
+    its status, and is named as one that could not be confirmed.
 
     Args:
         cause: why there is no score though every run succeeded.
@@ -116,13 +117,20 @@ def fail_check(session: Session, check_id: int, cause: str = "", fault: str = ""
     rows = runs_of(session, submission.id, check_id)
     skip_rest(rows)
     bad = next((row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE), None)
-    outcome = f"has no score: {cause}" if bad is None else f"did not run on {_WHERE[bad.stage]} ({bad.domain})"
+    where = "" if bad is None else f"{_WHERE[bad.stage]} ({bad.domain})"
+    unknown = cause if bad is None else verdicts.UNPREPARED_CAUSE * (bad.verdict == verdicts.UNPREPARED)
+    if unknown:
+        what = "could not be confirmed" if check.kind == CONFIRMATION else "has no score"
+        outcome = f"{what}: {unknown}" + (f" for {where}" if where else "")
+    else:
+        outcome = f"did not run on {where}"
     _announce(session, check, submission, outcome, None)
     if fault:
         note_fault(session, submission, fault)
-    if check.kind == CONFIRMATION and (bad is None or bad.verdict != verdicts.UNPREPARED):
-        settle(session, submission, "refuted", f"it {outcome}", SCORER)
-        _tell_authors(session, submission)
+    if check.kind == CONFIRMATION:
+        if not unknown:
+            settle(session, submission, "refuted", f"it {outcome}", SCORER)
+        _tell_authors(session, submission, verdicts.UNCONFIRMED if unknown else "")
 
 
 def ask_for_leader(session: Session, campaign_id: str, *, higher_is_better: bool) -> bool:
@@ -208,11 +216,11 @@ def _announce(
     append(session, submission.campaign_id, happened, submission.researcher_id)
 
 
-def _tell_authors(session: Session, submission: Submission) -> None:
+def _tell_authors(session: Session, submission: Submission, last_line: str = "") -> None:
     session.flush()
     rows = same_code(session, submission)
     found = newest_findings(session, [row.id for row in rows])
     for row in rows:
         # The first line is the measurement's; what follows is written anew each time.
         more = verdicts.closer_look(row.status, found[row.id] or found[submission.id])
-        row.verdict = "\n".join(filter(None, (row.verdict.split("\n", 1)[0], more)))
+        row.verdict = "\n".join(filter(None, (row.verdict.split("\n", 1)[0], more, last_line)))

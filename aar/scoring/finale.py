@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -29,24 +29,34 @@ async def look_closer(
     Args:
         made: returns once no check is open, or False when those left do not fit a limit.
     """
+    asked: set[int] = set()
     for _ in range(top + 1):
-        if not await db.write(lambda session: ask_for_top(session, campaign_id, problem, top)):
+        more = await db.write(lambda session: ask_for_top(session, campaign_id, problem, top, skip=frozenset(asked)))
+        if not more:
             break
         if not await made():
             return
+        asked.update(more)  # what could not be confirmed, for the problem failed over it, is not tried again and again
     await db.write(lambda session: ask_for_transfer(session, campaign_id, problem, transfer_top))
     await made()
 
 
-def ask_for_top(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
-    """Ask for a confirmation of each of the first rows that has none; returns how many are waited for."""
-    asked = 0
-    for row in _best(session, campaign_id, problem, top):
+def ask_for_top(
+    session: Session, campaign_id: str, problem: Problem, top: int, *, skip: Collection[int] = ()
+) -> list[int]:
+    """Ask for a confirmation of each of the first rows that has none; returns the submissions that are waited for.
+
+    Args:
+        skip: submissions that were asked for before; where one is not settled yet, the next row moves up.
+    """
+    asked = []
+    board = leaderboard_of(session, campaign_id, problem)
+    for row in [row for row in board if row.submission.status != "measured" or row.submission.id not in skip][:top]:
         if row.submission.status == "measured":
             request_check(
                 session, campaign_id, row.submission.id, CONFIRMATION, f"among the first {top} at the end", SCORER
             )
-            asked += 1
+            asked.append(row.submission.id)
     return asked
 
 
@@ -71,7 +81,3 @@ def ask_for_transfer(session: Session, campaign_id: str, problem: Problem, top: 
 def leaderboard_of(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
     """The board in the problem's direction."""
     return leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)
-
-
-def _best(session: Session, campaign_id: str, problem: Problem, top: int) -> list[LeaderboardRow]:
-    return leaderboard_of(session, campaign_id, problem)[:top]

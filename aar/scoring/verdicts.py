@@ -100,11 +100,16 @@ def ungraded_output() -> tuple[Failure, str]:
     )
 
 
+UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
 UNPREPARED = (
-    "could not be made: the problem's own code failed as it prepared the data, and again when tried anew. "
+    f"could not be made: {UNPREPARED_CAUSE}, and again when tried anew. "
     "Your method was not run; hand it in again later."
 )
 """Of a run whose data the problem could not prepare."""
+UNCONFIRMED = (
+    "Could not be confirmed: the problem's own code failed over it, which says nothing of your method. "
+    "The score stands as measured."
+)
 
 
 def sandbox_lost(times: int) -> tuple[Failure, str]:

@@ -16,7 +16,7 @@ from aar.problems.statistics import check_estimate
 from aar.scoring import checks
 from aar.scoring.submissions import get_submission
 
-from .conftest import CAMPAIGN, COPY
+from .conftest import CAMPAIGN, COPY, events
 
 pytestmark = pytest.mark.anyio
 Serving = Callable[..., Any]
@@ -120,8 +120,13 @@ async def test_a_confirmation_that_cannot_be_pooled_ends_itself_alone(
         submission = await scorer.wait_for(1, 60)
         with desk.db.writing() as session:
             checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
-        assert await asyncio.wait_for(scorer.finish(0, 0), 60) == ""
+        assert await asyncio.wait_for(scorer.finish(2, 0), 60) == ""
         assert not service.done()
     with desk.db.reading() as session:
+        # It is among the first two at the end still, and not asked for in each round.
         assert [check.state for check in checks.list_checks(session, CAMPAIGN)] == ["failed"]
-    assert view(desk, 1).status == "refuted"
+    assert view(desk, 1).status == "measured"
+    assert view(desk, 1).verdict.endswith("The score stands as measured.")
+    outcomes = [each.event.outcome for each in events(desk, "check_finished")]
+    assert outcomes[0].startswith("could not be confirmed: the problem could not pool its scores: pooled mean is no")
+    assert [each.event.number for each in events(desk, "problem_failed")] == [1]

@@ -158,6 +158,8 @@ async def test_a_confirmation_whose_splits_cannot_be_prepared_refutes_nobody(
         await asyncio.wait_for(scorer.finish(0, 0), 60)
         assert not service.done()
     assert view(desk, 1).status == "measured"
+    [finished] = events(desk, "check_finished")
+    assert finished.event.outcome.startswith("could not be confirmed: the problem's own code failed as it prepared")
 
 
 async def test_a_measurement_that_no_longer_pools_does_not_end_a_confirmation(
