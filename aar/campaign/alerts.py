@@ -89,6 +89,8 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
             continue
         if isinstance(event, ModelServiceUnavailable) and (over or _is_back(session, event, record)):
             continue
+        if isinstance(event, ServiceFailed) and event.then == "given up" and _is_resumed(session, record):
+            continue
         if over and kind == "limit":
             if not _ended_it(session, event, record):
                 continue
@@ -145,6 +147,16 @@ def _is_back(session: Session, event: ModelServiceUnavailable, record: EventReco
         )
     )
     return any(kind == "campaign_started" or payload.get("service") == event.service for kind, payload in later)
+
+
+def _is_resumed(session: Session, record: EventRecord) -> bool:
+    """Whether another controller took the campaign up since."""
+    later = select(EventRecord.id).where(
+        EventRecord.campaign_id == record.campaign_id,
+        EventRecord.id > record.id,
+        EventRecord.kind == "campaign_started",
+    )
+    return session.scalar(later.limit(1)) is not None
 
 
 def _recovered(session: Session, campaign_id: str, fell: int) -> bool:

@@ -16,7 +16,7 @@ import structlog
 
 from aar.campaign.descriptors import Reserve
 from aar.disk_full import disk_full
-from aar.errors import AarError, SandboxUnavailable
+from aar.errors import AarError, LimitReached, SandboxUnavailable
 from aar.events import AnyEvent, ServiceFailed
 from aar.passing import is_passing
 
@@ -141,6 +141,8 @@ async def keep_running(
                 patience.healthy()
             foreseen = needed and (is_passing(error) or isinstance(error, SandboxUnavailable))
             if needed and isinstance(error, AarError) and not foreseen:
+                if not isinstance(error, LimitReached):  # which is told as a limit
+                    faults.note(name, error, "given up")
                 raise
             pause = patience.pause(error, foreseen=foreseen)
             if pause is None:

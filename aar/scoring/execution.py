@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, logged
 from aar.budget.ledger import Ledger
-from aar.errors import LimitReached, PluginFailed
+from aar.errors import LimitReached, PluginFailed, ProblemError
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem
 from aar.scoring import records
@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 _RATE_PAUSE_SECONDS = 5.0
 _PREPARATIONS = 2
+_PROBES = 3
+"""Other splits that are tried before the problem is taken for broken."""
+_PROBE_PAUSE_SECONDS = 1.0
 
 
 class Executor:
@@ -60,6 +63,7 @@ class Executor:
         Raises:
             LimitReached: the run's worst case does not fit; nothing was run.
             SandboxUnavailable, SandboxError, DataMissing: as in ``run_trial``.
+            ProblemError: the problem can prepare no split any more.
         """
         meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
         meter.reserved(await self._reserve(work, ticket))
@@ -120,7 +124,11 @@ class Executor:
                     raise
 
     async def _try(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
-        """Prepare and run; where the problem's own code fails at it twice, this run alone has no result."""
+        """Prepare and run; where the problem's own code fails at it twice, this run alone has no result.
+
+        Raises:
+            ProblemError: it fails at every other split too, so no submission can be scored; this one is left as it is.
+        """
         fault = ""
         for _ in range(_PREPARATIONS):
             try:
@@ -128,7 +136,34 @@ class Executor:
             except PluginFailed as error:
                 fault = error.message
                 log.warning("the problem could not prepare a run", submission=f"s{work.number}", cause=fault)
+        if work.check_id is None:  # a check that cannot be made takes nothing from anybody
+            await self._require_some_split(ticket, fault)
         return Trial(None, Failure.PROBLEM_FAILED, UNPREPARED, None, 0.0, fault)
+
+    async def _require_some_split(self, ticket: RunTicket, fault: str) -> None:
+        """Return once the problem can prepare some other split: the one that it failed at is to blame, and no other.
+
+        Raises:
+            ProblemError: it cannot, at whatever split.
+        """
+        for probe in range(1, _PROBES + 1):
+            await anyio.sleep(_PROBE_PAUSE_SECONDS)
+            try:
+                async with prepared(
+                    self._problem,
+                    self._clean_room.work_dir,
+                    domain=ticket.domain,
+                    stage=ticket.phase.stage,
+                    split_seed=ticket.split_seed ^ probe,
+                    limiter=self._threads,
+                ):
+                    return
+            except PluginFailed as error:
+                fault = error.message
+        raise ProblemError(
+            f"the problem can prepare no split of {ticket.domain}: {_PROBES + 1} in a row failed, last: {fault}",
+            "Mend the problem, see `aar problem validate`, then `aar resume`: what waits to be scored is scored then",
+        )
 
     async def _prepare_and_run(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
         async with prepared(

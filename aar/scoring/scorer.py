@@ -89,6 +89,7 @@ class Scorer:
             LimitReached: a limit of the whole campaign leaves no room for another run of a submission.
             SandboxUnavailable, SandboxError: sandboxes no longer work here.
             DataMissing: the problem's data is gone.
+            ProblemError: the problem's own code can prepare no split any more; what waits stays in the queue.
             Conflict: the campaign was begun under another version of the problem.
         """
         await self._db.read(lambda session: require_version(session, self._campaign_id, self._problem))

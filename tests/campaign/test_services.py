@@ -52,9 +52,11 @@ def test_what_may_pass_is_waited_for(error: Exception) -> None:
 
 def test_a_lasting_cause_decides_over_a_campaign_that_needs_the_service() -> None:
     work, begun = _dying(ProblemError("it broke its contract"))
+    faults = FaultLog()
     with pytest.raises(ProblemError):
-        asyncio.run(keep_running("scorer", work, FaultLog(), needed=True))
+        asyncio.run(keep_running("scorer", work, faults, needed=True))
     assert len(begun) == 1
+    assert [(each.error, each.then) for each in faults.take()] == [("it broke its contract", "given up")]
 
 
 def test_what_nobody_foresaw_is_tried_a_few_times() -> None:

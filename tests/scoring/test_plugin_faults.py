@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aar.campaign.alerts import alerts
-from aar.errors import DataMissing
+from aar.errors import DataMissing, ProblemError
 from aar.problems.plugin_calls import run_plugin
 from aar.problems.protocol import Estimate, Problem
 from aar.problems.registry import find
@@ -139,6 +139,23 @@ async def test_splits_that_cannot_be_prepared_set_one_submission_aside(
     assert (view(desk, 1).state, view(desk, 2).state) == ("rejected", "measured")
     assert "the problem's own code failed as it prepared the data" in view(desk, 1).verdict
     assert [each.event.number for each in events(desk, "problem_failed")] == [1]
+
+
+async def test_a_problem_that_can_prepare_nothing_stops_the_scorer_and_rejects_nobody(
+    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.submit(desk.method(COPY))
+    desk.submit(desk.method(COPY + "# another"), researcher=2)
+    with monkeypatch.context() as broken:
+        broken.setattr(problem, "prepare", lambda *_: 1 / 0)
+        async with serving() as (_, service):
+            with pytest.raises(ProblemError, match=r"can prepare no split of .*: 4 in a row .* raised ZeroDivision"):
+                await asyncio.wait_for(service, 120)
+    assert {view(desk, number).state for number in (1, 2)} <= {"scoring", "queued"}
+    async with serving() as (scorer, service):
+        await asyncio.wait_for(scorer.drain(), 120)
+        assert not service.done()
+    assert [view(desk, number).state for number in (1, 2)] == ["measured", "measured"]
 
 
 async def test_a_confirmation_whose_splits_cannot_be_prepared_refutes_nobody(
