@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from functools import partial
 
@@ -35,6 +35,7 @@ class Attendance:
     Args:
         faults: what services died of; written to the log here.
         heed: carries out what is asked besides a pause or the end of the whole campaign.
+        resting: ids of researchers whose time does not count now, as they wait for their model service.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Attendance:
         faults: FaultLog,
         budget: BudgetWatch,
         heed: Callable[[Request], Awaitable[None]],
+        *,
+        resting: Collection[str] = (),
     ) -> None:
         self._database = database
         self._incidents = incidents
@@ -56,6 +59,7 @@ class Attendance:
         self._stop = stop
         self._budget = budget
         self._heed = heed
+        self._resting = resting
         self._vendi = VendiGauge(database, campaign_id)
         self._diversity = DiversitySoFar()
         self._beaten = time.monotonic()
@@ -103,10 +107,11 @@ class Attendance:
 
     async def _book(self) -> None:
         moment = time.monotonic()
-        elapsed = timedelta(seconds=moment - self._beaten)
+        elapsed, resting = timedelta(seconds=moment - self._beaten), frozenset(self._resting)
 
         def write(session: Session) -> None:
-            custody.beat(session, self._campaign_id, working_researchers(session, self._campaign_id), elapsed)
+            working = [each for each in working_researchers(session, self._campaign_id) if each not in resting]
+            custody.beat(session, self._campaign_id, working, elapsed)
 
         await self._database.write(write)
         self._beaten = moment

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from aar.best_effort import best_effort, logged
 from aar.campaign import custody
-from aar.campaign.attendance import Attendance, write_faults
+from aar.campaign.attendance import TICK_SECONDS, Attendance, write_faults
 from aar.campaign.clock import Clock, seconds_run
 from aar.campaign.crew import Crew
 from aar.campaign.early_requests import hear_early
@@ -26,7 +26,7 @@ from aar.campaign.preflight import Plan
 from aar.campaign.services import PATIENCE_SECONDS, FaultLog, keep_running, persist
 from aar.campaign.workshop import Workshop, open_workshop
 from aar.disk_full import disk_full
-from aar.errors import AarError, GatewayError, LimitReached
+from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
 from aar.forum.mirror import ForumMirror
 from aar.researcher.refusals import ServiceMissing
 from aar.store.database import Database
@@ -164,9 +164,12 @@ class Controller:
                 raise
         except BaseExceptionGroup as group:
             error = _first(group)
-            if not isinstance(error, LimitReached):
+            if isinstance(error, ModelUnavailable) and await self._ever_answered():
+                self.stop.pause(f"the model service is away: {error.message}")
+            elif isinstance(error, LimitReached):
+                self.stop.pause(str(error))
+            else:
                 raise error from error.__cause__
-            self.stop.pause(str(error))
         if self.stop.ending is None:
             raise RuntimeError("the campaign came to rest without an ending")
         return self.stop.ending
@@ -177,6 +180,7 @@ class Controller:
         early = asyncio.create_task(
             keep_running("requests", lambda: hear_early(db, self._campaign_id, self.stop), self._faults, needed=False)
         )
+        telling = asyncio.create_task(keep_running("events", self._tell_early, self._faults, needed=False))
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(None) as opening:
@@ -195,8 +199,15 @@ class Controller:
                     raise
                 return
             finally:
-                await _end([early])
+                await _end([early, telling])
             await self._work(workshop, clock)
+
+    async def _tell_early(self) -> None:
+        """Write down what is waited for while everything is made ready, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if self._faults:
+                await write_faults(self._plan.database, self._campaign_id, self._faults)
 
     async def _opened(self, stack: AsyncExitStack) -> tuple[Clock, Workshop]:
         db, plan = self._plan.database, self._plan
@@ -208,7 +219,9 @@ class Controller:
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: seconds_run(session, self._campaign_id))
         clock = Clock(before, plan.spec.limits.hours)
-        workshop = open_workshop(plan, self._campaign_id, secret, self.stop, clock, self._faults)
+        # A service that answered once is away; one that never did may be no service at all.
+        patient = await self._ever_answered()
+        workshop = open_workshop(plan, self._campaign_id, secret, self.stop, clock, self._faults, patient=patient)
         return clock, await stack.enter_async_context(workshop)
 
     async def _work(self, workshop: Workshop, clock: Clock) -> None:
@@ -216,7 +229,15 @@ class Controller:
         db, plan, faults = self._plan.database, self._plan, self._faults
         crew = Crew(workshop, clock)
         attendance = Attendance(
-            db, self._campaign_id, clock, self.stop, plan.incidents, faults, workshop.budget, crew.heed
+            db,
+            self._campaign_id,
+            clock,
+            self.stop,
+            plan.incidents,
+            faults,
+            workshop.budget,
+            crew.heed,
+            resting=workshop.resting,
         )
         async with asyncio.TaskGroup() as group:
             services = [

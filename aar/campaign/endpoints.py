@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -30,6 +31,7 @@ class Endpoints:
         seed: of the offline researchers.
         tell: takes events that tell of a service that does not answer.
         time_left: seconds that the campaign may still run.
+        patient: whether ``open`` waits for a service that nobody answers for, as calls do; else it fails at once.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Endpoints:
         seed: int,
         tell: Callable[[AnyEvent], None] = lambda _: None,
         time_left: Callable[[], float] = lambda: math.inf,
+        patient: bool = False,
     ) -> None:
         self._tell = tell
+        self._patient = patient
         self._time_left = time_left
         self._on_recovery: Callable[[], None] = lambda: None
         self._plan = plan
@@ -76,7 +80,7 @@ class Endpoints:
             self._keep(model, self._service(provider))
         async with asyncio.TaskGroup() as asking:
             for model in team.providers:
-                asking.create_task(self._ask(model))
+                asking.create_task(self._ask_patiently(model) if self._patient else self._ask(model))
 
     async def _open_offline(self) -> None:
         address = await self._stack.enter_async_context(offline_server(self._seed))
@@ -109,6 +113,21 @@ class Endpoints:
 
     async def _ask(self, model: str) -> None:
         self._abilities[model] = await self._gateways[model].abilities(model)
+
+    async def _ask_patiently(self, model: str) -> None:
+        begun, tries = time.monotonic(), 0
+        policy = RetryPolicy(deadline=60 * self._plan.spec.researchers.patience_minutes)
+        while True:
+            try:
+                await self._ask(model)
+                return
+            except ServiceMissing as error:
+                tries += 1
+                pause = policy.delay(tries, time.monotonic() - begun)
+                if pause is None:
+                    raise
+                self._gateways[model].watch.failed(error, pause)
+            await asyncio.sleep(pause)
 
     def _keep(self, model: str, gateway: Gateway) -> None:
         if gateway not in self._gateways.values():

@@ -196,7 +196,11 @@ class Supervisor:
             nearing=partial(workshop.budget.nearing, view.id),
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
+            resting=self._note_rest,
         )
+
+    def _note_rest(self, rests: bool) -> None:
+        (self._workshop.resting.add if rests else self._workshop.resting.discard)(self._view.id)
 
     def _sandbox_spec(self, lease: Lease) -> SandboxSpec:
         workshop, options = self._workshop, self._workshop.plan.spec.sandbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +57,8 @@ class Workshop:
     budget: BudgetWatch
     faults: FaultLog
     outages: OutageWatch
+    resting: set[str] = field(default_factory=set)
+    """Ids of the researchers that wait for their model service."""
 
     @property
     def mounts(self) -> list[Mount]:
@@ -75,7 +77,14 @@ class Workshop:
 
 @asynccontextmanager
 async def open_workshop(
-    plan: Plan, campaign_id: str, secret: str, stop: StopSignal, clock: Clock, faults: FaultLog
+    plan: Plan,
+    campaign_id: str,
+    secret: str,
+    stop: StopSignal,
+    clock: Clock,
+    faults: FaultLog,
+    *,
+    patient: bool = False,
 ) -> AsyncIterator[Workshop]:
     """Build the shared parts of a campaign and close them again.
 
@@ -84,6 +93,7 @@ async def open_workshop(
         stop: the campaign's stop signal.
         clock: its wall clock.
         faults: told what the team's services die of.
+        patient: whether a model service that is away is waited for.
     """
     db, home = plan.database, plan.settings.campaign_dir(campaign_id)
     await anyio.to_thread.run_sync(_make_private, home)
@@ -95,7 +105,9 @@ async def open_workshop(
     engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
     outages = OutageWatch(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
     scoring = plan.spec.scoring
-    endpoints = Endpoints(plan, seed=int(secret[:8], 16), tell=faults.tell, time_left=lambda: clock.left)
+    endpoints = Endpoints(
+        plan, seed=int(secret[:8], 16), tell=faults.tell, time_left=lambda: clock.left, patient=patient
+    )
     scorer = Scorer(
         db,
         campaign_id,

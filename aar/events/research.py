@@ -101,7 +101,7 @@ class TurnReceived(Event):
 
 
 class BlockBegun(Event):
-    """A long turn is still coming in: what it is at now, told every few seconds at most."""
+    """A model call is under way: what it is at now, a wait for the service too; told every few seconds at most."""
 
     kind: Literal["block_begun"] = "block_begun"
     line = "{doing}"

@@ -85,10 +85,14 @@ async def serve(app: Any) -> AsyncIterator[str]:
 
 
 @contextlib.contextmanager
-def serve_in_thread(app: Any) -> Iterator[str]:
-    """Serve an application in a thread with an event loop of its own, for programs that have none."""
+def serve_in_thread(app: Any, port: int = 0) -> Iterator[str]:
+    """Serve an application in a thread with an event loop of its own, for programs that have none.
+
+    Args:
+        port: 0 for a free one; the one of before for a server that comes back.
+    """
     server = Server(server_config(app))
-    with listen() as listening:
+    with listen(port) as listening:
         thread = threading.Thread(target=_run, args=(server, listening), name="messages double", daemon=True)
         thread.start()
         try:

@@ -58,6 +58,10 @@ async def _far_off() -> str | None:
     return None
 
 
+def _nobody_counts(_: bool) -> None:
+    return
+
+
 class Stopping(Exception):
     """The campaign asks for a clean pause; what was under way is taken up again at the next start."""
 
@@ -109,6 +113,7 @@ class ResearcherContext:
         runs_each: scoring runs that each of its submissions takes, counted against the quotas.
         runs_at_once: scoring runs that go at the same time, for the expected wait.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
+        resting: told when it begins and ends to wait for its service, which is no time at work.
         patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
     """
 
@@ -137,6 +142,7 @@ class ResearcherContext:
     command_seconds: float = 300.0
     job_seconds: float = 3600.0
     patience: int = 8
+    resting: Callable[[bool], None] = _nobody_counts
 
     async def unless_stopping(self, work: Awaitable[T]) -> T:
         """The result of ``work``, which is cancelled when the campaign asks for a pause meanwhile. Raises Stopping."""

@@ -9,6 +9,7 @@ from sqlalchemy import Table, bindparam
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, BlockBegun, ModelCalled, ToolStarted
+from aar.researcher.waiting import is_waiting
 from aar.store.models import Researcher
 
 _LONGEST = 300
@@ -28,7 +29,13 @@ def note_doing(session: Session, researcher_id: str, events: Sequence[AnyEvent])
 
 
 def _state(event: AnyEvent) -> str:
-    return "waiting" if isinstance(event, ToolStarted) and event.tool == "wait" else "running"
+    match event:
+        case ToolStarted(tool="wait"):
+            return "waiting"
+        case BlockBegun(doing=doing) if is_waiting(doing):
+            return "waiting"
+        case _:
+            return "running"
 
 
 def _line(event: AnyEvent) -> str:

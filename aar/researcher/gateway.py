@@ -37,6 +37,7 @@ from aar.researcher.refusals import (
     unreachable,
 )
 from aar.researcher.retries import RetryPolicy
+from aar.researcher.waiting import Tell, WaitNotice, tell_nobody
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -92,6 +93,7 @@ class Gateway:
         interruptible: Interruptible = _patiently,
         progress: Progress | None = None,
         flight: Flight | None = None,
+        waiting: Tell = tell_nobody,
     ) -> Reply:
         """Make one call, however many unbilled attempts it takes.
 
@@ -100,6 +102,7 @@ class Gateway:
             interruptible: how to wait for leave and between attempts.
             progress: told of the reply's blocks as they begin.
             flight: kept up to date: whether it may be billed if it is cut off now.
+            waiting: told of waits for the service.
 
         Raises:
             KeyRefused: the key is wrong or may not use this model.
@@ -113,13 +116,16 @@ class Gateway:
         """
         flight = flight or Flight()
         started, paused = time.monotonic(), self.pacer.paused_seconds
+        notice = WaitNotice(waiting, lambda: self.pacer.held_seconds)
         attempt = 0
         while True:
-            attempt += 1
+            await notice.begins(attempt)
             entered = self.pacer.enter_at_once()
             if entered is None:
                 entered = await interruptible(self._leave_given(started, paused))
             try:
+                await notice.ends(attempt)
+                attempt += 1
                 message = await self._attempt(request, progress, flight)
             except Refused as refused:
                 flight.sent = False
@@ -138,6 +144,7 @@ class Gateway:
                 return message
             finally:
                 self.pacer.leave()
+            await notice.begins(attempt, wait)
             await interruptible(anyio.sleep(wait))
 
     @property

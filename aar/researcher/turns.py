@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -27,6 +28,7 @@ from aar.researcher.journal import Journal
 from aar.researcher.refusals import ModelMissing, StreamBroken
 from aar.researcher.reserving import reserve
 from aar.researcher.tools.toolbox import first_started
+from aar.researcher.waiting import waiting_line
 
 _PROGRESS_SECONDS = 2.0
 _LONGEST_WAIT = 600.0
@@ -106,10 +108,19 @@ async def _call(
             await ctx.ledger.release(request_id)
             await journal.record(ModelCallFailed(request_id=request_id, error=error))
 
+    async def wait(tries: int, seconds: float) -> None:
+        ctx.resting(seconds > 0)
+        with suppress(DatabaseError):  # nothing depends on whether people see it
+            await journal.record(BlockBegun(request_id=request_id, doing=waiting_line(tries, seconds)))
+
     journal.rhythm.called()
     try:
         reply = await gateway.complete(
-            request, interruptible=ctx.unless_stopping, progress=_progress(journal, request_id), flight=flight
+            request,
+            interruptible=ctx.unless_stopping,
+            progress=_progress(journal, request_id),
+            flight=flight,
+            waiting=wait,
         )
     except StreamBroken as error:
         await charge(bill_of_broken(ctx.ledger, request, error, worst), error.message)
@@ -125,6 +136,8 @@ async def _call(
         booked = charge(Bill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
         await best_effort(booked, logged("a call that was cut off could not be booked"))
         raise
+    finally:
+        ctx.resting(False)
 
     bill = bill_of(ctx.ledger, request, reply)
     used = bill.at_least(worst)

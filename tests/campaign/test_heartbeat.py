@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
 from aar.campaign import custody
+from aar.campaign.attendance import Attendance
+from aar.campaign.budget_watch import BudgetWatch
+from aar.campaign.clock import Clock
 from aar.campaign.control import HEARTBEAT_DEAD, pending_requests
 from aar.campaign.controller_identity import identity
+from aar.campaign.ending import StopSignal
 from aar.campaign.heartbeat import Heartbeat, holding
+from aar.campaign.incident_log import IncidentLog
+from aar.campaign.services import FaultLog
 from aar.campaign.steering import ask
-from aar.campaign.views import get_campaign, working_researchers
+from aar.campaign.views import get_campaign, list_researchers, working_researchers
 from aar.errors import Conflict
 from aar.problems.toy import Toy
 from aar.store.database import Database
-from aar.store.models import Campaign
+from aar.store.models import Campaign, Researcher
 from aar.store.types import now
 
 CAMPAIGN = "abc234"
@@ -114,6 +125,37 @@ def test_those_that_a_killed_controller_left_at_work_work_no_longer(database: Da
     _claim(database)
     with database.reading() as session:
         assert working_researchers(session, CAMPAIGN) == []
+
+
+@pytest.mark.anyio
+async def test_time_that_a_researcher_waits_for_its_service_is_no_agent_hour(database: Database) -> None:
+    _claim(database)
+    with database.writing() as session:
+        session.execute(update(Researcher).where(Researcher.campaign_id == CAMPAIGN).values(state="running"))
+    ledger, resting = Ledger(database, CAMPAIGN, Limits(), PriceBook()), {f"{CAMPAIGN}-r1"}
+    clock = Clock(0.0, None)
+    attendance = Attendance(
+        database,
+        CAMPAIGN,
+        clock,
+        StopSignal(),
+        IncidentLog(),
+        FaultLog(),
+        BudgetWatch(database, CAMPAIGN, ledger, clock),
+        lambda _: asyncio.sleep(0),
+        resting=resting,
+    )
+    await attendance.beat()
+    resting.clear()
+    first, second = _worked(database)
+    assert (first == 0.0, second > 0.0) == (True, True)
+    await attendance.beat()
+    assert _worked(database)[0] > 0.0
+
+
+def _worked(database: Database) -> list[float]:
+    with database.reading() as session:
+        return [each.active_seconds for each in list_researchers(session, CAMPAIGN)]
 
 
 def _until_alive(database: Database) -> None:

@@ -18,7 +18,9 @@ from aar.errors import SpecError
 from aar.researcher import Outcome
 from aar.testing.messages import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread
 
-_DONE = ByTurn([Reply([call("finish", summary="done")])])
+_FINISH = Reply([call("finish", summary="done")])
+_DONE = ByTurn([_FINISH])
+_TWO_TURNS = ByTurn([Reply([call("bash", command="true")]), _FINISH])
 
 
 class Home:
@@ -29,12 +31,17 @@ class Home:
 
     def aar(self, *arguments: str) -> tuple[int, str]:
         """Run a command; its exit code and what it printed."""
+        with self.running(*arguments) as process:
+            printed, _ = process.communicate(timeout=120)
+        return process.returncode, printed
+
+    def running(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command."""
         environment = {**os.environ, "AAR_HOME": str(self._folder / "home"), "ANTHROPIC_API_KEY": "sk-x"}
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "aar", *arguments],
-            env=environment, capture_output=True, text=True, timeout=120, check=False,
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
 
     def start(self, base_url: str, **researchers: Any) -> tuple[int, str]:
         """Start a campaign of one researcher."""
@@ -76,6 +83,51 @@ def test_an_outage_longer_than_its_patience_pauses_a_campaign_and_is_shown(home:
         code, printed = home.start(url, patience_minutes=0.02)
     assert (code, "campaign paused" in printed or "paused:" in printed) == (0, True), printed
     assert "the service answered 529: Overloaded; try 1, next in" in printed
+
+
+def test_a_wait_for_the_service_is_what_a_researcher_is_shown_to_do(home: Home) -> None:
+    with serve_in_thread(
+        playing(lambda request: HttpError(429, retry_after=3) if request.number == 0 else None)
+    ) as url:
+        code, printed = home.start(url)
+    assert (code, "every researcher finished" in printed) == (0, True), printed
+    assert "waiting for the service: try 1, next in 3 s" in printed
+    assert "trying the service again: try 2" in printed
+
+
+def paused_by_the_service(home: Home, patience_minutes: float) -> str:
+    """A campaign that had an answer and is paused now; the address of its service, which is gone."""
+    double = Double(
+        _TWO_TURNS,
+        rules=Rules(strict=False),
+        faults=lambda request: HttpError(429, retry_after=3600) if request.number else None,
+    )
+    with serve_in_thread(double) as url:
+        code, printed = home.start(url, patience_minutes=patience_minutes)
+    assert (code, "paused: the service asks for a pause until" in printed) == (0, True), printed
+    return url
+
+
+def test_a_resume_during_an_outage_waits_for_the_service(home: Home) -> None:
+    url = paused_by_the_service(home, 15)
+    with home.running("resume", "--plain", "--yes", "--no-serve") as process:
+        try:
+            assert process.stdout is not None
+            assert any(f"cannot reach {url}" in line and "try 1, next in" in line for line in process.stdout)
+            double = Double(_TWO_TURNS, rules=Rules(strict=False))
+            with serve_in_thread(double, port=int(url.rsplit(":", 1)[1])):
+                printed = process.stdout.read()
+                assert (process.wait(120), "every researcher finished" in printed) == (0, True), printed
+        finally:
+            process.kill()
+
+
+def test_a_resume_whose_patience_ends_stays_paused_and_says_why_in_one_sentence(home: Home) -> None:
+    url = paused_by_the_service(home, 0.02)
+    code, printed = home.aar("resume", "--plain", "--yes", "--no-serve")
+    assert (code, f"paused: the model service is away: cannot reach {url}" in printed) == (0, True), printed
+    assert "error:" not in printed
+    assert "the model service is away" in home.aar("status")[1]
 
 
 def test_an_address_where_nobody_answers_fails_at_once_and_says_so(home: Home) -> None:

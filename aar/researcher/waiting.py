@@ -1,0 +1,68 @@
+"""Telling of a model call that waits for its service: for leave after others' failures, or between its own attempts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from aar.researcher.outage import moment_in
+
+Tell = Callable[[int, float], Awaitable[None]]
+"""Told of a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
+
+LEAST_SECONDS = 1.5
+"""A shorter wait is part of any call."""
+_LONGEST_IN_SECONDS = 120.0
+_WAITING = "waiting for the service"
+
+
+async def tell_nobody(_tries: int, _seconds: float) -> None:
+    """Whoever makes the call shows nobody how it fares."""
+
+
+class WaitNotice:
+    """Tells of the waits of one call, of each once, and anew where it is prolonged.
+
+    Args:
+        tell: whom.
+        held: seconds until anybody may call the service.
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, tell: Tell, held: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell = tell
+        self._held = held
+        self._clock = clock
+        self._until: float | None = None
+
+    async def begins(self, tries: int, seconds: float = 0.0) -> None:
+        """The call may have to wait.
+
+        Args:
+            tries: attempts made so far.
+            seconds: of its own until the next.
+        """
+        seconds = max(seconds, self._held())
+        until = self._clock() + seconds
+        if seconds >= LEAST_SECONDS and (self._until is None or until > self._until + 1.0):
+            self._until = until
+            await self._tell(tries, seconds)
+
+    async def ends(self, tries: int) -> None:
+        """The next attempt begins."""
+        if self._until is not None:
+            self._until = None
+            await self._tell(tries, 0.0)
+
+
+def waiting_line(tries: int, seconds: float) -> str:
+    """What a researcher is doing whose call waits, for people: ``waiting for the service: try 3, next in 8 s``."""
+    if seconds <= 0:
+        return f"trying the service again: try {tries + 1}"
+    due = f"next in {seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"next at {moment_in(seconds)}"
+    return f"{_WAITING}: try {tries}, {due}" if tries else f"{_WAITING}: {due}"
+
+
+def is_waiting(doing: str) -> bool:
+    """Whether a line is one of ``waiting_line`` that tells of a wait under way."""
+    return doing.startswith(_WAITING)
