@@ -40,10 +40,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
-        self.url = url
         self.engine = make_engine(url, busy_seconds)
         self.shown = shown_url(self.engine.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.url = str(self.engine.url) if self.is_sqlite else url
         kept = Kept()
         # A reader sees one moment, however many statements it takes; a file gives that by itself.
         reads = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")

@@ -90,7 +90,8 @@ def _parse(url: str) -> URL:
 
 def _sqlite(url: URL, busy_seconds: float) -> Engine:
     if not str(url.database).startswith("file:"):  # SQLite's own URIs name existing files
-        path = Path(str(url.database)).expanduser()
+        # Absolute: a process that is started for this one may work in another folder.
+        path = Path(str(url.database)).expanduser().absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         url = url.set(database=str(path))
     engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_TO_A_FILE)

@@ -196,3 +196,10 @@ def test_a_killed_writer_leaves_a_whole_database(sqlite_url: str) -> None:
             assert session.scalar(text("PRAGMA integrity_check")) == "ok"
             session.execute(text("INSERT INTO post_search (post_search) VALUES ('integrity-check')"))
     db.close()
+
+
+def test_a_relative_file_is_one_place_wherever_a_process_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    db = open_database("sqlite:///here/aar.db")
+    db.close()
+    assert db.url == f"sqlite:///{tmp_path}/here/aar.db"
