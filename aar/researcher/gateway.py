@@ -181,10 +181,15 @@ class Gateway:
     async def _leave_given(self, started: float, paused: float) -> float:
         """Wait for leave to call; while nobody is answered no longer than the policy's deadline, as if it had tried.
 
-        Few are let through while a service is away, and the others would wait until each had its own turn to fail.
+        Few are let through while a service is away, and the others would wait until each had its own turn to fail. A
+        pause that the service asks for is waited for in any case.
         """
-        while (left := self._policy.deadline - self._elapsed(started, paused)) > 0 or self.watch.error is None:
-            with anyio.move_on_after(max(left, 1.0)):
+
+        def left() -> float:
+            return max(self._policy.deadline - self._elapsed(started, paused), self.pacer.pause_left)
+
+        while (seconds := left()) > 0 or self.watch.error is None:
+            with anyio.move_on_after(max(seconds, 1.0)):
                 return await self.pacer.enter()
         error = self.watch.error
         raise type(error)(error.message, error.remedy)

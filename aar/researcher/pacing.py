@@ -135,7 +135,12 @@ class Pacer:
     @property
     def paused_seconds(self) -> float:
         """Seconds of all pauses so far that the service asked for."""
-        return self._paused_seconds - max(0.0, self._pause_until - self._clock())
+        return self._paused_seconds - self.pause_left
+
+    @property
+    def pause_left(self) -> float:
+        """Seconds until the end of the pause that the service asked for."""
+        return max(0.0, self._pause_until - self._clock())
 
     @property
     def held_seconds(self) -> float:
