@@ -79,23 +79,30 @@ async def abilities_told(client: AsyncAnthropic, model: str, shown: str) -> Abil
             info = await client.models.retrieve(model)
     except anthropic.AuthenticationError as error:
         raise KeyRefused(f"the service answered 401: {bounded(error.message)}", "Check ANTHROPIC_API_KEY") from error
-    except (anthropic.APIError, TimeoutError) as error:
+    except (anthropic.APIError, TimeoutError, ValueError) as error:  # no JSON is a ValueError
         if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
             raise unreachable(shown).error from error
         log.info("the service does not tell what the model can do", model=model, error=type(error).__name__)
         return PLAIN
-    told = info.capabilities
-    if told is None:
-        return Abilities(max_tokens=info.max_tokens)
+    return _told_by(info)
+
+
+def _told_by(info: Any) -> Abilities:
+    """What an answer tells. The SDK checks none, and gateways answer with pages, lists or half of it: what is not told
+    cannot be done."""
+
+    def can(*steps: str) -> bool:
+        part = getattr(info, "capabilities", None)
+        for step in steps:
+            part = getattr(part, step, None)
+        return getattr(part, "supported", None) is True
+
+    most = getattr(info, "max_tokens", None)
     return Abilities(
-        adaptive_thinking=_supported(told.thinking.types.adaptive) if told.thinking else False,
-        clear_tool_uses=_supported(told.context_management.clear_tool_uses_20250919),
-        compaction=_supported(told.context_management.compact_20260112),
-        images=_supported(told.image_input),
-        effort=_supported(told.effort),
-        max_tokens=info.max_tokens,
+        adaptive_thinking=can("thinking", "types", "adaptive"),
+        clear_tool_uses=can("context_management", "clear_tool_uses_20250919"),
+        compaction=can("context_management", "compact_20260112"),
+        images=can("image_input"),
+        effort=can("effort"),
+        max_tokens=most if type(most) is int and most > 0 else None,
     )
-
-
-def _supported(part: Any) -> bool:
-    return bool(part is not None and part.supported)

@@ -10,6 +10,8 @@ from aar.researcher.abilities import PLAIN, abilities_of
 from aar.researcher.gateway import Gateway
 from aar.testing.messages import Double, Rules, serve
 
+from .test_transport import answering, serving
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -53,3 +55,26 @@ async def test_the_service_is_asked_and_what_it_does_not_know_is_plain() -> None
             await stranger.abilities("claude-opus-5-5")
         await stranger.close()
     assert "sk-wrong" not in str(caught.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>any page</html>",
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b'{"capabilities": {}, "max_tokens": "many"}',
+        b'{"capabilities": {"thinking": true, "image_input": "yes"}, "max_tokens": -5}',
+        b'{"capabilities": {"thinking": {"types": null}, "context_management": null}}',
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "text/html"])
+async def test_what_an_odd_answer_does_not_tell_cannot_be_done(answer: bytes, kind: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(answer)}\r\n\r\n".encode()
+    async with serving(answering(head + answer)) as url:
+        gateway = Gateway(url, SecretStr("sk-any"))
+        assert await gateway.abilities("m") == PLAIN
+        await gateway.close()
