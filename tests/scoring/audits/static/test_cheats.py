@@ -143,7 +143,7 @@ def _tarred() -> bytes:
         ("notes.txt", b"words for people\n" * 20 + _zipped()),
         ("helper.py", b"x = 1\n#" + _zipped()),
         ("weights", _tarred()),
-        ("weights", gzip.compress(b"x")),
+        ("weights", gzip.compress(b"x", mtime=0)),
         ("weights", bz2.compress(b"x")),
         ("weights", lzma.compress(b"x")),
         ("fast.so", b"\x7fELF"),
