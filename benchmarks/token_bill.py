@@ -34,12 +34,13 @@ from aar.budget.prices import PriceBook
 from aar.budget.totals import totals
 from aar.budget.usage import Usage
 from aar.problems.registry import find
-from aar.researcher import ResearcherContext, journal, run_researcher
+from aar.researcher import journal
 from aar.researcher.abilities import abilities_of
 from aar.researcher.caching import Rhythm
-from aar.researcher.context import ModelOptions
+from aar.researcher.context import ModelOptions, ResearcherContext
 from aar.researcher.gateway import Gateway
 from aar.researcher.prompts import system_prompt
+from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.bounds import RESULT_CHARACTERS
 from aar.researcher.tools.definitions import tool_definitions
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend

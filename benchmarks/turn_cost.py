@@ -84,9 +84,10 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
     """A database, the gateway to the scripted model, and a team of researchers."""
     from aar.budget.ledger import Ledger
     from aar.budget.limits import Limits
-    from aar.budget.prices import ModelPrice, PriceBook
+    from aar.budget.model_price import ModelPrice
+    from aar.budget.prices import PriceBook
     from aar.problems.protocol import Metric
-    from aar.researcher import ResearcherContext
+    from aar.researcher.context import ResearcherContext
     from aar.researcher.gateway import Gateway
     from aar.snapshots.store import SnapshotStore
     from aar.store import open_database
@@ -142,7 +143,7 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
 
 async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile | None) -> tuple[float, float, int]:
     """CPU seconds, wall seconds and turns of a whole team's life."""
-    from aar.researcher import run_researcher
+    from aar.researcher.researcher import run_researcher
     from aar.store.models import LedgerEntry
 
     db, gateway, contexts = await contexts_of(port, team + 1, folder)

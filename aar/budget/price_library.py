@@ -13,7 +13,7 @@ from genai_prices import types as library
 from genai_prices.data import providers
 
 from aar.budget.model_ids import BEDROCK, DATE, VERTEX
-from aar.budget.prices import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
+from aar.budget.model_price import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
 
 _FAST = {"speed": "fast"}
 

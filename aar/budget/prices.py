@@ -9,45 +9,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
 from aar.budget.model_ids import is_first_party, plain_name
+from aar.budget.model_price import FREE, REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
 from aar.budget.usage import Served, Usage
 from aar.errors import SpecError
 
 OFFLINE_MODEL = "offline-search"
 """The seeded search baseline that needs no key and costs nothing."""
-REGIONAL_SURCHARGE = Decimal("1.1")
-"""What Anthropic's own service bills, beside its list price, for inference that is bound to a region."""
 NO_MODEL = "the reply does not name the model that answered"
 _AS_ASKED = Served()
 _MILLION = Decimal(1_000_000)
 _NANO = Decimal(10) ** -9
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPrice:
-    """Dollars per million tokens by kind, and per thousand web searches."""
-
-    input: Decimal
-    output: Decimal
-    cache_write_5m: Decimal
-    cache_write_1h: Decimal
-    cache_read: Decimal
-    web_search_per_1000: Decimal = Decimal(10)
-
-
-@dataclass(frozen=True, slots=True)
-class PriceTier:
-    """The price of calls with more than ``above`` prompt tokens; it holds for all tokens of such a call."""
-
-    above: int
-    price: ModelPrice
-
-
-FREE = ModelPrice(*(Decimal(0) for _ in fields(ModelPrice)))
 
 
 class PriceBook:
@@ -191,18 +167,6 @@ def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
             " cache_write_1h: 6, cache_read: 0.3}` in dollars per million tokens",
         )
     return tiers
-
-
-def scaled(price: ModelPrice, factor: Decimal) -> ModelPrice:
-    """A token price times a factor; searches keep theirs."""
-    return replace(
-        price,
-        **{
-            field.name: getattr(price, field.name) * factor
-            for field in fields(price)
-            if field.name != "web_search_per_1000"
-        },
-    )
 
 
 @lru_cache(maxsize=256)

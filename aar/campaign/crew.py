@@ -17,7 +17,7 @@ from aar.campaign.views import ResearcherView, list_researchers
 from aar.campaign.wishes import NO_WISH, wishes
 from aar.campaign.workshop import Workshop
 from aar.events import ResearcherStateChanged
-from aar.researcher import Outcome
+from aar.researcher.context import Outcome
 from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.researcher import Outcome
+from aar.researcher.context import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.budget.prices import ModelPrice, PriceBook
+from aar.budget.model_price import ModelPrice
+from aar.budget.prices import PriceBook
 from aar.campaign.directions import Direction, deal, load_directions
 from aar.campaign.incident_log import IncidentLog
 from aar.campaign.model_choice import Team, resolve_team

@@ -23,8 +23,8 @@ from aar.disk_full import disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.passing import is_passing
-from aar.researcher import Outcome, ResearcherContext, run_researcher
-from aar.researcher.context import ModelOptions
+from aar.researcher.context import ModelOptions, Outcome, ResearcherContext
+from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.toolbox import answer_broken
 from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec

@@ -12,7 +12,7 @@ from aar.campaign.services import PATIENCE_SECONDS, FaultLog, persist
 from aar.campaign.views import ResearcherView
 from aar.campaign.wishes import NO_WISH, Wish
 from aar.errors import Conflict
-from aar.researcher import Outcome
+from aar.researcher.context import Outcome
 
 GRACE_SECONDS = 20.0
 """How long a researcher may take to end its turn once asked; then what runs in its sandbox is left to its fate."""

@@ -13,7 +13,6 @@ from aar.report.drawing import (
     SIZES,
     Axis,
     Frame,
-    Over,
     anchors,
     frame,
     grid,
@@ -25,7 +24,7 @@ from aar.report.drawing import (
     time_axis,
 )
 from aar.report.labels import score
-from aar.report.progress import Progress, ScorePoint
+from aar.report.progress import Over, Progress, ScorePoint
 
 
 def score_chart(

@@ -14,9 +14,9 @@ from aar.budget.totals import Totals, totals
 from aar.problems.protocol import Metric
 from aar.report.board import Board, read_board
 from aar.report.charts import axis_of, score_range, spot
-from aar.report.drawing import SIZES, Over, frame, grid, references, series_class, steps, svg
+from aar.report.drawing import SIZES, frame, grid, references, series_class, steps, svg
 from aar.report.labels import score
-from aar.report.progress import Progress, all_submissions, progress
+from aar.report.progress import Over, Progress, all_submissions, progress
 from aar.scoring.visibility import Audience
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from markupsafe import Markup
 
@@ -18,7 +17,6 @@ from aar.report.labels import score
 
 SERIES = 8
 """Number of distinct colours; further researchers share them."""
-Over = Literal["hours", "usd"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
 from aar.events import DiversityMeasured
 from aar.report.clock import RunningClock, running_clock
-from aar.report.drawing import Over
 from aar.report.spending import Spending, spending
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
@@ -17,6 +17,8 @@ from aar.store.event_log import LoggedEvent, read
 from aar.store.kept import keep, kept
 
 _BATCH = 500
+Over = Literal["hours", "usd"]
+"""What a chart's horizontal axis shows: hours of running, or dollars billed."""
 
 
 @dataclass(frozen=True, slots=True)

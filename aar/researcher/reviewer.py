@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -23,7 +23,6 @@ from aar.budget.ledger import Ledger
 from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.problems.protocol import Problem
-from aar.researcher import prompts
 from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
 from aar.researcher.call import CallRequest, Flight
@@ -149,4 +148,4 @@ def _skipped(reason: str, why: str) -> Finding:
 
 @lru_cache(maxsize=1)
 def _rubric() -> str:
-    return files(prompts).joinpath("rubric.md").read_text(encoding="utf-8")
+    return Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")

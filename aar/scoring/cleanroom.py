@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import anyio
@@ -43,7 +44,7 @@ OUTPUT = f"{WORKSPACE}/out.npy"
 DEFAULT_OWNER = "cleanroom"
 _PRINTED_BYTES = 16 * 1024
 _READ_SECONDS = 60.0
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(str(resources.files("aar")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from aar.budget.charges import RESERVED, SETTLED, charge_of
 from aar.budget.limits import Limits
-from aar.budget.prices import REGIONAL_SURCHARGE, PriceBook
+from aar.budget.model_price import REGIONAL_SURCHARGE
+from aar.budget.prices import PriceBook
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.messages_api.double import Exchange
 from aar.researcher.context import Outcome

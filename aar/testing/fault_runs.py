@@ -19,11 +19,12 @@ from typing import Any
 from aar.budget.ledger import Ledger
 from aar.budget.prices import PriceBook
 from aar.problems.protocol import Metric
-from aar.researcher import ResearcherContext, researcher, reserving, run_researcher
+from aar.researcher import researcher, reserving
 from aar.researcher.abilities import abilities_of
-from aar.researcher.context import Fallback, Outcome
+from aar.researcher.context import Fallback, Outcome, ResearcherContext
 from aar.researcher.gateway import Gateway
 from aar.researcher.pacing import PacePolicy, Pacer
+from aar.researcher.researcher import run_researcher
 from aar.researcher.retries import RetryPolicy
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

@@ -16,9 +16,8 @@ from aar.problems.protocol import Metric
 from aar.report.charts import score_range
 from aar.report.comparison import Side
 from aar.report.diversity_chart import diversity_top
-from aar.report.drawing import Over
 from aar.report.labels import score
-from aar.report.progress import Progress, ScorePoint
+from aar.report.progress import Over, Progress, ScorePoint
 from aar.web.links import campaign_link
 
 Plan = dict[str, Any]

@@ -30,7 +30,7 @@ class Visitor:
         return self.login.name
 
     @property
-    def acts(self) -> bool:
+    def is_operator(self) -> bool:
         """Whether they may act."""
         return self.login.is_operator
 
@@ -52,7 +52,7 @@ class Watcher:
     role: Role | None
 
     @property
-    def acts(self) -> bool:
+    def is_operator(self) -> bool:
         """Whether they may act."""
         return self.role == "operator"
 

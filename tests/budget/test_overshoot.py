@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from aar.budget.charges import sums_of
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits, ResearcherLimits
-from aar.budget.prices import ModelPrice, PriceBook
+from aar.budget.model_price import ModelPrice
+from aar.budget.prices import PriceBook
 from aar.budget.usage import Usage
 from aar.errors import LimitReached
 from aar.store.database import Database

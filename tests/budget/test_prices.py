@@ -6,7 +6,8 @@ from genai_prices import calc_price
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.budget.prices import ModelPrice, PriceBook
+from aar.budget.model_price import ModelPrice
+from aar.budget.prices import PriceBook
 from aar.budget.usage import Usage
 from aar.errors import SpecError
 

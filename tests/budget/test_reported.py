@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from aar.budget import usage as reading
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import REGIONAL_SURCHARGE, PriceBook
+from aar.budget.model_price import REGIONAL_SURCHARGE
+from aar.budget.prices import PriceBook
 from aar.budget.usage import Bill, ReportedUsage, Served, Usage
 from aar.errors import LimitReached
 from aar.store.database import Database

@@ -10,7 +10,8 @@ import pytest
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import ModelPrice, PriceBook
+from aar.budget.model_price import ModelPrice
+from aar.budget.prices import PriceBook
 from aar.budget.usage import Usage
 from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock

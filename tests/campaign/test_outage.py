@@ -15,7 +15,7 @@ import pytest
 from aar.campaign.ending import natural_ending
 from aar.campaign.spec_file import load_spec
 from aar.errors import SpecError
-from aar.researcher import Outcome
+from aar.researcher.context import Outcome
 from aar.testing.messages import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread
 
 _FINISH = Reply([call("finish", summary="done")])

@@ -15,8 +15,7 @@ from aar.campaign.spec_file import load_spec
 from aar.campaign.start import run_campaign
 from aar.campaign.views import list_researchers
 from aar.errors import BackendAway, DatabaseError
-from aar.researcher import ResearcherContext
-from aar.researcher.context import Stopping
+from aar.researcher.context import ResearcherContext, Stopping
 from aar.sandbox import outages
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.outages import OutageWatch

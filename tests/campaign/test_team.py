@@ -14,7 +14,7 @@ from aar.campaign.team import LifeSignal, Member, Team
 from aar.campaign.views import ResearcherView
 from aar.campaign.wishes import NO_WISH, Wish
 from aar.errors import Conflict
-from aar.researcher import Outcome
+from aar.researcher.context import Outcome
 
 FINISHED = Outcome("finished", "done")
 Life = Callable[[LifeSignal], Awaitable[Outcome]]

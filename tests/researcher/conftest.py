@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import ModelPrice, PriceBook
+from aar.budget.model_price import ModelPrice
+from aar.budget.prices import PriceBook
 from aar.problems.protocol import Metric
-from aar.researcher import ResearcherContext
+from aar.researcher.context import ResearcherContext
 from aar.researcher.gateway import Gateway
 from aar.researcher.retries import RetryPolicy
 from aar.sandbox.protocol import ExecResult, ExitReason

@@ -14,10 +14,11 @@ from sqlalchemy import select
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import ModelPrice, PriceBook
+from aar.budget.model_price import ModelPrice
+from aar.budget.prices import PriceBook
 from aar.errors import DatabaseError, SetupError
-from aar.researcher import run_researcher
 from aar.researcher.context import Fallback
+from aar.researcher.researcher import run_researcher
 from aar.researcher.reviewer import Reviewer
 from aar.store.database import Database
 from aar.store.event_log import read

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from aar.errors import LimitReached
 from aar.events import AnyEvent, ToolFinished, TurnReceived
-from aar.researcher import run_researcher
 from aar.researcher.journal import open_journal
+from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.toolbox import UNKNOWN_EFFECT, first_started
 from aar.store.database import Database
 from aar.store.event_log import read

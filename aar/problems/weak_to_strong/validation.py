@@ -7,17 +7,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aar.errors import AarError
-from aar.problems.protocol import OutputRejected, Stage, Task
+from aar.problems.protocol import OutputRejected, Problem, Stage, Task
 from aar.problems.weak_to_strong.bundles import public_files, read_hidden
-
-if TYPE_CHECKING:
-    from aar.problems.weak_to_strong.plugin import WeakToStrong
 
 SPLIT_SEED = 987_654_321
 LEAK_ACCURACY = 0.75
@@ -26,7 +22,7 @@ ORDER_LIMIT = 4.5
 """Standard deviations from chance at which the order of the rows is said to follow the labels."""
 
 
-def find_problems(problem: WeakToStrong) -> list[str]:
+def find_problems(problem: Problem) -> list[str]:
     """Everything found wrong, one line each; empty when all is sound. Runs every baseline."""
     try:
         problem.check_data()
@@ -78,7 +74,7 @@ def _order_leaks(labels: NDArray[np.bool_]) -> list[str]:
     ]
 
 
-def _extremes(problem: WeakToStrong, task: Task) -> list[str]:
+def _extremes(problem: Problem, task: Task) -> list[str]:
     """Whether predictions as good as the teacher's grade 0, and as good as the ceiling's 1."""
     found: list[str] = []
     output = task.public.parent / "output.npy"
@@ -92,7 +88,7 @@ def _extremes(problem: WeakToStrong, task: Task) -> list[str]:
     return found
 
 
-def _baselines(problem: WeakToStrong, task: Task) -> list[str]:
+def _baselines(problem: Problem, task: Task) -> list[str]:
     """Whether every baseline runs, can be scored, and grades within what is possible."""
     found: list[str] = []
     output = task.public.parent / "output.npy"

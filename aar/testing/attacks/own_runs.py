@@ -19,7 +19,7 @@ from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import CleanRoom
 from aar.scoring.seeds import draw
 from aar.testing.attacks import paired
-from aar.testing.attacks.attack import Gain
+from aar.testing.attacks.gain import Gain
 
 DRAWS = "attacks"
 """All splits are drawn from this, the scorer's too, so that a suite repeats; nothing in an attack's code uses it."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.protocol import Estimate, Problem, Task, TaskScore
-from aar.testing.attacks.attack import Gain
+from aar.testing.attacks.gain import Gain
 
 BLOCKS = 24
 

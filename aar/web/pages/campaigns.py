@@ -20,10 +20,9 @@ from aar.problems.protocol import Metric
 from aar.report.axes import span
 from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.build import best_of, build_report
-from aar.report.drawing import Over
 from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
-from aar.report.progress import all_submissions, progress
+from aar.report.progress import Over, all_submissions, progress
 from aar.report.recent import recent_events
 from aar.report.usage_doubts import usage_doubts
 from aar.report.write import CONTENT_POLICY, render_report

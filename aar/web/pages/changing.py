@@ -37,7 +37,7 @@ class Standing:
     comment: CommentView | None
 
     @property
-    def said(self) -> PostView | CommentView:
+    def current(self) -> PostView | CommentView:
         """The text in question."""
         return self.comment or self.post
 
@@ -50,15 +50,15 @@ class Standing:
     @property
     def values(self) -> dict[str, str]:
         """The fields of its form; ``seen`` tells whether somebody else writes over it meanwhile."""
-        seen = "" if self.said.edited_at is None else self.said.edited_at.isoformat()
+        seen = "" if self.current.edited_at is None else self.current.edited_at.isoformat()
         if self.comment:
-            return {"body": self.said.body, "seen": seen}
+            return {"body": self.current.body, "seen": seen}
         labels = ", ".join(self.post.families)  # other labels alone are no edit of the words
-        return {"title": self.post.title, "families": labels, "body": self.said.body, "seen": f"{seen} {labels}"}
+        return {"title": self.post.title, "families": labels, "body": self.current.body, "seen": f"{seen} {labels}"}
 
     def says(self, values: Mapping[str, str]) -> bool:
         """Whether it says this already."""
-        same = self.said.body == clean_text(values["body"])
+        same = self.current.body == clean_text(values["body"])
         if self.comment is not None:
             return same
         labels = families_of(values["families"])
@@ -66,7 +66,7 @@ class Standing:
 
     def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
         """What does not hold of its new words, or that they were written over others' that nobody has read."""
-        if self.said.retracted_at is not None:
+        if self.current.retracted_at is not None:
             return {"": "It was retracted, so it cannot change"}
         check = comment_mistakes if self.comment else edit_mistakes
         wrong = check(session, self.post.campaign_id, values)

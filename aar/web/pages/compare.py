@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Response
 
 from aar.campaign.views import list_campaigns
 from aar.report.comparison import spec_rows
-from aar.report.drawing import Over
 from aar.report.metrics import metric_of
+from aar.report.progress import Over
 from aar.web.api.campaigns import public_spec
 from aar.web.api.compare import read_side
 from aar.web.auth import AudienceDep

@@ -166,7 +166,7 @@ def show_thread(shared: Shared, campaign_id: str, post_id: int, writing: Writing
         former = history(session, view.id, post_id)
         texts = texts_of(thread) + [each.body for each in former]
         links = reference_links(view.id, known_references(session, view.id, texts))
-        author = Author(human_name(me.name), None) if me and me.acts else None
+        author = Author(human_name(me.name), None) if me and me.is_operator else None
         voted = vote_of(session, post_id, author) if author else 0
         near = similar_to(session, view.id, post_id) if similar else []
     context = {"campaign": view, "thread": thread, "cursor": cursor, "links": links, "former": former}

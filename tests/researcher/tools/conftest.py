@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from aar.researcher import ResearcherContext
 from aar.researcher.calls import ToolCall
+from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.base import ToolResult, ToolRun
 from aar.researcher.tools.bounds import bounded
 from aar.researcher.tools.definitions import INPUTS

@@ -22,9 +22,9 @@ from structlog.testing import capture_logs
 
 from aar.errors import DatabaseError
 from aar.events import MessageAdded, TurnReceived
-from aar.researcher import run_researcher
 from aar.researcher.context import Stopping
 from aar.researcher.journal import open_journal
+from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, nothing
 from aar.researcher.tools.definitions import EDITOR
 from aar.researcher.tools.registry import TOOLS
