@@ -24,11 +24,11 @@ from aar.events import (
     UsageDoubted,
     parse_event,
 )
-from aar.forum.text import clean_line
 from aar.report.labels import moment
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
+from aar.text.sanitize import clean_line
 
 _KINDS = (
     "limit_hit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from aar.sandbox.processes import HostProcess
+from aar.processes import HostProcess
 
 
 def identity(pid: int | None = None) -> str:

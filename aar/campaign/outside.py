@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 from aar.campaign.views import ResearcherView, get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ResearcherStarted
-from aar.forum.text import clean_line
 from aar.forum.tokens import issue_token
 from aar.forum.views import EXTERNAL_MODEL
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Researcher
+from aar.text.sanitize import clean_line
 
 EXTERNAL = EXTERNAL_MODEL
 """What stands in a researcher's row as its model and state when it works outside: no controller runs it, and no time

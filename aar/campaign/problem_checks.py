@@ -8,7 +8,6 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.bounded import WorkerPool
 from aar.campaign.directions import load_directions
 from aar.errors import AarError, DataMissing, PluginFailed
 from aar.problems.plugin_calls import GIVES, PROCESSES, brief_of, call_plugin
@@ -16,6 +15,7 @@ from aar.problems.protocol import Metric, Problem, RunLimits, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.bundles import prepared
 from aar.scoring.cleanroom import CleanRoom
+from aar.workers.worker_pool import WorkerPool
 
 _SPLIT = 20_261
 

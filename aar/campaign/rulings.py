@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 from aar.campaign.control import controller_alive
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
-from aar.forum.text import checked
 from aar.scoring.checks import request_check
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.standing import disqualify, reinstate
 from aar.scoring.submissions import SubmissionView, get_submission
 from aar.store.event_log import append
 from aar.store.models import Campaign
+from aar.text.sanitize import checked
 
 MAX_REASON = 1000
 MAX_RULE = 64

@@ -18,7 +18,7 @@ from aar.campaign.descriptors import Reserve
 from aar.disk_full import disk_full
 from aar.errors import AarError, LimitReached, SandboxUnavailable
 from aar.events import AnyEvent, ServiceFailed
-from aar.passing import is_passing
+from aar.transient_errors import is_passing
 
 log = structlog.get_logger(__name__)
 

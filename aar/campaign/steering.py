@@ -19,9 +19,9 @@ from aar.campaign.views import ResearcherView, get_researcher
 from aar.campaign.wishes import REMOVE, RESUME, wishes
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
-from aar.forum.text import checked, clean_line
 from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign, Researcher
+from aar.text.sanitize import checked, clean_line
 
 MAX_WORDS = 4000
 """Characters of a message or a new direction."""

@@ -22,7 +22,6 @@ from aar.campaign.workshop import Workshop
 from aar.disk_full import disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
-from aar.passing import is_passing
 from aar.researcher.context import ModelOptions, Outcome, ResearcherContext
 from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.toolbox import answer_broken
@@ -30,6 +29,7 @@ from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append
 from aar.store.models import Researcher
+from aar.transient_errors import is_passing
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
-from aar.forum.text import clean_line, clean_text, shorten
 from aar.report.labels import duration
+from aar.text.sanitize import clean_line, clean_text, shorten
 
 __all__ = [
     "ago",

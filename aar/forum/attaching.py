@@ -10,8 +10,8 @@ from aar.errors import NotFound, UsageError
 from aar.forum.figures import NewFigure, known_figures, store_figure
 from aar.forum.limits import MAX_FIGURES
 from aar.forum.showing import SCHEME, figures_in, paths_in, rewritten
-from aar.forum.text import checked
 from aar.forum.views import Author
+from aar.text.sanitize import checked
 
 
 def checked_with_figures(

@@ -8,10 +8,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
-from aar.forum.text import checked
 from aar.forum.views import SCORER, Author
 from aar.store.kept import kept
 from aar.store.models import Campaign, Comment, Post, Researcher
+from aar.text.sanitize import checked
 
 _MAX_NAME = 64
 _CAMPAIGN, _RESEARCHER = Campaign.__table__.c, Researcher.__table__.c

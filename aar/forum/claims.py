@@ -11,11 +11,11 @@ from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.events import ClaimMade, ClaimReleased
 from aar.forum.authors import checked_author
 from aar.forum.limits import MAX_TITLE
-from aar.forum.text import checked
 from aar.forum.views import Author, ClaimView, by_person
 from aar.store import event_log
 from aar.store.models import Claim
 from aar.store.types import now
+from aar.text.sanitize import checked
 
 MAX_HOURS = 24.0
 """How far ahead a claim may reach."""

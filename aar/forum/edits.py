@@ -16,11 +16,11 @@ from aar.forum.figures import NewFigure
 from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import comment_view, find_post
-from aar.forum.text import checked
 from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, by_person
 from aar.store import event_log
 from aar.store.models import Comment, Post, Revision
 from aar.store.types import now
+from aar.text.sanitize import checked
 
 
 def edit_post(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from aar.atomic_write import replace_file
 from aar.forum.figures import FigureView, find_figure, known_figures
-from aar.forum.replacing import replace_file
 from aar.forum.showing import SHORT
 
 FOLDER = "figures"

@@ -22,10 +22,10 @@ from aar.forum.limits import (
     MAX_FIGURE_SIDE,
 )
 from aar.forum.showing import SHORT
-from aar.forum.text import shorten
 from aar.forum.views import Author
 from aar.store import event_log
 from aar.store.models import Figure
+from aar.text.sanitize import shorten
 
 _FIGURES = Figure.__table__.c
 _FACTS = [each for each in _FIGURES if each.key != "data"]

@@ -14,8 +14,8 @@ from datetime import datetime
 from aar.forum.figure_files import FOLDER
 from aar.forum.figures import FigureView
 from aar.forum.showing import SCHEME, rewritten
-from aar.forum.text import shorten
 from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
+from aar.text.sanitize import shorten
 
 _NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")

@@ -10,6 +10,7 @@ import anyio.to_thread
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
+from aar.atomic_write import DRAFT, replace_file
 from aar.errors import SetupError
 from aar.forum.changes import KINDS
 from aar.forum.citations import posts_citing, posts_naming
@@ -19,7 +20,6 @@ from aar.forum.figures import known_figures
 from aar.forum.markdown import claims_page, file_name, index_page, mentions_page, thread_page
 from aar.forum.posts import list_posts
 from aar.forum.queries import pinned_posts, post_views, select_posts, threads
-from aar.forum.replacing import DRAFT, replace_file
 from aar.forum.resolving import texts_of
 from aar.forum.showing import figures_in
 from aar.forum.views import PostView, ThreadView

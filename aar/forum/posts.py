@@ -20,11 +20,11 @@ from aar.forum.figures import NewFigure
 from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_TITLE
 from aar.forum.mentions import record_mentions
 from aar.forum.queries import POSTS, comment_view, find_post, post_views, select_posts
-from aar.forum.text import checked
 from aar.forum.views import Author, CommentView, PostView, ThreadView
 from aar.forum.votes import cast_vote
 from aar.store import event_log
 from aar.store.models import Comment, Post, Submission
+from aar.text.sanitize import checked
 
 __all__ = [
     "MAX_BODY",

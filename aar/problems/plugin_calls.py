@@ -20,13 +20,13 @@ import anyio
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from aar.bounded import WorkerPool, call_bounded, run_bounded
-from aar.characters import storable
 from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
 from aar.problems.corruption import corrupt
 from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task, TaskScore, call_limits_of
 from aar.problems.registry import Origin, find, origin_of, place_of, small
 from aar.problems.statistics import check_estimate, is_finite
+from aar.text.characters import storable
+from aar.workers.worker_pool import WorkerPool, call_bounded, run_bounded
 
 _SLOW = {"check_data": 10, "validate": 10}
 """Calls that may take so many times as long."""

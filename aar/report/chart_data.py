@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from aar.budget.totals import Totals
-from aar.forum.text import clean_line
 from aar.report.lineage import lineage_tree, parent_of
 from aar.report.progress import Progress
 from aar.report.seeds import SeedScore
 from aar.scoring.submissions import SubmissionView
+from aar.text.sanitize import clean_line
 
 Cell = str | int | float | Decimal | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.bounded import run_bounded
 from aar.errors import BoundExceeded
 from aar.report.code import CodeFile
+from aar.workers.worker_pool import run_bounded
 
 _MOST_LINES = 2_000
 """A longer file is only said to have changed: the comparison's time grows with the square of its length."""

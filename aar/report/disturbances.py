@@ -25,8 +25,8 @@ from aar.events import (
     UsageDoubted,
     parse_event,
 )
-from aar.forum.text import clean_line
 from aar.store.models import EventRecord
+from aar.text.sanitize import clean_line
 
 _KINDS = (
     "campaign_started",

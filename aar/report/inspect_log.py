@@ -41,12 +41,12 @@ from sqlalchemy.orm import Session
 from aar import __version__
 from aar.budget.totals import Totals, totals
 from aar.events import ToolFinished, TurnReceived
-from aar.forum.text import clean_text
 from aar.report.scrub import scrubber
 from aar.report.transcript import item_of, whole_transcript
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher
+from aar.text.sanitize import clean_text
 
 _STATUS = {"finished": "success", "failed": "error"}
 _STOPS = {"end_turn": "stop", "tool_use": "tool_calls", "max_tokens": "max_tokens", "refusal": "content_filter"}

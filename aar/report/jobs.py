@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from aar.forum.text import clean_line
 from aar.report.transcript import scrubber_of
 from aar.store.kept import keep, kept
 from aar.store.models import EventRecord
+from aar.text.sanitize import clean_line
 
 _TOOLS = ("start_job", "wait", "job_output", "stop_job")
 _TOLD = re.compile(r"^Job (\S{1,64}) ([^\n]+)\.$", re.MULTILINE)

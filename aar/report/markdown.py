@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from aar.forum.parsing import left_out
 from aar.forum.references import REFERENCE
 from aar.forum.showing import ADDRESS, SCHEME
-from aar.forum.text import clean_text
+from aar.text.sanitize import clean_text
 
 _SCHEMES = ("http", "https", "mailto")
 _HEADING_SHIFT = 2

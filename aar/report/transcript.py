@@ -22,10 +22,10 @@ from aar.events import (
     TurnReceived,
     parse_event,
 )
-from aar.forum.text import clean_text
 from aar.report.scrub import Scrubber, scrubber
 from aar.store.event_log import LoggedEvent, read
 from aar.store.models import EventRecord, Researcher
+from aar.text.sanitize import clean_text
 
 KINDS = (
     "message_added",

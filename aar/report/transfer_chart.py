@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from aar.forum.text import shorten
 from aar.problems.protocol import Metric
 from aar.report.axes import Scale, ticks
 from aar.report.closeup import Score
 from aar.report.drawing import SIZES, Size
 from aar.report.labels import score
 from aar.report.winners import Winner
+from aar.text.sanitize import shorten
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14, 46, 20, 26
 _HEAD, _BAR, _GAP = 22, 13, 10

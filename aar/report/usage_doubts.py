@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import UsageDoubted
-from aar.forum.text import clean_line
 from aar.store.models import EventRecord
+from aar.text.sanitize import clean_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aar.errors import UsageError
-from aar.forum.text import clean_line, clean_text
 from aar.report import ASSETS
 from aar.report.build import ReportData, build_report
 from aar.report.charts import interval_bar, legend, score_chart
@@ -28,6 +27,7 @@ from aar.report.transfer_chart import transfer_chart, transfer_legend
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
+from aar.text.sanitize import clean_line, clean_text
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Said inside the file itself, so that nothing in it could run or load even if it got in."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.budget.usage import ReportedUsage
-from aar.characters import storable
 from aar.researcher.blocks import read_input, sound_block
+from aar.text.characters import storable
 
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 _LONGEST_REPLY = 32 * 1024**2

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from aar.characters import whole_characters
+from aar.text.characters import whole_characters
 
 Block = dict[str, Any]
 

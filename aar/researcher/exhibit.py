@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aar.forum.text import clean_line, clean_text
 from aar.scoring.audits.protocol import Dossier
 from aar.scoring.manifest import ENTRY_POINT, MANIFEST
+from aar.text.sanitize import clean_line, clean_text
 
 MOST_CHARACTERS = 60_000
 """So much of a method is shown; the rest is named and left out."""

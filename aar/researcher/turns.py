@@ -16,7 +16,6 @@ from aar.best_effort import best_effort, logged
 from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
-from aar.passing import is_passing
 from aar.researcher.asking import request_of, worst_tokens
 from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
@@ -29,6 +28,7 @@ from aar.researcher.refusals import ModelMissing, StreamBroken
 from aar.researcher.reserving import reserve
 from aar.researcher.tools.toolbox import first_started
 from aar.researcher.waiting import waiting_line
+from aar.transient_errors import is_passing
 
 _PROGRESS_SECONDS = 2.0
 _LONGEST_WAIT = 600.0

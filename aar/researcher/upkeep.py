@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aar.errors import SandboxError, SandboxGone
 from aar.events import ContextReset, MessageAdded
-from aar.passing import is_passing
 from aar.researcher.asking import keeps_context_itself
 from aar.researcher.blocks import Block
 from aar.researcher.context import ResearcherContext
@@ -12,6 +11,7 @@ from aar.researcher.conversation import Conversation
 from aar.researcher.estimate import most_tokens
 from aar.researcher.journal import Journal
 from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover, landing
+from aar.transient_errors import is_passing
 
 NOTEBOOK = "/workspace/NOTEBOOK.md"
 _NOTEBOOK_CHARACTERS = 24_000

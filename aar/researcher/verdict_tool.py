@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aar.forum.text import shorten
 from aar.researcher.exhibit import Exhibit
 from aar.scoring.audits.protocol import Finding, Verdict
+from aar.text.sanitize import shorten
 
 REVIEWER: Final = "reviewer"
 TOOL: Final = "verdict"

@@ -10,11 +10,11 @@ from pathlib import Path
 import structlog
 
 from aar.errors import SandboxUnavailable
+from aar.fsutil import remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import SandboxBackend
 from aar.sandbox.runtime import known_workspaces, remove_unfinished, runtime_root, states
 from aar.sandbox.scratch import abandoned_folders
-from aar.sandbox.trees import remove_tree
 
 log = structlog.get_logger(__name__)
 

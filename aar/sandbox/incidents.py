@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import structlog
 
-from aar.sandbox.trees import MAX_LEVELS
+from aar.fsutil import MAX_LEVELS
 
 log = structlog.get_logger(__name__)
 

@@ -27,10 +27,10 @@ from typing import Any, TypeVar
 import structlog
 from anyio import CancelScope
 
+from aar.concurrency import completed
 from aar.errors import UsageError
-from aar.sandbox.processes import HostProcess
+from aar.processes import HostProcess
 from aar.sandbox.runtime import runtime_root
-from aar.sandbox.threads import completed
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aar.errors import Conflict, SandboxError, UsageError
-from aar.sandbox.processes import HostProcess
+from aar.processes import HostProcess
 from aar.sandbox.protocol import SandboxSpec
 from aar.settings import get_settings
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import structlog
 
 from aar.errors import SandboxError
-from aar.sandbox.processes import HostProcess
-from aar.sandbox.trees import remove_tree
+from aar.fsutil import remove_tree
+from aar.processes import HostProcess
 
 log = structlog.get_logger(__name__)
 

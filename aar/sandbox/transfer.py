@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from aar.errors import TransferRefused
+from aar.fsutil import MAX_LEVELS
 from aar.sandbox import answers
 from aar.sandbox.channel.client import Reply
-from aar.sandbox.trees import MAX_LEVELS
 
 Call = Callable[..., Coroutine[Any, Any, Reply]]
 """``call(op, fields, payload, most=...)`` of a sandbox."""

@@ -15,7 +15,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort
-from aar.bounded import warm_up
 from aar.errors import AarError, BoundExceeded, SandboxError
 from aar.problems.corruption import offers
 from aar.problems.protocol import Problem
@@ -31,6 +30,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import lock_campaign
 from aar.store.models import AuditFinding, Submission
+from aar.workers.worker_pool import warm_up
 
 log = structlog.get_logger(__name__)
 

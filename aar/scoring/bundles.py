@@ -14,12 +14,12 @@ from anyio import CancelScope, CapacityLimiter
 
 from aar.best_effort import best_effort, logged
 from aar.errors import PluginFailed
+from aar.fsutil import remove_tree
 from aar.problems.plugin_calls import PROCESSES, call_plugin
 from aar.problems.protocol import Problem, Stage, Task
-from aar.sandbox.trees import remove_tree
 
 if TYPE_CHECKING:
-    from aar.bounded import WorkerPool
+    from aar.workers.worker_pool import WorkerPool
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from aar.errors import SandboxError
+from aar.fsutil import remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import Mount
-from aar.sandbox.trees import remove_tree
 from aar.scoring.bundles import open_up
 from aar.snapshots.store import SnapshotStore
 

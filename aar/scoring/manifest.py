@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from aar.bounded import run_bounded
-from aar.characters import storable
 from aar.errors import BoundExceeded, UsageError
 from aar.families import known_family
 from aar.strict_yaml import YamlError, parse_yaml
+from aar.text.characters import storable
+from aar.workers.worker_pool import run_bounded
 
 MANIFEST = "method.yaml"
 ENTRY_POINT = "run.py"

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from aar.errors import Conflict
 from aar.forum.posts import create_post
-from aar.forum.text import shorten
 from aar.forum.views import SCORER_AUTHOR
 from aar.scoring.status import log_change, same_code
 from aar.store.event_log import lock_campaign
 from aar.store.models import Submission
 from aar.store.types import now
+from aar.text.sanitize import shorten
 
 APPEAL = (
     "Its author, or anybody, can ask a person to look again: post a question on the forum that names s{number}. "

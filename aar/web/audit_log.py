@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aar.forum.text import clean_line
+from aar.text.sanitize import clean_line
 
 FILE = "audit.log"
 REFUSED_FILE = "audit-refused.log"

@@ -15,7 +15,7 @@ from aar.campaign import services
 from aar.campaign.descriptors import Reserve, raise_limit
 from aar.campaign.services import FaultLog, Patience, keep_running, persist
 from aar.errors import AarError, DatabaseError, ProblemError, SandboxUnavailable
-from aar.passing import is_passing
+from aar.transient_errors import is_passing
 
 SCARCE = OSError(errno.EMFILE, "Too many open files")
 

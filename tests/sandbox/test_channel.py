@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.errors import NotFound, SandboxGone, TransferRefused
+from aar.processes import HostProcess
 from aar.sandbox import answers
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.server.capture import Capture
-from aar.sandbox.processes import HostProcess
 
 _PEER = """
 import os, socket, sys, time

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from aar.errors import Conflict, SandboxError, UsageError
+from aar.processes import HostProcess
 from aar.sandbox import cgroups, workspaces
-from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import SandboxSpec
 from aar.sandbox.runtime import Place, check_name, runtime_root
 

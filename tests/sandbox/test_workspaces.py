@@ -17,7 +17,7 @@ import pytest
 from aar.errors import SandboxError, StillInUse
 from aar.sandbox import workspaces
 
-from .test_trees import nest
+from ..test_fsutil import nest
 from .workspace_until_killed import OWNER, SIZE
 
 pytestmark = pytest.mark.skipif(not workspaces.can_mount(), reason="mounting an ext4 file needs root")

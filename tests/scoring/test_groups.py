@@ -9,8 +9,8 @@ import pytest
 
 from aar.disk_full import disk_full
 from aar.errors import SetupError
-from aar.passing import is_passing
 from aar.scoring.groups import one_error
+from aar.transient_errors import is_passing
 
 pytestmark = pytest.mark.anyio
 

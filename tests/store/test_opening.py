@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 import aar.store
 from aar.errors import DatabaseError
-from aar.passing import is_passing
 from aar.store import open_database
 from aar.store.schema import HEAD
 from aar.testing.rows import add_campaign
+from aar.transient_errors import is_passing
 
 
 def refused(url: str, *words: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from aar.characters import storable
 from aar.errors import SandboxError, SandboxGone
 from aar.researcher.calls import ToolCall
 from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.base import ToolResult
+from aar.text.characters import storable
 
 RESULT_CHARACTERS = 16_000
 _HEAD, _TAIL = 6_000, 9_000

@@ -10,10 +10,10 @@ from aar.forum.figures import NewFigure, prepared
 from aar.forum.limits import MAX_FIGURE_BYTES, MAX_FIGURES
 from aar.forum.posts import Author
 from aar.forum.showing import SCHEME, SHORT, paths_in
-from aar.forum.text import clean_text
 from aar.researcher.tools.base import ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.store.models import Comment, Post
+from aar.text.sanitize import clean_text
 
 _SECONDS = 30
 

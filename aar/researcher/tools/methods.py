@@ -8,7 +8,6 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.errors import TransferRefused, UsageError
-from aar.passing import is_passing
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
@@ -19,6 +18,7 @@ from aar.scoring.submissions import submit
 from aar.scoring.visibility import Audience, rows_seen_by
 from aar.snapshots.lineage import resolve
 from aar.snapshots.store import Saved, SnapshotStore
+from aar.transient_errors import is_passing
 
 SHORT_DIGEST = 12
 

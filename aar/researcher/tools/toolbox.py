@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from aar.errors import AarError, SandboxGone, SetupError, StillInUse
 from aar.events import ToolFinished, ToolStarted, TurnReceived
-from aar.passing import is_passing
 from aar.researcher.blocks import INVALID_INPUT
 from aar.researcher.calls import ToolCall, calls_of
 from aar.researcher.context import ResearcherContext, Stopping
@@ -22,6 +21,7 @@ from aar.researcher.tools.base import Tool, ToolResult, ToolRun, one_line
 from aar.researcher.tools.bounds import bounded
 from aar.researcher.tools.definitions import INPUTS, ToolInput
 from aar.researcher.tools.registry import TOOLS
+from aar.transient_errors import is_passing
 
 log = structlog.get_logger(__name__)
 

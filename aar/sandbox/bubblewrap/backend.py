@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from aar.best_effort import best_effort, logged
+from aar.concurrency import completed
 from aar.errors import Conflict, SandboxError, SandboxGone
 from aar.sandbox import cgroups, workspaces
 from aar.sandbox.bubblewrap import identity
@@ -25,7 +26,6 @@ from aar.sandbox.known_data import refuse_mounted
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, scope, states
-from aar.sandbox.threads import completed
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from aar.concurrency import completed
 from aar.errors import SandboxError
+from aar.processes import HostProcess, kill_started_on, reap
 from aar.sandbox import cgroups, workspaces
-from aar.sandbox.processes import HostProcess, kill_started_on, reap
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
 from aar.sandbox.runtime import Place
-from aar.sandbox.threads import completed
 
 _REMOVE_SECONDS = 30.0
 

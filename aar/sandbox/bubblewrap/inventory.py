@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from aar.errors import SandboxError, SandboxGone
+from aar.processes import HostProcess
 from aar.sandbox import cgroups, workspaces
 from aar.sandbox.inventory_row import SandboxRow
-from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import SandboxStats
 from aar.sandbox.runtime import Place, check_name, runtime_root, states
 

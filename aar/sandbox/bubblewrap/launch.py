@@ -13,8 +13,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from aar.errors import SandboxError
+from aar.processes import kill_family
 from aar.sandbox.bubblewrap.arguments import Descriptors
-from aar.sandbox.processes import kill_family
 
 _INFO, _BLOCK = 10, 11
 _START_SECONDS = 20.0

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from aar.errors import SandboxGone
+from aar.processes import HostProcess
 from aar.sandbox.channel.frames import BadFrame, frames_of, read_frame
 from aar.sandbox.channel.launch import SOCKET_NAME
-from aar.sandbox.processes import HostProcess
 
 _STREAM_LIMIT = 1 << 20
 _LOOK_SECONDS = 0.25

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from aar.best_effort import best_effort, logged
+from aar.concurrency import completed
 from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
+from aar.processes import HostProcess
 from aar.sandbox import workspaces
 from aar.sandbox.channel.client import Channel
 from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
@@ -21,11 +23,9 @@ from aar.sandbox.images.tags import default_tag
 from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
 from aar.sandbox.kernel_files import write_fixed
 from aar.sandbox.known_data import refuse_mounted
-from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import Availability, SandboxSpec
 from aar.sandbox.remote import ChannelSandbox
 from aar.sandbox.runtime import Place, check_name, runtime_root, states
-from aar.sandbox.threads import completed
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0

@@ -6,13 +6,13 @@ import asyncio
 import os
 from pathlib import Path
 
+from aar.concurrency import completed
 from aar.errors import SandboxError, SandboxUnavailable
+from aar.processes import HostProcess
 from aar.sandbox import cgroups, workspaces
 from aar.sandbox.docker.engine import Engine
-from aar.sandbox.processes import HostProcess
 from aar.sandbox.protocol import SandboxStats
 from aar.sandbox.runtime import Place
-from aar.sandbox.threads import completed
 
 
 class ContainerBody:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aar.concurrency import completed
 from aar.errors import BackendAway, Conflict, SandboxError
 from aar.sandbox.docker.options import LABEL, ContainerOptions
 from aar.sandbox.runtime import scope
-from aar.sandbox.threads import completed
 from aar.settings import get_settings
 
 _T = TypeVar("_T")

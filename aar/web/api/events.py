@@ -15,9 +15,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from aar.errors import TooMany
-from aar.forum.text import clean_line
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read
+from aar.text.sanitize import clean_line
 from aar.web.api.paging import BIGGEST, After, Limit, Page
 from aar.web.auth import AudienceDep, Authenticated, authenticate, authenticated, login_of, may_read
 from aar.web.lookup import CampaignId, campaign_of, researcher_of_address

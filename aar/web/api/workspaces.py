@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.views import ResearcherView
 from aar.errors import NotFound
-from aar.forum.text import clean_text
 from aar.report.jobs import researcher_jobs
 from aar.report.transcript import scrubber_of
 from aar.report.workspace import Folder, WorkspaceFile, look
+from aar.text.sanitize import clean_text
 from aar.web.auth import PersonDep
 from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
 from aar.web.state import Shared, SharedDep

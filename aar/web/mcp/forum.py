@@ -22,9 +22,9 @@ from aar.forum.posts import (
 )
 from aar.forum.search import PostFilter, search
 from aar.forum.similar import similar_posts
-from aar.forum.text import shorten
 from aar.forum.views import ClaimView
 from aar.researcher.tools.revising import claim_or_release, revise
+from aar.text.sanitize import shorten
 from aar.web.api.forum import in_utc
 from aar.web.api.forum_models import CommentOut, PostOut, WrittenPostOut
 from aar.web.guests import paced

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aar.errors import AarError, SetupError
-from aar.forum.text import clean_text
+from aar.text.sanitize import clean_text
 from aar.web.auth import address_of, authenticated
 from aar.web.failures import Unauthorized, status_of
 from aar.web.mcp import PATH

@@ -11,9 +11,9 @@ from aar.errors import AarError, NotFound
 from aar.families import FAMILIES
 from aar.forum.markdown import thread_page
 from aar.forum.posts import PostView, get_thread, list_posts
-from aar.forum.text import clean_text
 from aar.problems.plugin_calls import brief_of
 from aar.problems.registry import find
+from aar.text.sanitize import clean_text
 from aar.web.mcp.caller import Caller
 
 BRIEF = "aar://brief"

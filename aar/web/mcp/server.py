@@ -29,7 +29,7 @@ from mcp_types import Tool as ToolShown
 
 from aar import __version__
 from aar.errors import AarError, Forbidden, NotFound
-from aar.forum.text import clean_line, clean_text
+from aar.text.sanitize import clean_line, clean_text
 from aar.web.mcp import forum, handing_in, reading, results
 from aar.web.mcp.caller import Caller
 from aar.web.mcp.tool import Tool, as_text

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from aar.errors import UsageError
-from aar.forum.text import clean_text
 from aar.researcher.tools.definitions import ToolInput
+from aar.text.sanitize import clean_text
 from aar.web.mcp.caller import Caller
 
 

@@ -17,7 +17,7 @@ from aar.forum.claims import release
 from aar.forum.edits import pin
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.similar import similar_to
-from aar.forum.text import clean_line, clean_text
+from aar.text.sanitize import clean_line, clean_text
 from aar.web.api.paging import Number
 from aar.web.forms import SignedForm, SignedFormDep
 from aar.web.links import campaign_link, post_link

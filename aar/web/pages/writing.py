@@ -15,9 +15,9 @@ from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MA
 from aar.forum.posts import check_kind
 from aar.forum.resolving import known_references
 from aar.forum.similar import SimilarPost, similar_posts
-from aar.forum.text import checked
 from aar.report.markdown import Link
 from aar.scoring.submissions import get_submission
+from aar.text.sanitize import checked
 from aar.web.pages.references import reference_links
 
 LABELS = {

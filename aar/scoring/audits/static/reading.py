@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aar.bounded import call_bounded
 from aar.errors import BoundExceeded
 from aar.problems.protocol import Problem
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
@@ -18,6 +17,7 @@ from aar.scoring.audits.static.content import judge_literals, read_files
 from aar.scoring.audits.static.shape import shape_of
 from aar.scoring.manifest import ENTRY_POINT
 from aar.scoring.phases import Phase
+from aar.workers.worker_pool import call_bounded
 
 MAX_READ_BYTES = 200_000
 """Of all files together; the entry point comes first."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.errors import UsageError
-from aar.forum.text import checked, clean_line, clean_text, shorten
+from aar.text.sanitize import checked, clean_line, clean_text, shorten
 
 _any_text = st.text(st.characters(exclude_categories=[]))
 

@@ -25,8 +25,8 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from aar.bounded_worker import SERVES_ON
 from aar.errors import BoundExceeded
+from aar.workers.worker_process import SERVES_ON
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -101,7 +101,7 @@ class _Process:
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "aar.bounded_worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "aar.workers.worker_process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -13,9 +13,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from aar import bounded
-from aar.bounded import call_bounded, run_bounded
 from aar.errors import BoundExceeded, UsageError
+from aar.workers import worker_pool
+from aar.workers.worker_pool import call_bounded, run_bounded
 
 MIB = 1024**2
 
@@ -80,7 +80,7 @@ def test_memory_is_bounded_by_call_and_not_for_ever() -> None:
 
 
 def test_what_calls_leave_behind_does_not_add_up() -> None:
-    bounded._processes.end()
+    worker_pool._processes.end()
     first = run_bounded(keep, 100 * MIB)
     assert [run_bounded(keep, 100 * MIB), run_bounded(keep, 100 * MIB)] == [first, first]
     assert run_bounded(os.getpid) != first
@@ -98,7 +98,7 @@ def test_a_process_that_dies_is_an_error_and_the_next_call_is_served(number: int
 def test_a_process_that_was_killed_while_it_waited_is_replaced() -> None:
     first = run_bounded(os.getpid)
     os.kill(first, signal.SIGKILL)
-    while bounded._processes._idle[-1].alive():
+    while worker_pool._processes._idle[-1].alive():
         time.sleep(0.01)
     assert run_bounded(os.getpid) != first
 
@@ -110,7 +110,7 @@ def test_an_error_that_cannot_be_carried_over_is_named() -> None:
 
 def test_no_key_reaches_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-of-the-test")
-    bounded._processes.end()
+    worker_pool._processes.end()
     assert run_bounded(secret, "ANTHROPIC_API_KEY") is None
     assert run_bounded(secret, "PATH") == os.environ["PATH"]
 

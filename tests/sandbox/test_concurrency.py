@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from aar.concurrency import completed
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
-from aar.sandbox.threads import completed
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""The process in which ``aar.bounded`` runs one call after the other, each within its own limits.
+"""The process in which ``aar.workers.worker_pool`` runs one call after the other, each within its own limits.
 
 Imports nothing beyond the standard library, so that it starts fast; the called function's module is imported when it is
 first needed and stays.

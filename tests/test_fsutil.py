@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxError
+from aar.fsutil import MAX_LEVELS, cut_tree, remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.scratch import scratch_folder
-from aar.sandbox.trees import MAX_LEVELS, cut_tree, remove_tree
 
 NOBODY = 65534
 
@@ -93,7 +93,7 @@ def test_a_plain_user_gets_into_own_closed_folders(tmp_path: Path) -> None:
         folder.chmod(folder.stat().st_mode | 0o711)
     code = (
         "import ctypes, os, pathlib, sys\n"
-        "from aar.sandbox.trees import remove_tree\n"
+        "from aar.fsutil import remove_tree\n"
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "ctypes.CDLL(None).prctl(4, 1)\n"  # PR_SET_DUMPABLE: /proc/self is readable again, as for whoever logged in so
         "top = pathlib.Path(sys.argv[1])\n"
