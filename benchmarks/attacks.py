@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aar.cli.attack import answer
 from aar.problems.registry import find
-from aar.sandbox.choose import choose
+from aar.sandbox.backends import choose
 from aar.testing.attacks import SUBMISSIONS, Outcome, attack_all
 from aar.testing.principal_axes import PrincipalAxes
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from aar.sandbox.choose import backend_named
+from aar.sandbox.backends import backend_named
 from aar.sandbox.images import default_tag
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aar.sandbox.choose import backend_named
+from aar.sandbox.backends import backend_named
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxSpec
 from aar.testing.escape_suite import attempt_all

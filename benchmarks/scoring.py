@@ -34,9 +34,9 @@ from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find
-from aar.sandbox.choose import choose
+from aar.sandbox.backends import choose
+from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.protocol import SandboxBackend
-from aar.sandbox.remote import ChannelSandbox
 from aar.scoring import bundles, closing, files, trial
 from aar.scoring.baselines import measure_baselines
 from aar.scoring.cleanroom import CleanRoom

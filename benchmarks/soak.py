@@ -44,7 +44,7 @@ from soak_world import (
 )
 
 from aar.forum.tokens import operator_token
-from aar.sandbox.images.tags import default_tag
+from aar.sandbox.docker.image_tags import default_tag
 from aar.testing.own_engine import OwnEngine, own_engine, why_no_engine
 
 MODEL = "claude-sonnet-4-6"

@@ -16,7 +16,7 @@ import pytest
 from aar.errors import SandboxError
 from aar.fsutil import MAX_LEVELS, cut_tree, remove_tree
 from aar.sandbox import workspaces
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.scratch_folders import scratch_folder
 
 NOBODY = 65534
 

@@ -18,7 +18,7 @@ from aar.errors import SetupError, UsageError
 from aar.problems.plugin_calls import GIVES, brief_of, call_plugin, probe
 from aar.problems.protocol import Problem
 from aar.problems.registry import find, ships
-from aar.sandbox.choose import choose
+from aar.sandbox.backends import choose
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import Settings

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aar.cli.output import console, plain, print_json, table
 from aar.cli.text import clean_line, duration
 from aar.problems.protocol import Problem
-from aar.sandbox.choose import choose
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.backends import choose
+from aar.sandbox.scratch_folders import scratch_folder
 from aar.testing.attacks import ATTACKS, Outcome, Result, attack_all
 
 _SAID = 160

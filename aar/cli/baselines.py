@@ -12,8 +12,8 @@ from aar.cli.output import console, plain, print_json, table
 from aar.cli.text import clean_line, duration, score
 from aar.errors import UsageError
 from aar.problems.protocol import Problem, Stage
-from aar.sandbox.choose import choose
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.backends import choose
+from aar.sandbox.scratch_folders import scratch_folder
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom import CleanRoom
 from aar.snapshots.store import SnapshotStore

@@ -101,7 +101,7 @@ def _open_and_close(url: str) -> Finding:
 
 
 async def _sandbox(_settings: Settings) -> list[Finding]:
-    from aar.sandbox.choose import availability
+    from aar.sandbox.backends import availability
 
     found = [
         Finding(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))

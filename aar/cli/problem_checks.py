@@ -9,8 +9,8 @@ from pathlib import Path
 from aar.campaign.problem_checks import ProblemChecks
 from aar.problems.plugin_calls import probe
 from aar.problems.registry import find, small
-from aar.sandbox.choose import choose
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.backends import choose
+from aar.sandbox.scratch_folders import scratch_folder
 from aar.scoring.cleanroom import CleanRoom
 from aar.snapshots.store import SnapshotStore
 

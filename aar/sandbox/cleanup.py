@@ -13,8 +13,8 @@ from aar.errors import SandboxUnavailable
 from aar.fsutil import remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import SandboxBackend
-from aar.sandbox.runtime import known_workspaces, remove_unfinished, runtime_root, states
-from aar.sandbox.scratch import abandoned_folders
+from aar.sandbox.scratch_folders import abandoned_folders
+from aar.sandbox.state_dir import known_workspaces, remove_unfinished, runtime_root, states
 
 log = structlog.get_logger(__name__)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from aar.errors import NotFound, SandboxUnavailable
+from aar.sandbox.backends import BACKENDS, backend_named
 from aar.sandbox.bubblewrap import inventory as bubblewrap
-from aar.sandbox.choose import BACKENDS, backend_named
 from aar.sandbox.cleanup import Swept, sweep
 from aar.sandbox.docker import inventory as docker
 from aar.sandbox.inventory_row import SandboxRow
-from aar.sandbox.runtime import runtime_root, states
+from aar.sandbox.state_dir import runtime_root, states
 
 
 async def list_sandboxes() -> list[SandboxRow]:

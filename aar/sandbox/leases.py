@@ -30,7 +30,7 @@ from anyio import CancelScope
 from aar.concurrency import completed
 from aar.errors import UsageError
 from aar.processes import HostProcess
-from aar.sandbox.runtime import runtime_root
+from aar.sandbox.state_dir import runtime_root
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from aar.errors import SandboxError, StillInUse
 from aar.fsutil import cut_tree, remove_tree
 from aar.processes import mount_holders
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.scratch_folders import scratch_folder
 
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _TOOLS = ("mkfs.ext4", "e2fsck", "losetup", "setpriv", "unshare")

@@ -28,7 +28,7 @@ from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.leases import Leases
 from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
-from aar.sandbox.runtime import runtime_root
+from aar.sandbox.state_dir import runtime_root
 from aar.scoring import files
 from aar.scoring.metering import Stopwatch
 from aar.scoring.pool import Pool

@@ -20,8 +20,8 @@ from aar.campaign.start import run_campaign
 from aar.campaign.views import get_campaign, list_researchers
 from aar.errors import StillInUse
 from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.remote import ChannelSandbox
 from aar.settings import Settings
 from aar.store.event_log import read
 

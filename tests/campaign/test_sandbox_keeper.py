@@ -18,9 +18,9 @@ from aar.errors import BackendAway, DatabaseError
 from aar.researcher.context import ResearcherContext, Stopping
 from aar.sandbox import outages
 from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.remote import ChannelSandbox
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.event_log import read

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import aar.problems.toy
-from aar.sandbox.choose import availability
+from aar.sandbox.backends import availability
 
 from .conftest import Terminal
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aar.sandbox.choose import availability
+from aar.sandbox.backends import availability
 
 from .conftest import Terminal
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.custody import identity
+from aar.sandbox.backends import availability
 from aar.sandbox.bubblewrap import BubblewrapBackend
-from aar.sandbox.choose import availability
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.models import Campaign
 from aar.store.types import now

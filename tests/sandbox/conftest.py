@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.sandbox.choose import backend_named
+from aar.sandbox.backends import backend_named
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import get_settings
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from aar.sandbox import workspaces
-from aar.sandbox.choose import backend_named
+from aar.sandbox.backends import backend_named
 from aar.sandbox.protocol import SandboxSpec
 
 STEPS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "subprocess.Popen", "os.posix_spawn", "os.kill")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxError
-from aar.sandbox.bubblewrap import launch
+from aar.sandbox.bubblewrap import process_start
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -26,7 +26,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f"#!/bin/sh\nsleep 600 &\necho $$ $! > {tmp_path}/pids\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(launch, "_START_SECONDS", 0.5)
+    monkeypatch.setattr(process_start, "_START_SECONDS", 0.5)
     return tmp_path
 
 
@@ -41,7 +41,7 @@ def ended(pid: int) -> bool:
 def test_one_that_says_nothing_is_killed_and_not_waited_for(stand_in: Path) -> None:
     before = descriptors()
     with pytest.raises(SandboxError, match="did not start"):
-        launch.start(lambda _: [], stand_in / "log", lambda _: None)
+        process_start.start(lambda _: [], stand_in / "log", lambda _: None)
     assert descriptors() == before
     own, child = map(int, (stand_in / "pids").read_text().split())
     assert not Path(f"/proc/{own}").exists()
@@ -55,14 +55,14 @@ def test_what_raises_on_the_way_leaves_no_descriptor(tmp_path: Path, monkeypatch
         raise SandboxError("no arguments")
 
     with pytest.raises(SandboxError, match="no arguments"):
-        launch.start(refuse, tmp_path / "log", lambda _: None)
+        process_start.start(refuse, tmp_path / "log", lambda _: None)
     with pytest.raises(SandboxError, match="did not start"):
-        launch.start(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
+        process_start.start(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="bwrap"):
-        launch.start(lambda _: [], tmp_path / "log", lambda _: None)
+        process_start.start(lambda _: [], tmp_path / "log", lambda _: None)
     with pytest.raises(OSError, match="log"):
-        launch.start(lambda _: [], tmp_path / "no" / "log", lambda _: None)
+        process_start.start(lambda _: [], tmp_path / "no" / "log", lambda _: None)
     assert descriptors() == before
 
 
@@ -73,12 +73,12 @@ def test_nothing_runs_when_its_limits_could_not_be_set(tmp_path: Path) -> None:
         first.append(pid)
         raise SandboxError("no control group")
 
-    def arguments(given: launch.Descriptors) -> Sequence[str]:
+    def arguments(given: process_start.Descriptors) -> Sequence[str]:
         command = ["--bind", "/", "/", "--unshare-pid", "--info-fd", str(given.info), "--block-fd", str(given.block)]
         return [*command, "touch", str(tmp_path / "ran")]
 
     with pytest.raises(SandboxError, match="no control group"):
-        launch.start(arguments, tmp_path / "log", refuse)
+        process_start.start(arguments, tmp_path / "log", refuse)
     assert ended(first[0])
     assert not (tmp_path / "ran").exists()
     assert descriptors() == before

@@ -17,19 +17,19 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxGone
-from aar.sandbox import runtime
-from aar.sandbox.choose import backend_named
+from aar.sandbox import state_dir
+from aar.sandbox.backends import backend_named
 from aar.sandbox.cleanup import Swept, sweep
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
-from aar.sandbox.runtime import runtime_root, scope
+from aar.sandbox.state_dir import runtime_root, scope
 
 from .conftest import need
 
 _CONTROLLER = """
 import asyncio, sys
 from pathlib import Path
-from aar.sandbox.choose import backend_named
+from aar.sandbox.backends import backend_named
 from aar.sandbox.protocol import SandboxSpec
 async def main():
     backend = backend_named(sys.argv[1])
@@ -151,7 +151,7 @@ _ORPHAN = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from aar.sandbox.bubblewrap import BubblewrapBackend
-from aar.sandbox.bubblewrap.body import BwrapBody
+from aar.sandbox.bubblewrap.host_control import BwrapBody
 from aar.sandbox.protocol import SandboxSpec
 BwrapBody.took = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 spec = SandboxSpec("orphan", "gone", Path(sys.argv[1]), workspace_bytes=1 << 25, keep_workspace=False)
@@ -185,7 +185,7 @@ def test_a_controller_killed_at_any_step_leaves_nothing_that_a_sweep_does_not_re
     each_backend: Callable[[], SandboxBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other steps are the business of longer runs: with ``AAR_EVERY_STEP=1``, each is tried."""
-    monkeypatch.setattr(runtime, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(state_dir, "_FRESH_SECONDS", 0.0)
     backend = each_backend().name
 
     def life(step: int) -> subprocess.CompletedProcess[str]:
@@ -227,7 +227,7 @@ def test_a_folder_that_tells_of_no_sandbox_is_removed_once_it_is_old(
     (folder / "channel").mkdir(parents=True)
     asyncio.run(sweep([], all_but()))
     assert folder.is_dir()  # somebody may be making it just now
-    monkeypatch.setattr(runtime, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(state_dir, "_FRESH_SECONDS", 0.0)
     asyncio.run(sweep([], all_but()))
     assert leftovers(tmp_path) == []
 
@@ -257,7 +257,7 @@ def test_a_sandbox_that_does_not_read_keeps_nobody_who_ends_it(
 _SCRATCH = """
 import os, signal, sys
 from aar.sandbox import workspaces
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.scratch_folders import scratch_folder
 with scratch_folder('aar-test-') as folder:
     workspaces.prepare(folder / 'runs' / 'one' / 'workspace', 8 << 20, 12345 if os.getuid() == 0 else None)
     print(folder, flush=True)
@@ -287,9 +287,9 @@ def test_temporary_folders_of_killed_processes_are_swept_with_what_is_mounted_in
 
 _MEASURED = """
 import asyncio, os, signal, sys
-from aar.sandbox.choose import backend_named
+from aar.sandbox.backends import backend_named
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.scratch_folders import scratch_folder
 with scratch_folder('aar-test-') as folder:
     spec = SandboxSpec('measured', 'nocampaign', folder / 'workspace', workspace_bytes=1 << 25, keep_workspace=False)
     asyncio.run(backend_named(sys.argv[1]).create(spec))

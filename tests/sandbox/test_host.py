@@ -10,9 +10,10 @@ import pytest
 
 from aar.errors import Conflict, SandboxError, UsageError
 from aar.processes import HostProcess
-from aar.sandbox import cgroups, workspaces
+from aar.sandbox import workspaces
+from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.runtime import Place, check_name, runtime_root
+from aar.sandbox.state_dir import Place, check_name, runtime_root
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from importlib import resources
 import pytest
 
 from aar.errors import SetupError
-from aar.sandbox.images.audit import scan
-from aar.sandbox.known_data import known_data
+from aar.sandbox.images.image_scan import scan
+from aar.sandbox.isolation.data_leak_check import known_data
 
 
 def archive(**files: bytes) -> io.BytesIO:

@@ -19,7 +19,7 @@ from aar.campaign.presets import preset, presets
 from aar.campaign.spec_file import build_fields
 from aar.campaign.views import get_campaign
 from aar.forum.tokens import operator_token
-from aar.sandbox.choose import availability
+from aar.sandbox.backends import availability
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.models import Campaign

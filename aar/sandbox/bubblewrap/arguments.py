@@ -13,9 +13,9 @@ from aar.sandbox.bubblewrap.python_mounts import (
     library_path,
     python_mounts,
 )
-from aar.sandbox.cgroups import Cgroup, inside_paths
-from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
-from aar.sandbox.kernel_files import KernelFiles, hidden_in_proc
+from aar.sandbox.channel.server_launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
+from aar.sandbox.isolation.cgroups import Cgroup, inside_paths
+from aar.sandbox.isolation.kernel_files import KernelFiles, hidden_in_proc
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 
 PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"

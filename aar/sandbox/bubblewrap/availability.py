@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aar.errors import SandboxUnavailable
-from aar.sandbox import cgroups, seccomp, workspaces
+from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap.python_mounts import BIN, library_path, python_mounts
+from aar.sandbox.isolation import cgroups, seccomp
 from aar.sandbox.protocol import Availability
 
 _INSTALL = "install it: sudo apt-get install bubblewrap"

@@ -10,22 +10,23 @@ from functools import partial
 from aar.best_effort import best_effort, logged
 from aar.concurrency import completed
 from aar.errors import Conflict, SandboxError, SandboxGone
-from aar.sandbox import cgroups, workspaces
-from aar.sandbox.bubblewrap import identity
+from aar.sandbox import workspaces
+from aar.sandbox.bubblewrap import user_identity
 from aar.sandbox.bubblewrap.arguments import PATH, Descriptors, arguments
 from aar.sandbox.bubblewrap.availability import availability
-from aar.sandbox.bubblewrap.body import BwrapBody
-from aar.sandbox.bubblewrap.launch import start
+from aar.sandbox.bubblewrap.host_control import BwrapBody
+from aar.sandbox.bubblewrap.process_start import start
 from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
+from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.channel.client import Channel
-from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
-from aar.sandbox.host_users import unprivileged_uid
+from aar.sandbox.channel.server_launch import ABANDONED_SECONDS, base_environment, write_config
 from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
-from aar.sandbox.kernel_files import write_fixed
-from aar.sandbox.known_data import refuse_mounted
+from aar.sandbox.isolation import cgroups
+from aar.sandbox.isolation.data_leak_check import refuse_mounted
+from aar.sandbox.isolation.host_uids import unprivileged_uid
+from aar.sandbox.isolation.kernel_files import write_fixed
 from aar.sandbox.protocol import Availability, SandboxSpec
-from aar.sandbox.remote import ChannelSandbox
-from aar.sandbox.runtime import Place, check_name, runtime_root, scope, states
+from aar.sandbox.state_dir import Place, check_name, runtime_root, scope, states
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -101,10 +102,10 @@ class BubblewrapBackend:
             env,
             watch_workspace=not bounded,
             watch_memory=group is None,
-            rlimits=identity.rlimits(spec, limited=group is not None),
+            rlimits=user_identity.rlimits(spec, limited=group is not None),
             abandoned_after=self._abandoned_after,
         )
-        etc = identity.write_etc(place, uid)
+        etc = user_identity.write_etc(place, uid)
         kernel_files = write_fixed(place.kernel_files, spec)
 
         def vector(descriptors: Descriptors) -> Sequence[str]:

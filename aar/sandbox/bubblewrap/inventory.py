@@ -9,10 +9,11 @@ from pathlib import Path
 
 from aar.errors import SandboxError, SandboxGone
 from aar.processes import HostProcess
-from aar.sandbox import cgroups, workspaces
+from aar.sandbox import workspaces
 from aar.sandbox.inventory_row import SandboxRow
+from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxStats
-from aar.sandbox.runtime import Place, check_name, runtime_root, states
+from aar.sandbox.state_dir import Place, check_name, runtime_root, states
 
 _NAME = "bubblewrap"
 

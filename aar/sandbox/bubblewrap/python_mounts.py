@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from aar.sandbox.bubblewrap.private_places import private_places
-from aar.sandbox.bubblewrap.site import site_tree
-from aar.sandbox.known_data import refuse_visible
+from aar.sandbox.bubblewrap.hidden_folders import private_places
+from aar.sandbox.bubblewrap.site_packages import site_tree
+from aar.sandbox.isolation.data_leak_check import refuse_visible
 
 SITE = "/opt/site"
 """Where the packages are shown; goes into PYTHONPATH."""

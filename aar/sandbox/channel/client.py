@@ -17,8 +17,8 @@ from typing import Any
 
 from aar.errors import SandboxGone
 from aar.processes import HostProcess
-from aar.sandbox.channel.frames import BadFrame, frames_of, read_frame
-from aar.sandbox.channel.launch import SOCKET_NAME
+from aar.sandbox.channel.framing import BadFrame, frames_of, read_frame
+from aar.sandbox.channel.server_launch import SOCKET_NAME
 
 _STREAM_LIMIT = 1 << 20
 _LOOK_SECONDS = 0.25

@@ -13,19 +13,19 @@ from aar.concurrency import completed
 from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
 from aar.processes import HostProcess
 from aar.sandbox import workspaces
+from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.channel.client import Channel
-from aar.sandbox.channel.launch import ABANDONED_SECONDS, base_environment, write_config
-from aar.sandbox.docker.body import ContainerBody
+from aar.sandbox.channel.server_launch import ABANDONED_SECONDS, base_environment, write_config
+from aar.sandbox.docker.container_options import LABEL, PATH, SHARED_UID, container_name, options
 from aar.sandbox.docker.engine import Engine
-from aar.sandbox.docker.options import LABEL, PATH, SHARED_UID, container_name, options
-from aar.sandbox.host_users import unprivileged_uid
-from aar.sandbox.images.tags import default_tag
+from aar.sandbox.docker.host_control import ContainerBody
+from aar.sandbox.docker.image_tags import default_tag
 from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
-from aar.sandbox.kernel_files import write_fixed
-from aar.sandbox.known_data import refuse_mounted
+from aar.sandbox.isolation.data_leak_check import refuse_mounted
+from aar.sandbox.isolation.host_uids import unprivileged_uid
+from aar.sandbox.isolation.kernel_files import write_fixed
 from aar.sandbox.protocol import Availability, SandboxSpec
-from aar.sandbox.remote import ChannelSandbox
-from aar.sandbox.runtime import Place, check_name, runtime_root, states
+from aar.sandbox.state_dir import Place, check_name, runtime_root, states
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from aar.concurrency import completed
 from aar.errors import BackendAway, Conflict, SandboxError
-from aar.sandbox.docker.options import LABEL, ContainerOptions
-from aar.sandbox.runtime import scope
+from aar.sandbox.docker.container_options import LABEL, ContainerOptions
+from aar.sandbox.state_dir import scope
 from aar.settings import get_settings
 
 _T = TypeVar("_T")

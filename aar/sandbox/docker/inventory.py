@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aar.sandbox import cgroups, workspaces
+from aar.sandbox import workspaces
+from aar.sandbox.docker.container_options import LABEL, container_name
 from aar.sandbox.docker.engine import Engine
-from aar.sandbox.docker.options import LABEL, container_name
 from aar.sandbox.inventory_row import SandboxRow
+from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxStats
-from aar.sandbox.runtime import check_name
+from aar.sandbox.state_dir import check_name
 
 
 async def rows() -> list[SandboxRow]:

@@ -16,9 +16,9 @@ from typing import Any
 from aar.best_effort import tried
 from aar.errors import SetupError
 from aar.sandbox.docker.engine import Engine
-from aar.sandbox.images.audit import audit
-from aar.sandbox.images.base import ensure_base
-from aar.sandbox.images.tags import Kind, default_tag
+from aar.sandbox.docker.image_tags import Kind, default_tag
+from aar.sandbox.images.base_image import ensure_base
+from aar.sandbox.images.image_scan import audit
 from aar.sandbox.images.wheels import fetch, index_hosts
 
 _PROBE = "import sys, os; print('%d.%d' % sys.version_info[:2], os.uname().machine)"

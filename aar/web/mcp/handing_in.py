@@ -15,7 +15,7 @@ from aar.budget.submissions import check_submission
 from aar.campaign.outside import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find
-from aar.sandbox.scratch import scratch_folder
+from aar.sandbox.scratch_folders import scratch_folder
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.manifest import checked_name

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aar.sandbox.choose import availability
+from aar.sandbox.backends import availability
 
 from .conftest import METHOD, ask, connected
 

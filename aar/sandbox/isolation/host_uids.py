@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from aar.sandbox.runtime import Place
+from aar.sandbox.state_dir import Place
 
 FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
 """Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""

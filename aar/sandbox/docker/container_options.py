@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aar.sandbox.channel.launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
-from aar.sandbox.kernel_files import KernelFiles, hidden_in_proc, hidden_in_sys
+from aar.sandbox.channel.server_launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
+from aar.sandbox.isolation.kernel_files import KernelFiles, hidden_in_proc, hidden_in_sys
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
-from aar.sandbox.runtime import scope
+from aar.sandbox.state_dir import scope
 
 SHARED_UID = 10001
 """Of containers whose engine, or whose controller, cannot give each its own."""

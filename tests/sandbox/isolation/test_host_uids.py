@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.sandbox.host_users import FIRST_UID, LAST_UID
+from aar.sandbox.isolation.host_uids import FIRST_UID, LAST_UID
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root gives each sandbox a user of its own")

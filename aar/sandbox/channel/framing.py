@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from aar.errors import AarError
-from aar.sandbox.channel.server.wire import LENGTHS, MAX_PAYLOAD
+from aar.sandbox.server.framing import LENGTHS, MAX_PAYLOAD
 
 MAX_HEADER = 64 << 20
 """A header from inside may list every file of a directory; beyond this it is an attack."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aar.sandbox.bubblewrap.arguments import INNER_UID, SHARED_ETC
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.runtime import Place
+from aar.sandbox.state_dir import Place
 
 _RESERVED_BYTES = 512 * 1024**2
 _KEPT = ("ld.so.cache", "localtime")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aar.sandbox import seccomp
-from aar.sandbox.channel import server
+from aar.sandbox import server
+from aar.sandbox.isolation import seccomp
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 
 SERVER_SOURCE = Path(server.__file__).parent

@@ -6,19 +6,19 @@ import os
 import time
 
 from . import files
-from .capture import Capture
 from .command import Command
+from .command_supervisors import Supervisors
 from .jobs import Job, Jobs
-from .processes import consumption, table
-from .supervisor import Supervisors
+from .output_buffer import Capture
+from .process_table import consumption, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .loop import Loop
-    from .wire import Connection
+    from .event_loop import Loop
+    from .framing import Connection
 
 _SLOW_READER = 8 << 20
 _FLUSH_BYTES = 1 << 18

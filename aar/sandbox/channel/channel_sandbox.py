@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 import structlog
 
 from aar.errors import NotFound, SandboxGone, TransferRefused
-from aar.sandbox import answers, transfer
+from aar.sandbox.channel import reply_validation, transfer
 from aar.sandbox.channel.client import Channel, Reply
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_cut, report_left_behind
 from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
@@ -98,7 +98,7 @@ class ChannelSandbox:
         }
         limit = timeout + GRACE_SECONDS
         reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit, on_data=on_output)
-        result = answers.exec_result(reply.fields, reply.data)
+        result = reply_validation.exec_result(reply.fields, reply.data)
         if result.reason in (ExitReason.OUT_OF_MEMORY, ExitReason.TIME_LIMIT, ExitReason.STOPPED):
             self._report(IncidentKind(result.reason.value), str(command)[:200])
         return result
@@ -106,14 +106,16 @@ class ChannelSandbox:
     async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
         """Start a background job: see ``Sandbox.start_job``."""
         fields = {"command": command, "cwd": cwd, "env": {}, "timeout": timeout}
-        status = answers.job_status((await self._call("job_start", fields)).fields)
+        status = reply_validation.job_status((await self._call("job_start", fields)).fields)
         self._deadlines[status.job_id] = asyncio.create_task(self._enforce(status.job_id, timeout))
         return status
 
     async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
         """The job's status once it ended or the time passed: see ``Sandbox.wait_job``."""
         fields = {"job": job_id, "seconds": timeout}
-        return answers.job_status((await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields)
+        return reply_validation.job_status(
+            (await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields
+        )
 
     async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
         """The job's output, its middle dropped: see ``Sandbox.job_output``."""
@@ -123,14 +125,14 @@ class ChannelSandbox:
     async def stop_job(self, job_id: str) -> JobStatus:
         """Kill the job's whole process tree: see ``Sandbox.stop_job``."""
         reply = await self._call("job_stop", {"job": job_id, "seconds": _KILL_SECONDS})
-        status = answers.job_status(reply.fields)
+        status = reply_validation.job_status(reply.fields)
         if status.running:
             await self._lost(SandboxGone(f"sandbox {self._spec.name}: job {job_id} did not die"))
         return status
 
     async def jobs(self) -> Sequence[JobStatus]:
         """All jobs, oldest first."""
-        return answers.job_list((await self._call("jobs", {})).fields)
+        return reply_validation.job_list((await self._call("jobs", {})).fields)
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
         """A file's bytes: see ``Sandbox.read``."""
@@ -158,7 +160,7 @@ class ChannelSandbox:
         if used is not None and used.workspace_bytes >= 0:
             return used
         reply = await self._call("stats", {"workspace": True})
-        return answers.stats(reply.fields, used)
+        return reply_validation.stats(reply.fields, used)
 
     async def destroy(self) -> None:
         """End it and everything in it: see ``Sandbox.destroy``."""
@@ -182,7 +184,7 @@ class ChannelSandbox:
     async def adopt_jobs(self, timeout: float) -> None:
         """After ``attach``: enforce from outside again the limits of jobs that run on. Raises SandboxGone."""
         reply = await self._call("jobs", {}, timeout=timeout)
-        for job_id, seconds in answers.time_left(reply.fields).items():
+        for job_id, seconds in reply_validation.time_left(reply.fields).items():
             self._deadlines[job_id] = asyncio.create_task(self._enforce(job_id, seconds))
 
     async def _enforce(self, job_id: str, seconds: float) -> None:
@@ -208,7 +210,7 @@ class ChannelSandbox:
             raise SandboxGone(f"sandbox {self._spec.name} was destroyed")
         try:
             reply = await self._channel.call(op, fields, payload, timeout=timeout, most=most, on_data=on_data)
-            answers.check(reply.fields, fields)
+            reply_validation.check(reply.fields, fields)
         except SandboxGone as gone:
             await self._lost(gone)
         return reply

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.sandbox.kernel_files import hidden_in_proc, hidden_in_sys, write_fixed
+from aar.sandbox.isolation.kernel_files import hidden_in_proc, hidden_in_sys, write_fixed
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 
 

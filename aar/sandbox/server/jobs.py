@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import time
 
-from .capture import Capture
 from .command import Command
+from .output_buffer import Capture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .loop import Loop
-    from .supervisor import Supervisors
+    from .command_supervisors import Supervisors
+    from .event_loop import Loop
 
 OUTPUT_CAP = 2 << 20
 MAX_JOBS = 1000

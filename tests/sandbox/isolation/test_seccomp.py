@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from aar.sandbox import seccomp
+from aar.sandbox.isolation import seccomp
 
 pytestmark = pytest.mark.skipif(os.uname().machine not in seccomp.programs(), reason="no filter for this machine")
 
 _PREPARE = """
 import ctypes, errno, os, resource, subprocess, sys, threading
 from aar.sandbox import seccomp
-from aar.sandbox.channel.server import limits
+from aar.sandbox.server import limits
 assert limits.filter_calls(seccomp.programs())
 libc = ctypes.CDLL(None, use_errno=True)
 child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -9,10 +9,11 @@ from pathlib import Path
 from aar.concurrency import completed
 from aar.errors import SandboxError, SandboxUnavailable
 from aar.processes import HostProcess
-from aar.sandbox import cgroups, workspaces
+from aar.sandbox import workspaces
 from aar.sandbox.docker.engine import Engine
+from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxStats
-from aar.sandbox.runtime import Place
+from aar.sandbox.state_dir import Place
 
 
 class ContainerBody:

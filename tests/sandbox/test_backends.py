@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from aar.errors import SandboxUnavailable, UsageError
+from aar.sandbox.backends import availability, choose
 from aar.sandbox.bubblewrap.availability import availability as bubblewrap_availability
-from aar.sandbox.choose import availability, choose
 from aar.settings import get_settings
 
 

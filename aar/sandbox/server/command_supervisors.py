@@ -14,13 +14,13 @@ import signal
 import socket
 import struct
 
-from .processes import PR_SET_CHILD_SUBREAPER, prctl
+from .process_table import PR_SET_CHILD_SUBREAPER, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from typing import Any
 
-    from .loop import Loop
+    from .event_loop import Loop
 
 MESSAGE = struct.Struct("=ci")
 """What a supervisor tells: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""

@@ -10,9 +10,10 @@ from typing import Any
 from aar.concurrency import completed
 from aar.errors import SandboxError
 from aar.processes import HostProcess, kill_started_on, reap
-from aar.sandbox import cgroups, workspaces
+from aar.sandbox import workspaces
+from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
-from aar.sandbox.runtime import Place
+from aar.sandbox.state_dir import Place
 
 _REMOVE_SECONDS = 30.0
 

@@ -8,14 +8,14 @@ import resource
 import time
 
 from . import files
-from .processes import consumption, libc, prctl
+from .process_table import consumption, libc, prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
 
     from .command import Command
-    from .loop import Loop
+    from .event_loop import Loop
 
 _LIMITS = {
     "fsize": resource.RLIMIT_FSIZE,

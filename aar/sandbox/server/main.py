@@ -1,4 +1,4 @@
-"""Start of the server: see ``aar.sandbox.channel.launch``."""
+"""Start of the server: see ``aar.sandbox.channel.server_launch``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import signal
 import socket
 import sys
 
-from . import limits
-from .loop import READ, WRITE, Loop
-from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, kill_below, prctl
-from .service import Service
-from .wire import Closed, Connection
+from . import resource_limits
+from .event_loop import READ, WRITE, Loop
+from .framing import Closed, Connection
+from .process_table import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, kill_below, prctl
+from .request_handler import Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.loop = Loop()
-        kills = limits.kernel_kills(config["oom_files"])
+        kills = resource_limits.kernel_kills(config["oom_files"])
         self.service = Service(self.loop, kills, config["env"])
         self._path = config["socket"]
         self._abandoned_after = config["abandoned_after"]
@@ -38,9 +38,9 @@ class Server:
         if config["lifetime"] is not None:
             self.loop.later(config["lifetime"], self._end)
         if config["quota"] is not None:
-            limits.watch_workspace(self.loop, self.service.running, config["quota"])
+            resource_limits.watch_workspace(self.loop, self.service.running, config["quota"])
         if config["memory"] is not None:
-            limits.watch_memory(self.loop, self.service.running, config["memory"])
+            resource_limits.watch_memory(self.loop, self.service.running, config["memory"])
         self._disconnected()
 
     def _end(self) -> None:
@@ -130,10 +130,10 @@ def main() -> None:
     with open(sys.argv[-1], "rb") as file:
         config = json.loads(file.read())
     os.umask(0o022)
-    limits.apply(config["rlimits"])
+    resource_limits.apply(config["rlimits"])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    limits.filter_calls(config["seccomp"])
+    resource_limits.filter_calls(config["seccomp"])
     Server(config).loop.run()

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxUnavailable
-from aar.sandbox.bubblewrap.private_places import private_places
-from aar.sandbox.known_data import known_data, refuse_visible
+from aar.sandbox.bubblewrap.hidden_folders import private_places
+from aar.sandbox.isolation.data_leak_check import known_data, refuse_visible
 from aar.sandbox.protocol import Mount, SandboxBackend, SandboxSpec
 from tests.sandbox.conftest import need
 

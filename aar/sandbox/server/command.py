@@ -8,18 +8,18 @@ import os
 import signal
 import time
 
-from .loop import READ
-from .processes import kill_below, send
-from .supervisor import MESSAGE
+from .command_supervisors import MESSAGE
+from .event_loop import READ
+from .process_table import kill_below, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .capture import Capture
-    from .loop import Loop
-    from .supervisor import Supervisor, Supervisors
+    from .command_supervisors import Supervisor, Supervisors
+    from .event_loop import Loop
+    from .output_buffer import Capture
 
 _SMALL_PIPE = 1 << 16
 _READ_SIZE = 1 << 19

@@ -16,7 +16,7 @@ from typing import Any
 
 from aar.errors import TransferRefused
 from aar.fsutil import MAX_LEVELS
-from aar.sandbox import answers
+from aar.sandbox.channel import reply_validation
 from aar.sandbox.channel.client import Reply
 
 Call = Callable[..., Coroutine[Any, Any, Reply]]
@@ -73,7 +73,7 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
     """
     with _refused_where_unreadable(source):
         reply = await call("list", {"path": source, "most": max_files, "levels": MAX_LEVELS})
-    entries = answers.listing(reply.fields)
+    entries = reply_validation.listing(reply.fields)
     _check_levels(source, entries)
     total = sum(size for _name, size, _mode in entries if size > 0)
     if len(entries) > max_files:

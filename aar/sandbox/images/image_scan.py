@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from aar.best_effort import tried
 from aar.errors import SetupError
-from aar.sandbox.known_data import known_data
+from aar.sandbox.isolation.data_leak_check import known_data
 
 
 def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
