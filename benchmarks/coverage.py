@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aar.problems.weak_to_strong.plugin import WeakToStrong
+from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.testing.coverage import World, collect_hits, corpus_coverage, made_up_coverage
 
 SPLITS = (1, 2, 3, 4, 8)

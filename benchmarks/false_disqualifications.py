@@ -23,7 +23,7 @@ from rich.table import Table
 
 from aar.problems.protocol import Problem
 from aar.problems.registry import find
-from aar.problems.repertoire import HasRepertoire
+from aar.problems.search_space.protocol import HasRepertoire
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.static import finding, modules_in, read_code

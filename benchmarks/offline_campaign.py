@@ -21,7 +21,7 @@ from random import Random
 import yaml
 
 from aar.problems.protocol import Estimate, Stage, Task
-from aar.problems.repertoire import Genome, Repertoire
+from aar.problems.search_space.protocol import Genome, Repertoire
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.researcher.offline.evolution import Measured, propose
 

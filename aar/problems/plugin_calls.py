@@ -21,7 +21,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
-from aar.problems.corruption import corrupt
+from aar.problems.label_corruption import corrupt
 from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task, TaskScore, call_limits_of
 from aar.problems.registry import Origin, find, origin_of, place_of, small
 from aar.problems.statistics import check_estimate, is_finite

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort
 from aar.errors import AarError, BoundExceeded, SandboxError
-from aar.problems.corruption import offers
+from aar.problems.label_corruption import offers
 from aar.problems.protocol import Problem
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.scoring import files

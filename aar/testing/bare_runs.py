@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aar.problems.corruption import corrupt
+from aar.problems.label_corruption import corrupt
 from aar.problems.protocol import Baseline, Problem, Task, TaskScore
 from aar.scoring.audits.protocol import Dossier, PhaseScores
 from aar.scoring.phases import MEASURE, Phase

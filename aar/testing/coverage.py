@@ -16,8 +16,8 @@ from aar.problems.protocol import Baseline
 from aar.problems.weak_to_strong.bundles import read_hidden
 from aar.problems.weak_to_strong.corpus import corpus
 from aar.problems.weak_to_strong.pgr import count_patterns, pool_domains
-from aar.problems.weak_to_strong.plugin import WeakToStrong
 from aar.problems.weak_to_strong.predictions import read_predictions
+from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.problems.weak_to_strong.splits import SIZES
 from aar.scoring.phases import CONFIRM
 from aar.testing.bare_runs import drawn, predict

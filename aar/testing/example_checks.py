@@ -11,7 +11,7 @@ from typing import Final
 
 from aar.forum.posts import Author, create_post
 from aar.problems.protocol import Estimate, TaskScore
-from aar.problems.weak_to_strong.plugin import WeakToStrong
+from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.scoring import records
 from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
 from aar.scoring.checks import CheckPlan, claim_check, request_check

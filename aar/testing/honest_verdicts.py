@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.problems.corruption import offers
+from aar.problems.label_corruption import offers
 from aar.problems.protocol import Baseline, Problem
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.problems.corruption import corrupt, offers
+from aar.problems.label_corruption import corrupt, offers
 from aar.problems.protocol import Corruption, Problem, ReframedProblem, Stage, Task
 from aar.testing.problem_suite import domain_stage, folder_bytes, run_baseline
 

@@ -14,7 +14,7 @@ from random import Random
 from statistics import fmean, pvariance
 
 from aar.errors import DataMissing, NotFound, ProblemError
-from aar.problems.corruption import spoiling
+from aar.problems.label_corruption import spoiling
 from aar.problems.protocol import (
     Baseline,
     Corruption,
@@ -26,7 +26,7 @@ from aar.problems.protocol import (
     Task,
     TaskScore,
 )
-from aar.problems.repertoire import Repertoire
+from aar.problems.search_space.protocol import Repertoire
 from aar.problems.statistics import pool_means
 
 HERE = Path(__file__).parent
@@ -163,7 +163,7 @@ class Toy:
 
     def repertoire(self) -> Repertoire:
         """What offline researchers compose methods from; leave it out where only language models shall work."""
-        from .repertoire import ToyRepertoire
+        from .search_space import ToyRepertoire
 
         return ToyRepertoire()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.blas import one_thread
+from aar.problems.blas_threads import one_thread
 from aar.problems.protocol import Stage
 from aar.problems.weak_to_strong.splits import STAGE_KEYS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.blas import one_thread
+from aar.problems.blas_threads import one_thread
 from aar.problems.weak_to_strong.corpus import Corpus
 from aar.problems.weak_to_strong.lab.w2s.data import widen
 from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic

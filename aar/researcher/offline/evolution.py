@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from aar.problems.repertoire import Genome, Repertoire
+from aar.problems.search_space.protocol import Genome, Repertoire
 
 OFFSPRING = 80
 FRESH_SHARE = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from aar.problems.repertoire import Repertoire
+from aar.problems.search_space.protocol import Repertoire
 from aar.researcher.offline.conversation import Conversation, Step
 from aar.researcher.offline.memory import Attempt, Memory, Score
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from aar.errors import NotFound
 from aar.problems.registry import find
-from aar.problems.repertoire import HasRepertoire, Repertoire
+from aar.problems.search_space.protocol import HasRepertoire, Repertoire
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import yaml
 
 from aar.families import FAMILIES
 from aar.forum.limits import MAX_FAMILIES
-from aar.problems.repertoire import Genome, Repertoire
+from aar.problems.search_space.protocol import Genome, Repertoire
 from aar.researcher.offline import SELF
 from aar.researcher.offline.evolution import Proposal
 from aar.researcher.offline.memory import Attempt, Memory, Score, scores_of

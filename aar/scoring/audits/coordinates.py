@@ -8,7 +8,7 @@ from contextlib import suppress
 from statistics import fmean
 
 from aar.errors import ProblemError
-from aar.problems.corruption import offers
+from aar.problems.label_corruption import offers
 from aar.problems.plugin_calls import pool_plugin
 from aar.problems.protocol import Corruption, Problem, Task, TaskScore
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, PhaseScores, Verdict

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from aar.errors import ProblemError
-from aar.problems.corruption import corrupt, offers, spoiling
+from aar.problems.label_corruption import corrupt, offers, spoiling
 from aar.problems.protocol import Corruption, Stage, Task
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong, bundles

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from aar.problems.repertoire import Genome
-from aar.problems.toy.repertoire import ToyRepertoire
-from aar.problems.weak_to_strong.repertoire import WeakToStrongRepertoire
+from aar.problems.search_space.protocol import Genome
+from aar.problems.toy.search_space import ToyRepertoire
+from aar.problems.weak_to_strong.search_space import WeakToStrongRepertoire
 from aar.researcher.offline.evolution import Measured, propose
 
 REPERTOIRE = WeakToStrongRepertoire()

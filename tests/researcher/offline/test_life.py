@@ -10,7 +10,7 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from aar.messages_api.request import read_json, read_request
-from aar.problems.toy.repertoire import ToyRepertoire
+from aar.problems.toy.search_space import ToyRepertoire
 from aar.researcher.offline import MODEL, SELF
 from aar.researcher.offline.conversation import read_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, Researcher

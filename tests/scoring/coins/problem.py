@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aar.problems.corruption import spoiling
+from aar.problems.label_corruption import spoiling
 from aar.problems.protocol import (
     Baseline,
     Corruption,

@@ -10,10 +10,10 @@ from random import Random
 
 import yaml
 
-from aar.problems.repertoire import Genome
-from aar.problems.weak_to_strong.repertoire.code import run_py
-from aar.problems.weak_to_strong.repertoire.pool import POOL
-from aar.problems.weak_to_strong.repertoire.words import claim, describe, families
+from aar.problems.search_space.protocol import Genome
+from aar.problems.weak_to_strong.search_space.descriptions import claim, describe, families
+from aar.problems.weak_to_strong.search_space.genes import POOL
+from aar.problems.weak_to_strong.search_space.render import run_py
 
 MAX_TITLE = 120
 

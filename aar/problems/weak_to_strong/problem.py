@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from aar.errors import ProblemError
-from aar.problems.corruption import spoiling
+from aar.problems.label_corruption import spoiling
 from aar.problems.protocol import Baseline, Corruption, Estimate, Metric, RunLimits, Stage, Task, TaskScore
-from aar.problems.repertoire import Repertoire
+from aar.problems.search_space.protocol import Repertoire
 from aar.problems.weak_to_strong import bundles, corpus, pgr, splits
 
 _HERE = Path(str(files("aar.problems.weak_to_strong")))
@@ -155,7 +155,7 @@ class WeakToStrong:
 
     def repertoire(self) -> Repertoire:
         """What the offline search baseline composes methods from."""
-        from aar.problems.weak_to_strong.repertoire import WeakToStrongRepertoire
+        from aar.problems.weak_to_strong.search_space import WeakToStrongRepertoire
 
         return WeakToStrongRepertoire()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aar.problems.repertoire import Genome
+from aar.problems.search_space.protocol import Genome
 
 
 def describe(genome: Genome) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from aar.problems.repertoire import Genome
+from aar.problems.search_space.protocol import Genome
 
 Value = str | int | float | bool
 

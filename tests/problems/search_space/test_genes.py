@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from aar.problems.genes import Gene, GenePool, Leaning
+from aar.problems.search_space.genes import Gene, GenePool, Leaning
 
 POOL = GenePool(
     (

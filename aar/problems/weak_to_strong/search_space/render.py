@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from aar.problems.repertoire import Genome
+from aar.problems.search_space.protocol import Genome
 
 OPENING = '''"""{title}
 

@@ -1,5 +1,5 @@
 """The components from which an offline researcher composes weak-to-strong methods."""
 
-from aar.problems.weak_to_strong.repertoire.components import WeakToStrongRepertoire
+from aar.problems.weak_to_strong.search_space.space import WeakToStrongRepertoire
 
 __all__ = ["WeakToStrongRepertoire"]

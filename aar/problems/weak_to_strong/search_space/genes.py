@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aar.problems.genes import Gene, GenePool, Leaning
+from aar.problems.search_space.genes import Gene, GenePool, Leaning
 
 GENES = (
     Gene("layers", {"4,5,6": 5, "5,6": 1, "6": 1, "5": 1, "4": 1}),

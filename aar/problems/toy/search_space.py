@@ -7,8 +7,8 @@ import re
 import shlex
 from random import Random
 
-from aar.problems.genes import Gene, GenePool, Leaning
-from aar.problems.repertoire import Genome
+from aar.problems.search_space.genes import Gene, GenePool, Leaning
+from aar.problems.search_space.protocol import Genome
 
 POOL = GenePool(
     (
