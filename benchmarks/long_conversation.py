@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from aar.budget.usage import Usage
-from aar.testing.messages import Double, Function, Reply, Request, call, say, think
+from aar.testing.fake_messages_api import Double, Function, Reply, Request, call, say, think
 
 SECONDS_A_TURN, SECONDS_OF_A_JOB, JOB_EVERY = 20.0, 900.0, 12
 WORDS = ("teacher", "is", "wrong", "where", "irony", "turns", "the", "words;", "fit", "again", "on", "agreed", "items")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aar.testing.messages import (
+from aar.testing.fake_messages_api import (
     CutShort,
     Drop,
     Fault,

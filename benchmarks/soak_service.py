@@ -27,9 +27,9 @@ from typing import Any
 
 from soak_faults import HOUR, KINDS, LASTING, Turn, code
 
-from aar.messages_api.serving import Server, address, listen, server_config
+from aar.messages_api.server.local_server import Server, address, listen, server_config
+from aar.testing.fake_messages_api import Double, Fault, Function, HttpError, Reply, Request, Rules, call, say
 from aar.testing.fault_checks import bill_of
-from aar.testing.messages import Double, Fault, Function, HttpError, Reply, Request, Rules, call, say
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
 _AT_ONCE = 0.5

@@ -3,10 +3,10 @@
 Usage: python benchmarks/token_bill.py [TURNS] [--model ID] [--context auto|clear|local] [--ours-alone]
 (160 turns of claude-opus-5-5 by default)
 
-All three have the same conversation with the contract double of the Messages API (``aar.testing.messages``): the same
-thinking, words, bash commands and outputs, in shapes taken from agent transcripts (many short outputs, some of 12 kB;
-20 seconds a turn; every twelfth turn waits 15 minutes for a job). The double counts tokens, and what its prompt cache
-holds at its own clock; the bill follows from the usage in its answers at the price library's prices.
+All three have the same conversation with the contract double of the Messages API (``aar.testing.fake_messages_api``):
+the same thinking, words, bash commands and outputs, in shapes taken from agent transcripts (many short outputs, some of
+12 kB; 20 seconds a turn; every twelfth turn waits 15 minutes for a job). The double counts tokens, and what its prompt
+cache holds at its own clock; the bill follows from the usage in its answers at the price library's prices.
 
 naive: the whole conversation at every turn, no caching, no care of the context. inspect: ``Model.generate`` with its
 own cache breakpoints (``cache_prompt`` as it is by default), if inspect_ai is installed. ``--context`` is the spec's
@@ -48,7 +48,7 @@ from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.models import Campaign, Researcher
-from aar.testing.messages import serve
+from aar.testing.fake_messages_api import serve
 
 CAMPAIGN = "bill01"
 

@@ -35,7 +35,7 @@ from sqlalchemy import select
 
 from aar.store import open_database
 from aar.store.models import Campaign, EventRecord, Researcher, ScoringRun, Submission
-from aar.testing.messages import Double, Function, Reply, Request, Rules, call, serve_in_thread
+from aar.testing.fake_messages_api import Double, Function, Reply, Request, Rules, call, serve_in_thread
 
 FILES = 1024
 HONEST = 6

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.refusals import invalid
+from aar.messages_api.api_errors import invalid
 
 Json = dict[str, Any]
 

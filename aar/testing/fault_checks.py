@@ -16,7 +16,7 @@ from aar.budget.limits import Limits
 from aar.budget.model_price import REGIONAL_SURCHARGE
 from aar.budget.prices import PriceBook
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
-from aar.messages_api.double import Exchange
+from aar.messages_api.server.app import Exchange
 from aar.researcher.context import Outcome
 from aar.store.database import Database
 from aar.store.event_log import read

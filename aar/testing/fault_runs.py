@@ -29,9 +29,9 @@ from aar.researcher.retries import RetryPolicy
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
+from aar.testing.fake_messages_api import Double, Function, Rules, serve
 from aar.testing.fault_checks import CAMPAIGN, Verdict, judge
 from aar.testing.fault_schedules import SILENCE, TEAM, Schedule
-from aar.testing.messages import Double, Function, Rules, serve
 from aar.testing.mortal_database import Killed, MortalDatabase
 from aar.testing.rows import add_campaign
 

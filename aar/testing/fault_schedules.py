@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aar.budget.limits import Limits, ResearcherLimits
 from aar.budget.prices import PriceBook
 from aar.researcher.context import ModelOptions
-from aar.testing.messages import (
+from aar.testing.fake_messages_api import (
     CutShort,
     Drop,
     Fault,

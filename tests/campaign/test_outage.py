@@ -16,7 +16,7 @@ from aar.campaign.ending import natural_ending
 from aar.campaign.spec_file import load_spec
 from aar.errors import SpecError
 from aar.researcher.context import Outcome
-from aar.testing.messages import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread
+from aar.testing.fake_messages_api import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread
 
 _FINISH = Reply([call("finish", summary="done")])
 _DONE = ByTurn([_FINISH])

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aar.testing.messages import Double, Function, HttpError, Reply, Request, Rules, call, say, serve_in_thread
+from aar.testing.fake_messages_api import Double, Function, HttpError, Reply, Request, Rules, call, say, serve_in_thread
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 

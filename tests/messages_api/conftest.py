@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
-from aar.testing.messages import Double, serve
+from aar.testing.fake_messages_api import Double, serve
 
 Talking = Callable[..., AbstractAsyncContextManager[tuple[AsyncAnthropic, Double]]]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anthropic import BadRequestError, types
 
-from aar.testing.messages import Reply, Request, call, think
+from aar.testing.fake_messages_api import Reply, Request, call, think
 
 from .conftest import Talking
 

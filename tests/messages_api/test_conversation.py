@@ -8,7 +8,7 @@ import pytest
 from anthropic import BadRequestError, beta_async_tool
 from pydantic import BaseModel
 
-from aar.testing.messages import Reply, Request, call, pause, refuse, say, think, think_redacted
+from aar.testing.fake_messages_api import Reply, Request, call, pause, refuse, say, think, think_redacted
 
 from .conftest import Talking
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import aar.testing.messages as front
+import aar.testing.fake_messages_api as front
 
 PAGE = Path(__file__).parents[2] / "docs" / "messages-double.md"
 

@@ -10,7 +10,18 @@ import anthropic
 import pytest
 
 from aar.errors import DataMissing
-from aar.testing.messages import Double, HttpError, Recorder, Replay, Reply, Rules, at_requests, call, serve, think
+from aar.testing.fake_messages_api import (
+    Double,
+    HttpError,
+    Recorder,
+    Replay,
+    Reply,
+    Rules,
+    at_requests,
+    call,
+    serve,
+    think,
+)
 
 from .conftest import Talking
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from anthropic import BadRequestError
 
-from aar.testing.messages import Double, Rules, serve
+from aar.testing.fake_messages_api import Double, Rules, serve
 
 from .conftest import Talking
 

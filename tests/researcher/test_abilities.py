@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from aar.errors import KeyRefused
 from aar.researcher.abilities import PLAIN, abilities_of
 from aar.researcher.gateway import Gateway
-from aar.testing.messages import Double, Rules, serve
+from aar.testing.fake_messages_api import Double, Rules, serve
 
 from .test_transport import answering, serving
 

@@ -16,7 +16,7 @@ import threading
 import uvicorn
 
 from aar.errors import AarError, PortTaken
-from aar.messages_api.serving import address, listen, server_config
+from aar.messages_api.server.local_server import address, listen, server_config
 from aar.researcher.offline.policy import Researcher
 from aar.researcher.offline.server import make_app
 

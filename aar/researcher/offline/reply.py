@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.script import Reply, call, say
+from aar.messages_api.replies import Reply, call, say
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aar.messages_api.double import Double, Rules
+from aar.messages_api.replies import Reply
 from aar.messages_api.request import Request
-from aar.messages_api.script import Reply
+from aar.messages_api.server.app import Double, Rules
 from aar.researcher.offline import MODEL
 from aar.researcher.offline.conversation import Conversation, read_conversation
 from aar.researcher.offline.reply import Turn

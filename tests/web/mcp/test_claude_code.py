@@ -19,10 +19,10 @@ pytest.importorskip("claude_agent_sdk", reason="the extra agent-sdk (Claude Code
 import claude_agent_sdk
 
 from aar.forum.posts import list_posts
-from aar.messages_api import serving
-from aar.messages_api.double import Double, Rules
+from aar.messages_api.replies import Reply, call, say
 from aar.messages_api.request import Request
-from aar.messages_api.script import Reply, call, say
+from aar.messages_api.server import local_server
+from aar.messages_api.server.app import Double, Rules
 
 from .conftest import METHOD, TOY, House
 
@@ -60,7 +60,7 @@ def play(request: Request) -> Reply:
 
 async def test_claude_code_posts_and_hands_in(house: House) -> None:
     double = Double(play, rules=Rules(strict=False))  # it uses fields that are newer than the installed SDK's types
-    async with house.served() as address, serving.serve(double) as messages:
+    async with house.served() as address, local_server.serve(double) as messages:
         options = claude_agent_sdk.ClaudeAgentOptions(
             mcp_servers={
                 "aar": {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from aar.messages_api.media import media_complaints
+from aar.messages_api.context.thinking import config_complaints
+from aar.messages_api.image_validation import media_complaints
+from aar.messages_api.model_specs import Traits
 from aar.messages_api.request import Block, Message, Request
-from aar.messages_api.thinking import config_complaints
-from aar.messages_api.traits import Traits
 
 MOST_MESSAGES = 100_000
 _LONGER_OUTPUT = "output-300k-2026-03-24"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from aar.messages_api.compaction import asked_for
-from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.api_errors import ApiRefusal
+from aar.messages_api.context.compaction import asked_for
+from aar.messages_api.context.thinking import Signer
 from aar.messages_api.request import Block, Json, Request
-from aar.messages_api.thinking import Signer
 
 BETA = "compact-2026-09-04"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aar.messages_api.answer import Part
 from aar.messages_api.request import Json
-from aar.messages_api.tokens import compact_json
+from aar.messages_api.server.response import Part
+from aar.messages_api.token_counts import compact_json
 
 TEXT_PIECE = 80
 """Characters of a text or thinking delta."""

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from aar.messages_api.compaction import plain_summary
-from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.api_errors import ApiRefusal
+from aar.messages_api.context.compaction import plain_summary
+from aar.messages_api.replies import Reply, Verbatim
 from aar.messages_api.request import Request
-from aar.messages_api.script import Reply, Verbatim
 
 Answer: TypeAlias = Reply | Verbatim
 

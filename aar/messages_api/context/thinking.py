@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aar.messages_api.model_specs import Traits
 from aar.messages_api.request import Block, Json, Request
-from aar.messages_api.traits import Traits
 
 LEAST_BUDGET = 1024
 _MOST_REMEMBERED = 100_000

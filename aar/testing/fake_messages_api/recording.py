@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 
 from aar.errors import DataMissing
-from aar.messages_api.delivery import Channel, Receive, Scope, Send
-from aar.messages_api.incoming import Incoming
-from aar.messages_api.refusals import ApiRefusal, new_request_id
+from aar.messages_api.api_errors import ApiRefusal, new_request_id
+from aar.messages_api.replies import Verbatim
 from aar.messages_api.request import Request, read_json
-from aar.messages_api.script import Verbatim
-from aar.messages_api.tokens import compact_json
+from aar.messages_api.request_headers import Incoming
+from aar.messages_api.server.transport import Channel, Receive, Scope, Send
+from aar.messages_api.token_counts import compact_json
 
 _ASKED = ("anthropic-version", "anthropic-beta", "content-type")
 _ANSWERED = ("content-type", "request-id", "retry-after", "retry-after-ms")

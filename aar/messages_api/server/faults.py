@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.api_errors import ApiRefusal
+from aar.messages_api.replies import Reply
 from aar.messages_api.request import Request
-from aar.messages_api.script import Reply
 
 AS_IT_IS = "as it is"
 """In a ``Misreport``: these figures are right."""

@@ -10,7 +10,7 @@ import anthropic
 import httpx2
 import pytest
 
-from aar.testing.messages import (
+from aar.testing.fake_messages_api import (
     CutShort,
     Double,
     Drop,
@@ -28,7 +28,7 @@ from aar.testing.messages import (
     serve_in_thread,
 )
 
-from .conftest import Talking
+from ..conftest import Talking
 
 pytestmark = pytest.mark.anyio
 

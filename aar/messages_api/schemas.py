@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 from typing_extensions import TypedDict, is_typeddict
 
-from aar.messages_api.refusals import invalid
+from aar.messages_api.api_errors import invalid
 
 _IN_HEADERS = frozenset({"betas", "user_profile_id", "workspace_id"})
 """Parameters of the SDK's methods that travel as headers."""

@@ -13,9 +13,13 @@ faults. docs/messages-double.md shows how to use it, and says where it is only n
 
 from __future__ import annotations
 
-from aar.messages_api.caching import CacheUse, PromptCache
-from aar.messages_api.double import Double, Exchange, Rules
-from aar.messages_api.faults import (
+from aar.messages_api.api_errors import ApiRefusal
+from aar.messages_api.context.prompt_cache import CacheUse, PromptCache
+from aar.messages_api.model_specs import Traits, traits_of
+from aar.messages_api.replies import Reply, Verbatim, call, pause, refuse, say, think, think_redacted
+from aar.messages_api.request import Request
+from aar.messages_api.server.app import Double, Exchange, Rules
+from aar.messages_api.server.faults import (
     AS_IT_IS,
     CutShort,
     Drop,
@@ -31,14 +35,10 @@ from aar.messages_api.faults import (
     by_chance,
     in_order,
 )
-from aar.messages_api.models import ByTurn, Function, Model, Scripted
-from aar.messages_api.recording import Recorder, Replay
-from aar.messages_api.refusals import ApiRefusal
-from aar.messages_api.request import Request
-from aar.messages_api.script import Reply, Verbatim, call, pause, refuse, say, think, think_redacted
-from aar.messages_api.serving import serve, serve_in_thread
-from aar.messages_api.tokens import block_tokens, text_tokens
-from aar.messages_api.traits import Traits, traits_of
+from aar.messages_api.server.local_server import serve, serve_in_thread
+from aar.messages_api.server.model_backends import ByTurn, Function, Model, Scripted
+from aar.messages_api.token_counts import block_tokens, text_tokens
+from aar.testing.fake_messages_api.recording import Recorder, Replay
 
 __all__ = [
     "AS_IT_IS",

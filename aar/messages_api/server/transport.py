@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
-from aar.messages_api.events import encoded
-from aar.messages_api.faults import AS_IT_IS, Drop, Fault, Misreport, Slow, Stall, StreamError
-from aar.messages_api.refusals import ApiRefusal
+from aar.messages_api.api_errors import ApiRefusal
 from aar.messages_api.request import Json
-from aar.messages_api.tokens import compact_json
+from aar.messages_api.server.faults import AS_IT_IS, Drop, Fault, Misreport, Slow, Stall, StreamError
+from aar.messages_api.server.sse_events import encoded
+from aar.messages_api.token_counts import compact_json
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

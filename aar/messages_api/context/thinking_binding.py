@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aar.messages_api.refusals import invalid
+from aar.messages_api.api_errors import invalid
+from aar.messages_api.context.thinking import proof_of, thinking_is_on
+from aar.messages_api.model_specs import Traits
 from aar.messages_api.request import Block, Json, Request
-from aar.messages_api.thinking import proof_of, thinking_is_on
-from aar.messages_api.traits import Traits
 
 BETA = "thinking-binding-controls-2026-08-01"
 _KINDS = ("thinking", "redacted_thinking")

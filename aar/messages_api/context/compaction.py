@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from aar.messages_api.editing import edits_of
+from aar.messages_api.context.context_editing import edits_of
+from aar.messages_api.context.thinking import Signer
 from aar.messages_api.request import Block, Json, Message, Request
-from aar.messages_api.thinking import Signer
 
 EDIT = "compact_20260112"
 BETA = "compact-2026-01-12"

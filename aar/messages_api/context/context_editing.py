@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aar.messages_api.request import Block, Json, Message, Request
-from aar.messages_api.tokens import block_tokens, compact_json, text_tokens
+from aar.messages_api.token_counts import block_tokens, compact_json, text_tokens
 
 BETA = "context-management-2025-06-27"
 CLEAR_TOOL_USES = "clear_tool_uses_20250919"

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from aar.messages_api import binding, compaction, summarizing
-from aar.messages_api.answer import Accounts, Finished, Part, Room, finish, message_of
-from aar.messages_api.caching import CacheUse, PromptCache, Segment, cache_complaints, segments_of
-from aar.messages_api.editing import edit, editing_complaints, edits_of, without_old_thinking
-from aar.messages_api.faults import CutShort, Fault, Instead
-from aar.messages_api.models import Model, reply_of, summary_of
-from aar.messages_api.refusals import ApiRefusal, invalid
+from aar.messages_api.api_errors import ApiRefusal, invalid
+from aar.messages_api.context import compaction, on_demand_compaction, thinking_binding
+from aar.messages_api.context.context_editing import edit, editing_complaints, edits_of, without_old_thinking
+from aar.messages_api.context.prompt_cache import CacheUse, PromptCache, Segment, cache_complaints, segments_of
+from aar.messages_api.context.thinking import Signer, thinking_is_on
+from aar.messages_api.model_specs import Traits, traits_of
+from aar.messages_api.replies import Verbatim
 from aar.messages_api.request import Json, Request
-from aar.messages_api.rules import complaints
-from aar.messages_api.script import Verbatim
-from aar.messages_api.thinking import Signer, thinking_is_on
-from aar.messages_api.tokens import compact_json, text_tokens
-from aar.messages_api.traits import Traits, traits_of
+from aar.messages_api.server.faults import CutShort, Fault, Instead
+from aar.messages_api.server.model_backends import Model, reply_of, summary_of
+from aar.messages_api.server.response import Accounts, Finished, Part, Room, finish, message_of
+from aar.messages_api.token_counts import compact_json, text_tokens
+from aar.messages_api.validation import complaints
 
 _MOST_PAUSED = 10_000
 
@@ -65,7 +65,7 @@ class Answering:
         self._model = model
         self._cache = cache
         self._signer = signer
-        self._binding = binding.Binding()
+        self._binding = thinking_binding.Binding()
         self._paused: OrderedDict[str, None] = OrderedDict()
 
     def prepare(self, request: Request) -> Prompt:
@@ -78,9 +78,9 @@ class Answering:
         last = request.messages[-1]
         resumed = last.role == "assistant" and _print_of([dict(block.data) for block in last.blocks]) in self._paused
         # A conversation is summarized as it is, even one that ends with the assistant's turn.
-        resumed = resumed or summarizing.is_asked(request)
+        resumed = resumed or on_demand_compaction.is_asked(request)
         checks: list[Iterable[str | ApiRefusal]] = [
-            summarizing.summarizing_complaints(request, self._signer),
+            on_demand_compaction.summarizing_complaints(request, self._signer),
             complaints(request, traits, resumed=resumed),
             self._signer.complaints(request, traits),
             cache_complaints(request),
@@ -103,7 +103,7 @@ class Answering:
         tokens = _total(segments)
         if tokens > traits.window:
             raise invalid(f"prompt is too long: {tokens} tokens > {traits.window} maximum")
-        reported = dropped if binding.BETA in request.betas else None
+        reported = dropped if thinking_binding.BETA in request.betas else None
         return Prompt(request, seen, segments, applied, original, reported)
 
     def count(self, request: Request) -> Json:
@@ -124,10 +124,10 @@ class Answering:
         written: list[tuple[CacheUse, int]] = []
         summary: Json | None = None
         segments = prompt.segments
-        if summarizing.is_asked(request):
+        if on_demand_compaction.is_asked(request):
             text = summary_of(self._model, request)
             written.append((self._cache.use(segments, traits.least_cached), text_tokens(text)))
-            only = Finished([Part(summarizing.summary_block(text, self._signer))], "compaction")
+            only = Finished([Part(on_demand_compaction.summary_block(text, self._signer))], "compaction")
             return self._sent(request, only, Accounts(CacheUse(), written, iterations=True), prompt)
         asked = compaction.asked_for(request)
         if asked is not None and prompt.tokens >= compaction.threshold(asked):

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.caching import CacheUse
+from aar.messages_api.context.prompt_cache import CacheUse
+from aar.messages_api.context.thinking import Signer
+from aar.messages_api.replies import Reply
 from aar.messages_api.request import Json, Request
-from aar.messages_api.script import Reply
-from aar.messages_api.thinking import Signer
-from aar.messages_api.tokens import BYTES_PER_TOKEN, block_tokens, compact_json, text_tokens
+from aar.messages_api.token_counts import BYTES_PER_TOKEN, block_tokens, compact_json, text_tokens
 
 _THINKING = ("thinking", "redacted_thinking")
 

@@ -9,18 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from aar.messages_api.answering import Answering
-from aar.messages_api.caching import PromptCache
-from aar.messages_api.delivery import Channel, Gone, Receive, Scope, Send, deliver_message, deliver_stream, json_bytes
-from aar.messages_api.events import events_of
-from aar.messages_api.faults import FaultSource, HttpError, refusal_of
-from aar.messages_api.incoming import Incoming
-from aar.messages_api.models import Answer, Model, as_model
-from aar.messages_api.refusals import ApiRefusal, new_request_id
+from aar.messages_api.api_errors import ApiRefusal, new_request_id
+from aar.messages_api.context.prompt_cache import PromptCache
+from aar.messages_api.context.thinking import Signer
+from aar.messages_api.model_specs import model_entry
+from aar.messages_api.replies import Verbatim
 from aar.messages_api.request import Json, Request, read_json, read_request
-from aar.messages_api.script import Verbatim
-from aar.messages_api.thinking import Signer
-from aar.messages_api.traits import model_entry
+from aar.messages_api.request_headers import Incoming
+from aar.messages_api.server.faults import FaultSource, HttpError, refusal_of
+from aar.messages_api.server.model_backends import Answer, Model, as_model
+from aar.messages_api.server.pipeline import Answering
+from aar.messages_api.server.sse_events import events_of
+from aar.messages_api.server.transport import (
+    Channel,
+    Gone,
+    Receive,
+    Scope,
+    Send,
+    deliver_message,
+    deliver_stream,
+    json_bytes,
+)
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
 """Longest request of the Messages API, in bytes."""
@@ -179,7 +188,7 @@ class Double:
             if body.get(name):
                 raise ApiRefusal(400, f"{name}: this double of the API does not play it")
         if self.rules.strict:
-            from aar.messages_api.shapes import check_shape
+            from aar.messages_api.schemas import check_shape
 
             beta = incoming.beta or bool(incoming.betas)
             check_shape(body, counting=counting, beta=beta, version=incoming.version)

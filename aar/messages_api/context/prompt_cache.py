@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.messages_api.request import Block, Request
-from aar.messages_api.tokens import block_tokens, compact_json, text_tokens
+from aar.messages_api.token_counts import block_tokens, compact_json, text_tokens
 
 LOOKBACK = 20
 """Segments at which an entry is looked for, back from a breakpoint and counting it."""

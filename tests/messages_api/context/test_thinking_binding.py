@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from anthropic import BadRequestError
 
-from aar.testing.messages import Reply, Request, call, think
+from aar.testing.fake_messages_api import Reply, Request, call, think
 
-from .conftest import Talking
+from ..conftest import Talking
 
 pytestmark = pytest.mark.anyio
 

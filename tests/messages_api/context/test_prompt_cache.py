@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.messages_api.caching import LOOKBACK, CacheUse, cache_complaints, segments_of
+from aar.messages_api.context.prompt_cache import LOOKBACK, CacheUse, cache_complaints, segments_of
 from aar.messages_api.request import read_request
-from aar.testing.messages import Double, PromptCache, Reply, think, traits_of
+from aar.testing.fake_messages_api import Double, PromptCache, Reply, think, traits_of
 
-from .conftest import Talking
+from ..conftest import Talking
 
 MODEL = "claude-sonnet-4-6"
 LEAST = traits_of(MODEL).least_cached
