@@ -20,10 +20,10 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from aar.forum.mirror import ForumMirror
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.news import news_since
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search import search
+from aar.forum.search.full_text import search
 from aar.store import Database, open_database
 from aar.testing.rows import add_campaign
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import aar
-from aar.forum.parsing import parsed
-from aar.forum.showing import paths_in, rewritten
+from aar.forum.figures.figure_markdown import paths_in, rewritten
+from aar.forum.markdown_parser import parsed
 from aar.problems.protocol import RunLimits
 from aar.report.markdown import render_markdown
 from aar.report.scrub import Scrubber
@@ -121,7 +121,11 @@ def test_a_pattern_that_grows_faster_is_seen(pattern: str) -> None:
 
 def test_every_pattern_takes_time_as_its_text_is_long() -> None:
     patterns = dict(_patterns())
-    assert {"aar.scoring.verdicts._CONTROL", "aar.forum.showing._IMAGE", "aar.report.jobs._TOLD"} <= patterns.keys()
+    assert {
+        "aar.scoring.verdicts._CONTROL",
+        "aar.forum.figures.figure_markdown._IMAGE",
+        "aar.report.jobs._TOLD",
+    } <= patterns.keys()
     assert len(patterns) > 40
     slow = [(name, head, unit) for name, pattern in patterns.items() for head, unit in _slow(pattern)]
     assert slow == []

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.outside import is_outside
 from aar.errors import TooMany
-from aar.forum.changes import KINDS
+from aar.forum.change_feed import KINDS
 from aar.store.models import EventRecord, Researcher
 from aar.store.types import now
 

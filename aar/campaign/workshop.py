@@ -23,7 +23,7 @@ from aar.campaign.housekeeping import SCORING
 from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
 from aar.campaign.services import FaultLog
-from aar.forum.mirror import ForumMirror
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.researcher.reviewer import Reviewer
 from aar.sandbox.leases import Leases
 from aar.sandbox.outages import OutageWatch

@@ -25,7 +25,7 @@ _STYLES = {
 
 def standing(found: SubmissionView) -> str:
     """How it stands, in a few words: ``confirmed``, ``disqualified: static.network``, ``queued``."""
-    from aar.forum.citations import standing_word
+    from aar.forum.references.citations import standing_word
 
     if found.disqualified:
         return f"disqualified: {found.disqualified}"

@@ -69,8 +69,8 @@ def search(
 ) -> None:
     """Search posts and comments, best match first."""
     from aar.cli.opening import opened
-    from aar.forum.search import PostFilter
-    from aar.forum.search import search as find
+    from aar.forum.search.full_text import PostFilter
+    from aar.forum.search.full_text import search as find
 
     cited = None if submission is None else _submission(submission)
     only = PostFilter(
@@ -153,7 +153,7 @@ def post(
     from aar.cli.people import person
     from aar.cli.text import clean_line
     from aar.forum.posts import Author, create_post
-    from aar.forum.similar import similar_to, warning
+    from aar.forum.search.near_duplicates import similar_to, warning
 
     author = Author(person(name), None)
     said, figures = with_figures(text(body), figure)

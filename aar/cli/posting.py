@@ -11,7 +11,7 @@ import typer
 from aar.cli.options import BIGGEST
 
 if TYPE_CHECKING:
-    from aar.forum.figures import NewFigure
+    from aar.forum.figures.figure_store import NewFigure
 
 PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
 Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
@@ -71,8 +71,8 @@ def with_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, Ne
     Raises:
         UsageError: a file cannot be read, is too large, or no image; it is named.
     """
-    from aar.forum.figures import prepared
-    from aar.forum.showing import SHORT, paths_in
+    from aar.forum.figures.figure_markdown import SHORT, paths_in
+    from aar.forum.figures.figure_store import prepared
 
     figures: dict[str, NewFigure] = {}
     for file in files or ():
@@ -86,7 +86,7 @@ def with_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, Ne
 
 def _content(file: Path) -> bytes:
     from aar.errors import UsageError
-    from aar.forum.limits import MAX_FIGURE_BYTES
+    from aar.forum.text_limits import MAX_FIGURE_BYTES
 
     try:
         with file.open("rb") as opened:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.events import ClaimMade, ClaimReleased
 from aar.forum.authors import checked_author
-from aar.forum.limits import MAX_TITLE
+from aar.forum.text_limits import MAX_TITLE
 from aar.forum.views import Author, ClaimView, by_person
 from aar.store import event_log
 from aar.store.models import Claim

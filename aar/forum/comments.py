@@ -8,12 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import CommentCreated
-from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author, stored_key
-from aar.forum.figures import NewFigure
-from aar.forum.limits import MAX_COMMENT
-from aar.forum.mentions import record_mentions
+from aar.forum.figures.attachments import checked_with_figures
+from aar.forum.figures.figure_store import NewFigure
 from aar.forum.queries import comment_view, find_post
+from aar.forum.references.mentions import record_mentions
+from aar.forum.text_limits import MAX_COMMENT
 from aar.forum.views import Author, CommentView
 from aar.store import event_log
 from aar.store.models import Comment

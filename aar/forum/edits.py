@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 from aar.errors import Forbidden, NotFound, UsageError
 from aar.events import PostPinned, TextEdited, TextRetracted
 from aar.families import checked_families
-from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author
-from aar.forum.figures import NewFigure
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
-from aar.forum.mentions import record_mentions
+from aar.forum.figures.attachments import checked_with_figures
+from aar.forum.figures.figure_store import NewFigure
 from aar.forum.queries import comment_view, find_post
+from aar.forum.references.mentions import record_mentions
+from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, by_person
 from aar.store import event_log
 from aar.store.models import Comment, Post, Revision

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
 from aar.families import checked_families, known_family
-from aar.forum.attaching import checked_with_figures
 from aar.forum.authors import checked_author, stored_key
-from aar.forum.citations import thread_with_citations
 from aar.forum.comments import create_comment
-from aar.forum.figures import NewFigure
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_TITLE
-from aar.forum.mentions import record_mentions
+from aar.forum.figures.attachments import checked_with_figures
+from aar.forum.figures.figure_store import NewFigure
 from aar.forum.queries import POSTS, comment_view, find_post, post_views, select_posts
+from aar.forum.references.citations import thread_with_citations
+from aar.forum.references.mentions import record_mentions
+from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_TITLE
 from aar.forum.views import Author, CommentView, PostView, ThreadView
 from aar.forum.votes import cast_vote
 from aar.store import event_log

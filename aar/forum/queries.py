@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
-from aar.forum.citations import thread_with_citations, with_citations
+from aar.forum.references.citations import thread_with_citations, with_citations
 from aar.forum.views import CommentView, PostView, ThreadView, by_person
 from aar.store.models import Comment, Post, Submission
 

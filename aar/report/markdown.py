@@ -15,9 +15,9 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
-from aar.forum.parsing import left_out
-from aar.forum.references import REFERENCE
-from aar.forum.showing import ADDRESS, SCHEME
+from aar.forum.figures.figure_markdown import ADDRESS, SCHEME
+from aar.forum.markdown_parser import left_out
+from aar.forum.references.reference_parser import REFERENCE
 from aar.text.sanitize import clean_text
 
 _SCHEMES = ("http", "https", "mailto")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import aar.store
 from aar.forum.posts import list_posts
-from aar.forum.search import search
+from aar.forum.search.full_text import search
 from aar.scoring.submissions import get_submission
 from aar.store import Database, open_database
 from aar.store.models import AuditFinding, Campaign, EventRecord, StatusChange, Submission

@@ -26,9 +26,9 @@ from sqlalchemy import text
 
 from aar.errors import DatabaseError, NotFound, UsageError
 from aar.events import CampaignPaused
-from aar.forum.figures import find_figure, prepared, store_figure
+from aar.forum.figures.figure_store import find_figure, prepared, store_figure
 from aar.forum.posts import Author, create_comment, create_post, get_thread
-from aar.forum.search import search
+from aar.forum.search.full_text import search
 from aar.forum.votes import cast_vote
 from aar.store import Database, event_log, open_database
 from aar.store.models import Base, LedgerEntry

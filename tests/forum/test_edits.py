@@ -14,10 +14,10 @@ from aar.campaign.controller import _keep_mirror
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.forum.claims import MAX_CLAIMS, active_claims, claim, release
 from aar.forum.edits import edit_comment, edit_post, history, pin, retract
-from aar.forum.mirror import ForumMirror
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.news import news_since
 from aar.forum.posts import Author, PostView, create_comment, create_post, get_thread
-from aar.forum.search import search
+from aar.forum.search.full_text import search
 from aar.forum.views import SCORER_AUTHOR
 from aar.store import Database, event_log
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from aar.errors import Forbidden, UsageError
 from aar.families import FAMILIES, checked_families, known_family
-from aar.forum.changes import changes_since
+from aar.forum.change_feed import changes_since
 from aar.forum.edits import edit_post, history, retract
-from aar.forum.mirror import ForumMirror
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_post, get_thread, list_posts
-from aar.forum.search import PostFilter, filtered_posts, search
+from aar.forum.search.full_text import PostFilter, filtered_posts, search
 from aar.store import Database, event_log
 
 Authors = dict[str, Author]

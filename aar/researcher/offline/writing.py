@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from aar.families import FAMILIES
-from aar.forum.limits import MAX_FAMILIES
+from aar.forum.text_limits import MAX_FAMILIES
 from aar.problems.search_space.protocol import Genome, Repertoire
 from aar.researcher.offline import SELF
 from aar.researcher.offline.evolution import Proposal

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aar.families import FAMILIES
-from aar.forum.limits import MAX_FAMILIES
+from aar.forum.text_limits import MAX_FAMILIES
 
 EDITOR = "str_replace_based_edit_tool"
 """Name that Anthropic's text-editor tool type prescribes."""

@@ -6,10 +6,10 @@ import posixpath
 
 from aar.errors import TransferRefused, UsageError
 from aar.forum.authors import was_written
-from aar.forum.figures import NewFigure, prepared
-from aar.forum.limits import MAX_FIGURE_BYTES, MAX_FIGURES
+from aar.forum.figures.figure_markdown import SCHEME, SHORT, paths_in
+from aar.forum.figures.figure_store import NewFigure, prepared
 from aar.forum.posts import Author
-from aar.forum.showing import SCHEME, SHORT, paths_in
+from aar.forum.text_limits import MAX_FIGURE_BYTES, MAX_FIGURES
 from aar.researcher.tools.base import ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.store.models import Comment, Post

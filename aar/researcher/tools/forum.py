@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aar.forum.claims import active_claims
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.similar import similar_to, warning
+from aar.forum.search.near_duplicates import similar_to, warning
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import ClaimInput, CommentInput, EditPostInput, PostInput, VoteInput
 from aar.researcher.tools.figures import figures_of, told

@@ -7,7 +7,7 @@ import posixpath
 from typing import Any
 
 from aar.errors import TransferRefused, UsageError
-from aar.forum.images import media_type_of
+from aar.forum.figures.image_formats import media_type_of
 from aar.sandbox.protocol import Sandbox
 
 MOST_BYTES = 1024 * 1024

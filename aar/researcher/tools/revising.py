@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from aar.errors import UsageError
 from aar.forum import claims
 from aar.forum.edits import edit_comment, edit_post, retract
-from aar.forum.figures import NewFigure
+from aar.forum.figures.figure_store import NewFigure
 from aar.forum.posts import Author
 from aar.forum.views import ClaimView
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput

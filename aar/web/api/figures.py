@@ -9,9 +9,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
-from aar.forum.figures import FigureView, find_figure, prepared, store_figure, too_many_bytes
-from aar.forum.images import SUFFIXES
-from aar.forum.limits import MAX_FIGURE_BYTES
+from aar.forum.figures.figure_store import FigureView, find_figure, prepared, store_figure, too_many_bytes
+from aar.forum.figures.image_formats import SUFFIXES
+from aar.forum.text_limits import MAX_FIGURE_BYTES
 from aar.web.api.forum_models import FigureOut, PersonName
 from aar.web.auth import WriterDep, author_of
 from aar.web.lookup import CampaignId, campaign_id_of

@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
-from aar.forum.figures import known_figures
+from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_store import known_figures
 from aar.forum.posts import (
     CommentView,
     PostView,
@@ -18,10 +19,9 @@ from aar.forum.posts import (
     create_post,
     get_thread,
 )
-from aar.forum.resolving import texts_of
-from aar.forum.search import PostFilter, filtered_posts, search
-from aar.forum.showing import figures_in
-from aar.forum.similar import similar_posts
+from aar.forum.references.reference_lookup import texts_of
+from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.search.near_duplicates import similar_posts
 from aar.web.api.forum_models import (
     CommentIn,
     CommentOut,

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from aar.forum import claims as claiming
-from aar.forum.changes import Change, changes_since
+from aar.forum.change_feed import Change, changes_since
 from aar.forum.edits import edit_comment, edit_post, history, pin, retract
-from aar.forum.limits import MAX_FAMILIES
 from aar.forum.posts import CommentView, PostView
+from aar.forum.text_limits import MAX_FAMILIES
 from aar.forum.views import ClaimView, RevisionView
 from aar.web.api.forum import thread_of
 from aar.web.api.forum_models import CommentIn, CommentOut, PostOut, ThreadOut, Written

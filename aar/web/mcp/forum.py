@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from aar.forum.changes import changes_since
+from aar.forum.change_feed import changes_since
 from aar.forum.claims import active_claims
 from aar.forum.posts import (
     Author,
@@ -20,8 +20,8 @@ from aar.forum.posts import (
     get_thread,
     list_posts,
 )
-from aar.forum.search import PostFilter, search
-from aar.forum.similar import similar_posts
+from aar.forum.search.full_text import PostFilter, search
+from aar.forum.search.near_duplicates import similar_posts
 from aar.forum.views import ClaimView
 from aar.researcher.tools.revising import claim_or_release, revise
 from aar.text.sanitize import shorten

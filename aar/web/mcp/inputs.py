@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from aar.families import FAMILIES
-from aar.forum.limits import MAX_FAMILIES
+from aar.forum.text_limits import MAX_FAMILIES
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 
 MOST_FILES = 100

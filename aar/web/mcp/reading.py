@@ -9,7 +9,7 @@ import anyio.to_thread
 from aar.campaign.views import CampaignView, get_researcher
 from aar.errors import AarError, NotFound
 from aar.families import FAMILIES
-from aar.forum.markdown import thread_page
+from aar.forum.mirror.mirror_pages import thread_page
 from aar.forum.posts import PostView, get_thread, list_posts
 from aar.problems.plugin_calls import brief_of
 from aar.problems.registry import find

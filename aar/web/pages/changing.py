@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.forum.edits import edit_comment, edit_post, retract
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
 from aar.forum.queries import comment_views, find_post
+from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
 from aar.forum.views import CommentView, PostView
 from aar.store.event_log import latest_event_id
 from aar.text.sanitize import clean_line, clean_text

@@ -15,9 +15,9 @@ from aar.forum.claims import active_claims
 from aar.forum.edits import history
 from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
 from aar.forum.queries import pinned_posts
-from aar.forum.resolving import known_references, texts_of
-from aar.forum.search import PostFilter, filtered_posts, search
-from aar.forum.similar import similar_to
+from aar.forum.references.reference_lookup import known_references, texts_of
+from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.search.near_duplicates import similar_to
 from aar.forum.views import SCORER
 from aar.forum.votes import vote_of
 from aar.store.event_log import latest_event_id

@@ -16,7 +16,7 @@ from aar.errors import UsageError
 from aar.forum.claims import release
 from aar.forum.edits import pin
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.similar import similar_to
+from aar.forum.search.near_duplicates import similar_to
 from aar.text.sanitize import clean_line, clean_text
 from aar.web.api.paging import Number
 from aar.web.forms import SignedForm, SignedFormDep

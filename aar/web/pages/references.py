@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aar.forum.resolving import Reference
+from aar.forum.references.reference_lookup import Reference
 from aar.report.markdown import Link
 from aar.web.links import campaign_link, post_link, researcher_link, submission_link
 

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from aar.errors import AarError, UsageError
 from aar.families import FAMILIES, checked_families
-from aar.forum.attaching import check_shown
-from aar.forum.limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
+from aar.forum.figures.attachments import check_shown
 from aar.forum.posts import check_kind
-from aar.forum.resolving import known_references
-from aar.forum.similar import SimilarPost, similar_posts
+from aar.forum.references.reference_lookup import known_references
+from aar.forum.search.near_duplicates import SimilarPost, similar_posts
+from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.report.markdown import Link
 from aar.scoring.submissions import get_submission
 from aar.text.sanitize import checked

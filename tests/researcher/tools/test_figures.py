@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from aar.errors import UsageError
-from aar.forum.figures import find_figure
-from aar.forum.limits import MAX_FIGURE_BYTES
-from aar.forum.mirror import ForumMirror
+from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_store import find_figure
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import get_thread, list_posts
-from aar.forum.showing import figures_in
+from aar.forum.text_limits import MAX_FIGURE_BYTES
 from aar.researcher.abilities import Abilities
 from aar.researcher.tools.definitions import EDITOR
 from aar.sandbox.protocol import Mount

@@ -12,14 +12,14 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from aar.errors import NotFound, UsageError
-from aar.forum import figures as service
 from aar.forum.edits import edit_comment, edit_post, history
-from aar.forum.figures import NewFigure, find_figure, prepared, store_figure
-from aar.forum.limits import MAX_BODY, MAX_FIGURE_BYTES, MAX_FIGURES
-from aar.forum.mirror import ForumMirror
+from aar.forum.figures import figure_store as service
+from aar.forum.figures.figure_markdown import figures_in, paths_in, rewritten
+from aar.forum.figures.figure_store import NewFigure, find_figure, prepared, store_figure
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_comment, create_post, get_thread
-from aar.forum.resolving import known_references
-from aar.forum.showing import figures_in, paths_in, rewritten
+from aar.forum.references.reference_lookup import known_references
+from aar.forum.text_limits import MAX_BODY, MAX_FIGURE_BYTES, MAX_FIGURES
 from aar.store import Database
 from aar.store.models import Figure, Post
 

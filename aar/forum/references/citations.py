@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from aar.forum.references import referred
+from aar.forum.references.reference_parser import referred
 from aar.forum.views import Citation, PostReference, PostView, ThreadView
 from aar.store.models import Comment, Post, Submission
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
-from aar.forum.figures import NewFigure, known_figures, store_figure
-from aar.forum.limits import MAX_FIGURES
-from aar.forum.showing import SCHEME, figures_in, paths_in, rewritten
+from aar.forum.figures.figure_markdown import SCHEME, figures_in, paths_in, rewritten
+from aar.forum.figures.figure_store import NewFigure, known_figures, store_figure
+from aar.forum.text_limits import MAX_FIGURES
 from aar.forum.views import Author
 from aar.text.sanitize import checked
 

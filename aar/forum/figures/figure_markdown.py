@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from markdown_it.common.normalize_url import normalizeLink
 from markdown_it.token import Token
 
-from aar.forum.parsing import parsed
+from aar.forum.markdown_parser import parsed
 
 SCHEME = "figure:"
 SHORT = 12

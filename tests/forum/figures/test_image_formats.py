@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aar.forum.images import ImageFacts, NoImage, examined, media_type_of
+from aar.forum.figures.image_formats import ImageFacts, NoImage, examined, media_type_of
 
 
 def drawn(kind: str, size: tuple[int, int] = (31, 17), frames: int = 1, **options: Any) -> bytes:

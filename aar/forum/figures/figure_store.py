@@ -13,15 +13,15 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
 from aar.forum.authors import checked_author
-from aar.forum.images import SUFFIXES, ImageFacts, NoImage, examined
-from aar.forum.limits import (
+from aar.forum.figures.figure_markdown import SHORT
+from aar.forum.figures.image_formats import SUFFIXES, ImageFacts, NoImage, examined
+from aar.forum.text_limits import (
     MAX_AUTHOR_FIGURE_BYTES,
     MAX_AUTHOR_FIGURES,
     MAX_FIGURE_BYTES,
     MAX_FIGURE_PIXELS,
     MAX_FIGURE_SIDE,
 )
-from aar.forum.showing import SHORT
 from aar.forum.views import Author
 from aar.store import event_log
 from aar.store.models import Figure

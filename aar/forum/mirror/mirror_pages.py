@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from aar.forum.figure_files import FOLDER
-from aar.forum.figures import FigureView
-from aar.forum.showing import SCHEME, rewritten
+from aar.forum.figures.figure_markdown import SCHEME, rewritten
+from aar.forum.figures.figure_store import FigureView
+from aar.forum.mirror.figure_files import FOLDER
 from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
 from aar.text.sanitize import shorten
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from aar.events import StatusChanged
-from aar.forum.mirror import ForumMirror
+from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_comment, get_thread, list_posts
-from aar.forum.search import search
+from aar.forum.search.full_text import search
 from aar.forum.views import Citation
 from aar.store import Database
 from aar.store.event_log import append

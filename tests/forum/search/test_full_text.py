@@ -10,9 +10,9 @@ import pytest
 from aar.errors import UsageError
 from aar.forum.edits import retract
 from aar.forum.posts import Author, PostView, create_comment
-from aar.forum.search import PostFilter, filtered_posts, search
-from aar.forum.similar import SimilarPost, similar_posts, similar_to, warning
-from aar.forum.words import cut
+from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.search.near_duplicates import SimilarPost, similar_posts, similar_to, warning
+from aar.forum.search.search_terms import cut
 from aar.store import Database, open_database
 from aar.store.models import Submission
 from aar.testing.store_history import CAMPAIGN as OLD_CAMPAIGN

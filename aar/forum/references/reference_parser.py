@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from markdown_it.token import Token
 
-from aar.forum.parsing import parsed
+from aar.forum.markdown_parser import parsed
 
 REFERENCE = re.compile(
     r"(?<![\w./#@-])(?:"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.errors import SetupError
-from aar.forum.markdown import file_name
-from aar.forum.mirror import ForumMirror
+from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.forum.mirror.mirror_pages import file_name
 from aar.forum.posts import Author, PostView, cast_vote, create_comment
 from aar.store import Database
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from aar.atomic_write import replace_file
-from aar.forum.figures import FigureView, find_figure, known_figures
-from aar.forum.showing import SHORT
+from aar.forum.figures.figure_markdown import SHORT
+from aar.forum.figures.figure_store import FigureView, find_figure, known_figures
 
 FOLDER = "figures"
 

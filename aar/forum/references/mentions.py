@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import ResearchersMentioned
-from aar.forum.references import EVERYBODY, referred
+from aar.forum.references.reference_parser import EVERYBODY, referred
 from aar.forum.views import Author, by_person
 from aar.store import event_log
 from aar.store.models import Researcher

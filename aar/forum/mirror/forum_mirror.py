@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 
 from aar.atomic_write import DRAFT, replace_file
 from aar.errors import SetupError
-from aar.forum.changes import KINDS
-from aar.forum.citations import posts_citing, posts_naming
+from aar.forum.change_feed import KINDS
 from aar.forum.claims import active_claims
-from aar.forum.figure_files import FigureFiles
-from aar.forum.figures import known_figures
-from aar.forum.markdown import claims_page, file_name, index_page, mentions_page, thread_page
+from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_store import known_figures
+from aar.forum.mirror.figure_files import FigureFiles
+from aar.forum.mirror.mirror_pages import claims_page, file_name, index_page, mentions_page, thread_page
 from aar.forum.posts import list_posts
 from aar.forum.queries import pinned_posts, post_views, select_posts, threads
-from aar.forum.resolving import texts_of
-from aar.forum.showing import figures_in
+from aar.forum.references.citations import posts_citing, posts_naming
+from aar.forum.references.reference_lookup import texts_of
 from aar.forum.views import PostView, ThreadView
 from aar.store import Database, event_log
 from aar.store.models import EventRecord, Post

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from aar.forum.posts import check_kind, labelled
 from aar.forum.queries import posts_by_id
+from aar.forum.search.search_terms import cut
 from aar.forum.views import PostView
-from aar.forum.words import cut
 from aar.store.models import Submission
 from aar.store.types import UtcDateTime
 from aar.text.sanitize import clean_line

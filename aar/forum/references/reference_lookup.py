@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from aar.forum.citations import standing_word
-from aar.forum.figures import known_figures
-from aar.forum.references import referred
-from aar.forum.showing import SCHEME, figures_in
+from aar.forum.figures.figure_markdown import SCHEME, figures_in
+from aar.forum.figures.figure_store import known_figures
+from aar.forum.references.citations import standing_word
+from aar.forum.references.reference_parser import referred
 from aar.forum.views import ThreadView
 from aar.store.models import Post, Researcher, Submission
 

@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import Row, bindparam, select, text
 from sqlalchemy.orm import Session
 
-from aar.forum.references import prose
-from aar.forum.words import without_accents
+from aar.forum.references.reference_parser import prose
+from aar.forum.search.search_terms import without_accents
 from aar.store.models import Post
 
 THRESHOLD = 0.6

@@ -1,0 +1,1 @@
+"""The forum as Markdown files in every sandbox."""

@@ -1,0 +1,1 @@
+"""What texts refer to: submissions, posts, snapshots and researchers."""

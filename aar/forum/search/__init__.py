@@ -1,0 +1,1 @@
+"""Search over posts: full text and near-duplicates."""
