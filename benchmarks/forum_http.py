@@ -43,8 +43,8 @@ import asyncio, sys
 from pathlib import Path
 from aar.store import open_database
 from aar.web.app import create_app
-from aar.web.rates import Rate, Rates
-from aar.web.serve import bind, serve
+from aar.web.rate_limit import Rate, Rates
+from aar.web.serving.server import bind, serve
 home, free = Path(sys.argv[1]), Rate(10**9, 10**9)
 app = create_app(open_database(f"sqlite:///{home}/aar.db"), home=home, rates=Rates(address=free, credential=free))
 asyncio.run(serve(app, bind("127.0.0.1", int(sys.argv[2]))))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from aar.web.serve import bind
+from aar.web.serving.server import bind
 
 _READY_SECONDS = 60
 

@@ -30,8 +30,8 @@ from aar.cli.people import login_line, login_name
 from aar.cli.plain import plain_view
 from aar.cli.streams import leave_terminal
 from aar.settings import get_settings
-from aar.web.addresses import address_of, bind
 from aar.web.login_links import LoginLinks
+from aar.web.serving.listen_address import address_of, bind
 
 _Prepare = Callable[[Plan], Awaitable[str]]
 _DEFAULT_PORT = CampaignSpec().serve.port

@@ -106,7 +106,7 @@ def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     from aar.cli.logs import log_to
     from aar.cli.opening import opened
     from aar.web.app import create_app
-    from aar.web.serve import serve
+    from aar.web.serving.server import serve
 
     raise_limit()
     os.nice(_NICE)

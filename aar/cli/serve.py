@@ -30,8 +30,8 @@ def serve(
     from aar.errors import NotFound
     from aar.web.app import create_app
     from aar.web.login_links import LoginLinks
-    from aar.web.serve import address_of, bind, notice
-    from aar.web.serve import serve as run
+    from aar.web.serving.server import address_of, bind, notice
+    from aar.web.serving.server import serve as run
 
     raise_limit()
     with opened(database) as workplace:

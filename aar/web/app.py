@@ -15,18 +15,18 @@ from aar.report import ASSETS
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
-from aar.web import api, failures, pages
-from aar.web.assets import Assets
-from aar.web.audit_log import AuditLog
-from aar.web.doorman import Doorman, is_loopback
-from aar.web.feed import EventFeed
-from aar.web.kept import KeptPages
+from aar.web import api, error_handlers, pages
+from aar.web.app_state import Shared
+from aar.web.event_feed import EventFeed
 from aar.web.login_links import LoginLinks
 from aar.web.mcp import installed as mcp_installed
-from aar.web.mcp.http import McpEndpoint
-from aar.web.rates import Rates
+from aar.web.mcp.http_endpoint import McpEndpoint
+from aar.web.middleware.audit_log import AuditLog
+from aar.web.middleware.render_cache import KeptPages
+from aar.web.middleware.security import Doorman, is_loopback
+from aar.web.pages.static_files import Assets
+from aar.web.rate_limit import Rates
 from aar.web.sessions import Role, Sessions
-from aar.web.state import Shared
 
 _HERE = Path(__file__).parent
 
@@ -87,10 +87,10 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        responses=failures.DOCUMENTED,  # type: ignore[arg-type]  # its keys are int | str
+        responses=error_handlers.DOCUMENTED,  # type: ignore[arg-type]  # its keys are int | str
     )
     app.state.aar = shared
-    failures.install(app)
+    error_handlers.install(app)
     app.include_router(api.router)
     app.include_router(pages.router)
     if mcp_installed():

@@ -22,7 +22,7 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.testing.example_campaign import ExampleCampaign, write_example
 from aar.web.app import create_app
-from aar.web.serve import address_of, bind, serve
+from aar.web.serving.server import address_of, bind, serve
 
 from .person import Person
 

@@ -14,7 +14,7 @@ import pytest
 from aar.forum.posts import Author, create_comment, create_post
 from aar.forum.tokens import viewer_token
 from aar.store.event_log import latest_event_id
-from aar.web.api import events
+from aar.web.api import event_stream
 
 from .conftest import BASE
 
@@ -205,7 +205,7 @@ async def test_who_was_away_for_long_gets_the_newest_rows_and_one_refresh(site: 
 
 
 async def test_an_open_page_comes_anew_when_the_controller_died(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.05)
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
     async with (

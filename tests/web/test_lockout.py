@@ -12,11 +12,11 @@ import pytest
 
 from aar.campaign.outside import invite
 from aar.forum.tokens import operator_token
-from aar.web.audit_log import AuditLog
 from aar.web.ended_logins import EndedLogins
+from aar.web.idempotency import Once
 from aar.web.login_links import SECONDS, LoginLinks
-from aar.web.once import Once
-from aar.web.rates import Rate, Rates
+from aar.web.middleware.audit_log import AuditLog
+from aar.web.rate_limit import Rate, Rates
 from aar.web.sessions import Sessions
 
 from .conftest import Site, write_site
@@ -98,7 +98,7 @@ async def test_a_flood_of_refusals_leaves_a_few_lines_and_no_accepted_one_is_pus
 
 
 async def test_each_file_of_the_audit_log_is_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aar.web.audit_log._MOST_BYTES", 2000)
+    monkeypatch.setattr("aar.web.middleware.audit_log._MOST_BYTES", 2000)
     log = AuditLog(tmp_path)
     log.write(status=303, method="POST", path="/login", who="operator ana", address="1.2.3.4")
     for _ in range(200):

@@ -15,7 +15,7 @@ from fastapi import routing
 from aar.errors import TooMany
 from aar.forum.news import news_since
 from aar.forum.tokens import operator_token, viewer_token
-from aar.web.rates import Buckets, Rate, Rates
+from aar.web.rate_limit import Buckets, Rate, Rates
 from aar.web.sessions import SECONDS, Sessions
 
 from .conftest import Site, write_site

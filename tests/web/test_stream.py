@@ -14,8 +14,8 @@ import pytest
 from aar.events import CampaignPaused
 from aar.forum.tokens import viewer_token
 from aar.store.event_log import append, latest_event_id
-from aar.web.api import events
-from aar.web.serve import bind, serve
+from aar.web.api import event_stream
+from aar.web.serving.server import bind, serve
 
 from .person import Person
 
@@ -84,7 +84,7 @@ async def test_a_broken_stream_goes_on_where_it_broke(site: Any) -> None:
 
 
 async def test_a_quiet_stream_shows_that_it_lives(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.05)
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
     async with streaming(site, f"?after={newest}") as answer:

@@ -37,7 +37,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
 from aar.testing.example_checks import add_checks
-from aar.web.mcp.caller import admit
+from aar.web.mcp.client import admit
 from aar.web.mcp.tool import as_text
 
 from .conftest import Site, write_site
@@ -314,7 +314,7 @@ async def _live(site: Site, headers: dict[str, str]) -> str:
 
 async def _tools(site: Site, token: str | None) -> str:
     """What every reading MCP tool answers."""
-    from aar.web.mcp.reading import BRIEF, read_resource
+    from aar.web.mcp.resources import BRIEF, read_resource
     from aar.web.mcp.server import TOOLS as REAL
 
     assert set(REAL) == set(TOOLS), "a tool without a line in TOOLS"

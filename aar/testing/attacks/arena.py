@@ -163,7 +163,7 @@ class Arena:
         Without its bounds on how often a client may ask: they would hide what the routes themselves refuse.
         """
         from aar.web.app import create_app
-        from aar.web.rates import Rate, Rates
+        from aar.web.rate_limit import Rate, Rates
 
         often = Rate(10**9, 1.0)
         app = create_app(

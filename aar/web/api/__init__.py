@@ -7,23 +7,19 @@ from fastapi import APIRouter
 from aar.web.api import (
     campaigns,
     charts,
-    closer,
-    compare,
-    controls,
+    comparison,
     costs,
-    events,
-    figures,
-    forum,
-    forum_changes,
-    launching,
+    event_stream,
     researchers,
-    rulings,
+    submission_details,
     submissions,
     workspaces,
 )
+from aar.web.api.control import decisions, launch, steering
+from aar.web.api.forum import edits, figures, posts
 
 router = APIRouter(prefix="/api/v1")
-for part in (campaigns, researchers, forum, forum_changes, figures, submissions, costs, events, controls, rulings):
+for part in (campaigns, researchers, posts, edits, figures, submissions, costs, event_stream, steering, decisions):
     router.include_router(part.router)
-for part in (charts, closer, compare, workspaces, launching):
+for part in (charts, submission_details, comparison, workspaces, launch):
     router.include_router(part.router)

@@ -15,11 +15,11 @@ from aar.report.labels import is_offline, model_label
 from aar.report.metrics import metric_of
 from aar.scoring.leaderboard import best
 from aar.scoring.visibility import submission_seen_by
-from aar.web.api.paging import After, Limit, Page
+from aar.web.api.pagination import After, Limit, Page
 from aar.web.api.submissions import SubmissionOut
-from aar.web.auth import AudienceDep
-from aar.web.lookup import CampaignId, campaign_of
-from aar.web.state import SharedDep
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep
+from aar.web.path_params import CampaignId, campaign_of
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"])
 _MOST_SKIPPED = 10**9

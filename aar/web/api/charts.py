@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from aar.campaign.alerts import alerts
 from aar.report.chart_data import ChartTable, to_csv
-from aar.web.auth import AudienceDep
-from aar.web.charts import ChartName, chart_table
-from aar.web.lookup import CampaignId, campaign_of
-from aar.web.state import SharedDep
+from aar.web.api.chart_tables import ChartName, chart_table
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep
+from aar.web.path_params import CampaignId, campaign_of
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["charts"])
 CSV = "text/csv; charset=utf-8"

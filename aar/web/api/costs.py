@@ -13,8 +13,8 @@ from aar.budget.totals import Totals, totals
 from aar.campaign.forecast import forecast
 from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR
 from aar.report.usage_doubts import usage_doubts
-from aar.web.lookup import CampaignId, campaign_of
-from aar.web.state import SharedDep
+from aar.web.app_state import SharedDep
+from aar.web.path_params import CampaignId, campaign_of
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/costs", tags=["costs"])
 

@@ -13,10 +13,10 @@ from aar.campaign.views import ResearcherView, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.transcript import TranscriptItem, read_transcript
 from aar.scoring.visibility import Audience, doing_seen_by
-from aar.web.api.paging import BIGGEST, Limit, Page
-from aar.web.auth import AudienceDep, PersonDep
-from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
-from aar.web.state import SharedDep
+from aar.web.api.pagination import BIGGEST, Limit, Page
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep, PersonDep
+from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers", tags=["researchers"])
 

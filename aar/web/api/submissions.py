@@ -18,10 +18,10 @@ from aar.scoring.record import EstimateRecord, HappeningRecord, RunRecord, submi
 from aar.scoring.status import StatusView
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
 from aar.scoring.visibility import Secret, may_see, submission_seen_by
-from aar.web.api.paging import After, Limit, Number, Page, page_of
-from aar.web.auth import AudienceDep, PersonDep
-from aar.web.lookup import CampaignId, campaign_of, researcher_of_address
-from aar.web.state import SharedDep
+from aar.web.api.pagination import After, Limit, Number, Page, page_of
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep, PersonDep
+from aar.web.path_params import CampaignId, campaign_of, researcher_of_address
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["submissions"])
 

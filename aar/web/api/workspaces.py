@@ -17,9 +17,9 @@ from aar.report.jobs import researcher_jobs
 from aar.report.transcript import scrubber_of
 from aar.report.workspace import Folder, WorkspaceFile, look
 from aar.text.sanitize import clean_text
-from aar.web.auth import PersonDep
-from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
-from aar.web.state import Shared, SharedDep
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import PersonDep
+from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers/{name}", tags=["researchers"])
 FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from aar.errors import UsageError
 from aar.researcher.tools.definitions import ToolInput
 from aar.text.sanitize import clean_text
-from aar.web.mcp.caller import Caller
+from aar.web.mcp.client import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,28 +7,26 @@ from fastapi.responses import HTMLResponse
 
 from aar.web.pages import (
     campaigns,
-    changing,
-    compare,
-    forum,
+    comparison,
     launch,
     lineage,
-    live,
+    live_updates,
     login,
-    posting,
     researchers,
     steering,
     submissions,
 )
+from aar.web.pages.forum import actions, edit, threads
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 for part in (
     campaigns,
-    live,
-    compare,
+    live_updates,
+    comparison,
     lineage,
-    forum,
-    posting,
-    changing,
+    threads,
+    actions,
+    edit,
     submissions,
     researchers,
     steering,

@@ -29,11 +29,11 @@ from aar.report.write import CONTENT_POLICY, render_report
 from aar.scoring.leaderboard import best
 from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.auth import AudienceDep, PersonDep
-from aar.web.links import campaign_link, point_link
-from aar.web.lookup import CampaignId, campaign_of
-from aar.web.pages.render import render
-from aar.web.state import SharedDep
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep, PersonDep
+from aar.web.path_params import CampaignId, campaign_of
+from aar.web.rendering import render
+from aar.web.urls import campaign_link, point_link
 
 router = APIRouter()
 

@@ -15,11 +15,11 @@ from aar.campaign.launching import Draft, draft
 from aar.campaign.presets import dotted, preset, presets
 from aar.campaign.spec import CampaignSpec
 from aar.problems.registry import available
-from aar.web.api.launching import launch_once
-from aar.web.forms import SignedFormDep
-from aar.web.links import campaign_link
-from aar.web.pages.render import render
-from aar.web.state import SharedDep
+from aar.web.api.control.launch import launch_once
+from aar.web.app_state import SharedDep
+from aar.web.pages.signed_forms import SignedFormDep
+from aar.web.rendering import render
+from aar.web.urls import campaign_link
 
 router = APIRouter(prefix="/launch")
 

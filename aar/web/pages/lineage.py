@@ -9,11 +9,11 @@ from aar.report.lineage import lineage_tree
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions, progress
 from aar.store.event_log import latest_event_id
-from aar.web.auth import AudienceDep
-from aar.web.links import point_link
-from aar.web.lookup import CampaignId, campaign_of
-from aar.web.pages.render import render
-from aar.web.state import SharedDep
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep
+from aar.web.path_params import CampaignId, campaign_of
+from aar.web.rendering import render
+from aar.web.urls import point_link
 
 router = APIRouter()
 

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from aar.errors import UsageError
-from aar.web.auth import address_of, role_of
-from aar.web.failures import Unauthorized
-from aar.web.forms import fields_of
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import address_of, role_of
+from aar.web.current_user import visitor
+from aar.web.error_handlers import Unauthorized
 from aar.web.login_links import PATH as LOGIN_LINK
-from aar.web.pages.render import render
+from aar.web.pages.signed_forms import fields_of
+from aar.web.rendering import render
 from aar.web.sessions import COOKIE, SECONDS, Login, Role
-from aar.web.state import Shared, SharedDep
-from aar.web.visitor import visitor
 
 router = APIRouter()
 _NAME = re.compile(r"[\w .-]{1,40}")

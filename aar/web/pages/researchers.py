@@ -14,12 +14,12 @@ from aar.report.transcript import read_transcript
 from aar.scoring.submissions import list_submissions
 from aar.scoring.visibility import Secret, doing_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.api.paging import BIGGEST
+from aar.web.api.pagination import BIGGEST
 from aar.web.api.workspaces import FilePath, notes, seen, workspace_of
-from aar.web.auth import AudienceDep, PersonDep
-from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
-from aar.web.pages.render import render
-from aar.web.state import SharedDep
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep, PersonDep
+from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.rendering import render
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers")
 

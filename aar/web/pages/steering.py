@@ -13,11 +13,11 @@ from aar.campaign.recruiting import add_researchers
 from aar.campaign.rulings import confirm_submission, disqualify_submission, reinstate_submission
 from aar.campaign.steering import Asked, ask, change_limits
 from aar.errors import UsageError
-from aar.web.api.paging import Number
-from aar.web.forms import SignedForm, SignedFormDep
-from aar.web.links import campaign_link, researcher_link, submission_link
-from aar.web.lookup import CampaignId, ResearcherName, campaign_of, researcher_of_address
-from aar.web.state import SharedDep
+from aar.web.api.pagination import Number
+from aar.web.app_state import SharedDep
+from aar.web.pages.signed_forms import SignedForm, SignedFormDep
+from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.urls import campaign_link, researcher_link, submission_link
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
 _LIMITS = ("usd", "hours", "tokens", "submissions")

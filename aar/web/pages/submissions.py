@@ -15,12 +15,12 @@ from aar.scoring.findings import alike_submissions
 from aar.scoring.submissions import get_submission
 from aar.scoring.visibility import Secret, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.api.closer import changes
-from aar.web.api.paging import Number
-from aar.web.auth import AudienceDep
-from aar.web.lookup import CampaignId, campaign_of
-from aar.web.pages.render import render
-from aar.web.state import SharedDep
+from aar.web.api.pagination import Number
+from aar.web.api.submission_details import changes
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep
+from aar.web.path_params import CampaignId, campaign_of
+from aar.web.rendering import render
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
 

@@ -6,7 +6,7 @@ const figures = (() => {
   const step = uPlot.paths.stepped({ align: 1 });
   const short = (value) => (value == null ? "–" : Number(value.toFixed(3)).toString().replace("-", "−"));
 
-  // What is drawn, from a plan (see aar/web/plots.py) and its tables: horizontal values, lines, and marks by position.
+  // What is drawn, from a plan (see aar/web/chart_config.py) and its tables: horizontal values, lines, and marks by position.
   function scores(plan, tables) {
     const usd = plan.over === "usd";
     const share = !usd && plan.end > 180 ? 1 / 60 : 1;

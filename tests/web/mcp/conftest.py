@@ -27,8 +27,8 @@ from aar.store.database import Database
 from aar.store.models import Campaign
 from aar.testing.rows import add_campaign
 from aar.web.app import create_app
-from aar.web.rates import Rates
-from aar.web.serve import bind, serve
+from aar.web.rate_limit import Rates
+from aar.web.serving.server import bind, serve
 
 TOY, OTHER = "toyaaa", "toybbb"
 METHOD = {

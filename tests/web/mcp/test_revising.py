@@ -14,7 +14,7 @@ from aar.forum.claims import active_claims, claim
 from aar.forum.edits import history, retract
 from aar.forum.posts import Author, create_comment, create_post, get_thread, list_posts
 from aar.store.event_log import read
-from aar.web.rates import Rate, Rates
+from aar.web.rate_limit import Rate, Rates
 
 from .conftest import METHOD, TOY, House, ask, connected, refused
 

@@ -1,0 +1,98 @@
+"""Two campaigns side by side."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from aar.campaign.control import ControllerState
+from aar.campaign.views import CampaignView
+from aar.report.chart_data import diversity_table, score_table
+from aar.report.comparison import Side, side, spec_rows
+from aar.report.metrics import metric_of
+from aar.scoring.visibility import Audience
+from aar.web.api.campaigns import public_spec
+from aar.web.api.charts import ChartOut
+from aar.web.api.submissions import SubmissionOut
+from aar.web.app_state import SharedDep
+from aar.web.authentication import AudienceDep
+from aar.web.path_params import campaign_of
+
+router = APIRouter(prefix="/compare", tags=["campaigns"])
+Named = Annotated[str, Query(max_length=64, description="A campaign's id, its beginning, or `latest`")]
+
+
+class SideOut(BaseModel):
+    """How far one campaign came."""
+
+    id: str
+    name: str
+    problem: str
+    state: str
+    controller: ControllerState
+    submissions: int
+    minutes: float
+    usd: Decimal
+    usd_per_agent_hour: Decimal | None
+    board: list[SubmissionOut]
+    """The first ten."""
+    score: ChartOut
+    diversity: ChartOut
+
+
+class SpecRowOut(BaseModel):
+    """A field of both specs, as JSON; a dash where one does not set it."""
+
+    field: str
+    left: str
+    right: str
+    differs: bool
+
+
+class CompareOut(BaseModel):
+    """Both campaigns, and their specs field by field, those that differ first."""
+
+    left: SideOut
+    right: SideOut
+    spec: list[SpecRowOut]
+
+
+@router.get("")
+def compare(shared: SharedDep, audience: AudienceDep, left: Named, right: Named) -> CompareOut:
+    """Two campaigns: specs, scores over time and dollars, boards, costs, diversity."""
+    with shared.db.reading() as session:
+        one, other = campaign_of(session, left), campaign_of(session, right)
+        return CompareOut(
+            left=_side(one, read_side(session, one, audience)),
+            right=_side(other, read_side(session, other, audience)),
+            spec=[
+                SpecRowOut(field=row.field, left=row.left, right=row.right, differs=row.differs)
+                for row in spec_rows(public_spec(one), public_spec(other))
+            ],
+        )
+
+
+def read_side(session: Session, view: CampaignView, audience: Audience) -> Side:
+    """How far one campaign came, as an audience may see it."""
+    return side(session, view.id, metric_of(view.problem), audience)
+
+
+def _side(view: CampaignView, found: Side) -> SideOut:
+    return SideOut(
+        id=view.id,
+        name=view.name,
+        problem=view.problem,
+        state=view.state,
+        controller=view.controller,
+        submissions=found.submissions,
+        minutes=round(found.progress.minutes, 2),
+        usd=found.totals.usd,
+        usd_per_agent_hour=found.totals.usd_per_agent_hour,
+        board=[SubmissionOut.of(row.submission) for row in found.board.rows[:10]],
+        score=ChartOut.of(score_table(found.progress)),
+        diversity=ChartOut.of(diversity_table(found.progress)),
+    )

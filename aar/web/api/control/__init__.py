@@ -1,0 +1,1 @@
+"""Steering, launching and deciding under the API."""

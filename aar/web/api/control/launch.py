@@ -1,0 +1,97 @@
+"""Launching a campaign, or taking one up again: a controller of its own, which outlives this server."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from aar.campaign.estimate import CostEstimate
+from aar.campaign.launching import Draft, draft, launch
+from aar.campaign.presets import dotted, preset
+from aar.web.api.forum.schemas import IdempotencyKey
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import OperatorDep
+from aar.web.error_handlers import FieldProblem, ProblemDetails
+
+router = APIRouter(prefix="/campaigns", tags=["campaigns"])
+
+
+class LaunchIn(BaseModel):
+    """What is to be started: a ready-made campaign, a spec on top of it, or both."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    preset: Annotated[str | None, Field(max_length=64, examples=["quick"])] = None
+    spec: dict[str, Any] = {}
+    """Parts of a spec as in its YAML; what is left out is the ready-made campaign's, or the quick one's."""
+    check_only: bool = False
+    """Whether to check and price it, and start nothing."""
+
+
+class CostOut(BaseModel):
+    """Dollars; null where nobody knows, for want of a limit."""
+
+    most: Decimal | None
+    expected: Decimal | None
+    models: Decimal | None
+    compute: Decimal | None
+    per_agent_hour: Decimal
+    agent_hours: float | None
+
+
+class LaunchOut(BaseModel):
+    """What was started."""
+
+    campaign_id: str | None
+    """null where it was only checked."""
+    cost: CostOut
+
+
+@router.post("", status_code=201)
+async def launch_campaign(
+    shared: SharedDep, request: Request, _who: OperatorDep, sent: LaunchIn, idempotency_key: IdempotencyKey = None
+) -> LaunchOut:
+    """Check a spec as ``aar spec validate`` does, and start it; keys come from the server's environment only."""
+    made = await anyio.to_thread.run_sync(_drafted, shared, sent)
+    if made.spec is None or made.cost is None:
+        return invalid(made)  # type: ignore[return-value]  # FastAPI sends a response as it is
+    if sent.check_only:
+        return LaunchOut(campaign_id=None, cost=cost_out(made.cost))
+    key = ("launch", idempotency_key) if idempotency_key else None
+    return LaunchOut(campaign_id=await launch_once(shared, made, key), cost=cost_out(made.cost))
+
+
+def _drafted(shared: Shared, sent: LaunchIn) -> Draft:
+    """The spec that was sent, checked; it reads files, so not in the event loop."""
+    fields = (preset(sent.preset) if sent.preset else {}) | dotted(sent.spec)
+    return draft(fields, shared.settings)
+
+
+async def launch_once(shared: Shared, made: Draft, key: tuple[str, ...] | None) -> str:
+    """Start what holds, once for a key. Raises AarError."""
+    spec = made.spec
+    assert spec is not None
+    return await shared.once.do(key, lambda: launch(spec, shared.settings, shared.db))
+
+
+def cost_out(cost: CostEstimate) -> CostOut:
+    """An estimate as it is sent."""
+    return CostOut(**{name: getattr(cost, name) for name in CostOut.model_fields})
+
+
+def invalid(made: Draft) -> Response:
+    """The answer to a spec that does not hold, field by field."""
+    problems = [FieldProblem(where=where or "spec", message=message) for where, message in made.problems]
+    details = ProblemDetails(
+        type="urn:aar:error:SpecError",
+        title="Unprocessable",
+        status=422,
+        detail="the spec does not hold",
+        errors=problems,
+    )
+    return JSONResponse(details.model_dump(mode="json"), 422, media_type="application/problem+json")

@@ -1,0 +1,133 @@
+"""Steering a campaign: for the operator only; the campaign's controller carries it out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from aar.campaign.launching import start_controller
+from aar.campaign.recruiting import add_researchers
+from aar.campaign.steering import Asked, ask, change_limits
+from aar.scoring.visibility import Audience
+from aar.web.api.forum.schemas import IdempotencyKey
+from aar.web.api.researchers import ResearcherOut
+from aar.web.app_state import SharedDep
+from aar.web.authentication import Operator, OperatorDep, human_name
+from aar.web.path_params import CampaignId, campaign_of
+
+router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["controls"])
+_Text = Annotated[str, Field(max_length=4000)]
+_Name = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+_Limit = Annotated[str | float | None, Field(description="null lifts it")]
+
+
+class _Asking(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    by: _Name = None
+
+    def signed(self, who: Operator) -> str:
+        """The name on the record."""
+        return human_name(self.by or who.name)
+
+
+class ControlIn(_Asking):
+    """What is asked of a campaign, or of one of its researchers."""
+
+    command: Annotated[str, Field(max_length=32, examples=["pause", "stop", "message", "redirect", "resume", "remove"])]
+    argument: _Text = ""
+    """The words of a message or a new direction; else the reason, for the record."""
+    researcher: Annotated[str, Field(max_length=64, examples=["r2"])] = ""
+    """Empty for the whole campaign."""
+
+
+class LimitsIn(_Asking):
+    """Other limits: dotted names as in a spec, such as `usd` or `researcher.turns`."""
+
+    limits: Annotated[dict[str, _Limit], Field(max_length=20)]
+
+
+class TeamIn(_Asking):
+    """More researchers."""
+
+    count: Annotated[int, Field(ge=1, le=500)] = 1
+    direction: Annotated[str | None, Field(max_length=64)] = None
+    """Key of a direction of the problem's; null takes those that the fewest have."""
+    model: Annotated[str | None, Field(max_length=100)] = None
+
+
+class ControlOut(BaseModel):
+    """What became of it so far."""
+
+    command: str
+    heard: bool
+    """Whether a controller is there to carry it out; if none is, it took effect at once or waits for the next."""
+    told: str
+    """The same in words."""
+
+
+class TeamOut(BaseModel):
+    """The newcomers."""
+
+    heard: bool
+    researchers: list[ResearcherOut]
+
+
+@router.post("/controls", status_code=202)
+async def control(
+    shared: SharedDep,
+    who: OperatorDep,
+    campaign_id: CampaignId,
+    sent: ControlIn,
+    idempotency_key: IdempotencyKey = None,
+) -> ControlOut:
+    """Ask for a pause or the end, write to researchers, redirect one; `resume` of the campaign starts a controller."""
+
+    async def work() -> ControlOut:
+        if sent.command == "resume" and not sent.researcher:
+            view = await shared.db.read(lambda session: campaign_of(session, campaign_id))
+            await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
+            return ControlOut(command=sent.command, heard=True, told=f"{view.id} goes on")
+        asked = await shared.db.write(partial(_ask, campaign_id=campaign_id, sent=sent, by=sent.signed(who)))
+        return ControlOut(command=sent.command, heard=asked.heard, told=asked.told)
+
+    key = ("control", campaign_id, idempotency_key) if idempotency_key else None
+    return await shared.once.do(key, work)
+
+
+@router.post("/limits", status_code=202)
+async def limits(shared: SharedDep, who: OperatorDep, campaign_id: CampaignId, sent: LimitsIn) -> ControlOut:
+    """Put other limits in force; asking again changes nothing."""
+
+    def write(session: Session) -> Asked:
+        return change_limits(session, campaign_of(session, campaign_id).id, sent.limits, sent.signed(who))
+
+    asked = await shared.db.write(write)
+    return ControlOut(command="limits", heard=asked.heard, told=asked.told)
+
+
+@router.post("/team", status_code=201)
+async def add(
+    shared: SharedDep, who: OperatorDep, campaign_id: CampaignId, sent: TeamIn, idempotency_key: IdempotencyKey = None
+) -> TeamOut:
+    """Add researchers; those of a campaign that runs begin at once. `controls` removes one."""
+
+    def write(session: Session) -> TeamOut:
+        found = campaign_of(session, campaign_id).id
+        made, heard = add_researchers(
+            session, found, sent.count, sent.signed(who), direction=sent.direction, model=sent.model
+        )
+        return TeamOut(heard=heard, researchers=[ResearcherOut.of(view, Audience.OPERATOR) for view in made])
+
+    key = ("team", campaign_id, idempotency_key) if idempotency_key else None
+    return await shared.once.do(key, lambda: shared.db.write(write))
+
+
+def _ask(session: Session, *, campaign_id: str, sent: ControlIn, by: str) -> Asked:
+    view = campaign_of(session, campaign_id)
+    return ask(session, view.id, sent.command, sent.argument, by, sent.researcher)

@@ -1,0 +1,184 @@
+"""What happened: the event log by cursor, and as a stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from aar.errors import TooMany
+from aar.scoring.visibility import Audience, event_seen_by
+from aar.store.event_log import LoggedEvent, read
+from aar.text.sanitize import clean_line
+from aar.web.api.pagination import BIGGEST, After, Limit, Page
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import AudienceDep, Authenticated, authenticate, authenticated, login_of, may_read
+from aar.web.path_params import CampaignId, campaign_of, researcher_of_address
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
+LastEventId = Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")]
+_made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
+_MOST_MADE = 500
+_LOOK_SECONDS = 1.0
+"""How often an open stream looks whether its token still holds."""
+_MOST_UNKNOWN = 100
+"""Streams without token or login, all together: enough for the pages of one machine, with room for everybody else."""
+_STREAM_SECONDS = 10.0
+HEARTBEAT_SECONDS = 15.0
+"""A quiet stream says so this often, so that proxies keep it open and dead clients are found."""
+
+
+class EventOut(BaseModel):
+    """An event; ``id`` is the cursor."""
+
+    id: int
+    campaign_id: str
+    researcher_id: str | None
+    at: datetime
+    kind: str
+    line: str
+    """One line for people, free of control characters."""
+    payload: dict[str, Any]
+
+    @classmethod
+    def of(cls, logged: LoggedEvent) -> EventOut:
+        """From the log."""
+        return cls(
+            id=logged.id,
+            campaign_id=logged.campaign_id,
+            researcher_id=logged.researcher_id,
+            at=logged.at,
+            kind=logged.event.kind,
+            line=clean_line(logged.event.summary()),
+            payload=logged.event.model_dump(mode="json", exclude={"kind"}),
+        )
+
+
+@router.get("")
+def events(
+    shared: SharedDep,
+    audience: AudienceDep,
+    campaign_id: CampaignId,
+    after: After = 0,
+    limit: Limit = 100,
+    researcher: str | None = None,
+    kind: Annotated[list[str], Query(max_length=40, description="Only these kinds")] = [],  # noqa: B006 - FastAPI copies
+) -> Page[EventOut]:
+    """Events after a cursor, oldest first, without what who asks may not see of them."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        by = researcher_of_address(session, view.id, researcher).id if researcher else None
+        found = read(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
+    shown = found[:limit]
+    seen = [each for logged in shown if (each := event_seen_by(logged, audience)) is not None]
+    more = len(found) > limit
+    return Page(items=[EventOut.of(each) for each in seen], next_cursor=shown[-1].id if more else None)
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events as they happen"}},
+)
+async def stream(
+    shared: SharedDep,
+    request: Request,
+    campaign_id: CampaignId,
+    after: After = 0,
+    brief: Annotated[bool, Query(description="Leave payloads out")] = False,
+    once: Annotated[bool, Query(description="End after what is there already")] = False,
+    last_event_id: LastEventId = None,
+) -> StreamingResponse:
+    """Server-sent events: everything after a cursor, then what happens, until the server stops."""
+    view = await shared.db.read(partial(campaign_of, name=campaign_id))
+    audience = authenticated(request.scope).audience
+    return as_stream(shared, request, _frames(shared, view.id, audience, cursor_of(after, last_event_id), brief, once))
+
+
+def cursor_of(after: int, last_event_id: str | None) -> int:
+    """Where a stream begins: where a broken one ended, if its client says so."""
+    return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, BIGGEST)
+
+
+def as_stream(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
+    """Frames as server-sent events, unbuffered on their way, for as long as whoever asked may read."""
+    if authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
+        raise TooMany(f"too many streams are open: {_MOST_UNKNOWN} without a login are allowed", _STREAM_SECONDS)
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_while_allowed(shared, request, frames), media_type="text/event-stream", headers=headers)
+
+
+async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    first, looked = authenticated(request.scope), time.monotonic()
+    async with aclosing(frames), _counted(shared, first):
+        async for each in frames:
+            if first.login is not None:
+                if login_of(shared, request) is None:
+                    return
+            elif time.monotonic() - looked > _LOOK_SECONDS:  # a token may end, and a guest be invited
+                found, looked = await authenticate(shared, request), time.monotonic()
+                if found.audience is not first.audience or not await may_read(shared, found):
+                    return
+            yield each
+
+
+@asynccontextmanager
+async def _counted(shared: Shared, found: Authenticated) -> AsyncIterator[None]:
+    """Count a stream of nobody known among the open ones."""
+    if found.audience is not Audience.NOBODY:
+        yield
+        return
+    mark = object()
+    shared.open_streams.add(mark)
+    try:
+        yield
+    finally:
+        shared.open_streams.discard(mark)
+
+
+async def _frames(
+    shared: Shared, campaign_id: str, audience: Audience, after: int, brief: bool, once: bool
+) -> AsyncGenerator[str, None]:
+    yield "retry: 2000\n\n"
+    if once:
+        for logged in await shared.db.read(partial(read, campaign_id=campaign_id, after=after)):
+            yield frame(logged, brief, audience)
+        return
+    async for each in shared.feed.follow(campaign_id, after, idle=HEARTBEAT_SECONDS):
+        yield ": still here\n\n" if each is None else frame(each, brief, audience)
+
+
+def frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
+    """One event in the stream's own format; empty for one that an audience may not see."""
+
+    def data(seen: LoggedEvent) -> str:
+        shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
+        return json.dumps(shown, separators=(",", ":"))
+
+    made = made_once(logged, f"json {brief}", audience, data)
+    return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {made}\n\n" if made else ""
+
+
+def made_once(logged: LoggedEvent, form: str, audience: Audience, make: Callable[[LoggedEvent], str]) -> str:
+    """An event in some form, made once for all watchers of an audience, who get the same object from the feed.
+
+    Empty for one that the audience may not see.
+    """
+    key = (id(logged), f"{form} {audience}")
+    known, text = _made.get(key, (None, ""))
+    if known is logged:
+        return text
+    seen = event_seen_by(logged, audience)
+    text = "" if seen is None else make(seen)
+    if len(_made) >= _MOST_MADE:
+        _made.clear()
+    _made[key] = (logged, text)
+    return text

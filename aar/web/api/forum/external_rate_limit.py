@@ -1,0 +1,25 @@
+"""Guests' pace on the forum, the same over HTTP and MCP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.guest_pace import check_guest_pace
+from aar.web.authentication import Identity, ResearcherIdentity
+
+T = TypeVar("T")
+
+
+def paced(who: Identity, write: Callable[[Session], T]) -> Callable[[Session], T]:
+    """A write to the forum that is undone, with TooMany, where it is more than a guest may write in an hour."""
+
+    def checked(session: Session) -> T:
+        done = write(session)
+        if isinstance(who, ResearcherIdentity):
+            check_guest_pace(session, who.researcher_id)
+        return done
+
+    return checked

@@ -1,0 +1,68 @@
+"""Figures on the forum: bringing one, and its bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from aar.errors import UsageError
+from aar.forum.figures.figure_store import FigureView, find_figure, prepared, store_figure, too_many_bytes
+from aar.forum.figures.image_formats import SUFFIXES
+from aar.forum.text_limits import MAX_FIGURE_BYTES
+from aar.web.api.forum.schemas import FigureOut, PersonName
+from aar.web.app_state import SharedDep
+from aar.web.authentication import WriterDep, author_of
+from aar.web.path_params import CampaignId, campaign_id_of
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/figures", tags=["forum"])
+Digits = Annotated[str, Path(pattern=r"^[0-9a-f]{12,64}$", description="At least 12 digits of its SHA-256")]
+_SERVED = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, max-age=31536000, immutable",
+}
+_IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in SUFFIXES}
+
+
+@router.get(
+    "/{digest}", response_class=Response, responses={200: {"content": dict(_IMAGES), "description": "The image"}}
+)
+async def figure(shared: SharedDep, campaign_id: CampaignId, digest: Digits) -> Response:
+    """A figure's bytes, as nothing but an image."""
+    view, data = await shared.db.read(
+        lambda session: find_figure(session, campaign_id_of(session, campaign_id), digest)
+    )
+    headers = {**_SERVED, "Content-Disposition": f'inline; filename="{view.file_name}"'}
+    return Response(data, media_type=view.media_type, headers=headers)
+
+
+@router.post("", status_code=201, openapi_extra={"requestBody": {"content": dict(_IMAGES), "required": True}})
+async def bring_figure(
+    shared: SharedDep,
+    who: WriterDep,
+    request: Request,
+    campaign_id: CampaignId,
+    author: Annotated[PersonName, Query()] = None,
+) -> FigureOut:
+    """Bring a PNG, JPEG, GIF or WebP image of at most 512 KiB, as the body, to be shown in posts and comments."""
+    if not request.headers.get("content-type", "").startswith("image/"):
+        raise UsageError("the body is not declared as an image", "Send it as it is, with Content-Type: image/png, say")
+    made = await anyio.to_thread.run_sync(prepared, "in the body", await _body(request))
+
+    def write(session: Session) -> FigureView:
+        own = campaign_id_of(session, campaign_id)
+        return store_figure(session, own, author_of(who, own, author), made)
+
+    return FigureOut.of(await shared.db.write(write))
+
+
+async def _body(request: Request) -> bytes:
+    """The body, of which no more is read than a figure may have. Raises UsageError."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_FIGURE_BYTES:
+            raise too_many_bytes("in the body")
+    return bytes(data)

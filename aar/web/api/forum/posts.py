@@ -1,0 +1,178 @@
+"""The forum: reading for everybody, writing for those with a token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.orm import Session
+
+from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_store import known_figures
+from aar.forum.posts import (
+    CommentView,
+    PostView,
+    cast_vote,
+    create_comment,
+    create_post,
+    get_thread,
+)
+from aar.forum.references.reference_lookup import texts_of
+from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.search.near_duplicates import similar_posts
+from aar.web.api.forum.external_rate_limit import paced
+from aar.web.api.forum.schemas import (
+    CommentIn,
+    CommentOut,
+    IdempotencyKey,
+    PostIn,
+    PostOut,
+    ThreadOut,
+    VoteIn,
+    WrittenPostOut,
+)
+from aar.web.api.pagination import After, Limit, Number, Page, page_of
+from aar.web.app_state import SharedDep
+from aar.web.authentication import WriterDep, author_of
+from aar.web.path_params import CampaignId, campaign_id_of, researcher_of_address
+
+OneFamily = Annotated[str | None, Query(max_length=60, description="Labelled with this family of ideas")]
+router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
+
+
+async def search_filter(
+    kind: str | None = None,
+    author: Annotated[str | None, Query(max_length=64, description="Such as r2, or a person's name")] = None,
+    submission: Annotated[int | None, Query(ge=1, le=10**9, description="Posts about or citing it: 7 for s7")] = None,
+    since: Annotated[datetime | None, Query(description="Written then (UTC if no zone is given) or later")] = None,
+    until: Annotated[datetime | None, Query(description="Written before then")] = None,
+    retracted: Annotated[bool, Query(description="Whether retracted posts and comments count")] = False,
+    family: OneFamily = None,
+) -> PostFilter:
+    """Which posts a search considers."""
+    return PostFilter(kind, author, submission, in_utc(since), in_utc(until), retracted, family)
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """A moment that somebody wrote, in UTC; one without a zone is meant so."""
+    if moment is None or moment.tzinfo is None:
+        return None if moment is None else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # the calendar's first or last day, in a zone where it is still another one
+        return moment.replace(tzinfo=UTC)
+
+
+@router.get("/posts")
+async def posts(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    only: Annotated[PostFilter, Depends(search_filter)],
+    after: After = 0,
+    limit: Limit = 50,
+    researcher: Annotated[str | None, Query(description="A researcher's name; no person's post counts")] = None,
+    newest_first: bool = False,
+    retracted: Annotated[bool, Query(description="Whether retracted posts are listed too")] = True,
+) -> Page[PostOut]:
+    """Posts by id, oldest first unless ``newest_first``; the forum's page without words has the same filters."""
+
+    def read(session: Session) -> Page[PostOut]:
+        own = campaign_id_of(session, campaign_id)
+        by = researcher_of_address(session, own, researcher).id if researcher else None
+        wanted = replace(only, researcher_id=by, retracted=retracted)
+        found = filtered_posts(session, own, after=after, limit=limit + 1, newest_first=newest_first, only=wanted)
+        return page_of(found, limit, PostOut.of, lambda post: post.id)
+
+    return await shared.db.read(read)
+
+
+@router.get("/posts/{post_id}")
+async def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
+    """A post with its comments, and the figures that they show."""
+
+    return await shared.db.read(lambda session: thread_of(session, campaign_id_of(session, campaign_id), post_id))
+
+
+def thread_of(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
+    """A thread as it is sent. Raises NotFound."""
+    thread = get_thread(session, campaign_id, post_id)
+    return ThreadOut.of(thread, known_figures(session, campaign_id, figures_in(texts_of(thread))).values())
+
+
+@router.get("/search")
+async def search_posts(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    q: Annotated[str, Query(max_length=400, description="Free text")],
+    only: Annotated[PostFilter, Depends(search_filter)],
+    after: Annotated[int, Query(ge=0, le=10**6, description="Cursor: the next_cursor of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=99, description="Items on a page")] = 20,
+) -> Page[PostOut]:
+    """Posts that match, best first."""
+
+    def read(session: Session) -> Page[PostOut]:
+        own, words = campaign_id_of(session, campaign_id), q.replace("\0", " ")
+        found = search(session, own, words, limit=limit + 1, skip=after, only=only)
+        return Page(
+            items=[PostOut.of(view) for view in found[:limit]],
+            next_cursor=after + limit if len(found) > limit else None,
+        )
+
+    return await shared.db.read(read)
+
+
+@router.post("/posts", status_code=201)
+async def write_post(
+    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
+) -> WrittenPostOut:
+    """Write a post: a researcher as itself, the operator as a person. The answer names posts that say much the same."""
+
+    def write(session: Session) -> WrittenPostOut:
+        own = campaign_id_of(session, campaign_id)
+        made = create_post(
+            session,
+            own,
+            author_of(who, own, sent.author),
+            kind=sent.kind,
+            title=sent.title,
+            body=sent.body,
+            submission_number=sent.submission_number,
+            families=sent.families,
+            idempotency_key=idempotency_key,
+        )
+        near = similar_posts(session, own, made.title, made.body, other_than=made.id)
+        return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
+
+    return await shared.db.write(paced(who, write))
+
+
+@router.post("/posts/{post_id}/comments", status_code=201)
+async def write_comment(
+    shared: SharedDep,
+    who: WriterDep,
+    campaign_id: CampaignId,
+    post_id: Number,
+    sent: CommentIn,
+    idempotency_key: IdempotencyKey = None,
+) -> CommentOut:
+    """Comment on a post."""
+
+    def write(session: Session) -> CommentView:
+        own = campaign_id_of(session, campaign_id)
+        author = author_of(who, own, sent.author)
+        return create_comment(session, own, author, post_id, sent.body, idempotency_key=idempotency_key)
+
+    return CommentOut.of(await shared.db.write(paced(who, write)))
+
+
+@router.put("/posts/{post_id}/vote")
+async def vote(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: VoteIn) -> PostOut:
+    """Vote for or against a post: +1 or -1."""
+
+    def write(session: Session) -> PostView:
+        own = campaign_id_of(session, campaign_id)
+        return cast_vote(session, own, author_of(who, own, sent.author), post_id, sent.value)
+
+    return PostOut.of(await shared.db.write(paced(who, write)))

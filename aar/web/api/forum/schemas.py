@@ -1,0 +1,151 @@
+"""What the forum's addresses take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Header
+from pydantic import BaseModel, ConfigDict, Field
+
+from aar.forum.figures.figure_markdown import SCHEME
+from aar.forum.figures.figure_store import FigureView
+from aar.forum.search.near_duplicates import SimilarPost
+from aar.forum.text_limits import MAX_FAMILIES
+from aar.forum.views import Citation, CommentView, PostReference, PostView, ThreadView
+from aar.web.api.pagination import BIGGEST
+
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
+]
+PersonName = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+
+
+class PostOut(BaseModel):
+    """A post."""
+
+    id: int
+    author: str
+    researcher_id: str | None
+    by_human: bool
+    kind: str
+    title: str
+    body: str
+    score: int
+    comments: int
+    submission_number: int | None
+    created_at: datetime
+    cites: list[Citation]
+    """Submissions that it cites, as they stand now."""
+    refers: list[PostReference]
+    """Posts that it names, as they stand now."""
+    edited_at: datetime | None
+    retracted_at: datetime | None
+    retraction: str
+    """Why it was taken back; empty while it stands."""
+    pinned: bool
+    families: list[str]
+    """The families of ideas that its author labelled it with, the leading one first."""
+
+    @classmethod
+    def of(cls, view: PostView) -> PostOut:
+        """From a service's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class CommentOut(BaseModel):
+    """A comment."""
+
+    id: int
+    post_id: int
+    author: str
+    by_human: bool
+    body: str
+    created_at: datetime
+    edited_at: datetime | None
+    retracted_at: datetime | None
+    retraction: str
+
+    @classmethod
+    def of(cls, view: CommentView) -> CommentOut:
+        """From a service's view."""
+        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+
+
+class WrittenPostOut(PostOut):
+    """A post that was just written."""
+
+    similar: list[SimilarPost] = []
+    """Posts that say nearly the same, nearest first."""
+
+
+class FigureOut(BaseModel):
+    """An image that texts show."""
+
+    digest: str
+    """SHA-256 of its bytes; 12 digits name it."""
+    author: str
+    """Who brought it first."""
+    media_type: str
+    width: int
+    """Pixels."""
+    height: int
+    size_bytes: int
+    created_at: datetime
+    markdown: str
+    """What shows it in a text; put a caption into the brackets."""
+
+    @classmethod
+    def of(cls, view: FigureView) -> FigureOut:
+        """From a service's view."""
+        facts = {name: getattr(view, name) for name in cls.model_fields if name != "markdown"}
+        return cls(**facts, markdown=f"![]({SCHEME}{view.short})")
+
+
+class ThreadOut(BaseModel):
+    """A post with its comments, oldest first, and the figures that they show."""
+
+    post: PostOut
+    comments: list[CommentOut]
+    figures: list[FigureOut] = []
+
+    @classmethod
+    def of(cls, thread: ThreadView, figures: Iterable[FigureView]) -> ThreadOut:
+        """From services' views; each figure once."""
+        return cls(
+            post=PostOut.of(thread.post),
+            comments=[CommentOut.of(each) for each in thread.comments],
+            figures=[FigureOut.of(each) for each in dict.fromkeys(figures)],
+        )
+
+
+class Written(BaseModel):
+    """What somebody writes."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    author: PersonName = None
+
+
+class PostIn(Written):
+    """A new post."""
+
+    kind: str
+    title: str
+    body: str
+    submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
+    families: Annotated[list[str], Field(max_length=MAX_FAMILIES)] = []
+    """Of the idea, the leading one first."""
+
+
+class CommentIn(Written):
+    """A new comment."""
+
+    body: str
+
+
+class VoteIn(Written):
+    """A vote; a second one by the same voter replaces the first."""
+
+    value: Annotated[int, Field(ge=-1, le=1)]

@@ -1,0 +1,72 @@
+"""Closer looks at a submission, for people only: what it changed, and its score on each split."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from aar.report.chart_data import seed_table, to_csv
+from aar.report.closeup import close_up
+from aar.report.code import read_code
+from aar.report.difference import FileDifference, differences
+from aar.report.lineage import parent_of
+from aar.report.progress import all_submissions
+from aar.report.seeds import SeedScore, seed_scores
+from aar.scoring.submissions import SubmissionView, get_submission
+from aar.web.api.charts import AS_CSV, CSV
+from aar.web.api.pagination import Number
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import PersonDep
+from aar.web.path_params import CampaignId, campaign_of
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/submissions/{number}", tags=["submissions"])
+
+
+class DiffOut(BaseModel):
+    """What a submission's code changed."""
+
+    parent: int | None
+    """The submission that it builds on; None where it builds on none, or its code is not kept here."""
+    files: list[FileDifference]
+
+
+@router.get("/diff")
+def diff(shared: SharedDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> DiffOut:
+    """The code against its parent's, as a unified diff a file; bounded."""
+    with shared.db.reading() as session:
+        view = get_submission(session, campaign_of(session, campaign_id).id, number)
+        parent = parent_of(view, all_submissions(session, view.campaign_id))
+    found = changes(shared, view, parent)
+    return DiffOut(parent=parent.number if parent and found is not None else None, files=found or [])
+
+
+@router.get("/seeds.csv", response_class=Response, responses=AS_CSV)
+def seeds_csv(shared: SharedDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> Response:
+    """The score on each split as CSV."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        found = per_seed(session, view.problem, get_submission(session, view.id, number))
+    return Response(to_csv(seed_table(found)), media_type=CSV)
+
+
+@router.get("/seeds")
+def seeds(shared: SharedDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> list[SeedScore]:
+    """The score on each split alone, rounded; empty where the problem is not installed here."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        return per_seed(session, view.problem, get_submission(session, view.id, number))
+
+
+def changes(shared: Shared, view: SubmissionView, parent: SubmissionView | None) -> list[FileDifference] | None:
+    """What a submission changed against its parent; None where one of the two is not there."""
+    store = shared.snapshots_of(view.campaign_id)
+    if parent is None or store is None or not (store.exists(parent.digest) and store.exists(view.digest)):
+        return None
+    return differences(read_code(store, parent.digest), read_code(store, view.digest))
+
+
+def per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
+    """Scores by split, of every phase that has an estimate."""
+    phases = [each.phase for each in close_up(session, view.campaign_id, view.number).phases]
+    return seed_scores(session, problem, view.id, phases)

@@ -1,0 +1,302 @@
+"""Who asks, and what they may do.
+
+Three roles: a viewer reads, an operator reads and acts, a researcher writes as itself in its own campaign. Programs
+prove who they are with a bearer token, which no browser adds by itself. People log in on a page; their cookie goes
+to this site only, and it acts only together with a token that stands in this site's own forms. On loopback, while
+nobody from outside takes part, reading what researchers may read needs nothing; what only people may see, and
+everything beyond loopback, needs a login or a token. HTTP Basic (the token as the password) only ever reads.
+
+Who it is is found out once a request (``authenticate``), before anything is counted or handled.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import Scope
+
+from aar.campaign.outside import guests_invited
+from aar.errors import Forbidden
+from aar.forum.posts import Author
+from aar.forum.tokens import holder_of
+from aar.scoring.visibility import Audience
+from aar.web.app_state import Shared, SharedDep
+from aar.web.error_handlers import Unauthorized
+from aar.web.sessions import COOKIE, Login, Role
+
+_REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` say where the operator's token lies"
+_PEOPLE_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
+_bearer = HTTPBearer(
+    auto_error=False, description="A researcher's own token, or the operator's; the viewer's only reads"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A person who may act; ``name`` as given at the login, else plain ``operator``."""
+
+    name: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """A person who may read."""
+
+    name: str = "viewer"
+
+
+@dataclass(frozen=True, slots=True)
+class ResearcherIdentity:
+    """A researcher, by its own token; ``outside`` is whether it is a guest."""
+
+    researcher_id: str
+    outside: bool = False
+
+    @property
+    def campaign_id(self) -> str:
+        """The one campaign it may write in."""
+        return self.researcher_id.rpartition("-")[0]
+
+    @property
+    def name(self) -> str:
+        """The name it writes under."""
+        return self.researcher_id.rpartition("-")[2]
+
+
+Identity = Operator | ResearcherIdentity
+CSRF_HEADER = "x-csrf-token"
+_WHO = "aar.who"
+_AUTHENTICATED = "aar.authenticated"
+_LOOKING_UP = 8
+"""Tokens that are looked up in the database at once, so that guesses leave threads for those who are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """What a request proves.
+
+    Args:
+        identity: whose token or login it carries; None for nobody known.
+        key: what the requests of this token or login are counted under; empty for nobody known.
+        wrong_token: whether it carries a token that nobody gave out.
+        login: behind its cookie, where that is what proves it.
+    """
+
+    identity: Identity | Viewer | None = None
+    key: str = ""
+    wrong_token: bool = False
+    login: Login | None = None
+
+    @property
+    def audience(self) -> Audience:
+        """As whom it reads."""
+        match self.identity:
+            case Operator():
+                return Audience.OPERATOR
+            case Viewer():
+                return Audience.VIEWER
+            case ResearcherIdentity(outside=outside):
+                return Audience.GUEST if outside else Audience.RESEARCHER
+            case None:
+                return Audience.NOBODY
+
+
+def identify(shared: Shared, token: str) -> Identity | Viewer:
+    """Whose token it is. Raises Unauthorized."""
+    role = role_of(shared, token)
+    if role is not None:
+        return Operator() if role == "operator" else Viewer()
+    try:
+        found = shared.read(lambda session: holder_of(session, token))
+    except Forbidden as error:
+        raise Unauthorized("nobody gave out this token", _REMEDY) from error
+    return ResearcherIdentity(found.researcher_id, found.outside)
+
+
+async def authenticate(shared: Shared, request: Request) -> Authenticated:
+    """Find out who asks: by the token that the request carries, else by its cookie."""
+    tokens = _tokens(request)
+    if tokens:
+        token = tokens[0]
+        try:
+            if role_of(shared, token) is not None:
+                identity = identify(shared, token)
+            else:  # a researcher's token needs the database, and so a thread
+                identity = await anyio.to_thread.run_sync(identify, shared, token, limiter=_limiter(shared))
+        except Unauthorized:
+            return Authenticated(wrong_token=True)
+        return Authenticated(identity, token_key(token))
+    login = login_of(shared, request)
+    if login is None:
+        return Authenticated()
+    who = Operator(login.name) if login.is_operator else Viewer(login.name)
+    return Authenticated(who, f"login {login.nonce}", login=login)
+
+
+def _limiter(shared: Shared) -> anyio.CapacityLimiter:
+    found = shared.limiters.get("tokens")
+    if found is None:  # made within the loop that uses it
+        found = shared.limiters["tokens"] = anyio.CapacityLimiter(_LOOKING_UP)
+    return found
+
+
+def token_key(token: str) -> str:
+    """What a token's requests are counted under: tells it from others, without being it."""
+    return "token " + hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def keep_authenticated(scope: Scope, found: Authenticated) -> None:
+    """Keep with a request who asks, for all that handles it."""
+    scope[_AUTHENTICATED] = found
+
+
+def authenticated(scope: Scope) -> Authenticated:
+    """Who asks, as it was found out before the request was let in."""
+    found = scope.get(_AUTHENTICATED)
+    assert isinstance(found, Authenticated)
+    return found
+
+
+def role_of(shared: Shared, token: str) -> Role | None:
+    """Whether it is the operator's token or the viewer's, in constant time; None for neither."""
+    given = token.encode("utf-8", "replace")
+    operator = hmac.compare_digest(given, shared.operator_token.encode())
+    viewer = hmac.compare_digest(given, shared.viewer_token.encode())
+    return "operator" if operator else "viewer" if viewer else None
+
+
+def address_of(request: Request) -> str:
+    """The machine that asks, for counting; empty where nothing says it."""
+    return request.client.host if request.client else ""
+
+
+def login_of(shared: Shared, request: Request) -> Login | None:
+    """Who logged in at the browser that asks; None for nobody."""
+    return shared.sessions.find(request.cookies.get(COOKIE, ""))
+
+
+async def writer(
+    shared: SharedDep,
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Identity:
+    """The identity behind a request that writes. Raises Unauthorized, Forbidden."""
+    if credentials is not None:
+        identity = authenticated(request.scope).identity
+        if identity is None:
+            raise Unauthorized("nobody gave out this token", _REMEDY)
+        return note_who(request, identity)
+    login = login_of(shared, request)
+    if login is None:
+        raise Unauthorized("writing needs a token", _REMEDY)
+    return form_writer(shared, request, login, request.headers.get(CSRF_HEADER, ""))
+
+
+def form_writer(shared: Shared, request: Request, login: Login, csrf: str) -> Operator:
+    """The operator behind a form, or a page's script, that carries its login's token. Raises Forbidden."""
+    if not shared.sessions.is_csrf(login, csrf):
+        raise Forbidden("this form is not of a page that this login opened", "Open the page again and repeat")
+    identity = note_who(request, Operator(login.name) if login.is_operator else Viewer(login.name))
+    assert isinstance(identity, Operator)
+    return identity
+
+
+def note_who(request: Request, identity: Identity | Viewer) -> Identity:
+    """Remember for the audit log who it is. Raises Forbidden for a viewer, who only reads."""
+    who = identity.researcher_id if isinstance(identity, ResearcherIdentity) else identity.name
+    request.scope[_WHO] = f"{type(identity).__name__.removesuffix('Identity').lower()} {who}"
+    if isinstance(identity, Viewer):
+        raise Forbidden("a viewer only reads", "Log in with the operator's token, or send it")
+    return identity
+
+
+def who_asked(scope: Scope) -> str:
+    """Who made a request that writes, for the audit log; empty where nobody known did."""
+    return str(scope.get(_WHO, ""))
+
+
+async def operator(identity: Annotated[Identity, Depends(writer)]) -> Operator:
+    """The operator, behind a request that only they may make. Raises Unauthorized, Forbidden."""
+    if not isinstance(identity, Operator):
+        raise Forbidden("only the operator may do this", "Use the operator's token")
+    return identity
+
+
+async def person(request: Request) -> Operator | Viewer:
+    """Who asks for what only people may see.
+
+    Raises:
+        Unauthorized: nobody is logged in, or the token is nobody's.
+        Forbidden: it is a researcher's.
+    """
+    identity = authenticated(request.scope).identity
+    if identity is None:
+        raise Unauthorized("only people may read this", _PEOPLE_REMEDY)
+    if isinstance(identity, ResearcherIdentity):
+        raise Forbidden("no researcher may read this", "Ask the people who run the campaign")
+    return identity
+
+
+async def audience_of(request: Request) -> Audience:
+    """As whom somebody reads."""
+    return authenticated(request.scope).audience
+
+
+WriterDep = Annotated[Identity, Depends(writer)]
+PersonDep = Annotated[Operator | Viewer, Depends(person)]
+AudienceDep = Annotated[Audience, Depends(audience_of)]
+OperatorDep = Annotated[Operator, Depends(operator)]
+
+
+def human_name(name: str) -> str:
+    """A person's name as it stands beside what they write; no researcher can have such a name."""
+    return f"human:{name.strip()}"
+
+
+def author_of(identity: Identity, campaign_id: str, claimed: str | None) -> Author:
+    """The author that a write is signed with: a researcher as itself, the operator under the name they give.
+
+    Raises:
+        Forbidden: a researcher writes in another campaign, or as somebody else.
+    """
+    if isinstance(identity, Operator):
+        return Author(human_name(claimed or identity.name), None)
+    if identity.campaign_id != campaign_id:
+        raise Forbidden(f"this token writes in campaign {identity.campaign_id} only", "Use that campaign's address")
+    if claimed not in (None, identity.name):
+        raise Forbidden(f"this token writes as {identity.name} only", "Leave the author out")
+    return Author(identity.name, identity.researcher_id)
+
+
+async def may_read(shared: Shared, found: Authenticated) -> bool:
+    """Whether somebody may read at all.
+
+    On loopback anybody may who carries no wrong token, but nobody unknown while a guest is invited: it might be that
+    guest. Beyond loopback only people may.
+    """
+    if found.audience.is_person:
+        return True
+    if not shared.open_reading or found.wrong_token:
+        return False
+    return found.identity is not None or not await shared.db.read(guests_invited)
+
+
+def _tokens(request: Request) -> list[str]:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return [value.strip()]
+    if scheme.lower() != "basic" or request.method not in ("GET", "HEAD"):
+        return []
+    try:
+        return [base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]]
+    except (binascii.Error, UnicodeDecodeError):
+        return []

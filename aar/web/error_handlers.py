@@ -1,0 +1,161 @@
+"""Failures as people and programs get them: problem details (RFC 9457) for ``/api`` and ``/mcp``, a page elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, TooMany, UsageError
+from aar.web.current_user import is_refresh
+
+_log = logging.getLogger(__name__)
+_FOR_PROGRAMS = ("/api/", "/mcp")
+LOGIN = "/login"
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer token", charset="UTF-8"'}
+_QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
+"""For an open page whose login ended: a browser would ask for a password in the middle of reading."""
+_WORDS = ("title", "body", "words", "reason")
+"""Fields that somebody may have written at length."""
+_STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (UsageError, HTTPStatus.BAD_REQUEST),
+    (Conflict, HTTPStatus.CONFLICT),
+    (LimitReached, HTTPStatus.CONFLICT),
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (SetupError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (TooMany, HTTPStatus.TOO_MANY_REQUESTS),
+)
+
+
+class Unauthorized(AarError):
+    """The request carries no token, or one that nobody gave out."""
+
+
+class FieldProblem(BaseModel):
+    """One field of a request that does not hold."""
+
+    where: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong, by RFC 9457."""
+
+    type: str = Field(examples=["urn:aar:error:NotFound"])
+    title: str
+    status: int
+    detail: str
+    remedy: str = ""
+    errors: list[FieldProblem] = []
+
+
+DOCUMENTED = {
+    code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {"application/problem+json": {}}}
+    for code in (400, 401, 403, 404, 409, 422, 429)
+}
+"""For the OpenAPI description of every endpoint."""
+
+
+def status_of(error: AarError) -> HTTPStatus:
+    """The HTTP status that says the same as the error."""
+    if isinstance(error, Unauthorized):
+        return HTTPStatus.UNAUTHORIZED
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def retry_after(error: AarError) -> dict[str, str] | None:
+    """The header that says when to ask again, where that is what an error is about."""
+    return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else None
+
+
+def respond(request: Request, error: AarError, headers: dict[str, str] | None = None) -> Response:
+    """The answer to a request that failed with an error raised on purpose."""
+    status = status_of(error)
+    details = ProblemDetails(
+        type=f"urn:aar:error:{type(error).__name__}",
+        title=status.phrase,
+        status=status,
+        detail=error.message,
+        remedy=error.remedy,
+    )
+    return _respond(request, details, headers)
+
+
+def turned_away(request: Request, refusal: AarError) -> Response:
+    """The answer to a request that is refused: a person at a browser who is not known is led to the login."""
+    if not isinstance(refusal, Unauthorized):
+        return respond(request, refusal, retry_after(refusal))
+    reads, scripted = request.method in ("GET", "HEAD"), _is_scripted(request)
+    wants_page = reads and not scripted and "text/html" in request.headers.get("accept", "")
+    if wants_page and "authorization" not in request.headers:
+        where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"{LOGIN}?next={quote(where)}", HTTPStatus.SEE_OTHER)
+    return respond(request, refusal, _QUIETLY if scripted or not reads else _CHALLENGE)
+
+
+def _is_scripted(request: Request) -> bool:
+    """Whether a script of an open page asks, not a person."""
+    return is_refresh(request) or "text/event-stream" in request.headers.get("accept", "")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every kind of failure of an app in the form that its asker reads."""
+
+    def on_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AarError)
+        return turned_away(request, error)
+
+    def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        title = HTTPStatus(error.status_code).phrase
+        detail = f"nothing at {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else str(error.detail)
+        details = ProblemDetails(type="about:blank", title=title, status=error.status_code, detail=detail)
+        return _respond(request, details, dict(error.headers or {}))
+
+    def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        found = [
+            FieldProblem(where=".".join(str(step) for step in each["loc"]), message=each["msg"])
+            for each in error.errors()
+        ]
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        details = ProblemDetails(
+            type="about:blank", title="Invalid request", status=status, detail="the request does not hold", errors=found
+        )
+        return _respond(request, details)
+
+    def on_bug(request: Request, error: Exception) -> Response:
+        _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return _respond(
+            request,
+            ProblemDetails(type="about:blank", title=status.phrase, status=status, detail="see the server's log"),
+        )
+
+    app.add_exception_handler(AarError, on_error)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(Exception, on_bug)
+
+
+def keep_unsent(request: Request, fields: Mapping[str, str]) -> None:
+    """Have the page that refuses a form show what was written in it, so that a login that ended loses no words."""
+    request.state.unsent = {name: words for name, words in fields.items() if name in _WORDS and words.strip()}
+
+
+def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
+    if request.url.path.startswith(_FOR_PROGRAMS):
+        body = details.model_dump(mode="json")
+        return JSONResponse(body, details.status, headers, media_type="application/problem+json")
+    from aar.web.rendering import render  # the pages' handlers import this module
+
+    context = {"failure": details, "unsent": getattr(request.state, "unsent", {})}
+    return render("failure.html", context, status=details.status, headers=headers)

@@ -1,0 +1,182 @@
+"""The server over streamable HTTP, below ``/mcp`` of the web application.
+
+Every request stands alone (no sessions), so a client outlives a restart of the server, and one client's session is
+nothing that another could take. The SDK is loaded when the first client comes: it would cost every start half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from aar.errors import AarError, SetupError
+from aar.text.sanitize import clean_text
+from aar.web.app_state import Shared
+from aar.web.authentication import address_of, authenticated
+from aar.web.error_handlers import Unauthorized, status_of
+from aar.web.mcp import PATH
+from aar.web.mcp.client import Caller, admit
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+_log = logging.getLogger(__name__)
+
+_CALLER = "aar.mcp.caller"
+_START_SECONDS = 30.0
+_REFUSED = -32600
+"""JSON-RPC's "invalid request"."""
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_ANY = ("0.0.0.0", "::", "")  # noqa: S104 - compared only
+
+
+class McpEndpoint:
+    """An ASGI application; close it with the server.
+
+    Args:
+        shared: the server's parts.
+        host: the address listened on; names in ``Host`` and ``Origin`` must be it, or this machine's.
+    """
+
+    def __init__(self, shared: Shared, host: str) -> None:
+        self._shared = shared
+        self._host = host
+        self._lock = asyncio.Lock()
+        self._app: ASGIApp | None = None
+        self._over = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def routes(self) -> list[Route]:
+        """Where it answers."""
+        return [Route(path, endpoint=self, include_in_schema=False) for path in (PATH, PATH + "/{campaign}")]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if request.method != "POST":
+            # No stream of the server's own and no session to end: the protocol's answer to GET and DELETE is 405.
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+            return
+        try:
+            caller = await anyio.to_thread.run_sync(
+                admit, self._shared, _token(request), request.path_params.get("campaign")
+            )
+            scope[_CALLER] = replace(caller, address=address_of(request), key=authenticated(scope).key)
+        except AarError as error:
+            await _refusal(error)(scope, receive, send)
+            return
+        try:
+            app = self._app or await self._started()
+        except AarError as error:
+            await _refusal(error)(scope, receive, send)
+            return
+        await app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """End what runs for clients."""
+        self._over.set()
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _started(self) -> ASGIApp:
+        async with self._lock:
+            if self._app is None:
+                try:
+                    async with asyncio.timeout(_START_SECONDS):
+                        self._app = await self._start()
+                except Exception as error:
+                    _log.exception("the MCP server did not start")
+                    raise SetupError("the MCP server did not start", "See the server's log, then try again") from error
+        return self._app
+
+    async def _start(self) -> ASGIApp:
+        """Start it; whoever comes next after a failure tries anew."""
+        manager = await anyio.to_thread.run_sync(self._manager, abandon_on_cancel=True)
+        ready = asyncio.Event()
+        running = asyncio.create_task(self._run(manager, ready))
+        waiting = asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if not ready.is_set():
+                await running  # it died: raises what of
+                raise RuntimeError("the session manager ended at once")
+        except BaseException:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
+        finally:
+            waiting.cancel()
+        self._running = running
+        return manager.asgi_app
+
+    async def _run(self, manager: StreamableHTTPSessionManager, ready: asyncio.Event) -> None:
+        async with manager.run():
+            ready.set()
+            await self._over.wait()
+
+    def _manager(self) -> StreamableHTTPSessionManager:
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+        from mcp.server.transport_security import TransportSecuritySettings
+
+        from aar.web.mcp.server import build_server
+
+        hosts = allowed_hosts(self._host)
+        security = TransportSecuritySettings(
+            allowed_hosts=[form for name in hosts for form in (name, f"{name}:*")],
+            allowed_origins=[
+                form
+                for name in hosts
+                for scheme in ("http", "https")
+                for form in (f"{scheme}://{name}", f"{scheme}://{name}:*")
+            ],
+        )
+        return StreamableHTTPSessionManager(
+            build_server(_caller_of), json_response=True, stateless=True, security_settings=security
+        )
+
+
+def allowed_hosts(host: str) -> list[str]:
+    """Names that may stand in ``Host``: loopback and the address listened on, or all this machine's for any address."""
+    names = {socket.gethostname(), *_addresses(socket.gethostname())} if host in _ANY else {host}
+    return [*_LOOPBACK, *sorted(f"[{name.strip('[]')}]" if ":" in name else name for name in names - {*_LOOPBACK})]
+
+
+def _addresses(name: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
+    except OSError:
+        return set()
+
+
+def _token(request: Request) -> str | None:
+    """The bearer token; a request without one is a watcher's, and one with another scheme is refused."""
+    given = request.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("only bearer tokens are taken here", "Send 'Authorization: Bearer TOKEN'")
+    return token.strip()
+
+
+def _refusal(error: AarError) -> Response:
+    """A refusal that a client can show: the protocol's own error, at HTTP's status for it."""
+    told = {"jsonrpc": "2.0", "id": None, "error": {"code": _REFUSED, "message": clean_text(str(error))}}
+    headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
+    return JSONResponse(told, status_of(error), headers)
+
+
+async def _caller_of(ctx: Any) -> Caller:
+    caller = ctx.request.scope[_CALLER]
+    assert isinstance(caller, Caller)
+    return caller

@@ -1,0 +1,123 @@
+"""``submit_method``: files given as text become a frozen method in the queue, by the way that all methods go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from sqlalchemy.orm import Session
+
+from aar.budget.limits import Limits
+from aar.budget.submissions import check_submission
+from aar.campaign.outside import OVER
+from aar.errors import Conflict, DataMissing, UsageError
+from aar.problems.registry import find
+from aar.sandbox.scratch_folders import scratch_folder
+from aar.scoring.manifest import MethodManifest, read_manifest
+from aar.scoring.submissions import SubmissionView, submit
+from aar.snapshots.manifest import checked_name
+from aar.snapshots.store import Saved, SnapshotStore
+from aar.web.mcp import tool_inputs
+from aar.web.mcp.client import Caller
+from aar.web.mcp.tool import Tool
+
+
+async def _submit(caller: Caller, given: tool_inputs.SubmitMethodInput) -> Any:
+    researcher, db = caller.writer(), caller.shared.db
+    snapshots = caller.shared.snapshots_of(caller.campaign_id)
+    if snapshots is None:
+        raise DataMissing("this machine does not hold the campaign's folder", "Hand in where the campaign runs")
+    if given.key is None:  # with a key, this may be a submission that was taken before
+        await db.read(lambda session: _check(session, caller, researcher.researcher_id))
+    saved, manifest = await anyio.to_thread.run_sync(freeze, snapshots, given.files)
+    if given.parent is not None:
+        manifest = manifest.model_copy(update={"parent": given.parent})
+
+    def write(session: Session) -> SubmissionView:
+        limits = _open_limits(session, caller)
+        return submit(
+            session,
+            campaign_id=caller.campaign_id,
+            researcher_id=researcher.researcher_id,
+            saved=saved,
+            manifest=manifest,
+            idempotency_key=_stored_key(researcher.researcher_id, given.key),
+            limits=limits,
+            runs=_runs_each(session, caller),
+        )
+
+    view = await db.write(write)
+    return {
+        "submission": f"s{view.number}",
+        "state": view.state,
+        "digest": view.digest,
+        "next": "Its code and claim are frozen; ask `submission` for its score later.",
+    }
+
+
+def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest]:
+    """Check a method given as text and keep it as a snapshot.
+
+    Raises:
+        UsageError: too many bytes, names that do not go together, or a manifest that does not hold.
+        TransferRefused: a name that would leave the method's directory.
+    """
+    size = sum(len(text.encode("utf-8", "replace")) for text in files.values())
+    if size > tool_inputs.MOST_BYTES:
+        raise UsageError(
+            f"the files have {size:,} bytes together, at most {tool_inputs.MOST_BYTES:,} are taken", "Shorten"
+        )
+    with scratch_folder("aar-method-") as scratch:
+        directory = scratch / "method"
+        directory.mkdir()
+        for name, text in files.items():
+            _write(directory / checked_name(name), name, text)
+        manifest = read_manifest(directory)
+        return snapshots.save(directory), manifest
+
+
+def _write(path: Path, name: str, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise UsageError(f"{name!r} is both a file and a folder", "Rename one of them") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name!r} holds half a character", "Send UTF-8 text") from error
+    except OSError as error:
+        raise UsageError(f"{name[:80]!r} cannot be a file's name: {error.strerror}", "Shorten it") from error
+
+
+def _check(session: Session, caller: Caller, researcher_id: str) -> None:
+    """Refuse early what would be refused anyway."""
+    limits, runs = _open_limits(session, caller), _runs_each(session, caller)
+    check_submission(session, caller.campaign_id, researcher_id, limits, runs)
+
+
+def _open_limits(session: Session, caller: Caller) -> Limits:
+    view = caller.view(session)
+    if view.state in OVER:
+        raise Conflict(f"campaign {view.id} is {view.state}; nothing is scored any more", "Join one that runs")
+    return Limits.model_validate(view.spec.get("limits", {}))
+
+
+def _runs_each(session: Session, caller: Caller) -> int:
+    """Scoring runs that one submission takes, for the quotas."""
+    view = caller.view(session)
+    problem = find(view.problem)
+    seeds: int = (view.spec.get("scoring") or {}).get("seeds") or problem.default_seeds
+    return seeds * len(problem.climbed_domains)
+
+
+def _stored_key(researcher_id: str, key: str | None) -> str | None:
+    """A key of fixed length that is apart from other researchers' keys and from those of tools inside."""
+    if key is None:
+        return None
+    return "mcp-" + hashlib.sha256(f"{researcher_id}\0{key}".encode("utf-8", "backslashreplace")).hexdigest()
+
+
+TOOLS = (Tool("submit_method", tool_inputs.SubmitMethodInput, _submit, writes=True),)

@@ -1,0 +1,237 @@
+"""What every request passes before any handler, and what is added to its answer.
+
+Before: the host's name, whether another site sent it, who asks, how often they may, and whether they may read here.
+After: security headers, and a line in the audit log for what would change something. A plain ASGI layer, so that
+streams pass through it unbuffered.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aar.errors import AarError, Forbidden, TooMany
+from aar.web.app_state import Shared
+from aar.web.authentication import (
+    Authenticated,
+    ResearcherIdentity,
+    address_of,
+    authenticate,
+    authenticated,
+    keep_authenticated,
+    may_read,
+    who_asked,
+)
+from aar.web.current_user import is_refresh, visiting
+from aar.web.error_handlers import LOGIN, Unauthorized, turned_away
+from aar.web.login_links import PATH as LOGIN_LINK
+from aar.web.mcp import PATH as MCP
+from aar.web.middleware.audit_log import AuditLog
+from aar.web.sessions import COOKIE
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+"""On every answer, unless the handler set its own."""
+_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
+_STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
+_OPEN = frozenset({LOGIN, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
+"""What the login page needs; a browser would ask for a password in front of it for whatever is missing here."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_UNDER_WAY = 32
+"""Requests of one researcher at a time, streams included."""
+_MOST_BYTES = 1024 * 1024
+"""Of a body, whatever its length is said to be. Forms and figures have lower bounds of their own, MCP a higher one."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Doorman:
+    """ASGI layer around the whole app.
+
+    Args:
+        audit: where tries to change something are noted.
+    """
+
+    def __init__(self, app: ASGIApp, shared: Shared, audit: AuditLog) -> None:
+        self._app = app
+        self._shared = shared
+        self._rates = shared.rates
+        self._buckets = shared.buckets
+        self._audit = audit
+        self._left_out = 0
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        keep_authenticated(scope, Authenticated())
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                await self._note(request, message["status"])
+            await send(message)
+
+        cookie = request.cookies.get(COOKIE, "")
+        with visiting(self._shared.sessions, cookie, refreshing=is_refresh(request)):
+            try:
+                self._turn_away_foreign(request)
+                found = await authenticate(self._shared, request)
+                keep_authenticated(scope, found)
+                self._check_rates(request, found)
+                await self._check_reading(request, found)
+                self._check_under_way(found)
+            except AarError as refusal:
+                await turned_away(request, refusal)(scope, receive, send_guarded)
+            else:
+                bounded = receive if _asks_itself(request.url.path) else _bounded(receive)
+                self._under_way[found.key] += 1
+                try:
+                    await self._app(scope, bounded, send_guarded)
+                finally:
+                    self._under_way[found.key] -= 1
+                    if not self._under_way[found.key]:
+                        del self._under_way[found.key]
+
+    def _turn_away_foreign(self, request: Request) -> None:
+        """Turn away what another site sends, before it is counted.
+
+        On loopback a foreign Host header means that a page elsewhere had its own name resolve to this machine (DNS
+        rebinding) to read what only this machine's people may.
+
+        Raises:
+            Forbidden: a foreign host's name, or another site's request.
+        """
+        if self._shared.open_reading:
+            host = request.headers.get("host", "")
+            if not is_loopback(_name_of(host)):
+                raise Forbidden(f"host {host[:100]!r} is not this machine", "Open the address that the server printed")
+        if request.method not in _READING and _is_from_elsewhere(request):
+            raise Forbidden("another site sent this request", "Act on this server's own pages")
+
+    def _check_rates(self, request: Request, found: Authenticated) -> None:
+        """Count by token or login; by address only who is not known. Raises TooMany."""
+        path = request.url.path
+        if found.wrong_token:
+            self._buckets.look("refused", address_of(request), self._rates.refused)
+        if request.method in _READING or _asks_itself(path):
+            return
+        if path != LOGIN or found.key:  # the handler counts wrong tries to log in; a right one is never held up
+            self._shared.take_write(address_of(request), found.key)
+
+    def _check_under_way(self, found: Authenticated) -> None:
+        """Keep one researcher from filling the house with streams, or with answers that it does not take.
+
+        Raises:
+            TooMany: so many of its requests are unanswered.
+        """
+        if isinstance(found.identity, ResearcherIdentity) and self._under_way[found.key] >= _MOST_UNDER_WAY:
+            raise TooMany(f"too many requests at once: {_MOST_UNDER_WAY} of one researcher are allowed", 1.0)
+
+    async def _check_reading(self, request: Request, found: Authenticated) -> None:
+        """Raises Unauthorized where somebody may not read at all."""
+        path = request.url.path
+        if path in _OPEN or _asks_itself(path) or await may_read(self._shared, found):
+            return
+        if found.wrong_token:
+            raise Unauthorized("nobody gave out this token", "Use the token that you were given")
+        if self._shared.open_reading:
+            raise Unauthorized("this page needs a login", _REMEDY)
+        raise Unauthorized("this server is reachable from other machines, so every request needs a login", _REMEDY)
+
+    async def _note(self, request: Request, status: int) -> None:
+        address, path = address_of(request), request.url.path
+        found = authenticated(request.scope)
+        if status == HTTPStatus.UNAUTHORIZED and found.wrong_token:
+            with suppress(TooMany):
+                self._buckets.take("refused", address, self._rates.refused)
+        refused = status >= HTTPStatus.BAD_REQUEST
+        if (request.method in _READING and path != LOGIN_LINK) or (_asks_itself(path) and not refused):
+            return
+        left_out = 0
+        if refused:
+            try:
+                self._buckets.take("noted", found.key, self._rates.noted)
+            except TooMany:
+                self._left_out += 1
+                return
+            left_out, self._left_out = self._left_out, 0
+        line = partial(
+            self._audit.write,
+            status=status,
+            method=request.method,
+            path=path,
+            who=who_asked(request.scope),
+            address=address,
+            left_out=left_out,
+        )
+        with anyio.CancelScope(shield=True):  # what is done is noted, though whoever asked has gone
+            await anyio.to_thread.run_sync(line)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """A body of which no more comes in than any address needs: FastAPI reads it whole before it asks who sends it."""
+    left = _MOST_BYTES
+
+    async def receive_bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {_MOST_BYTES // 1024} KiB")
+        return message
+
+    return receive_bounded
+
+
+def _is_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that another site's page makes this request. What no browser sent says nothing."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin", "null")  # "null" is also what our own pages send: no-referrer
+    return origin != "null" and urlsplit(origin).netloc != request.headers.get("host", "")
+
+
+def _asks_itself(path: str) -> bool:
+    """Whether a path has a check of its own, which also lets researchers' tokens in."""
+    return path == MCP or path.startswith(f"{MCP}/")
+
+
+def _name_of(host: str) -> str:
+    """The name in a Host header, without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

@@ -1,0 +1,171 @@
+"""Writing over what stands on the forum, and taking it back: a page of its own for each post and comment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio.to_thread
+from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
+
+from aar.errors import NotFound
+from aar.forum.edits import edit_comment, edit_post, retract
+from aar.forum.queries import comment_views, find_post
+from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
+from aar.forum.views import CommentView, PostView
+from aar.store.event_log import latest_event_id
+from aar.text.sanitize import clean_line, clean_text
+from aar.web.api.pagination import Number
+from aar.web.app_state import Shared, SharedDep
+from aar.web.pages.forum.actions import author_of
+from aar.web.pages.forum.form import Writing, comment_mistakes, edit_mistakes, families_of, previewed, reason_mistakes
+from aar.web.pages.forum.threads import FORM
+from aar.web.pages.signed_forms import SignedForm, SignedFormDep
+from aar.web.path_params import CampaignId, campaign_of
+from aar.web.rendering import render
+from aar.web.urls import post_link
+
+router = APIRouter(prefix="/campaigns/{campaign_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands on the forum: a post, or a comment on it."""
+
+    post: PostView
+    comment: CommentView | None
+
+    @property
+    def current(self) -> PostView | CommentView:
+        """The text in question."""
+        return self.comment or self.post
+
+    @property
+    def where(self) -> str:
+        """Where it is read."""
+        page = post_link(self.post.campaign_id, self.post.id)
+        return page if self.comment is None else f"{page}#comment-{self.comment.id}"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The fields of its form; ``seen`` tells whether somebody else writes over it meanwhile."""
+        seen = "" if self.current.edited_at is None else self.current.edited_at.isoformat()
+        if self.comment:
+            return {"body": self.current.body, "seen": seen}
+        labels = ", ".join(self.post.families)  # other labels alone are no edit of the words
+        return {"title": self.post.title, "families": labels, "body": self.current.body, "seen": f"{seen} {labels}"}
+
+    def says(self, values: Mapping[str, str]) -> bool:
+        """Whether it says this already."""
+        same = self.current.body == clean_text(values["body"])
+        if self.comment is not None:
+            return same
+        labels = families_of(values["families"])
+        return same and self.post.title == clean_line(values["title"]) and labels == list(self.post.families)
+
+    def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
+        """What does not hold of its new words, or that they were written over others' that nobody has read."""
+        if self.current.retracted_at is not None:
+            return {"": "It was retracted, so it cannot change"}
+        check = comment_mistakes if self.comment else edit_mistakes
+        wrong = check(session, self.post.campaign_id, values)
+        if not wrong and values["seen"] != self.values["seen"] and not self.says(values):
+            wrong[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
+        return wrong
+
+    def told(self, values: Mapping[str, str], wrong: Mapping[str, str]) -> dict[str, str]:
+        """The fields after these mistakes were shown: who was shown others' words has seen them."""
+        return {**values, "seen": self.values["seen"]} if "" in wrong else dict(values)
+
+
+@router.get("/posts/{post_id}/edit")
+def post_form(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> Response:
+    """The form to change a post or take it back."""
+    return _show(shared, campaign_id, post_id, None, None)
+
+
+@router.post("/posts/{post_id}/edit")
+async def change_post(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
+    """Show how it will look, write over it, or take it back."""
+    return await _change(shared, form, campaign_id, post_id, None)
+
+
+@router.get("/comments/{comment_id}/edit")
+def comment_form(shared: SharedDep, campaign_id: CampaignId, comment_id: Number) -> Response:
+    """The form to change a comment or take it back."""
+    return _show(shared, campaign_id, None, comment_id, None)
+
+
+@router.post("/comments/{comment_id}/edit")
+async def change_comment(
+    shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, comment_id: Number
+) -> Response:
+    """Show how it will look, write over it, or take it back."""
+    return await _change(shared, form, campaign_id, None, comment_id)
+
+
+async def _change(
+    shared: Shared, form: SignedForm, campaign_id: str, post_id: int | None, comment_id: int | None
+) -> Response:
+    values = {name: form.lines(name) for name in ("title", "body", "families", "seen", "reason")}
+    action = form.text("action")
+
+    def look(session: Session) -> Writing:
+        own = campaign_of(session, campaign_id).id
+        found = _standing(session, own, post_id, comment_id)
+        wrong = found.mistakes(session, values)
+        return previewed(session, own, found.told(values, wrong), "", wrong)
+
+    def write(session: Session) -> tuple[str, str] | Writing:
+        own = campaign_of(session, campaign_id).id
+        found = _standing(session, own, post_id, comment_id)
+        if action == "retract":
+            wrong = reason_mistakes(values)
+            if wrong:
+                return Writing(found.values | {"reason": values["reason"]}, wrong=wrong)
+            retract(session, own, author_of(form), found.post.id, values["reason"], comment_id=comment_id)
+            return found.where, "It is retracted; it stays to be read"
+        wrong = found.mistakes(session, values)
+        if wrong:
+            return Writing(found.told(values, wrong), wrong=wrong)
+        if found.comment is None:
+            labels = families_of(values["families"])
+            edit_post(
+                session,
+                own,
+                author_of(form),
+                found.post.id,
+                title=values["title"],
+                body=values["body"],
+                families=labels,
+            )
+        else:
+            edit_comment(session, own, author_of(form), found.post.id, found.comment.id, values["body"])
+        return found.where, "It is changed; what it said before is kept below it"
+
+    done = await (shared.db.write(write) if action in ("save", "retract") else shared.db.read(look))
+    if not isinstance(done, Writing):
+        return form.back(*done)
+    return await anyio.to_thread.run_sync(_show, shared, campaign_id, post_id, comment_id, done)
+
+
+def _standing(session: Session, campaign_id: str, post_id: int | None, comment_id: int | None) -> Standing:
+    if comment_id is None:
+        return Standing(find_post(session, campaign_id, post_id or 0), None)
+    for comment in comment_views(session, campaign_id, [comment_id]):
+        return Standing(find_post(session, campaign_id, comment.post_id), comment)
+    raise NotFound(f"no comment {comment_id} in campaign {campaign_id!r}", "Follow a link on its post's page")
+
+
+def _show(
+    shared: Shared, campaign_id: str, post_id: int | None, comment_id: int | None, writing: Writing | None
+) -> Response:
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        cursor = latest_event_id(session, view.id)
+        found = _standing(session, view.id, post_id, comment_id)
+    shown = writing or Writing(found.values)
+    context = {"campaign": view, "cursor": cursor, "standing": found, "writing": shown, "max_reason": MAX_REASON}
+    context |= {"max_title": MAX_TITLE, "max_body": MAX_COMMENT if found.comment else MAX_BODY, **FORM}
+    return render("edit.html", context, status=shown.status)

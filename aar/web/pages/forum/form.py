@@ -1,0 +1,160 @@
+"""What somebody is writing, as its form shows it: the words as typed, what is wrong with them, how they will look."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from aar.errors import AarError, UsageError
+from aar.families import FAMILIES, checked_families
+from aar.forum.figures.attachments import check_shown
+from aar.forum.posts import check_kind
+from aar.forum.references.reference_lookup import known_references
+from aar.forum.search.near_duplicates import SimilarPost, similar_posts
+from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
+from aar.report.markdown import Link
+from aar.scoring.submissions import get_submission
+from aar.text.sanitize import checked
+from aar.web.pages.forum.reference_links import reference_links
+
+LABELS = {
+    "kind": "Kind",
+    "title": "Title",
+    "body": "Text",
+    "submission": "Submission",
+    "families": "Ideas",
+    "reason": "Reason",
+}
+"""What the fields are called, for the list of mistakes on top of a form."""
+NOTHING_WRONG: Mapping[str, str] = {}
+FAMILIES_HINT = f"Optional: families, at most {MAX_FAMILIES}, such as {', '.join(FAMILIES[:MAX_FAMILIES])}"
+
+
+def read_by(state: str) -> str:
+    """Who will read what is written now, in a campaign of that state."""
+    if state == "finished":
+        return "The campaign is over: no researcher reads it any more"
+    return "Researchers read it at their next turn, marked as a person's"
+
+
+def room(limit: int) -> int:
+    """The ``maxlength`` of a field, with which a browser never cuts what may be stored, nor anything unnoticed.
+
+    Browsers count UTF-16 units, of which a character takes one or two, and cut pasted text without a word. All that is
+    within the limit fits in twice as many, and whatever is cut at one more character than that is still refused.
+    """
+    return 2 * limit + 2
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A form of the forum.
+
+    Args:
+        values: the fields as they were typed.
+        once: names this form: sent twice, it is stored once.
+        wrong: mistakes by field; empty for the name is of the form as a whole.
+        previewed: whether to show how it will look.
+        links: where the references in it lead.
+        near: posts that say nearly the same.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    once: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    previewed: bool = False
+    links: Mapping[str, Link] = field(default_factory=dict)
+    near: tuple[SimilarPost, ...] = ()
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody sent it already."""
+        return self.previewed or bool(self.wrong)
+
+    @property
+    def status(self) -> int:
+        """Of the page that shows it."""
+        return 422 if self.wrong else 200
+
+    def of(self, name: str) -> str:
+        """A field as it was typed."""
+        return self.values.get(name, "")
+
+
+def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
+    """What does not hold of a new post, by field."""
+
+    def submission() -> object:
+        number = submission_number(values.get("submission", ""))
+        return None if number is None else get_submission(session, campaign_id, number)
+
+    return _mistakes(
+        {
+            "kind": lambda: check_kind(values.get("kind", "")),
+            "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
+            "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
+            "submission": submission,
+            "families": lambda: families_of(values.get("families", "")),
+        }
+    )
+
+
+def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
+    """What does not hold of a post's new title and body."""
+    return _mistakes(
+        {
+            "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
+            "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
+            "families": lambda: families_of(values.get("families", "")),
+        }
+    )
+
+
+def comment_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
+    """What does not hold of a comment."""
+    return _mistakes(
+        {"body": lambda: check_shown(session, campaign_id, "comment", values.get("body", ""), MAX_COMMENT)}
+    )
+
+
+def reason_mistakes(values: Mapping[str, str]) -> dict[str, str]:
+    """What does not hold of the reason of a retraction."""
+    return _mistakes({"reason": lambda: checked("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
+
+
+def submission_number(text: str) -> int | None:
+    """The submission that somebody means by ``s7`` or ``7``; None for empty text. Raises UsageError."""
+    digits = text.strip().removeprefix("s")
+    if not digits:
+        return None
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        raise UsageError(f"{text.strip()[:20]!r} is no submission", "Give its number, such as 7 or s7")
+    return int(digits)
+
+
+def families_of(text: str) -> list[str]:
+    """The families that somebody names, with commas between them. Raises UsageError."""
+    return checked_families(filter(None, (word.strip() for word in text.split(","))), MAX_FAMILIES)
+
+
+def previewed(
+    session: Session, campaign_id: str, values: Mapping[str, str], once: str, wrong: Mapping[str, str], title: str = ""
+) -> Writing:
+    """A text as it would look, and with a title the posts that say nearly the same."""
+    links = reference_links(campaign_id, known_references(session, campaign_id, [values.get("body", "")]))
+    near = similar_posts(session, campaign_id, title, values.get("body", "")) if title and not wrong else []
+    return Writing(values, once, wrong, previewed="body" not in wrong, links=links, near=tuple(near))
+
+
+def _mistakes(checks: Mapping[str, Callable[[], object]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, check in checks.items():
+        try:
+            check()
+        except AarError as error:
+            said = f"{error.message}. {error.remedy}" if error.remedy else error.message
+            found[name] = said[:1].upper() + said[1:]
+    return found

@@ -1,0 +1,188 @@
+"""The forum's pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from aar.errors import UsageError
+from aar.families import FAMILIES
+from aar.forum.claims import active_claims
+from aar.forum.edits import history
+from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
+from aar.forum.queries import pinned_posts
+from aar.forum.references.reference_lookup import known_references, texts_of
+from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.search.near_duplicates import similar_to
+from aar.forum.views import SCORER
+from aar.forum.votes import vote_of
+from aar.store.event_log import latest_event_id
+from aar.web.api.pagination import After, Number
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import human_name
+from aar.web.current_user import visitor
+from aar.web.pages.forum.form import FAMILIES_HINT, LABELS, Writing, read_by, room, submission_number
+from aar.web.pages.forum.reference_links import reference_links
+from aar.web.path_params import CampaignId, campaign_of
+from aar.web.rendering import render
+
+router = APIRouter(prefix="/campaigns/{campaign_id}/posts")
+_ON_A_PAGE = 30
+FORM = {"read_by": read_by, "labels": LABELS, "room": room, "scorer": SCORER, "families_hint": FAMILIES_HINT}
+"""What every form of the forum needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the search form holds.
+
+    Args:
+        until: the last day that counts.
+    """
+
+    q: str = ""
+    kind: str = ""
+    author: str = ""
+    submission: int | None = None
+    since: date | None = None
+    until: date | None = None
+    retracted: bool = False
+    family: str = ""
+
+    @property
+    def anything(self) -> bool:
+        """Whether it leaves anything out."""
+        return bool(self._fields().keys() - {"retracted"})
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it has more to it than words."""
+        return bool(self._fields().keys() - {"q"})
+
+    def only(self) -> PostFilter:
+        """Which posts it considers."""
+        ended = None if self.until in (None, date.max) else self.until + timedelta(days=1)
+        return PostFilter(
+            kind=self.kind or None,
+            author=self.author or None,
+            submission=self.submission,
+            since=_midnight(self.since),
+            until=_midnight(ended),
+            retracted=self.retracted,
+            family=self.family or None,
+        )
+
+    def address(self, after: int) -> str:
+        """The query string of a page of the same search."""
+        return urlencode(self._fields() | {"after": str(after)})
+
+    def twin(self) -> str:
+        """The same posts as JSON: an address below the campaign's."""
+        only = self.only()
+        fields = self._fields() | {"retracted": str(self.retracted).lower()}
+        fields |= {} if only.submission is None else {"submission": str(only.submission)}
+        fields |= {} if only.until is None else {"until": f"{only.until:%Y-%m-%dT%H:%M:%SZ}"}
+        return f"search?{urlencode(fields)}" if self.q else f"posts?{urlencode(fields | {'newest_first': 'true'})}"
+
+    def _fields(self) -> dict[str, str]:
+        fields = {
+            "q": self.q,
+            "kind": self.kind,
+            "family": self.family,
+            "author": self.author,
+            "submission": "" if self.submission is None else f"s{self.submission}",
+            "since": "" if self.since is None else self.since.isoformat(),
+            "until": "" if self.until is None else self.until.isoformat(),
+            "retracted": "true" if self.retracted else "",
+        }
+        return {name: value for name, value in fields.items() if value}
+
+
+def asked_for(
+    q: Annotated[str, Query(max_length=400)] = "",
+    kind: Annotated[str, Query(max_length=40)] = "",
+    author: Annotated[str, Query(max_length=64)] = "",
+    submission: Annotated[str, Query(max_length=20)] = "",
+    since: Annotated[str, Query(max_length=20)] = "",
+    until: Annotated[str, Query(max_length=20)] = "",
+    retracted: bool = False,
+    family: Annotated[str, Query(max_length=60)] = "",
+) -> Asked:
+    """The search form as it was sent. Raises UsageError for what is no submission or day."""
+    words, by = q.replace("\0", " ").strip(), author.replace("\0", " ").strip()
+    return Asked(words, kind, by, submission_number(submission), _day(since), _day(until), retracted, family)
+
+
+@router.get("")
+def forum_page(
+    shared: SharedDep,
+    campaign_id: CampaignId,
+    asked: Annotated[Asked, Depends(asked_for)],
+    after: After = 0,
+) -> Response:
+    """What people pinned, who claims what, and posts newest first; or those that match a search, best first."""
+    return show_forum(shared, campaign_id, Writing(), asked, after)
+
+
+def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked = Asked(), after: int = 0) -> Response:
+    """The forum's page with the form to write a post as it stands."""
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        cursor = latest_event_id(session, view.id)
+        if asked.q:
+            found = search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
+        else:
+            found = filtered_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=asked.only())
+        first = after == 0 and not asked.anything
+        pinned = pinned_posts(session, view.id) if first else []
+        claims = active_claims(session, view.id) if first else []
+    shown = found[:_ON_A_PAGE]
+    more = len(found) > _ON_A_PAGE
+    following = (after + _ON_A_PAGE if asked.q else shown[-1].id) if more else None
+    context = {"posts": shown, "asked": asked, "following": following, "first": after == 0}
+    context |= {"campaign": view, "cursor": cursor, "pinned": pinned, "claims": claims, "kinds": POST_KINDS}
+    context["families"] = FAMILIES
+    context |= {"writing": writing, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM}
+    return render("forum.html", context, status=writing.status)
+
+
+@router.get("/{post_id}")
+def post_page(shared: SharedDep, campaign_id: CampaignId, post_id: Number, similar: bool = False) -> Response:
+    """A post with its comments, and what they said before; if asked for, posts that say nearly the same."""
+    return show_thread(shared, campaign_id, post_id, Writing(), similar=similar)
+
+
+def show_thread(shared: Shared, campaign_id: str, post_id: int, writing: Writing, *, similar: bool = False) -> Response:
+    """A post's page with the form to comment as it stands."""
+    me = visitor()
+    with shared.db.reading() as session:
+        view = campaign_of(session, campaign_id)
+        cursor = latest_event_id(session, view.id)
+        thread = get_thread(session, view.id, post_id)
+        former = history(session, view.id, post_id)
+        texts = texts_of(thread) + [each.body for each in former]
+        links = reference_links(view.id, known_references(session, view.id, texts))
+        author = Author(human_name(me.name), None) if me and me.is_operator else None
+        voted = vote_of(session, post_id, author) if author else 0
+        near = similar_to(session, view.id, post_id) if similar else []
+    context = {"campaign": view, "thread": thread, "cursor": cursor, "links": links, "former": former}
+    context |= {"writing": writing, "voted": voted, "near": near, "max_comment": MAX_COMMENT, **FORM}
+    context |= {"own": author is not None and author.name == thread.post.author}
+    return render("post.html", context, status=writing.status)
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time.min, UTC)
+
+
+def _day(text: str) -> date | None:
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{text[:20]!r} is no day", "Write it as 2026-11-22") from None

@@ -1,0 +1,77 @@
+"""The stream that an open page hears: each event as a line of its log, and whether it changes the page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from aar.report.recent import recent_events
+from aar.scoring.visibility import Audience
+from aar.store.event_log import LoggedEvent
+from aar.web.api import event_stream
+from aar.web.api.pagination import After
+from aar.web.app_state import Shared, SharedDep
+from aar.web.authentication import authenticated
+from aar.web.path_params import CampaignId, campaign_of
+from aar.web.rendering import log_row
+
+router = APIRouter()
+QUIET: Final = frozenset({"model_called", "tool_started", "tool_finished", "scoring_run_finished"})
+"""Kinds that come all the time and that a page shows in its log only."""
+ROWS = 60
+"""What a page's log holds. A page that was away for longer gets no more than these."""
+
+
+@router.get("/campaigns/{campaign_id}/live")
+async def live(
+    shared: SharedDep,
+    request: Request,
+    campaign_id: CampaignId,
+    after: After = 0,
+    last_event_id: event_stream.LastEventId = None,
+) -> StreamingResponse:
+    """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
+    view = await shared.db.read(partial(campaign_of, name=campaign_id))
+    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROWS))  # their numbers alone
+    cursor = event_stream.cursor_of(after, last_event_id)
+    missed = len(newest) == ROWS and newest[-1].id - 1 > cursor
+    audience = authenticated(request.scope).audience
+    frames = _frames(shared, view.id, audience, newest[-1].id - 1 if missed else cursor, missed)
+    return event_stream.as_stream(shared, request, frames)
+
+
+async def _frames(
+    shared: Shared, campaign_id: str, audience: Audience, after: int, missed: bool
+) -> AsyncGenerator[str, None]:
+    yield "retry: 2000\n\n"
+    known, cursor = "alive", after  # a page that was away may show it so
+    async for each in shared.feed.follow(campaign_id, after, idle=event_stream.HEARTBEAT_SECONDS):
+        if each is None:
+            before, known = known, await _controller(shared, campaign_id)
+            yield _afresh(cursor) if known == "lost" != before else ": still here\n\n"
+            continue
+        cursor = each.id
+        yield frame(each, audience, loud=missed or each.event.kind not in QUIET)
+        missed = False
+
+
+async def _controller(shared: Shared, campaign_id: str) -> str:
+    """Whether a controller runs the campaign; that one died is in no event."""
+    state = (await shared.db.read(partial(campaign_of, name=campaign_id))).controller
+    shared.feed.note_controller(campaign_id, state)
+    return state
+
+
+def _afresh(cursor: int) -> str:
+    """Has the page taken anew where nothing new is in the log."""
+    return f"id: {cursor}\nevent: loud\ndata: \n\n"
+
+
+def frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:
+    """One event in the stream's own format, its row as HTML on one line; without a row where it may not be seen."""
+    row = event_stream.made_once(logged, "row", audience, lambda each: " ".join(log_row(each).splitlines()))
+    return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"

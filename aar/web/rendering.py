@@ -1,0 +1,55 @@
+"""Rendering templates into answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+
+from aar.campaign.views import CampaignView
+from aar.report.labels import moment
+from aar.report.write import environment
+from aar.store.event_log import LoggedEvent
+from aar.web.chart_config import comparison_plot, diversity_plot, score_plot
+from aar.web.current_user import visitor, watcher
+from aar.web.urls import GLOBALS
+
+_templates = environment("aar.web")
+_templates.globals.update(
+    GLOBALS, score_plot=score_plot, diversity_plot=diversity_plot, comparison_plot=comparison_plot
+)
+
+
+def _standing(view: CampaignView) -> str:
+    return view.standing(moment)
+
+
+_templates.filters["standing"] = _standing
+_PART = Markup("data-live")
+_FRESH_PART = Markup('data-live hx-swap-oob="morph"')
+
+
+def render(
+    template: str, context: dict[str, Any] | None = None, *, status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    """A page, with who is logged in as ``me``; of an open page only its live parts. Every value is escaped.
+
+    Templates mark a live part, which has an id, with ``live`` among its attributes; what else is long they leave out
+    while ``refreshing``.
+    """
+    watching = watcher()
+    who = visitor() if watching is None else watching if watching.role else None
+    told = {
+        "me": who,
+        "refreshing": watching is not None,
+        "live": _FRESH_PART if watching else _PART,
+        **(context or {}),
+    }
+    return HTMLResponse(_templates.get_template(template).render(told), status, headers)
+
+
+def log_row(logged: LoggedEvent) -> str:
+    """An event as a line of a page's log."""
+    module: Any = _templates.get_template("macros.html").module
+    return str(module.log_row(logged)).strip()

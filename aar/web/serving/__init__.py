@@ -1,0 +1,1 @@
+"""Serving the application: the address, the server process, bounds on connections."""

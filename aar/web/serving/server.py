@@ -1,0 +1,100 @@
+"""Serving the application: for ``aar serve``, and for the process beside a running campaign.
+
+Bind first, before anything is started or spent; then hand the socket to ``serve``::
+
+    listener = bind("127.0.0.1", 8808)
+    app = create_app(db, home=home, host="127.0.0.1")
+    await serve(app, listener)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+
+import uvicorn
+from fastapi import FastAPI
+
+from aar.web.middleware.security import is_loopback
+from aar.web.serving.connection_limits import AcceptErrors, Connections
+from aar.web.serving.listen_address import address_of, bind
+
+__all__ = ["address_of", "bind", "notice", "serve"]
+
+_GRACE_SECONDS = 3
+_BACKLOG = 64
+"""So many connections are accepted in one go, before any can be turned away."""
+
+
+def notice(host: str, token_file: str) -> str:
+    """What to say at the start about who may do what."""
+    if is_loopback(host):
+        return (
+            "on this machine anybody may read what researchers may, as long as nobody from outside takes part; to read "
+            f"all and to act, log in at /login with the token in {token_file}"
+        )
+    return (
+        f"reachable from other machines: every request needs the token in {token_file}, or the viewer's beside it, "
+        "which only reads (a browser logs in at /login). Without TLS in front, they cross the network readable"
+    )
+
+
+async def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    *,
+    handle_signals: bool = False,
+    connections: Connections | None = None,
+) -> None:
+    """Serve until cancelled, then close every stream and connection and return the listener's port.
+
+    Args:
+        app: from ``create_app``.
+        listener: from ``bind``; closed at the end.
+        handle_signals: whether Ctrl-C and SIGTERM end the server (``aar serve``); inside a campaign they are the
+            controller's.
+        connections: bounds on them; None for the usual ones.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        lifespan="on",
+        ws="none",
+        http=(connections or Connections()).protocol(),
+        backlog=_BACKLOG,
+    )
+    loop = asyncio.get_running_loop()
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(AcceptErrors())
+    server = _Server(config, app, handle_signals)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await asyncio.wait([running])
+        raise
+    finally:
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, app: FastAPI, handle_signals: bool) -> None:
+        super().__init__(config)
+        self._app = app
+        self._handle_signals = handle_signals
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to the controller where there is one."""
+        with super().capture_signals() if self._handle_signals else nullcontext():
+            yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams first: uvicorn waits for open responses."""
+        self._app.state.aar.feed.close()
+        await super().shutdown(sockets)
