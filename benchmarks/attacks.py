@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aar.cli.attack import answer
+from aar.cli.problem.attack import answer
 from aar.problems.registry import find
 from aar.sandbox.backends import choose
 from aar.testing.attacks import SUBMISSIONS, Outcome, attack_all

@@ -14,7 +14,7 @@ import structlog
 from aar import redaction
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.views import without_address
-from aar.cli import logs
+from aar.cli.output import log_setup
 from aar.errors import DatabaseError
 from aar.redaction import hide, redacted
 from aar.store.database import Database
@@ -77,7 +77,7 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
 def test_log_lines_and_tracebacks_hold_none(tmp_path: Path) -> None:
     hide(PASSWORD)
     file = tmp_path / "log"
-    with logs.log_to(file, "debug"):
+    with log_setup.log_to(file, "debug"):
         structlog.get_logger("x").warning("opened", url=f"postgresql://u:{PASSWORD}@h/db")
         try:
             raise ValueError(PASSWORD)
@@ -103,6 +103,6 @@ def test_no_dump_of_a_spec_holds_the_database() -> None:
 
 
 def test_a_stream_stays_usable() -> None:
-    stream = logs._Redacting(io.StringIO())
+    stream = log_setup._Redacting(io.StringIO())
     assert stream.write("abc") == 3
     stream.flush()

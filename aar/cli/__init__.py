@@ -10,7 +10,7 @@ import sys
 
 def main() -> None:
     """Entry point of ``aar``."""
-    from aar.cli import streams
+    from aar.cli.output import streams
     from aar.redaction import install_excepthook
 
     streams.prepare()

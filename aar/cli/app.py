@@ -6,26 +6,13 @@ from typing import Annotated
 
 import typer
 
-from aar.cli import (
-    audit,
-    campaign,
-    costs,
-    doctor,
-    events,
-    forum,
-    leaderboard,
-    mcp,
-    problem,
-    report,
-    sandbox,
-    serve,
-    spec,
-    start,
-    steer,
-    submissions,
-    transcript,
-)
-from aar.cli.failures import Commands
+from aar.cli import doctor, mcp, sandbox, serve
+from aar.cli.campaign import costs, events, report, spec, status, steering, transcript
+from aar.cli.error_handling import Commands
+from aar.cli.forum import posts
+from aar.cli.problem import commands
+from aar.cli.running import start
+from aar.cli.submissions import audit, leaderboard, listing
 
 _RUN, _READ, _PARTS = "Run a campaign", "Look at a campaign", "Parts"
 
@@ -61,15 +48,15 @@ def _root(
 for name, function, panel in (
     ("start", start.start, _RUN),
     ("resume", start.resume, _RUN),
-    ("pause", campaign.pause, _RUN),
-    ("stop", campaign.stop, _RUN),
-    ("message", steer.message, _RUN),
-    ("redirect", steer.redirect, _RUN),
-    ("limits", steer.limits, _RUN),
-    ("list", campaign.list_, _READ),
-    ("status", campaign.status, _READ),
+    ("pause", status.pause, _RUN),
+    ("stop", status.stop, _RUN),
+    ("message", steering.message, _RUN),
+    ("redirect", steering.redirect, _RUN),
+    ("limits", steering.limits, _RUN),
+    ("list", status.list_, _READ),
+    ("status", status.status, _READ),
     ("leaderboard", leaderboard.leaderboard, _READ),
-    ("submissions", submissions.submissions, _READ),
+    ("submissions", listing.submissions, _READ),
     ("costs", costs.costs, _READ),
     ("transcript", transcript.transcript, _READ),
     ("events", events.events, _READ),
@@ -78,8 +65,8 @@ for name, function, panel in (
     ("doctor", doctor.doctor, _PARTS),
 ):
     app.command(name, rich_help_panel=panel)(function)
-app.add_typer(steer.team, name="team", rich_help_panel=_RUN)
-app.add_typer(forum.app, name="forum", rich_help_panel=_READ)
+app.add_typer(steering.team, name="team", rich_help_panel=_RUN)
+app.add_typer(posts.app, name="forum", rich_help_panel=_READ)
 app.add_typer(audit.app, name="audit", rich_help_panel=_READ)
-for group, group_name in ((spec.app, "spec"), (problem.app, "problem"), (sandbox.app, "sandbox"), (mcp.app, "mcp")):
+for group, group_name in ((spec.app, "spec"), (commands.app, "problem"), (sandbox.app, "sandbox"), (mcp.app, "mcp")):
     app.add_typer(group, name=group_name, rich_help_panel=_PARTS)

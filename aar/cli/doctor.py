@@ -9,7 +9,7 @@ import typer
 from aar.cli.options import DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
-    from aar.cli.checkup import Finding
+    from aar.cli.doctor_checks import Finding
 
 
 def doctor(
@@ -27,9 +27,9 @@ def doctor(
     """
     import asyncio
 
-    from aar.cli.checkup import examine
-    from aar.cli.opening import settings_for
-    from aar.cli.output import plain, print_json
+    from aar.cli.context import settings_for
+    from aar.cli.doctor_checks import examine
+    from aar.cli.output.printing import plain, print_json
 
     findings = asyncio.run(examine(settings_for(database), only or []))
     fit = all(finding.ok or not finding.needed for finding in findings)
@@ -43,8 +43,8 @@ def doctor(
 def _print(findings: list[Finding], fit: bool) -> None:
     from rich.text import Text
 
-    from aar.cli.output import console
-    from aar.cli.text import clean_text
+    from aar.cli.output.formatting import clean_text
+    from aar.cli.output.printing import console
 
     out = console()
     width = max(len(finding.name) for finding in findings)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.failures import Commands
+from aar.cli.error_handling import Commands
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def mcp(
         return
     import asyncio
 
-    from aar.cli.opening import opened
+    from aar.cli.context import opened
     from aar.web.mcp import require
 
     require()
@@ -64,8 +64,8 @@ def invite_(
     import os
 
     from aar.campaign.outside import invite
-    from aar.cli.opening import opened
-    from aar.cli.output import print_json
+    from aar.cli.context import opened
+    from aar.cli.output.printing import print_json
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
@@ -99,7 +99,7 @@ def ways_in(address: str, token: str, *, home: str) -> dict[str, str]:
 def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
     """End an outside researcher's token; what it wrote and handed in stays."""
     from aar.campaign.outside import revoke
-    from aar.cli.opening import opened
+    from aar.cli.context import opened
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)

@@ -15,7 +15,7 @@ MOST_ROWS = 1_000_000
 def _campaign_ids(incomplete: str) -> list[tuple[str, str]]:
     """For shell completion: ids that exist, with their names."""
     from aar.campaign.views import list_campaigns
-    from aar.cli.opening import opened
+    from aar.cli.context import opened
     from aar.errors import AarError
 
     try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.failures import Commands
+from aar.cli.error_handling import Commands
 from aar.cli.options import DatabaseOption, JsonFlag
 
 app = typer.Typer(
@@ -28,8 +28,8 @@ def build(
     """Build the Docker image that sandboxes run from."""
     import asyncio
 
-    from aar.cli.output import console, print_json
-    from aar.cli.text import clean_line
+    from aar.cli.output.formatting import clean_line
+    from aar.cli.output.printing import console, print_json
     from aar.sandbox.images.build import build as make
 
     progress = console(stderr=True)
@@ -50,9 +50,9 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """List the sandboxes on this machine, and whose they are."""
     import asyncio
 
-    from aar.cli.output import plain, print_json, print_table, table
-    from aar.cli.sandboxes import alive, by_name
-    from aar.cli.text import duration
+    from aar.cli.output.formatting import duration
+    from aar.cli.output.printing import plain, print_json, print_table, table
+    from aar.cli.sandbox_inventory import alive, by_name
     from aar.sandbox.inventory import list_sandboxes
 
     campaigns = alive(database)
@@ -73,9 +73,9 @@ def stats(json: JsonFlag = False) -> None:
     """Show what each sandbox uses now: memory, processes, CPU time, workspace."""
     import asyncio
 
-    from aar.cli.output import print_json, print_table, table
-    from aar.cli.sandboxes import by_name
-    from aar.cli.text import duration
+    from aar.cli.output.formatting import duration
+    from aar.cli.output.printing import print_json, print_table, table
+    from aar.cli.sandbox_inventory import by_name
     from aar.sandbox.inventory import list_sandboxes
 
     rows = by_name(asyncio.run(list_sandboxes()))
@@ -112,9 +112,9 @@ def prune(
     """
     import asyncio
 
-    from aar.cli.output import print_json
-    from aar.cli.sandboxes import prune as remove
-    from aar.cli.text import clean_line
+    from aar.cli.output.formatting import clean_line
+    from aar.cli.output.printing import print_json
+    from aar.cli.sandbox_inventory import prune as remove
 
     swept = asyncio.run(remove(database, unknown_too=everything))
     if json:

@@ -25,8 +25,8 @@ def serve(
     import asyncio
 
     from aar.campaign.descriptors import raise_limit
-    from aar.cli.opening import opened
-    from aar.cli.people import login_line, login_name
+    from aar.cli.author_name import login_line, login_name
+    from aar.cli.context import opened
     from aar.errors import NotFound
     from aar.web.app import create_app
     from aar.web.login_links import LoginLinks

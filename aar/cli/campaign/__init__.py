@@ -1,0 +1,1 @@
+"""Commands about a campaign: status, spec, steering, events, costs, transcript, report."""

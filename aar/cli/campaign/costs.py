@@ -1,0 +1,128 @@
+"""``aar costs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from aar.budget.limits import Limits
+    from aar.budget.totals import CampaignTotals, Totals
+    from aar.campaign.forecast import Forecast
+    from aar.campaign.views import ResearcherView
+
+
+def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
+    """Show dollars, tokens by kind and hours worked.
+
+    Of the campaign and of each researcher, from the ledger. Worst cases of calls that a crash cut off count as spent.
+    """
+    from aar.budget.limits import Limits
+    from aar.budget.totals import totals
+    from aar.campaign.forecast import forecast
+    from aar.campaign.views import list_researchers
+    from aar.cli.context import opened
+    from aar.cli.output.printing import console, plain, print_json
+    from aar.report.usage_doubts import usage_doubts
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            spent = totals(session, view.id)
+            limits = Limits.model_validate(view.spec.get("limits", {}))
+            ahead = forecast(session, view.id, limits)
+            team = list_researchers(session, view.id)
+            doubts = usage_doubts(session, view.id)
+    if json:
+        print_json(
+            {
+                "campaign_id": view.id,
+                "limits": view.spec.get("limits", {}),
+                "forecast": plain(ahead),
+                "usage_doubts": plain(doubts),
+                "campaign": _json(spent.campaign),
+                "researchers": {key: _json(each) for key, each in spent.researchers.items()},
+            }
+        )
+        return
+    _print(spent, team, limits)
+    for doubt in doubts:
+        whose = f" ({', '.join(doubt.researchers)})" if doubt.researchers else ""
+        console().print(f"charged at the worst case: {doubt.cause}{whose}", style="yellow")
+    if view.state in ("created", "running", "paused"):
+        _look_ahead(ahead)
+
+
+def _json(each: Totals) -> dict[str, object]:
+    from aar.cli.output.printing import plain
+    from aar.cli.views.overview import per_hour
+
+    return {
+        **plain(each),
+        "total_tokens": each.total_tokens,
+        "usd_per_agent_hour": per_hour(each),
+    }
+
+
+def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
+    from aar.cli.output.formatting import clean_line, count, duration, money
+    from aar.cli.output.printing import console, table
+    from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR, model_label
+
+    numbers = ("$", "$/agent-hour", "worked", "calls", "input", "cache write", "cache read", "output", "core time")
+    made = table("", "model", *numbers, right=numbers)
+
+    def add(name: str, model: str, each: Totals, style: str = "") -> None:
+        made.add_row(
+            name,
+            model,
+            money(each.usd),
+            money(each.usd_per_agent_hour),
+            duration(each.agent_seconds),
+            str(each.calls),
+            count(each.tokens.input_tokens),
+            count(each.tokens.cache_write_5m_tokens + each.tokens.cache_write_1h_tokens),
+            count(each.tokens.cache_read_tokens),
+            count(each.tokens.output_tokens),
+            duration(each.core_seconds),
+            style=style,
+        )
+
+    for researcher in team:
+        add(clean_line(researcher.name), model_label(researcher.model), spent.researchers[researcher.id])
+    add("all", "", spent.campaign, style="bold")
+    out = console()
+    out.print(made)
+    whole = spent.campaign
+    parts = [f"models {money(whole.model_usd)}", f"compute {money(whole.compute_usd)}"]
+    if whole.reserved_usd:
+        parts.append(f"{money(whole.reserved_usd)} more set aside for what runs now")
+    if whole.lost_usd or whole.lost_tokens:
+        parts.append(f"{money(whole.lost_usd)} and {count(whole.lost_tokens)} tokens charged for calls a crash cut off")
+    parts.append("no limit in dollars" if limits.usd is None else f"limit ${limits.usd}")
+    out.print("; ".join(parts))
+    rate = (
+        "no hours worked yet"
+        if whole.usd_per_agent_hour is None
+        else f"{money(whole.usd_per_agent_hour)} per agent-hour"
+    )
+    out.print(
+        f"{rate}; the public study paid ${PUBLIC_USD_PER_AGENT_HOUR}, GPUs included",
+        style="dim",
+    )
+
+
+def _look_ahead(ahead: Forecast) -> None:
+    from aar.cli.output.formatting import duration, money
+    from aar.cli.output.printing import console
+
+    out = console()
+    if ahead.usd_per_hour is None:
+        out.print("too early for a forecast", style="dim")
+        return
+    line = f"spending {money(ahead.usd_per_hour)} an hour of late"
+    if ahead.hours_left is None:
+        out.print(f"{line}; no limit is in sight")
+    else:
+        out.print(f"{line}; the limit {ahead.limit} is reached in about {duration(ahead.hours_left * 3600)} of running")

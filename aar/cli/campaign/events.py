@@ -1,0 +1,127 @@
+"""``aar events``: the log as lines, and as it grows."""
+
+from __future__ import annotations
+
+import json as json_library
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.options import BIGGEST, LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from aar.cli.context import Workplace
+    from aar.store.event_log import LoggedEvent
+
+_PAGE = 500
+_POLL_SECONDS = 0.5
+
+
+def events(
+    campaign: CampaignId = LATEST,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens until the end.")] = False,
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=0, max=MOST_ROWS, help="So many of the latest; 0 for all.")
+    ] = 50,
+    after: Annotated[
+        int, typer.Option("--after", metavar="CURSOR", min=0, max=BIGGEST, help="Only events past this id.")
+    ] = 0,
+    researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only this kind; may be repeated.")] = None,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Print the event log, or follow it.
+
+    One line an event; with --json one JSON object a line, whose id is the cursor for --after.
+    """
+    from aar.campaign.views import get_researcher
+    from aar.cli.context import opened
+
+    line = as_json if json else as_line
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            by = None if researcher is None else get_researcher(session, view.id, researcher).id
+
+        def pages(cursor: int) -> Iterator[list[LoggedEvent]]:
+            return _pages(workplace, view.id, cursor, by, kind or [])
+
+        shown: deque[LoggedEvent] = deque(maxlen=last or None)
+        for page in pages(after):
+            shown.extend(page)
+            after = page[-1].id
+        for each in shown:
+            print(line(each))
+        if follow:
+            _follow(workplace, view.id, pages, after, line)
+
+
+def _pages(
+    workplace: Workplace, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
+) -> Iterator[list[LoggedEvent]]:
+    from aar.store.event_log import read
+
+    while True:
+        with workplace.database.reading() as session:
+            page = read(session, campaign_id, after=after, limit=_PAGE, researcher_id=researcher_id, kinds=kinds)
+        if not page:
+            return
+        yield page
+        after = page[-1].id
+
+
+def _follow(
+    workplace: Workplace,
+    campaign_id: str,
+    pages: Callable[[int], Iterator[list[LoggedEvent]]],
+    after: int,
+    line: Callable[[LoggedEvent], str],
+) -> None:
+    from aar.cli.output.formatting import moment
+
+    lost = False
+    while True:
+        view = workplace.campaign(campaign_id)
+        over = view.state in ("finished", "failed")
+        if view.controller == "lost" and not lost:
+            print(f"{campaign_id} is {view.standing(moment)}", file=sys.stderr, flush=True)
+        lost = view.controller == "lost"
+        for page in pages(after):
+            for each in page:
+                print(line(each), flush=True)
+            after = page[-1].id
+        if over:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def as_line(logged: LoggedEvent) -> str:
+    """An event for people: local time, who, what."""
+    from aar.cli.output.formatting import clock, shorten
+
+    who = logged.researcher_id.rpartition("-")[2] if logged.researcher_id else "--"
+    return f"{clock(logged.at)} {who:>4} {shorten(logged.event.summary(), 400)}"
+
+
+def as_json(logged: LoggedEvent) -> str:
+    """An event for programs, on one line; ``id`` is the cursor."""
+    from aar.cli.output.formatting import clean_line
+    from aar.cli.output.printing import plain
+
+    payload = logged.event.model_dump(mode="json", exclude={"kind"})
+    return json_library.dumps(
+        {
+            "id": logged.id,
+            "campaign_id": logged.campaign_id,
+            "researcher_id": logged.researcher_id,
+            "at": plain(logged.at),
+            "kind": logged.event.kind,
+            "line": clean_line(logged.event.summary()),
+            "payload": payload,
+        }
+    )

@@ -1,0 +1,36 @@
+"""``aar report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+
+
+def report(
+    campaign: CampaignId = LATEST,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.", dir_okay=False)
+    ] = None,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Write the report as one HTML file.
+
+    It opens from disk and needs nothing else. Prints where it is.
+    """
+    from aar.cli.context import opened
+    from aar.cli.output.printing import print_json
+    from aar.report.write import write_report
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        path = output or workplace.report_path(view.id)
+        write_report(workplace.database, view.id, path, snapshots=workplace.snapshots(view.id))
+    if json:
+        print_json({"campaign_id": view.id, "path": path.absolute()})
+    else:
+        print(path.absolute())

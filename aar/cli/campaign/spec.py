@@ -1,0 +1,64 @@
+"""``aar spec``: write and check a campaign's spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aar.cli.error_handling import Commands
+from aar.cli.options import JsonFlag
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode=None, help="Write and check a campaign's spec.")
+
+
+@app.command()
+def validate(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file.")],
+    json: JsonFlag = False,
+) -> None:
+    """Check a spec as `aar start` would, without starting anything: fields, problem, directions, models' prices."""
+    from aar.campaign.directions import deal, load_directions
+    from aar.campaign.model_choice import resolve_team
+    from aar.campaign.preflight import price_book
+    from aar.campaign.spec_file import load_spec
+    from aar.cli.output.printing import plain, print_json
+    from aar.cli.views.dashboard import limits_line
+    from aar.problems.registry import find
+    from aar.settings import get_settings
+
+    loaded = load_spec(spec)
+    problem = find(loaded.problem)
+    directions = loaded.directions.file
+    dealt = deal(loaded, load_directions(Path(directions) if directions else problem.directions()))
+    team, prices = resolve_team(loaded, get_settings()), price_book(loaded)
+    for model in dict.fromkeys(team.models):
+        prices.price(model)
+    if json:
+        print_json({"valid": True, "spec": loaded.model_dump(mode="json")})
+        return
+    print(f"{spec} holds: {loaded.researchers.count} researchers on {problem.name}")
+    for model in dict.fromkeys(team.models):
+        if other := prices.priced_as(model):
+            print(f"  {model} is priced as {other}")
+    for index, (direction, model) in enumerate(zip(dealt, team.models, strict=True), start=1):
+        print(f"  r{index}  {model}  {direction.key}")
+    print(f"  limits: {limits_line(plain(loaded.limits.model_dump(exclude_none=True)))}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a spec, for editors."""
+    from aar.campaign.spec import CampaignSpec
+    from aar.cli.output.printing import print_json
+
+    print_json(CampaignSpec.model_json_schema())
+
+
+@app.command()
+def example() -> None:
+    """Print a commented spec with every field: aar spec example > campaign.yaml."""
+    from importlib.resources import files
+
+    print((files("aar.cli") / "example.yaml").read_text(encoding="utf-8"), end="")

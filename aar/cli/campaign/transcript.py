@@ -1,0 +1,96 @@
+"""``aar transcript``: one researcher's whole conversation, to read, for programs, or as an Inspect log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.options import LATEST, CampaignOption, DatabaseOption
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from aar.report.transcript import TranscriptItem
+    from aar.store.event_log import LoggedEvent
+
+_STYLES = {"researcher": "bold cyan", "tool": "green", "controller": "bold yellow"}
+
+
+def transcript(
+    researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r2.")],
+    campaign: CampaignOption = LATEST,
+    jsonl: Annotated[bool, typer.Option("--jsonl", "--json", help="One JSON object an event, for programs.")] = False,
+    inspect: Annotated[
+        Path | None,
+        typer.Option("--inspect", metavar="FILE", help="Write an Inspect log, .eval or .json, for `inspect view`."),
+    ] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Print what a researcher was told, thought, did and got back.
+
+    Whole and in order, with secrets taken out. On a terminal it is shown page by page.
+    """
+    from aar.campaign.views import get_researcher
+    from aar.cli.context import opened
+    from aar.report.transcript import whole_transcript
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            who = get_researcher(session, view.id, researcher)
+            if inspect is not None:
+                from aar.report.inspect_export import write_inspect_log
+
+                print(write_inspect_log(session, who.id, inspect.expanduser()))
+            elif jsonl:
+                for each in whole_transcript(session, who.id):
+                    print(as_json(each))
+            else:
+                _page(whole_transcript(session, who.id), who.name)
+
+
+def as_json(logged: LoggedEvent) -> str:
+    """An event of a transcript on one line of ASCII."""
+    from aar.cli.output.printing import plain
+
+    payload = logged.event.model_dump(mode="json", exclude={"kind"})
+    return json.dumps({"id": logged.id, "at": plain(logged.at), "kind": logged.event.kind, **payload})
+
+
+def _page(events: Iterator[LoggedEvent], name: str) -> None:
+    import os
+
+    from aar.cli.output.printing import console
+    from aar.report.transcript import item_of
+
+    out, empty = console(), True
+    os.environ.setdefault("LESS", "-R")  # the usual pager then shows colours instead of their codes
+    with out.pager(styles=True) if sys.stdout.isatty() else out:
+        for each in events:
+            empty = False
+            out.print(_shown(item_of(each), name), soft_wrap=True)
+        if empty:
+            out.print(f"{name} has said nothing yet.")
+
+
+def _shown(item: TranscriptItem, name: str) -> Text:
+    from rich.text import Text
+
+    from aar.cli.output.formatting import clean_line, clock
+
+    speaker = name if item.who == "researcher" else item.who
+    style = "bold red" if item.is_error else _STYLES.get(item.who, "")
+    made = Text.assemble((f"── {clock(item.at)} {speaker}", style), (f"  {clean_line(item.note)}\n", "dim"))
+    for block in item.blocks:
+        if block.type == "thinking":
+            made.append(f"(thinking) {block.text}\n", "italic dim")
+        elif block.type == "tool_use":
+            made.append(f"→ {block.title}\n", "magenta").append(f"{block.text}\n")
+        else:
+            made.append(f"{block.text or '[' + block.title + ']'}\n")
+    return made

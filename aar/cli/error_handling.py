@@ -1,0 +1,83 @@
+"""Groups of commands: a user's mistake ends in one line and a remedy, never in a traceback.
+
+Help is plain text: drawing it with rich would load a Markdown parser and a syntax highlighter first, half a second of
+every ``aar --help``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from aar.cli.output import streams
+from aar.disk_full import disk_full
+from aar.errors import AarError, UsageError
+from aar.redaction import redacted
+
+
+class Commands(TyperGroup):
+    """A command group whose commands may raise ``AarError``."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error becomes ``error: ...`` and ``→ remedy`` on standard error, with its exit code."""
+        from aar.cli.output.log_setup import log_to_stderr  # nothing that ``--help`` waits for
+
+        log_to_stderr(os.environ.get("AAR_LOG_LEVEL", ""))
+        try:
+            return super().invoke(ctx)
+        except AarError as error:
+            show(disk_full(error) or error)
+            raise typer.Exit(error.exit_code) from error
+        except UnicodeError as error:
+            show(
+                UsageError(
+                    f"text is not UTF-8: {error.reason if hasattr(error, 'reason') else error}", "Write it in UTF-8"
+                )
+            )
+            raise typer.Exit(UsageError.exit_code) from error
+        except OverflowError as error:
+            show(UsageError(f"number is too large: {error}", "Give a smaller one"))
+            raise typer.Exit(UsageError.exit_code) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and streams.is_left():
+                streams.leave()
+                raise typer.Exit(streams.LEFT) from error
+            full = disk_full(error)
+            if full is None:
+                raise
+            show(full)
+            raise typer.Exit(full.exit_code) from error
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands in help, under the headings that they were registered with."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        names = self.list_commands(ctx)
+        width = formatter.width - 6 - max(map(len, names), default=0)
+        for name in names:
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panel = getattr(command, "rich_help_panel", None)
+                heading = panel if isinstance(panel, str) else "Commands"
+                panels.setdefault(heading, []).append((name, command.get_short_help_str(width)))
+        for heading, rows in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows, col_max=12)
+
+
+def show(error: AarError) -> None:
+    """Print an error the way all commands do."""
+    from aar.cli.output.formatting import clean_text
+
+    sys.stdout.flush()
+    red, plain = ("\033[1;31m", "\033[0m") if _coloured() else ("", "")
+    print(f"{red}error:{plain} {clean_text(redacted(error.message))}", file=sys.stderr)
+    if error.remedy:
+        print(f"  → {clean_text(redacted(error.remedy))}", file=sys.stderr)
+
+
+def _coloured() -> bool:
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

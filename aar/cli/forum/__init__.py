@@ -1,0 +1,1 @@
+"""`aar forum`: read, write, edit, search."""

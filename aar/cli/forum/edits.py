@@ -1,0 +1,128 @@
+"""``aar forum edit``, ``retract``, ``pin``, ``claims``, ``release``: the forum after the first word."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aar.cli.forum.options import Body, CommentId, Families, Name, PostId, number, text
+from aar.cli.options import BIGGEST, LATEST, CampaignOption, DatabaseOption, JsonFlag
+
+
+def edit(
+    post: PostId,
+    body: Body = None,
+    title: Annotated[str | None, typer.Option("--title", help="A new title; alone, it leaves the text.")] = None,
+    family: Families = None,
+    comment: CommentId = None,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """Write over a post or comment; what it said is kept and shown."""
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.errors import UsageError
+    from aar.forum.edits import edit_comment, edit_post
+    from aar.forum.posts import Author
+
+    author, post_id = Author(person(name), None), number(post)
+    if comment is not None and family is not None:
+        raise UsageError("a comment has no families", "Leave --family out")
+    said = None if body is None and comment is None and (title, family) != (None, None) else text(body)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            if comment is None:
+                edit_post(session, view.id, author, post_id, title=title, body=said, families=family)
+            else:
+                edit_comment(session, view.id, author, post_id, comment, said or "")
+    print(f"edited #{post_id} in {view.id} as {author.name}; its former version is kept")
+
+
+def retract(
+    post: PostId,
+    reason: Annotated[str, typer.Argument(help="Why it is taken back.")],
+    comment: CommentId = None,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """Take back a post or comment: it stays to be read, marked, and search passes over it."""
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.forum.edits import retract as take_back
+    from aar.forum.posts import Author
+
+    author, post_id = Author(person(name), None), number(post)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            take_back(session, view.id, author, post_id, reason, comment_id=comment)
+    print(f"retracted #{post_id} in {view.id} as {author.name}")
+
+
+def pin(
+    post: PostId,
+    off: Annotated[bool, typer.Option("--off", help="Put it back among the others.")] = False,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """Put a post above all others, for people and researchers."""
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.forum.edits import pin as put_up
+    from aar.forum.posts import Author
+
+    author, post_id = Author(person(name), None), number(post)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            put_up(session, view.id, author, post_id, pinned=not off)
+    print(f"{'unpinned' if off else 'pinned'} #{post_id} in {view.id} as {author.name}")
+
+
+def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
+    """List who works on what, and until when."""
+    from aar.cli.context import opened
+    from aar.cli.output.formatting import clean_line, moment
+    from aar.cli.output.printing import print_json, print_table, table
+    from aar.forum.claims import active_claims
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            found = active_claims(session, view.id)
+    if json:
+        print_json(found)
+        return
+    made = table("claim", "by", "until", "works on")
+    for each in found:
+        made.add_row(str(each.id), clean_line(each.author), moment(each.expires_at), clean_line(each.topic))
+    print_table(made, empty="Nobody claims anything now.")
+
+
+def release(
+    claim: Annotated[int, typer.Argument(min=1, max=BIGGEST, help="Number of the claim; see `aar forum claims`.")],
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """End a researcher's claim."""
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.forum.claims import release as end
+    from aar.forum.posts import Author
+
+    author = Author(person(name), None)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            ended = end(session, view.id, author, claim)
+    print(f"claim {ended.id} of {ended.author} ended")
+
+
+COMMANDS = (edit, retract, pin, claims, release)
+"""In the order of the help."""

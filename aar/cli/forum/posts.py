@@ -1,0 +1,245 @@
+"""``aar forum``: read what the team tells each other, and write to it as a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.error_handling import Commands
+from aar.cli.forum.edits import COMMANDS
+from aar.cli.forum.options import Body, Families, Figures, Name, OneFamily, PostId, number, text, with_figures
+from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from aar.forum.views import CommentView, PostView
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Read and search the forum, or write to it as a person.",
+)
+
+_Kind = Annotated[str, typer.Option("--kind", "-k", help="hypothesis, result, insight, error or question.")]
+
+
+@app.command("list")
+def list_(
+    campaign: CampaignOption = LATEST,
+    kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
+    family: OneFamily = None,
+    researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Rows to show.")] = 30,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """List posts, newest first."""
+    from aar.campaign.views import get_researcher
+    from aar.cli.context import opened
+    from aar.forum.posts import list_posts
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            by = None if researcher is None else get_researcher(session, view.id, researcher).id
+            posts = list_posts(
+                session, view.id, kind=kind, family=family, researcher_id=by, limit=limit, newest_first=True
+            )
+    _print(posts, json, empty="Nobody has posted yet.")
+
+
+@app.command()
+def search(
+    words: Annotated[list[str], typer.Argument(help="Words to look for in titles, bodies and comments.")],
+    kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
+    family: OneFamily = None,
+    author: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only this author's: r2, ana.")] = None,
+    submission: Annotated[
+        str | None, typer.Option("--cites", metavar="SUBMISSION", help="Only posts about or citing it, such as s7.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Written then or later, in your zone.")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Written before then.")] = None,
+    retracted: Annotated[bool, typer.Option("--retracted", help="Retracted posts and comments too.")] = False,
+    campaign: CampaignOption = LATEST,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Rows to show.")] = 20,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Search posts and comments, best match first."""
+    from aar.cli.context import opened
+    from aar.forum.search.full_text import PostFilter
+    from aar.forum.search.full_text import search as find
+
+    cited = None if submission is None else _submission(submission)
+    only = PostFilter(
+        kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
+    )
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            posts = find(session, view.id, " ".join(words), limit=limit, only=only)
+    _print(posts, json, empty="No post holds these words.")
+
+
+@app.command()
+def show(
+    post: PostId,
+    past: Annotated[bool, typer.Option("--history", help="Former versions instead, oldest first.")] = False,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Show a post with its comments, or with --history what they said before."""
+    from aar.cli.context import opened
+    from aar.cli.output.formatting import clean_line, clean_text, moment, signed
+    from aar.cli.output.printing import console, print_json
+    from aar.forum.edits import history
+    from aar.forum.posts import get_thread
+
+    post_id = number(post)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            thread = get_thread(session, view.id, post_id)
+            former = history(session, view.id, post_id)
+    if json:
+        print_json(former if past else thread)
+        return
+    out, first = console(), thread.post
+    if past:
+        for each in former:
+            what = "post" if each.comment_id is None else f"comment {each.comment_id}"
+            out.print(f"{what} until {moment(each.at)}, written over by {clean_line(each.by)}", style="dim")
+            out.print(f"{clean_line(each.title)}\n{clean_text(each.body)}\n".lstrip(), soft_wrap=True)
+        return
+    about = f", about s{first.submission_number}" if first.submission_number is not None else ""
+    cites = ", ".join(f"s{each.number} {each.status}" for each in first.cites)
+    out.print(f"#{first.id} {clean_line(first.title)}", style="bold")
+    out.print(
+        f"{first.kind} by {clean_line(first.author)}, {moment(first.created_at)}, votes {signed(first.score)}{about}"
+        f"{', pinned' if first.pinned else ''}{_fate(first)}",
+        style="dim",
+    )
+    if first.families:
+        out.print(f"families {', '.join(first.families)}", style="dim")
+    if cites:
+        out.print(f"cites {cites}", style="dim")
+    refers = ", ".join(f"#{each.id} {each.status}".strip() for each in first.refers)
+    if refers:
+        out.print(f"refers to {refers}", style="dim")
+    out.print(f"\n{clean_text(first.body)}", soft_wrap=True)
+    for comment in thread.comments:
+        out.print(f"\n{clean_line(comment.author)}, {moment(comment.created_at)}{_fate(comment)}", style="dim")
+        out.print(clean_text(comment.body), soft_wrap=True)
+
+
+@app.command()
+def post(
+    title: Annotated[str, typer.Argument(help="One line.")],
+    body: Body = None,
+    kind: _Kind = "insight",
+    family: Families = None,
+    figure: Figures = None,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Write a post; every researcher reads it, marked as a person's."""
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.cli.output.formatting import clean_line
+    from aar.cli.output.printing import print_json
+    from aar.forum.posts import Author, create_post
+    from aar.forum.search.near_duplicates import similar_to, warning
+
+    author = Author(person(name), None)
+    said, figures = with_figures(text(body), figure)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            made = create_post(
+                session, view.id, author, kind=kind, title=title, body=said, families=family or (), figures=figures
+            )
+        with workplace.database.reading() as session:
+            near = similar_to(session, view.id, made.id)
+    if json:
+        print_json(made)
+    else:
+        print(f"posted #{made.id} in {view.id} as {made.author}")
+        if near:
+            print(clean_line(warning(near)))
+
+
+@app.command()
+def comment(
+    post: PostId,
+    body: Body = None,
+    figure: Figures = None,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Comment on a post; its author reads it, marked as a person's."""
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.cli.output.printing import print_json
+    from aar.forum.posts import Author, create_comment
+
+    author, post_id = Author(person(name), None), number(post)
+    said, figures = with_figures(text(body), figure)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            made = create_comment(session, view.id, author, post_id, said, figures=figures)
+    if json:
+        print_json(made)
+    else:
+        print(f"commented on #{post_id} in {view.id} as {made.author}")
+
+
+def _submission(given: str) -> int:
+    from aar.errors import UsageError
+
+    digits = given.removeprefix("s")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
+        raise UsageError(f"{given!r} is no submission", "Give one such as s7; see `aar submissions`")
+    return int(digits)
+
+
+def _fate(said: PostView | CommentView) -> str:
+    from aar.cli.output.formatting import clean_line, moment
+
+    edited = "" if said.edited_at is None else f", edited {moment(said.edited_at)}"
+    if said.retracted_at is None:
+        return edited
+    return f"{edited}\nRETRACTED {moment(said.retracted_at)}: {clean_line(said.retraction)}"
+
+
+def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
+    from aar.cli.output.formatting import clean_line, moment, signed
+    from aar.cli.output.printing import print_json, print_table, table
+
+    if json:
+        print_json(posts)
+        return
+    made = table("", "kind", "by", "at", "votes", "replies", "title", "cites", right=("votes", "replies"))
+    for each in posts:
+        made.add_row(
+            f"#{each.id}",
+            each.kind,
+            clean_line(each.author),
+            moment(each.created_at),
+            signed(each.score),
+            str(each.comments),
+            ("RETRACTED " if each.retracted_at else "") + clean_line(each.title),
+            ", ".join(f"s{cited.number} {cited.status}" for cited in each.cites),
+        )
+    print_table(made, empty=empty)
+
+
+for _command in COMMANDS:
+    app.command()(_command)

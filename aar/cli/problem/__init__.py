@@ -1,0 +1,1 @@
+"""`aar problem`: list, show, validate, measure baselines, attack."""

@@ -1,0 +1,118 @@
+"""Attacking a problem's scores from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aar.cli.output.formatting import clean_line, duration
+from aar.cli.output.printing import console, plain, print_json, table
+from aar.problems.protocol import Problem
+from aar.sandbox.backends import choose
+from aar.sandbox.scratch_folders import scratch_folder
+from aar.testing.attacks import ATTACKS, Outcome, Result, attack_all
+
+_SAID = 160
+
+
+def carry_out(
+    problem: Problem,
+    *,
+    only: Collection[str],
+    submissions: int,
+    seeds: int | None,
+    base: str | None,
+    sandbox: str,
+    quiet: bool,
+) -> list[Outcome]:
+    """Make the attacks in fresh sandboxes and a scratch folder, with progress on standard error unless ``quiet``.
+
+    Raises:
+        UsageError: no such sandbox.
+        NotFound: no such attack or baseline.
+        SandboxUnavailable: no sandbox works here.
+    """
+    with scratch_folder("aar-attack-") as folder:
+        return asyncio.run(_carry_out(problem, folder, only, submissions, seeds, base, sandbox, quiet))
+
+
+async def _carry_out(
+    problem: Problem,
+    folder: Path,
+    only: Collection[str],
+    submissions: int,
+    seeds: int | None,
+    base: str | None,
+    sandbox: str,
+    quiet: bool,
+) -> list[Outcome]:
+    backend = await choose(sandbox)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=console(stderr=True), disable=quiet, transient=True)
+    bar = progress.add_task("attacks", total=len(only) or len(ATTACKS))
+
+    def step(name: str, what: str) -> None:
+        progress.update(bar, description=clean_line(f"{name}: {what}" if what else name))
+
+    def ended(_name: str, _result: Result | None) -> None:
+        progress.advance(bar)
+
+    try:
+        with progress:
+            return await attack_all(
+                problem,
+                backend,
+                folder,
+                only=only,
+                submissions=submissions,
+                seeds=seeds,
+                base=base,
+                parallel=_cores(),
+                on_step=step,
+                on_outcome=ended,
+            )
+    finally:
+        await backend.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def show_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool) -> None:
+    """Print the table, or the documented JSON: the outcomes with ``held``."""
+    if json:
+        print_json([{**plain(outcome), "held": outcome.held} for outcome in outcomes])
+        return
+    made = table("attack", "what it tries", "gain when sealed", "noise", "answered by", right=("gain when sealed",))
+    for outcome in outcomes:
+        result = outcome.result
+        if result is None:
+            made.add_row(outcome.name, outcome.goal, "–", "–", f"not open to it: {outcome.skipped}")
+            continue
+        gain = "–" if result.gain is None else f"{result.gain.mean:+.3f} ± {result.gain.standard_error:.3f}"
+        noise = {True: "inside", False: "above", None: "–"}[outcome.inside_noise]
+        made.add_row(outcome.name, outcome.goal, gain, noise, clean_line(answer(outcome)))
+    out = console()
+    out.print(made)
+    for outcome in outcomes:
+        if outcome.result is not None and outcome.result.said:
+            out.print(f"{outcome.name}: {clean_line(outcome.result.said)} ({duration(outcome.seconds)})")
+    bad = [outcome.name for outcome in outcomes if not outcome.held]
+    verdict = f"not held: {', '.join(bad)}" if bad else "all held"
+    out.print(f"\n{len(outcomes)} attacks on {problem.metric.name} of {problem.name}, {verdict}", style="bold")
+
+
+def answer(outcome: Outcome) -> str:
+    """By what an attack was stopped or marked, or what got through."""
+    result = outcome.result
+    if result is None:
+        return outcome.skipped
+    if result.through:
+        return f"GOT THROUGH: {'; '.join(result.through)}"[:_SAID]
+    said = "; ".join(part for part in (result.stopped, f"marked {result.noted}" if result.noted else "") if part)
+    return said[:_SAID] or ("" if outcome.inside_noise is not False else "NOBODY")

@@ -1,0 +1,104 @@
+"""Measuring a problem's baselines from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aar.cli.output.formatting import clean_line, duration, score
+from aar.cli.output.printing import console, plain, print_json, table
+from aar.errors import UsageError
+from aar.problems.protocol import Problem, Stage
+from aar.sandbox.backends import choose
+from aar.sandbox.scratch_folders import scratch_folder
+from aar.scoring.baselines import BaselineResult, measure_baselines
+from aar.scoring.cleanroom import CleanRoom
+from aar.snapshots.store import SnapshotStore
+
+
+def measure(
+    problem: Problem,
+    *,
+    keys: Sequence[str] | None,
+    seeds: int | None,
+    transfer: bool,
+    sandbox: str,
+    quiet: bool,
+) -> list[BaselineResult]:
+    """Measure baselines in fresh sandboxes, with a progress bar on standard error unless ``quiet``.
+
+    Raises:
+        UsageError: no such sandbox, or no transfer domains.
+        NotFound: no such baseline.
+        SandboxUnavailable: no sandbox works here.
+    """
+    if transfer and not problem.transfer_domains:
+        raise UsageError(f"problem {problem.name} has no transfer domains", "Leave --transfer out")
+    stage = Stage.TRANSFER if transfer else Stage.MEASURE
+    with scratch_folder("aar-baselines-") as folder:
+        return asyncio.run(_measure(problem, folder, keys, seeds or problem.default_seeds, stage, sandbox, quiet))
+
+
+async def _measure(
+    problem: Problem,
+    folder: Path,
+    keys: Sequence[str] | None,
+    seeds: int,
+    stage: Stage,
+    sandbox: str,
+    quiet: bool,
+) -> list[BaselineResult]:
+    backend = await choose(sandbox)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=console(stderr=True), disable=quiet, transient=True)
+    bars = {each.key: progress.add_task(each.key, visible=False) for each in problem.baselines()}
+
+    def ran(key: str, done: int, whole: int) -> None:
+        progress.update(bars[key], completed=done, total=whole, visible=True)
+
+    try:
+        with progress:
+            return await measure_baselines(
+                problem,
+                CleanRoom(backend, problem, SnapshotStore(folder / "snapshots"), folder / "runs"),
+                stage=stage,
+                seeds=seeds,
+                keys=keys or None,
+                parallel=_cores(),
+                on_run=ran,
+            )
+    finally:
+        await backend.close()
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def show_results(problem: Problem, results: Sequence[BaselineResult], *, json: bool) -> None:
+    """Print the table, or the documented JSON: a list of key, estimate or verdict, seconds."""
+    if json:
+        print_json([plain(result) for result in results])
+        return
+    domains = sorted({name for result in results if result.estimate for name in result.estimate.by_domain})
+    numbers = (problem.metric.name, "90 % interval", *domains)
+    made = table("baseline", *numbers, "time", right=(*numbers, "time"))
+    for result in results:
+        pooled = result.estimate
+        if pooled is None:
+            made.add_row(result.key, "–", clean_line(result.verdict), *("" for _ in domains), duration(result.seconds))
+            continue
+        parts = [pooled.by_domain.get(name) for name in domains]
+        made.add_row(
+            result.key,
+            score(pooled.mean, pooled.standard_error),
+            f"{pooled.low:.2f} … {pooled.high:.2f}",
+            *(score(part.mean, part.standard_error) if part else "–" for part in parts),
+            duration(result.seconds),
+        )
+    console().print(made)

@@ -1,0 +1,44 @@
+"""The plain view of ``aar start``: one line an event, for logs and pipes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.controller import Running
+from aar.cli.campaign.events import as_line
+from aar.errors import DatabaseError
+from aar.store.event_log import LoggedEvent, read
+
+_POLL_SECONDS = 0.5
+
+
+async def plain_view(running: Running) -> None:
+    """Print events as they come until cancelled, and those that came last then; a resumed campaign's old ones not."""
+    db, campaign_id = running.database, running.campaign_id
+    after = await db.read(lambda session: _beginning(session, campaign_id)) if running.resumed else 0
+
+    def show(page: list[LoggedEvent]) -> None:
+        nonlocal after
+        for each in page:
+            after = each.id
+            print(as_line(each), flush=True)
+
+    try:
+        while True:
+            try:
+                while page := await db.read(lambda session: read(session, campaign_id, after=after)):
+                    show(page)
+            except DatabaseError:
+                pass  # busy; nothing is skipped, the next poll starts from the same place
+            await asyncio.sleep(_POLL_SECONDS)
+    finally:
+        with db.reading() as session:
+            while page := read(session, campaign_id, after=after):
+                show(page)
+
+
+def _beginning(session: Session, campaign_id: str) -> int:
+    """The cursor just before this controller's own start."""
+    return read(session, campaign_id, kinds=["campaign_started"])[-1].id - 1

@@ -1,0 +1,124 @@
+"""Running a campaign from a terminal: check, say what it may cost, run it with a view and a server beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.controller import Companion
+from aar.campaign.creation import create_campaign
+from aar.campaign.custody import reserve
+from aar.campaign.descriptors import raise_limit
+from aar.campaign.ending import Ending
+from aar.campaign.preflight import Plan, check
+from aar.campaign.resume import save_spec
+from aar.campaign.spec import CampaignSpec
+from aar.campaign.start import report_path, run_campaign
+from aar.cli.author_name import login_line, login_name
+from aar.cli.output.log_setup import log_to
+from aar.cli.output.printing import console
+from aar.cli.output.streams import leave_terminal
+from aar.cli.running.event_lines import plain_view
+from aar.cli.running.page_server import serve_pages
+from aar.cli.running.start_summary import announce, confirm, farewell
+from aar.cli.views.live import live_view
+from aar.settings import get_settings
+from aar.web.login_links import LoginLinks
+from aar.web.serving.listen_address import address_of, bind
+
+_Prepare = Callable[[Plan], Awaitable[str]]
+_DEFAULT_PORT = CampaignSpec().serve.port
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How to run: ``plain`` lines instead of the live view, ``yes`` to every question, any free port or just one."""
+
+    plain: bool
+    yes: bool
+    any_port: bool
+
+
+def run_new(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> int:
+    """Create a campaign and run it here to its end or pause; returns the exit code.
+
+    Args:
+        plain: print one line an event; also done where standard output is no terminal.
+        yes: ask nothing.
+        any_port: whether a taken default port may be replaced by a following one.
+    """
+
+    def create(session: Session, plan: Plan) -> str:
+        campaign_id = create_campaign(session, plan)
+        reserve(session, campaign_id)  # whoever sees it sees that it is being started
+        return campaign_id
+
+    async def prepare(plan: Plan) -> str:
+        return await plan.database.write(lambda session: create(session, plan))
+
+    return asyncio.run(_run(spec, prepare, _Manner(_is_plain(plain), yes, any_port)))
+
+
+def run_again(
+    campaign_id: str, spec: CampaignSpec, overrides: Mapping[str, Any], *, plain: bool, yes: bool, any_port: bool
+) -> int:
+    """Take an earlier campaign up again with this spec, which overrides changed; otherwise like ``run_new``."""
+
+    async def prepare(plan: Plan) -> str:
+        await plan.database.write(lambda session: save_spec(session, campaign_id, overrides))
+        return campaign_id
+
+    return asyncio.run(_run(spec, prepare, _Manner(_is_plain(plain), yes, any_port)))
+
+
+async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _Manner) -> int:
+    raise_limit()
+    with ExitStack() as closing:
+        listener = _listen(spec, manner, closing)
+        plan = await check(spec, get_settings())
+        closing.callback(plan.database.close)
+        announce(plan)
+        try:
+            confirm(plan, yes=manner.yes)
+            campaign_id = await prepare(plan)
+        except BaseException:
+            await plan.backend.close()
+            raise
+        log = None if manner.plain else plan.settings.campaign_dir(campaign_id) / "controller.log"
+        closing.enter_context(log_to(log, plan.settings.log_level))
+        ending = await _accompanied(plan, campaign_id, listener, manner)
+        farewell(plan, campaign_id, ending, report_path(plan, campaign_id))
+        return 1 if ending.state == "failed" else 0
+
+
+async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | None, manner: _Manner) -> Ending:
+    companions: list[Companion] = [plain_view if manner.plain else live_view]
+    address, links = "", LoginLinks()
+    if listener is not None:
+        host = plan.spec.serve.host
+        address = address_of(listener, host)
+        companions.append(serve_pages(host, listener, links))
+    say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
+    console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
+    if address:  # to the terminal alone, never to a log
+        console().print(login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False)
+    return await run_campaign(plan, campaign_id, address=address, companions=companions, on_hangup=leave_terminal)
+
+
+def _listen(spec: CampaignSpec, manner: _Manner, closing: ExitStack) -> socket.socket | None:
+    """Take the address before anything is started, so that a taken port costs nothing."""
+    if not spec.serve.enabled:
+        return None
+    any_port = manner.any_port and spec.serve.port == _DEFAULT_PORT
+    return closing.enter_context(bind(spec.serve.host, spec.serve.port, next_free=any_port))
+
+
+def _is_plain(asked: bool) -> bool:
+    return asked or not sys.stdout.isatty()

@@ -1,0 +1,132 @@
+"""``aar start`` and ``aar resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aar.cli.campaign.steering import ResearcherOption, limit_values, steer
+from aar.cli.options import LATEST, CampaignId, DatabaseOption
+
+_Usd = Annotated[str | None, typer.Option("--usd", metavar="N", help="Most dollars; `none` for no limit.")]
+_Tokens = Annotated[str | None, typer.Option("--tokens", metavar="N", help="Most tokens of all kinds; or `none`.")]
+_Hours = Annotated[str | None, typer.Option("--hours", metavar="N", help="Most hours of running; or `none`.")]
+_Submissions = Annotated[
+    str | None, typer.Option("--submissions", metavar="N", help="Most methods handed in; or `none`.")
+]
+_Sandbox = Annotated[str | None, typer.Option("--sandbox", metavar="KIND", help="auto, docker or bubblewrap.")]
+_Host = Annotated[str | None, typer.Option("--host", help="Address to serve the pages on.")]
+_Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+_NoServe = Annotated[bool, typer.Option("--no-serve", help="Serve no pages.")]
+_Plain = Annotated[bool, typer.Option("--plain", help="One line an event instead of the live view.")]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+
+
+def start(
+    spec: Annotated[
+        Path | None, typer.Argument(metavar="SPEC", help="YAML file; left out, the quick campaign.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    problem: Annotated[str | None, typer.Option(help="A name from `aar problem list`, or a folder.")] = None,
+    researchers: Annotated[int | None, typer.Option("--researchers", "-n", metavar="N", help="How many.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model id of all; `offline-search` is the keyless search baseline.")
+    ] = None,
+    directions: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file of directions.")] = None,
+    deal: Annotated[str | None, typer.Option(metavar="WAY", help="distinct, same or named.")] = None,
+    sandbox: _Sandbox = None,
+    usd: _Usd = None,
+    tokens: _Tokens = None,
+    hours: _Hours = None,
+    submissions: _Submissions = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="Fresh seeds a submission is run on.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Repeatable draws, for tests only.")] = None,
+    host: _Host = None,
+    port: _Port = None,
+    no_serve: _NoServe = False,
+    plain: _Plain = False,
+    yes: _Yes = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Run a campaign: SPEC, or a quick one of minutes.
+
+    Flags override the spec. Without ANTHROPIC_API_KEY the team is the offline search baseline, which is not an LLM and
+    costs nothing; with it the team is Claude, and the limit in dollars is said before anything starts.
+
+    Ctrl-C pauses cleanly; a second one stops at once and loses nothing either.
+    """
+    from aar.campaign.spec_file import load_spec
+
+    changes: dict[str, Any] = {
+        "name": name,
+        "problem": problem,
+        "researchers.count": researchers,
+        "researchers.model": model,
+        "directions.file": None if directions is None else str(directions.expanduser()),
+        "directions.deal": deal,
+        "scoring.seeds": seeds,
+        "seed": seed,
+        "database": database,
+    }
+    given = {field: value for field, value in changes.items() if value is not None}
+    given |= _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)
+    loaded = load_spec(spec, given)
+    from aar.cli.running.run_campaign import (
+        run_new,  # loads the server and all else, which a wrong spec need not wait for
+    )
+
+    raise typer.Exit(run_new(loaded, plain=plain, yes=yes, any_port=port is None))
+
+
+def resume(
+    campaign: CampaignId = LATEST,
+    researcher: ResearcherOption = None,
+    usd: _Usd = None,
+    tokens: _Tokens = None,
+    hours: _Hours = None,
+    submissions: _Submissions = None,
+    sandbox: _Sandbox = None,
+    host: _Host = None,
+    port: _Port = None,
+    no_serve: _NoServe = False,
+    plain: _Plain = False,
+    yes: _Yes = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Take a paused or cut-off campaign up again.
+
+    Its limits can be raised on the way; what was asked for in its spec holds otherwise. With --researcher
+    nothing is started here: the controller that runs lets that one go on, or the next one does.
+    """
+    if researcher is not None:
+        steer(campaign, "resume", "", researcher, None, database)
+        return
+    from aar.campaign.heartbeat import holding
+    from aar.campaign.resume import changed_spec
+    from aar.cli.context import opened
+
+    given = _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            spec = changed_spec(session, view.id, given)
+        with holding(workplace.database, view.id):  # before all that is slow, so that nobody else takes it up
+            from aar.cli.running.run_campaign import run_again
+
+            if database is not None:
+                spec = spec.model_copy(update={"database": database})
+            raise typer.Exit(run_again(view.id, spec, given, plain=plain, yes=yes, any_port=port is None))
+
+
+def _limits(usd: str | None, tokens: str | None, hours: str | None, submissions: str | None) -> dict[str, Any]:
+    given = {"usd": usd, "tokens": tokens, "hours": hours, "submissions": submissions}
+    return {f"limits.{limit}": value for limit, value in limit_values(given).items()}
+
+
+def _serving(sandbox: str | None, host: str | None, port: int | None, no_serve: bool) -> dict[str, Any]:
+    given: dict[str, Any] = {"sandbox.backend": sandbox, "serve.host": host, "serve.port": port}
+    return {field: value for field, value in given.items() if value is not None} | (
+        {"serve.enabled": False} if no_serve else {}
+    )

@@ -1,0 +1,86 @@
+"""What is said before a campaign starts, and after it ended."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import typer
+
+from aar.budget.totals import totals
+from aar.campaign.ending import Ending
+from aar.campaign.preflight import Plan
+from aar.cli.output.formatting import clean_line, count, duration, money
+from aar.cli.output.printing import console, plain
+from aar.cli.submissions.leaderboard import board
+from aar.cli.views.dashboard import limits_line
+from aar.errors import UsageError
+from aar.report.board import read_board
+from aar.report.labels import OFFLINE_LABEL, model_label
+
+_TOP = 5
+
+
+def announce(plan: Plan) -> None:
+    """Say what will run, where, and what it may spend."""
+    out, spec = console(), plan.spec
+    team = ", ".join(f"{number} on {model_label(model)}" for model, number in Counter(plan.team.models).items())
+    out.print(f"problem   {clean_line(plan.problem.title)} ({plan.problem.name})")
+    out.print(f"team      {team}; sandboxes by {plan.backend.name}")
+    out.print(f"limits    {limits_line(plain(spec.limits.model_dump(exclude_none=True)))}")
+    if plan.team.paid:
+        limit = spec.limits.usd
+        said = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
+        out.print(f"spending  {said}", style="bold yellow")
+        for model in dict.fromkeys(plan.team.models):
+            if other := plan.prices.priced_as(model):
+                out.print(f"          {model} is priced as {other}; other prices go into the spec, under `prices:`")
+        if spec.researchers.base_url is not None:
+            out.print("          a server at base_url that reports no usage has each call charged at its worst case")
+    else:
+        said = "$0 for models"
+        if plan.settings.claude_key is None:
+            said += f": no ANTHROPIC_API_KEY is set, so the team is the {OFFLINE_LABEL}"
+        out.print(f"spending  {said}", style="bold")
+
+
+def confirm(plan: Plan, *, yes: bool) -> None:
+    """Ask before money can be spent, where there is somebody to ask.
+
+    Raises:
+        typer.Abort: the person declined.
+        UsageError: money could be spent without a limit, and nobody agreed to that.
+    """
+    if yes or not plan.team.paid:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm("Start?", default=True, abort=True)
+    elif plan.spec.limits.usd is None:
+        raise UsageError(
+            "this campaign calls paid models without a limit in dollars", "Set --usd N, or agree with --yes"
+        )
+
+
+def farewell(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None:
+    """Say how it ended: the best submissions, the cost, the report, and what to do next."""
+    out, metric = console(), plan.problem.metric
+    with plan.database.reading() as session:
+        rows = read_board(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better).rows
+        spent = totals(session, campaign_id).campaign
+    out.print()
+    out.print(f"campaign {campaign_id} {ending.state}: {clean_line(ending.cause)}", style="bold")
+    out.print()
+    out.print(board(rows, metric.name) if rows else "Nothing was measured.")
+    if metric.human_baseline is not None:
+        source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
+        out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
+    rate = f" ({money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
+    worked = duration(spent.agent_seconds)
+    out.print(f"cost: {money(spent.usd)}{rate} for {count(spent.total_tokens)} tokens and {worked} of work")
+    if report.exists():
+        out.print(f"report: {report}", soft_wrap=True)
+    nexts = [f"aar leaderboard {campaign_id}", f"aar forum list -c {campaign_id}", f"aar serve {campaign_id}"]
+    if ending.state in ("paused", "failed"):
+        nexts.insert(0, f"aar resume {campaign_id}")
+    out.print("next: " + "; ".join(nexts))

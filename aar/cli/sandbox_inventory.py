@@ -1,0 +1,32 @@
+"""Whose the sandboxes of this machine's `aar` home are: the inventory beside the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aar.campaign import housekeeping
+from aar.cli.context import opened
+from aar.sandbox.cleanup import Swept
+from aar.sandbox.inventory_row import SandboxRow
+
+
+def alive(database: str | None) -> Mapping[str, bool]:
+    """Every campaign that the database holds, and whether somebody runs it. Raises DatabaseError."""
+    with opened(database) as workplace, workplace.database.reading() as session:
+        return housekeeping.all_run(session)
+
+
+async def prune(database: str | None, *, unknown_too: bool) -> Swept:
+    """Remove what no live controller uses.
+
+    Args:
+        database: where campaigns are looked up; None for the default one.
+        unknown_too: also those of campaigns that this database does not hold; another one may.
+    """
+    with opened(database) as workplace:
+        return await housekeeping.prune(workplace.database, workplace.settings, unknown_too=unknown_too)
+
+
+def by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:
+    """Rows in the order of their names, with numbers by their value."""
+    return sorted(rows, key=lambda row: [(len(part), part) for part in row.name.split("-")])

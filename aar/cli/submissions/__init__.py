@@ -1,0 +1,1 @@
+"""Commands about submissions: list, details, history, leaderboard, audit."""

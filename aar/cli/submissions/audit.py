@@ -1,0 +1,139 @@
+"""``aar audit``: look closely at a submission, and decide about it as a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.error_handling import Commands
+from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from aar.campaign.rulings import Ruling
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look closely at a submission; confirm or disqualify it.",
+)
+
+_Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The submission: `12` or `s12`.")]
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its author and everybody read it.")]
+_Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
+
+
+@app.command()
+def show(
+    number: _Number, campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None
+) -> None:
+    """Show scores by phase, audits with their evidence, and each change of status with its cause.
+
+    For people: researchers see neither confirmed scores nor evidence.
+    """
+    from aar.cli.context import opened
+    from aar.cli.output.printing import plain, print_json
+    from aar.cli.submissions.details import print_close_up
+    from aar.cli.submissions.listing import submission_number
+    from aar.report.closeup import close_up
+    from aar.scoring.submissions import get_submission
+
+    wanted = submission_number(number)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            found = get_submission(session, view.id, wanted)
+            close = close_up(session, view.id, wanted)
+    if json:
+        print_json({**plain(found), **plain(close)})
+    else:
+        print_close_up(found, close)
+
+
+@app.command()
+def confirm(
+    number: _Number,
+    reason: _Reason = "",
+    name: _Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Ask for a confirmation: new seeds, the sealed splits, all audits.
+
+    While the campaign runs, its scorer does it as soon as it is free; otherwise it waits for `aar resume`.
+    """
+    from aar.campaign.rulings import confirm_submission
+
+    def rule(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
+        return confirm_submission(session, campaign_id, wanted, reason, by)
+
+    _decide(rule, "s{0} will be confirmed", number, name, campaign, json, database)
+
+
+@app.command()
+def disqualify(
+    number: _Number,
+    rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="What it broke, such as person.leak.")],
+    reason: _Reason,
+    name: _Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Take a submission off the board; its author is told the rule and the reason."""
+    from aar.campaign.rulings import disqualify_submission
+
+    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
+        return disqualify_submission(session, campaign_id, wanted, rule, reason, by)
+
+    _decide(decide, "s{0} is disqualified", number, name, campaign, json, database)
+
+
+@app.command()
+def reinstate(
+    number: _Number,
+    reason: _Reason,
+    name: _Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Put a disqualified submission back on the board."""
+    from aar.campaign.rulings import reinstate_submission
+
+    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
+        return reinstate_submission(session, campaign_id, wanted, reason, by)
+
+    _decide(decide, "s{0} is reinstated", number, name, campaign, json, database)
+
+
+def _decide(
+    decide: Callable[[Session, str, int, str], Ruling],
+    done: str,
+    number: str,
+    name: str | None,
+    campaign: str,
+    json: bool,
+    database: str | None,
+) -> None:
+    from aar.cli.author_name import person
+    from aar.cli.context import opened
+    from aar.cli.output.printing import print_json
+    from aar.cli.submissions.listing import submission_number
+
+    wanted, by = submission_number(number), person(name)
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            ruling = decide(session, view.id, wanted, by)
+    if json:
+        print_json(ruling)
+        return
+    waits = ruling.submission.state in ("queued", "scoring") or "will be" in done
+    later = "" if ruling.heard or not waits else f", once the campaign goes on: aar resume {view.id}"
+    print(done.format(wanted) + later)

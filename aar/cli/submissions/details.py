@@ -1,0 +1,85 @@
+"""A submission seen closely, for the terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aar.report.closeup import CloseUp
+    from aar.scoring.submissions import SubmissionView
+
+_STYLES = {
+    "passed": "green",
+    "confirmed": "green",
+    "labelled": "yellow",
+    "flagged": "yellow",
+    "refuted": "red",
+    "rejected": "red",
+    "disqualified": "red",
+    "skipped": "dim",
+}
+
+
+def standing(found: SubmissionView) -> str:
+    """How it stands, in a few words: ``confirmed``, ``disqualified: static.network``, ``queued``."""
+    from aar.forum.references.citations import standing_word
+
+    if found.disqualified:
+        return f"disqualified: {found.disqualified}"
+    return found.state if not found.finished else standing_word(found.state, found.status, "")
+
+
+def print_close_up(found: SubmissionView, close: CloseUp) -> None:
+    """Print scores by phase, audits, checks and history."""
+    from aar.cli.output.formatting import clean_line, moment
+    from aar.cli.output.printing import console
+
+    out = console()
+    out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
+    out.print(f"by {clean_line(found.researcher_name)}, {moment(found.created_at)}; {clean_line(standing(found))}")
+    print_checks(out, close)
+
+
+def print_checks(out: Console, close: CloseUp) -> None:
+    """Print what is known beside the board score, part by part; parts that are empty are left out."""
+    from aar.cli.output.formatting import clean_line, clean_text, moment, score, shorten
+    from aar.cli.output.printing import table
+    from aar.report.phases import phase_label
+
+    if close.phases:
+        made = table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))
+        for phase in close.phases:
+            each = phase.score
+            domains = ", ".join(f"{clean_line(name)} {score(part.mean)}" for name, part in phase.domains.items())
+            made.add_row(
+                phase_label(phase.phase),
+                score(each.mean, each.standard_error),
+                f"{each.low:.2f} … {each.high:.2f}",
+                str(phase.seeds),
+                domains or "–",
+            )
+        out.print()
+        out.print(made)
+    for audit in close.audits:
+        rule = f" {clean_line(audit.rule)}" if audit.rule else ""
+        out.print(f"\n{clean_line(audit.audit)} audit: {audit.verdict}{rule}", style=_STYLES.get(audit.verdict, ""))
+        out.print(clean_text(audit.reason), soft_wrap=True)
+        if audit.evidence:
+            out.print(clean_text(json.dumps(audit.evidence, indent=1, ensure_ascii=False)), style="dim", soft_wrap=True)
+    if close.history:
+        made = table("history", "", "by", "why")
+        for change in close.history:
+            why = shorten(change.cause, 400)
+            made.add_row(
+                moment(change.at),
+                f"{change.old} → {change.new}" if change.old else change.new,
+                clean_line(change.by),
+                why,
+            )
+        out.print()
+        out.print(made)
+    for check in close.waiting:
+        out.print(f"\n{check.kind}: {check.state}, {clean_line(check.cause)}", style="yellow")

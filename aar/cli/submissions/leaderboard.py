@@ -1,0 +1,85 @@
+"""``aar leaderboard``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aar.cli.options import LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from aar.report.board import BoardRow
+    from aar.scoring.submissions import SubmissionView
+
+
+def leaderboard(
+    campaign: CampaignId = LATEST,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_ROWS, help="Rows to show.")] = 20,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Show measured submissions, best first.
+
+    Scores are measured by the controller in a clean room; nobody can write one. Rows of one band cannot be told
+    apart. Once a submission is confirmed on unseen data, the best confirmed one leads. What was disqualified or refuted
+    stands below, without a rank.
+    """
+    from aar.cli.context import opened
+    from aar.cli.output.printing import print_json, print_table
+    from aar.report.board import read_board
+    from aar.report.metrics import metric_of
+
+    with opened(database) as workplace:
+        view = workplace.campaign(campaign)
+        metric = metric_of(view.problem)
+        higher = metric is None or metric.higher_is_better
+        with workplace.database.reading() as session:
+            found = read_board(session, view.id, limit=limit, higher_is_better=higher)
+    if json:
+        print_json(found.rows)
+        return
+    print_table(board(found.rows, metric.name if metric else "score"), empty="Nothing is measured yet.")
+    _print_fallen("Disqualified", found.disqualified)
+    _print_fallen("Refuted at confirmation", found.refuted)
+
+
+def board(rows: list[BoardRow], metric: str) -> Table:
+    """Rows of the leaderboard as a table."""
+    from aar.cli.output.formatting import clean_line, score
+    from aar.cli.output.printing import table
+
+    made = table(
+        "#", "band", metric, "90 % interval", "confirmed", "seeds", "", "by", "status", "title", right=("#", "seeds")
+    )
+    for row in rows:
+        each = row.submission
+        interval = "–" if each.low is None or each.high is None else f"{each.low:.2f} … {each.high:.2f}"
+        sealed = row.confirmed.score if row.confirmed else None
+        made.add_row(
+            str(row.rank),
+            str(row.band),
+            score(each.mean, each.standard_error),
+            interval,
+            score(sealed.mean, sealed.standard_error) if sealed else "–",
+            str(each.seeds),
+            f"s{each.number}",
+            clean_line(each.researcher_name) + (" (outside)" if each.outside else ""),
+            "provisional" if row.provisional else each.status,
+            clean_line(" ".join([each.title, *(f"[{label}]" for label in row.labels)])),
+        )
+    return made
+
+
+def _print_fallen(head: str, found: list[SubmissionView]) -> None:
+    from aar.cli.output.formatting import clean_line
+    from aar.cli.output.printing import console
+
+    out = console()
+    if found:
+        out.print(f"\n{head}", style="bold")
+    for each in found:
+        rule = f"  {clean_line(each.disqualified)}" if each.disqualified else ""
+        out.print(f"  s{each.number} by {clean_line(each.researcher_name)}{rule}  {clean_line(each.title)}")

@@ -1,0 +1,87 @@
+"""The live view of ``aar start``: the dashboard, redrawn from the database beside the campaign."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import anyio.to_thread
+from rich.live import Live
+
+from aar.campaign.clock import seconds_run
+from aar.campaign.controller import Running
+from aar.cli.output.formatting import clean_line
+from aar.cli.output.printing import console
+from aar.cli.output.streams import leave_terminal
+from aar.cli.views.dashboard import dashboard
+from aar.cli.views.overview import Overview, overview
+from aar.errors import DatabaseError
+
+_REFRESH_SECONDS = 0.7
+_HINT = "Ctrl-C pauses cleanly after the turns in progress; a second one stops at once and loses nothing"
+
+
+async def live_view(running: Running) -> None:
+    """Draw until cancelled, and once more then, so that what stays on the screen is how it ended."""
+    db, campaign_id = running.database, running.campaign_id
+    began = time.monotonic()
+    before = await db.read(lambda session: seconds_run(session, campaign_id))
+    out = console()
+
+    def draw(found: Overview, hint: str) -> None:
+        seconds = before + time.monotonic() - began
+        try:
+            view.update(dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            leave_terminal()  # it hung up; the signal that says so may come later than this
+
+    # Without redirection: a view that ends with an error would leave its own stream in the place of standard output.
+    picture = Live(
+        console=out, auto_refresh=False, vertical_overflow="crop", redirect_stdout=False, redirect_stderr=False
+    )
+    with keys_unseen(), picture as view:
+        try:
+            while True:
+                try:
+                    found = await db.read(lambda session: overview(session, campaign_id))
+                except DatabaseError:
+                    pass  # busy for longer than is worth waiting for a picture; the next one comes
+                else:
+                    await anyio.to_thread.run_sync(draw, found, _hint(running))
+                await asyncio.sleep(_REFRESH_SECONDS)
+        finally:
+            with db.reading() as session:
+                draw(overview(session, campaign_id), "")
+
+
+def _hint(running: Running) -> str:
+    ending = running.stop.ending
+    if ending is None:
+        return _HINT
+    if ending.state == "paused":
+        return f"{clean_line(ending.cause)}: waiting for the turns in progress; Ctrl-C now stops at once"
+    return f"{clean_line(ending.cause)}: waiting for turns in progress and scores; Ctrl-C now stops at once"
+
+
+@contextmanager
+def keys_unseen() -> Iterator[None]:
+    """Keep the terminal from writing typed keys (a Ctrl-C's ``^C`` too) into the picture; the keys work as ever."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(terminal, termios.TCSADRAIN, silent)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):  # it hung up
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)

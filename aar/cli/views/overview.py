@@ -1,0 +1,161 @@
+"""How a campaign stands, gathered in one cheap read: for ``aar status`` and the live view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aar.budget.totals import Totals, totals
+from aar.campaign.alerts import Alert, alerts
+from aar.campaign.diversity import current_families, newest_vendi, shannon_bits
+from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
+from aar.forum.posts import PostView, list_posts
+from aar.problems.protocol import Metric
+from aar.report.board import BoardRow, read_board, waiting_line
+from aar.report.labels import is_offline
+from aar.report.metrics import metric_of
+from aar.store.types import now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from aar.scoring.queue import QueueState
+
+_NEWEST_POSTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One researcher: as it is, its best measured submission, and what it spent."""
+
+    researcher: ResearcherView
+    best: BoardRow | None
+    spent: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A campaign at a moment.
+
+    Args:
+        at: the moment.
+        metric: what is climbed; None where the problem is not installed here.
+        rows: the team by number.
+        best: the leading submission.
+        measured: how many submissions are on the board.
+        bits, most_bits: idea diversity now, and what a team of so many could reach.
+        vendi: how many different texts the team writes, when last measured; None before.
+        posts: the forum's newest, newest first.
+        queue: submissions that are being scored, and those that wait.
+        offline: whether anybody is the offline search baseline.
+        alerts: what to look at first, grave ones first.
+    """
+
+    at: datetime
+    campaign: CampaignView
+    metric: Metric | None
+    rows: list[Row]
+    spent: Totals
+    best: BoardRow | None
+    measured: int
+    bits: float
+    most_bits: float
+    vendi: float | None
+    posts: list[PostView]
+    offline: bool
+    queue: QueueState
+    alerts: list[Alert]
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits of the spec that are set."""
+        return {key: value for key, value in self.campaign.spec.get("limits", {}).items() if value is not None}
+
+    @property
+    def metric_name(self) -> str:
+        """The metric's name, or a general word for it."""
+        return self.metric.name if self.metric else "score"
+
+
+def overview(session: Session, campaign_id: str) -> Overview:
+    """Read how a campaign stands. Raises NotFound."""
+    campaign = get_campaign(session, campaign_id)
+    metric = metric_of(campaign.problem)
+    board = read_board(session, campaign.id, higher_is_better=metric is None or metric.higher_is_better).rows
+    best: dict[str, BoardRow] = {}
+    for place in board:
+        best.setdefault(place.submission.researcher_id, place)
+    spent = totals(session, campaign.id)
+    team = list_researchers(session, campaign.id)
+    return Overview(
+        at=now(),
+        campaign=campaign,
+        metric=metric,
+        rows=[Row(each, best.get(each.id), spent.researchers[each.id]) for each in team],
+        spent=spent.campaign,
+        best=board[0] if board else None,
+        measured=len(board),
+        bits=shannon_bits(current_families(session, campaign.id)),
+        most_bits=shannon_bits(each.id for each in team),
+        vendi=newest_vendi(session, campaign.id),
+        posts=list_posts(session, campaign.id, limit=_NEWEST_POSTS, newest_first=True),
+        offline=any(is_offline(each.model) for each in team),
+        queue=waiting_line(session, campaign.id),
+        alerts=alerts(session, campaign.id),
+    )
+
+
+def overview_json(found: Overview) -> dict[str, Any]:
+    """The documented shape of ``aar status --json``."""
+    from aar.cli.output.printing import plain
+
+    campaign = plain(found.campaign)
+    del campaign["spec"]  # the seed and a database's password stand there
+    return {
+        **campaign,
+        "limits": found.limits,
+        "offline": found.offline,
+        "metric": plain(found.metric),
+        "best": plain(found.best.submission) if found.best else None,
+        "measured": found.measured,
+        "diversity_bits": round(found.bits, 4),
+        "vendi": found.vendi,
+        "spent": _spent(found.spent),
+        "researchers": [
+            {
+                **plain(row.researcher),
+                "best": plain(row.best.submission) if row.best else None,
+                "spent": _spent(row.spent),
+            }
+            for row in found.rows
+        ],
+        "newest_posts": plain(found.posts),
+        "alerts": plain(found.alerts),
+        "queue": {
+            "scoring": list(found.queue.scoring),
+            "waiting": [
+                {"number": number, "expected_wait_seconds": found.queue.expected_wait(number)}
+                for number in found.queue.waiting
+            ],
+        },
+    }
+
+
+def _spent(each: Totals) -> dict[str, Any]:
+    from aar.cli.output.printing import plain
+
+    return {
+        "usd": plain(each.usd),
+        "reserved_usd": plain(each.reserved_usd),
+        "total_tokens": each.total_tokens,
+        "calls": each.calls,
+        "agent_seconds": each.agent_seconds,
+        "core_seconds": each.core_seconds,
+        "usd_per_agent_hour": per_hour(each),
+    }
+
+
+def per_hour(each: Totals) -> str | None:
+    """The rate as programs read it; None before any work."""
+    return None if each.usd_per_agent_hour is None else f"{each.usd_per_agent_hour:.6f}"
