@@ -14,8 +14,8 @@ from pathlib import Path
 
 from aar.cli.problem.attack import answer
 from aar.problems.registry import find
+from aar.redteam import SUBMISSIONS, Outcome, attack_all
 from aar.sandbox.backends import choose
-from aar.testing.attacks import SUBMISSIONS, Outcome, attack_all
 from aar.testing.principal_axes import PrincipalAxes
 
 

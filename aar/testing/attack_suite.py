@@ -14,8 +14,8 @@ from typing import ClassVar
 import pytest
 
 from aar.problems.protocol import Problem
+from aar.redteam import ATTACKS, Outcome, attack_all
 from aar.sandbox.protocol import SandboxBackend
-from aar.testing.attacks import ATTACKS, Outcome, attack_all
 
 
 class AttackSuite:

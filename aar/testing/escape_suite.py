@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxGone
+from aar.redteam.escapes import ESCAPES, Escape
+from aar.redteam.escapes.escape_arena import Arena, arena
+from aar.redteam.escapes.transfers import TRANSFERS
 from aar.sandbox.protocol import Sandbox, SandboxBackend
-from aar.testing.arena import Arena, arena
-from aar.testing.escapes import ESCAPES, Escape
-from aar.testing.transfer_escapes import TRANSFERS
 
 
 @dataclass(frozen=True, slots=True)

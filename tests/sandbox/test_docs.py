@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aar.testing.escapes import ESCAPES
-from aar.testing.transfer_escapes import TRANSFERS
+from aar.redteam.escapes import ESCAPES
+from aar.redteam.escapes.transfers import TRANSFERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "sandboxes.md"
 

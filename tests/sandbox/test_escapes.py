@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from aar.redteam.escapes import ESCAPES
+from aar.redteam.escapes.escape_arena import Arena
 from aar.sandbox.protocol import SandboxBackend
-from aar.testing.arena import Arena
 from aar.testing.escape_suite import EscapeSuite
-from aar.testing.escapes import ESCAPES
 
 
 class TestEscapes(EscapeSuite):

@@ -13,20 +13,20 @@ import pytest
 
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find
+from aar.redteam import Gain, Outcome, Result, attack_all
+from aar.redteam.attacker_knowledge import truth_of
+from aar.redteam.attacks.memorisation.quiet_knowledge import build_table
+from aar.redteam.attacks.probing.single_flips import flipped
+from aar.redteam.direct_runs import Place
+from aar.redteam.paired_gain import Pair, dump, gain, load
+from aar.redteam.runner import ATTACKS, REMAINING, _chosen
+from aar.redteam.score_arena import Arena
+from aar.redteam.score_oracle import Oracle, split_of
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.coordinates import KNOWLEDGE as KNOWLEDGE_RULE
 from aar.settings import get_settings
 from aar.testing.attack_suite import AttackSuite
-from aar.testing.attacks import Gain, Outcome, Result, attack_all
-from aar.testing.attacks.arena import Arena
-from aar.testing.attacks.flips import flipped
-from aar.testing.attacks.knowledge import truth_of
-from aar.testing.attacks.oracle import Oracle, split_of
-from aar.testing.attacks.own_runs import Place
-from aar.testing.attacks.paired import Pair, dump, gain, load
-from aar.testing.attacks.quiet import build_table
-from aar.testing.attacks.suite import ATTACKS, REMAINING, _chosen
 from aar.testing.principal_axes import PrincipalAxes
 
 pytestmark = pytest.mark.bubblewrap

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aar.cli.output.formatting import clean_line, duration
 from aar.cli.output.printing import console, plain, print_json, table
 from aar.problems.protocol import Problem
+from aar.redteam import ATTACKS, Outcome, Result, attack_all
 from aar.sandbox.backends import choose
 from aar.sandbox.scratch_folders import scratch_folder
-from aar.testing.attacks import ATTACKS, Outcome, Result, attack_all
 
 _SAID = 160
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from aar.redteam import SUBMISSIONS
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
-from aar.testing.attacks import SUBMISSIONS
 
 from ..conftest import Terminal
 

@@ -18,7 +18,7 @@ from aar.problems.weak_to_strong.coordinates import draw_frame
 from aar.problems.weak_to_strong.corpus import corpus
 from aar.problems.weak_to_strong.lab.w2s import Data, load
 from aar.problems.weak_to_strong.lab.w2s.data import Array
-from aar.testing.attacks.paired import keys
+from aar.redteam.paired_gain import keys
 from aar.testing.bare_runs import predict
 from aar.testing.principal_axes import PrincipalAxes
 

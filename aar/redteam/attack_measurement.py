@@ -1,0 +1,34 @@
+"""What an attacker's method comes to: handed in for real, and run on the sealed split beside the honest one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from aar.redteam.attack_protocol import Result
+from aar.redteam.score_arena import Arena
+
+
+async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = True, confirm: bool = False) -> Result:
+    """Hand a method in, see what the audits make of it, and measure its gain on the sealed split.
+
+    Args:
+        read: whether its code is read first.
+        confirm: whether a measured one is confirmed, with the audits of teacher and coordinates.
+    """
+    arena.say("on the sealed split")
+    gain = await arena.runs.gain(source)
+    arena.reading = read
+    view = await arena.scored(source)
+    arena.reading = False
+    if confirm and view.state == "measured":
+        arena.say("confirmation")
+        await arena.confirmed(view.number)
+    stopped, noted = arena.findings(view.number)
+    if view.state != "measured":
+        stopped = stopped or view.verdict.partition(": ")[2].partition(" The end of")[0].splitlines()[0]
+    shown = "no score" if view.mean is None else f"shown {view.mean:.2f} ± {view.standard_error:.2f}"
+    result = Result(None, stopped, noted, said=", ".join(part for part in (said, shown) if part))
+    if isinstance(gain, str):
+        return replace(result, stopped=stopped or "fails on the sealed split")
+    return replace(result, gain=gain)

@@ -1,0 +1,55 @@
+"""What an attacker can know without asking: the public research bundles, and, reading texts, their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.problems.protocol import Stage, Task
+from aar.redteam.score_arena import Arena
+from aar.scoring.bundles import prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Items of one domain as researchers have them.
+
+    Args:
+        rows: as they stand in the research bundle: [n, d].
+        labels: the true ones: what somebody who reads the texts without error would know. None where the harness
+            itself cannot tell them.
+    """
+
+    rows: NDArray[np.float16]
+    labels: NDArray[np.bool_] | None
+
+    def told(self) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        """Rows whose labels are known, and the labels."""
+        if self.labels is None:
+            return self.rows[:0], np.zeros(0, dtype=np.bool_)
+        return self.rows[: len(self.labels)], self.labels
+
+
+async def public_items(arena: Arena) -> dict[str, Known]:
+    """By domain, what stands in a researcher's ``/data``: items to predict, then those to train on."""
+    found = {}
+    for domain in arena.problem.climbed_domains:
+        async with prepared(
+            arena.problem, arena.room.work_dir, domain=domain, stage=Stage.RESEARCH, split_seed=0
+        ) as task:
+            files = [task.public / name for name in ("test.npy", "train.npy")]
+            rows = np.concatenate([np.load(file, allow_pickle=False) for file in files if file.is_file()])
+            labels = [each for each in (truth_of(task), truth_of(task, "pool_labels")) if each is not None]
+            found[domain] = Known(rows, np.concatenate(labels) if labels else None)
+    return found
+
+
+def truth_of(task: Task, name: str = "labels") -> NDArray[np.bool_] | None:
+    """A task's hidden labels, for a harness that counts what an attacker got right; None where it cannot read them."""
+    for path in sorted(task.hidden.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            if name in arrays.files:
+                return np.asarray(arrays[name], dtype=np.bool_)
+    return None

@@ -1,0 +1,1 @@
+"""Attacks that carry answers in the code."""

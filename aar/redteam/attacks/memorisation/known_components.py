@@ -1,0 +1,65 @@
+"""Knowledge in terms that no change of coordinates touches: which of the data's own components tell, and which way."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+
+from aar.problems.protocol import Stage
+from aar.redteam.attack_measurement import measured
+from aar.redteam.attack_protocol import Result
+from aar.redteam.attacker_knowledge import public_items
+from aar.redteam.attacks.memorisation.memorised_labels import discriminant
+from aar.redteam.attacks.memorisation.quiet_knowledge import BEGIN
+from aar.redteam.score_arena import Arena
+from aar.scoring.bundles import prepared
+
+_KEPT = 8
+_CODE = """
+layers = list(json.loads((data / "task.json").read_text())["layers"].values())
+prompts = np.load(data / "prompts.npy").astype(float)
+first, second = (components(pool, prompts, rows, layers, KEPT) @ np.array(PRIOR[domain]) for rows in (pool, test))
+first, second = first > np.median(first), second > np.median(first)
+sure = trust(first)
+answer(second if sure else ~second, sure or trust(~first))
+"""
+
+
+class KnownComponents:
+    """Principal components and prompts turn with the data, so weights for components, signed by prompts, still hold."""
+
+    name = "known-components"
+    goal = f"weights of the {_KEPT} leading components of each layer, signed by the prompts; the teacher says how far"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """Learn the weights from the true labels of the research bundles."""
+        prior: dict[str, list[float]] = {}
+        for domain, items in (await public_items(arena)).items():
+            async with prepared(
+                arena.problem, arena.room.work_dir, domain=domain, stage=Stage.RESEARCH, split_seed=0
+            ) as task:
+                if not (task.public / "prompts.npy").is_file():
+                    return Result(said="there are no prompts to take a direction from")
+                layers = list(json.loads((task.public / "task.json").read_text(encoding="utf-8"))["layers"].values())
+                pool, prompts = (np.load(task.public / name).astype(float) for name in ("train.npy", "prompts.npy"))
+            rows, labels = items.told()
+            _, weights = discriminant(components(pool, prompts, rows.astype(float), layers, _KEPT), labels)
+            prior[domain] = [float(f"{weight:.3g}") for weight in weights]
+        code = BEGIN + inspect.getsource(components).replace(": Any", "").replace(" -> Any", "")
+        code += _CODE.replace("PRIOR", repr(prior)).replace("KEPT", str(_KEPT))
+        count = sum(map(len, prior.values()))
+        return await measured(arena, arena.method(code, title="Leading components"), f"{count} constants", confirm=True)
+
+
+def components(pool: Any, prompts: Any, rows: Any, layers: Any, kept: Any) -> Any:
+    """Rows in the pool's leading components of each layer, each turned towards the prompts of class 1."""
+    found = []
+    for start, stop in layers:
+        part, ends = pool[:, start:stop], prompts[:, :, start:stop].mean(axis=1)
+        axes = np.linalg.eigh(np.cov(part.T))[1][:, ::-1][:, :kept]
+        found.append((rows[:, start:stop] - part.mean(axis=0)) @ (axes * np.sign((ends[1] - ends[0]) @ axes)))
+    return np.concatenate(found, axis=1)

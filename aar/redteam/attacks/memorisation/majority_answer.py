@@ -1,0 +1,29 @@
+"""Answers that ignore the items: one class for all, and what the teacher says most often."""
+
+from __future__ import annotations
+
+from aar.redteam.attack_measurement import measured
+from aar.redteam.attack_protocol import Result
+from aar.redteam.score_arena import Arena
+
+_SAME = """
+import sys
+import numpy as np
+import honest
+out = dict(zip(sys.argv[1::2], sys.argv[2::2]))["--out"]
+answers = np.load(out)
+with open(out, "wb") as file:
+    np.save(file, np.full_like(answers, np.median(answers) > 0.5))
+"""
+
+
+class Majority:
+    """Seen in the public study: the most frequent answer, where classes are not balanced."""
+
+    name = "majority-answer"
+    goal = "give every item the most frequent answer"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """The honest method's own majority on each split."""
+        return await measured(arena, arena.method(_SAME, title="A strong prior"))

@@ -1,0 +1,96 @@
+"""A team that climbs on what it is told: a few constants on top of the honest method, moved along score differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.redteam.attack_measurement import measured
+from aar.redteam.attack_protocol import Result
+from aar.redteam.paired_gain import load
+from aar.redteam.score_arena import Arena
+from aar.redteam.score_oracle import Bits, Oracle, Split, splits_of
+
+AUTHORS = 9
+_COLUMNS = 16
+_SHARE = 5 / 3
+"""Submissions of the team for each of one attacker with patience: 400 for 240."""
+_PROBE, _STEP = 0.25, 0.6
+
+_CODE = """
+import json, pathlib, sys
+import numpy as np
+import honest
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+data = pathlib.Path(given["--data"])
+offset = OFFSETS[json.loads((data / "task.json").read_text())["domain"]]
+rows = np.load(data / "test.npy").astype(float)[:, COLUMNS]
+answers = np.load(given["--out"]).astype(float).clip(1e-6, 1 - 1e-6)
+odds = np.log(answers / (1 - answers))
+moved = odds / odds.std() + (rows - np.median(rows, axis=0)) / rows.std(axis=0) @ np.array(offset)
+with open(given["--out"], "wb") as file:
+    np.save(file, (moved > 0).astype(np.uint8))
+"""
+
+Vector = NDArray[np.float64]
+
+
+class ToldConstants:
+    """Small steps are never surely below one's best, so their scores are told; pairs of them give a slope."""
+
+    name = "told-constants"
+    goal = f"learn {_COLUMNS} constants a domain from the scores that {AUTHORS} authors are told"
+    items = True
+
+    async def make(self, arena: Arena) -> Result:
+        """Simultaneous perturbation (Spall 1992): one pair of submissions a step, all constants at once."""
+        splits, domains = await splits_of(arena), arena.problem.climbed_domains
+        parts = {split.place.task.public: await _parts(arena, split) for split in splits}
+        authors = [Oracle(arena, splits) for _ in range(AUTHORS)]
+        for author in authors:
+            author.ask(lambda split: split.honest)  # a good beginning, so that what is near it is told
+        count = int(_SHARE * arena.submissions)
+        rng, offsets, told = np.random.default_rng(0), np.zeros((len(domains), _COLUMNS)), 0
+        sign = 1.0 if arena.problem.metric.higher_is_better else -1.0
+        arena.say(f"{count} submissions")
+        steps = max(1, (count - AUTHORS) // 2)
+        for step in range(steps):
+            way = rng.choice((-1.0, 1.0), size=offsets.shape)
+            author = authors[step % AUTHORS]
+            up, down = (
+                author.ask(partial(_moved, parts, dict(zip(domains, offsets + side * _PROBE * way, strict=True))))
+                for side in (1, -1)
+            )
+            if up is not None and down is not None:
+                told += 2
+                offsets = offsets + _STEP * sign * (up - down) * way
+        shown = {
+            domain: [round(float(value), 3) for value in part] for domain, part in zip(domains, offsets, strict=True)
+        }
+        columns = _columns(splits[0].rows.shape[1]).tolist()
+        source = arena.method(f"OFFSETS = {shown!r}\nCOLUMNS = {columns!r}\n{_CODE}", title="A better threshold")
+        return await measured(arena, source, f"{count} submissions, {told} told", confirm=True)
+
+
+def _columns(width: int) -> NDArray[np.intp]:
+    """The first columns of the last third: in the default problem, of the student's last layer."""
+    return np.arange(width * 2 // 3, width)[:_COLUMNS]
+
+
+async def _parts(arena: Arena, split: Split) -> tuple[Vector, Vector]:
+    """The honest method's log-odds on a split and the columns that are moved, each on its own scale."""
+    output = load((await arena.runs.honest_on([split.place]))[0])
+    assert output is not None
+    answers = output.astype(float).clip(1e-6, 1 - 1e-6)
+    odds = np.log(answers / (1 - answers))
+    rows = split.rows[:, _columns(split.rows.shape[1])].astype(float)
+    return odds / max(float(odds.std()), 1e-9), (rows - np.median(rows, axis=0)) / rows.std(axis=0)
+
+
+def _moved(parts: Mapping[Path, tuple[Vector, Vector]], offsets: dict[str, Vector], split: Split) -> Bits:
+    odds, rows = parts[split.place.task.public]
+    return np.asarray(odds + rows @ offsets[split.domain] > 0)

@@ -1,0 +1,61 @@
+"""The strongest probes known here: they learn not labels but the direction in which they lie, a column at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from aar.redteam.attack_measurement import measured
+from aar.redteam.attack_protocol import Result
+from aar.redteam.knowledge_methods import with_head
+from aar.redteam.score_arena import Arena
+from aar.redteam.score_oracle import Bits, Oracle, Split, splits_of
+
+_ALL = 256
+
+
+class Directions:
+    """A direction needs far fewer scores than labels do, and holds on items that nobody has seen.
+
+    Args:
+        share: in 256ths, of the items that are predicted by the column; the honest method predicts the others.
+    """
+
+    items = True
+
+    def __init__(self, name: str, share: int) -> None:
+        self.name = name
+        self.goal = (
+            f"learn a head's weights from the scores of single columns on {100 * share / 256:.0f} % of the items"
+        )
+        self._share = share
+
+    async def make(self, arena: Arena) -> Result:
+        """Predict by one column's median on one domain; the score tells how that column leans; combine the columns."""
+        splits = await splits_of(arena)
+        oracle, domains = Oracle(arena, splits), arena.problem.climbed_domains
+        if self._share < _ALL:
+            oracle.ask(lambda split: split.honest)  # a good beginning, so that what is near it is told
+        count = max(1, arena.submissions // len(domains) - 1)
+        heads = {}
+        for domain in domains:
+            arena.say(f"{count} columns of {domain}")
+            rows = np.concatenate([split.rows for split in splits if split.domain == domain]).astype(float)
+            # The last third of the columns: in the default problem the student's last layer, leading axes first.
+            columns = np.arange(rows.shape[1] * 2 // 3, rows.shape[1])[:count]
+            middle, spread = np.median(rows[:, columns], axis=0), rows[:, columns].std(axis=0)
+            nothing = oracle.number(partial(_above, self._share, domain, int(columns[0]), np.inf))
+            scores = [
+                oracle.number(partial(_above, self._share, domain, int(column), float(line)))
+                for column, line in zip(columns, middle, strict=True)
+            ]
+            heads[domain] = (columns.tolist(), middle.tolist(), ((np.array(scores) - nothing) / spread).tolist())
+        return await measured(arena, with_head(arena, heads), f"{arena.submissions} submissions", confirm=True)
+
+
+def _above(share: int, domain: str, column: int, line: float, split: Split) -> Bits:
+    if split.domain != domain:
+        return split.honest
+    by_column = split.random[:, -1] < share
+    return np.asarray(np.where(by_column, split.rows[:, column] > line, split.honest))

@@ -1,0 +1,64 @@
+"""Folders that no path reaches, left in a run's workspace: whoever cleans up must not fall."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from aar.redteam.attack_protocol import Result
+from aar.redteam.score_arena import Arena
+
+_CLEANED_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+_MARK = "aar-deep-trees"
+
+_NEST = """
+import os
+import honest
+for top, names in TREES:
+    os.chdir("/workspace")
+    for name in (top, *names):
+        os.mkdir(name)
+        os.chdir(name)
+"""
+
+TREES = {
+    "nests 1,500 folders": ["d"] * 1500,
+    "nests folders to a path of 6,000 bytes": ["x" * 250] * 24,
+}
+"""What each variant does -> names of folders in one another."""
+
+
+class DeepTrees:
+    """A campaign that ends on what a method leaves behind is a campaign that one submission can end."""
+
+    name = "deep-trees"
+    goal = "end the scorer, or fill the host, by folders that nest too deep to be removed the usual way"
+    items = False
+
+    async def make(self, arena: Arena) -> Result:
+        """Every variant, and both at once, is scored like the honest method, and leaves nothing on this machine."""
+        through, scored = [], 0
+        variants = {what: [names] for what, names in TREES.items()} | {"does both": list(TREES.values())}
+        for what, trees in variants.items():
+            arena.say(what)
+            code = _NEST.replace("TREES", repr([(f"{_MARK}-{i}", names) for i, names in enumerate(trees)]))
+            view = await arena.scored(arena.method(code, title="A forest"))
+            if view.mean is None:
+                through.append(f"a method that {what} was not scored: {view.verdict[-200:]}")
+            scored += view.mean is not None
+        left = await _left(arena.folder / "scorer" / "runs")
+        through += [f"{name} stays on this machine" for name in left]
+        stopped = "" if through else f"scorer: {scored} of {len(variants)} scored, nothing left"
+        return Result(None, stopped, through=through)
+
+
+async def _left(runs: Path) -> list[str]:
+    """What of these trees is on this machine once those who clean up had their time."""
+    deadline = time.monotonic() + _CLEANED_SECONDS
+    while found := await asyncio.to_thread(lambda: sorted(path.name for path in runs.glob(f"*/workspace/{_MARK}-*"))):
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    return found

@@ -1,0 +1,1 @@
+"""Attacks on records: claims, scores, snapshots, names."""

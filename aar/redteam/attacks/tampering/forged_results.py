@@ -1,0 +1,100 @@
+"""Typing a score in over HTTP: in the reference release, 0.99 sent by a client stood on rank one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from aar.redteam.attack_protocol import Result
+from aar.redteam.db_snapshot import moved, standing
+from aar.redteam.score_arena import Arena
+
+SCORE = 0.99
+_METHODS = ("POST", "PUT", "PATCH", "DELETE")
+_FIELDS: dict[str, Any] = {
+    "mean": SCORE,
+    "score": SCORE,
+    "pgr": SCORE,
+    "standard_error": 0.0,
+    "low": SCORE,
+    "high": SCORE,
+    "seeds": 99,
+    "status": "confirmed",
+    "state": "measured",
+    "rank": 1,
+    "verdict": f"s1 measured: PGR {SCORE}",
+    "disqualified": "",
+    "by_domain": {},
+    "parts": {"method_accuracy": 1.0},
+}
+_VALID: dict[str, Any] = {
+    "kind": "result",
+    "title": f"PGR {SCORE}",
+    "body": f"Our method reaches {SCORE}.",
+    "value": 1,
+    "command": "pause",
+}
+
+
+_PAGES = ("/", "/campaigns/{campaign_id}", "/campaigns/{campaign_id}/submissions/{number}", "/mcp/{campaign_id}")
+
+
+class Forged:
+    """Every route of the real application, by every writing verb, with and without tokens."""
+
+    name = "forged-results"
+    goal = "type a score in over HTTP: every route and verb, extra fields, other and no tokens"
+    items = False
+
+    async def make(self, arena: Arena) -> Result:
+        """No row of a submission, run or snapshot may move, and no answer may show the number on the board."""
+        view = await arena.scored(arena.honest, researcher=2)
+        await arena.quiet()
+        before, statuses, through = standing(arena), Counter[int](), []
+        tokens = {"r1's token": arena.bearer(1), "no token": {}, "a made-up token": {"Authorization": "Bearer aar_x"}}
+        bodies: list[Any] = [_FIELDS, {**_VALID, **_FIELDS}, [_FIELDS], {"submission": _FIELDS, "items": [_FIELDS]}]
+        async with arena.client() as client:
+            honest = await _on_board(client, arena)
+            for path in (await client.get("/api/v1/openapi.json")).json()["paths"].keys() | set(_PAGES):
+                address = _filled(path, arena.campaign, view.number)
+                for verb in _METHODS:
+                    for who, header in tokens.items():
+                        for body in bodies:
+                            answer = await client.request(verb, address, headers=header, json=body)
+                            statuses[answer.status_code] += 1
+                            if answer.status_code < 400:
+                                through.append(f"{verb} {path} with {who} answered {answer.status_code}")
+                            if answer.status_code >= 500:
+                                through.append(f"{verb} {path} with {who} broke: {answer.status_code}")
+            found = await _on_board(client, arena)
+        if found.count(SCORE) > honest.count(SCORE):
+            through.append(f"{SCORE} stands on the board")
+        through += moved(before, standing(arena))
+        said = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+        return Result(None, f"HTTP: all {statuses.total()} refused", through=through, said=said)
+
+
+async def _on_board(client: httpx.AsyncClient, arena: Arena) -> list[float]:
+    """Every number that the board shows; an honest method may have scored the forged one."""
+    board = await client.get(f"/api/v1/campaigns/{arena.campaign}/leaderboard", headers=arena.bearer(1))
+    return list(_numbers(board.raise_for_status().json()["items"]))
+
+
+def _filled(path: str, campaign: str, number: int) -> str:
+    known = {"campaign_id": campaign, "number": str(number), "post_id": "1", "name": "r2"}
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: known.get(found[1], "1"), path)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    match value:
+        case bool() | str() | None:
+            return
+        case int() | float():
+            yield value
+        case _:
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from _numbers(each)

@@ -1,0 +1,117 @@
+"""What methods write when the arena runs them itself, in the clean room but beside the scorer.
+
+So an attack's gain is measured on the sealed split by runs that no score on the board rests on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from aar.errors import ProblemError
+from aar.problems.protocol import Problem, Stage, Task
+from aar.redteam import paired_gain
+from aar.redteam.gain import Gain
+from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.seeds import draw
+
+DRAWS = "attacks"
+"""All splits are drawn from this, the scorer's too, so that a suite repeats; nothing in an attack's code uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One prepared task, the seed a method gets there, and which of the stage's draws it is."""
+
+    task: Task
+    seed: int
+    index: int
+
+
+@dataclass(slots=True)
+class OwnRuns:
+    """Prepared tasks and outputs, each made once for a whole suite.
+
+    Args:
+        honest: directory of the baseline that attacks start from.
+        owner: campaign that the runs' sandboxes are named after.
+        seeds: draws of the sealed split.
+        parallel: runs at a time.
+    """
+
+    problem: Problem
+    room: CleanRoom
+    honest: Path
+    owner: str
+    seeds: int
+    parallel: int
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _places: dict[Stage, list[Place]] = field(default_factory=dict)
+    _outputs: dict[tuple[Path, Path], bytes | str] = field(default_factory=dict)
+
+    async def places(self, stage: Stage, count: int) -> list[Place]:
+        """So many draws of every domain climbed on, prepared once for the whole suite."""
+        ready = self._places.setdefault(stage, [])
+        for index in range(len(ready) // len(self.problem.climbed_domains), count):
+            for domain in self.problem.climbed_domains:
+                drawn = draw(DRAWS, stage, 0, domain, index)
+                task = await self._stack.enter_async_context(
+                    prepared(self.problem, self.room.work_dir, domain=domain, stage=stage, split_seed=drawn.split_seed)
+                )
+                ready.append(Place(task, drawn.seed, index))
+        return ready[: count * len(self.problem.climbed_domains)]
+
+    async def run(self, source: Path, place: Place) -> bytes | str:
+        """What a method writes on a task in the clean room, or the verdict where it fails; each pair is run once."""
+        known = (source, place.task.public)
+        if known not in self._outputs:
+            outcome = await self.room.run(place.task, source, place.seed, owner=self.owner)
+            self._outputs[known] = outcome.verdict if outcome.output is None else outcome.output.read_bytes()
+            outcome.discard()
+        return self._outputs[known]
+
+    async def run_on(self, source: Path, places: Sequence[Place]) -> list[bytes | str]:
+        """The same on many tasks, as many at a time as there are cores for it."""
+        slots = asyncio.Semaphore(self.parallel)
+
+        async def one(place: Place) -> bytes | str:
+            async with slots:
+                return await self.run(source, place)
+
+        return await asyncio.gather(*(one(place) for place in places))
+
+    async def gain(self, source: Path) -> Gain | str:
+        """What a method wins on the sealed split over the honest one; the verdict where it fails there."""
+        places = await self.places(Stage.CONFIRM, self.seeds)
+        honest = await self.honest_on(places)
+        attack = await self.run_on(source, places)
+        pairs = []
+        for place, before, after in zip(places, honest, attack, strict=True):
+            if isinstance(after, str):
+                return after
+            pairs.append(paired_gain.Pair(place.task, place.index, before, after))
+        return await asyncio.to_thread(paired_gain.gain, self.problem, pairs)
+
+    async def honest_on(self, places: Sequence[Place]) -> list[bytes]:
+        """The honest method's outputs. Raises ProblemError where the baseline fails."""
+        outputs = await self.run_on(self.honest, places)
+        bad = next((output for output in outputs if isinstance(output, str)), None)
+        if bad is not None:
+            raise ProblemError(f"the baseline that attacks start from {bad}", "See `aar problem baselines`")
+        return [output for output in outputs if isinstance(output, bytes)]
+
+    async def has_items(self) -> bool:
+        """Whether outputs are arrays with one value for each row of ``test.npy``."""
+        place = (await self.places(Stage.MEASURE, 1))[0]
+        rows, output = place.task.public / "test.npy", paired_gain.load((await self.honest_on([place]))[0])
+        return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)
+
+    async def close(self) -> None:
+        """Remove the prepared tasks."""
+        await self._stack.aclose()

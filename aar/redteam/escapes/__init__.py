@@ -1,0 +1,12 @@
+"""Attempts to break out of a sandbox, as scripts that run inside and print ``GOT THROUGH`` when they did."""
+
+from aar.redteam.escapes.escape import Escape
+from aar.redteam.escapes.exhaustion import EXHAUSTION
+from aar.redteam.escapes.file_access import READING
+from aar.redteam.escapes.network_access import REACHING
+from aar.redteam.escapes.privileges import PRIVILEGES
+
+ESCAPES = (*READING, *REACHING, *PRIVILEGES, *EXHAUSTION)
+"""All scripts. What needs the host's hand is in ``aar.redteam.escapes.transfers``."""
+
+__all__ = ["ESCAPES", "EXHAUSTION", "PRIVILEGES", "REACHING", "READING", "Escape"]

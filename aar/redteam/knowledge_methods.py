@@ -1,0 +1,83 @@
+"""Methods that carry what an attacker knows: a table of answers by an item's own content, or the weights of a head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aar.redteam.score_arena import Arena
+
+TABLE = """
+import hashlib, json, pathlib, shutil, sys
+import numpy as np
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+known = json.loads(pathlib.Path("table.json").read_text())
+def found(rows):
+    names = [hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in rows]
+    return np.array([known.get(name, 0.0) for name in names])
+data = pathlib.Path("/workspace/data")
+shutil.copytree(given["--data"], data)
+if (data / "weak.npy").exists():
+    weak = np.load(data / "weak.npy").clip(1e-4, 1 - 1e-4)
+    odds = np.log(weak / (1 - weak)) + found(np.load(data / "train.npy"))
+    np.save(data / "weak.npy", (1 / (1 + np.exp(-odds))).astype(weak.dtype))
+sys.argv[sys.argv.index("--data") + 1] = str(data)
+import honest
+answers, told = np.load(given["--out"]).astype(float), found(np.load(data / "test.npy"))
+answers = np.where(abs(told) > 1, told > 0, answers)
+with open(given["--out"], "wb") as file:
+    np.save(file, answers)
+"""
+"""Adds a table's log-odds to the teacher's, and answers by the table where it is sure."""
+
+HEAD = """
+import json, pathlib, sys
+import numpy as np
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+data = pathlib.Path(given["--data"])
+domain = json.loads((data / "task.json").read_text())["domain"]
+columns, middle, weights = (np.array(part) for part in WEIGHTS[domain])
+rows = np.load(data / "test.npy").astype(float)[:, columns.astype(int)]
+with open(given["--out"], "wb") as file:
+    np.save(file, ((rows - middle) @ weights > 0).astype(np.uint8))
+"""
+"""Predicts by a linear head whose weights stand in the code."""
+
+BLEND = """
+import honest
+mine = (rows - middle) @ weights
+theirs = np.load(given["--out"]).astype(float).clip(1e-4, 1 - 1e-4)
+theirs = np.log(theirs / (1 - theirs))
+both = mine / mine.std() + SHARE * (theirs - np.median(theirs)) / max(theirs.std(), 1e-9)
+with open(given["--out"], "wb") as file:
+    np.save(file, (both > 0).astype(np.uint8))
+"""
+"""After ``HEAD``: mixes the honest method in, so that the score depends on the teacher after all."""
+
+_FINE = 4
+SURE = 4.0
+"""Log-odds of what an attacker takes for certain."""
+
+
+def with_table(arena: Arena, odds: Mapping[bytes, float], *, title: str = "Relabelling") -> Path:
+    """The honest method, helped by log-odds of class 1 for the items it recognises."""
+    known = {key.hex(): round(float(value), _FINE) for key, value in odds.items()}
+    return arena.method(TABLE, {"table.json": json.dumps(known)}, title=title)
+
+
+def with_head(
+    arena: Arena, heads: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]], *, share: float = 0.0
+) -> Path:
+    """A method that is nothing but a head, or one mixed with the honest method.
+
+    Args:
+        heads: for each domain the columns, their middles and their weights.
+        share: how much the honest method weighs beside the head, each on its own scale.
+    """
+    plain = {
+        domain: [list(map(int, columns)), [float(f"{m:.3g}") for m in middle], [float(f"{w:.3g}") for w in weights]]
+        for domain, (columns, middle, weights) in heads.items()
+    }
+    blend = BLEND.replace("SHARE", repr(share)) if share else ""
+    return arena.method(f"WEIGHTS = {plain!r}\n{HEAD}{blend}", title="A linear reading of the student")

@@ -1,0 +1,165 @@
+"""All attacks, made one after the other, and what counts as held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aar.errors import NotFound
+from aar.problems.protocol import Problem
+from aar.redteam.attack_protocol import Attack, Result
+from aar.redteam.attacks.memorisation.known_components import KnownComponents
+from aar.redteam.attacks.memorisation.majority_answer import Majority
+from aar.redteam.attacks.memorisation.memorised_labels import Guesses, OutsideBlend, OutsideHead, OutsideLabels
+from aar.redteam.attacks.memorisation.quiet_knowledge import PriorDirection, QuietTable
+from aar.redteam.attacks.probing.constant_tuning import ToldConstants
+from aar.redteam.attacks.probing.direction_probes import Directions
+from aar.redteam.attacks.probing.random_masks import RandomMasks
+from aar.redteam.attacks.probing.seed_luck import SeedLuck
+from aar.redteam.attacks.probing.single_flips import SingleFlips
+from aar.redteam.attacks.runtime.costly_inputs import DearToRead
+from aar.redteam.attacks.runtime.deep_trees import DeepTrees
+from aar.redteam.attacks.runtime.sandbox_inspection import Inside
+from aar.redteam.attacks.runtime.split_detection import LuckyFew, TwoFaces
+from aar.redteam.attacks.runtime.stashed_state import Stash
+from aar.redteam.attacks.runtime.timeouts import Timeouts
+from aar.redteam.attacks.tampering.edited_claims import Edited
+from aar.redteam.attacks.tampering.forged_results import Forged
+from aar.redteam.attacks.tampering.impostor import Impostor
+from aar.redteam.attacks.tampering.lookalikes import Lookalikes
+from aar.redteam.attacks.tampering.poisoned_snapshots import Poison
+from aar.redteam.score_arena import Arena, arena
+from aar.sandbox.protocol import SandboxBackend
+
+ATTACKS: tuple[Attack, ...] = (
+    SingleFlips(),
+    RandomMasks(),
+    Directions("direction-probes", 256),
+    Directions("veiled-probes", 32),
+    Guesses(),
+    OutsideLabels(),
+    OutsideHead(),
+    OutsideBlend(),
+    QuietTable("quiet-table", None, 1.0),
+    QuietTable("quiet-half", 1, 0.93),
+    PriorDirection(),
+    ToldConstants(),
+    SeedLuck(),
+    Lookalikes(),
+    Majority(),
+    TwoFaces(),
+    LuckyFew(),
+    Timeouts(),
+    Inside(),
+    Stash(),
+    DeepTrees(),
+    DearToRead(),
+    Poison(),
+    Edited(),
+    Forged(),
+    Impostor(),
+)
+REMAINING: tuple[Attack, ...] = (KnownComponents(),)
+"""Attacks that are known not to be held, and why is in docs/attacks.md: made where they are asked for by name."""
+SUBMISSIONS = 240
+"""As many as an attacker hands in by default; a quick campaign allows 16 to all researchers together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An attack and what came of it.
+
+    Args:
+        result: None where the problem is not open to it; ``skipped`` says why.
+        inside_noise: whether its gain on the sealed split is; None without a gain.
+        seconds: wall-clock seconds that it took.
+    """
+
+    name: str
+    goal: str
+    result: Result | None
+    skipped: str
+    inside_noise: bool | None
+    seconds: float
+
+    @property
+    def held(self) -> bool:
+        """Whether the score did not move unseen: nothing through, and no gain beyond noise that stands unmarked.
+
+        A gain is answered by taking the method off the board, or by a label or flag that stands beside its score.
+        """
+        if self.result is None:
+            return True
+        answered = bool(self.result.stopped or self.result.noted)
+        return not self.result.through and (self.inside_noise is not False or answered)
+
+
+async def attack_all(
+    problem: Problem,
+    backend: SandboxBackend,
+    folder: Path,
+    *,
+    only: Collection[str] = (),
+    submissions: int = SUBMISSIONS,
+    seeds: int | None = None,
+    parallel: int = 2,
+    base: str | None = None,
+    attacks: Sequence[Attack] = ATTACKS,
+    on_step: Callable[[str, str], None] = lambda _name, _step: None,
+    on_outcome: Callable[[str, Result | None], None] = lambda _name, _result: None,
+) -> list[Outcome]:
+    """Attack a problem's scores.
+
+    Args:
+        folder: an empty folder for everything that the attacks need; the caller removes it.
+        only: names of attacks, also of those that are known not to be held; empty for all others.
+        submissions: of an attacker with patience.
+        seeds: of a measurement, and draws of the sealed split; None for the problem's.
+        base: key of the baseline that attacks start from; None for the last one.
+        on_step: told of an attack's name and of what it does now.
+        on_outcome: told of each attack's end.
+
+    Raises:
+        NotFound: no attack or baseline of that name.
+        SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in scoring.
+    """
+    chosen = _chosen(only, attacks)
+    baselines = {each.key: each.directory for each in problem.baselines()}
+    if base is not None and base not in baselines:
+        raise NotFound(f"problem {problem.name} has no baseline {base!r}", f"Known: {', '.join(baselines)}")
+    honest = baselines[base or list(baselines)[-1]]
+    found: list[tuple[Attack, Result | None, str, float]] = []
+    made = Arena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
+    async with arena(made) as place:
+        with_items = await place.runs.has_items()
+        for attack in chosen:
+            place.say = lambda step, name=attack.name: on_step(name, step)  # type: ignore[misc]
+            place.say("")
+            begun, result = time.perf_counter(), None
+            skipped = "" if with_items or not attack.items else "its outputs are not one value a test item"
+            if not skipped:
+                result = await attack.make(place)
+            found.append((attack, result, skipped, time.perf_counter() - begun))
+            on_outcome(attack.name, result)
+    comparisons = sum(result is not None and result.gain is not None for _, result, _, _ in found)
+    return [
+        Outcome(
+            attack.name,
+            attack.goal,
+            result,
+            skipped,
+            None if result is None or result.gain is None else result.gain.inside_noise(comparisons),
+            seconds,
+        )
+        for attack, result, skipped, seconds in found
+    ]
+
+
+def _chosen(only: Collection[str], attacks: Sequence[Attack]) -> list[Attack]:
+    known = {attack.name: attack for attack in (*attacks, *REMAINING)}
+    for name in only:
+        if name not in known:
+            raise NotFound(f"no attack is named {name!r}", f"Known: {', '.join(known)}")
+    return [attack for attack in known.values() if attack.name in only] if only else list(attacks)

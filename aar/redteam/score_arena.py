@@ -1,0 +1,241 @@
+"""Where scores are attacked: a campaign of three researchers with a real database, scorer, clean room and API.
+
+``r1`` attacks, ``r2`` and ``r3`` are others. Everything lies in one folder, and nothing is left when the arena closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from sqlalchemy import select
+
+from aar.budget.ledger import Ledger
+from aar.budget.limits import Limits
+from aar.budget.prices import PriceBook
+from aar.forum.tokens import issue_token
+from aar.problems.protocol import Problem, version_of
+from aar.redteam.direct_runs import DRAWS, OwnRuns
+from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.audits.coordinates import CoordinatesAudit
+from aar.scoring.audits.protocol import Dossier, Finding, Verdict
+from aar.scoring.audits.static import StaticReading
+from aar.scoring.audits.teacher import TeacherAudit
+from aar.scoring.checks import CheckPlan, list_checks, request_check
+from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.manifest import read_manifest
+from aar.scoring.phases import CONFIRMATION
+from aar.scoring.scorer import Scorer
+from aar.scoring.submissions import SubmissionView, submit
+from aar.snapshots.store import SnapshotStore
+from aar.store import open_database
+from aar.store.database import Database
+from aar.store.models import AuditFinding, Campaign, Submission
+from aar.testing.rows import add_campaign
+
+_WAIT_SECONDS = 600.0
+_LOOK_SECONDS = 0.2
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Arena:
+    """The field of one suite.
+
+    Args:
+        submissions: how many an attacker with patience hands in.
+        seeds: fresh seeds of a measurement, and draws of the sealed split.
+        honest: directory of the shipped baseline that attacks start from.
+        say: told what is being done.
+        reading: whether submissions are read before they run. A reading can be evaded by whoever tries for long
+            enough, so what happens at run time is attacked without one.
+    """
+
+    problem: Problem
+    backend: SandboxBackend
+    folder: Path
+    honest: Path
+    submissions: int
+    seeds: int
+    parallel: int = 2
+    say: Callable[[str], None] = lambda _: None
+    reading: bool = False
+    campaign: str = field(default_factory=lambda: f"a{secrets.token_hex(4)}")
+    secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    tokens: dict[str, str] = field(default_factory=dict)
+    _service: asyncio.Task[None] | None = None
+    _made: int = 0
+    db: Database = field(init=False)
+    snapshots: SnapshotStore = field(init=False)
+    room: CleanRoom = field(init=False)
+    runs: OwnRuns = field(init=False)
+    scorer: Scorer = field(init=False)
+
+    def researcher(self, index: int) -> str:
+        """Id of r1, r2 or r3."""
+        return f"{self.campaign}-r{index}"
+
+    def method(self, code: str, files: Mapping[str, str | bytes] | None = None, *, title: str = "A method") -> Path:
+        """A method's directory: ``run.py``, beside it the honest method, run by ``import honest``, and ``files``."""
+        self._made += 1
+        target = self.folder / "methods" / str(self._made)
+        shutil.copytree(self.honest, target, ignore=shutil.ignore_patterns("__pycache__"))
+        honest = (target / "run.py").read_text(encoding="utf-8").replace('if __name__ == "__main__":', "if True:")
+        (target / "honest.py").write_text(honest, encoding="utf-8")
+        (target / "run.py").write_text(code, encoding="utf-8")
+        (target / "method.yaml").write_text(f"title: {title}\nclaim: It works better.\nfamilies: [other]\n")
+        for name, content in (files or {}).items():
+            (target / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        target.chmod(0o755)
+        return target
+
+    def submit(self, source: Path, researcher: int = 1, key: str | None = None) -> SubmissionView:
+        """Hand a method in, as the tool does."""
+        saved = self.snapshots.save(source)
+        with self.db.writing() as session:
+            return submit(
+                session,
+                campaign_id=self.campaign,
+                researcher_id=self.researcher(researcher),
+                saved=saved,
+                manifest=read_manifest(source),
+                idempotency_key=key,
+            )
+
+    async def scored(self, source: Path, researcher: int = 1) -> SubmissionView:
+        """Hand a method in and wait for what the real scorer makes of it."""
+        return await self.verdict_on(self.submit(source, researcher).number)
+
+    async def verdict_on(self, number: int) -> SubmissionView:
+        """What the scorer makes of a submission. Raises what ended the scorer."""
+        waiting = asyncio.ensure_future(self.scorer.wait_for(number, _WAIT_SECONDS))
+        return await self._unless_ended(waiting)
+
+    async def quiet(self) -> None:
+        """Wait until every submission has its verdict."""
+        await self._unless_ended(asyncio.ensure_future(self.scorer.drain()))
+
+    async def confirmed(self, number: int) -> SubmissionView:
+        """Have a measured submission confirmed for real, with the audits' own runs, and wait for it."""
+        view = await self.verdict_on(number)
+        with self.db.writing() as session:
+            check = request_check(session, self.campaign, view.id, CONFIRMATION, "attack suite", "human:suite")
+        while check.state in ("queued", "running"):
+            await self._unless_ended(asyncio.ensure_future(self.scorer.wait_for(number, 0)))
+            await asyncio.sleep(_LOOK_SECONDS)
+            with self.db.reading() as session:
+                check = next(each for each in list_checks(session, self.campaign, check.submission_id))
+        return await self.verdict_on(number)
+
+    async def _unless_ended(self, waiting: asyncio.Future[T]) -> T:
+        if self._service is None:
+            self._service = asyncio.create_task(self.scorer.serve())
+        both: set[asyncio.Future[Any]] = {waiting, self._service}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if self._service.done():
+            waiting.cancel()
+            await self._service
+        return await waiting
+
+    def findings(self, number: int) -> tuple[str, str]:
+        """What audits say of a submission: (rules that disqualify it, rules that flag or label it)."""
+        with self.db.reading() as session:
+            row = session.scalars(
+                select(Submission).where(Submission.campaign_id == self.campaign, Submission.number == number)
+            ).one()
+            found = session.scalars(select(AuditFinding).where(AuditFinding.submission_id == row.id)).all()
+            stopped = [row.disqualified] if row.disqualified else []
+        if row.status == "refuted":
+            stopped.append("refuted at confirmation")
+        noted = [each.rule or each.audit for each in found if each.verdict in ("flagged", "labelled")]
+        return ", ".join(dict.fromkeys(stopped)), ", ".join(dict.fromkeys(noted))
+
+    def client(self) -> httpx.AsyncClient:
+        """The real web application over the arena's database, asked directly.
+
+        Without its bounds on how often a client may ask: they would hide what the routes themselves refuse.
+        """
+        from aar.web.app import create_app
+        from aar.web.rate_limit import Rate, Rates
+
+        often = Rate(10**9, 1.0)
+        app = create_app(
+            self.db,
+            home=self.folder / "home",
+            campaign_id=self.campaign,
+            snapshots=self.snapshots,
+            rates=Rates(refused=often, address=often, credential=often),
+        )
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+    def bearer(self, researcher: int = 1) -> dict[str, str]:
+        """The header of a researcher's own token."""
+        return {"Authorization": f"Bearer {self.tokens[self.researcher(researcher)]}"}
+
+    async def _open(self) -> None:
+        self.folder.chmod(0o711)
+        (self.folder / "methods").mkdir()
+        self.db = open_database(f"sqlite:///{self.folder / 'aar.db'}")
+        with self.db.writing() as session:
+            team = add_campaign(session, self.campaign, problem_version=version_of(self.problem))
+            session.get_one(Campaign, self.campaign).secret = self.secret
+            self.tokens = {each: issue_token(session, each) for each in team}
+        self.snapshots = SnapshotStore(self.folder / "snapshots")
+        self.room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "work")
+        self.runs = OwnRuns(self.problem, self.room, self.honest, self.campaign, self.seeds, self.parallel)
+        # The scorer sweeps its work folder when it starts: it has one of its own.
+        room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "scorer")
+        ledger = Ledger(self.db, self.campaign, Limits(), PriceBook())
+        await ledger.load()
+        self.scorer = Scorer(
+            self.db,
+            self.campaign,
+            self.problem,
+            room,
+            ledger,
+            seeds=2,
+            parallel=self.parallel,
+            secret=DRAWS,
+            audits=(Reader(self), TeacherAudit(), CoordinatesAudit()),
+            plan=CheckPlan(confirm_seeds=2, audit_seeds=2),
+        )
+
+    async def _close(self) -> None:
+        if self._service is not None:
+            self._service.cancel()
+            await asyncio.gather(self._service, return_exceptions=True)
+        await self.runs.close()
+        for name in await self.backend.orphans(self.campaign):
+            await self.backend.remove(name)
+        self.db.close()
+
+
+class Reader(StaticReading):
+    """The static reading, where the attack at hand is one that it is to see."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        """Read, or say that nobody did."""
+        if self._arena.reading:
+            return await super().judge(dossier)
+        return Finding(self.name, Verdict.SKIPPED, "", "this attack is made as if it had evaded the reading")
+
+
+@asynccontextmanager
+async def arena(made: Arena) -> AsyncIterator[Arena]:
+    """An arena for as long as the block lasts; nothing of it runs afterwards, and its folder may be removed."""
+    await made._open()
+    try:
+        yield made
+    finally:
+        await made._close()

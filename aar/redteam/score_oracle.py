@@ -1,0 +1,160 @@
+"""What the scorer would answer to many submissions, by its own functions and without a sandbox for each.
+
+The splits are real ones, prepared once and used again, of which every submission meets a few at random. That helps
+the attacker: with fresh splits each time it meets more items, and learns less of each. ``agrees`` checks against a
+real submission.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from aar.problems.protocol import Estimate, Stage
+from aar.redteam.direct_runs import Place
+from aar.redteam.paired_gain import dump, keys, load, pooled, scored
+from aar.redteam.score_arena import Arena
+from aar.scoring.bundles import prepared
+from aar.scoring.submissions import SHOWN_DECIMALS
+from aar.scoring.telling import ALLOWANCE, SURELY, is_low
+from aar.store.models import ScoringRun, Submission
+
+Bits = NDArray[np.bool_]
+SPLITS = 8
+"""Draws that the submissions are spread over."""
+MOST = 512
+"""Most submissions of one attacker: so many random bits are at hand for an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A measurement's split as an attack works on it.
+
+    Args:
+        rows: of ``test.npy``: [n, d].
+        honest: the honest method's predictions: bool [n].
+        names: the rows' keys, by their content: [n].
+        random: bytes that look random, by the rows' content: uint8 [n, 64].
+    """
+
+    place: Place
+    rows: NDArray[np.float16]
+    honest: Bits
+    names: NDArray[np.uint64]
+    random: NDArray[np.uint8]
+
+    @property
+    def domain(self) -> str:
+        """Of its task."""
+        return self.place.task.domain
+
+    def bit(self, index: int) -> Bits:
+        """One random bit for each row."""
+        return np.asarray((self.random[:, index // 8] >> (index % 8)) & 1, dtype=np.bool_)
+
+
+Answer = Callable[[Split], Bits]
+"""An attacker's predictions on a split, by what a method could see there."""
+
+
+class Oracle:
+    """Answers one researcher, alone in its campaign: with a score, rounded as it leaves the scorer, or without.
+
+    Args:
+        arena: gives the problem and the number of seeds of a measurement.
+        splits: made by ``splits_of``.
+    """
+
+    def __init__(self, arena: Arena, splits: list[Split]) -> None:
+        self._problem = arena.problem
+        self._seeds = arena.seeds
+        self._splits = splits
+        self._draws = sorted({split.place.index for split in splits})
+        self._rng = np.random.default_rng(0)
+        self._best: Estimate | None = None
+        self._low = 0
+
+    def ask(self, answer: Answer) -> float | None:
+        """The score that a submission with these predictions is told; None where the number is withheld."""
+        chosen = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
+        outputs = [
+            (split.place.task, dump(answer(split).astype(np.uint8)))
+            for split in self._splits
+            if split.place.index in chosen
+        ]
+        found, metric = pooled(self._problem, outputs), self._problem.metric
+        best = None if self._best is None else (self._best.mean, self._best.standard_error)
+        low = is_low((found.mean, found.standard_error), best, metric)
+        if self._best is None or (found.mean > self._best.mean) == metric.higher_is_better:
+            self._best = found
+        self._low += low
+        return None if low and self._low > ALLOWANCE else round(found.mean, SHOWN_DECIMALS)
+
+    def number(self, answer: Answer) -> float:
+        """The score that is told or, where none is, the most that it can be: what lies just below what is told."""
+        told = self.ask(answer)
+        if told is not None or self._best is None:
+            return told or 0.0
+        reach = SURELY * math.sqrt(2) * self._best.standard_error
+        return self._best.mean - reach if self._problem.metric.higher_is_better else self._best.mean + reach
+
+
+async def splits_of(arena: Arena, stage: Stage = Stage.MEASURE, count: int = SPLITS) -> list[Split]:
+    """Splits with the honest method's predictions, from real runs in the clean room."""
+    places = await arena.runs.places(stage, count)
+    outputs = await arena.runs.honest_on(places)
+    return [split_of(place, output) for place, output in zip(places, outputs, strict=True)]
+
+
+async def agrees(arena: Arena, source: Path, answer: Answer) -> str:
+    """Hand the method in for real, and compare: empty when the scorer said exactly what ``answer`` foretells.
+
+    Args:
+        source: a method that predicts what ``answer`` does.
+    """
+    view = await arena.scored(source)
+    with arena.db.reading() as session:
+        runs = session.scalars(
+            select(ScoringRun)
+            .join(Submission, Submission.id == ScoringRun.submission_id)
+            .where(Submission.number == view.number, ScoringRun.stage == Stage.MEASURE)
+        ).all()
+        drawn = [(run.domain, run.seed, run.split_seed) for run in runs]
+    outputs = []
+    for domain, seed, split_seed in drawn:
+        async with prepared(
+            arena.problem, arena.room.work_dir, domain=domain, stage=Stage.MEASURE, split_seed=split_seed
+        ) as task:
+            place = Place(task, seed, 0)
+            (honest,) = await arena.runs.honest_on([place])
+            split = split_of(place, honest)
+            content = dump(answer(split).astype(np.uint8))
+            outputs.append((task, scored(arena.problem, task, content)))
+    foretold = round(arena.problem.pool(outputs).mean, SHOWN_DECIMALS)
+    return "" if view.mean == foretold else f"the scorer said {view.mean}, the oracle {foretold}"
+
+
+def random_bytes(rows: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """64 bytes for each row, by its content."""
+    digests = b"".join(hashlib.blake2b(row.tobytes()).digest() for row in np.ascontiguousarray(rows))
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(rows), -1)
+
+
+def names_of(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
+    """The rows' keys as numbers."""
+    return np.array([int.from_bytes(key) for key in keys(rows)], dtype=np.uint64)
+
+
+def split_of(place: Place, output: bytes) -> Split:
+    """A split with the honest method's output on it."""
+    honest = load(output)
+    assert honest is not None
+    rows = np.load(place.task.public / "test.npy", allow_pickle=False)
+    return Split(place, rows, np.asarray(honest.astype(float) > 0.5), names_of(rows), random_bytes(rows))
