@@ -16,7 +16,7 @@ from aar.cli.problem.attack import answer
 from aar.problems.registry import find
 from aar.redteam import SUBMISSIONS, Outcome, attack_all
 from aar.sandbox.backends import choose
-from aar.testing.principal_axes import PrincipalAxes
+from aar.testing.simulations.principal_axes import PrincipalAxes
 
 
 def row(outcome: Outcome) -> str:

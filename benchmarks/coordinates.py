@@ -20,8 +20,8 @@ from statistics import fmean, stdev
 from aar.problems.protocol import Baseline, Stage, Task, TaskScore
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.coordinates import LIMIT, departure
-from aar.testing.bare_runs import predict
-from aar.testing.principal_axes import write_principal
+from aar.testing.simulations.in_process_runs import predict
+from aar.testing.simulations.principal_axes import write_principal
 
 PRINCIPAL, TURNED, RESEARCH = "principal axes", "turned", "research bundle's"
 Scores = dict[str, dict[str, list[tuple[Task, TaskScore]]]]

@@ -27,8 +27,8 @@ from aar.problems.search_space.protocol import HasRepertoire
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.static import finding, modules_in, read_code
-from aar.testing.honest_forms import HONEST_FORMS, honest_form
-from aar.testing.honest_verdicts import Answer, judge_baselines
+from aar.testing.simulations.false_positive_check import Answer, judge_baselines
+from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
 
 NOISE = (0.2, 0.4)
 

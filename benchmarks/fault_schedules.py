@@ -4,8 +4,8 @@ Run: python benchmarks/fault_schedules.py [SCHEDULES] [FIRST] [JOBS]
 
 Each schedule is a team of real researchers with the real gateway, ledger and SQLite, asking the contract double of the
 Messages API over HTTP: rate limits, overloads, broken and stalled streams, refusals, cut replies, summaries, pauses,
-usage told wrongly or not at all, kills of the controller (see ``aar.testing.fault_runs``). What the double billed by
-its own usage, broken answers included, is held against every limit. JOBS processes share the schedules.
+usage told wrongly or not at all, kills of the controller (see ``aar.testing.faults.fault_campaigns``). What the double
+billed by its own usage, broken answers included, is held against every limit. JOBS processes share the schedules.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 
-from aar.testing.fault_checks import Verdict
-from aar.testing.fault_runs import make_template, run_schedule
+from aar.testing.faults.fault_campaigns import make_template, run_schedule
+from aar.testing.faults.ledger_comparison import Verdict
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.news import news_since
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.search.full_text import search
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, open_database
-from aar.testing.rows import add_campaign
 
 CAMPAIGN = "bench2"
 AUTHORS = [Author(f"r{index}", f"{CAMPAIGN}-r{index}") for index in (1, 2, 3)]

@@ -33,10 +33,10 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy import Table as SqlTable
 
 from aar.forum.tokens import operator_token
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.models import Post
 from aar.store.types import now
-from aar.testing.rows import add_campaign
 
 _SERVER = """
 import asyncio, sys

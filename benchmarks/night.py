@@ -20,6 +20,7 @@ from aar.budget.usage import Usage
 from aar.events import CampaignStarted, DiversityMeasured, ModelCalled, ToolFinished, ToolStarted, TurnReceived
 from aar.forum.posts import POST_KINDS, Author, cast_vote, create_comment, create_post
 from aar.problems.protocol import Estimate, Metric, TaskScore
+from aar.redteam.campaign_rows import add_campaign
 from aar.scoring import queue, records
 from aar.scoring.manifest import MethodManifest
 from aar.scoring.submissions import submit
@@ -28,8 +29,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import Campaign, Researcher
-from aar.testing.backdating import stretch
-from aar.testing.rows import add_campaign
+from aar.testing.examples.backdate_events import stretch
 
 CAMPAIGN = "k3v9qd"
 MODEL = "claude-sonnet-5-5"

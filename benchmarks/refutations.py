@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aar.testing.refutations import Setting, share_caught, share_refuted
+from aar.testing.simulations.refutation_rates import Setting, share_caught, share_refuted
 
 SEEDS = (2, 3, 4, 8)
 CODES = (20, 50, 200)

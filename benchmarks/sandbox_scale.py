@@ -18,7 +18,7 @@ from pathlib import Path
 from aar.sandbox.backends import backend_named
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxSpec
-from aar.testing.escape_suite import attempt_all
+from aar.testing.conformance.escape_suite import attempt_all
 
 _AT_ONCE = 4
 

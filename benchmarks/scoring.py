@@ -34,6 +34,7 @@ from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find
+from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.backends import choose
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.protocol import SandboxBackend
@@ -48,7 +49,6 @@ from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import Database, open_database
 from aar.store.models import ScoringRun
-from aar.testing.rows import add_campaign
 
 CAMPAIGN = "bench2"
 READY_SECONDS = 60.0

@@ -45,7 +45,7 @@ from soak_world import (
 
 from aar.forum.tokens import operator_token
 from aar.sandbox.docker.image_tags import default_tag
-from aar.testing.own_engine import OwnEngine, own_engine, why_no_engine
+from aar.testing.docker_engine import OwnEngine, own_engine, why_no_engine
 
 MODEL = "claude-sonnet-4-6"
 PATIENCE_MINUTES = 0.4

@@ -29,7 +29,7 @@ from soak_faults import HOUR, KINDS, LASTING, Turn, code
 
 from aar.messages_api.server.local_server import Server, address, listen, server_config
 from aar.testing.fake_messages_api import Double, Fault, Function, HttpError, Reply, Request, Rules, call, say
-from aar.testing.fault_checks import bill_of
+from aar.testing.faults.ledger_comparison import bill_of
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
 _AT_ONCE = 0.5

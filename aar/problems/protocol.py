@@ -3,7 +3,7 @@
 The controller asks for splits after a method is frozen, runs the method on each split's *public* bundle in a fresh
 sandbox, and hands the method's output to ``score`` with the *hidden* bundle, which is never mounted anywhere.
 A problem is found by the entry point group ``aar.problems`` or by a path to its folder (``problem.py`` with one
-class that keeps this protocol). ``aar.testing.problem_suite`` checks the promises.
+class that keeps this protocol). ``aar.testing.conformance.problem_suite`` checks the promises.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
 from aar.forum.tokens import issue_token
 from aar.problems.protocol import Problem, version_of
+from aar.redteam.campaign_rows import add_campaign
 from aar.redteam.direct_runs import DRAWS, OwnRuns
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.coordinates import CoordinatesAudit
@@ -38,7 +39,6 @@ from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import AuditFinding, Campaign, Submission
-from aar.testing.rows import add_campaign
 
 _WAIT_SECONDS = 600.0
 _LOOK_SECONDS = 0.2

@@ -1,7 +1,7 @@
 """What a sandbox promises, whatever runs it.
 
 A backend makes sandboxes; a sandbox runs commands and moves files for one researcher or one scoring run.
-Promises, held by every backend and checked by ``aar.testing.sandbox_suite``:
+Promises, held by every backend and checked by ``aar.testing.conformance.sandbox_suite``:
 
 - *Isolation*: no network, no host file beyond the mounts of its spec, a non-root user, no capability.
 - *Bounds*: memory, processes, CPU and workspace are limited; output is bounded, its middle dropped and said so.

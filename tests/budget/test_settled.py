@@ -17,12 +17,12 @@ from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook
 from aar.budget.totals import CampaignTotals, totals
 from aar.budget.usage import Usage
+from aar.redteam.campaign_rows import add_campaign
 from aar.report.spending import spending
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import LedgerEntry
 from aar.store.types import now
-from aar.testing.rows import add_campaign
 
 from .conftest import DOLLAR_A_TOKEN
 

@@ -14,11 +14,11 @@ import pytest
 from aar.campaign.alerts import alerts
 from aar.campaign.controller_identity import identity
 from aar.campaign.views import get_campaign
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign
 from aar.store.types import now
-from aar.testing.rows import add_campaign
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from aar.events import CampaignStarted, DiversityMeasured
 from aar.families import FAMILIES, checked_families
 from aar.forum.edits import edit_post, retract
 from aar.forum.posts import Author, create_post
+from aar.redteam.campaign_rows import add_campaign
 from aar.store.database import Database
 from aar.store.event_log import append, read
 from aar.store.models import Campaign, EventRecord, Post, Researcher, Submission
-from aar.testing.rows import add_campaign
 
 
 def test_all_alike_is_zero_and_all_different_is_the_logarithm() -> None:

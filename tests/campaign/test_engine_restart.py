@@ -20,7 +20,7 @@ from aar.sandbox.docker.image_tags import default_tag
 from aar.scoring.leaderboard import leaderboard
 from aar.settings import Settings, get_settings
 from aar.store.event_log import read
-from aar.testing.own_engine import OwnEngine, own_engine, why_no_engine
+from aar.testing.docker_engine import OwnEngine, own_engine, why_no_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

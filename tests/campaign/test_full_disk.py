@@ -13,13 +13,13 @@ import pytest
 from aar.campaign.services import FaultLog
 from aar.disk_full import disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
+from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
 from aar.scoring.files import keep
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.models import Campaign
-from aar.testing.rows import add_campaign
 from aar.transient_errors import is_passing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")

@@ -14,6 +14,7 @@ from aar.campaign.outside import EXTERNAL, invite, is_outside, revoke
 from aar.campaign.views import get_researcher, list_researchers, working_researchers
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.forum.tokens import researcher_of
+from aar.redteam.campaign_rows import add_campaign
 from aar.report.labels import model_label
 from aar.scoring.manifest import MethodManifest
 from aar.scoring.submissions import submit
@@ -22,7 +23,6 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import Campaign, Researcher
-from aar.testing.rows import add_campaign
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from aar.campaign.vendi import VendiGauge, newest_texts, vendi_score
 from aar.forum.posts import Author, create_post
+from aar.redteam.campaign_rows import add_campaign
 from aar.store.database import Database
-from aar.testing.rows import add_campaign
 
 WORDS = ["probe", "teacher", "ensemble", "noise", "margin", "prior", "layer", "student"]
 

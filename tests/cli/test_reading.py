@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from aar.testing.example_planted import PART, SECRET
+from aar.testing.examples.planted_secrets import PART, SECRET
 
 from .conftest import Terminal
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aar.forum.posts import Author, PostView, create_post
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, open_database
-from aar.testing.rows import add_campaign
 
 ANA = Author("human:ana", None)
 

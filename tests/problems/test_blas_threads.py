@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aar.testing.problem_suite import folder_bytes
+from aar.testing.conformance.problem_suite import folder_bytes
 
 _PREPARE = """
 import sys, threading

@@ -18,6 +18,7 @@ from aar.events import (
     ProblemFailed,
     ServiceFailed,
 )
+from aar.redteam.campaign_rows import add_campaign
 from aar.report.build import build_report
 from aar.report.disturbances import disturbances
 from aar.report.write import render_report
@@ -25,7 +26,6 @@ from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.testing.rows import add_campaign
 
 CAMPAIGN = "k3v9qd"
 

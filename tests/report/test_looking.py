@@ -25,6 +25,7 @@ from aar.events import (
     ToolFinished,
     ToolStarted,
 )
+from aar.redteam.campaign_rows import add_campaign
 from aar.report.code import CodeFile, read_code
 from aar.report.difference import differences
 from aar.report.jobs import researcher_jobs
@@ -37,7 +38,6 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append
 from aar.store.models import Campaign, EventRecord, Researcher
-from aar.testing.rows import add_campaign
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted, Event, VoteCast
+from aar.redteam.campaign_rows import add_campaign
 from aar.report.clock import RunningClock, running_clock
 from aar.report.lineage import lineage_tree
 from aar.report.progress import all_submissions, progress
@@ -18,7 +19,6 @@ from aar.report.transcript import read_transcript
 from aar.store import event_log, open_database
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.testing.rows import add_campaign
 
 BEGIN = datetime(2026, 4, 1, 9, tzinfo=UTC)
 START, PAUSE = CampaignStarted(pid=1, sandbox="docker"), CampaignPaused(cause="asked")

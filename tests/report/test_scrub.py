@@ -16,7 +16,7 @@ from aar.report.scrub import MARK, Scrubber, scrubber
 from aar.report.transcript import read_transcript
 from aar.settings import Settings
 from aar.store.event_log import append
-from aar.testing.example_planted import SECRET
+from aar.testing.examples.planted_secrets import SECRET
 
 _WORDS = st.text(st.sampled_from("abcdefghij ,.:;()[]{}=+*/\n\"'0123456789"), max_size=200)
 _JSON = st.recursive(

@@ -17,9 +17,9 @@ from aar.report.write import render_report
 from aar.scoring.selection import shrink
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
-from aar.testing.example_campaign import write_example
-from aar.testing.example_checks import PEOPLE_ONLY, add_checks
-from aar.testing.example_planted import PART, SECRET
+from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks
+from aar.testing.examples.example_campaign import write_example
+from aar.testing.examples.planted_secrets import PART, SECRET
 
 PGR = Metric("PGR", True, 1.0, 0.23, "people")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from aar.sandbox.protocol import SandboxBackend
-from aar.testing.sandbox_suite import SandboxSuite
+from aar.testing.conformance.sandbox_suite import SandboxSuite
 
 
 class TestBackends(SandboxSuite):

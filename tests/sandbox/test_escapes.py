@@ -12,7 +12,7 @@ import pytest
 from aar.redteam.escapes import ESCAPES
 from aar.redteam.escapes.escape_arena import Arena
 from aar.sandbox.protocol import SandboxBackend
-from aar.testing.escape_suite import EscapeSuite
+from aar.testing.conformance.escape_suite import EscapeSuite
 
 
 class TestEscapes(EscapeSuite):

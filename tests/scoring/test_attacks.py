@@ -26,8 +26,8 @@ from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.coordinates import KNOWLEDGE as KNOWLEDGE_RULE
 from aar.settings import get_settings
-from aar.testing.attack_suite import AttackSuite
-from aar.testing.principal_axes import PrincipalAxes
+from aar.testing.conformance.attack_suite import AttackSuite
+from aar.testing.simulations.principal_axes import PrincipalAxes
 
 pytestmark = pytest.mark.bubblewrap
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aar.problems.protocol import Estimate
 from aar.scoring.common_error import FEWEST, CommonError, Sample, common_error, sample_of, sample_of_estimate
-from aar.testing.refutations import Setting, share_caught, share_refuted
+from aar.testing.simulations.refutation_rates import Setting, share_caught, share_refuted
 
 
 def drawn(noises: list[float], freedom: int, seed: int = 1) -> list[Sample]:

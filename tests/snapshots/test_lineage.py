@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.events import SnapshotTaken
+from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import Saved, lineage, record, resolve
 from aar.store import event_log, open_database
 from aar.store.models import Submission
-from aar.testing.rows import add_campaign
 
 A, B, C = ("a" * 64, "abcd" + "b" * 60, "c" * 64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aar.testing.store_suite import StoreSuite
+from aar.testing.conformance.store_suite import StoreSuite
 
 
 class TestSqlite(StoreSuite):

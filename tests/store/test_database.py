@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from aar.events import CampaignPaused
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, event_log, open_database
 from aar.store.models import Campaign
-from aar.testing.rows import add_campaign
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 import aar.store
 from aar.errors import DatabaseError
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.schema import HEAD
-from aar.testing.rows import add_campaign
 from aar.transient_errors import is_passing
 
 

@@ -20,7 +20,7 @@ from aar.forum.tokens import operator_token, viewer_token
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.example_campaign import ExampleCampaign, write_example
+from aar.testing.examples.example_campaign import ExampleCampaign, write_example
 from aar.web.app import create_app
 from aar.web.serving.server import address_of, bind, serve
 

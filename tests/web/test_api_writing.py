@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aar.forum.posts import MAX_BODY
-from aar.testing.rows import add_campaign
+from aar.redteam.campaign_rows import add_campaign
 from aar.web.app import create_app
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from aar.redteam.campaign_rows import add_campaign
 from aar.store.models import Campaign
-from aar.testing.rows import add_campaign
 
 pytestmark = pytest.mark.anyio
 CAMPAIGN = "/campaigns/k3v9qd"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from aar.events import CampaignPaused
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append
-from aar.testing.rows import add_campaign
 from aar.web import event_feed as feeding
 from aar.web.event_feed import EventFeed
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from aar.forum.text_limits import MAX_FIGURE_BYTES
-from aar.testing.rows import add_campaign
+from aar.redteam.campaign_rows import add_campaign
 
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from aar.snapshots.store import SnapshotStore
-from aar.testing.example_checks import PEOPLE_ONLY, add_checks
-from aar.testing.example_planted import PART, SECRET
+from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks
+from aar.testing.examples.planted_secrets import PART, SECRET
 
 from .conftest import Site, write_site
 

@@ -36,7 +36,7 @@ from aar.scoring.visibility import EVENT_FIELDS, VISIBLE, Audience, Secret
 from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
-from aar.testing.example_checks import add_checks
+from aar.testing.examples.example_audits import add_checks
 from aar.web.mcp.client import admit
 from aar.web.mcp.tool import as_text
 

@@ -12,7 +12,7 @@ from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
 from aar.forum.tokens import new_token, operator_token, researcher_of
 from aar.report.scrub import MARK
 from aar.store.event_log import append
-from aar.testing.example_planted import SECRET
+from aar.testing.examples.planted_secrets import SECRET
 
 from ..conftest import Terminal
 

@@ -12,7 +12,7 @@ import pytest
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
-from aar.testing.example_checks import PEOPLE_ONLY, add_checks
+from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks
 
 from ..conftest import Terminal, _terminal
 

@@ -1,4 +1,4 @@
-from aar.testing.example_planted import PART, SECRET
+from aar.testing.examples.planted_secrets import PART, SECRET
 
 from ..conftest import Terminal
 

@@ -19,8 +19,8 @@ from aar.problems.weak_to_strong.corpus import corpus
 from aar.problems.weak_to_strong.lab.w2s import Data, load
 from aar.problems.weak_to_strong.lab.w2s.data import Array
 from aar.redteam.paired_gain import keys
-from aar.testing.bare_runs import predict
-from aar.testing.principal_axes import PrincipalAxes
+from aar.testing.simulations.in_process_runs import predict
+from aar.testing.simulations.principal_axes import PrincipalAxes
 
 PROBLEM = WeakToStrong()
 LAYERS = {4: (0, 192), 5: (192, 384), 6: (384, 576)}

@@ -6,7 +6,7 @@ import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED, REFRAMED, noisy
-from aar.testing.bare_runs import runs
+from aar.testing.simulations.in_process_runs import runs
 
 from .scored import METHODS, SEEDS, Scored
 

@@ -9,7 +9,7 @@ from aar.problems.protocol import Baseline, Estimate, Task, TaskScore
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.protocol import Dossier
-from aar.testing.bare_runs import dossier
+from aar.testing.simulations.in_process_runs import dossier
 
 Runs = Mapping[str, list[tuple[Task, TaskScore]]]
 

@@ -16,8 +16,8 @@ from aar.problems.weak_to_strong.lab import w2s
 from aar.scoring.audits.coordinates import DEPENDENT, KNOWLEDGE, CoordinatesAudit
 from aar.scoring.audits.protocol import Audit, Moment, Verdict
 from aar.scoring.phases import CONFIRM, REFRAMED, Phase, phase_of
-from aar.testing.bare_runs import dossier, runs
-from aar.testing.principal_axes import PrincipalAxes
+from aar.testing.simulations.in_process_runs import dossier, runs
+from aar.testing.simulations.principal_axes import PrincipalAxes
 
 from .scored import METHODS, Scored
 

@@ -7,7 +7,7 @@ import pytest
 from aar.problems.registry import find
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
-from aar.testing.honest_verdicts import judge_baselines
+from aar.testing.simulations.false_positive_check import judge_baselines
 
 
 @pytest.mark.parametrize(("name", "keys"), [("toy", None), ("weak_to_strong", ("vanilla", "strong_l2", "zero_shot"))])

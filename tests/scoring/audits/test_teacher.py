@@ -12,7 +12,7 @@ from aar.problems.toy import Toy
 from aar.scoring.audits.protocol import Audit, Moment, Verdict
 from aar.scoring.audits.teacher import INDEPENDENT, TeacherAudit
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED
-from aar.testing.bare_runs import dossier, runs
+from aar.testing.simulations.in_process_runs import dossier, runs
 
 from .scored import USERS, Scored, Untaught
 

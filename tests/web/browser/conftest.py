@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.models import Campaign
-from aar.testing.example_checks import add_checks
-from aar.testing.rows import add_campaign
+from aar.testing.examples.example_audits import add_checks
 
 from ..conftest import Site, write_site
 from .addresses import pages_of

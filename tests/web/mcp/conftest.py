@@ -21,11 +21,11 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from aar.campaign.outside import invite
 from aar.forum.posts import Author, create_post
 from aar.forum.tokens import viewer_token
+from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign
-from aar.testing.rows import add_campaign
 from aar.web.app import create_app
 from aar.web.rate_limit import Rates
 from aar.web.serving.server import bind, serve

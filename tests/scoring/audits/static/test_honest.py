@@ -12,7 +12,7 @@ from aar.problems.registry import available, find
 from aar.problems.search_space.protocol import HasRepertoire
 from aar.scoring.audits.protocol import Audit, Dossier, Moment, Verdict
 from aar.scoring.audits.static import StaticReading, modules_in, read_code
-from aar.testing.honest_forms import HONEST_FORMS, honest_form
+from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
 
 _SAMPLES = {
     "arguments": """

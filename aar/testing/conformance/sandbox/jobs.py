@@ -8,7 +8,7 @@ import pytest
 
 from aar.errors import NotFound
 from aar.sandbox.protocol import ExitReason, Sandbox, SandboxBackend
-from aar.testing.sandbox.base import Run, SandboxTests, living_sleeps
+from aar.testing.conformance.sandbox.fixtures import Run, SandboxTests, living_sleeps
 
 
 class JobTests(SandboxTests):

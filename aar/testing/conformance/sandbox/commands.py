@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from aar.sandbox.protocol import ExitReason, Sandbox, SandboxBackend
-from aar.testing.sandbox.base import Run, SandboxTests, living_sleeps
+from aar.testing.conformance.sandbox.fixtures import Run, SandboxTests, living_sleeps
 
 
 class CommandTests(SandboxTests):

@@ -19,6 +19,7 @@ from typing import Any
 from aar.budget.ledger import Ledger
 from aar.budget.prices import PriceBook
 from aar.problems.protocol import Metric
+from aar.redteam.campaign_rows import add_campaign
 from aar.researcher import researcher, reserving
 from aar.researcher.abilities import abilities_of
 from aar.researcher.context import Fallback, Outcome, ResearcherContext
@@ -30,10 +31,9 @@ from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
 from aar.testing.fake_messages_api import Double, Function, Rules, serve
-from aar.testing.fault_checks import CAMPAIGN, Verdict, judge
-from aar.testing.fault_schedules import SILENCE, TEAM, Schedule
-from aar.testing.mortal_database import Killed, MortalDatabase
-from aar.testing.rows import add_campaign
+from aar.testing.faults.crashing_database import Killed, MortalDatabase
+from aar.testing.faults.ledger_comparison import CAMPAIGN, Verdict, judge
+from aar.testing.faults.schedules import SILENCE, TEAM, Schedule
 
 _FALLBACK = "claude-haiku-4-5"
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)

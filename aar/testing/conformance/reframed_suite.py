@@ -18,7 +18,7 @@ import pytest
 
 from aar.problems.label_corruption import corrupt, offers
 from aar.problems.protocol import Corruption, Problem, ReframedProblem, Stage, Task
-from aar.testing.problem_suite import domain_stage, folder_bytes, run_baseline
+from aar.testing.conformance.problem_suite import domain_stage, folder_bytes, run_baseline
 
 CHANGE = Corruption(coordinates=True)
 

@@ -11,7 +11,7 @@ import pytest
 
 from aar.errors import TransferRefused
 from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
-from aar.testing.sandbox.base import Run, SandboxTests
+from aar.testing.conformance.sandbox.fixtures import Run, SandboxTests
 
 
 class FileTests(SandboxTests):

@@ -14,7 +14,7 @@ from aar.problems.label_corruption import offers
 from aar.problems.protocol import Baseline, Problem
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
-from aar.testing.bare_runs import dossier, runs
+from aar.testing.simulations.in_process_runs import dossier, runs
 
 _APART = 1000
 

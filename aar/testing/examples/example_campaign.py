@@ -29,16 +29,16 @@ from aar.events import (
     TurnReceived,
 )
 from aar.forum.tokens import issue_token
+from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
 from aar.store.types import now
-from aar.testing.backdating import stretch
-from aar.testing.example_forum import talk
-from aar.testing.example_methods import METHODS, hand_in, score
-from aar.testing.example_planted import SECRET
-from aar.testing.rows import add_campaign
+from aar.testing.examples.backdate_events import stretch
+from aar.testing.examples.example_forum import talk
+from aar.testing.examples.example_methods import METHODS, hand_in, score
+from aar.testing.examples.planted_secrets import SECRET
 
 _DIRECTIONS: Final = (
     ("trust", "Which of the teacher's labels deserve belief, and how would you know?"),

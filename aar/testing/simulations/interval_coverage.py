@@ -20,7 +20,7 @@ from aar.problems.weak_to_strong.predictions import read_predictions
 from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.problems.weak_to_strong.splits import SIZES
 from aar.scoring.phases import CONFIRM
-from aar.testing.bare_runs import drawn, predict
+from aar.testing.simulations.in_process_runs import drawn, predict
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 
 from aar.errors import Conflict, SandboxGone
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
-from aar.testing.sandbox.base import MEMORY, PROCESSES, WORKSPACE_BYTES, Run, SandboxTests
+from aar.testing.conformance.sandbox.fixtures import MEMORY, PROCESSES, WORKSPACE_BYTES, Run, SandboxTests
 
 
 class LifeTests(SandboxTests):

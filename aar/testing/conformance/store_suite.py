@@ -30,11 +30,11 @@ from aar.forum.figures.figure_store import find_figure, prepared, store_figure
 from aar.forum.posts import Author, create_comment, create_post, get_thread
 from aar.forum.search.full_text import search
 from aar.forum.votes import cast_vote
+from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, event_log, open_database
 from aar.store.models import Base, LedgerEntry
 from aar.store.schema import HEAD
-from aar.testing.rows import add_campaign
-from aar.testing.store_history import HistorySuite
+from aar.testing.conformance.store_history import HistorySuite
 
 CAMPAIGN = "k3v9qd"
 _THREADS = 6

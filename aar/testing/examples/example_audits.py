@@ -25,7 +25,7 @@ from aar.scoring.trial import Trial
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.models import Submission
-from aar.testing.example_planted import HOSTILE, PART, SECRET
+from aar.testing.examples.planted_secrets import HOSTILE, PART, SECRET
 
 CAMPAIGN: Final = "k3v9qd"
 PEOPLE_ONLY: Final = 0.4711

@@ -13,7 +13,7 @@ from aar.scoring.trial import Trial
 from aar.scoring.verdicts import Failure
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
-from aar.testing.example_planted import PART, SECRET
+from aar.testing.examples.planted_secrets import PART, SECRET
 
 _METRIC = Metric("PGR", True, 1.0, 0.23, "two researchers in seven days")
 METHODS: Final = (

@@ -11,10 +11,10 @@ Tests are plain functions that run their own event loop, so that no plug-in for 
 
 from __future__ import annotations
 
-from aar.testing.sandbox.commands import CommandTests
-from aar.testing.sandbox.files import FileTests
-from aar.testing.sandbox.jobs import JobTests
-from aar.testing.sandbox.life import LifeTests
+from aar.testing.conformance.sandbox.commands import CommandTests
+from aar.testing.conformance.sandbox.files import FileTests
+from aar.testing.conformance.sandbox.jobs import JobTests
+from aar.testing.conformance.sandbox.lifecycle import LifeTests
 
 
 class SandboxSuite(CommandTests, FileTests, JobTests, LifeTests):

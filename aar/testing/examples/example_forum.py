@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.testing.example_planted import HOSTILE
+from aar.testing.examples.planted_secrets import HOSTILE
 
 
 def talk(session: Session, team: list[str]) -> int:

@@ -23,7 +23,7 @@ import pytest
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Corruption, Stage, SupervisedProblem, Task
-from aar.testing.problem_suite import domain_stage, folder_bytes, run_baseline
+from aar.testing.conformance.problem_suite import domain_stage, folder_bytes, run_baseline
 
 PERMUTED = Corruption(permute=True)
 CORRUPTIONS = (PERMUTED, Corruption(noise=0.2), Corruption(noise=1.0))

@@ -1,0 +1,1 @@
+"""Suites that every problem, sandbox backend and database must pass, yours included."""

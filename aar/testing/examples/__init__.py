@@ -1,0 +1,1 @@
+"""A small finished-looking campaign for tests of pages, reports and commands."""

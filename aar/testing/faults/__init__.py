@@ -1,0 +1,1 @@
+"""Campaigns under random faults of the service and kills of the controller."""

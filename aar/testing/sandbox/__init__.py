@@ -1,1 +1,0 @@
-"""The parts of the sandbox suite; ``aar.testing.sandbox_suite`` puts them together."""

@@ -1,0 +1,1 @@
+"""Simulations of scoring without a sandbox: coverage, refutations, false positives."""
