@@ -35,8 +35,8 @@ from sqlalchemy import Table as SqlTable
 from aar.forum.tokens import operator_token
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
+from aar.store.column_types import now
 from aar.store.models import Post
-from aar.store.types import now
 
 _SERVER = """
 import asyncio, sys

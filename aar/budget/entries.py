@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from aar.budget.charges import LOST, RESERVED, SETTLED, Charge, Sums, charge_of, milliseconds, sums_of
 from aar.budget.usage import Usage
 from aar.errors import NotFound
+from aar.store.column_types import now
 from aar.store.models import LedgerEntry, Researcher
-from aar.store.types import now
 
 Use = Callable[[Row[Any]], Mapping[str, Any]]
 """From a reservation's row to the columns that say what was used."""

@@ -22,13 +22,13 @@ from aar.best_effort import best_effort, logged
 from aar.budget import charges, entries
 from aar.budget.charges import Charge, Sums, milliseconds
 from aar.budget.checks import Standing, check, standings
-from aar.budget.commits import when_committed
 from aar.budget.limits import Limits
 from aar.budget.prices import PriceBook, round_up
 from aar.budget.submissions import check_submission
 from aar.budget.usage import Bill, Served, Usage
 from aar.errors import Conflict, NotFound
 from aar.store.database import Database
+from aar.store.on_commit import when_committed
 
 _MOST_ANSWERING = 8
 

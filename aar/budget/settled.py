@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, RESERVED, SETTLED
-from aar.store.kept import keep, kept
 from aar.store.models import LedgerEntry
+from aar.store.session_cache import keep, kept
 
 T = TypeVar("T")
 Read = Callable[[ColumnElement[bool]], tuple[T, int]]

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from aar.campaign.controller_identity import is_dead_here
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
+from aar.store.column_types import now
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Campaign, Control
-from aar.store.types import now
 
 Command = Literal["pause", "stop"]
 ControllerState = Literal["alive", "lost", "none"]

@@ -16,9 +16,9 @@ from aar.errors import Conflict
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
 from aar.scoring.versions import require_version
+from aar.store.column_types import now
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Campaign, Researcher
-from aar.store.types import now
 
 __all__ = ["RESUMABLE", "beat", "claim", "identity", "is_run", "let_go", "release", "reserve", "show_life"]
 

@@ -13,8 +13,8 @@ from aar.budget.charges import LOST, SETTLED
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
 from aar.campaign.clock import seconds_run
+from aar.store.column_types import now
 from aar.store.models import LedgerEntry
-from aar.store.types import now
 
 _WINDOW_HOURS = 1.0
 _LEAST_HOURS = 1 / 60

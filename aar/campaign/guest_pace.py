@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from aar.campaign.outside import is_outside
 from aar.errors import TooMany
 from aar.forum.change_feed import KINDS
+from aar.store.column_types import now
 from aar.store.models import EventRecord, Researcher
-from aar.store.types import now
 
 POSTS_AN_HOUR = 20
 """More than any researcher of the public study wrote; each reaches the whole team."""

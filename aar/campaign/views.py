@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.control import ControllerState, controller_state
 from aar.errors import NotFound
-from aar.store.kept import keep, kept
 from aar.store.models import Campaign, Researcher
+from aar.store.session_cache import keep, kept
 
 LATEST = "latest"
 _BY_ID = select(Campaign.__table__.c.id).where(Campaign.__table__.c.id == bindparam("campaign"))

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
 from aar.forum.views import SCORER, Author
-from aar.store.kept import kept
 from aar.store.models import Campaign, Comment, Post, Researcher
+from aar.store.session_cache import kept
 from aar.text.sanitize import checked
 
 _MAX_NAME = 64

@@ -13,8 +13,8 @@ from aar.forum.authors import checked_author
 from aar.forum.text_limits import MAX_TITLE
 from aar.forum.views import Author, ClaimView, by_person
 from aar.store import event_log
+from aar.store.column_types import now
 from aar.store.models import Claim
-from aar.store.types import now
 from aar.text.sanitize import checked
 
 MAX_HOURS = 24.0

@@ -18,8 +18,8 @@ from aar.forum.references.mentions import record_mentions
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, by_person
 from aar.store import event_log
+from aar.store.column_types import now
 from aar.store.models import Comment, Post, Revision
-from aar.store.types import now
 from aar.text.sanitize import checked
 
 

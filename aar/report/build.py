@@ -26,9 +26,9 @@ from aar.report.winners import AuditCount, Corrected, Winner, audit_counts, corr
 from aar.scoring.findings import FindingView
 from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore
+from aar.store.column_types import now
 from aar.store.event_log import LoggedEvent, read
 from aar.store.models import Campaign, Researcher
-from aar.store.types import now
 
 _TOP_POSTS = 10
 _BATCH = 200

@@ -12,8 +12,8 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from aar.report.transcript import scrubber_of
-from aar.store.kept import keep, kept
 from aar.store.models import EventRecord
+from aar.store.session_cache import keep, kept
 from aar.text.sanitize import clean_line
 
 _TOOLS = ("start_job", "wait", "job_output", "stop_job")

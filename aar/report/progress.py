@@ -14,7 +14,7 @@ from aar.report.spending import Spending, spending
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store.event_log import LoggedEvent, read
-from aar.store.kept import keep, kept
+from aar.store.session_cache import keep, kept
 
 _BATCH = 500
 Over = Literal["hours", "usd"]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
 
-from aar.budget.commits import when_committed
 from aar.events import AnyEvent
 from aar.researcher.caching import Rhythm
 from aar.researcher.conversation import Conversation
@@ -14,6 +13,7 @@ from aar.researcher.doing import note_doing
 from aar.researcher.encoding import MessageEncoder
 from aar.store.database import Database
 from aar.store.event_log import append_all, read
+from aar.store.on_commit import when_committed
 
 KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
 _PAGE = 500

@@ -17,9 +17,9 @@ from aar.scoring.queue import fair_order, last_served
 from aar.scoring.runs import work_of, write_runs
 from aar.scoring.status import same_code
 from aar.scoring.work import Work
+from aar.store.column_types import now
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Submission, SubmissionCheck
-from aar.store.types import now
 
 OPEN = ("queued", "running")
 

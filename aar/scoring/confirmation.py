@@ -24,9 +24,9 @@ from aar.scoring.runs import runs_of, skip_rest
 from aar.scoring.standing import disqualify, settle
 from aar.scoring.status import SCORER, same_code
 from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.store.column_types import now
 from aar.store.event_log import append
 from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
-from aar.store.types import now
 
 _SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
 _WHERE = {CONFIRM.key: "the sealed split", ELSEWHERE.key: "the transfer domains"}

@@ -21,9 +21,9 @@ from aar.scoring.status import log_change, same_code
 from aar.scoring.submission_views import SHOWN_DECIMALS
 from aar.scoring.telling import KEPT, label, telling
 from aar.scoring.trial import Trial
+from aar.store.column_types import now
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import ScoringRun, Submission
-from aar.store.types import now
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from aar.errors import Conflict
 from aar.forum.posts import create_post
 from aar.forum.views import SCORER_AUTHOR
 from aar.scoring.status import log_change, same_code
+from aar.store.column_types import now
 from aar.store.event_log import lock_campaign
 from aar.store.models import Submission
-from aar.store.types import now
 from aar.text.sanitize import shorten
 
 APPEAL = (

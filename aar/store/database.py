@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from aar.store.engine import make_engine, shown_url
-from aar.store.failures import friendly, retryable
-from aar.store.kept import STORE, WRITES, Kept
+from aar.store.errors import friendly, retryable
+from aar.store.session_cache import STORE, WRITES, Kept
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0

@@ -11,8 +11,8 @@ from sqlalchemy import Table, bindparam, func, select, text
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, Event, parse_event
+from aar.store.column_types import now
 from aar.store.models import EventRecord
-from aar.store.types import now
 
 _LOCK = text("SELECT pg_advisory_xact_lock(1, hashtext(:campaign))")
 _TABLE = cast(Table, EventRecord.__table__)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from aar.errors import DatabaseError
 from aar.store.database import Database
-from aar.store.failures import friendly
+from aar.store.errors import friendly
 
 HEAD = "0011"
 """The newest migration; known here so that an up-to-date database opens without loading Alembic."""

@@ -20,9 +20,9 @@ from aar.budget.usage import Usage
 from aar.redteam.campaign_rows import add_campaign
 from aar.report.spending import spending
 from aar.store import open_database
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.models import LedgerEntry
-from aar.store.types import now
 
 from .conftest import DOLLAR_A_TOKEN
 

@@ -16,9 +16,9 @@ from aar.campaign.controller_identity import identity
 from aar.campaign.views import get_campaign
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.models import Campaign
-from aar.store.types import now
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 
 from aar.campaign.clock import Clock, seconds_run
 from aar.events import CampaignPaused, CampaignStarted, DiversityMeasured, Event
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import EventRecord
-from aar.store.types import now
 
 CAMPAIGN = "abc234"
 STARTED = CampaignStarted(pid=1, sandbox="bubblewrap")

@@ -15,10 +15,10 @@ from aar.campaign.views import get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
 from aar.problems.toy import Toy
 from aar.settings import Settings
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import Campaign, Researcher
-from aar.store.types import now
 
 CAMPAIGN = "abc234"
 

@@ -27,9 +27,9 @@ from aar.campaign.steering import ask
 from aar.campaign.views import get_campaign, list_researchers, working_researchers
 from aar.errors import Conflict
 from aar.problems.toy import Toy
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher
-from aar.store.types import now
 
 CAMPAIGN = "abc234"
 OTHER = "elsewhere:7:9"

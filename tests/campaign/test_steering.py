@@ -20,10 +20,10 @@ from aar.forum.news import news_since
 from aar.forum.tokens import researcher_of
 from aar.problems.registry import find
 from aar.store import open_database
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import Campaign, Control, Researcher
-from aar.store.types import now
 
 ID = "abc234"
 ANA = "human:ana"

@@ -10,8 +10,8 @@ from aar.campaign.custody import identity
 from aar.sandbox.backends import availability
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import SandboxSpec
+from aar.store.column_types import now
 from aar.store.models import Campaign
-from aar.store.types import now
 
 from .conftest import Terminal
 

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, Table, event, func, insert, select
 
 from aar.events import ToolStarted
+from aar.store.column_types import now
 from aar.store.models import EventRecord, LedgerEntry, Post, Submission
-from aar.store.types import now
 
 from .conftest import Site
 

@@ -15,7 +15,7 @@ from aar.problems.protocol import Metric
 from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.labels import is_offline
 from aar.report.metrics import metric_of
-from aar.store.types import now
+from aar.store.column_types import now
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -24,8 +24,8 @@ from aar.forum.references.citations import posts_citing, posts_naming
 from aar.forum.references.reference_lookup import texts_of
 from aar.forum.views import PostView, ThreadView
 from aar.store import Database, event_log
+from aar.store.column_types import now
 from aar.store.models import EventRecord, Post
-from aar.store.types import now
 
 _STANDING = ("submission_received", "submission_measured", "submission_rejected", "status_changed")
 _TOP, _NEWEST, _MENTIONS = 20, 300, 200

@@ -14,8 +14,8 @@ from aar.forum.posts import check_kind, labelled
 from aar.forum.queries import posts_by_id
 from aar.forum.search.search_terms import cut
 from aar.forum.views import PostView
+from aar.store.column_types import UtcDateTime
 from aar.store.models import Submission
-from aar.store.types import UtcDateTime
 from aar.text.sanitize import clean_line
 
 _MAX_WORDS = 24

@@ -8,8 +8,8 @@ from decimal import Decimal
 from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from aar.store.column_types import Usd, UtcDateTime, now
 from aar.store.models.base import Base, big_key
-from aar.store.types import Usd, UtcDateTime, now
 
 
 class LedgerEntry(Base):

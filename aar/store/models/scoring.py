@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from aar.store.column_types import UtcDateTime, now
 from aar.store.models.base import Base, big_key
-from aar.store.types import UtcDateTime, now
 
 
 class Submission(Base):

@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from aar.store.column_types import UtcDateTime, now
 from aar.store.models.base import Base
-from aar.store.types import UtcDateTime, now
 
 
 class Snapshot(Base):

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from aar.store.column_types import now
 from aar.store.models import Campaign, Comment, EventRecord, LedgerEntry, Post, Submission
-from aar.store.types import now
 
 
 def stretch(session: Session, minutes: int) -> None:

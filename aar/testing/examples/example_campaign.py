@@ -31,10 +31,10 @@ from aar.events import (
 from aar.forum.tokens import issue_token
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
+from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
-from aar.store.types import now
 from aar.testing.examples.backdate_events import stretch
 from aar.testing.examples.example_forum import talk
 from aar.testing.examples.example_methods import METHODS, hand_in, score

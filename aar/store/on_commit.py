@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
-_KEY = "aar.budget.commits"
+_KEY = "aar.store.on_commit"
 
 
 def when_committed(session: Session, then: Callable[[], None]) -> None:
