@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.events import SnapshotTaken
-from aar.snapshots.manifest import Saved
+from aar.snapshots.tree_manifest import Saved
 from aar.store import event_log
 from aar.store.models import Snapshot, Submission
 

@@ -16,8 +16,8 @@ from typing import IO
 
 from aar.errors import Conflict, DataMissing, NotFound, SetupError, TransferRefused
 from aar.snapshots.lineage import lineage, record, resolve
-from aar.snapshots.manifest import FileEntry, Saved, decode, digest_of, encode, is_digest
-from aar.snapshots.reading import each_file
+from aar.snapshots.safe_walk import each_file
+from aar.snapshots.tree_manifest import FileEntry, Saved, decode, digest_of, encode, is_digest
 
 __all__ = ["Saved", "SnapshotStore", "lineage", "record", "resolve"]
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.errors import TransferRefused
-from aar.snapshots.manifest import FileEntry, checked_name, decode, digest_of, encode
 from aar.snapshots.store import SnapshotStore
+from aar.snapshots.tree_manifest import FileEntry, checked_name, decode, digest_of, encode
 
 _part = st.text(st.characters(categories=["L", "N"], include_characters=" .-_'"), min_size=1, max_size=12).filter(
     lambda part: part not in (".", "..")

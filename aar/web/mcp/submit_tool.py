@@ -18,8 +18,8 @@ from aar.problems.registry import find
 from aar.sandbox.scratch_folders import scratch_folder
 from aar.scoring.manifest import MethodManifest, read_manifest
 from aar.scoring.submissions import SubmissionView, submit
-from aar.snapshots.manifest import checked_name
 from aar.snapshots.store import Saved, SnapshotStore
+from aar.snapshots.tree_manifest import checked_name
 from aar.web.mcp import tool_inputs
 from aar.web.mcp.client import Caller
 from aar.web.mcp.tool import Tool

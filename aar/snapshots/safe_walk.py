@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from aar.errors import TransferRefused
-from aar.snapshots.manifest import checked_name
+from aar.snapshots.tree_manifest import checked_name
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
