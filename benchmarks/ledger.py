@@ -16,9 +16,9 @@ import anyio
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
 from aar.budget.totals import totals
-from aar.budget.usage import Usage
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 from aar.store import Database, open_database
 from aar.store.models import Campaign, Researcher
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from aar.budget.usage import Usage
+from aar.llm.pricing.usage import Usage
 from aar.testing.fake_messages_api import Double, Function, Reply, Request, call, say, think
 
 SECONDS_A_TURN, SECONDS_OF_A_JOB, JOB_EVERY = 20.0, 900.0, 12

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
+from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find
 from aar.redteam.campaign_rows import add_campaign

@@ -30,15 +30,15 @@ from long_conversation import Story, double_of, used
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
 from aar.budget.totals import totals
-from aar.budget.usage import Usage
+from aar.llm.capabilities import abilities_of
+from aar.llm.gateway import Gateway
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
+from aar.llm.request.cache_ttl import Rhythm
 from aar.problems.registry import find
 from aar.researcher import journal
-from aar.researcher.abilities import abilities_of
-from aar.researcher.caching import Rhythm
 from aar.researcher.context import ModelOptions, ResearcherContext
-from aar.researcher.gateway import Gateway
 from aar.researcher.prompts import system_prompt
 from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.bounds import RESULT_CHARACTERS

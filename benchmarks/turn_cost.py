@@ -84,11 +84,11 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
     """A database, the gateway to the scripted model, and a team of researchers."""
     from aar.budget.ledger import Ledger
     from aar.budget.limits import Limits
-    from aar.budget.model_price import ModelPrice
-    from aar.budget.prices import PriceBook
+    from aar.llm.gateway import Gateway
+    from aar.llm.pricing.model_price import ModelPrice
+    from aar.llm.pricing.price_book import PriceBook
     from aar.problems.protocol import Metric
     from aar.researcher.context import ResearcherContext
-    from aar.researcher.gateway import Gateway
     from aar.snapshots.store import SnapshotStore
     from aar.store import open_database
     from aar.store.models import Campaign, Researcher

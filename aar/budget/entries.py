@@ -10,8 +10,8 @@ from sqlalchemy import Row, Table, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, RESERVED, SETTLED, Charge, Sums, charge_of, milliseconds, sums_of
-from aar.budget.usage import Usage
 from aar.errors import NotFound
+from aar.llm.pricing.usage import Usage
 from aar.store.column_types import now
 from aar.store.models import LedgerEntry, Researcher
 

@@ -23,10 +23,10 @@ from aar.budget import charges, entries
 from aar.budget.charges import Charge, Sums, milliseconds
 from aar.budget.checks import Standing, check, standings
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook, round_up
 from aar.budget.submissions import check_submission
-from aar.budget.usage import Bill, Served, Usage
 from aar.errors import Conflict, NotFound
+from aar.llm.pricing.price_book import PriceBook, round_up
+from aar.llm.pricing.usage import Bill, Served, Usage
 from aar.store.database import Database
 from aar.store.on_commit import when_committed
 

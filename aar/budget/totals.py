@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, MODEL, RESERVED, SETTLED
 from aar.budget.settled import in_parts
-from aar.budget.usage import Usage
+from aar.llm.pricing.usage import Usage
 from aar.store.models import LedgerEntry, Researcher
 
 _TOKENS = (

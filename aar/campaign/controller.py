@@ -28,7 +28,7 @@ from aar.campaign.workshop import Workshop, open_workshop
 from aar.disk_full import disk_full
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
 from aar.forum.mirror.forum_mirror import ForumMirror
-from aar.researcher.refusals import ServiceMissing
+from aar.llm.api_errors import ServiceMissing
 from aar.store.database import Database
 from aar.store.models import Campaign, EventRecord
 

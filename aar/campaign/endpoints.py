@@ -12,15 +12,15 @@ from aar.campaign.model_choice import OFFLINE_MODEL
 from aar.campaign.preflight import Plan
 from aar.errors import GatewayError, SetupError
 from aar.events import AnyEvent
-from aar.researcher.abilities import PLAIN, Abilities
+from aar.llm.api_errors import ServiceMissing
+from aar.llm.capabilities import PLAIN, Abilities
+from aar.llm.concurrency_limiter import PacePolicy, Pacer
+from aar.llm.endpoints import Provider, Service
+from aar.llm.gateway import Gateway
+from aar.llm.outage_monitor import OutageWatch
+from aar.llm.retry_policy import RetryPolicy
 from aar.researcher.context import Fallback
-from aar.researcher.gateway import Gateway
 from aar.researcher.offline.launch import offline_server
-from aar.researcher.outage import OutageWatch
-from aar.researcher.pacing import PacePolicy, Pacer
-from aar.researcher.providers import Provider, Service
-from aar.researcher.refusals import ServiceMissing
-from aar.researcher.retries import RetryPolicy
 
 
 class Endpoints:

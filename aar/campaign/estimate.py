@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from aar.budget.prices import PriceBook
-from aar.budget.usage import Usage
 from aar.campaign.spec import CampaignSpec
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 
 TURNS_PER_HOUR = 120
 TYPICAL_TURN = Usage(input_tokens=500, cache_write_5m_tokens=4_000, cache_read_tokens=60_000, output_tokens=2_000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aar.campaign.spec import AUTO, CampaignSpec
 from aar.errors import UsageError
-from aar.researcher.providers import Provider
+from aar.llm.endpoints import Provider
 from aar.settings import Settings
 
 OFFLINE_MODEL = "offline-search"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
 from aar.campaign.directions import Direction, deal, load_directions
 from aar.campaign.incident_log import IncidentLog
 from aar.campaign.model_choice import Team, resolve_team
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
 from aar.problems.plugin_calls import GIVES, brief_of, call_plugin, probe
 from aar.problems.protocol import Problem
 from aar.problems.registry import find, ships

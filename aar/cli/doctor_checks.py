@@ -130,8 +130,8 @@ async def _problem(_settings: Settings) -> list[Finding]:
 
 
 async def _model(settings: Settings) -> list[Finding]:
-    from aar.budget.prices import PriceBook
     from aar.campaign.model_choice import CLAUDE_MODEL
+    from aar.llm.pricing.price_book import PriceBook
     from aar.report.labels import OFFLINE_LABEL
 
     key = settings.claude_key

@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from aar.researcher.caching import Lifetime
-from aar.researcher.call import CallRequest
+from aar.llm.request.cache_ttl import Lifetime
+from aar.llm.request.model_request import CallRequest
+from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Message, without_thinking
-from aar.researcher.estimate import FIXED_TOKENS, most_tokens
 from aar.researcher.journal import Journal
 from aar.researcher.tools.definitions import tool_definitions
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.budget.usage import Bill, Usage
 from aar.events import UsageDoubted
-from aar.researcher.assembly import Reply
-from aar.researcher.call import CallRequest
-from aar.researcher.refusals import StreamBroken
+from aar.llm.api_errors import StreamBroken
+from aar.llm.pricing.usage import Bill, Usage
+from aar.llm.request.model_request import CallRequest
+from aar.llm.response.message_accumulator import Reply
 from aar.store.event_log import read
 
 _KINDS = ("usage_doubted",)

@@ -9,9 +9,9 @@ from typing import Literal, Protocol, TypeVar
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
+from aar.llm.capabilities import PLAIN, Abilities
+from aar.llm.gateway import Gateway
 from aar.problems.protocol import Problem
-from aar.researcher.abilities import PLAIN, Abilities
-from aar.researcher.gateway import Gateway
 from aar.sandbox.protocol import Sandbox
 from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore

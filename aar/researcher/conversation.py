@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
-from aar.researcher.blocks import Block
-from aar.researcher.calls import REASONING, ToolCall, calls_of, content_of, is_void
-from aar.researcher.estimate import most_tokens
+from aar.llm.request.token_bounds import most_tokens
+from aar.llm.response.content_blocks import Block
+from aar.llm.response.tool_calls import REASONING, ToolCall, calls_of, content_of, is_void
 
 Message = dict[str, Any]
 

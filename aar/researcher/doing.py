@@ -9,7 +9,7 @@ from sqlalchemy import Table, bindparam
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent, BlockBegun, ModelCalled, ToolStarted
-from aar.researcher.waiting import is_waiting
+from aar.llm.wait_notice import is_waiting
 from aar.store.models import Researcher
 
 _LONGEST = 300

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent
-from aar.researcher.caching import Rhythm
+from aar.llm.request.cache_ttl import Rhythm
+from aar.llm.request.request_encoding import MessageEncoder
 from aar.researcher.conversation import Conversation
 from aar.researcher.doing import note_doing
-from aar.researcher.encoding import MessageEncoder
 from aar.store.database import Database
 from aar.store.event_log import append_all, read
 from aar.store.on_commit import when_committed

@@ -27,14 +27,14 @@ from aar.errors import (
     StillInUse,
 )
 from aar.events import LimitHit, MessageAdded
-from aar.researcher.blocks import INVALID_INPUT
-from aar.researcher.calls import REASONING, ToolCall
+from aar.llm.api_errors import ConversationRefused, ServiceMissing, ServiceResting, StreamBroken
+from aar.llm.gateway import PromptTooLong
+from aar.llm.response.content_blocks import INVALID_INPUT
+from aar.llm.response.tool_calls import REASONING, ToolCall
 from aar.researcher.context import Outcome, ResearcherContext, Stopping
 from aar.researcher.conversation import Conversation
-from aar.researcher.gateway import PromptTooLong
 from aar.researcher.journal import Journal, open_journal
 from aar.researcher.prompts import NUDGE, system_prompt
-from aar.researcher.refusals import ConversationRefused, ServiceMissing, ServiceResting, StreamBroken
 from aar.researcher.tools.toolbox import answer_calls
 from aar.researcher.turns import take_turn
 from aar.researcher.upkeep import keep_context_small, open_conversation, tell_of_the_end, text_block

@@ -20,17 +20,17 @@ from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, logged
 from aar.budget.ledger import Ledger
-from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
+from aar.llm.api_errors import StreamBroken
+from aar.llm.gateway import Gateway
+from aar.llm.pricing.usage import Bill, Usage
+from aar.llm.request.model_request import CallRequest, Flight
+from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
+from aar.llm.response.message_accumulator import Reply
+from aar.llm.response.tool_calls import TRUNCATED
 from aar.problems.protocol import Problem
-from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
-from aar.researcher.call import CallRequest, Flight
-from aar.researcher.calls import TRUNCATED
-from aar.researcher.estimate import FIXED_TOKENS, most_tokens
 from aar.researcher.exhibit import Exhibit, exhibit
-from aar.researcher.gateway import Gateway
-from aar.researcher.refusals import StreamBroken
 from aar.researcher.verdict_tool import REVIEWER, TOOL, definition, read_answer
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import Phase

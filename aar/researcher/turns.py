@@ -13,21 +13,21 @@ import anyio
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, logged
-from aar.budget.usage import Bill, Usage
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
+from aar.llm.api_errors import ModelMissing, StreamBroken
+from aar.llm.gateway import Gateway
+from aar.llm.pricing.usage import Bill, Usage
+from aar.llm.request.model_request import CallRequest, Flight
+from aar.llm.response.content_blocks import with_unique_ids
+from aar.llm.response.message_accumulator import Reply
+from aar.llm.wait_notice import waiting_line
 from aar.researcher.asking import request_of, worst_tokens
-from aar.researcher.assembly import Reply
 from aar.researcher.billing import bill_of, bill_of_broken, doubted
-from aar.researcher.blocks import with_unique_ids
-from aar.researcher.call import CallRequest, Flight
 from aar.researcher.context import Fallback, ResearcherContext, Stopping
-from aar.researcher.gateway import Gateway
 from aar.researcher.journal import Journal
-from aar.researcher.refusals import ModelMissing, StreamBroken
 from aar.researcher.reserving import reserve
 from aar.researcher.tools.toolbox import first_started
-from aar.researcher.waiting import waiting_line
 from aar.transient_errors import is_passing
 
 _PROGRESS_SECONDS = 2.0

@@ -6,8 +6,8 @@ import pytest
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
 from aar.store.database import Database
 from aar.store.models import Base, Campaign, Researcher
 

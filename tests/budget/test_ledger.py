@@ -9,8 +9,8 @@ from aar.budget.charges import Charge, sums_of
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits, ResearcherLimits
 from aar.budget.totals import totals
-from aar.budget.usage import Usage
 from aar.errors import Conflict, LimitReached, NotFound, SpecError
+from aar.llm.pricing.usage import Usage
 from aar.store.database import Database
 from aar.store.models import LedgerEntry, Researcher, Submission
 

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from aar.budget.charges import sums_of
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits, ResearcherLimits
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
-from aar.budget.usage import Usage
 from aar.errors import LimitReached
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 from aar.store.database import Database
 
 from .conftest import CAMPAIGN, TEAM, make_database

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.budget import usage as reading
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.model_price import REGIONAL_SURCHARGE
-from aar.budget.prices import PriceBook
-from aar.budget.usage import Bill, ReportedUsage, Served, Usage
 from aar.errors import LimitReached
+from aar.llm.pricing import usage as reading
+from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Bill, ReportedUsage, Served, Usage
 from aar.store.database import Database
 
 MODEL = "claude-opus-5-5"

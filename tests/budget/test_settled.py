@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from aar.budget import settled
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
 from aar.budget.totals import CampaignTotals, totals
-from aar.budget.usage import Usage
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 from aar.redteam.campaign_rows import add_campaign
 from aar.report.spending import spending
 from aar.store import open_database

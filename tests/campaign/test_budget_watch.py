@@ -10,13 +10,13 @@ import pytest
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
-from aar.budget.usage import Usage
 from aar.campaign.budget_watch import BudgetWatch
 from aar.campaign.clock import Clock
 from aar.campaign.forecast import forecast
 from aar.events import CampaignStarted, LimitNear
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append, read

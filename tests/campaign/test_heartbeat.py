@@ -12,7 +12,6 @@ from sqlalchemy import update
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
 from aar.campaign import custody
 from aar.campaign.attendance import Attendance
 from aar.campaign.budget_watch import BudgetWatch
@@ -26,6 +25,7 @@ from aar.campaign.services import FaultLog
 from aar.campaign.steering import ask
 from aar.campaign.views import get_campaign, list_researchers, working_researchers
 from aar.errors import Conflict
+from aar.llm.pricing.price_book import PriceBook
 from aar.problems.toy import Toy
 from aar.store.column_types import now
 from aar.store.database import Database

@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
+from aar.llm.gateway import Gateway
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.retry_policy import RetryPolicy
 from aar.problems.protocol import Metric
 from aar.researcher.context import ResearcherContext
-from aar.researcher.gateway import Gateway
-from aar.researcher.retries import RetryPolicy
 from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.submissions import SubmissionView, get_submission
 from aar.snapshots.store import SnapshotStore

@@ -14,9 +14,9 @@ from sqlalchemy import select
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
 from aar.errors import DatabaseError, SetupError
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
 from aar.researcher.context import Fallback
 from aar.researcher.researcher import run_researcher
 from aar.researcher.reviewer import Reviewer
@@ -101,7 +101,7 @@ async def test_a_reply_by_another_model_is_charged_at_the_dearer_price(house: Ho
 
 
 def reading(row: LedgerEntry) -> Any:
-    from aar.budget.usage import Usage
+    from aar.llm.pricing.usage import Usage
 
     names = ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "cache_read_tokens", "output_tokens")
     return Usage(**{name: getattr(row, name) for name in names})
@@ -195,10 +195,10 @@ async def test_a_reviewer_that_cannot_be_set_up_costs_nothing(house: House, monk
 
     reviewer = Reviewer(house.db, house.ledger(), "m", lambda _: house.gateway(1, 5))
     with monkeypatch.context() as patched:
-        patched.setattr("aar.researcher.gateway.open_client", closed)
+        patched.setattr("aar.llm.gateway.open_client", closed)
         about = dossier(house.folder)
         assert "not installed" in (await reviewer.judge(about)).reason
-        patched.setattr("aar.researcher.gateway.open_client", lambda *_: 1 / 0)
+        patched.setattr("aar.llm.gateway.open_client", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await reviewer.judge(about)
     assert [(row.state, row.usd) for row in rows(house)] == [("released", 0)] * 2

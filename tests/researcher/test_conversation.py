@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
+from aar.llm.request.request_encoding import MessageEncoder, compact
 from aar.researcher.conversation import CLEARED, Conversation
-from aar.researcher.encoding import MessageEncoder, compact
 
 from .messages_server import byte_tokens, call, complaint_about, say
 

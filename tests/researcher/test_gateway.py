@@ -16,20 +16,20 @@ from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.events import AnyEvent
-from aar.researcher.abilities import PLAIN
-from aar.researcher.blocks import INVALID_INPUT, SENT_BACK, sound_block
-from aar.researcher.encoding import compact
-from aar.researcher.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
-from aar.researcher.outage import OutageWatch
-from aar.researcher.pacing import PacePolicy, Pacer
-from aar.researcher.refusals import ConversationRefused, ServiceMissing, ServiceResting
-from aar.researcher.retries import RetryPolicy, retry_after_seconds
-from aar.researcher.streaming import _END as END
-from aar.researcher.streaming import events_of
+from aar.llm.api_errors import ConversationRefused, ServiceMissing, ServiceResting
+from aar.llm.capabilities import PLAIN
+from aar.llm.concurrency_limiter import PacePolicy, Pacer
+from aar.llm.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
+from aar.llm.outage_monitor import OutageWatch
+from aar.llm.request.request_encoding import compact
+from aar.llm.response.content_blocks import INVALID_INPUT, SENT_BACK, sound_block
+from aar.llm.response.sse import _END as END
+from aar.llm.response.sse import events_of
+from aar.llm.retry_policy import RetryPolicy, retry_after_seconds
 
+from ..llm.test_aiohttp_transport import serving
 from .conftest import KEY, House
 from .messages_server import Raw, Refusal, Turn, call, say
-from .test_transport import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -528,13 +528,13 @@ async def test_an_event_that_never_ends_is_read_once_and_bounded(monkeypatch: py
             searched += len(text)
             return END.split(text)
 
-    monkeypatch.setattr("aar.researcher.streaming._END", Counting())
+    monkeypatch.setattr("aar.llm.response.sse._END", Counting())
     text = b'data: {"a": "' + b"x" * 100_000 + b'"}\r\n\r\ndata: {"b": 1}\n\n'
     for size in (7, 64):
         searched = 0
         found = [event async for batch in events_of(pieces(text, size)) for event in batch]
         assert [list(event) for event in found] == [["a"], ["b"]]
         assert searched < 3 * len(text)
-    monkeypatch.setattr("aar.researcher.streaming.LONGEST_EVENT", 1000)
+    monkeypatch.setattr("aar.llm.response.sse.LONGEST_EVENT", 1000)
     with pytest.raises(ValueError, match="an event of over 1000 bytes"):
         [event async for event in events_of(pieces(text, 64))]

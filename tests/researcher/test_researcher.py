@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import totals
 from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
+from aar.llm.outage_monitor import OutageWatch
 from aar.researcher import turns
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
-from aar.researcher.outage import OutageWatch
 from aar.researcher.prompts import NUDGE
 from aar.researcher.researcher import run_researcher
 from aar.researcher.tools.toolbox import CUT_OFF, UNKNOWN_EFFECT, UNREADABLE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
+from aar.llm.pricing.price_book import PriceBook
 from aar.problems.registry import find
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.scoring.audits.teacher import TeacherAudit

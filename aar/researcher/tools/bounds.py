@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from aar.errors import SandboxError, SandboxGone
-from aar.researcher.calls import ToolCall
+from aar.llm.response.tool_calls import ToolCall
 from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.base import ToolResult
 from aar.text.characters import storable

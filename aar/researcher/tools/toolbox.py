@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from aar.errors import AarError, SandboxGone, SetupError, StillInUse
 from aar.events import ToolFinished, ToolStarted, TurnReceived
-from aar.researcher.blocks import INVALID_INPUT
-from aar.researcher.calls import ToolCall, calls_of
+from aar.llm.response.content_blocks import INVALID_INPUT
+from aar.llm.response.tool_calls import ToolCall, calls_of
 from aar.researcher.context import ResearcherContext, Stopping
 from aar.researcher.journal import Journal, open_journal
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, one_line

@@ -16,8 +16,6 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.prices import PriceBook
-from aar.budget.usage import Usage
 from aar.events import (
     CampaignStarted,
     DiversityMeasured,
@@ -29,6 +27,8 @@ from aar.events import (
     TurnReceived,
 )
 from aar.forum.tokens import issue_token
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from aar.budget.ledger import Ledger
-from aar.budget.prices import PriceBook
+from aar.llm.capabilities import abilities_of
+from aar.llm.concurrency_limiter import PacePolicy, Pacer
+from aar.llm.gateway import Gateway
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.retry_policy import RetryPolicy
 from aar.problems.protocol import Metric
 from aar.redteam.campaign_rows import add_campaign
 from aar.researcher import researcher, reserving
-from aar.researcher.abilities import abilities_of
 from aar.researcher.context import Fallback, Outcome, ResearcherContext
-from aar.researcher.gateway import Gateway
-from aar.researcher.pacing import PacePolicy, Pacer
 from aar.researcher.researcher import run_researcher
-from aar.researcher.retries import RetryPolicy
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database

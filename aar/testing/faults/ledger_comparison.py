@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from aar.budget.charges import RESERVED, SETTLED, charge_of
 from aar.budget.limits import Limits
-from aar.budget.model_price import REGIONAL_SURCHARGE
-from aar.budget.prices import PriceBook
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
+from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
+from aar.llm.pricing.price_book import PriceBook
 from aar.messages_api.server.app import Exchange
 from aar.researcher.context import Outcome
 from aar.store.database import Database

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aar.researcher.calls import ToolCall
+from aar.llm.response.tool_calls import ToolCall
 from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.base import ToolResult, ToolRun
 from aar.researcher.tools.bounds import bounded

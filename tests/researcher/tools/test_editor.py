@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aar.errors import UsageError
-from aar.researcher.abilities import Abilities
+from aar.llm.capabilities import Abilities
 from aar.researcher.tools.definitions import EDITOR
 
 from .conftest import Bench

@@ -16,7 +16,7 @@ from aar.forum.figures.figure_store import find_figure
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import get_thread, list_posts
 from aar.forum.text_limits import MAX_FIGURE_BYTES
-from aar.researcher.abilities import Abilities
+from aar.llm.capabilities import Abilities
 from aar.researcher.tools.definitions import EDITOR
 from aar.sandbox.protocol import Mount
 

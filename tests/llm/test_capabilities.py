@@ -6,11 +6,11 @@ import pytest
 from pydantic import SecretStr
 
 from aar.errors import KeyRefused
-from aar.researcher.abilities import PLAIN, abilities_of
-from aar.researcher.gateway import Gateway
+from aar.llm.capabilities import PLAIN, abilities_of
+from aar.llm.gateway import Gateway
 from aar.testing.fake_messages_api import Double, Rules, serve
 
-from .test_transport import answering, serving
+from .test_aiohttp_transport import answering, serving
 
 
 @pytest.fixture

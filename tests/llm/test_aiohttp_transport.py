@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from aar.errors import UsageError
-from aar.researcher.providers import Service, open_client
-from aar.researcher.transport import AiohttpTransport
+from aar.llm.aiohttp_transport import AiohttpTransport
+from aar.llm.endpoints import Service, open_client
 
 pytestmark = pytest.mark.anyio
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.researcher.caching import Rhythm
+from aar.llm.request.cache_ttl import Rhythm
 
 
 def rhythm(gaps: list[float]) -> Rhythm:

@@ -1,7 +1,7 @@
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
-from aar.budget.usage import Usage, usage_of
+from aar.llm.pricing.usage import Usage, usage_of
 
 _SHELL = {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": [], "stop_reason": "end_turn"}
 

@@ -17,14 +17,7 @@ import anyio.to_thread
 from pydantic import SecretStr
 
 from aar.errors import ModelUnavailable
-from aar.researcher.abilities import Abilities, abilities_of, abilities_told
-from aar.researcher.assembly import Assembly, Reply
-from aar.researcher.call import FLIGHT, CallRequest, Flight
-from aar.researcher.outage import OutageWatch
-from aar.researcher.pacing import Pacer
-from aar.researcher.providers import Service, open_client
-from aar.researcher.receiving import Progress, Receiver
-from aar.researcher.refusals import (
+from aar.llm.api_errors import (
     ModelMissing,
     PromptTooLong,
     Refused,
@@ -36,8 +29,15 @@ from aar.researcher.refusals import (
     refusal_in_stream,
     unreachable,
 )
-from aar.researcher.retries import RetryPolicy
-from aar.researcher.waiting import Tell, WaitNotice, tell_nobody
+from aar.llm.capabilities import Abilities, abilities_of, abilities_told
+from aar.llm.concurrency_limiter import Pacer
+from aar.llm.endpoints import Service, open_client
+from aar.llm.outage_monitor import OutageWatch
+from aar.llm.request.model_request import FLIGHT, CallRequest, Flight
+from aar.llm.response.message_accumulator import Assembly, Reply
+from aar.llm.response.response_reader import Progress, Receiver
+from aar.llm.retry_policy import RetryPolicy
+from aar.llm.wait_notice import Tell, WaitNotice, tell_nobody
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aar.budget.usage import ReportedUsage
-from aar.researcher.blocks import read_input, sound_block
+from aar.llm.pricing.usage import ReportedUsage
+from aar.llm.response.content_blocks import read_input, sound_block
 from aar.text.characters import storable
 
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}

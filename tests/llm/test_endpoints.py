@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SetupError, UsageError
-from aar.researcher.call import CallRequest
-from aar.researcher.gateway import Gateway
-from aar.researcher.providers import Service, open_client
+from aar.llm.endpoints import Service, open_client
+from aar.llm.gateway import Gateway
+from aar.llm.request.model_request import CallRequest
 
-from .cloud_server import serving
-from .messages_server import Turn, call, say
+from ..researcher.cloud_server import serving
+from ..researcher.messages_server import Turn, call, say
 
 pytestmark = pytest.mark.anyio
 

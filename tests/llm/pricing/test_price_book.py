@@ -6,10 +6,10 @@ from genai_prices import calc_price
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.budget.model_price import ModelPrice
-from aar.budget.prices import PriceBook
-from aar.budget.usage import Usage
 from aar.errors import SpecError
+from aar.llm.pricing.model_price import ModelPrice
+from aar.llm.pricing.price_book import PriceBook
+from aar.llm.pricing.usage import Usage
 
 _tokens = st.integers(0, 400_000)
 

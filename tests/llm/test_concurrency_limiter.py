@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from aar.researcher.pacing import PacePolicy, Pacer
-from aar.researcher.refusals import ServiceResting
+from aar.llm.api_errors import ServiceResting
+from aar.llm.concurrency_limiter import PacePolicy, Pacer
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ import httpx2
 from yarl import URL
 
 from aar.errors import UsageError
-from aar.researcher.call import FLIGHT, Flight
-from aar.researcher.no_proxy import passes_by
+from aar.llm.no_proxy import passes_by
+from aar.llm.request.model_request import FLIGHT, Flight
 
 _KEPT_SECONDS = 4.0
 """Below the five seconds after which common servers close: a request that crosses a close is charged as billed."""

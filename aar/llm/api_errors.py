@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aar.budget.usage import ReportedUsage
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
-from aar.researcher.retries import is_retried, retry_after_seconds
+from aar.llm.pricing.usage import ReportedUsage
+from aar.llm.retry_policy import is_retried, retry_after_seconds
 
 _OVERLOADED = frozenset({429, 529})
 _SHOWN_CHARACTERS = 300

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from aar.researcher.outage import moment_in
-from aar.researcher.refusals import ServiceResting
+from aar.llm.api_errors import ServiceResting
+from aar.llm.outage_monitor import moment_in
 
 
 @dataclass(frozen=True, slots=True)

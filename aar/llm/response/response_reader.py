@@ -14,9 +14,9 @@ from typing import Any
 
 import anyio
 
-from aar.researcher.assembly import Assembly
-from aar.researcher.refusals import StreamBroken, no_stream, refusal_in_stream
-from aar.researcher.streaming import events_of, read_json
+from aar.llm.api_errors import StreamBroken, no_stream, refusal_in_stream
+from aar.llm.response.message_accumulator import Assembly
+from aar.llm.response.sse import events_of, read_json
 
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 """Told of each content block when it begins."""

@@ -72,7 +72,7 @@ def open_client(service: Service, timeout: float) -> AsyncAnthropic:
     """
     import anthropic
 
-    from aar.researcher.transport import AiohttpTransport, proxy_named
+    from aar.llm.aiohttp_transport import AiohttpTransport, proxy_named
 
     # Proxies of the environment are for the outside; a loopback server is reached directly.
     address = urlsplit(service.base_url or "")

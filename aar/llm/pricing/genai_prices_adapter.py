@@ -12,8 +12,8 @@ from decimal import Decimal
 from genai_prices import types as library
 from genai_prices.data import providers
 
-from aar.budget.model_ids import BEDROCK, DATE, VERTEX
-from aar.budget.model_price import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
+from aar.llm.pricing.model_ids import BEDROCK, DATE, VERTEX
+from aar.llm.pricing.model_price import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
 
 _FAST = {"speed": "fast"}
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.researcher.encoding import MessageEncoder
+from aar.llm.request.request_encoding import MessageEncoder
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import anyio
 import structlog
 
 from aar.errors import KeyRefused
-from aar.researcher.refusals import bounded, unreachable
+from aar.llm.api_errors import bounded, unreachable
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.events import TurnReceived
-from aar.researcher.blocks import Block
+from aar.llm.response.content_blocks import Block
 
 TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
 """Stop reasons after which the last block is cut off."""

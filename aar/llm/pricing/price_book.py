@@ -13,10 +13,10 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
-from aar.budget.model_ids import is_first_party, plain_name
-from aar.budget.model_price import FREE, REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
-from aar.budget.usage import Served, Usage
 from aar.errors import SpecError
+from aar.llm.pricing.model_ids import is_first_party, plain_name
+from aar.llm.pricing.model_price import FREE, REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
+from aar.llm.pricing.usage import Served, Usage
 
 OFFLINE_MODEL = "offline-search"
 """The seeded search baseline that needs no key and costs nothing."""
@@ -48,7 +48,7 @@ class PriceBook:
         """Id of the model whose price is taken, where that is not the same id; else empty."""
         if model in self._overrides or model == OFFLINE_MODEL:
             return ""
-        from aar.budget.price_library import matched  # takes over half a second to load
+        from aar.llm.pricing.genai_prices_adapter import matched  # takes over half a second to load
 
         other = matched(model)
         return "" if other == model else other
@@ -155,7 +155,7 @@ def round_up(usd: Decimal) -> Decimal:
 @lru_cache(maxsize=256)
 def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
     # Imported here: the price tables take over half a second, which `aar --help` must not pay.
-    from aar.budget.price_library import known_models, look_up
+    from aar.llm.pricing.genai_prices_adapter import known_models, look_up
 
     tiers = look_up(model, fast=fast)
     if tiers is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from aar.researcher.outage import moment_in
+from aar.llm.outage_monitor import moment_in
 
 Tell = Callable[[int, float], Awaitable[None]]
 """Told of a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from aar.researcher.transport import proxy_named
+from aar.llm.aiohttp_transport import proxy_named
 
 FORMS = [
     "10.0.0.0/8",

@@ -1,0 +1,1 @@
+"""Calls a model - endpoints, gateway, limiter, retries, and what the model can do."""

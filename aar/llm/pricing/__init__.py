@@ -1,0 +1,1 @@
+"""Prices model calls - token usage, price tables, and the ids of models."""

@@ -1,0 +1,1 @@
+"""Builds and encodes the body of a model request."""

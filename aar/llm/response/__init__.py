@@ -1,0 +1,1 @@
+"""Reads a model's reply, streamed or whole, into content blocks."""
