@@ -32,7 +32,7 @@ from serving import Answer, Client, Timed, free_port, served, timed
 from sqlalchemy import Connection, insert, text
 from sqlalchemy import Table as SqlTable
 
-from aar.forum.tokens import operator_token
+from aar.auth.tokens import operator_token
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.column_types import now

@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 from serving import aar_serve, cpu_seconds, ms
 
+from aar.auth.tokens import operator_token
 from aar.events import ToolStarted
 from aar.forum.posts import Author, create_post
-from aar.forum.tokens import operator_token
 from aar.store import Database, open_database
 from aar.store.event_log import append, latest_event_id
 

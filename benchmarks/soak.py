@@ -43,7 +43,7 @@ from soak_world import (
     wait_for,
 )
 
-from aar.forum.tokens import operator_token
+from aar.auth.tokens import operator_token
 from aar.sandbox.docker.image_tags import default_tag
 from aar.testing.docker_engine import OwnEngine, own_engine, why_no_engine
 

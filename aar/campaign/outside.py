@@ -11,10 +11,10 @@ import re
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from aar.auth.tokens import issue_token
 from aar.campaign.views import ResearcherView, get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ResearcherStarted
-from aar.forum.tokens import issue_token
 from aar.forum.views import EXTERNAL_MODEL
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Researcher

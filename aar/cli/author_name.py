@@ -23,7 +23,7 @@ def person(name: str | None = None) -> str:
 
 def login_line(address: str, path: str) -> str:
     """What to say of an address that logs the person at this terminal in."""
-    from aar.web.login_links import SECONDS
+    from aar.auth.login_links import SECONDS
 
     return f"{address}{path}  logs you in, once, within {SECONDS // 60} minutes"
 

@@ -24,12 +24,12 @@ def serve(
     """
     import asyncio
 
+    from aar.auth.login_links import LoginLinks
     from aar.campaign.descriptors import raise_limit
     from aar.cli.author_name import login_line, login_name
     from aar.cli.context import opened
     from aar.errors import NotFound
     from aar.web.app import create_app
-    from aar.web.login_links import LoginLinks
     from aar.web.serving.server import address_of, bind, notice
     from aar.web.serving.server import serve as run
 

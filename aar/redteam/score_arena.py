@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import httpx
 from sqlalchemy import select
 
+from aar.auth.tokens import issue_token
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.forum.tokens import issue_token
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.redteam.campaign_rows import add_campaign

@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from aar import __version__
-from aar.forum.tokens import operator_token, viewer_token
+from aar.auth.login_links import LoginLinks
+from aar.auth.sessions import Role, Sessions
+from aar.auth.tokens import operator_token, viewer_token
 from aar.report import ASSETS
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
@@ -18,7 +20,6 @@ from aar.store.database import Database
 from aar.web import api, error_handlers, pages
 from aar.web.app_state import Shared
 from aar.web.event_feed import EventFeed
-from aar.web.login_links import LoginLinks
 from aar.web.mcp import installed as mcp_installed
 from aar.web.mcp.http_endpoint import McpEndpoint
 from aar.web.middleware.audit_log import AuditLog
@@ -26,7 +27,6 @@ from aar.web.middleware.render_cache import KeptPages
 from aar.web.middleware.security import Doorman, is_loopback
 from aar.web.pages.static_files import Assets
 from aar.web.rate_limit import Rates
-from aar.web.sessions import Role, Sessions
 
 _HERE = Path(__file__).parent
 

@@ -10,15 +10,15 @@ import anyio
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from aar.auth.login_links import LoginLinks
+from aar.auth.sessions import Sessions
 from aar.report.code import kept_snapshots
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web.event_feed import EventFeed
 from aar.web.idempotency import Once
-from aar.web.login_links import LoginLinks
 from aar.web.rate_limit import Buckets, Rates
-from aar.web.sessions import Sessions
 
 T = TypeVar("T")
 

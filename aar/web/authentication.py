@@ -24,14 +24,14 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
 
+from aar.auth.sessions import COOKIE, Login, Role
+from aar.auth.tokens import holder_of
 from aar.campaign.outside import guests_invited
 from aar.errors import Forbidden
 from aar.forum.posts import Author
-from aar.forum.tokens import holder_of
 from aar.scoring.visibility import Audience
 from aar.web.app_state import Shared, SharedDep
 from aar.web.error_handlers import Unauthorized
-from aar.web.sessions import COOKIE, Login, Role
 
 _REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` say where the operator's token lies"
 _PEOPLE_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"

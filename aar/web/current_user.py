@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from aar.web.sessions import Login, Role, Sessions
+from aar.auth.sessions import Login, Role, Sessions
 
 
 @dataclass(frozen=True, slots=True)

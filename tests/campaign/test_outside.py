@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from aar.auth.tokens import researcher_of
 from aar.budget.totals import totals
 from aar.campaign.diversity import current_families
 from aar.campaign.outside import EXTERNAL, invite, is_outside, revoke
 from aar.campaign.views import get_researcher, list_researchers, working_researchers
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
-from aar.forum.tokens import researcher_of
 from aar.redteam.campaign_rows import add_campaign
 from aar.report.labels import model_label
 from aar.scoring.manifest import MethodManifest

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from aar.auth.tokens import researcher_of
 from aar.campaign.directions import deal, load_directions
 from aar.campaign.outside import invite
 from aar.campaign.recruiting import add_researchers
@@ -17,7 +18,6 @@ from aar.campaign.views import get_researcher, list_researchers
 from aar.campaign.wishes import wishes
 from aar.errors import Conflict, Forbidden, NotFound, SeedFileError, SpecError, UsageError
 from aar.forum.news import news_since
-from aar.forum.tokens import researcher_of
 from aar.problems.registry import find
 from aar.store import open_database
 from aar.store.column_types import now

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from aar.auth.tokens import hash_token, is_operator, issue_token, new_token, operator_token, researcher_of
 from aar.errors import Forbidden, NotFound, SetupError
-from aar.forum.tokens import hash_token, is_operator, issue_token, new_token, operator_token, researcher_of
 from aar.store import Database
 from aar.store.models import Researcher
 

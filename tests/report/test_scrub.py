@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aar.auth.tokens import new_token
 from aar.events import ToolFinished
-from aar.forum.tokens import new_token
 from aar.report.scrub import MARK, Scrubber, scrubber
 from aar.report.transcript import read_transcript
 from aar.settings import Settings

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from aar.forum.tokens import operator_token, viewer_token
+from aar.auth.tokens import operator_token, viewer_token
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database

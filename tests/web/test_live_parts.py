@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from aar.auth.tokens import viewer_token
 from aar.forum.posts import Author, create_comment, create_post
-from aar.forum.tokens import viewer_token
 from aar.store.event_log import latest_event_id
 from aar.web.api import event_stream
 

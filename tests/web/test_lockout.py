@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from aar.auth.ended_sessions import EndedLogins
+from aar.auth.login_links import SECONDS, LoginLinks
+from aar.auth.sessions import Sessions
+from aar.auth.tokens import operator_token
 from aar.campaign.outside import invite
-from aar.forum.tokens import operator_token
-from aar.web.ended_logins import EndedLogins
 from aar.web.idempotency import Once
-from aar.web.login_links import SECONDS, LoginLinks
 from aar.web.middleware.audit_log import AuditLog
 from aar.web.rate_limit import Rate, Rates
-from aar.web.sessions import Sessions
 
 from .conftest import Site, write_site
 from .person import Person

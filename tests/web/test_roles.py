@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from fastapi import routing
 
+from aar.auth.sessions import SECONDS, Sessions
+from aar.auth.tokens import operator_token, viewer_token
 from aar.errors import TooMany
 from aar.forum.news import news_since
-from aar.forum.tokens import operator_token, viewer_token
 from aar.web.rate_limit import Buckets, Rate, Rates
-from aar.web.sessions import SECONDS, Sessions
 
 from .conftest import Site, write_site
 

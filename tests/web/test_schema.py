@@ -11,7 +11,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 
-from aar.forum.tokens import operator_token
+from aar.auth.tokens import operator_token
 
 KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "comment_id": 1, "claim_id": 1} | {
     "digest": "0123456789ab"

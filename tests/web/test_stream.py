@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from aar.auth.tokens import viewer_token
 from aar.events import CampaignPaused
-from aar.forum.tokens import viewer_token
 from aar.store.event_log import append, latest_event_id
 from aar.web.api import event_stream
 from aar.web.serving.server import bind, serve

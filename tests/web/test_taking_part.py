@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import anyio
 import pytest
 
-from aar.forum.tokens import operator_token, viewer_token
+from aar.auth.tokens import operator_token, viewer_token
 
 from .conftest import Site
 from .person import API, CAMPAIGN, POSTS, Person, events

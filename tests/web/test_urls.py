@@ -9,7 +9,7 @@ from urllib.parse import urldefrag, urljoin
 import html5lib
 import pytest
 
-from aar.forum.tokens import operator_token, viewer_token
+from aar.auth.tokens import operator_token, viewer_token
 from aar.web.rate_limit import Rate, Rates
 
 from .person import Person

@@ -20,10 +20,10 @@ import socket
 import sys
 from typing import IO
 
+from aar.auth.login_links import LoginLinks
 from aar.campaign.child_process import end_with_parent
 from aar.campaign.controller import Companion, Running
 from aar.errors import SetupError
-from aar.web.login_links import LoginLinks
 
 _ENVIRONMENT = frozenset(
     {

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from aar.auth.login_links import LoginLinks
 from aar.campaign.controller import Companion
 from aar.campaign.creation import create_campaign
 from aar.campaign.custody import reserve
@@ -30,7 +31,6 @@ from aar.cli.running.page_server import serve_pages
 from aar.cli.running.start_summary import announce, confirm, farewell
 from aar.cli.views.live import live_view
 from aar.settings import get_settings
-from aar.web.login_links import LoginLinks
 from aar.web.serving.listen_address import address_of, bind
 
 _Prepare = Callable[[Plan], Awaitable[str]]

@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from aar.auth.tokens import issue_token
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.events import (
@@ -26,7 +27,6 @@ from aar.events import (
     ToolStarted,
     TurnReceived,
 )
-from aar.forum.tokens import issue_token
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.redteam.campaign_rows import add_campaign

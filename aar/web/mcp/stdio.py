@@ -8,14 +8,14 @@ from typing import Any
 import anyio.to_thread
 from mcp.server.stdio import stdio_server
 
-from aar.forum.tokens import operator_token, viewer_token
+from aar.auth.sessions import Role, Sessions
+from aar.auth.tokens import operator_token, viewer_token
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.web.app_state import Shared
 from aar.web.event_feed import EventFeed
 from aar.web.mcp.client import Caller, admit
 from aar.web.mcp.server import build_server
-from aar.web.sessions import Role, Sessions
 
 
 async def serve_stdio(db: Database, settings: Settings, token: str | None, campaign: str | None) -> None:

@@ -21,6 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aar.auth.login_links import PATH as LOGIN_LINK
+from aar.auth.sessions import COOKIE
 from aar.errors import AarError, Forbidden, TooMany
 from aar.web.app_state import Shared
 from aar.web.authentication import (
@@ -35,10 +37,8 @@ from aar.web.authentication import (
 )
 from aar.web.current_user import is_refresh, visiting
 from aar.web.error_handlers import LOGIN, Unauthorized, turned_away
-from aar.web.login_links import PATH as LOGIN_LINK
 from aar.web.mcp import PATH as MCP
 from aar.web.middleware.audit_log import AuditLog
-from aar.web.sessions import COOKIE
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "

@@ -9,15 +9,15 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from aar.auth.login_links import PATH as LOGIN_LINK
+from aar.auth.sessions import COOKIE, SECONDS, Login, Role
 from aar.errors import UsageError
 from aar.web.app_state import Shared, SharedDep
 from aar.web.authentication import address_of, role_of
 from aar.web.current_user import visitor
 from aar.web.error_handlers import Unauthorized
-from aar.web.login_links import PATH as LOGIN_LINK
 from aar.web.pages.signed_forms import fields_of
 from aar.web.rendering import render
-from aar.web.sessions import COOKIE, SECONDS, Login, Role
 
 router = APIRouter()
 _NAME = re.compile(r"[\w .-]{1,40}")

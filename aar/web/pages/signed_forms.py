@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 
+from aar.auth.sessions import COOKIE, Login
 from aar.errors import Forbidden, UsageError
 from aar.web.app_state import Shared, SharedDep
 from aar.web.authentication import Operator, form_writer, human_name, login_of
 from aar.web.error_handlers import Unauthorized, keep_unsent
-from aar.web.sessions import COOKIE, Login
 
 _MOST_BYTES = 64 * 1024
 _MOST_SIGNED_BYTES = 512 * 1024

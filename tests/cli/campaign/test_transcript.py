@@ -8,8 +8,8 @@ import shlex
 
 import pytest
 
+from aar.auth.tokens import new_token, operator_token, researcher_of
 from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
-from aar.forum.tokens import new_token, operator_token, researcher_of
 from aar.report.scrub import MARK
 from aar.store.event_log import append
 from aar.testing.examples.planted_secrets import SECRET

@@ -18,9 +18,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
+from aar.auth.tokens import viewer_token
 from aar.campaign.outside import invite
 from aar.forum.posts import Author, create_post
-from aar.forum.tokens import viewer_token
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

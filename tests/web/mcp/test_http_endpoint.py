@@ -11,9 +11,9 @@ import httpx
 import pytest
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+from aar.auth.tokens import operator_token
 from aar.campaign.outside import revoke
 from aar.errors import SetupError
-from aar.forum.tokens import operator_token
 from aar.web.mcp import require
 from aar.web.mcp.http_endpoint import allowed_hosts
 

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from aar.auth.tokens import operator_token
 from aar.campaign.outside import invite, revoke
 from aar.forum.posts import get_thread, list_posts
-from aar.forum.tokens import operator_token
 from aar.scoring.submissions import get_submission, list_submissions
 from aar.store.models import Campaign
 

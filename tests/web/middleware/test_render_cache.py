@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from aar.auth.sessions import Sessions
 from aar.web.current_user import visiting
 from aar.web.middleware.render_cache import KeptPages
-from aar.web.sessions import Sessions
 
 pytestmark = pytest.mark.anyio
 SESSIONS = Sessions({"operator": "o" * 40, "viewer": "v" * 40})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aar.forum.tokens import operator_token
+from aar.auth.tokens import operator_token
 from aar.web.middleware.security import is_loopback
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aar.forum.tokens import operator_token
+from aar.auth.tokens import operator_token
 from aar.problems.protocol import Stage
 from aar.redteam.attack_protocol import Result
 from aar.redteam.score_arena import Arena

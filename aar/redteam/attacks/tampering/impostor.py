@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from aar.auth.tokens import hash_token
 from aar.errors import AarError, Conflict, NotFound
-from aar.forum.tokens import hash_token
 from aar.redteam.attack_protocol import Result
 from aar.redteam.db_snapshot import moved, standing
 from aar.redteam.score_arena import Arena

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from aar.web.sessions import Role
+from aar.auth.sessions import Role
 
 PATH = "/login/once"
 SECONDS = 15 * 60

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aar.web.ended_logins import EndedLogins
+from aar.auth.ended_sessions import EndedLogins
 
 Role = Literal["operator", "viewer"]
 COOKIE = "aar_session"

@@ -1,0 +1,1 @@
+"""Authenticates people and researchers - tokens, sessions and login links."""
