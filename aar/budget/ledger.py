@@ -19,11 +19,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, logged
-from aar.budget import charges, entries
+from aar.budget import charges, ledger_rows
 from aar.budget.charges import Charge, Sums, milliseconds
-from aar.budget.checks import Standing, check, standings
+from aar.budget.limit_checks import Standing, check, standings
 from aar.budget.limits import Limits
-from aar.budget.submissions import check_submission
+from aar.budget.submission_quota import check_submission
 from aar.errors import Conflict, NotFound
 from aar.llm.pricing.price_book import PriceBook, round_up
 from aar.llm.pricing.usage import Bill, Served, Usage
@@ -84,7 +84,7 @@ class Ledger:
             stay charged at their worst case.
         """
 
-        lost, sums = await self._db.write(lambda session: entries.take_up(session, self._campaign_id))
+        lost, sums = await self._db.write(lambda session: ledger_rows.take_up(session, self._campaign_id))
         with self._lock:
             self._sums = sums
         return lost
@@ -195,7 +195,7 @@ class Ledger:
                 usage = replace(usage, input_tokens=usage.input_tokens + missing)
             if bill.served != Served():
                 when_committed(session, lambda: self._learn(entry.model, bill.served))
-            return {"usd": usd, **entries.used_by_call(usage, seconds)}
+            return {"usd": usd, **ledger_rows.used_by_call(usage, seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
 
@@ -211,13 +211,13 @@ class Ledger:
         """Replace a computation's worst case by the core-seconds it took; otherwise like ``settle_in``."""
 
         def use(_: Row[Any]) -> dict[str, Any]:
-            return {"usd": self._compute_usd(milliseconds(core_seconds)), **entries.used_by_compute(core_seconds)}
+            return {"usd": self._compute_usd(milliseconds(core_seconds)), **ledger_rows.used_by_compute(core_seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
 
     def is_open_in(self, session: Session, request_id: str) -> bool:
         """Whether a reservation is neither settled nor released nor lost."""
-        return entries.state_of(session, self._campaign_id, request_id) == charges.RESERVED
+        return ledger_rows.state_of(session, self._campaign_id, request_id) == charges.RESERVED
 
     async def release(self, request_id: str) -> None:
         """Give a reservation back: it was not billed. A settled or unknown one stays as it is."""
@@ -283,7 +283,7 @@ class Ledger:
             if beside is not None and not beside(session):
                 return False
             when_committed(session, mark)
-            entries.insert(session, row)
+            ledger_rows.insert(session, row)
             return True
 
         try:
@@ -303,8 +303,8 @@ class Ledger:
                 self._sums.add(researcher_id, -worst)
         return made
 
-    def _end(self, session: Session, request_id: str, state: str, use: entries.Use) -> Decimal:
-        entry, change = entries.end(session, self._campaign_id, request_id, state, use)
+    def _end(self, session: Session, request_id: str, state: str, use: ledger_rows.Use) -> Decimal:
+        entry, change = ledger_rows.end(session, self._campaign_id, request_id, state, use)
         researcher_id = entry.researcher_id
 
         def count() -> None:
@@ -321,4 +321,4 @@ class Ledger:
     async def _agent_seconds(self) -> float:
         if self._limits.usd_per_agent_hour is None:
             return 0.0
-        return await self._db.read(lambda session: entries.agent_seconds(session, self._campaign_id))
+        return await self._db.read(lambda session: ledger_rows.agent_seconds(session, self._campaign_id))

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, MODEL, RESERVED, SETTLED
-from aar.budget.settled import in_parts
+from aar.budget.ledger_cache import in_parts
 from aar.llm.pricing.usage import Usage
 from aar.store.models import LedgerEntry, Researcher
 

@@ -8,8 +8,8 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.budget.checks import CAMPAIGN, Standing
 from aar.budget.ledger import Ledger
+from aar.budget.limit_checks import CAMPAIGN, Standing
 from aar.campaign.clock import Clock
 from aar.campaign.forecast import forecast
 from aar.events import LimitNear

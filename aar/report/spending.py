@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, select, type_coerce
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import RELEASED, RESERVED
-from aar.budget.settled import in_parts
+from aar.budget.ledger_cache import in_parts
 from aar.store.models import LedgerEntry
 
 _NANO = 10**9

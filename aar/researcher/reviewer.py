@@ -19,6 +19,7 @@ import anyio.to_thread
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, logged
+from aar.budget.call_billing import bill_of, bill_of_broken, doubted
 from aar.budget.ledger import Ledger
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.llm.api_errors import StreamBroken
@@ -29,7 +30,6 @@ from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
 from aar.llm.response.message_accumulator import Reply
 from aar.llm.response.tool_calls import TRUNCATED
 from aar.problems.protocol import Problem
-from aar.researcher.billing import bill_of, bill_of_broken, doubted
 from aar.researcher.exhibit import Exhibit, exhibit
 from aar.researcher.verdict_tool import REVIEWER, TOOL, definition, read_answer
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict

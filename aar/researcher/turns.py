@@ -13,6 +13,7 @@ import anyio
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, logged
+from aar.budget.call_billing import bill_of, bill_of_broken, doubted
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
 from aar.llm.api_errors import ModelMissing, StreamBroken
@@ -23,7 +24,6 @@ from aar.llm.response.content_blocks import with_unique_ids
 from aar.llm.response.message_accumulator import Reply
 from aar.llm.wait_notice import waiting_line
 from aar.researcher.asking import request_of, worst_tokens
-from aar.researcher.billing import bill_of, bill_of_broken, doubted
 from aar.researcher.context import Fallback, ResearcherContext, Stopping
 from aar.researcher.journal import Journal
 from aar.researcher.reserving import reserve

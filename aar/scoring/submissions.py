@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.submissions import check_submission
+from aar.budget.submission_quota import check_submission
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.scoring.manifest import MethodManifest

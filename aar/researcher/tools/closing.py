@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aar.budget.checks import Standing
+from aar.budget.limit_checks import Standing
 from aar.budget.totals import totals
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, nothing
 from aar.researcher.tools.definitions import BudgetInput, FinishInput

@@ -11,7 +11,7 @@ import anyio.to_thread
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.submissions import check_submission
+from aar.budget.submission_quota import check_submission
 from aar.campaign.outside import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find

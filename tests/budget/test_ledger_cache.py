@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from aar.budget import settled
+from aar.budget import ledger_cache
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, totals
@@ -97,7 +97,7 @@ async def test_a_clock_that_goes_back_hides_nothing(db: Database, open_ledger: O
 async def test_what_was_settled_is_read_once(
     db: Database, open_ledger: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settled, "_MOST_ANEW", 2)
+    monkeypatch.setattr(ledger_cache, "_MOST_ANEW", 2)
     ledger = open_ledger()
     await ledger.load()
     for index in range(4):

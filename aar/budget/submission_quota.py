@@ -7,7 +7,7 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.checks import CAMPAIGN, remedy_for
+from aar.budget.limit_checks import CAMPAIGN, remedy_for
 from aar.budget.limits import Limits
 from aar.errors import LimitBreach, LimitReached
 from aar.store.models import Researcher, Submission
