@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 
 from aar.problems.protocol import Baseline, Stage, Task, TaskScore
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.scoring.audits.coordinates import LIMIT, departure
+from aar.scoring.audits.coordinate_change import LIMIT, departure
 from aar.testing.simulations.in_process_runs import predict
 from aar.testing.simulations.principal_axes import write_principal
 

@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aar.scoring.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import leaderboard
 from aar.store import open_database
 from aar.store.event_log import LoggedEvent, read
 

@@ -38,14 +38,15 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.backends import choose
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring import bundles, closing, files, trial
 from aar.scoring.baselines import measure_baselines
-from aar.scoring.cleanroom import CleanRoom
-from aar.scoring.manifest import read_manifest
-from aar.scoring.pool import Pool
-from aar.scoring.rooms import Rooms
+from aar.scoring.cleanroom import run_files, scoring_run, task_bundles
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom.run_sandbox import Rooms
+from aar.scoring.cleanroom.sandbox_pool import Pool
+from aar.scoring.confirmation import finalizer
 from aar.scoring.scorer import Scorer
-from aar.scoring.submissions import SubmissionView, submit
+from aar.scoring.submissions.method_manifest import read_manifest
+from aar.scoring.submissions.submit import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import Database, open_database
 from aar.store.models import ScoringRun
@@ -165,14 +166,14 @@ async def overheads(bench: Bench, count: int, stopwatch: Stopwatch, rooms: int) 
 def watch_all(stopwatch: Stopwatch) -> None:
     """Put the watch around every stage of a run."""
     stopwatch.watch(SnapshotStore, "save", "save the code")
-    stopwatch.watch(bundles, "call_plugin", "split: teacher, ceiling, files")
+    stopwatch.watch(task_bundles, "call_plugin", "split: teacher, ceiling, files")
     stopwatch.watch(Pool, "take", "sandbox: take a warm one")
     stopwatch.watch(Rooms, "make", "sandbox: make one (in the background when warm)")
-    stopwatch.watch(files, "fill", "sandbox: data and code in")
+    stopwatch.watch(run_files, "fill", "sandbox: data and code in")
     stopwatch.watch(ChannelSandbox, "exec", "start and end of the command", lambda result: result.seconds)
     stopwatch.watch(ChannelSandbox, "read", "read the output")
-    stopwatch.watch(trial, "call_plugin", "score")
-    stopwatch.watch(closing, "pool_plugin", "pool")
+    stopwatch.watch(scoring_run, "call_plugin", "score")
+    stopwatch.watch(finalizer, "pool_plugin", "pool")
     stopwatch.watch(Database, "write", "one database write (claim, start, result, verdict, money)")
 
 

@@ -19,7 +19,7 @@ from aar.problems.protocol import RunLimits
 from aar.report.markdown import render_markdown
 from aar.report.scrub import Scrubber
 from aar.sandbox.protocol import ExecResult, ExitReason
-from aar.scoring.verdicts import rejected_output, scrub, why_it_ended
+from aar.scoring.verdict_messages import rejected_output, scrub, why_it_ended
 
 _PARSER: Any = re._parser  # type: ignore[attr-defined]  # the only way to see what a pattern is made of
 _SHORT, _TIMES = 1_500, 8
@@ -122,7 +122,7 @@ def test_a_pattern_that_grows_faster_is_seen(pattern: str) -> None:
 def test_every_pattern_takes_time_as_its_text_is_long() -> None:
     patterns = dict(_patterns())
     assert {
-        "aar.scoring.verdicts._CONTROL",
+        "aar.scoring.verdict_messages._CONTROL",
         "aar.forum.figures.figure_markdown._IMAGE",
         "aar.report.jobs._TOLD",
     } <= patterns.keys()

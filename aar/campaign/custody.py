@@ -15,7 +15,7 @@ from aar.campaign.views import without_address
 from aar.errors import Conflict
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
-from aar.scoring.versions import require_version
+from aar.scoring.problem_version import require_version
 from aar.store.column_types import now
 from aar.store.event_log import append, lock_campaign
 from aar.store.models import Campaign, Researcher

@@ -13,7 +13,7 @@ from aar.sandbox import inventory
 from aar.sandbox.cleanup import Swept, sweep
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring import files
+from aar.scoring.cleanroom import run_files
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign
@@ -69,7 +69,7 @@ async def prune(database: Database, settings: Settings, *, unknown_too: bool) ->
         scoring = settings.campaign_dir(campaign_id) / SCORING
         if run or campaign_id in known or not scoring.is_dir() or await _is_run(database, campaign_id):
             continue
-        for name, error in (await asyncio.to_thread(files.sweep, scoring)).items():
+        for name, error in (await asyncio.to_thread(run_files.sweep, scoring)).items():
             swept.left.setdefault(name, str(error))
     return swept
 

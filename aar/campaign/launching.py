@@ -32,7 +32,7 @@ from aar.campaign.views import without_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.problems.plugin_calls import run_plugin
 from aar.problems.registry import available, find
-from aar.scoring.versions import require_version
+from aar.scoring.problem_version import require_version
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher

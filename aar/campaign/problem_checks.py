@@ -13,8 +13,8 @@ from aar.errors import AarError, DataMissing, PluginFailed
 from aar.problems.plugin_calls import GIVES, PROCESSES, brief_of, call_plugin
 from aar.problems.protocol import Metric, Problem, RunLimits, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
-from aar.scoring.bundles import prepared
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom.task_bundles import prepared
 from aar.workers.worker_pool import WorkerPool
 
 _SPLIT = 20_261

@@ -24,13 +24,13 @@ from aar.campaign.layout import DATA, lay_out
 from aar.campaign.preflight import Plan
 from aar.campaign.services import FaultLog
 from aar.forum.mirror.forum_mirror import ForumMirror
-from aar.researcher.reviewer import Reviewer
 from aar.sandbox.leases import Leases
 from aar.sandbox.outages import OutageWatch
 from aar.sandbox.protocol import Mount
 from aar.scoring.audits.registry import available_audits
-from aar.scoring.checks import CheckPlan
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.audits.review.reviewer import Reviewer
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.confirmation.confirmation_queue import CheckPlan
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aar.problems.protocol import Stage, Task
 from aar.redteam.score_arena import Arena
-from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom.task_bundles import prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from aar.errors import ProblemError
 from aar.problems.protocol import Problem, Stage, Task
 from aar.redteam import paired_gain
 from aar.redteam.gain import Gain
-from aar.scoring.bundles import prepared
-from aar.scoring.cleanroom import CleanRoom
-from aar.scoring.seeds import draw
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.queue.seed_draws import draw
 
 DRAWS = "attacks"
 """All splits are drawn from this, the scorer's too, so that a suite repeats; nothing in an attack's code uses it."""

@@ -21,9 +21,9 @@ from aar.problems.protocol import Estimate, Stage
 from aar.redteam.direct_runs import Place
 from aar.redteam.paired_gain import dump, keys, load, pooled, scored
 from aar.redteam.score_arena import Arena
-from aar.scoring.bundles import prepared
-from aar.scoring.submissions import SHOWN_DECIMALS
-from aar.scoring.telling import ALLOWANCE, SURELY, is_low
+from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.submissions.score_disclosure import ALLOWANCE, SURELY, is_low
+from aar.scoring.submissions.submit import SHOWN_DECIMALS
 from aar.store.models import ScoringRun, Submission
 
 Bits = NDArray[np.bool_]

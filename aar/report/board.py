@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.report.closeup import PhaseView, close_ups
-from aar.scoring.leaderboard import LeaderboardRow, leaderboard
-from aar.scoring.queue import QueueState, queue_state
-from aar.scoring.submissions import SubmissionView, fallen_submissions
+from aar.scoring.queue.submission_queue import QueueState, queue_state
+from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.submissions.submit import SubmissionView, fallen_submissions
 from aar.scoring.visibility import Audience, Secret, may_see, rows_seen_by, submission_seen_by
 from aar.store.models import Campaign, ScoringRun, Submission
 

@@ -23,8 +23,8 @@ from aar.report.lineage import LineageEntry, lineage_tree
 from aar.report.metrics import metric_of
 from aar.report.progress import Progress, all_submissions, progress
 from aar.report.winners import AuditCount, Corrected, Winner, audit_counts, corrected, notable, skipped, winners
-from aar.scoring.findings import FindingView
-from aar.scoring.submissions import SubmissionView
+from aar.scoring.audits.audit_findings import FindingView
+from aar.scoring.submissions.submit import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now
 from aar.store.event_log import LoggedEvent, read

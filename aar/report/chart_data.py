@@ -12,7 +12,7 @@ from aar.budget.totals import Totals
 from aar.report.lineage import lineage_tree, parent_of
 from aar.report.progress import Progress
 from aar.report.seeds import SeedScore
-from aar.scoring.submissions import SubmissionView
+from aar.scoring.submissions.submit import SubmissionView
 from aar.text.sanitize import clean_line
 
 Cell = str | int | float | Decimal | None

@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
-from aar.scoring.checks import OPEN, CheckView, list_checks
-from aar.scoring.findings import FindingView, newest_findings
-from aar.scoring.status import StatusView
-from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.scoring.audits.audit_findings import FindingView, newest_findings
+from aar.scoring.confirmation.confirmation_queue import OPEN, CheckView, list_checks
+from aar.scoring.submissions.status_log import StatusView
+from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 from aar.scoring.visibility import Audience, Secret, findings_seen_by, may_see, sees_phase
 from aar.store.models import StageEstimate, StatusChange, Submission
 

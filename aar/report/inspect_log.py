@@ -43,7 +43,7 @@ from aar.budget.totals import Totals, totals
 from aar.events import ToolFinished, TurnReceived
 from aar.report.scrub import scrubber
 from aar.report.transcript import item_of, whole_transcript
-from aar.scoring.submissions import SubmissionView, list_submissions
+from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher
 from aar.text.sanitize import clean_text

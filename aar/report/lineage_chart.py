@@ -11,7 +11,7 @@ from aar.report.charts import drawn, score_range, spot
 from aar.report.drawing import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
 from aar.report.labels import score
 from aar.report.progress import Progress, ScorePoint
-from aar.scoring.submissions import SubmissionView
+from aar.scoring.submissions.submit import SubmissionView
 
 
 def lineage_chart(

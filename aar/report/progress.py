@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from aar.events import DiversityMeasured
 from aar.report.clock import RunningClock, running_clock
 from aar.report.spending import Spending, spending
-from aar.scoring.submissions import SubmissionView, list_submissions
+from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store.event_log import LoggedEvent, read
 from aar.store.session_cache import keep, kept

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from aar.errors import AarError
 from aar.problems.registry import find
 from aar.scoring.phases import phase_of
-from aar.scoring.records import pooled_scores
-from aar.scoring.submission_views import SHOWN_DECIMALS
+from aar.scoring.results.score_writer import pooled_scores
+from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from aar.report.board import Board
 from aar.report.closeup import CloseUp, PhaseView, Score
+from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import Verdict
-from aar.scoring.findings import FindingView
-from aar.scoring.selection import shrink
-from aar.scoring.submissions import SubmissionView
+from aar.scoring.ranking_statistics import shrink
+from aar.scoring.submissions.submit import SubmissionView
 
 
 @dataclass(frozen=True, slots=True)

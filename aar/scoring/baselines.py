@@ -12,11 +12,11 @@ from anyio import CapacityLimiter
 from aar.errors import NotFound
 from aar.problems.plugin_calls import pool_plugin
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
-from aar.scoring.bundles import prepared
-from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
-from aar.scoring.groups import one_error
-from aar.scoring.seeds import Draw, draw
-from aar.scoring.trial import Trial, run_trial
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
+from aar.scoring.cleanroom.scoring_run import Trial, run_trial
+from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.exception_groups import one_error
+from aar.scoring.queue.seed_draws import Draw, draw
 
 _PUBLIC_SECRET = "baselines"  # noqa: S105 - baselines have nothing to hide; fixed, so that the table repeats
 

@@ -16,20 +16,21 @@ from aar.budget.ledger import Ledger
 from aar.errors import AarError, LimitReached
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem
-from aar.scoring import checks, finale, queue
-from aar.scoring.agenda import Agenda
-from aar.scoring.auditing import Auditor
+from aar.scoring.audits.audit_runner import Auditor
 from aar.scoring.audits.protocol import Audit
-from aar.scoring.checks import CheckPlan
-from aar.scoring.cleanroom import CleanRoom
-from aar.scoring.closing import Closer
-from aar.scoring.execution import Executor
-from aar.scoring.groups import one_error
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.confirmation import confirmation_queue, final_confirmations
+from aar.scoring.confirmation.confirmation_queue import CheckPlan
+from aar.scoring.confirmation.finalizer import Closer
+from aar.scoring.exception_groups import one_error
 from aar.scoring.phases import DECISIVE
-from aar.scoring.submission_views import SubmissionView
-from aar.scoring.trial import Trial
-from aar.scoring.versions import require_version
-from aar.scoring.work import CHECKS, RunTicket, Work
+from aar.scoring.problem_version import require_version
+from aar.scoring.queue import submission_queue
+from aar.scoring.queue.run_scheduler import Agenda
+from aar.scoring.queue.scoring_job import CHECKS, RunTicket, Work
+from aar.scoring.run_executor import Executor
+from aar.scoring.submissions.submission_views import SubmissionView
 from aar.store.database import Database
 
 _LOOK_SECONDS = 5.0
@@ -94,10 +95,10 @@ class Scorer:
         """
         await self._db.read(lambda session: require_version(session, self._campaign_id, self._problem))
         await self._clean_room.sweep(self._campaign_id)
-        left = await self._db.write(lambda session: queue.take_up(session, self._campaign_id))
+        left = await self._db.write(lambda session: submission_queue.take_up(session, self._campaign_id))
         for work in left:
             work.audit = "due" if self._auditor.reads else ""
-        left += await self._db.write(lambda session: checks.take_up_checks(session, self._campaign_id))
+        left += await self._db.write(lambda session: confirmation_queue.take_up_checks(session, self._campaign_id))
         self._agenda = Agenda(self._claim, self._claim_check, left)
         for work in [work for work in left if work.over and not work.audit]:
             await self._close(work)
@@ -144,7 +145,9 @@ class Scorer:
         self.notify()
         async with self._changed:
             while await self._db.read(
-                lambda session: queue.count_unfinished(session, self._campaign_id, tuple(self._agenda.parked))
+                lambda session: submission_queue.count_unfinished(
+                    session, self._campaign_id, tuple(self._agenda.parked)
+                )
             ):
                 await self._change()
 
@@ -158,18 +161,20 @@ class Scorer:
         Returns:
             What was left undone and why, for people; empty when all was done.
         """
-        await finale.look_closer(self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks)
+        await final_confirmations.look_closer(
+            self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks
+        )
         limit = self._agenda.parked.get(CHECKS)
         if limit is None:
             return ""
-        open_ones = await self._db.read(lambda session: checks.count_open(session, self._campaign_id))
+        open_ones = await self._db.read(lambda session: confirmation_queue.count_open(session, self._campaign_id))
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
 
     async def _drain_checks(self) -> bool:
         """Wait until no check is open; False when those left do not fit a limit."""
         self.notify()
         async with self._changed:
-            while await self._db.read(lambda session: checks.count_open(session, self._campaign_id)):
+            while await self._db.read(lambda session: confirmation_queue.count_open(session, self._campaign_id)):
                 if CHECKS in self._agenda.parked:
                     return False
                 await self._change()
@@ -177,7 +182,7 @@ class Scorer:
 
     async def _claim(self, skip: Collection[str]) -> Work | None:
         work = await self._db.write(
-            lambda session: queue.claim_next(
+            lambda session: submission_queue.claim_next(
                 session,
                 self._campaign_id,
                 domains=self._problem.climbed_domains,
@@ -195,7 +200,7 @@ class Scorer:
     async def _claim_check(self, skip: Collection[str]) -> Work | None:
         phases = self._auditor.phases()
         work = await self._db.write(
-            lambda session: checks.claim_check(
+            lambda session: confirmation_queue.claim_check(
                 session, self._campaign_id, self._problem, self._plan, phases, self._secret
             )
         )

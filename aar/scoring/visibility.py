@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from aar.events import AuditFinished, Event, SubmissionMeasured
 from aar.problems.protocol import Stage
+from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import Verdict
-from aar.scoring.findings import FindingView
-from aar.scoring.leaderboard import LeaderboardRow
-from aar.scoring.submission_views import SubmissionView
+from aar.scoring.results.leaderboard import LeaderboardRow
+from aar.scoring.submissions.submission_views import SubmissionView
 from aar.store.event_log import LoggedEvent
 
 

@@ -30,7 +30,7 @@ from aar.forum.posts import list_posts
 from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import ExitReason, SandboxSpec
-from aar.scoring.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import leaderboard
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.event_log import read

@@ -17,7 +17,7 @@ from aar.campaign.spec_file import load_spec
 from aar.campaign.start import run_campaign
 from aar.campaign.views import list_researchers
 from aar.sandbox.docker.image_tags import default_tag
-from aar.scoring.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import leaderboard
 from aar.settings import Settings, get_settings
 from aar.store.event_log import read
 from aar.testing.docker_engine import OwnEngine, own_engine, why_no_engine

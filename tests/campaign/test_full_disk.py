@@ -15,7 +15,7 @@ from aar.disk_full import disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
-from aar.scoring.files import keep
+from aar.scoring.cleanroom.run_files import keep
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

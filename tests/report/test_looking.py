@@ -33,7 +33,7 @@ from aar.report.lineage import parent_of
 from aar.report.progress import all_submissions
 from aar.report.seeds import seed_scores
 from aar.report.workspace import LARGEST_IMAGE, LONGEST_TEXT, Folder, WorkspaceFile, look
-from aar.scoring.submissions import get_submission
+from aar.scoring.submissions.submit import get_submission
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append

@@ -14,7 +14,7 @@ from aar.problems.protocol import Metric
 from aar.report.build import ReportData, build_report
 from aar.report.transfer_chart import transfer_chart
 from aar.report.write import render_report
-from aar.scoring.selection import shrink
+from aar.scoring.ranking_statistics import shrink
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks

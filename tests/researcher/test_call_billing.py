@@ -19,7 +19,7 @@ from aar.llm.pricing.model_price import ModelPrice
 from aar.llm.pricing.price_book import PriceBook
 from aar.researcher.context import Fallback
 from aar.researcher.researcher import run_researcher
-from aar.researcher.reviewer import Reviewer
+from aar.scoring.audits.review.reviewer import Reviewer
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import LedgerEntry, Researcher

@@ -11,9 +11,9 @@ from sqlalchemy import select
 
 from aar.budget.ledger import Ledger
 from aar.problems.toy import Toy
-from aar.researcher.exhibit import exhibit
-from aar.researcher.reviewer import MOST_OUTPUT_TOKENS, Reviewer
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, Verdict
+from aar.scoring.audits.review.code_listing import exhibit
+from aar.scoring.audits.review.reviewer import MOST_OUTPUT_TOKENS, Reviewer
 from aar.store.models import LedgerEntry
 
 from .conftest import CAMPAIGN, House

@@ -21,11 +21,11 @@ from aar.problems.protocol import Problem, Stage, Task
 from aar.problems.registry import find
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring.bundles import prepared
-from aar.scoring.cleanroom import CleanRoom
-from aar.scoring.manifest import read_manifest
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom.task_bundles import prepared
 from aar.scoring.scorer import Scorer
-from aar.scoring.submissions import SubmissionView, submit
+from aar.scoring.submissions.method_manifest import read_manifest
+from aar.scoring.submissions.submit import SubmissionView, submit
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

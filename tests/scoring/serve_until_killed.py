@@ -11,8 +11,8 @@ from aar.budget.limits import Limits
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.registry import find
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
-from aar.scoring.audits.teacher import TeacherAudit
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.audits.teacher_permutation import TeacherAudit
+from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

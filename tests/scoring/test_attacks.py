@@ -24,7 +24,7 @@ from aar.redteam.score_arena import Arena
 from aar.redteam.score_oracle import Oracle, split_of
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring.audits.coordinates import KNOWLEDGE as KNOWLEDGE_RULE
+from aar.scoring.audits.coordinate_change import KNOWLEDGE as KNOWLEDGE_RULE
 from aar.settings import get_settings
 from aar.testing.conformance.attack_suite import AttackSuite
 from aar.testing.simulations.principal_axes import PrincipalAxes

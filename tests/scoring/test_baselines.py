@@ -5,7 +5,7 @@ import pytest
 from aar.errors import NotFound
 from aar.problems.protocol import Problem, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.cleanroom.clean_room import CleanRoom
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 

@@ -10,15 +10,15 @@ from sqlalchemy import select, update
 
 from aar.errors import Conflict
 from aar.problems.protocol import Estimate, Metric
-from aar.scoring import checks, confirmation
 from aar.scoring.audits.protocol import PhaseScores
-from aar.scoring.checks import CheckPlan
-from aar.scoring.leaderboard import best, leaderboard
-from aar.scoring.submissions import get_submission
+from aar.scoring.confirmation import confirmation_outcome, confirmation_queue
+from aar.scoring.confirmation.confirmation_queue import CheckPlan
+from aar.scoring.results.leaderboard import best, leaderboard
+from aar.scoring.submissions.submit import get_submission
 from aar.store.models import ScoringRun, StageEstimate, Submission
 
 from .conftest import CAMPAIGN, COPY, events
-from .test_records import LOSS, PGR, estimate_of, score
+from .results.test_score_writer import LOSS, PGR, estimate_of, score
 
 PLAN = CheckPlan(confirm_seeds=1, audit_seeds=1)
 
@@ -34,11 +34,11 @@ def confirm(desk: Any, problem: Any, number: int, value: float, metric: Metric =
     """A confirmation whose sealed runs came to ``value``."""
     with desk.db.writing() as session:
         submission = get_submission(session, CAMPAIGN, number)
-        checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
-        work = checks.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
+        confirmation_queue.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
+        work = confirmation_queue.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
         assert work is not None
         found = {"confirm": PhaseScores(estimate_of([value]), [], 1)}
-        confirmation.finish_check(session, work.check_id, found, [], plan=PLAN, metric=metric)
+        confirmation_outcome.finish_check(session, work.check_id, found, [], plan=PLAN, metric=metric)
 
 
 def board(desk: Any, higher: bool = True) -> list[Any]:
@@ -95,9 +95,9 @@ def test_all_of_it_turned_round_where_lower_is_better(desk: Any, problem: Any) -
 def test_the_leader_is_asked_for_once(desk: Any) -> None:
     hand_in(desk, 0.4, 0.9)
     with desk.db.writing() as session:
-        assert confirmation.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
-        assert not confirmation.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
-        (check,) = checks.pending_checks(session, CAMPAIGN)
+        assert confirmation_outcome.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
+        assert not confirmation_outcome.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
+        (check,) = confirmation_queue.pending_checks(session, CAMPAIGN)
     assert (check.number, check.by, check.kind, check.state) == (2, "scorer", "confirmation", "queued")
 
 
@@ -141,11 +141,11 @@ def sealed_check(desk: Any, problem: Any, number: int, found: Estimate, seeds: i
     """A confirmation that came to this; returns the submission's status after it."""
     with desk.db.writing() as session:
         submission = get_submission(session, CAMPAIGN, number)
-        checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
-        work = checks.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
+        confirmation_queue.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
+        work = confirmation_queue.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
         assert work is not None
         phases = {"confirm": PhaseScores(found, [], seeds)}
-        confirmation.finish_check(session, work.check_id, phases, [], plan=PLAN, metric=PGR)
+        confirmation_outcome.finish_check(session, work.check_id, phases, [], plan=PLAN, metric=PGR)
         return get_submission(session, CAMPAIGN, number).status
 
 

@@ -17,11 +17,11 @@ from aar.errors import DataMissing, ProblemError
 from aar.problems.plugin_calls import run_plugin
 from aar.problems.protocol import Estimate, Problem
 from aar.problems.registry import find
-from aar.scoring import checks
-from aar.scoring.submissions import get_submission
+from aar.scoring.confirmation import confirmation_queue
+from aar.scoring.submissions.submit import get_submission
 
+from .confirmation.test_finalizer import pooling
 from .conftest import CAMPAIGN, COPY, events
-from .test_closing import pooling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 Serving = Callable[..., Any]
@@ -171,7 +171,7 @@ async def test_a_confirmation_whose_splits_cannot_be_prepared_refutes_nobody(
     async with serving() as (scorer, service):
         submission = await scorer.wait_for(1, 60)
         with desk.db.writing() as session:
-            checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
+            confirmation_queue.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
         await asyncio.wait_for(scorer.finish(0, 0), 60)
         assert not service.done()
     assert view(desk, 1).status == "measured"
@@ -189,11 +189,11 @@ async def test_a_measurement_that_no_longer_pools_does_not_end_a_confirmation(
             problem, "pool", pooling(problem, lambda _: Estimate(math.nan, 0.1, 0.0, 1.0, 4), "measure", below=2.0)
         )
         with desk.db.writing() as session:
-            checks.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
+            confirmation_queue.request_check(session, CAMPAIGN, submission.id, "confirmation", "", "human:ana")
         await asyncio.wait_for(scorer.finish(0, 0), 60)
         assert not service.done()
     with desk.db.reading() as session:
-        assert [check.state for check in checks.list_checks(session, CAMPAIGN)] == ["done"]
+        assert [check.state for check in confirmation_queue.list_checks(session, CAMPAIGN)] == ["done"]
     assert view(desk, 1).status == "confirmed"
 
 

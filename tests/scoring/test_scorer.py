@@ -15,10 +15,10 @@ import pytest
 from aar.budget.limits import Limits
 from aar.errors import Conflict, LimitReached, NotFound
 from aar.problems.protocol import Problem
-from aar.scoring.cleanroom import CleanRoom
-from aar.scoring.leaderboard import leaderboard
-from aar.scoring.queue import queue_state
-from aar.scoring.submissions import list_submissions
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.queue.submission_queue import queue_state
+from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.submissions.submit import list_submissions
 from aar.store.models import Campaign, LedgerEntry, ScoringRun
 
 from .conftest import COPY, events

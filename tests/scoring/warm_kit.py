@@ -9,8 +9,8 @@ import anyio
 from aar.errors import SandboxError
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.protocol import Sandbox, SandboxSpec
-from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
-from aar.scoring.trial import Trial, run_trial
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
+from aar.scoring.cleanroom.scoring_run import Trial, run_trial
 
 
 class Counting:

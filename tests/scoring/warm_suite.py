@@ -14,10 +14,10 @@ import pytest
 from aar.errors import NotFound, SandboxError
 from aar.problems.protocol import Problem, Stage, Task
 from aar.sandbox.leases import Leases
-from aar.scoring.bundles import prepared
-from aar.scoring.cleanroom import DEFAULT_OWNER, CleanRoom
-from aar.scoring.trial import Trial, run_trial
-from aar.scoring.verdicts import Failure
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
+from aar.scoring.cleanroom.scoring_run import Trial, run_trial
+from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.verdict_messages import Failure
 
 from .warm_kit import Clock, Counting, attempt, ready
 
@@ -30,7 +30,7 @@ class WarmSuite:
 
     @pytest.fixture
     def no_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aar.scoring.trial._PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("aar.scoring.cleanroom.scoring_run._PAUSE_SECONDS", 0.0)
 
     @pytest.fixture
     def counting(self, backend: Any) -> Counting:
@@ -128,7 +128,7 @@ class WarmSuite:
     async def test_trees_that_no_path_reaches_end_nothing(
         self, problem: Problem, room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aar.scoring.pool._LOOK_SECONDS", 0.1)
+        monkeypatch.setattr("aar.scoring.cleanroom.sandbox_pool._LOOK_SECONDS", 0.1)
         nest = (
             GOOD + "import os\nfor names in (['d'] * 1500, ['x' * 250] * 24):\n    os.chdir('/workspace')\n"
             "    for name in names:\n        os.mkdir(name)\n        os.chdir(name)\n"
@@ -164,7 +164,7 @@ class WarmSuite:
         self, room: CleanRoom, counting: Counting, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = Clock()
-        monkeypatch.setattr("aar.scoring.rooms.time", clock)
+        monkeypatch.setattr("aar.scoring.cleanroom.run_sandbox.time", clock)
         digest = desk.snapshots.save(desk.method(TELL.format(told="1"))).digest
         async with room.warmed(DEFAULT_OWNER, 1):
             await ready(room, 2)

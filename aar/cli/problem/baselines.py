@@ -15,7 +15,7 @@ from aar.problems.protocol import Problem, Stage
 from aar.sandbox.backends import choose
 from aar.sandbox.scratch_folders import scratch_folder
 from aar.scoring.baselines import BaselineResult, measure_baselines
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 
 

@@ -11,7 +11,7 @@ from aar.problems.plugin_calls import probe
 from aar.problems.registry import find, small
 from aar.sandbox.backends import choose
 from aar.sandbox.scratch_folders import scratch_folder
-from aar.scoring.cleanroom import CleanRoom
+from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 
 

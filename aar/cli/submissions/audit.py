@@ -40,7 +40,7 @@ def show(
     from aar.cli.submissions.details import print_close_up
     from aar.cli.submissions.listing import submission_number
     from aar.report.closeup import close_up
-    from aar.scoring.submissions import get_submission
+    from aar.scoring.submissions.submit import get_submission
 
     wanted = submission_number(number)
     with opened(database) as workplace:

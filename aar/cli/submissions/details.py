@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aar.report.closeup import CloseUp
-    from aar.scoring.submissions import SubmissionView
+    from aar.scoring.submissions.submit import SubmissionView
 
 _STYLES = {
     "passed": "green",

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aar.cli.context import Workplace
-    from aar.scoring.record import SubmissionRecord
+    from aar.scoring.submission_history import SubmissionRecord
 
 
 def show_record(workplace: Workplace, campaign: str, number: int, json: bool) -> None:
     """Print it. Raises NotFound."""
     from aar.cli.output.printing import console, print_json
-    from aar.scoring.record import submission_record
+    from aar.scoring.submission_history import submission_record
 
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aar.report.board import BoardRow
-    from aar.scoring.submissions import SubmissionView
+    from aar.scoring.submissions.submit import SubmissionView
 
 
 def leaderboard(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aar.cli.context import Workplace
     from aar.report.closeup import CloseUp
     from aar.report.code import CodeFile
-    from aar.scoring.submissions import SubmissionView
+    from aar.scoring.submissions.submit import SubmissionView
 
 
 def submissions(
@@ -48,7 +48,7 @@ def _list(workplace: Workplace, campaign: str, researcher: str | None, json: boo
     from aar.cli.output.formatting import clean_line, clock, score
     from aar.cli.output.printing import print_json, print_table, table
     from aar.cli.submissions.details import standing
-    from aar.scoring.submissions import list_submissions
+    from aar.scoring.submissions.submit import list_submissions
 
     view = workplace.campaign(campaign)
     found: list[SubmissionView] = []
@@ -78,7 +78,7 @@ def _show(workplace: Workplace, campaign: str, number: str, json: bool) -> None:
     from aar.cli.output.printing import plain, print_json
     from aar.report.closeup import close_up
     from aar.report.code import read_code
-    from aar.scoring.submissions import get_submission
+    from aar.scoring.submissions.submit import get_submission
 
     wanted = submission_number(number)
     view = workplace.campaign(campaign)

@@ -18,7 +18,7 @@ from aar.cli.output.responsive_table import FittingTable
 from aar.cli.views.overview import Overview, Row
 from aar.report.board import BoardRow
 from aar.report.labels import OFFLINE_LABEL
-from aar.scoring.queue import QueueState
+from aar.scoring.queue.submission_queue import QueueState
 
 _BAR = 30
 _OTHER_LINES = 21

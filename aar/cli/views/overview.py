@@ -20,7 +20,7 @@ from aar.store.column_types import now
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from aar.scoring.queue import QueueState
+    from aar.scoring.queue.submission_queue import QueueState
 
 _NEWEST_POSTS = 4
 

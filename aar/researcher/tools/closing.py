@@ -6,7 +6,7 @@ from aar.budget.limit_checks import Standing
 from aar.budget.totals import totals
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun, nothing
 from aar.researcher.tools.definitions import BudgetInput, FinishInput
-from aar.scoring.submissions import count_submissions
+from aar.scoring.submissions.submit import count_submissions
 
 
 async def _budget(run: ToolRun, given: BudgetInput) -> ToolResult:

@@ -12,9 +12,9 @@ from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.sandbox.scratch_folders import scratch_folder
-from aar.scoring.leaderboard import LeaderboardRow, leaderboard
-from aar.scoring.manifest import MethodManifest, read_manifest
-from aar.scoring.submissions import submit
+from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
+from aar.scoring.submissions.submit import submit
 from aar.scoring.visibility import Audience, rows_seen_by
 from aar.snapshots.lineage import resolve
 from aar.snapshots.store import Saved, SnapshotStore

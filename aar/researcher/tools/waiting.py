@@ -15,7 +15,7 @@ from aar.forum.news import News, news_since
 from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import WaitInput
 from aar.researcher.tools.jobs import ended, job_status
-from aar.scoring.queue import queue_state
+from aar.scoring.queue.submission_queue import queue_state
 
 _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 from aar.errors import SetupError
-from aar.scoring.audits.coordinates import CoordinatesAudit
-from aar.scoring.audits.noise import LabelNoise
+from aar.scoring.audits.coordinate_change import CoordinatesAudit
+from aar.scoring.audits.label_noise import LabelNoise
 from aar.scoring.audits.protocol import Audit, Moment
-from aar.scoring.audits.splits import SplitSensitivity
+from aar.scoring.audits.split_sensitivity import SplitSensitivity
 from aar.scoring.audits.static import StaticReading
-from aar.scoring.audits.teacher import TeacherAudit
+from aar.scoring.audits.teacher_permutation import TeacherAudit
 
 GROUP = "aar.audits"
 

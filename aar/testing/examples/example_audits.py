@@ -12,16 +12,16 @@ from typing import Final
 from aar.forum.posts import Author, create_post
 from aar.problems.protocol import Estimate, TaskScore
 from aar.problems.weak_to_strong.problem import WeakToStrong
-from aar.scoring import records
+from aar.scoring.audits.audit_findings import record_finding
 from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
-from aar.scoring.checks import CheckPlan, claim_check, request_check
-from aar.scoring.confirmation import finish_check
-from aar.scoring.findings import record_finding
-from aar.scoring.manifest import MethodManifest
+from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.confirmation.confirmation_outcome import finish_check
+from aar.scoring.confirmation.confirmation_queue import CheckPlan, claim_check, request_check
 from aar.scoring.phases import CONFIRM, CONFIRMATION, ELSEWHERE, PERMUTED, TRANSFER, noisy
-from aar.scoring.standing import disqualify, reinstate
-from aar.scoring.submissions import get_submission, submit
-from aar.scoring.trial import Trial
+from aar.scoring.results import score_writer
+from aar.scoring.submissions.disqualification import disqualify, reinstate
+from aar.scoring.submissions.method_manifest import MethodManifest
+from aar.scoring.submissions.submit import get_submission, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.models import Submission
@@ -103,7 +103,7 @@ def _check(db: Database, number: int, kind: str, means: Mapping[str, float], fin
         assert work.check_id is not None
         for ticket in work.pending:
             trial = Trial(TaskScore(parts={"method": PART}), None, "", "f" * 64, 1.5)
-            records.finish_run(session, CAMPAIGN, ticket.run_id, trial)
+            score_writer.finish_run(session, CAMPAIGN, ticket.run_id, trial)
         phases = {}
         for key, mean in means.items():
             domains = problem.transfer_domains if kind == TRANSFER else problem.climbed_domains

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.statistics import Term, estimate
-from aar.scoring.common_error import Sample, common_error, sample_of_estimate
-from aar.scoring.selection import refutes
+from aar.scoring.moderated_t import Sample, common_error, sample_of_estimate
+from aar.scoring.ranking_statistics import refutes
 
 DOMAINS = 2
 ITEMS = 3000

@@ -13,7 +13,7 @@ from aar.campaign.control import ControllerState
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.metrics import metric_of
-from aar.scoring.leaderboard import best
+from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import submission_seen_by
 from aar.web.api.pagination import After, Limit, Page
 from aar.web.api.submissions import SubmissionOut

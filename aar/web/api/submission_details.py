@@ -13,7 +13,7 @@ from aar.report.difference import FileDifference, differences
 from aar.report.lineage import parent_of
 from aar.report.progress import all_submissions
 from aar.report.seeds import SeedScore, seed_scores
-from aar.scoring.submissions import SubmissionView, get_submission
+from aar.scoring.submissions.submit import SubmissionView, get_submission
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.api.pagination import Number
 from aar.web.app_state import Shared, SharedDep

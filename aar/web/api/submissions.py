@@ -12,11 +12,11 @@ from aar.report.board import read_board, waiting_line
 from aar.report.closeup import PhaseView, close_up
 from aar.report.code import read_code
 from aar.report.metrics import metric_of
-from aar.scoring.checks import CheckView
-from aar.scoring.findings import FindingView
-from aar.scoring.record import EstimateRecord, HappeningRecord, RunRecord, submission_record
-from aar.scoring.status import StatusView
-from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
+from aar.scoring.audits.audit_findings import FindingView
+from aar.scoring.confirmation.confirmation_queue import CheckView
+from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, submission_record
+from aar.scoring.submissions.status_log import StatusView
+from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions
 from aar.scoring.visibility import Secret, may_see, submission_seen_by
 from aar.web.api.pagination import After, Limit, Number, Page, page_of
 from aar.web.app_state import SharedDep

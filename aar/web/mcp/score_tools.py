@@ -14,8 +14,8 @@ from aar.campaign.guest_pace import POSTS_AN_HOUR, posts_left
 from aar.errors import DataMissing, NotFound
 from aar.report.code import CodeFile, read_code
 from aar.report.metrics import metric_of
-from aar.scoring.leaderboard import leaderboard
-from aar.scoring.submissions import SubmissionView, count_submissions, get_submission, list_submissions
+from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.submissions.submit import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
 from aar.snapshots.lineage import resolve
 from aar.snapshots.listing import list_snapshots

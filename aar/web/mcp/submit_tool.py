@@ -16,8 +16,8 @@ from aar.campaign.outside import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find
 from aar.sandbox.scratch_folders import scratch_folder
-from aar.scoring.manifest import MethodManifest, read_manifest
-from aar.scoring.submissions import SubmissionView, submit
+from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
+from aar.scoring.submissions.submit import SubmissionView, submit
 from aar.snapshots.store import Saved, SnapshotStore
 from aar.snapshots.tree_manifest import checked_name
 from aar.web.mcp import tool_inputs

@@ -26,7 +26,7 @@ from aar.report.progress import Over, all_submissions, progress
 from aar.report.recent import recent_events
 from aar.report.usage_doubts import usage_doubts
 from aar.report.write import CONTENT_POLICY, render_report
-from aar.scoring.leaderboard import best
+from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.app_state import SharedDep

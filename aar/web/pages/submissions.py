@@ -11,8 +11,8 @@ from aar.report.lineage import parent_of
 from aar.report.metrics import metric_of
 from aar.report.progress import all_submissions
 from aar.report.seeds import seed_scores
-from aar.scoring.findings import alike_submissions
-from aar.scoring.submissions import get_submission
+from aar.scoring.audits.audit_findings import alike_submissions
+from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import Secret, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.pagination import Number

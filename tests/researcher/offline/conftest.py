@@ -19,7 +19,7 @@ from aar.problems.protocol import Stage
 from aar.problems.toy import Toy
 from aar.researcher.offline import MODEL
 from aar.researcher.offline.launch import offline_server
-from aar.scoring.manifest import read_manifest
+from aar.scoring.submissions.method_manifest import read_manifest
 
 Reply = dict[str, Any]
 

@@ -10,7 +10,7 @@ import pytest
 from aar.errors import SetupError
 from aar.scoring.audits.protocol import Audit, Moment
 from aar.scoring.audits.registry import available_audits
-from aar.scoring.audits.teacher import TeacherAudit
+from aar.scoring.audits.teacher_permutation import TeacherAudit
 
 GOOD = """
 from aar.scoring.audits.protocol import Finding, Moment, Verdict

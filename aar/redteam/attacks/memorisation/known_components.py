@@ -15,7 +15,7 @@ from aar.redteam.attacker_knowledge import public_items
 from aar.redteam.attacks.memorisation.memorised_labels import discriminant
 from aar.redteam.attacks.memorisation.quiet_knowledge import BEGIN
 from aar.redteam.score_arena import Arena
-from aar.scoring.bundles import prepared
+from aar.scoring.cleanroom.task_bundles import prepared
 
 _KEPT = 8
 _CODE = """

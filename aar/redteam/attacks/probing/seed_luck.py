@@ -13,9 +13,9 @@ from aar.redteam.paired_gain import scored
 from aar.redteam.score_arena import Arena
 from aar.redteam.score_oracle import SPLITS
 from aar.scoring.audits.static import read_code
-from aar.scoring.common_error import common_error, sample_of_estimate
-from aar.scoring.leaderboard import leaderboard
-from aar.scoring.selection import refutes, shrink
+from aar.scoring.moderated_t import common_error, sample_of_estimate
+from aar.scoring.ranking_statistics import refutes, shrink
+from aar.scoring.results.leaderboard import leaderboard
 
 RERUNS = 100
 

@@ -14,8 +14,8 @@ from aar.redteam.knowledge_methods import SURE, TABLE
 from aar.redteam.paired_gain import scored
 from aar.redteam.score_arena import Arena
 from aar.redteam.score_oracle import SPLITS, splits_of
-from aar.scoring.common_error import sample_of_estimate
-from aar.scoring.selection import refutes
+from aar.scoring.moderated_t import sample_of_estimate
+from aar.scoring.ranking_statistics import refutes
 
 _START = """
 import pathlib, sys

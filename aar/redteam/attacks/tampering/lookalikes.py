@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aar.redteam.attack_protocol import Result
 from aar.redteam.score_arena import Arena
-from aar.scoring.leaderboard import LeaderboardRow, leaderboard
-from aar.scoring.standing import disqualify
+from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.submissions.disqualification import disqualify
 
 _CODE = """
 import sys

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from aar.scoring.audits.static.reading import Reading, StaticReading, finding, modules_in, read_code
+from aar.scoring.audits.static.static_audit import Reading, StaticReading, finding, modules_in, read_code
 
 __all__ = ["Reading", "StaticReading", "finding", "modules_in", "read_code"]

@@ -19,7 +19,7 @@ import pytest
 from aar.problems.registry import find
 from aar.scoring.audits.protocol import Dossier, Verdict
 from aar.scoring.audits.static import StaticReading, finding, read_code
-from aar.scoring.audits.static import reading as static_reading
+from aar.scoring.audits.static import static_audit as static_reading
 
 CHEATS: dict[str, list[str]] = {
     "network": [

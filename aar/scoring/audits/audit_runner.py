@@ -1,0 +1,163 @@
+"""Running the audits: on code before anything of it is executed, and at a confirmation with all scores so far."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+
+import anyio.to_thread
+import structlog
+from anyio import CancelScope
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.best_effort import best_effort
+from aar.errors import AarError, BoundExceeded, SandboxError
+from aar.problems.label_corruption import offers
+from aar.problems.protocol import Problem
+from aar.sandbox.incidents import IncidentSink, report_left_behind
+from aar.scoring.audits.audit_findings import record_finding
+from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, PhaseScores, Verdict
+from aar.scoring.audits.static import StaticReading, read_code
+from aar.scoring.cleanroom import run_files
+from aar.scoring.phases import CONFIRM, MEASURE, Phase
+from aar.scoring.submissions.disqualification import disqualify
+from aar.scoring.submissions.submission_views import SubmissionView
+from aar.snapshots.store import SnapshotStore
+from aar.store.database import Database
+from aar.store.event_log import lock_campaign
+from aar.store.models import AuditFinding, Submission
+from aar.workers.worker_pool import warm_up
+
+log = structlog.get_logger(__name__)
+
+
+class Auditor:
+    """Asks the audits about submissions of one campaign and keeps their answers.
+
+    Args:
+        work_dir: code is laid out below it while it is read.
+        on_incident: told when that could not be removed.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        problem: Problem,
+        snapshots: SnapshotStore | None,
+        work_dir: Path,
+        audits: Sequence[Audit],
+        on_incident: IncidentSink | None = None,
+    ) -> None:
+        self._on_incident = on_incident
+        self._db = db
+        self._problem = problem
+        self._snapshots = snapshots
+        self._work_dir = work_dir
+        self._reading = [audit for audit in audits if audit.moment is Moment.SUBMITTED]
+        self._confirming = [audit for audit in audits if audit.moment is Moment.CONFIRMED]
+
+    @property
+    def reads(self) -> bool:
+        """Whether any audit reads code before it is run."""
+        return bool(self._reading)
+
+    async def warm_up(self) -> None:
+        """Have the process that reads code started, so that the first submission does not wait for it."""
+        if any(isinstance(audit, StaticReading) for audit in self._reading):
+            with suppress(BoundExceeded):
+                await anyio.to_thread.run_sync(warm_up, read_code, abandon_on_cancel=True)
+
+    def phases(self) -> list[Phase]:
+        """The runs that the audits of a confirmation need beside measurement and confirmation."""
+        named = [phase for audit in self._confirming for phase in audit.phases(self._problem)]
+        return [
+            phase
+            for phase in dict.fromkeys(named)
+            if phase not in (MEASURE, CONFIRM) and (phase.corruption is None or offers(self._problem, phase.corruption))
+        ]
+
+    async def read(self, submission: SubmissionView) -> None:
+        """Have the code read and the answers kept; a disqualification holds the submission.
+
+        An audit that answered before is not asked again: a restart costs nothing twice, and what a person reinstated
+        is not disqualified for the same thing again.
+        """
+        asked = await self._db.read(
+            lambda session: set(
+                session.scalars(select(AuditFinding.audit).where(AuditFinding.submission_id == submission.id))
+            )
+        )
+        audits = [audit for audit in self._reading if audit.name not in asked]
+        for finding in await self._judge(audits, submission, {}):
+            await self._db.write(partial(self._keep, submission_id=submission.id, finding=finding))
+
+    async def look(self, submission: SubmissionView, phases: Mapping[str, PhaseScores]) -> list[Finding]:
+        """What the audits of a confirmation find; the caller keeps it."""
+        return await self._judge(self._confirming, submission, phases)
+
+    async def _judge(
+        self, audits: Sequence[Audit], submission: SubmissionView, phases: Mapping[str, PhaseScores]
+    ) -> list[Finding]:
+        if not audits:
+            return []
+        async with self._laid_out(submission.digest, submission.campaign_id) as code:
+            dossier = Dossier(
+                campaign_id=submission.campaign_id,
+                number=submission.number,
+                title=submission.title,
+                claim=submission.claim,
+                hypothesis=submission.hypothesis,
+                families=submission.families,
+                code=code,
+                problem=self._problem,
+                phases=phases,
+            )
+            return [await _answer(audit, dossier) for audit in audits]
+
+    @asynccontextmanager
+    async def _laid_out(self, digest: str, campaign_id: str) -> AsyncIterator[Path]:
+        if self._snapshots is None:
+            raise SandboxError("this clean room has no snapshot store", "Give it one, or no audits")
+        folder = self._work_dir / "runs" / f"audit-{token_hex(8)}"
+        try:
+            folder.mkdir(parents=True)
+            await anyio.to_thread.run_sync(self._snapshots.materialise, digest, folder / "method")
+            yield folder / "method"
+        finally:
+            with CancelScope(shield=True):
+                await best_effort(
+                    anyio.to_thread.run_sync(run_files.remove, folder),
+                    partial(report_left_behind, self._on_incident, folder.name, campaign_id),
+                )
+
+    def _keep(self, session: Session, submission_id: int, finding: Finding) -> None:
+        submission = session.get_one(Submission, submission_id)
+        lock_campaign(session, submission.campaign_id)
+        session.refresh(submission)
+        record_finding(session, submission, finding)
+        if finding.verdict is Verdict.DISQUALIFIED and not submission.disqualified:
+            disqualify(session, submission_id, finding.rule, finding.reason, finding.audit)
+
+
+async def _answer(audit: Audit, dossier: Dossier) -> Finding:
+    try:
+        return await audit.judge(dossier)
+    except AarError as error:
+        return Finding(audit.name, Verdict.SKIPPED, _unasked(audit), f"not carried out: {error.message}")
+    except Exception as error:  # noqa: BLE001
+        # A plug-in that read what an adversary wrote. Its error's text may quote hidden data, so only the kind is kept.
+        log.warning("an audit broke", audit=audit.name, submission=dossier.number, error=type(error).__name__)
+        return Finding(
+            audit.name,
+            Verdict.SKIPPED,
+            _unasked(audit),
+            f"not carried out: the audit itself failed ({type(error).__name__})",
+        )
+
+
+def _unasked(audit: Audit) -> str:
+    return f"not carried out: {audit.name}"[:64]

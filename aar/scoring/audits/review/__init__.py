@@ -1,0 +1,1 @@
+"""Asks a model to review a submission's frozen code."""

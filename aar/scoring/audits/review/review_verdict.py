@@ -1,0 +1,119 @@
+"""The answer of a reviewing model: its schema, and what of it stands once its quotes were checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aar.scoring.audits.protocol import Finding, Verdict
+from aar.scoring.audits.review.code_listing import Exhibit
+from aar.text.sanitize import shorten
+
+REVIEWER: Final = "reviewer"
+TOOL: Final = "verdict"
+_LONGEST_REASON = 800
+_MOST_QUOTES = 8
+_RULES = ("injection", "answers", "leak", "clean-room", "state", "seed", "harness", "obfuscated", "claim")
+_ONLY_FLAGGED = frozenset({"claim"})
+
+
+class Quote(BaseModel):
+    """One line of the frozen code, or a part of it."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    file: str
+    line: int
+    text: str
+
+
+class Answer(BaseModel):
+    """What the model says."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    verdict: Literal["passed", "flagged", "disqualified"]
+    rule: str
+    reason: Annotated[str, Field(min_length=1)]
+    quotes: list[Quote]
+
+
+def definition() -> dict[str, Any]:
+    """The tool that the model is made to call; plain JSON schema, as strict tools take it."""
+    text = {"type": "string"}
+    quote = {
+        "type": "object",
+        "properties": {"file": text, "line": {"type": "integer"}, "text": text},
+        "required": ["file", "line", "text"],
+        "additionalProperties": False,
+    }
+    return {
+        "name": TOOL,
+        "description": "Give the verdict on the method under review.",
+        "strict": True,
+        "input_schema": {
+            "type": "object",
+            "properties": {
+                "verdict": {"type": "string", "enum": ["passed", "flagged", "disqualified"]},
+                "rule": {"type": "string", "enum": ["", *_RULES]},
+                "reason": text,
+                "quotes": {"type": "array", "items": quote},
+            },
+            "required": ["verdict", "rule", "reason", "quotes"],
+            "additionalProperties": False,
+        },
+    }
+
+
+def read_answer(given: Mapping[str, Any] | None, shown: Exhibit) -> Finding:
+    """What a model's answer comes to.
+
+    A disqualification stands only on quotes that occur in the code. A method of which not everything was read, or
+    that kept the model from answering, is flagged: neither may be a way past the reviewer.
+
+    Args:
+        given: the tool's input; None where the model gave none.
+    """
+    try:
+        answer = None if given is None else Answer.model_validate(given)
+    except ValidationError:
+        answer = None
+    if answer is None or answer.rule not in ("", *_RULES):
+        return _flagged(
+            "no-verdict", "The model gave no verdict in the form asked for; a person should read this code."
+        )
+    sound, unsound = _checked(answer.quotes, shown)
+    verdict, rule = Verdict(answer.verdict), answer.rule
+    reason = shorten(answer.reason, _LONGEST_REASON)
+    evidence: dict[str, Any] = {"quotes": sound, "unfounded": unsound, "left_out": list(shown.left_out)}
+    if verdict is Verdict.DISQUALIFIED and (not sound or unsound):
+        verdict = Verdict.FLAGGED
+        reason += " (Not disqualified: the lines quoted for it do not all occur in the code.)"
+    if verdict is Verdict.DISQUALIFIED and (not rule or rule in _ONLY_FLAGGED):
+        verdict = Verdict.FLAGGED
+    if verdict is Verdict.PASSED and rule:
+        verdict = Verdict.FLAGGED  # a rule was named, so something was seen
+    if verdict is Verdict.PASSED and shown.left_out:
+        verdict, rule = Verdict.FLAGGED, "unread"
+        reason = (
+            f"Nothing found, but the code is too long to be read whole: {', '.join(shown.left_out)[:300]} left out."
+        )
+    if verdict is not Verdict.PASSED and not rule:
+        rule = "suspicion"
+    return Finding(REVIEWER, verdict, f"{REVIEWER}.{rule}" if rule else "", reason, evidence)
+
+
+def _flagged(rule: str, reason: str) -> Finding:
+    return Finding(REVIEWER, Verdict.FLAGGED, f"{REVIEWER}.{rule}", reason)
+
+
+def _checked(quotes: list[Quote], shown: Exhibit) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    sound: list[dict[str, Any]] = []
+    unsound: list[dict[str, Any]] = []
+    for quote in quotes[:_MOST_QUOTES]:
+        at = shown.find(quote.file, quote.line, quote.text)
+        said = {"file": shorten(quote.file, 200), "line": at or quote.line, "text": shorten(quote.text, 300)}
+        (unsound if at is None else sound).append(said)
+    return sound, unsound

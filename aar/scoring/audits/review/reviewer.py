@@ -1,0 +1,151 @@
+"""The reviewer: an audit in which a model reads a method's frozen code and claim against a rubric.
+
+The rubric is the same for every review, so the service keeps it in its prompt cache; the method stands in the one
+message after it, as untrusted text. The answer is a forced tool call, and what it quotes is checked against the code.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from sqlalchemy.orm import Session
+
+from aar.best_effort import best_effort, logged
+from aar.budget.call_billing import bill_of, bill_of_broken, doubted
+from aar.budget.ledger import Ledger
+from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
+from aar.llm.api_errors import StreamBroken
+from aar.llm.gateway import Gateway
+from aar.llm.pricing.usage import Bill, Usage
+from aar.llm.request.model_request import CallRequest, Flight
+from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
+from aar.llm.response.message_accumulator import Reply
+from aar.llm.response.tool_calls import TRUNCATED
+from aar.problems.protocol import Problem
+from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
+from aar.scoring.audits.review.code_listing import Exhibit, exhibit
+from aar.scoring.audits.review.review_verdict import REVIEWER, TOOL, definition, read_answer
+from aar.scoring.phases import Phase
+from aar.store.database import Database
+from aar.store.event_log import append_all
+
+MOST_OUTPUT_TOKENS = 2000
+NO_MODEL = (
+    "Nobody has read this code: the campaign calls no Claude model (its team is the offline search baseline, or there "
+    "is no key)."
+)
+
+
+class Reviewer:
+    """Asks a model about a submission at its confirmation.
+
+    Args:
+        db: where the call is settled.
+        ledger: pays for the call, on the campaign's account and nobody's own.
+        model: model id; None where the campaign calls none, and every answer is then that it was skipped.
+        gateway: the open gateway of a model.
+    """
+
+    name = REVIEWER
+    moment = Moment.CONFIRMED
+
+    def __init__(self, db: Database, ledger: Ledger, model: str | None, gateway: Callable[[str], Gateway]) -> None:
+        self._db = db
+        self._ledger = ledger
+        self._model = model
+        self._gateway = gateway
+
+    def phases(self, problem: Problem) -> Sequence[Phase]:
+        """None: it reads code."""
+        return ()
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        """Have the code read. Whatever keeps the call from being made is a skipped audit that says so."""
+        if self._model is None:
+            return _skipped(NO_MODEL, "no key")
+        shown = await anyio.to_thread.run_sync(exhibit, dossier)
+        request = _request(self._model, shown)
+        bound = FIXED_TOKENS + most_tokens([*request.system, *request.tools, *request.messages])
+        request_id = f"review-{uuid.uuid4().hex}"
+        try:
+            await self._ledger.reserve_call(
+                request_id=request_id,
+                researcher_id=None,
+                model=self._model,
+                input_tokens=bound,
+                max_output_tokens=MOST_OUTPUT_TOKENS,
+            )
+        except LimitReached as limit:
+            return _skipped(f"Nobody has read this code: {limit.message}.", "no budget left")
+        worst = Usage(cache_write_5m_tokens=bound, output_tokens=MOST_OUTPUT_TOKENS)
+        try:
+            reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
+        except DatabaseError:
+            raise
+        except (GatewayError, SetupError, UsageError) as error:
+            return _skipped(
+                f"Nobody has read this code: the model could not be asked ({error.message}).", "not answered"
+            )
+        found = read_answer(_given(reply), shown)
+        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
+
+    async def _ask(self, campaign_id: str, request: CallRequest, request_id: str, worst: Usage) -> tuple[Reply, str]:
+        started, flight = time.monotonic(), Flight()
+
+        async def settle(bill: Bill) -> str:
+            def write(session: Session) -> Decimal:
+                usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
+                append_all(session, campaign_id, doubted(session, campaign_id, None, request_id, bill))
+                return usd
+
+            with anyio.CancelScope(shield=True):
+                usd = await self._db.write(write)
+            return f"{usd:f}"
+
+        try:
+            reply = await self._gateway(request.model).complete(request, flight=flight)
+        except StreamBroken as error:
+            await settle(bill_of_broken(self._ledger, request, error, worst))
+            raise
+        except BaseException as error:
+            cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
+            booked = settle(Bill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
+            with anyio.CancelScope(shield=True):
+                await best_effort(booked, logged("a review that came to no end could not be booked"))
+            raise
+        bill = bill_of(self._ledger, request, reply)
+        return reply, await settle(replace(bill, usage=bill.at_least(worst)))
+
+
+def _request(model: str, shown: Exhibit) -> CallRequest:
+    rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
+    message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
+    forced = {"tool_choice": {"type": "tool", "name": TOOL, "disable_parallel_tool_use": True}}
+    return CallRequest(model, [rubric], [definition()], [message], MOST_OUTPUT_TOKENS, extra=forced)
+
+
+def _given(reply: Reply) -> dict[str, object] | None:
+    if reply.stop_reason in TRUNCATED:
+        return None  # what was cut off may still read as a whole answer, and another one
+    for block in reply.content:
+        if block.get("type") == "tool_use" and block.get("name") == TOOL and isinstance(block.get("input"), dict):
+            given: dict[str, object] = block["input"]
+            return given
+    return None
+
+
+def _skipped(reason: str, why: str) -> Finding:
+    return Finding(REVIEWER, Verdict.SKIPPED, f"not reviewed: {why}", reason)
+
+
+@lru_cache(maxsize=1)
+def _rubric() -> str:
+    return Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")

@@ -1,0 +1,85 @@
+"""The teacher audit: does the score survive when the teacher's words are handed to the wrong items?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aar.problems.protocol import Problem, SupervisedProblem
+from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
+from aar.scoring.audits.score_drop import dependence, undisturbed
+from aar.scoring.phases import PERMUTED, Phase
+
+INDEPENDENT = "teacher-independent"
+MOSTLY_INDEPENDENT = "mostly-teacher-independent"
+MOSTLY = 0.5
+"""Share of the score that permuting must surely take for the method to pass."""
+
+
+class TeacherAudit:
+    """Labels a method whose score does not fall when the weak labels are permuted within their domain.
+
+    A permutation keeps everything about the labels but what they say of any one item, so what a method still reaches
+    it owes to something else: its own representation, prompts, or data it should not have. The first two are honest
+    elicitation, so this is a label and no more. One that surely loses something, and not surely half of its score, is
+    labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics that name a
+    ``plain`` level, whose zero means that nothing was gained over the teacher. The test is one-sided at 95 %, against
+    the confirmation's score and by its error (``contrast.dependence``).
+    """
+
+    name = "teacher"
+    moment = Moment.CONFIRMED
+
+    def phases(self, problem: Problem) -> Sequence[Phase]:
+        """The permuted runs; none where there is no teacher."""
+        return (PERMUTED,) if isinstance(problem, SupervisedProblem) else ()
+
+    async def judge(self, dossier: Dossier) -> Finding:
+        """Compare the permuted score with the undisturbed one."""
+        if not isinstance(dossier.problem, SupervisedProblem):
+            return Finding(self.name, Verdict.SKIPPED, "", f"{dossier.problem.name} has no teacher to permute")
+        before, after = undisturbed(dossier), dossier.phases.get(PERMUTED.key)
+        if before is None:
+            return Finding(self.name, Verdict.SKIPPED, "", "there is no score to compare with")
+        if after is None:
+            return unanswered(self.name, "teacher.unanswered", "permuted teacher labels")
+        found = dependence(before, after, dossier.problem.metric)
+        evidence = {
+            "undisturbed": before.estimate.mean,
+            "permuted": after.estimate.mean,
+            "fall": found.size,
+            "standard_error": found.standard_error,
+            "low": found.low,
+            "high": found.high,
+            "share_surviving": _share(before.estimate.mean, after.estimate.mean),
+        }
+        plain = dossier.problem.metric.plain
+        if plain is not None and 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY:
+            reason = (
+                "Much of the score is as high with the teacher's labels permuted: it cannot be told that the method "
+                "owes even half of it to its teacher. That is no fault; it is shown beside the score."
+            )
+            return Finding(self.name, Verdict.LABELLED, MOSTLY_INDEPENDENT, reason, evidence)
+        if found.low > 0:
+            reason = "The score falls when the teacher's labels are permuted: the method uses its teacher."
+            return Finding(self.name, Verdict.PASSED, "", reason, evidence)
+        reason = (
+            "The score is as high with the teacher's labels permuted as with the real ones: the method does not use "
+            "its teacher. That is no fault; it is shown beside the score."
+        )
+        return Finding(self.name, Verdict.LABELLED, INDEPENDENT, reason, evidence)
+
+
+def unanswered(audit: str, rule: str, what: str) -> Finding:
+    """The finding on a method that ran on the teacher's own labels and gave no score on spoilt ones."""
+    reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should look why."
+    return Finding(audit, Verdict.FLAGGED, rule, reason)
+
+
+def _surely_lost(low: float, before: float) -> float:
+    """The share of a score that permuting surely takes; all of one that was nothing."""
+    return low / before if before > 0 else 1.0
+
+
+def _share(before: float, after: float) -> float | None:
+    """What is left of a positive score, from 0; above 1 where it rose. None where there was nothing to lose."""
+    return max(0.0, after) / before if before > 0 else None

@@ -1,0 +1,1 @@
+"""Runs submitted methods in fresh sandboxes."""

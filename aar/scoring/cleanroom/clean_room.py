@@ -1,0 +1,277 @@
+"""The clean room: one execution of a frozen method in a sandbox that nothing else ever used.
+
+The sandbox serves this run alone and is destroyed after it, on every path, so a method finds no trace of an earlier
+run and leaves none. Inside, the code is read-only at ``/method``, the task's public bundle at ``/data`` and the
+problem's library at ``/lab``; what the method writes to ``--out`` is read through the sandbox, never through the host's
+paths. Sandboxes are made when a run needs one, or ahead of it (``warmed``): then ``/data`` and ``/method`` are empty
+until the run, and filled from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from aar.errors import SandboxError, TransferRefused
+from aar.problems.protocol import Problem, Task
+from aar.sandbox.incidents import IncidentSink, report_left_behind
+from aar.sandbox.leases import Leases
+from aar.sandbox.outages import OutageWatch
+from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
+from aar.sandbox.state_dir import runtime_root
+from aar.scoring.cleanroom import run_files
+from aar.scoring.cleanroom.run_meter import Stopwatch
+from aar.scoring.cleanroom.run_sandbox import Room, Rooms
+from aar.scoring.cleanroom.sandbox_pool import Pool
+from aar.scoring.verdict_messages import Failure, no_output, refused_output, why_it_ended
+from aar.settings import get_settings
+from aar.snapshots.store import SnapshotStore
+
+log = structlog.get_logger(__name__)
+
+OUTPUT = f"{WORKSPACE}/out.npy"
+"""Where ``--out`` points; the suffix keeps ``numpy.save`` from adding one."""
+DEFAULT_OWNER = "cleanroom"
+_PRINTED_BYTES = 16 * 1024
+_READ_SECONDS = 60.0
+_PACKAGE = Path(str(resources.files("aar")))
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How one execution ended.
+
+    Args:
+        ok: whether there is an output file to score.
+        failure: the kind of failure; None when ok.
+        verdict: for the researcher; empty when ok.
+        output: the output file on this machine, until ``discard``; None without one.
+        output_digest: SHA-256 of the output file.
+        seconds: wall-clock seconds of the method itself.
+    """
+
+    ok: bool
+    failure: Failure | None
+    verdict: str
+    output: Path | None
+    output_digest: str | None
+    seconds: float
+
+    def discard(self) -> None:
+        """Remove the output file."""
+        if self.output is not None:
+            try:
+                self.output.unlink(missing_ok=True)
+            except OSError as error:  # the next sweep tries again; a score does not hang on it
+                log.warning("an output file is left behind", path=str(self.output), error=str(error))
+
+
+class CleanRoom:
+    """Runs frozen methods, each time in a fresh sandbox.
+
+    Args:
+        backend: makes the sandboxes.
+        problem: gives the limits of a run and the library at ``/lab``.
+        snapshots: where digests are looked up; None where only directories are run.
+        work_dir: for bundles, workspaces and outputs while they are needed; nothing else may use it.
+        leases: give each run cores that no researcher uses; None runs it on any.
+        on_incident: told when something of a run could not be removed.
+        outages: waits while the backend is away; None waits for nothing.
+    """
+
+    def __init__(
+        self,
+        backend: SandboxBackend,
+        problem: Problem,
+        snapshots: SnapshotStore | None,
+        work_dir: Path,
+        leases: Leases | None = None,
+        on_incident: IncidentSink | None = None,
+        outages: OutageWatch | None = None,
+    ) -> None:
+        self.outages = outages or OutageWatch(0.0)
+        self.backend = backend
+        self.problem = problem
+        self.work_dir = work_dir
+        self.snapshots = snapshots
+        self._leases = leases
+        self._rooms = Rooms(backend, problem, work_dir, on_incident)
+        self.on_incident = on_incident
+        self._pools: dict[str, Pool] = {}
+
+    async def run(
+        self,
+        task: Task,
+        source: str | Path,
+        seed: int,
+        *,
+        owner: str = DEFAULT_OWNER,
+        slot: AbstractAsyncContextManager[object] | None = None,
+        watch: Stopwatch | None = None,
+    ) -> RunOutcome:
+        """Run a method once on a task's public bundle.
+
+        Args:
+            source: digest of a snapshot, or a directory that nobody changes meanwhile.
+            seed: given as ``--seed``.
+            owner: campaign id under which the sandbox is found if this process dies.
+            slot: held while the method itself runs; a sandbox that is not warm is made before, all are removed after.
+            watch: times the method itself.
+
+        Raises:
+            SandboxUnavailable, SandboxError: the sandbox could not be made or was lost; the method is not to blame.
+            NotFound: no snapshot of that digest.
+        """
+        watch = watch or Stopwatch()
+        pool = self._pools.get(owner)
+        if pool is not None:
+            # Ready rooms cost nothing: slot and cores are held for the run alone.
+            async with slot or nullcontext(), self._cores(owner) as cores, self._warm(pool, owner, cores) as room:
+                return await self._execute(room, task, source, seed, nullcontext(), watch)
+        async with self._cores(owner) as cores, self._fresh(owner, cores) as room:
+            return await self._execute(room, task, source, seed, slot or nullcontext(), watch)
+
+    @asynccontextmanager
+    async def warmed(self, owner: str, parallel: int) -> AsyncIterator[None]:
+        """Keep sandboxes ready for the runs under ``owner`` while the block lasts; at its end none is left.
+
+        Idle ones hold no lease. Where none is ready, a run has one made, as without this.
+
+        Args:
+            parallel: runs at the same time; one sandbox more is kept ready.
+        """
+        places = self._leases.scoring_sets(self._cores_wanted()) if self._leases is not None else [()]
+        pool = Pool(
+            lambda cores: self._rooms.make(owner, cores), self._rooms.end, places, parallel + 1, self._rooms.tidy
+        )
+        try:
+            async with pool.open():
+                self._pools[owner] = pool
+                try:
+                    yield
+                finally:
+                    del self._pools[owner]
+        finally:
+            await self._rooms.tidy(last=True)
+
+    def ready(self, owner: str = DEFAULT_OWNER) -> int:
+        """How many warm sandboxes wait for a run now."""
+        pool = self._pools.get(owner)
+        return 0 if pool is None else pool.ready
+
+    async def probe(self, *, owner: str = DEFAULT_OWNER) -> None:
+        """Make an idle sandbox and run a trivial command: raises SandboxUnavailable or SandboxError if that fails."""
+        async with self._fresh(owner, (), bare=True) as room:
+            result = await room.sandbox.exec(["true"], timeout=_READ_SECONDS)
+        if not result.ok:
+            raise SandboxError(
+                f"a trivial command failed in a fresh sandbox: {result.output[-200:]}", "Run `aar doctor`"
+            )
+
+    async def sweep(self, owner: str) -> None:
+        """Remove what a former process left: sandboxes of its runs under ``owner``, bundles, workspaces, outputs.
+
+        What cannot be removed is an incident, and does not keep the rest.
+
+        Raises:
+            SandboxUnavailable, SandboxError: the backend does not tell what there is.
+        """
+        left: dict[str, Exception] = {}
+
+        async def remove(name: str) -> None:
+            try:
+                await self.backend.remove(name)
+            except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
+                left[name] = error
+
+        # Side by side: one that is waited for keeps none of the others, nor the scoring that comes after.
+        async with anyio.create_task_group() as removing:
+            for name in await self.backend.orphans(owner):
+                if name.startswith(f"{owner}-run-"):
+                    removing.start_soon(remove, name)
+        left |= await anyio.to_thread.run_sync(run_files.sweep, self.work_dir, frozenset(left))
+        for name, why in left.items():
+            report_left_behind(self.on_incident, name, owner, why)
+
+    async def _execute(
+        self,
+        room: Room,
+        task: Task,
+        source: str | Path,
+        seed: int,
+        slot: AbstractAsyncContextManager[object],
+        watch: Stopwatch,
+    ) -> RunOutcome:
+        limits, sandbox = self.problem.run_limits, room.sandbox
+        await anyio.to_thread.run_sync(run_files.fill, room.folder, task.public, source, self.snapshots)
+        command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
+        async with slot:
+            with watch.running():
+                result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
+            watch.seconds = result.seconds
+        bad = why_it_ended(result, limits, self._hosts(task, source))
+        if bad is not None:
+            return _failed(bad, result)
+        return await self._collect(sandbox, result)
+
+    @asynccontextmanager
+    async def _fresh(self, owner: str, cores: tuple[int, ...], *, bare: bool = False) -> AsyncIterator[Room]:
+        room = await self._rooms.make(owner, cores, bare=bare)
+        try:
+            yield room
+        finally:
+            await self._rooms.end(room)
+
+    @asynccontextmanager
+    async def _warm(self, pool: Pool, owner: str, cores: tuple[int, ...]) -> AsyncIterator[Room]:
+        room = await pool.take(cores) or await self._rooms.make(owner, cores)
+        try:
+            yield room
+        finally:
+            await pool.leave(room)
+
+    def _cores_wanted(self) -> int:
+        return math.ceil(self.problem.run_limits.cpus)
+
+    @asynccontextmanager
+    async def _cores(self, owner: str) -> AsyncIterator[tuple[int, ...]]:
+        if self._leases is None:
+            yield ()
+            return
+        async with self._leases.scoring(cores=self._cores_wanted(), owner=owner) as lease:
+            yield lease.cores
+
+    def _hosts(self, task: Task, source: str | Path) -> list[Path]:
+        own = [_PACKAGE, Path(sys.prefix), Path.home(), get_settings().home.absolute(), runtime_root()]
+        hosts = [self.work_dir, task.public.parent, self.problem.lab(), *own]
+        if isinstance(source, Path):
+            hosts.append(source)
+        # What lies under /usr is shown inside under the same name.
+        return [host for host in hosts if not host.is_relative_to("/usr")]
+
+    async def _collect(self, sandbox: Sandbox, result: ExecResult) -> RunOutcome:
+        limits = self.problem.run_limits
+        try:
+            # A pipe at the path would keep a reader waiting for ever.
+            with anyio.fail_after(_READ_SECONDS):
+                content = await sandbox.read(OUTPUT, limit=limits.output_bytes)
+        except FileNotFoundError:
+            return _failed(no_output(), result)
+        except (OSError, TransferRefused):  # TimeoutError is an OSError
+            return _failed(refused_output(limits), result)
+        path = await anyio.to_thread.run_sync(run_files.keep, content, self.work_dir)
+        return RunOutcome(True, None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
+
+
+def _failed(bad: tuple[Failure, str], result: ExecResult) -> RunOutcome:
+    return RunOutcome(False, bad[0], bad[1], None, None, result.seconds)

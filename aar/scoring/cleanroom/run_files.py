@@ -1,0 +1,130 @@
+"""The clean room's files on this machine: data and code for a run, outputs kept until scored, and their removal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from aar.errors import SandboxError
+from aar.fsutil import remove_tree
+from aar.sandbox import workspaces
+from aar.sandbox.protocol import Mount
+from aar.scoring.cleanroom.task_bundles import open_up
+from aar.snapshots.store import SnapshotStore
+
+_DATA, _METHOD = "data", "method"
+
+
+def lay_out(folder: Path) -> list[Mount]:
+    """Make a run's folder with empty places for its data and code; returns their mounts.
+
+    Args:
+        folder: must not exist; a sandbox's user can pass through it and not list it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    folder.chmod(0o711)
+    for name in (_DATA, _METHOD):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o755)
+    return [Mount(folder / name, f"/{name}") for name in (_DATA, _METHOD)]
+
+
+def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
+    """Put a task's public bundle and a method's code in their places, which a sandbox shows already.
+
+    Files are hard links where the file system allows it, else copies.
+
+    Args:
+        folder: as ``lay_out`` made it.
+        source: digest of a snapshot, or a directory to show as it is.
+
+    Raises:
+        NotFound: no snapshot of that digest.
+    """
+    _show(public, folder / _DATA)
+    for path in (folder / _DATA).rglob("*"):
+        # Times would tell a method which file an audit has written again.
+        os.utime(path, (0, 0), follow_symlinks=False)
+    if isinstance(source, Path):
+        _show(source, folder / _METHOD)
+    elif snapshots is None:
+        raise SandboxError("this clean room has no snapshot store", "Give it one, or a directory to run")
+    else:
+        code = folder / "code"
+        snapshots.materialise(source, code)
+        open_up(code)
+        # The folder itself must stay: it is the one that is mounted.
+        for entry in list(code.iterdir()):
+            entry.rename(folder / _METHOD / entry.name)
+    # Byte code that came with a method would run in the place of the source that was read and judged.
+    for cached in list((folder / _METHOD).rglob("__pycache__")):
+        if cached.is_dir() and not cached.is_symlink():
+            remove_tree(cached)
+        else:
+            cached.unlink(missing_ok=True)
+
+
+def _show(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+    return target
+
+
+def keep(content: bytes, work_dir: Path) -> Path:
+    """Write an output where only the controller reads it; returns the file."""
+    outputs = work_dir / "outputs"
+    outputs.mkdir(parents=True, exist_ok=True)
+    path = outputs / f"{secrets.token_hex(8)}.npy"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    return path
+
+
+def workspace(folder: Path) -> Path:
+    """Where the workspace of a run lies in its folder."""
+    return folder / "workspace"
+
+
+def remove(folder: Path) -> None:
+    """Remove a run's folder, whatever a method left in it.
+
+    Raises:
+        SandboxError: something of it stays; nothing is removed while a file system is mounted in it.
+    """
+    if folder.exists():
+        workspaces.discard(workspace(folder))
+        remove_tree(folder)
+
+
+def sweep(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
+    """Remove what a killed process left in a clean room's work folder; returns why anything stays, by folder name.
+
+    Args:
+        keep: runs of which a sandbox is left, which may still run.
+    """
+    left: dict[str, Exception] = {}
+    # Killed while it made a sandbox, it may leave a mounted workspace that no backend knows of.
+    runs = work_dir / "runs"
+    folders = [each for each in runs.iterdir() if each.name not in keep] if runs.is_dir() else []
+    for folder in (*folders, work_dir / "bundles", work_dir / "outputs"):
+        try:
+            if folder.parent == runs:
+                remove(folder)
+            else:
+                remove_tree(folder)
+        except Exception as error:  # noqa: BLE001 - one folder must not keep the others
+            left[folder.name] = error
+    with suppress(OSError):  # what stays is in it
+        runs.rmdir()
+    return left

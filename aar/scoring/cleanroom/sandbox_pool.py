@@ -1,0 +1,151 @@
+"""Rooms kept ready, so that making a sandbox is not part of the way from a submission to its score.
+
+A room leaves the pool for one run and never comes back; a new one is made in its place. An idle room has a name, a
+folder and a lifetime like any other, so one left by a killed process is swept, or ends by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import structlog
+from anyio import CancelScope, CapacityLimiter
+from anyio.abc import TaskGroup
+
+from aar.errors import AarError
+from aar.scoring.cleanroom.run_sandbox import Room
+from aar.scoring.exception_groups import one_error
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
+
+Cores = tuple[int, ...]
+
+
+class Pool:
+    """Rooms that wait for a run.
+
+    Args:
+        make: makes a room on the given cores.
+        end: ends a room and all that is left of it; works on when cancelled.
+        places: sets of cores that runs are given; ``((),)`` where they may run on any.
+        ready: rooms to keep in all, spread over the places.
+        tidy: removes what earlier rooms left, at each look; it never raises.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Cores], Awaitable[Room]],
+        end: Callable[[Room], Coroutine[Any, Any, None]],
+        places: Sequence[Cores],
+        ready: int,
+        tidy: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._make = make
+        self._tidy = tidy
+        self._end = end
+        self._each = math.ceil(ready / len(places))
+        self._idle: dict[Cores, deque[Room]] = {place: deque() for place in places}
+        self._making: Counter[Cores] = Counter()
+        self._makers = CapacityLimiter(ready)
+        self._changed = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep rooms ready while the block lasts; at its end every room has ended."""
+        try:
+            with one_error():
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._keep)
+                    yield
+                    self._tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None
+            left = [room for idle in self._idle.values() for room in idle]
+            for idle in self._idle.values():
+                idle.clear()
+            with CancelScope(shield=True):
+                async with anyio.create_task_group() as ending:
+                    for room in left:
+                        ending.start_soon(self._end, room)
+
+    @property
+    def ready(self) -> int:
+        """How many rooms wait now."""
+        return sum(map(len, self._idle.values()))
+
+    async def take(self, cores: Cores) -> Room | None:
+        """A room on these cores that nothing has used; None where none is ready or being made.
+
+        The caller ends it with ``leave``, on every path.
+        """
+        if cores not in self._idle:
+            return None
+        while True:
+            while self._idle[cores]:
+                room = self._idle[cores].popleft()
+                self._fill_up(cores)
+                if await self._usable(room):
+                    return room
+            if not self._making[cores]:
+                return None
+            await self._changed.wait()
+
+    async def leave(self, room: Room) -> None:
+        """End a room after its run: in the background while the pool is open, and waited for when it closes."""
+        if self._tasks is None:
+            await self._end(room)
+        else:
+            self._tasks.start_soon(self._end, room)
+
+    async def _keep(self) -> None:
+        while True:
+            for cores, idle in self._idle.items():
+                while idle and idle[0].old:
+                    await self.leave(idle.popleft())
+                self._fill_up(cores)
+            await anyio.sleep(_LOOK_SECONDS)
+            if self._tidy is not None:
+                await self._tidy()
+
+    def _fill_up(self, cores: Cores) -> None:
+        if self._tasks is None or self._tasks.cancel_scope.cancel_called:
+            return
+        for _ in range(self._each - len(self._idle[cores]) - self._making[cores]):
+            self._making[cores] += 1
+            self._tasks.start_soon(self._add, cores)
+
+    async def _add(self, cores: Cores) -> None:
+        try:
+            async with self._makers:
+                self._idle[cores].append(await self._make(cores))
+        except (AarError, OSError) as error:
+            # Whoever needs a room now makes one directly, and meets the same error.
+            log.warning("no room could be made ready for the next run", error=str(error))
+        finally:
+            self._making[cores] -= 1
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    async def _usable(self, room: Room) -> bool:
+        try:
+            with anyio.fail_after(_ANSWER_SECONDS):
+                await room.sandbox.jobs()  # asks the sandbox's server; starts nothing
+            usable = not room.old
+        except Exception as error:  # noqa: BLE001 - whatever became of it, another is made
+            log.info("a room that was ready has ended; it is replaced", name=room.name, error=str(error))
+            usable = False
+        except BaseException:
+            await self.leave(room)
+            raise
+        if not usable:
+            await self.leave(room)
+        return usable

@@ -1,0 +1,119 @@
+"""One scoring run from split to score: prepare, run in the clean room, score; retried when a sandbox is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import CapacityLimiter
+
+from aar.errors import PluginFailed, SandboxError, SandboxUnavailable
+from aar.problems.plugin_calls import call_plugin
+from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
+from aar.problems.statistics import is_finite
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, RunOutcome
+from aar.scoring.cleanroom.run_meter import Stopwatch
+from aar.scoring.verdict_messages import Failure, rejected_output, sandbox_lost, ungraded_output, unreadable_output
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one run came to.
+
+    Args:
+        score: the parts that the problem measured; None when the run failed.
+        failure, verdict: why it failed, for the researcher; None and empty when scored.
+        output_digest: SHA-256 of the output file; None without one.
+        seconds: wall-clock seconds of the method itself, of all attempts where sandboxes were lost under it.
+        fault: what went wrong in the problem's own code, for people; empty where nothing did.
+    """
+
+    score: TaskScore | None
+    failure: Failure | None
+    verdict: str
+    output_digest: str | None
+    seconds: float
+    fault: str = ""
+
+
+async def run_trial(
+    problem: Problem,
+    clean_room: CleanRoom,
+    task: Task,
+    source: str | Path,
+    seed: int,
+    *,
+    owner: str = DEFAULT_OWNER,
+    slot: AbstractAsyncContextManager[object] | None = None,
+    limiter: CapacityLimiter | None = None,
+    watch: Stopwatch | None = None,
+    again: Callable[[], Awaitable[None]] | None = None,
+) -> Trial:
+    """Run a method on a prepared task and score its output.
+
+    Args:
+        slot: held while the method runs, so that only so many run at once.
+        limiter: bounds the calls that score.
+        watch: times the method itself.
+        again: awaited before another attempt, once the sandbox of one was lost.
+
+    Raises:
+        SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.
+        DataMissing: from the problem.
+    """
+    attempt = partial(clean_room.run, task, source, seed, owner=owner, slot=slot)
+    outcome = await _execute(clean_room, owner, attempt, watch or Stopwatch(), again)
+    if outcome.output is None:
+        return Trial(None, outcome.failure, outcome.verdict, None, outcome.seconds)
+    hosts = (clean_room.work_dir, task.public.parent)
+    score, fault = None, ""
+    try:
+        found: TaskScore = await call_plugin(problem, "score", task, outcome.output, limiter=limiter)
+        bad = next((name for name, part in found.parts.items() if not is_finite(part)), None)
+        if bad is None:
+            score, told = found, None
+        else:
+            # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
+            told, fault = rejected_output(f"its {bad} comes to no finite number", hosts), f"{bad} is no finite number"
+    except OutputRejected as rejection:
+        told = rejected_output(str(rejection), hosts)
+    except PluginFailed as error:
+        # The plug-in read a file that an adversary wrote: whatever became of it is about that file. What the error
+        # said is neither told nor logged, for it may quote the labels.
+        told, fault = unreadable_output() if error.cause == "raised" else ungraded_output(), error.message
+    finally:
+        outcome.discard()
+    failure, verdict = told or (None, "")
+    return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds, fault)
+
+
+async def _execute(
+    clean_room: CleanRoom,
+    owner: str,
+    run: Callable[..., Awaitable[RunOutcome]],
+    watch: Stopwatch,
+    again: Callable[[], Awaitable[None]] | None,
+) -> RunOutcome:
+    for attempt in range(_ATTEMPTS):
+        if attempt and again is not None:
+            await again()
+        try:
+            # A backend that is away has nothing to do with the method, and costs it no attempt.
+            return await clean_room.outages.through(partial(run, watch=watch))
+        except (SandboxError, SandboxUnavailable) as error:
+            log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
+            await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
+    # Whether the machine or the method is to blame shows in a sandbox without the method.
+    await clean_room.outages.through(partial(clean_room.probe, owner=owner))
+    failure, verdict = sandbox_lost(_ATTEMPTS)
+    return RunOutcome(False, failure, verdict, None, None, watch.total)

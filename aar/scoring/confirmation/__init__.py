@@ -1,0 +1,1 @@
+"""Confirms measured submissions and finishes their scoring."""

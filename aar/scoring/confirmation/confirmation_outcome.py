@@ -1,0 +1,226 @@
+"""What a check comes to: its pooled scores, what the audits say, and whether the measured score stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+from aar.events import CheckFinished
+from aar.problems.protocol import Estimate, Metric
+from aar.problems.statistics import check_estimate
+from aar.scoring import ranking_statistics, verdict_messages
+from aar.scoring.audits.audit_findings import newest_findings, record_finding
+from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
+from aar.scoring.confirmation.confirmation_queue import CheckPlan, end_check, request_check
+from aar.scoring.moderated_t import Sample, common_error, sample_of, sample_of_estimate
+from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, ELSEWHERE, phase_of
+from aar.scoring.queue.run_rows import runs_of, skip_rest
+from aar.scoring.results.leaderboard import contenders
+from aar.scoring.results.score_writer import note_fault
+from aar.scoring.submissions.disqualification import disqualify, settle
+from aar.scoring.submissions.status_log import SCORER, same_code
+from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
+from aar.store.column_types import now
+from aar.store.event_log import append
+from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
+
+_SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
+_WHERE = {CONFIRM.key: "the sealed split", ELSEWHERE.key: "the transfer domains"}
+
+
+def keep_estimates(session: Session, submission_id: int, phases: Mapping[str, PhaseScores]) -> None:
+    """Write a submission's pooled scores, over all runs so far of each phase.
+
+    Raises:
+        ProblemError: an estimate is not a finite number.
+    """
+    for key, found in phases.items():
+        estimate = check_estimate(found.estimate)
+        query = select(StageEstimate).where(StageEstimate.submission_id == submission_id, StageEstimate.stage == key)
+        row = session.scalars(query).one_or_none() or StageEstimate(submission_id=submission_id, stage=key)
+        row.mean, row.standard_error = estimate.mean, estimate.standard_error
+        row.low, row.high, row.seeds, row.updated_at = estimate.low, estimate.high, found.seeds, now()
+        row.freedom = estimate.freedom
+        row.by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
+        session.add(row)
+
+
+def estimates_of(session: Session, submission_id: int) -> dict[str, StageEstimate]:
+    """By phase key: a submission's pooled scores beside the measurement. For people; researchers never see them."""
+    rows = session.scalars(select(StageEstimate).where(StageEstimate.submission_id == submission_id))
+    return {row.stage: row for row in rows}
+
+
+def is_confirmation(session: Session, check_id: int) -> bool:
+    """Whether a check is a confirmation, so that its audits are asked."""
+    return session.get_one(SubmissionCheck, check_id).kind == CONFIRMATION
+
+
+def finish_check(
+    session: Session,
+    check_id: int,
+    phases: Mapping[str, PhaseScores],
+    findings: Sequence[Finding],
+    *,
+    plan: CheckPlan,
+    metric: Metric,
+) -> None:
+    """Close a check that was run as far as it has to be; a confirmation settles what the submission counts for.
+
+    Args:
+        phases: the phases of this check that ran, pooled; the measurement is not among them.
+        findings: of the audits of a confirmation.
+    """
+    check = end_check(session, check_id, "done")
+    if check is None:
+        return
+    submission = session.get_one(Submission, check.submission_id)
+    skip_rest(runs_of(session, submission.id, check_id))
+    keep_estimates(session, submission.id, phases)
+    for finding in findings:
+        record_finding(session, submission, finding)
+    key = CONFIRM.key if check.kind == CONFIRMATION else ELSEWHERE.key
+    estimate = phases[key].estimate if key in phases else None
+    if check.kind == CONFIRMATION and estimate is not None:
+        refuted = _refutes(session, submission, phases[key], plan, metric)
+        status = "refuted" if refuted else "confirmed"
+        cause = (
+            f"{phases[key].seeds} fresh seeds on the sealed split "
+            f"{'do not bear' if refuted else 'bear'} the measured score out"
+        )
+        _announce(session, check, submission, status, estimate)
+        settle(session, submission, status, cause, SCORER)
+        _disqualify(session, submission, findings)
+    else:
+        _announce(session, check, submission, "measured" if estimate else "nothing to run on", estimate)
+    _tell_authors(session, submission)
+
+
+def fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
+    """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing.
+
+    Where the problem could not prepare a run or pool the scores, nothing is known of the method: the submission keeps
+    its status, and is named as one that could not be confirmed.
+
+    Args:
+        cause: why there is no score though every run succeeded.
+        fault: what went wrong in the problem's code, for people.
+    """
+    check = end_check(session, check_id, "failed")
+    if check is None:
+        return
+    submission = session.get_one(Submission, check.submission_id)
+    rows = runs_of(session, submission.id, check_id)
+    skip_rest(rows)
+    bad = next((row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE), None)
+    where = "" if bad is None else f"{_WHERE[bad.stage]} ({bad.domain})"
+    unknown = cause if bad is None else verdict_messages.UNPREPARED_CAUSE * (bad.verdict == verdict_messages.UNPREPARED)
+    if unknown:
+        what = "could not be confirmed" if check.kind == CONFIRMATION else "has no score"
+        outcome = f"{what}: {unknown}" + (f" for {where}" if where else "")
+    else:
+        outcome = f"did not run on {where}"
+    _announce(session, check, submission, outcome, None)
+    if fault:
+        note_fault(session, submission, fault)
+    if check.kind == CONFIRMATION:
+        if not unknown:
+            settle(session, submission, "refuted", f"it {outcome}", SCORER)
+        _tell_authors(session, submission, verdict_messages.UNCONFIRMED if unknown else "")
+
+
+def ask_for_leader(session: Session, campaign_id: str, *, higher_is_better: bool) -> bool:
+    """Ask for a confirmation of the submission that would lead the board, unless it has or had one.
+
+    Returns:
+        Whether one was asked for.
+    """
+    rows = contenders(session, campaign_id, higher_is_better=higher_is_better)[:1]
+    if not rows or rows[0].submission.status != "measured":
+        return False
+    leader = rows[0].submission
+    had = select(SubmissionCheck.id).where(
+        SubmissionCheck.submission_id == leader.id, SubmissionCheck.kind == CONFIRMATION
+    )
+    if session.scalars(had.limit(1)).first() is not None:
+        return False
+    request_check(session, campaign_id, leader.id, CONFIRMATION, "it would take first place", SCORER)
+    return True
+
+
+def _refutes(session: Session, submission: Submission, found: PhaseScores, plan: CheckPlan, metric: Metric) -> bool:
+    made = session.scalar(
+        select(func.count(SubmissionCheck.id)).where(
+            SubmissionCheck.campaign_id == submission.campaign_id, SubmissionCheck.kind == CONFIRMATION
+        )
+    )
+    better = metric.higher_is_better
+    codes = _measured_codes(session, submission.campaign_id, better)
+    return ranking_statistics.refutes(
+        _sample(submission, better),
+        sample_of_estimate(found.estimate, found.seeds, higher_is_better=better),
+        tries=max(1, len(codes)),
+        checks=max(1, plan.top, made or 0),
+        common=common_error(list(codes.values())),
+    )
+
+
+def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) -> dict[str, Sample]:
+    """The score of each code by its identity, whatever its status: what is off the board was a try too."""
+    session.flush()
+    rows = session.execute(
+        select(Submission.identity, Submission.digest, *_SAMPLED).where(
+            Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.mean.is_not(None)
+        )
+    )
+    return {row.identity or row.digest: _sample(row, higher_is_better) for row in rows}
+
+
+def _sample(row: Submission | Row[Any], higher_is_better: bool) -> Sample:
+    return sample_of(
+        row.mean or 0.0,
+        row.standard_error or 0.0,
+        row.freedom,
+        row.seeds,
+        row.by_domain,
+        higher_is_better=higher_is_better,
+    )
+
+
+def _disqualify(session: Session, submission: Submission, findings: Sequence[Finding]) -> None:
+    broken = next((each for each in findings if each.verdict is Verdict.DISQUALIFIED), None)
+    if broken is None or submission.disqualified:
+        return
+    pardoned = select(StatusChange.id).where(
+        StatusChange.submission_id == submission.id, StatusChange.new == "reinstated"
+    )
+    if session.scalars(pardoned.limit(1)).first() is None:  # a person's word stands over an audit's
+        disqualify(session, submission.id, broken.rule, broken.reason, broken.audit)
+
+
+def _announce(
+    session: Session, check: SubmissionCheck, submission: Submission, outcome: str, estimate: Estimate | None
+) -> None:
+    happened = CheckFinished(
+        submission_id=submission.id,
+        number=submission.number,
+        check=check.kind,
+        outcome=outcome,
+        score=None if estimate is None else round(estimate.mean, SHOWN_DECIMALS),
+        standard_error=None if estimate is None else round(estimate.standard_error, SHOWN_DECIMALS),
+    )
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def _tell_authors(session: Session, submission: Submission, last_line: str = "") -> None:
+    session.flush()
+    rows = same_code(session, submission)
+    found = newest_findings(session, [row.id for row in rows])
+    for row in rows:
+        # The first line is the measurement's; what follows is written anew each time.
+        more = verdict_messages.closer_look(row.status, found[row.id] or found[submission.id])
+        row.verdict = "\n".join(filter(None, (row.verdict.split("\n", 1)[0], more, last_line)))

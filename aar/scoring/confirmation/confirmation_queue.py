@@ -1,0 +1,200 @@
+"""Closer looks at measured submissions: asked for, queued in the database, and claimed when no submission waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.errors import Conflict, UsageError
+from aar.events import CheckStarted
+from aar.problems.protocol import Problem
+from aar.scoring.phases import CONFIRM, CONFIRMATION, ELSEWHERE, TRANSFER, Phase
+from aar.scoring.queue.run_rows import work_of, write_runs
+from aar.scoring.queue.scoring_job import Work
+from aar.scoring.queue.submission_queue import fair_order, last_served
+from aar.scoring.submissions.status_log import same_code
+from aar.store.column_types import now
+from aar.store.event_log import append, lock_campaign
+from aar.store.models import Submission, SubmissionCheck
+
+OPEN = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPlan:
+    """How checks are made.
+
+    Args:
+        confirm_seeds: seeds of a confirmation, each on every domain climbed on.
+        audit_seeds: seeds of each run that an audit asks for, and of a run on the transfer domains.
+        top: how many of a campaign's best will be confirmed in the end; it sets how much a confirmation may fall.
+        leaders: whether a submission that would take first place is confirmed without being asked for.
+    """
+
+    confirm_seeds: int
+    audit_seeds: int = 2
+    top: int = 5
+    leaders: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """A check: ``kind`` is confirmation or transfer, ``state`` queued, running, done or failed."""
+
+    id: int
+    number: int
+    submission_id: int
+    kind: str
+    state: str
+    cause: str
+    by: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+def request_check(session: Session, campaign_id: str, submission_id: int, kind: str, cause: str, by: str) -> CheckView:
+    """Ask for a check of a measured submission; of files handed in several times, the first that stands is checked.
+
+    While one of the kind is queued or running, it is returned and nothing is changed.
+
+    Args:
+        session: in a write transaction.
+        kind: ``confirmation`` or ``transfer``.
+        cause: why, for people.
+        by: who asks: ``scorer``, or a person.
+
+    Raises:
+        UsageError: another kind.
+        Conflict: the submission is not measured, or disqualified.
+    """
+    if kind not in (CONFIRMATION, TRANSFER):
+        raise UsageError(f"no check {kind[:40]!r}", f"Ask for {CONFIRMATION} or {TRANSFER}")
+    lock_campaign(session, campaign_id)
+    asked = session.get_one(Submission, submission_id)
+    if asked.state != "measured":
+        raise Conflict(f"s{asked.number} is {asked.state}: only a measured submission can be checked")
+    if asked.disqualified:
+        raise Conflict(f"s{asked.number} is disqualified: {asked.disqualified}", "Reinstate it first")
+    submission = next(each for each in same_code(session, asked) if not each.disqualified)
+    row = session.scalars(
+        select(SubmissionCheck).where(
+            SubmissionCheck.submission_id == submission.id,
+            SubmissionCheck.kind == kind,
+            SubmissionCheck.state.in_(OPEN),
+        )
+    ).first()
+    if row is None:
+        row = SubmissionCheck(campaign_id=campaign_id, submission_id=submission.id, kind=kind, cause=cause, by=by[:64])
+        session.add(row)
+        session.flush()
+    return _view(row, submission.number)
+
+
+def list_checks(session: Session, campaign_id: str, submission_id: int | None = None) -> list[CheckView]:
+    """All checks of a campaign or of one submission, oldest first."""
+    query = (
+        select(SubmissionCheck, Submission.number)
+        .join(Submission, Submission.id == SubmissionCheck.submission_id)
+        .where(SubmissionCheck.campaign_id == campaign_id)
+    )
+    if submission_id is not None:
+        query = query.where(SubmissionCheck.submission_id == submission_id)
+    return [_view(*row) for row in session.execute(query.order_by(SubmissionCheck.id))]
+
+
+def pending_checks(session: Session, campaign_id: str) -> list[CheckView]:
+    """The checks that are queued or running, oldest first."""
+    return [check for check in list_checks(session, campaign_id) if check.state in OPEN]
+
+
+def claim_check(
+    session: Session, campaign_id: str, problem: Problem, plan: CheckPlan, audit_phases: Sequence[Phase], secret: str
+) -> Work | None:
+    """Take the next check up and draw its seeds and splits; None when none is queued.
+
+    Researchers take turns as with submissions. The rows of all its runs are written at once.
+
+    Args:
+        audit_phases: runs that the audits of a confirmation need.
+        secret: what the draws are derived from.
+    """
+    lock_campaign(session, campaign_id)
+    waiting = {
+        row.id: (row, submission)
+        for row, submission in session.execute(
+            select(SubmissionCheck, Submission)
+            .join(Submission, Submission.id == SubmissionCheck.submission_id)
+            .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state == "queued")
+            .where(Submission.disqualified == "")  # it waits until a person reinstates it
+        )
+    }
+    authors = [(check_id, submission.researcher_id) for check_id, (_, submission) in waiting.items()]
+    order = fair_order(authors, last_served(session, campaign_id, checks=True))
+    if not order:
+        return None
+    check, submission = waiting[order[0]]
+    check.state = "running"
+    stages = [(ELSEWHERE, problem.transfer_domains, plan.audit_seeds)]
+    if check.kind == CONFIRMATION:
+        stages = [(CONFIRM, problem.climbed_domains, plan.confirm_seeds)]
+        stages += [(phase, problem.climbed_domains, plan.audit_seeds) for phase in audit_phases]
+    for phase, domains, seeds in stages:
+        write_runs(session, submission, phase, domains=domains, seeds=seeds, secret=secret, check_id=check.id)
+    work = work_of(session, submission, check.id)
+    started = CheckStarted(
+        submission_id=submission.id, number=submission.number, check=check.kind, runs=work.runs, cause=check.cause
+    )
+    append(session, campaign_id, started, submission.researcher_id)
+    return work
+
+
+def take_up_checks(session: Session, campaign_id: str) -> list[Work]:
+    """The checks that a former controller left half made; runs with a result keep it, the others start again."""
+    left = session.execute(
+        select(SubmissionCheck, Submission)
+        .join(Submission, Submission.id == SubmissionCheck.submission_id)
+        .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state == "running")
+        .order_by(SubmissionCheck.id)
+    )
+    return [work_of(session, submission, check.id) for check, submission in left.all()]
+
+
+def count_open(session: Session, campaign_id: str) -> int:
+    """How many checks are still to be made, without those of disqualified submissions."""
+    query = (
+        select(func.count())
+        .select_from(SubmissionCheck)
+        .join(Submission, Submission.id == SubmissionCheck.submission_id)
+        .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state.in_(OPEN))
+        .where((Submission.disqualified == "") | (SubmissionCheck.state == "running"))
+    )
+    return session.scalar(query) or 0
+
+
+def end_check(session: Session, check_id: int, state: str) -> SubmissionCheck | None:
+    """Close a running check as ``done`` or ``failed``; None, changing nothing, if it is closed already."""
+    check = session.get_one(SubmissionCheck, check_id)
+    lock_campaign(session, check.campaign_id)
+    session.refresh(check)
+    if check.state != "running":
+        return None
+    check.state, check.finished_at = state, now()
+    return check
+
+
+def _view(row: SubmissionCheck, number: int) -> CheckView:
+    return CheckView(
+        id=row.id,
+        number=number,
+        submission_id=row.submission_id,
+        kind=row.kind,
+        state=row.state,
+        cause=row.cause,
+        by=row.by,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )

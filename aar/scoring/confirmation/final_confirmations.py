@@ -1,0 +1,83 @@
+"""What is looked at more closely at a campaign's end: the best of the board, and the winners on other domains."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.problems.protocol import Problem
+from aar.scoring.confirmation.confirmation_queue import request_check
+from aar.scoring.phases import CONFIRMATION, TRANSFER
+from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.submissions.status_log import SCORER
+from aar.store.database import Database
+from aar.store.models import SubmissionCheck
+
+
+async def look_closer(
+    db: Database,
+    campaign_id: str,
+    problem: Problem,
+    top: int,
+    transfer_top: int,
+    made: Callable[[], Awaitable[bool]],
+) -> None:
+    """Have the first ``top`` rows confirmed, round by round as others move up, then the winners run elsewhere.
+
+    Args:
+        made: returns once no check is open, or False when those left do not fit a limit.
+    """
+    asked: set[int] = set()
+    for _ in range(top + 1):
+        more = await db.write(lambda session: ask_for_top(session, campaign_id, problem, top, skip=frozenset(asked)))
+        if not more:
+            break
+        if not await made():
+            return
+        asked.update(more)  # what could not be confirmed, for the problem failed over it, is not tried again and again
+    await db.write(lambda session: ask_for_transfer(session, campaign_id, problem, transfer_top))
+    await made()
+
+
+def ask_for_top(
+    session: Session, campaign_id: str, problem: Problem, top: int, *, skip: Collection[int] = ()
+) -> list[int]:
+    """Ask for a confirmation of each of the first rows that has none; returns the submissions that are waited for.
+
+    Args:
+        skip: submissions that were asked for before; where one is not settled yet, the next row moves up.
+    """
+    asked = []
+    board = leaderboard_of(session, campaign_id, problem)
+    for row in [row for row in board if row.submission.status != "measured" or row.submission.id not in skip][:top]:
+        if row.submission.status == "measured":
+            request_check(
+                session, campaign_id, row.submission.id, CONFIRMATION, f"among the first {top} at the end", SCORER
+            )
+            asked.append(row.submission.id)
+    return asked
+
+
+def ask_for_transfer(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
+    """Ask for runs on the transfer domains of the first confirmed rows that had none; returns how many."""
+    if not problem.transfer_domains:
+        return 0
+    asked = 0
+    confirmed = [row for row in leaderboard_of(session, campaign_id, problem) if row.submission.status == "confirmed"]
+    for row in confirmed[:top]:
+        had = select(SubmissionCheck.id).where(
+            SubmissionCheck.submission_id == row.submission.id,
+            SubmissionCheck.kind == TRANSFER,
+            SubmissionCheck.state.in_(("done", "failed")),
+        )
+        if session.scalars(had.limit(1)).first() is None:
+            request_check(session, campaign_id, row.submission.id, TRANSFER, f"among the first {top} confirmed", SCORER)
+            asked += 1
+    return asked
+
+
+def leaderboard_of(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
+    """The board in the problem's direction."""
+    return leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)

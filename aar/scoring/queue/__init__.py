@@ -1,0 +1,1 @@
+"""Queues submissions and schedules their scoring runs."""

@@ -1,0 +1,85 @@
+"""The rows of scoring runs: written with their draws before the first is made, read again after a restart."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.scoring.phases import DECISIVE, Phase, phase_of
+from aar.scoring.queue.scoring_job import RunTicket, Work
+from aar.scoring.queue.seed_draws import draw
+from aar.store.models import ScoringRun, Submission
+
+
+def write_runs(
+    session: Session,
+    submission: Submission,
+    phase: Phase,
+    *,
+    domains: Sequence[str],
+    seeds: int,
+    secret: str,
+    check_id: int | None = None,
+) -> None:
+    """Draw so many fresh seeds, each for every domain. Indices go on where earlier runs of the phase ended."""
+    last = session.scalar(
+        select(func.max(ScoringRun.index)).where(
+            ScoringRun.submission_id == submission.id, ScoringRun.stage == phase.key
+        )
+    )
+    first = 0 if last is None else last + 1
+    for place in range(seeds * len(domains)):
+        drawn = draw(secret, phase.draws, submission.number, submission.digest, first + place)
+        session.add(
+            ScoringRun(
+                submission_id=submission.id,
+                check_id=check_id,
+                index=first + place,
+                stage=phase.key,
+                domain=domains[place % len(domains)],
+                seed=drawn.seed,
+                split_seed=drawn.split_seed,
+                state="queued",
+            )
+        )
+    session.flush()
+
+
+def runs_of(session: Session, submission_id: int, check_id: int | None) -> list[ScoringRun]:
+    """The runs of a submission's measurement, or of one check of it, in the order in which they were written."""
+    query = select(ScoringRun).where(ScoringRun.submission_id == submission_id, ScoringRun.check_id == check_id)
+    return list(session.scalars(query.order_by(ScoringRun.id)))
+
+
+def skip_rest(rows: Iterable[ScoringRun]) -> None:
+    """Note of runs without a result that none will come."""
+    for row in rows:
+        if row.state in ("queued", "running"):
+            row.state = "skipped"
+
+
+def work_of(session: Session, submission: Submission, check_id: int | None = None) -> Work:
+    """What is left of a submission's measurement or of a check; runs that were under way begin again."""
+    rows = runs_of(session, submission.id, check_id)
+    broken = {phase_of(row.stage) for row in rows if row.state == "failed"}
+    pending: deque[RunTicket] = deque()
+    for row in rows:
+        if row.state in ("queued", "running"):
+            row.state = "queued"
+            if phase_of(row.stage) in broken:
+                continue
+            pending.append(RunTicket(row.id, row.index, phase_of(row.stage), row.domain, row.seed, row.split_seed))
+    return Work(
+        submission_id=submission.id,
+        number=submission.number,
+        researcher_id=submission.researcher_id,
+        digest=submission.digest,
+        runs=len(rows),
+        pending=pending,
+        unfinished=len(pending),
+        check_id=check_id,
+        failed=any(phase in DECISIVE for phase in broken),
+    )

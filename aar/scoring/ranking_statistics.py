@@ -1,0 +1,154 @@
+"""What picking the best of many noisy scores does to them: shrinkage, refutation, and bands on the board.
+
+Higher is better throughout; a caller whose metric is climbed downward flips the signs. A score is (mean, standard
+error). Formulas, sources and simulations are in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist, median_low
+
+from aar.scoring.moderated_t import CommonError, Sample
+
+Score = tuple[float, float]
+
+REFUTATION_LEVEL = 0.05
+"""Chance, over all confirmations of a campaign together, that an honest score is called refuted."""
+FEWEST_TO_SHRINK = 3
+"""Two scores say next to nothing about the spread of the true values around their mean."""
+UNUSUAL = 2.0
+"""Times the median: a standard error above that is no measure of what a place on the board is worth."""
+NEARLY_NORMAL = 1e6
+"""Degrees of freedom from which Student's quantiles are the normal ones."""
+
+
+def shrink(scores: Sequence[Score]) -> list[Score]:
+    """What each score is expected to be when it is measured again, whichever of them was picked for being best.
+
+    The true values are taken as normal around a common mean, with a spread A estimated from the scores themselves
+    (parametric empirical Bayes with known, unequal errors s: Efron & Morris 1975; sd: Morris 1983, section 5)::
+
+        w = 1 / s^2,  m0 = sum(w x) / sum(w),  Q = sum(w (x - m0)^2)
+        A = max(0, (Q - (k - 1)) / (sum(w) - sum(w^2) / sum(w)))        DerSimonian & Laird 1986
+        W = 1 / (s^2 + A),  m = sum(W x) / sum(W)
+        B = s^2 / (s^2 + A)                                             share of the way to m
+        mean = x - B (x - m)
+        sd^2 = s^2 (1 - (1 - W / sum(W)) B) + 2 / max(1, k - 3) * B^2 (V + A) / (s^2 + A) * (x - m)^2
+        V = sum(W s^2) / sum(W)
+
+    An expectation given the data does not depend on why a score was looked at, so the winner needs no further
+    correction (Efron 2011). The last term of sd^2 is for A itself being estimated. Morris's factor (k - 3) / (k - 1)
+    on B is left out: it is for the mean squared error, and leaves the best of few a good part of its luck.
+
+    Args:
+        scores: (mean, standard error) of each; any order.
+
+    Returns:
+        (mean, sd) of each, in the same order; unchanged where there are one or two, or none has an error.
+    """
+    k = len(scores)
+    largest = max((error for _, error in scores), default=0.0)
+    if k < FEWEST_TO_SHRINK or largest <= 0:
+        return list(scores)
+    # A score without any error would outweigh all others: it counts as a very good one.
+    noises = [max(error, largest / 1000) ** 2 for _, error in scores]
+    means = [mean for mean, _ in scores]
+    weights = [1 / noise for noise in noises]
+    total, fixed = math.fsum(weights), _mean(means, weights)
+    scatter = math.fsum(weight * (mean - fixed) ** 2 for mean, weight in zip(means, weights, strict=True))
+    spread = max(0.0, (scatter - (k - 1)) / (total - math.fsum(weight**2 for weight in weights) / total))
+
+    weights = [1 / (noise + spread) for noise in noises]
+    total, centre, typical = math.fsum(weights), _mean(means, weights), _mean(noises, weights)
+    shrunk: list[Score] = []
+    for (mean, error), weight in zip(scores, weights, strict=True):
+        toward = error**2 * weight
+        kept = error**2 * (1 - (1 - weight / total) * toward)
+        unsure = 2 / max(1, k - 3) * toward**2 * (typical + spread) * weight * (mean - centre) ** 2
+        shrunk.append((mean - toward * (mean - centre), math.sqrt(kept + unsure)))
+    return shrunk
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / math.fsum(weights)
+
+
+def refutes(measured: Sample, confirmed: Sample, *, tries: int, checks: int, common: CommonError | None = None) -> bool:
+    """Whether a confirmation contradicts the score that it was to confirm.
+
+    One-sided: only a fall refutes. ``measured`` is the score as it stands on the board, *not* shrunken: that it was
+    picked as the best of ``tries`` is paid for in the level. The winner's fall is at most the largest fall that any
+    of the ``tries`` would have shown on fresh data, so a level of ``1 - (1 - 0.05)^(1 / (tries * checks))`` for one
+    comparison (Šidák 1967) keeps the chance that any honest score of the campaign is refuted at 5 %, whatever the
+    true values are. The comparison is Welch's ``t = (measured - confirmed) / sqrt(v_m + v_c)`` with
+    ``(v_m + v_c)^2 / (v_m^2 / f_m + v_c^2 / f_c)`` degrees of freedom.
+
+    Args:
+        measured: as it stands on the board.
+        confirmed: on fresh seeds and the sealed split alone.
+        tries: how many different codes were measured when this one was picked; 1 if it was not picked for its score.
+        checks: how many confirmations the campaign makes or has made, this one included.
+        common: of the campaign's errors: moderates both variances. None takes each score's own error alone.
+
+    Raises:
+        ValueError: ``tries`` or ``checks`` is below 1.
+    """
+    if tries < 1 or checks < 1:
+        raise ValueError(f"{tries} tries and {checks} checks: both are at least 1")
+    (before, free_before), (after, free_after) = (
+        common.moderate(each) if common else (each.standard_error**2, each.freedom) for each in (measured, confirmed)
+    )
+    total = before + after
+    freedom = math.inf
+    if total > 0:
+        # Shares, not variances, are squared: the square of a tiny variance would underflow.
+        freedom = 1 / ((before / total) ** 2 / free_before + (after / total) ** 2 / free_after)
+    return measured.mean - confirmed.mean > critical(tries * checks, freedom) * math.sqrt(total)
+
+
+def critical(comparisons: int, freedom: float = math.inf, level: float = REFUTATION_LEVEL) -> float:
+    """The t above which one of so many one-sided comparisons is significant at ``level`` for all together."""
+    from scipy.special import stdtrit
+
+    # expm1 and log1p: with thousands of comparisons, 1 - (1 - level)^(1/n) would lose its digits.
+    alone = -math.expm1(math.log1p(-level) / comparisons)
+    return -(NormalDist().inv_cdf(alone) if freedom > NEARLY_NORMAL else float(stdtrit(freedom, alone)))
+
+
+def bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int]:
+    """The band of each row of a board: rows of one band cannot be told apart.
+
+    A new band begins where a row is below the first row of its band by more than the standard error of a difference.
+    That is the ladder's rule (Blum & Hardt 2015, figure 1, with their step of a standard error): a place is gained by
+    more than the noise or not at all, so that small changes handed in often say nothing of the labels.
+
+    The step is one for the whole board, of the root mean square of its usual errors: those up to ``UNUSUAL`` times
+    their median. A row with a larger one neither widens the step nor begins a band. It falls into the band that its
+    *expected* score belongs to, so one noisy score changes nobody else's band.
+
+    Args:
+        scores: (mean, standard error) of the rows, in any order.
+        expected: their shrunken means.
+
+    Returns:
+        A number for each row, from 1.
+    """
+    # An error of nothing is an accident of few seeds, not a noise that others could have.
+    errors = [error for _, error in scores if error > 0]
+    most = UNUSUAL * median_low(errors) if errors else 0.0
+    usual = [error for error in errors if error <= most]
+    step = math.sqrt(2 * math.fsum(error**2 for error in usual) / len(usual)) if usual else 0.0
+    steady = [place for place, (_, error) in enumerate(scores) if error <= most]
+    found, heads = [0] * len(scores), list[float]()
+    for place in sorted(steady, key=lambda place: -scores[place][0]):
+        mean = scores[place][0]
+        if not heads or heads[-1] - mean > step:
+            heads.append(mean)
+        found[place] = len(heads)
+    for place, mean in enumerate(expected):
+        if not found[place]:
+            near = (band for band, head in enumerate(heads, start=1) if head - mean <= step)
+            found[place] = next(near, len(heads))
+    return found

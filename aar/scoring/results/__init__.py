@@ -1,0 +1,1 @@
+"""Writes scores and ranks them."""

@@ -1,0 +1,202 @@
+"""The only writers of scores: each function changes rows and appends its event in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.events import ProblemFailed, ScoringRunFinished, SubmissionMeasured, SubmissionRejected
+from aar.problems.protocol import Estimate, Metric, Task, TaskScore
+from aar.problems.statistics import check_estimate
+from aar.scoring import verdict_messages
+from aar.scoring.audits.audit_findings import newest_findings
+from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.phases import MEASURE, Phase
+from aar.scoring.queue.run_rows import runs_of, skip_rest
+from aar.scoring.results.leaderboard import contenders, leaderboard
+from aar.scoring.submissions.score_disclosure import KEPT, label, telling
+from aar.scoring.submissions.status_log import log_change, same_code
+from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
+from aar.store.column_types import now
+from aar.store.event_log import append, lock_campaign
+from aar.store.models import ScoringRun, Submission
+
+
+@dataclass(frozen=True, slots=True)
+class PooledScores:
+    """All scores of the same files: what an estimate is made of.
+
+    Args:
+        scores: of every submission of them that succeeded, in the order of submission and run. The folders of
+            their tasks are gone.
+        seeds: how many seeds that is.
+    """
+
+    scores: Sequence[tuple[Task, TaskScore]]
+    seeds: int
+
+
+def start_run(session: Session, run_id: int) -> None:
+    """Note that a run begins."""
+    run = session.get_one(ScoringRun, run_id)
+    if run.state == "queued":
+        run.state, run.started_at = "running", now()
+
+
+def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) -> bool:
+    """Record a run's result once; returns False, changing nothing, if it has one already."""
+    lock_campaign(session, campaign_id)
+    run = session.get_one(ScoringRun, run_id, populate_existing=True)
+    if run.state not in ("queued", "running"):
+        return False
+    submission = session.get_one(Submission, run.submission_id)
+    run.state = "failed" if trial.score is None else "scored"
+    run.verdict, run.output_digest, run.seconds = trial.verdict, trial.output_digest, trial.seconds
+    run.parts = {} if trial.score is None else {name: float(part) for name, part in trial.score.parts.items()}
+    finished = ScoringRunFinished(
+        submission_id=submission.id,
+        number=submission.number,
+        index=run.index,
+        phase=run.stage,
+        domain=run.domain,
+        verdict="scored" if trial.failure is None else trial.failure.value.replace("_", " "),
+        seconds=trial.seconds,
+    )
+    append(session, campaign_id, finished, submission.researcher_id)
+    if trial.fault:
+        note_fault(session, submission, trial.fault)
+    return True
+
+
+def note_fault(session: Session, submission: Submission, cause: str) -> None:
+    """Tell people that a problem's own code failed over a submission."""
+    happened = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
+    """The scores in one phase of a submission and of all measured ones of the same files."""
+    submission = session.get_one(Submission, submission_id)
+    rows = session.execute(
+        select(ScoringRun)
+        .join(Submission, Submission.id == ScoringRun.submission_id)
+        .where(Submission.campaign_id == submission.campaign_id, Submission.digest == submission.digest)
+        .where((Submission.id == submission_id) | (Submission.state == "measured"))
+        .where(ScoringRun.stage == phase.key, ScoringRun.state == "scored")
+        .order_by(Submission.number, ScoringRun.index)
+    ).scalars()
+    gone = Path("/nonexistent")
+    scores = [(Task(row.domain, phase.stage, row.split_seed, gone, gone), TaskScore(parts=row.parts)) for row in rows]
+    domains = {task.domain for task, _ in scores}
+    return PooledScores(scores, len(scores) // max(1, len(domains)))
+
+
+def measure(
+    session: Session, submission_id: int, estimate: Estimate, *, seeds: int, domains: int, metric: Metric
+) -> None:
+    """Give a submission its score, and the same score to all measured ones of the same files.
+
+    Args:
+        estimate: pooled over ``pooled_scores``.
+        seeds: how many seeds were pooled.
+        domains: how many domains each seed was run on.
+
+    Raises:
+        ProblemError: the estimate is not a finite number.
+    """
+    check_estimate(estimate)
+    submission = session.get_one(Submission, submission_id)
+    lock_campaign(session, submission.campaign_id)
+    if submission.state != "scoring":
+        return
+    earlier = same_code(session, submission)
+    submission.state, submission.finished_at = "measured", now()
+    by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
+    for each in (submission, *earlier):
+        each.mean, each.standard_error = estimate.mean, estimate.standard_error
+        each.low, each.high, each.seeds, each.by_domain = estimate.low, estimate.high, seeds, by_domain
+        each.freedom = estimate.freedom
+    _give_status(session, submission, earlier[0] if earlier else None, f"{seeds} seeds on {domains} domains")
+    how, best = telling(session, submission, metric)
+    for each in (submission, *earlier):
+        each.telling = label(each.telling, how)
+    # As researchers see it: a place among scores that are not told would tell them.
+    board = leaderboard(session, submission.campaign_id, higher_is_better=metric.higher_is_better, told_only=True)
+    row = next((row for row in board if row.submission.identity == submission.identity), None)
+    leader = board[0] if board else None
+    found = newest_findings(session, [each.id for each in (submission, *earlier)])
+    for each in (submission, *earlier):
+        text = (
+            verdict_messages.withheld(each, metric, best)
+            if how == KEPT
+            else verdict_messages.measured(
+                each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=leader
+            )
+        )
+        each.verdict = "\n".join(filter(None, (text, verdict_messages.closer_look(each.status, found[each.id]))))
+    first = contenders(session, submission.campaign_id, higher_is_better=metric.higher_is_better)[:1]
+    happened = SubmissionMeasured(
+        submission_id=submission.id,
+        number=submission.number,
+        metric=metric.name,
+        score=round(estimate.mean, SHOWN_DECIMALS),
+        standard_error=round(estimate.standard_error, SHOWN_DECIMALS),
+        told=how != KEPT,
+        best=any(leading.submission.identity == submission.identity for leading in first),
+    )
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+
+
+def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
+    """Measured; and what is known of the same files already holds for it too."""
+    submission.status = "measured"
+    log_change(session, submission, "claimed", "measured", basis)
+    if first is None:
+        return
+    cause = f"the same files as s{first.number}"
+    if first.status in ("confirmed", "refuted"):
+        submission.status = first.status
+        log_change(session, submission, "measured", first.status, cause)
+    if first.disqualified and first.researcher_id == submission.researcher_id:
+        submission.disqualified = first.disqualified
+        log_change(session, submission, submission.status, "disqualified", f"{first.disqualified}: {cause}")
+
+
+def reject(session: Session, submission_id: int) -> None:
+    """Close a submission whose first failed run says why; its runs without a result are skipped."""
+    submission = session.get_one(Submission, submission_id)
+    lock_campaign(session, submission.campaign_id)
+    if submission.state != "scoring":
+        return
+    rows = runs_of(session, submission_id, None)
+    skip_rest(rows)
+    bad = next(row for row in rows if row.state == "failed")
+    _reject(
+        session, submission, verdict_messages.rejected(submission.number, bad.index, len(rows), bad.domain, bad.verdict)
+    )
+
+
+def set_aside(session: Session, submission_id: int, cause: str, fault: str) -> None:
+    """Close a submission whose runs succeeded but whose score the problem cannot tell, so that others go on.
+
+    Args:
+        cause: for its author.
+        fault: what went wrong in the problem's code, for people.
+    """
+    submission = session.get_one(Submission, submission_id)
+    lock_campaign(session, submission.campaign_id)
+    if submission.state == "scoring":
+        _reject(session, submission, f"s{submission.number} rejected: {cause}")
+        note_fault(session, submission, fault)
+
+
+def _reject(session: Session, submission: Submission, verdict: str) -> None:
+    submission.state, submission.finished_at, submission.verdict = "rejected", now(), verdict
+    headline = submission.verdict.splitlines()[0].removeprefix(f"s{submission.number} rejected: ")
+    happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
+    append(session, submission.campaign_id, happened, submission.researcher_id)
+    log_change(session, submission, "claimed", "rejected", headline)

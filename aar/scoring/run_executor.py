@@ -1,0 +1,198 @@
+"""One scoring run with its money: reserve, prepare, run, score, and record the result together with its cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from uuid import uuid4
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio import CancelScope, CapacityLimiter
+from sqlalchemy.orm import Session
+
+from aar.best_effort import best_effort, logged
+from aar.budget.ledger import Ledger
+from aar.errors import LimitReached, PluginFailed, ProblemError
+from aar.problems.plugin_calls import call_plugin
+from aar.problems.protocol import Problem
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom.run_meter import RunMeter
+from aar.scoring.cleanroom.scoring_run import Trial, run_trial
+from aar.scoring.cleanroom.task_bundles import open_up, prepared
+from aar.scoring.queue.scoring_job import CHECKS, RunTicket, Work
+from aar.scoring.results import score_writer
+from aar.scoring.verdict_messages import UNPREPARED, Failure
+from aar.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+_RATE_PAUSE_SECONDS = 5.0
+_PREPARATIONS = 2
+_PROBES = 3
+"""Other splits that are tried before the problem is taken for broken."""
+_PROBE_PAUSE_SECONDS = 1.0
+
+
+class Executor:
+    """Makes the scoring runs of one campaign.
+
+    Args:
+        parallel: methods running at once; as many calls prepare and score.
+    """
+
+    def __init__(
+        self, db: Database, campaign_id: str, problem: Problem, clean_room: CleanRoom, ledger: Ledger, parallel: int
+    ) -> None:
+        self._db = db
+        self._campaign_id = campaign_id
+        self._problem = problem
+        self._clean_room = clean_room
+        self._ledger = ledger
+        self._slots = CapacityLimiter(parallel)
+        self._threads = CapacityLimiter(parallel)
+        self._under_way: Counter[str] = Counter()
+        self._ended = anyio.Event()
+        self._reserving = anyio.Lock()
+
+    async def execute(self, work: Work, ticket: RunTicket) -> Trial:
+        """Make a run and record its result; cancelled before that, it leaves no result, and is charged for as long as
+        its method ran.
+
+        Raises:
+            LimitReached: the run's worst case does not fit; nothing was run.
+            SandboxUnavailable, SandboxError, DataMissing: as in ``run_trial``.
+            ProblemError: the problem can prepare no split any more.
+        """
+        meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
+        meter.reserved(await self._reserve(work, ticket))
+        try:
+            trial = await self._try(work, ticket, meter)
+            with CancelScope(shield=True):
+                await self._db.write(lambda session: self._record(session, ticket, trial, meter))
+        except BaseException:
+            # Not booked, it is charged at its worst case: see Ledger.write_off. What ended the run is what matters.
+            with CancelScope(shield=True):
+                await best_effort(meter.close(), logged("the cost of a run that ended early could not be booked"))
+            raise
+        finally:
+            self._end(work.payer)
+        return trial
+
+    def _end(self, payer: str) -> None:
+        self._under_way[payer] -= 1
+        self._ended.set()
+        self._ended = anyio.Event()
+
+    async def _again(self, work: Work, ticket: RunTicket, meter: RunMeter) -> None:
+        """Book an attempt whose sandbox was lost, and reserve the next."""
+        await meter.close()
+        self._end(work.payer)
+        try:
+            meter.reserved(await self._reserve(work, ticket))
+        except BaseException:
+            self._under_way[work.payer] += 1  # whoever made the run ends it
+            raise
+
+    async def _reserve(self, work: Work, ticket: RunTicket) -> str:
+        """Set a run's worst case aside, with patience for runs in progress; returns the reservation's id."""
+        limits, payer = self._problem.run_limits, work.payer
+        request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
+        while True:
+            try:
+                # One at a time: who is refused must see that the run which took the last of it is under way.
+                async with self._reserving:
+                    await self._ledger.reserve_compute(
+                        request_id=request_id,
+                        researcher_id=None if payer == CHECKS else payer,
+                        kind="scoring",
+                        core_seconds=limits.seconds * limits.cpus,
+                    )
+                    self._under_way[payer] += 1
+                return request_id
+            except LimitReached as limit:
+                scope, ended = limit.breach.scope, self._ended
+                under_way = self._under_way[scope] if scope == payer else self._under_way.total()
+                if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS:
+                    await anyio.sleep(
+                        _RATE_PAUSE_SECONDS
+                    )  # a rate frees itself as hours are worked; at the end none are
+                elif under_way:
+                    await ended.wait()  # runs in progress hold their worst case, and will cost less
+                else:
+                    raise
+
+    async def _try(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
+        """Prepare and run; where the problem's own code fails at it twice, this run alone has no result.
+
+        Raises:
+            ProblemError: it fails at every other split too, so no submission can be scored; this one is left as it is.
+        """
+        fault = ""
+        for _ in range(_PREPARATIONS):
+            try:
+                return await self._prepare_and_run(work, ticket, meter)
+            except PluginFailed as error:
+                fault = error.message
+                log.warning("the problem could not prepare a run", submission=f"s{work.number}", cause=fault)
+        if work.check_id is None:  # a check that cannot be made takes nothing from anybody
+            await self._require_some_split(ticket, fault)
+        return Trial(None, Failure.PROBLEM_FAILED, UNPREPARED, None, 0.0, fault)
+
+    async def _require_some_split(self, ticket: RunTicket, fault: str) -> None:
+        """Return once the problem can prepare some other split: the one that it failed at is to blame, and no other.
+
+        Raises:
+            ProblemError: it cannot, at whatever split.
+        """
+        for probe in range(1, _PROBES + 1):
+            await anyio.sleep(_PROBE_PAUSE_SECONDS)
+            try:
+                async with prepared(
+                    self._problem,
+                    self._clean_room.work_dir,
+                    domain=ticket.domain,
+                    stage=ticket.phase.stage,
+                    split_seed=ticket.split_seed ^ probe,
+                    limiter=self._threads,
+                ):
+                    return
+            except PluginFailed as error:
+                fault = error.message
+        raise ProblemError(
+            f"the problem can prepare no split of {ticket.domain}: {_PROBES + 1} in a row failed, last: {fault}",
+            "Mend the problem, see `aar problem validate`, then `aar resume`: what waits to be scored is scored then",
+        )
+
+    async def _prepare_and_run(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
+        async with prepared(
+            self._problem,
+            self._clean_room.work_dir,
+            domain=ticket.domain,
+            stage=ticket.phase.stage,
+            split_seed=ticket.split_seed,
+            limiter=self._threads,
+        ) as task:
+            corruption = ticket.phase.corruption
+            if corruption is not None:
+                # Not the method's own seed, with which it could undo what is done here.
+                await call_plugin(self._problem, "corrupt", task, corruption, ticket.split_seed, limiter=self._threads)
+                await anyio.to_thread.run_sync(open_up, task.public)
+            await self._db.write(lambda session: score_writer.start_run(session, ticket.run_id))
+            return await run_trial(
+                self._problem,
+                self._clean_room,
+                task,
+                work.digest,
+                ticket.seed,
+                owner=self._campaign_id,
+                slot=self._slots,
+                limiter=self._threads,
+                watch=meter,
+                again=partial(self._again, work, ticket, meter),
+            )
+
+    def _record(self, session: Session, ticket: RunTicket, trial: Trial, meter: RunMeter) -> None:
+        self._ledger.settle_compute_in(session, meter.request_id, meter.core_seconds)
+        score_writer.finish_run(session, self._campaign_id, ticket.run_id, trial)

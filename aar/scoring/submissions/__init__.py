@@ -1,0 +1,1 @@
+"""Accepts submissions and shows them - manifest, status, disqualification, disclosure."""

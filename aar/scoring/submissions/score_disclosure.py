@@ -1,0 +1,114 @@
+"""Which scores researchers are told as numbers: those worth having, and a few of the others.
+
+Every number tells something about the hidden labels, and a method made to score badly in a chosen way tells most: the
+scores of a few hundred single features, each far below any real method, add up to a classifier that needs no teacher
+(``aar problem attack --only direction-probes``). So a score that is surely below the author's best is told without
+its number once the campaign has told some of that kind. An honest team loses little: that the idea is far behind, and
+behind what, is still said. An author who has no score yet is measured by the team's best. It is the idea of the
+ladder (Blum & Hardt 2015), which answers with a number only where something was gained, softened by an allowance.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import median_low
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.problems.protocol import Metric
+from aar.scoring.ranking_statistics import UNUSUAL
+from aar.scoring.submissions.status_log import same_code
+from aar.store.models import Submission
+
+ALLOWANCE = 24
+"""Low scores that a campaign tells as numbers, all researchers together."""
+SURELY = 2.0
+"""Standard errors of the difference below which a score counts as low."""
+
+
+TOLD, LOW, KEPT, SPENT = "", "low", "kept", "spent"
+"""Of ``Submission.telling``: told; told although it is low; not told to researchers; not told any more, which leaves
+the allowance as used as it was."""
+UNTOLD = (KEPT, SPENT)
+
+
+Score = tuple[float, float]
+"""A mean and its standard error."""
+
+
+def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
+    """Whether a score is surely below its author's best, or below the metric's ``plain`` level.
+
+    Below that level every score is low, so that nobody buys numbers with a bad beginning.
+    """
+    levels = [best] if best is not None else []
+    if metric.plain is not None:
+        levels.append((metric.plain, 0.0))
+    return any(_below(level, score, metric) for level in levels)
+
+
+def telling(session: Session, submission: Submission, metric: Metric) -> tuple[str, Submission | None]:
+    """Whether a score that was just measured is told, and the best that it is surely below, if there is one.
+
+    The same code has one answer, whoever hands it in: it is compared with the best of each of its authors, and for an
+    author who has no other score, with the best of the team. Otherwise a number that one author is not told could be
+    had under another name.
+
+    No error counts for more than ``UNUSUAL`` times the campaign's usual one: a method that scatters its own score on
+    purpose would otherwise be surely below nothing, and neither would anything be below it.
+    """
+    most = _largest_error(session, submission.campaign_id)
+    score = _score(submission, most)
+    authors = {each.researcher_id for each in (submission, *same_code(session, submission))}
+    bests = [_best(session, submission, metric, author) or _best(session, submission, metric) for author in authors]
+    above = [best for best in bests if best is not None and _below(_score(best, most), score, metric)]
+    if not above and not is_low(score, None, metric):
+        return TOLD, None
+    query = select(func.count()).where(
+        Submission.campaign_id == submission.campaign_id, Submission.telling.in_((LOW, SPENT))
+    )
+    # The author's own best says most to the author.
+    behind = min(above, key=lambda best: (best.researcher_id != submission.researcher_id, best.number), default=None)
+    return (LOW if (session.scalar(query) or 0) < ALLOWANCE else KEPT), behind
+
+
+def label(before: str, how: str) -> str:
+    """What a submission's ``telling`` becomes when its code is told this way."""
+    return SPENT if how == KEPT and before in (LOW, SPENT) else how
+
+
+def _score(submission: Submission, most: float) -> Score:
+    return submission.mean or 0.0, min(submission.standard_error or 0.0, most)
+
+
+def _largest_error(session: Session, campaign_id: str) -> float:
+    """The largest standard error that a score of the campaign is granted."""
+    query = (
+        select(func.max(Submission.standard_error))
+        .where(Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.standard_error > 0)
+        .group_by(Submission.identity)
+    )
+    session.flush()
+    errors = [error for error in session.scalars(query) if error is not None]
+    return UNUSUAL * median_low(errors) if errors else math.inf
+
+
+def _best(session: Session, submission: Submission, metric: Metric, author: str | None = None) -> Submission | None:
+    """The best other code of an author, or of anybody."""
+    query = select(Submission).where(
+        Submission.campaign_id == submission.campaign_id,
+        Submission.identity != submission.identity,
+        Submission.state == "measured",
+        Submission.mean.is_not(None),
+        Submission.disqualified == "",
+    )
+    if author is not None:
+        query = query.where(Submission.researcher_id == author)
+    order = Submission.mean.desc() if metric.higher_is_better else Submission.mean.asc()
+    return session.scalars(query.order_by(order, Submission.number).limit(1)).first()
+
+
+def _below(level: Score, score: Score, metric: Metric) -> bool:
+    gap = level[0] - score[0] if metric.higher_is_better else score[0] - level[0]
+    return gap > SURELY * math.hypot(level[1], score[1])

@@ -1,0 +1,239 @@
+"""The words in which a researcher learns what became of its method: exact about its own failure, silent on all else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from aar.problems.protocol import Estimate, Metric, RunLimits
+from aar.sandbox.protocol import ExecResult, ExitReason
+from aar.scoring.audits.audit_findings import FindingView
+from aar.scoring.audits.protocol import Verdict
+from aar.scoring.results.leaderboard import LeaderboardRow
+from aar.scoring.submissions.score_disclosure import UNTOLD
+from aar.store.models import Submission
+
+_TAIL_LINES = 15
+_TAIL_CHARACTERS = 1500
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+_BEFORE_PATH = "'\"(="
+_AFTER_PATH = re.compile(r"(?:/[^\s'\")]*)?")
+_GOES_ON = re.compile(r"[\w-]")
+_MIB = 1024**2
+
+
+class Failure(StrEnum):
+    """Why a run has no score."""
+
+    CRASHED = "crashed"
+    TIME_LIMIT = "time_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    NO_OUTPUT = "no_output"
+    OUTPUT_REFUSED = "output_refused"
+    OUTPUT_REJECTED = "output_rejected"
+    SANDBOX_LOST = "sandbox_lost"
+    PROBLEM_FAILED = "problem_failed"
+
+
+def why_it_ended(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[Failure, str] | None:
+    """What to say of a command that did not end well; None for one that did.
+
+    Args:
+        limits: the bounds that it ran under.
+        hosts: host directories whose paths must not be shown.
+    """
+    match result.reason:
+        case ExitReason.EXITED if result.code == 0:
+            return None
+        case ExitReason.TIME_LIMIT:
+            return Failure.TIME_LIMIT, (
+                f"was stopped at the time limit of {limits.seconds:g} s.{_end_of(result.output, hosts)}"
+            )
+        case ExitReason.OUT_OF_MEMORY:
+            gib = limits.memory_bytes / 1024**3
+            return (
+                Failure.OUT_OF_MEMORY,
+                f"ran out of memory: a run may use {gib:.3g} GiB.{_end_of(result.output, hosts)}",
+            )
+        case ExitReason.EXITED:
+            how = f"run.py exited with code {result.code}"
+        case _:
+            how = f"run.py was ended by signal {result.code - 128}"
+    return Failure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
+
+
+def no_output() -> tuple[Failure, str]:
+    """Of a run that ended well and left nothing where ``--out`` pointed."""
+    return Failure.NO_OUTPUT, "gave no output: run.py exited with code 0 but wrote no file to the path given as --out."
+
+
+def refused_output(limits: RunLimits) -> tuple[Failure, str]:
+    """Of something at the output's path that is not fetched: too large, or not a regular file."""
+    size = f"{limits.output_bytes / _MIB:.3g} MiB"
+    return Failure.OUTPUT_REFUSED, f"left an output that is not taken: it must be a regular file of at most {size}."
+
+
+def rejected_output(reason: str, hosts: Iterable[Path]) -> tuple[Failure, str]:
+    """Of an output file that the problem cannot score; ``reason`` is the problem's text for the researcher."""
+    # Bounded before anything looks at it: a problem may quote what a method wrote.
+    words = scrub(reason[: 8 * _TAIL_CHARACTERS], hosts)
+    short = words if len(words) <= _TAIL_CHARACTERS else words[: _TAIL_CHARACTERS - 1] + "…"
+    return Failure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {short}"
+
+
+def unreadable_output() -> tuple[Failure, str]:
+    """Of an output file that broke the problem's reader, whose own error may quote hidden data."""
+    return (
+        Failure.OUTPUT_REJECTED,
+        "wrote an output that cannot be scored: it is not in the format that the brief names.",
+    )
+
+
+def ungraded_output() -> tuple[Failure, str]:
+    """Of an output file over which the problem's reader hung, ended or took too much memory."""
+    return (
+        Failure.OUTPUT_REJECTED,
+        "wrote an output that cannot be scored: the problem's grading came to no end with it. "
+        "Is it in the format that the brief names?",
+    )
+
+
+UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
+UNPREPARED = (
+    f"could not be made: {UNPREPARED_CAUSE}, and again when tried anew. "
+    "Your method was not run; hand it in again later."
+)
+"""Of a run whose data the problem could not prepare."""
+UNCONFIRMED = (
+    "Could not be confirmed: the problem's own code failed over it, which says nothing of your method. "
+    "The score stands as measured."
+)
+
+
+def sandbox_lost(times: int) -> tuple[Failure, str]:
+    """Of a method whose sandbox ended under it each time, though an idle one holds."""
+    return Failure.SANDBOX_LOST, (
+        f"ended its own sandbox {times} times in a row, while a fresh sandbox without it holds. "
+        "Does it kill processes that it did not start?"
+    )
+
+
+def rejected(number: int, index: int, runs: int, domain: str, text: str) -> str:
+    """The verdict on a submission one of whose runs failed."""
+    return f"s{number} rejected: run {index + 1} of {runs} ({domain}) {text}\nEvery run has to succeed."
+
+
+def measured(
+    number: int,
+    metric: Metric,
+    estimate: Estimate,
+    *,
+    seeds: int,
+    domains: int,
+    row: LeaderboardRow | None,
+    rows: int,
+    leader: LeaderboardRow | None,
+) -> str:
+    """The verdict on a measured submission, one line: rounded, with its place on the board.
+
+    Args:
+        row: the board's row that shows this code; another number's when the same code was handed in before, None
+            when the code is off the board.
+        rows: how many rows the board has.
+        leader: its first row.
+    """
+    score = f"{metric.name} {_two(estimate.mean)} ± {_two(estimate.standard_error)}"
+    interval = f"90 % interval {_two(estimate.low)} to {_two(estimate.high)}"
+    basis = f"{_count(seeds, 'seed')} x {_count(domains, 'domain')}"
+    text = f"s{number} measured: {score} ({interval}, {basis})."
+    if row is None or leader is None:
+        return f"{text} Its code is off the board."
+    if row.submission.number != number:
+        first_number = row.submission.number
+        text += (
+            f" It is the same code as s{first_number}: their seeds are pooled, and s{first_number} stands on the board."
+        )
+    if row.rank == 1:
+        until = ", until a confirmation on sealed data bears it out" if row.provisional else ""
+        return f"{text} Rank 1 of {rows}{until}."
+    first = leader.submission
+    return (
+        f"{text} Rank {row.rank} of {rows}; best is s{first.number} by {first.researcher_name} with {_two(first.mean)}."
+    )
+
+
+def withheld(submission: Submission, metric: Metric, best: Submission | None) -> str:
+    """The verdict on a measured submission whose number is not told.
+
+    Args:
+        best: what it is surely below, the author's best or another's; None where it is below what the plainest method
+            reaches.
+    """
+    if best is None:
+        than = f"what the plainest method reaches ({metric.name} {_two(metric.plain)})"
+    else:
+        whose = "your best" if best.researcher_id == submission.researcher_id else "the best of others"
+        # A best may be of a number that was itself not told.
+        known = "" if best.telling in UNTOLD else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+        than = f"s{best.number}, {whose}{known}"
+    return (
+        f"s{submission.number} measured, number withheld: it is surely worse than {than}. "
+        "The campaign has told as many low scores as it tells in numbers."
+    )
+
+
+def closer_look(status: str, findings: Iterable[FindingView]) -> str:
+    """What a confirmation and the audits came to, one line each; it names no number of the sealed split."""
+    said = {
+        "confirmed": "Confirmed: fresh seeds on the sealed split bear the score out.",
+        "refuted": "Refuted: fresh seeds on the sealed split do not bear the score out; it is off the board.",
+    }
+    lines = [said[status]] if status in said else []
+    labelled = [finding for finding in findings if finding.label and finding.verdict != Verdict.SKIPPED]
+    lines += [f"The {finding.audit} audit says {finding.label}: {finding.reason}" for finding in labelled]
+    return "\n".join(lines)
+
+
+def scrub(text: str, hosts: Iterable[Path]) -> str:
+    """Text without control characters and without the paths of host directories, which say nothing to a researcher.
+
+    A path is found by its last two parts too, since the kernel's mount table shows some without their beginning.
+    """
+    clean = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    for host in hosts:
+        if len(host.parts) >= 2:
+            clean = _without(clean, "/" + "/".join(host.parts[-2:]).lstrip("/"))
+    return clean
+
+
+def _without(text: str, tail: str) -> str:
+    """Text with a mark for each path that holds ``tail``; time grows with the text and no faster."""
+    kept, done, at = [], 0, text.find(tail)
+    while at >= 0:
+        end = _AFTER_PATH.match(text, at + len(tail)).end()  # type: ignore[union-attr]  # it matches anywhere
+        if end == at + len(tail) and _GOES_ON.match(text, end):
+            at = text.find(tail, at + 1)  # another folder, whose name begins alike
+            continue
+        begin = at
+        while begin > done and text[begin - 1] not in _BEFORE_PATH and not text[begin - 1].isspace():
+            begin -= 1
+        kept += [text[done:begin], "<path>"]
+        done, at = end, text.find(tail, end)
+    return "".join([*kept, text[done:]])
+
+
+def _end_of(output: str, hosts: Iterable[Path]) -> str:
+    # Bounded before the patterns run: what a method prints may be long.
+    lines = scrub(output[-8 * _TAIL_CHARACTERS :], hosts).strip().splitlines()[-_TAIL_LINES:]
+    tail = "\n".join(lines)[-_TAIL_CHARACTERS:].strip()
+    return f" The end of its output:\n{tail}" if tail else " It printed nothing."
+
+
+def _two(value: float | None) -> str:
+    return "?" if value is None else f"{round(value, 2) + 0.0:.2f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
