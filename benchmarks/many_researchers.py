@@ -70,7 +70,7 @@ async def measure(
     port: int, team: int, folder: Path, warm: int, seconds: float | None
 ) -> tuple[list[float], int, float, float]:
     """Overheads of the counted turns in seconds, number of all turns, CPU seconds and wall seconds."""
-    from aar.researcher.researcher import run_researcher
+    from aar.researcher.loop import run_researcher
     from aar.store.event_log import read
 
     db, gateway, contexts = await contexts_of(port, team, folder)

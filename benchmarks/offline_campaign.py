@@ -23,7 +23,7 @@ import yaml
 from aar.problems.protocol import Estimate, Stage, Task
 from aar.problems.search_space.protocol import Genome, Repertoire
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.researcher.offline.evolution import Measured, propose
+from aar.researcher.offline.search import Measured, propose
 
 FRESH = 1000
 """First seed of the splits on which winners are measured again."""

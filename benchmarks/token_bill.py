@@ -37,12 +37,12 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.llm.request.cache_ttl import Rhythm
 from aar.problems.registry import find
-from aar.researcher import journal
+from aar.researcher import conversation_log
 from aar.researcher.context import ModelOptions, ResearcherContext
+from aar.researcher.loop import run_researcher
 from aar.researcher.prompts import system_prompt
-from aar.researcher.researcher import run_researcher
-from aar.researcher.tools.bounds import RESULT_CHARACTERS
 from aar.researcher.tools.definitions import tool_definitions
+from aar.researcher.tools.truncation import RESULT_CHARACTERS
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.snapshots.store import SnapshotStore
@@ -104,7 +104,7 @@ async def ours(turns: int, model: str, options: ModelOptions, context_tokens: in
     """The loop of this project, tools in a real sandbox, money in a real ledger."""
     story = Story(turns)
     double = double_of(story, turns)
-    journal.Rhythm = partial(Rhythm, clock=lambda: story.now)  # type: ignore[misc, assignment]
+    conversation_log.Rhythm = partial(Rhythm, clock=lambda: story.now)  # type: ignore[misc, assignment]
     backend = BubblewrapBackend()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

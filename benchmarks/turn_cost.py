@@ -143,7 +143,7 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
 
 async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile | None) -> tuple[float, float, int]:
     """CPU seconds, wall seconds and turns of a whole team's life."""
-    from aar.researcher.researcher import run_researcher
+    from aar.researcher.loop import run_researcher
     from aar.store.models import LedgerEntry
 
     db, gateway, contexts = await contexts_of(port, team + 1, folder)

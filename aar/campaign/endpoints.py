@@ -20,7 +20,7 @@ from aar.llm.gateway import Gateway
 from aar.llm.outage_monitor import OutageWatch
 from aar.llm.retry_policy import RetryPolicy
 from aar.researcher.context import Fallback
-from aar.researcher.offline.launch import offline_server
+from aar.researcher.offline.server_process import offline_server
 
 
 class Endpoints:

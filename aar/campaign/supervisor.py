@@ -23,8 +23,8 @@ from aar.disk_full import disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.researcher.context import ModelOptions, Outcome, ResearcherContext
-from aar.researcher.researcher import run_researcher
-from aar.researcher.tools.toolbox import answer_broken
+from aar.researcher.loop import run_researcher
+from aar.researcher.tools.executor import answer_broken
 from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append

@@ -18,7 +18,7 @@ from aar.errors import DatabaseError, SetupError
 from aar.llm.pricing.model_price import ModelPrice
 from aar.llm.pricing.price_book import PriceBook
 from aar.researcher.context import Fallback
-from aar.researcher.researcher import run_researcher
+from aar.researcher.loop import run_researcher
 from aar.scoring.audits.review.reviewer import Reviewer
 from aar.store.database import Database
 from aar.store.event_log import read
@@ -110,7 +110,7 @@ def reading(row: LedgerEntry) -> Any:
 async def test_a_reply_that_breaks_while_it_is_recorded_is_paid_and_leaves_nothing_open(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
     broken_once = iter([True])
 
     def first_started(turn: Any) -> Any:
@@ -118,7 +118,7 @@ async def test_a_reply_that_breaks_while_it_is_recorded_is_paid_and_leaves_nothi
             raise RuntimeError("a block that nobody foresaw")
         return None
 
-    monkeypatch.setattr("aar.researcher.turns.first_started", first_started)
+    monkeypatch.setattr("aar.researcher.turn.first_started", first_started)
     house.server.play(Turn([call(1, "budget")]), DONE)
     assert (await run_researcher(await house.context())).reason == "finished"
     broken, last = rows(house)
@@ -272,7 +272,7 @@ async def test_refused_and_empty_replies_come_to_an_end(
     house: House, monkeypatch: pytest.MonkeyPatch, void: Turn, told: str
 ) -> None:
     """They are waited for, then another model is asked, then another conversation begun, and then it is over."""
-    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
     house.server.script = lambda _: void
     fallback = Fallback("m2", house.gateway(5, 5))
     prices = {name: ModelPrice(*map(Decimal, (4, 20, 5, 8, 1))) for name in ("m", "m2")}
@@ -289,7 +289,7 @@ async def test_refused_and_empty_replies_come_to_an_end(
 async def test_a_fallback_that_answers_hides_no_model_that_refuses(
     house: House, monkeypatch: pytest.MonkeyPatch, refused_later: int, outcome: str
 ) -> None:
-    monkeypatch.setattr("aar.researcher.researcher._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
     own = [Turn([], stop_reason="refusal")] * (4 + refused_later)
     answers = {"m": own, "m2": [Turn([call(7, "budget")])]}
     house.server.script = lambda request: answers[request["model"]].pop(0) if answers[request["model"]] else DONE

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import totals
 from aar.forum.posts import get_thread, list_posts
 from aar.researcher.conversation import Conversation
-from aar.researcher.researcher import run_researcher
+from aar.researcher.loop import run_researcher
 from aar.store.database import Database
 from aar.store.event_log import read
 from aar.store.models import Base

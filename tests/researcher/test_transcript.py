@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aar.report.transcript import item_of, read_transcript, whole_transcript
-from aar.researcher.researcher import run_researcher
+from aar.researcher.loop import run_researcher
 
 from .conftest import CAMPAIGN, House
 from .messages_server import Refusal, Turn, call, say

@@ -17,8 +17,8 @@ import uvicorn
 
 from aar.errors import AarError, PortTaken
 from aar.messages_api.server.local_server import address, listen, server_config
+from aar.researcher.offline.model_server import make_app
 from aar.researcher.offline.policy import Researcher
-from aar.researcher.offline.server import make_app
 
 
 def main() -> int:

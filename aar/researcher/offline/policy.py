@@ -6,13 +6,13 @@ import shlex
 from dataclasses import dataclass
 from random import Random
 
-from aar.researcher.offline import SELF, writing
-from aar.researcher.offline.conversation import Conversation
-from aar.researcher.offline.evolution import Measured, Proposal, propose
-from aar.researcher.offline.memory import Attempt, Memory, Score, scores_of
-from aar.researcher.offline.recollection import EDITOR, NOTEBOOK, remember
-from aar.researcher.offline.repertoires import Trade, trade_of
-from aar.researcher.offline.reply import Call, Turn
+from aar.researcher.offline import SELF, texts
+from aar.researcher.offline.observed_conversation import Conversation
+from aar.researcher.offline.planned_turn import Call, Turn
+from aar.researcher.offline.search import Measured, Proposal, propose
+from aar.researcher.offline.search_problem import Trade, trade_of
+from aar.researcher.offline.search_state import Attempt, Memory, Score, scores_of
+from aar.researcher.offline.state_parser import EDITOR, NOTEBOOK, remember
 
 MAX_SUBMISSIONS = 8
 MAX_FETCHES = 4
@@ -113,7 +113,7 @@ class _Deliberation:
         return count
 
     def _look(self) -> Turn:
-        replies = [writing.answer(post) for post in self.memory.steering if post not in self.memory.answered]
+        replies = [texts.answer(post) for post in self.memory.steering if post not in self.memory.answered]
         look = Call("bash", {"command": LOOK})
         return self._say("I look at the board and the forum.", Call("leaderboard", {"limit": 50}), look, *replies)
 
@@ -137,15 +137,15 @@ class _Deliberation:
         attempt.parent = proposal.parent
         calls = self._files(attempt)
         if not self.memory.announced:
-            calls.append(writing.hypothesis(self.conversation.direction, proposal.genome, self.trade.repertoire))
-        return Turn(writing.plan(proposal, description), calls)
+            calls.append(texts.hypothesis(self.conversation.direction, proposal.genome, self.trade.repertoire))
+        return Turn(texts.plan(proposal, description), calls)
 
     def _files(self, attempt: Attempt) -> list[Call]:
         """What creates the files of a method that are not written yet."""
         assert attempt.genome is not None
         parent = None if attempt.parent is None else f"s{attempt.parent}"
         files = dict(self.trade.repertoire.render(attempt.genome, parent=parent))
-        files["method.yaml"] += writing.expectation(attempt, self.memory)
+        files["method.yaml"] += texts.expectation(attempt, self.memory)
         return [
             Call(EDITOR, {"command": "create", "path": f"{attempt.directory}/{name}", "file_text": text})
             for name, text in files.items()
@@ -193,9 +193,9 @@ class _Deliberation:
         if attempt.score is None and not attempt.verdict and attempt.waits < MAX_WAITS:
             wait = Call("wait", {"for": "submission", "id": number, "timeout_seconds": WAIT_SECONDS})
             return self._say(f"I wait for the score of {number}.", wait)
-        notes = writing.notebook(self._ranked(), self.memory, self.conversation.researcher)
+        notes = texts.notebook(self._ranked(), self.memory, self.conversation.researcher)
         note = Call(EDITOR, {"command": "create", "path": NOTEBOOK, "file_text": notes})
-        post = writing.result(attempt, self.memory, self.trade.repertoire)
+        post = texts.result(attempt, self.memory, self.trade.repertoire)
         return self._say("I note it and tell the others.", note, post, *self._reactions(attempt))
 
     def _reactions(self, attempt: Attempt) -> list[Call]:
@@ -209,11 +209,11 @@ class _Deliberation:
         if self.trade.sign * (attempt.score.mean - parent.mean) > 0 and post not in memory.voted:
             calls.append(Call("vote", {"post": post, "value": 1}))
         if self._rng("comment").random() < 0.5 and post not in memory.answered:
-            calls.append(writing.comment(attempt, post))
+            calls.append(texts.comment(attempt, post))
         return calls
 
     def _end(self) -> Turn:
-        text = writing.summary(self._ranked(), self.memory, self.conversation.researcher, self.trade.repertoire)
+        text = texts.summary(self._ranked(), self.memory, self.conversation.researcher, self.trade.repertoire)
         if not self.memory.summed_up:
-            return self._say("I sum up.", writing.summary_post(text))
+            return self._say("I sum up.", texts.summary_post(text))
         return self._say("I am done.", Call("finish", {"summary": text}))

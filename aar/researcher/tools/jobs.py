@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aar.errors import NotFound, UsageError
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import JobOutputInput, StartJobInput, StopJobInput
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import ExitReason, JobStatus, Sandbox
 
 _TAIL_BYTES = 4096

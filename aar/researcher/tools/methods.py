@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.errors import TransferRefused, UsageError
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.sandbox.scratch_folders import scratch_folder
 from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard

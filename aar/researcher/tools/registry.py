@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aar.researcher.tools.base import Tool
-from aar.researcher.tools.closing import BUDGET, FINISH
+from aar.researcher.tools.bash import BASH
 from aar.researcher.tools.definitions import EDITOR
 from aar.researcher.tools.editor import EDITOR_TOOL
-from aar.researcher.tools.forum import CLAIM, COMMENT, EDIT_POST, POST, VOTE
+from aar.researcher.tools.forum.forum_tools import CLAIM, COMMENT, EDIT_POST, POST, VOTE
 from aar.researcher.tools.jobs import JOB_OUTPUT, START_JOB, STOP_JOB
 from aar.researcher.tools.methods import FETCH_SNAPSHOT, LEADERBOARD, SUBMIT_METHOD
-from aar.researcher.tools.shell import BASH
-from aar.researcher.tools.waiting import WAIT
+from aar.researcher.tools.session import BUDGET, FINISH
+from aar.researcher.tools.tool import Tool
+from aar.researcher.tools.wait import WAIT
 
 TOOLS: Mapping[str, Tool] = {
     "bash": BASH,

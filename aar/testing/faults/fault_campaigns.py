@@ -24,9 +24,9 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.llm.retry_policy import RetryPolicy
 from aar.problems.protocol import Metric
 from aar.redteam.campaign_rows import add_campaign
-from aar.researcher import researcher, reserving
+from aar.researcher import call_reservation, loop
 from aar.researcher.context import Fallback, Outcome, ResearcherContext
-from aar.researcher.researcher import run_researcher
+from aar.researcher.loop import run_researcher
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
@@ -54,12 +54,12 @@ class _Direction:
 @contextlib.contextmanager
 def hurried() -> Iterator[None]:
     """Let the loop wait for milliseconds where it waits for seconds, between the calls of a broken service."""
-    before = researcher._LONGEST_BREATH, reserving._POLL_SECONDS
-    researcher._LONGEST_BREATH, reserving._POLL_SECONDS = 0.01, 0.01
+    before = loop._LONGEST_BREATH, call_reservation._POLL_SECONDS
+    loop._LONGEST_BREATH, call_reservation._POLL_SECONDS = 0.01, 0.01
     try:
         yield
     finally:
-        researcher._LONGEST_BREATH, reserving._POLL_SECONDS = before
+        loop._LONGEST_BREATH, call_reservation._POLL_SECONDS = before
 
 
 def make_template(file: Path) -> Path:

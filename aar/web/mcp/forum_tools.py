@@ -23,7 +23,7 @@ from aar.forum.posts import (
 from aar.forum.search.full_text import PostFilter, search
 from aar.forum.search.near_duplicates import similar_posts
 from aar.forum.views import ClaimView
-from aar.researcher.tools.revising import claim_or_release, revise
+from aar.researcher.tools.forum.edits import claim_or_release, revise
 from aar.text.sanitize import shorten
 from aar.web.api.forum.external_rate_limit import paced
 from aar.web.api.forum.posts import in_utc

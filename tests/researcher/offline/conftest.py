@@ -18,7 +18,7 @@ from anthropic import AsyncAnthropic
 from aar.problems.protocol import Stage
 from aar.problems.toy import Toy
 from aar.researcher.offline import MODEL
-from aar.researcher.offline.launch import offline_server
+from aar.researcher.offline.server_process import offline_server
 from aar.scoring.submissions.method_manifest import read_manifest
 
 Reply = dict[str, Any]

@@ -12,7 +12,7 @@ from anthropic import AsyncAnthropic
 from aar.messages_api.request import read_json, read_request
 from aar.problems.toy.search_space import ToyRepertoire
 from aar.researcher.offline import MODEL, SELF
-from aar.researcher.offline.conversation import read_conversation
+from aar.researcher.offline.observed_conversation import read_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, Researcher
 
 DIRECTION = "near-and-far: Ask the neighbours. Think about who counts as one."

@@ -13,10 +13,10 @@ import pytest
 
 from aar.llm.response.tool_calls import ToolCall
 from aar.researcher.context import ResearcherContext
-from aar.researcher.tools.base import ToolResult, ToolRun
-from aar.researcher.tools.bounds import bounded
 from aar.researcher.tools.definitions import INPUTS
 from aar.researcher.tools.registry import TOOLS
+from aar.researcher.tools.tool import ToolResult, ToolRun
+from aar.researcher.tools.truncation import bounded
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.settings import get_settings

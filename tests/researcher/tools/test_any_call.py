@@ -23,13 +23,13 @@ from structlog.testing import capture_logs
 from aar.errors import DatabaseError
 from aar.events import MessageAdded, TurnReceived
 from aar.researcher.context import Stopping
-from aar.researcher.journal import open_journal
-from aar.researcher.researcher import run_researcher
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun, nothing
+from aar.researcher.context_management import keep_context_small
+from aar.researcher.conversation_log import open_journal
+from aar.researcher.loop import run_researcher
 from aar.researcher.tools.definitions import EDITOR
+from aar.researcher.tools.executor import answer_broken, answer_calls
 from aar.researcher.tools.registry import TOOLS
-from aar.researcher.tools.toolbox import answer_broken, answer_calls
-from aar.researcher.upkeep import keep_context_small
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, nothing
 
 from ..conftest import CAMPAIGN, House
 from ..messages_server import Turn, call

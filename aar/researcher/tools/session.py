@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aar.budget.limit_checks import Standing
 from aar.budget.totals import totals
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun, nothing
 from aar.researcher.tools.definitions import BudgetInput, FinishInput
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, nothing
 from aar.scoring.submissions.submit import count_submissions
 
 

@@ -16,11 +16,11 @@ from aar.events import ToolFinished, ToolStarted, TurnReceived
 from aar.llm.response.content_blocks import INVALID_INPUT
 from aar.llm.response.tool_calls import ToolCall, calls_of
 from aar.researcher.context import ResearcherContext, Stopping
-from aar.researcher.journal import Journal, open_journal
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun, one_line
-from aar.researcher.tools.bounds import bounded
+from aar.researcher.conversation_log import Journal, open_journal
 from aar.researcher.tools.definitions import INPUTS, ToolInput
 from aar.researcher.tools.registry import TOOLS
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, one_line
+from aar.researcher.tools.truncation import bounded
 from aar.transient_errors import is_passing
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from aar.forum.figures.figure_markdown import SCHEME, SHORT, paths_in
 from aar.forum.figures.figure_store import NewFigure, prepared
 from aar.forum.posts import Author
 from aar.forum.text_limits import MAX_FIGURE_BYTES, MAX_FIGURES
-from aar.researcher.tools.base import ToolRun
+from aar.researcher.tools.tool import ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.store.models import Comment, Post
 from aar.text.sanitize import clean_text

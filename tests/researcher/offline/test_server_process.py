@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from aar.errors import SetupError
-from aar.researcher.offline import launch
-from aar.researcher.offline.launch import offline_server
+from aar.researcher.offline import server_process
+from aar.researcher.offline.server_process import offline_server
 
 COMMAND = [sys.executable, "-m", "aar.researcher.offline", "--port", "0", "--seed", "1"]
 
@@ -80,7 +80,7 @@ async def test_the_context_leaves_no_process() -> None:
 def test_a_killed_controller_takes_the_server_with_it() -> None:
     program = (
         "import asyncio\n"
-        "from aar.researcher.offline.launch import offline_server\n"
+        "from aar.researcher.offline.server_process import offline_server\n"
         "async def main():\n"
         "    async with offline_server(seed=1) as url:\n"
         "        print(url, flush=True)\n"
@@ -114,7 +114,7 @@ async def test_a_killed_server_comes_back_at_its_address() -> None:
 
 @pytest.mark.anyio
 async def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.sys, "executable", "/bin/false")
+    monkeypatch.setattr(server_process.sys, "executable", "/bin/false")
     with pytest.raises(SetupError, match="exit code 1"):
         async with offline_server(seed=1):
             pass

@@ -15,7 +15,7 @@ from aar.llm.request.model_request import CallRequest
 from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Message, without_thinking
-from aar.researcher.journal import Journal
+from aar.researcher.conversation_log import Journal
 from aar.researcher.tools.definitions import tool_definitions
 
 CLEARED_SHARE = 0.6

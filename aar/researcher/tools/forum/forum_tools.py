@@ -5,10 +5,10 @@ from __future__ import annotations
 from aar.forum.claims import active_claims
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.search.near_duplicates import similar_to, warning
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import ClaimInput, CommentInput, EditPostInput, PostInput, VoteInput
-from aar.researcher.tools.figures import figures_of, told
-from aar.researcher.tools.revising import claim_or_release, revise
+from aar.researcher.tools.forum.edits import claim_or_release, revise
+from aar.researcher.tools.forum.workspace_figures import figures_of, told
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.store.models import Comment, Post
 
 

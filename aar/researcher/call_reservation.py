@@ -15,8 +15,8 @@ from aar.budget.totals import totals
 from aar.errors import LimitBreach, LimitReached
 from aar.events import MessageAdded, ModelCalled
 from aar.researcher.context import ResearcherContext
-from aar.researcher.journal import Journal
-from aar.researcher.news import news_message
+from aar.researcher.conversation_log import Journal
+from aar.researcher.news_message import news_message
 
 _WAITED_FOR = frozenset({"usd", "tokens"})
 _LONGEST_SECONDS = 600.0

@@ -6,8 +6,8 @@ import re
 from pathlib import PurePosixPath
 
 from aar.problems.search_space.protocol import Repertoire
-from aar.researcher.offline.conversation import Conversation, Step
-from aar.researcher.offline.memory import Attempt, Memory, Score
+from aar.researcher.offline.observed_conversation import Conversation, Step
+from aar.researcher.offline.search_state import Attempt, Memory, Score
 
 EDITOR = "str_replace_based_edit_tool"
 NOTEBOOK = "/workspace/NOTEBOOK.md"

@@ -32,12 +32,12 @@ from aar.llm.gateway import PromptTooLong
 from aar.llm.response.content_blocks import INVALID_INPUT
 from aar.llm.response.tool_calls import REASONING, ToolCall
 from aar.researcher.context import Outcome, ResearcherContext, Stopping
+from aar.researcher.context_management import keep_context_small, open_conversation, tell_of_the_end, text_block
 from aar.researcher.conversation import Conversation
-from aar.researcher.journal import Journal, open_journal
+from aar.researcher.conversation_log import Journal, open_journal
 from aar.researcher.prompts import NUDGE, system_prompt
-from aar.researcher.tools.toolbox import answer_calls
-from aar.researcher.turns import take_turn
-from aar.researcher.upkeep import keep_context_small, open_conversation, tell_of_the_end, text_block
+from aar.researcher.tools.executor import answer_calls
+from aar.researcher.turn import take_turn
 
 _LONGEST_BREATH = 60.0
 _ODD_TO_FALL_BACK, _ODD_TO_SET_ASIDE = 3, 4

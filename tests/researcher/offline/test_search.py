@@ -7,7 +7,7 @@ import pytest
 from aar.problems.search_space.protocol import Genome
 from aar.problems.toy.search_space import ToyRepertoire
 from aar.problems.weak_to_strong.search_space import WeakToStrongRepertoire
-from aar.researcher.offline.evolution import Measured, propose
+from aar.researcher.offline.search import Measured, propose
 
 REPERTOIRE = WeakToStrongRepertoire()
 

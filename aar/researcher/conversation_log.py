@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from aar.events import AnyEvent
 from aar.llm.request.cache_ttl import Rhythm
 from aar.llm.request.request_encoding import MessageEncoder
+from aar.researcher.activity import note_doing
 from aar.researcher.conversation import Conversation
-from aar.researcher.doing import note_doing
 from aar.store.database import Database
 from aar.store.event_log import append_all, read
 from aar.store.on_commit import when_committed

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from aar.errors import LimitReached
 from aar.events import AnyEvent, ToolFinished, TurnReceived
-from aar.researcher.journal import open_journal
-from aar.researcher.researcher import run_researcher
-from aar.researcher.tools.toolbox import UNKNOWN_EFFECT, first_started
+from aar.researcher.conversation_log import open_journal
+from aar.researcher.loop import run_researcher
+from aar.researcher.tools.executor import UNKNOWN_EFFECT, first_started
 from aar.store.database import Database
 from aar.store.event_log import read
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aar.errors import UsageError
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import BashInput
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import ExecResult, ExitReason
 
 _STATE = "/tmp/.aar-shell"  # noqa: S108 - inside the sandbox

@@ -23,11 +23,11 @@ from aar.llm.request.model_request import CallRequest, Flight
 from aar.llm.response.content_blocks import with_unique_ids
 from aar.llm.response.message_accumulator import Reply
 from aar.llm.wait_notice import waiting_line
-from aar.researcher.asking import request_of, worst_tokens
+from aar.researcher.call_reservation import reserve
 from aar.researcher.context import Fallback, ResearcherContext, Stopping
-from aar.researcher.journal import Journal
-from aar.researcher.reserving import reserve
-from aar.researcher.tools.toolbox import first_started
+from aar.researcher.conversation_log import Journal
+from aar.researcher.request_builder import request_of, worst_tokens
+from aar.researcher.tools.executor import first_started
 from aar.transient_errors import is_passing
 
 _PROGRESS_SECONDS = 2.0

@@ -6,11 +6,11 @@ from aar.errors import SandboxError, SandboxGone
 from aar.events import ContextReset, MessageAdded
 from aar.llm.request.token_bounds import most_tokens
 from aar.llm.response.content_blocks import Block
-from aar.researcher.asking import keeps_context_itself
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Conversation
-from aar.researcher.journal import Journal
+from aar.researcher.conversation_log import Journal
 from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover, landing
+from aar.researcher.request_builder import keeps_context_itself
 from aar.transient_errors import is_passing
 
 NOTEBOOK = "/workspace/NOTEBOOK.md"

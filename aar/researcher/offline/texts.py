@@ -12,9 +12,9 @@ from aar.families import FAMILIES
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.problems.search_space.protocol import Genome, Repertoire
 from aar.researcher.offline import SELF
-from aar.researcher.offline.evolution import Proposal
-from aar.researcher.offline.memory import Attempt, Memory, Score, scores_of
-from aar.researcher.offline.reply import Call
+from aar.researcher.offline.planned_turn import Call
+from aar.researcher.offline.search import Proposal
+from aar.researcher.offline.search_state import Attempt, Memory, Score, scores_of
 
 SIGNATURE = f"*({SELF})*"
 MAX_TITLE = 120

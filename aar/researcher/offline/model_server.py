@@ -9,8 +9,8 @@ from aar.messages_api.replies import Reply
 from aar.messages_api.request import Request
 from aar.messages_api.server.app import Double, Rules
 from aar.researcher.offline import MODEL
-from aar.researcher.offline.conversation import Conversation, read_conversation
-from aar.researcher.offline.reply import Turn
+from aar.researcher.offline.observed_conversation import Conversation, read_conversation
+from aar.researcher.offline.planned_turn import Turn
 
 Player = Callable[[Conversation], Turn]
 """Gives a conversation's next turn; a pure function, called in a thread."""

@@ -7,7 +7,7 @@ import hashlib
 from aar.errors import SandboxError, SandboxGone
 from aar.llm.response.tool_calls import ToolCall
 from aar.researcher.context import ResearcherContext
-from aar.researcher.tools.base import ToolResult
+from aar.researcher.tools.tool import ToolResult
 from aar.text.characters import storable
 
 RESULT_CHARACTERS = 16_000

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 
 from aar.errors import UsageError
 from aar.forum.news import News, news_since
-from aar.researcher.tools.base import Tool, ToolResult, ToolRun
 from aar.researcher.tools.definitions import WaitInput
 from aar.researcher.tools.jobs import ended, job_status
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.scoring.queue.submission_queue import queue_state
 
 _NEWS_SECONDS = 3.0
