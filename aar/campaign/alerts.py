@@ -10,8 +10,8 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control import controller_state
-from aar.campaign.diversity import LEAST_BITS
+from aar.campaign.control.control_requests import controller_state
+from aar.campaign.diversity.entropy import LEAST_BITS
 from aar.campaign.views import no_controller
 from aar.events import (
     AnyEvent,

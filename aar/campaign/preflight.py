@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.campaign.directions import Direction, deal, load_directions
-from aar.campaign.incident_log import IncidentLog
-from aar.campaign.model_choice import Team, resolve_team
+from aar.campaign.model_assignment import Team, resolve_team
+from aar.campaign.runtime.incident_buffer import IncidentLog
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
 from aar.llm.pricing.model_price import ModelPrice

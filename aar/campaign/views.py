@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control import ControllerState, controller_state
+from aar.campaign.control.control_requests import ControllerState, controller_state
 from aar.errors import NotFound
 from aar.store.models import Campaign, Researcher
 from aar.store.session_cache import keep, kept

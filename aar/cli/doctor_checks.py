@@ -130,7 +130,7 @@ async def _problem(_settings: Settings) -> list[Finding]:
 
 
 async def _model(settings: Settings) -> list[Finding]:
-    from aar.campaign.model_choice import CLAUDE_MODEL
+    from aar.campaign.model_assignment import CLAUDE_MODEL
     from aar.llm.pricing.price_book import PriceBook
     from aar.report.labels import OFFLINE_LABEL
 

@@ -63,7 +63,7 @@ def invite_(
     """
     import os
 
-    from aar.campaign.outside import invite
+    from aar.campaign.external_researchers import invite
     from aar.cli.context import opened
     from aar.cli.output.printing import print_json
 
@@ -98,7 +98,7 @@ def ways_in(address: str, token: str, *, home: str) -> dict[str, str]:
 @app.command("revoke")
 def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
     """End an outside researcher's token; what it wrote and handed in stays."""
-    from aar.campaign.outside import revoke
+    from aar.campaign.external_researchers import revoke
     from aar.cli.context import opened
 
     with opened(database) as workplace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aar.campaign import housekeeping
+from aar.campaign.runtime import orphan_cleanup
 from aar.cli.context import opened
 from aar.sandbox.cleanup import Swept
 from aar.sandbox.inventory_row import SandboxRow
@@ -13,7 +13,7 @@ from aar.sandbox.inventory_row import SandboxRow
 def alive(database: str | None) -> Mapping[str, bool]:
     """Every campaign that the database holds, and whether somebody runs it. Raises DatabaseError."""
     with opened(database) as workplace, workplace.database.reading() as session:
-        return housekeeping.all_run(session)
+        return orphan_cleanup.all_run(session)
 
 
 async def prune(database: str | None, *, unknown_too: bool) -> Swept:
@@ -24,7 +24,7 @@ async def prune(database: str | None, *, unknown_too: bool) -> Swept:
         unknown_too: also those of campaigns that this database does not hold; another one may.
     """
     with opened(database) as workplace:
-        return await housekeeping.prune(workplace.database, workplace.settings, unknown_too=unknown_too)
+        return await orphan_cleanup.prune(workplace.database, workplace.settings, unknown_too=unknown_too)
 
 
 def by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:

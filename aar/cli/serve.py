@@ -25,7 +25,7 @@ def serve(
     import asyncio
 
     from aar.auth.login_links import LoginLinks
-    from aar.campaign.descriptors import raise_limit
+    from aar.campaign.runtime.file_descriptors import raise_limit
     from aar.cli.author_name import login_line, login_name
     from aar.cli.context import opened
     from aar.errors import NotFound

@@ -8,8 +8,8 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from aar.campaign.running_time import RunningClock, running_clock
 from aar.events import DiversityMeasured
-from aar.report.clock import RunningClock, running_clock
 from aar.report.spending import Spending, spending
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by

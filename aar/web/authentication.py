@@ -26,7 +26,7 @@ from starlette.types import Scope
 
 from aar.auth.sessions import COOKIE, Login, Role
 from aar.auth.tokens import holder_of
-from aar.campaign.outside import guests_invited
+from aar.campaign.external_researchers import guests_invited
 from aar.errors import Forbidden
 from aar.forum.posts import Author
 from aar.scoring.visibility import Audience

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.alerts import alerts
-from aar.campaign.controller_identity import identity
+from aar.campaign.control.controller_identity import identity
 from aar.campaign.views import get_campaign
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database

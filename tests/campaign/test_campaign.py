@@ -15,16 +15,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import totals
-from aar.campaign.controller import Running
-from aar.campaign.creation import create_campaign
-from aar.campaign.ending import Ending
-from aar.campaign.housekeeping import remove_orphans, remove_own
+from aar.campaign.controller.controller import Running
+from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.lifecycle.ending import Ending
+from aar.campaign.lifecycle.resume import save_spec
 from aar.campaign.preflight import check
-from aar.campaign.resume import save_spec
+from aar.campaign.runtime.orphan_cleanup import remove_orphans, remove_own
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_file import load_spec
-from aar.campaign.start import run_campaign
+from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import get_campaign, list_researchers
+from aar.cli.campaign_process import run_campaign
 from aar.errors import Conflict, UsageError
 from aar.forum.posts import list_posts
 from aar.sandbox import workspaces

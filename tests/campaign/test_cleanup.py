@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from aar.campaign import controller, workshop
-from aar.campaign.controller import Running
-from aar.campaign.creation import create_campaign
-from aar.campaign.ending import Ending
-from aar.campaign.endpoints import Endpoints
+from aar.campaign.controller import controller
+from aar.campaign.controller.controller import Running
+from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import check
-from aar.campaign.spec_file import load_spec
-from aar.campaign.start import run_campaign
+from aar.campaign.runtime import campaign_runtime
+from aar.campaign.runtime.model_gateways import Endpoints
+from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import get_campaign, list_researchers
+from aar.cli.campaign_process import run_campaign
 from aar.errors import StillInUse
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
@@ -61,7 +62,7 @@ async def _run(**more: Any) -> tuple[Ending, list[Any]]:
 
 
 def test_connections_that_cannot_be_closed_or_that_hang_change_no_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(campaign_runtime, "_CLOSE_SECONDS", 0.2)
     close = Endpoints.close
 
     async def fails(endpoints: Endpoints) -> None:

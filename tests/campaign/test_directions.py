@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.directions import deal, load_directions
-from aar.campaign.spec_file import load_spec
+from aar.campaign.spec_loader import load_spec
 from aar.errors import SeedFileError
 
 THREE = """

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.controller import Running
-from aar.campaign.creation import create_campaign
+from aar.campaign.controller.controller import Running
+from aar.campaign.lifecycle.creation import create_campaign
 from aar.campaign.preflight import check
-from aar.campaign.spec_file import load_spec
-from aar.campaign.start import run_campaign
+from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import list_researchers
+from aar.cli.campaign_process import run_campaign
 from aar.sandbox.docker.image_tags import default_tag
 from aar.scoring.results.leaderboard import leaderboard
 from aar.settings import Settings, get_settings

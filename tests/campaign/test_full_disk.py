@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.services import FaultLog
+from aar.campaign.runtime.service_restarts import FaultLog
 from aar.disk_full import disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.redteam.campaign_rows import add_campaign

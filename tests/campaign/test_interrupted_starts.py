@@ -16,16 +16,19 @@ from typing import Any
 import pytest
 
 import aar.problems.toy
-from aar.campaign import attendance, controller, custody, services, start
-from aar.campaign.control import request_control
-from aar.campaign.controller import Running
-from aar.campaign.creation import create_campaign
-from aar.campaign.ending import Ending
+from aar.campaign.control import controller_lock
+from aar.campaign.control.control_requests import request_control
+from aar.campaign.controller import control_loop, controller
+from aar.campaign.controller.controller import Running
+from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import check
+from aar.campaign.runtime import service_restarts
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_file import load_spec
-from aar.campaign.start import run_campaign
+from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import get_campaign, list_researchers
+from aar.cli import campaign_process
+from aar.cli.campaign_process import run_campaign
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.leases import Lease, Leases
 from aar.settings import Settings
@@ -92,7 +95,7 @@ async def _run(spec: CampaignSpec, settings: Settings, **kwargs: Any) -> tuple[s
 def test_a_companion_that_dies_changes_nothing_and_is_started_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "_SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(service_restarts, "_SHORTEST_PAUSE", 0.01)
     begun: list[int] = []
 
     async def live_view(_running: Running) -> None:
@@ -121,13 +124,13 @@ def test_a_report_that_cannot_be_written_leaves_the_ending_as_it_is(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(start, "write_report", full)
+    monkeypatch.setattr(campaign_process, "write_report", full)
     _, ending = asyncio.run(_run(load_spec(None, QUICK), settings))
     assert ending.state == "finished"
 
 
 def test_the_mirror_and_the_database_may_fail_for_a_while(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(service_restarts, "_SHORTEST_PAUSE", 0.01)
     failures = iter([OSError(24, "Too many open files")] * 3)
     sync = controller.ForumMirror.sync
     opened = False
@@ -162,7 +165,7 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
 ) -> None:
     booked: list[float] = []
     count = 0
-    beat, researcher = custody.beat, Leases.researcher
+    beat, researcher = controller_lock.beat, Leases.researcher
 
     def counted(*args: Any) -> None:
         nonlocal count
@@ -182,8 +185,8 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
         async with researcher(self, owner, gpus=gpus) as lease:
             yield lease
 
-    monkeypatch.setattr(attendance, "_BEAT_SECONDS", 0.2)  # a quick campaign works for less than a usual one
-    monkeypatch.setattr(custody, "beat", counted)
+    monkeypatch.setattr(control_loop, "_BEAT_SECONDS", 0.2)  # a quick campaign works for less than a usual one
+    monkeypatch.setattr(controller_lock, "beat", counted)
     monkeypatch.setattr(Leases, "researcher", late)
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings))
     assert ending.state == "finished"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from aar.campaign.ending import natural_ending
-from aar.campaign.spec_file import load_spec
+from aar.campaign.lifecycle.ending import natural_ending
+from aar.campaign.spec_loader import load_spec
 from aar.errors import SpecError
 from aar.researcher.context import Outcome
 from aar.testing.fake_messages_api import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller import Running
-from aar.campaign.creation import create_campaign
-from aar.campaign.ending import Ending
+from aar.campaign.control.steering import ask, change_limits
+from aar.campaign.controller.controller import Running
+from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import check
-from aar.campaign.recruiting import add_researchers
+from aar.campaign.researchers.add_researchers import add_researchers
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_file import load_spec, respecify
-from aar.campaign.start import run_campaign
-from aar.campaign.steering import ask, change_limits
+from aar.campaign.spec_loader import load_spec, respecify
 from aar.campaign.views import list_researchers
+from aar.cli.campaign_process import run_campaign
 from aar.events import MessageAdded
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.settings import Settings

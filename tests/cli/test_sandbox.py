@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.custody import identity
+from aar.campaign.control.controller_lock import identity
 from aar.sandbox.backends import availability
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import SandboxSpec

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aar.campaign.controller import _keep_mirror
+from aar.campaign.controller.controller import _keep_mirror
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.forum.claims import MAX_CLAIMS, active_claims, claim, release
 from aar.forum.edits import edit_comment, edit_post, history, pin, retract

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from aar.campaign.running_time import RunningClock, running_clock
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted, Event, VoteCast
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.clock import RunningClock, running_clock
 from aar.report.lineage import lineage_tree
 from aar.report.progress import all_submissions, progress
 from aar.report.transcript import read_transcript

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from aar.auth.tokens import operator_token
-from aar.campaign.estimate import estimate
-from aar.campaign.launching import draft
+from aar.campaign.costs.cost_estimate import estimate
+from aar.campaign.lifecycle.background_start import draft
 from aar.campaign.preflight import price_book
 from aar.campaign.presets import preset, presets
-from aar.campaign.spec_file import build_fields
+from aar.campaign.spec_loader import build_fields
 from aar.campaign.views import get_campaign
 from aar.sandbox.backends import availability
 from aar.settings import Settings

@@ -14,7 +14,7 @@ from aar.auth.ended_sessions import EndedLogins
 from aar.auth.login_links import SECONDS, LoginLinks
 from aar.auth.sessions import Sessions
 from aar.auth.tokens import operator_token
-from aar.campaign.outside import invite
+from aar.campaign.external_researchers import invite
 from aar.web.idempotency import Once
 from aar.web.middleware.audit_log import AuditLog
 from aar.web.rate_limit import Rate, Rates

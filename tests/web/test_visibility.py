@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, routing
 
-from aar.campaign.outside import invite, revoke
+from aar.campaign.external_researchers import invite, revoke
 from aar.events import (
     AnyEvent,
     AuditFinished,

@@ -9,7 +9,7 @@ from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
 if TYPE_CHECKING:
     from aar.budget.limits import Limits
     from aar.budget.totals import CampaignTotals, Totals
-    from aar.campaign.forecast import Forecast
+    from aar.campaign.costs.forecast import Forecast
     from aar.campaign.views import ResearcherView
 
 
@@ -20,7 +20,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     """
     from aar.budget.limits import Limits
     from aar.budget.totals import totals
-    from aar.campaign.forecast import forecast
+    from aar.campaign.costs.forecast import forecast
     from aar.campaign.views import list_researchers
     from aar.cli.context import opened
     from aar.cli.output.printing import console, plain, print_json

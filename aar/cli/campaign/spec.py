@@ -20,9 +20,9 @@ def validate(
 ) -> None:
     """Check a spec as `aar start` would, without starting anything: fields, problem, directions, models' prices."""
     from aar.campaign.directions import deal, load_directions
-    from aar.campaign.model_choice import resolve_team
+    from aar.campaign.model_assignment import resolve_team
     from aar.campaign.preflight import price_book
-    from aar.campaign.spec_file import load_spec
+    from aar.campaign.spec_loader import load_spec
     from aar.cli.output.printing import plain, print_json
     from aar.cli.views.dashboard import limits_line
     from aar.problems.registry import find

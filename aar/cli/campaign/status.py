@@ -44,7 +44,7 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
 
     The team, the best score against the human baseline, idea diversity, cost, limits and the newest posts.
     """
-    from aar.campaign.clock import seconds_run
+    from aar.campaign.run_timer import seconds_run
     from aar.cli.context import opened
     from aar.cli.output.printing import console, print_json
     from aar.cli.views.overview import overview, overview_json

@@ -10,7 +10,7 @@ from aar.cli.error_handling import Commands
 from aar.cli.options import LATEST, CampaignId, CampaignOption, DatabaseOption
 
 if TYPE_CHECKING:
-    from aar.campaign.steering import Asked
+    from aar.campaign.control.steering import Asked
 
 As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; your login by default.")]
 ResearcherOption = Annotated[
@@ -69,7 +69,7 @@ def limits(
 
     Researchers that rest because of a limit try again.
     """
-    from aar.campaign.steering import change_limits
+    from aar.campaign.control.steering import change_limits
     from aar.cli.author_name import person
     from aar.cli.context import opened
 
@@ -104,7 +104,7 @@ def add(
     database: DatabaseOption = None,
 ) -> None:
     """Add researchers; those of a campaign that runs begin at once."""
-    from aar.campaign.recruiting import add_researchers
+    from aar.campaign.researchers.add_researchers import add_researchers
     from aar.cli.author_name import person
     from aar.cli.context import opened
 
@@ -133,7 +133,7 @@ def steer(
     campaign: str, command: str, argument: str, researcher: str | None, name: str | None, database: str | None
 ) -> Asked:
     """Ask, and say what became of it."""
-    from aar.campaign.steering import ask
+    from aar.campaign.control.steering import ask
     from aar.cli.author_name import person
     from aar.cli.context import opened
 

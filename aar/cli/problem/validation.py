@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from aar.campaign.problem_checks import ProblemChecks
+from aar.campaign.problem_validation import ProblemChecks
 from aar.problems.plugin_calls import probe
 from aar.problems.registry import find, small
 from aar.sandbox.backends import choose

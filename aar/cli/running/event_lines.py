@@ -6,7 +6,7 @@ import asyncio
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller import Running
+from aar.campaign.controller.controller import Running
 from aar.cli.campaign.events import as_line
 from aar.errors import DatabaseError
 from aar.store.event_log import LoggedEvent, read

@@ -21,8 +21,8 @@ import sys
 from typing import IO
 
 from aar.auth.login_links import LoginLinks
-from aar.campaign.child_process import end_with_parent
-from aar.campaign.controller import Companion, Running
+from aar.campaign.controller.controller import Companion, Running
+from aar.campaign.runtime.child_process import end_with_parent
 from aar.errors import SetupError
 
 _ENVIRONMENT = frozenset(
@@ -102,7 +102,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     """Serve until SIGTERM, or until the controller is no more."""
-    from aar.campaign.descriptors import raise_limit
+    from aar.campaign.runtime.file_descriptors import raise_limit
     from aar.cli.context import opened
     from aar.cli.output.log_setup import log_to
     from aar.web.app import create_app

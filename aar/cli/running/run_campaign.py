@@ -13,16 +13,16 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from aar.auth.login_links import LoginLinks
-from aar.campaign.controller import Companion
-from aar.campaign.creation import create_campaign
-from aar.campaign.custody import reserve
-from aar.campaign.descriptors import raise_limit
-from aar.campaign.ending import Ending
+from aar.campaign.control.controller_lock import reserve
+from aar.campaign.controller.controller import Companion
+from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.lifecycle.ending import Ending
+from aar.campaign.lifecycle.resume import save_spec
 from aar.campaign.preflight import Plan, check
-from aar.campaign.resume import save_spec
+from aar.campaign.runtime.file_descriptors import raise_limit
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.start import report_path, run_campaign
 from aar.cli.author_name import login_line, login_name
+from aar.cli.campaign_process import report_path, run_campaign
 from aar.cli.output.log_setup import log_to
 from aar.cli.output.printing import console
 from aar.cli.output.streams import leave_terminal

@@ -57,7 +57,7 @@ def start(
 
     Ctrl-C pauses cleanly; a second one stops at once and loses nothing either.
     """
-    from aar.campaign.spec_file import load_spec
+    from aar.campaign.spec_loader import load_spec
 
     changes: dict[str, Any] = {
         "name": name,
@@ -103,8 +103,8 @@ def resume(
     if researcher is not None:
         steer(campaign, "resume", "", researcher, None, database)
         return
-    from aar.campaign.heartbeat import holding
-    from aar.campaign.resume import changed_spec
+    from aar.campaign.control.heartbeat import holding
+    from aar.campaign.lifecycle.resume import changed_spec
     from aar.cli.context import opened
 
     given = _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)

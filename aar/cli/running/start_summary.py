@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from aar.budget.totals import totals
-from aar.campaign.ending import Ending
+from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import Plan
 from aar.cli.output.formatting import clean_line, count, duration, money
 from aar.cli.output.printing import console, plain

@@ -13,7 +13,7 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from aar.campaign.rulings import Ruling
+    from aar.campaign.control.submission_decisions import Ruling
 
 app = typer.Typer(
     cls=Commands,
@@ -67,7 +67,7 @@ def confirm(
 
     While the campaign runs, its scorer does it as soon as it is free; otherwise it waits for `aar resume`.
     """
-    from aar.campaign.rulings import confirm_submission
+    from aar.campaign.control.submission_decisions import confirm_submission
 
     def rule(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
         return confirm_submission(session, campaign_id, wanted, reason, by)
@@ -86,7 +86,7 @@ def disqualify(
     database: DatabaseOption = None,
 ) -> None:
     """Take a submission off the board; its author is told the rule and the reason."""
-    from aar.campaign.rulings import disqualify_submission
+    from aar.campaign.control.submission_decisions import disqualify_submission
 
     def decide(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
         return disqualify_submission(session, campaign_id, wanted, rule, reason, by)
@@ -104,7 +104,7 @@ def reinstate(
     database: DatabaseOption = None,
 ) -> None:
     """Put a disqualified submission back on the board."""
-    from aar.campaign.rulings import reinstate_submission
+    from aar.campaign.control.submission_decisions import reinstate_submission
 
     def decide(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
         return reinstate_submission(session, campaign_id, wanted, reason, by)

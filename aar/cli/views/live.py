@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 import anyio.to_thread
 from rich.live import Live
 
-from aar.campaign.clock import seconds_run
-from aar.campaign.controller import Running
+from aar.campaign.controller.controller import Running
+from aar.campaign.run_timer import seconds_run
 from aar.cli.output.formatting import clean_line
 from aar.cli.output.printing import console
 from aar.cli.output.streams import leave_terminal

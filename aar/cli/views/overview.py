@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aar.budget.totals import Totals, totals
 from aar.campaign.alerts import Alert, alerts
-from aar.campaign.diversity import current_families, newest_vendi, shannon_bits
+from aar.campaign.diversity.entropy import current_families, newest_vendi, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from aar.campaign.control import ControllerState
+from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.metrics import metric_of

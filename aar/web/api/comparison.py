@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from aar.campaign.control import ControllerState
+from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView
 from aar.report.chart_data import diversity_table, score_table
 from aar.report.comparison import Side, side, spec_rows

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from aar.budget.limits import Limits
 from aar.budget.totals import Totals, totals
-from aar.campaign.forecast import forecast
+from aar.campaign.costs.forecast import forecast
 from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR
 from aar.report.usage_doubts import usage_doubts
 from aar.web.app_state import SharedDep

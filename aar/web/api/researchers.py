@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from aar.campaign.outside import is_outside
+from aar.campaign.external_researchers import is_outside
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.report.labels import is_offline, model_label
 from aar.report.transcript import TranscriptItem, read_transcript

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.outside import guests_invited
+from aar.campaign.external_researchers import guests_invited
 from aar.campaign.views import LATEST, CampaignView, get_campaign
 from aar.errors import Forbidden
 from aar.forum.posts import Author

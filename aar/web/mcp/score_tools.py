@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
-from aar.campaign.guest_pace import POSTS_AN_HOUR, posts_left
+from aar.campaign.researchers.external_rate_limit import POSTS_AN_HOUR, posts_left
 from aar.errors import DataMissing, NotFound
 from aar.report.code import CodeFile, read_code
 from aar.report.metrics import metric_of

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.submission_quota import check_submission
-from aar.campaign.outside import OVER
+from aar.campaign.external_researchers import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find
 from aar.sandbox.scratch_folders import scratch_folder

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
 from aar.campaign.alerts import alerts
-from aar.campaign.forecast import forecast
+from aar.campaign.costs.forecast import forecast
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric

@@ -11,7 +11,7 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Response
 
-from aar.campaign.launching import Draft, draft
+from aar.campaign.lifecycle.background_start import Draft, draft
 from aar.campaign.presets import dotted, preset, presets
 from aar.campaign.spec import CampaignSpec
 from aar.problems.registry import available

@@ -8,10 +8,10 @@ import anyio.to_thread
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from aar.campaign.launching import start_controller
-from aar.campaign.recruiting import add_researchers
-from aar.campaign.rulings import confirm_submission, disqualify_submission, reinstate_submission
-from aar.campaign.steering import Asked, ask, change_limits
+from aar.campaign.control.steering import Asked, ask, change_limits
+from aar.campaign.control.submission_decisions import confirm_submission, disqualify_submission, reinstate_submission
+from aar.campaign.lifecycle.background_start import start_controller
+from aar.campaign.researchers.add_researchers import add_researchers
 from aar.errors import UsageError
 from aar.web.api.pagination import Number
 from aar.web.app_state import SharedDep

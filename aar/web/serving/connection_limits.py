@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from aar.campaign.descriptors import soft_limit
+from aar.campaign.runtime.file_descriptors import soft_limit
 from aar.web.middleware.security import is_loopback
 
 _log = logging.getLogger(__name__)

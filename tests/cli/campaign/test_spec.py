@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_file import load_spec
+from aar.campaign.spec_loader import load_spec
 
 from ..conftest import Terminal
 

@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 from aar.auth.tokens import viewer_token
-from aar.campaign.outside import invite
+from aar.campaign.external_researchers import invite
 from aar.forum.posts import Author, create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore

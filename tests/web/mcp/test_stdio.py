@@ -10,7 +10,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from aar.campaign.outside import revoke
+from aar.campaign.external_researchers import revoke
 from aar.forum.posts import list_posts
 from aar.scoring.submissions.submit import list_submissions
 

@@ -9,7 +9,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from aar.auth.tokens import operator_token
-from aar.campaign.outside import invite, revoke
+from aar.campaign.external_researchers import invite, revoke
 from aar.forum.posts import get_thread, list_posts
 from aar.scoring.submissions.submit import get_submission, list_submissions
 from aar.store.models import Campaign

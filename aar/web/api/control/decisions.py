@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from aar.campaign.rulings import (
+from aar.campaign.control.submission_decisions import (
     MAX_REASON,
     MAX_RULE,
     Ruling,

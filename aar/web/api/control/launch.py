@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from aar.campaign.estimate import CostEstimate
-from aar.campaign.launching import Draft, draft, launch
+from aar.campaign.costs.cost_estimate import CostEstimate
+from aar.campaign.lifecycle.background_start import Draft, draft, launch
 from aar.campaign.presets import dotted, preset
 from aar.web.api.forum.schemas import IdempotencyKey
 from aar.web.app_state import Shared, SharedDep

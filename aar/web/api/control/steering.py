@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from aar.campaign.launching import start_controller
-from aar.campaign.recruiting import add_researchers
-from aar.campaign.steering import Asked, ask, change_limits
+from aar.campaign.control.steering import Asked, ask, change_limits
+from aar.campaign.lifecycle.background_start import start_controller
+from aar.campaign.researchers.add_researchers import add_researchers
 from aar.scoring.visibility import Audience
 from aar.web.api.forum.schemas import IdempotencyKey
 from aar.web.api.researchers import ResearcherOut

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.guest_pace import check_guest_pace
+from aar.campaign.researchers.external_rate_limit import check_guest_pace
 from aar.web.authentication import Identity, ResearcherIdentity
 
 T = TypeVar("T")

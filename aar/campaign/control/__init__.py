@@ -1,0 +1,1 @@
+"""Controls a campaign from any process - requests, steering, decisions, and the controller's lock."""

@@ -1,0 +1,152 @@
+"""Who runs a campaign: exactly one controller at a time, which shows that it lives."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Literal
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from aar.campaign.control.control_requests import carry_out, controller_alive, take_requests
+from aar.campaign.control.controller_identity import identity
+from aar.campaign.views import without_address
+from aar.errors import Conflict
+from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
+from aar.problems.protocol import Problem
+from aar.scoring.problem_version import require_version
+from aar.store.column_types import now
+from aar.store.event_log import append, lock_campaign
+from aar.store.models import Campaign, Researcher
+
+__all__ = ["RESUMABLE", "beat", "claim", "identity", "is_run", "let_go", "release", "reserve", "show_life"]
+
+RESUMABLE = ("created", "running", "paused", "failed")
+"""States from which a controller may take a campaign up; a failed one may have been mended meanwhile."""
+
+
+def reserve(session: Session, campaign_id: str, *, holder: str = "") -> Campaign:
+    """Hold a campaign for one process, before anything slow is done for it; the holder may ask again.
+
+    What people ask from now on is the holder's to obey, and every other controller is refused.
+
+    Args:
+        holder: the process, from ``identity``; empty for this one.
+
+    Raises:
+        Conflict: another controller holds it, or it is over.
+    """
+    holder = holder or identity()
+    lock_campaign(session, campaign_id)
+    # Read under the lock, and again by the update: two that claim at once never both pass.
+    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    seen = campaign.controller
+    if campaign.state not in RESUMABLE:
+        raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
+    if seen == holder:
+        return campaign
+    if is_run(campaign):
+        raise _held(campaign_id, seen)
+    swap = (
+        update(Campaign)
+        .where(Campaign.id == campaign_id, Campaign.controller == seen)
+        .values(controller=holder, heartbeat_at=now())
+        .returning(Campaign.id)
+    )
+    if session.execute(swap).first() is None:
+        raise _held(campaign_id, "")
+    session.refresh(campaign)
+    take_requests(session, campaign_id)  # what was asked of a former controller is not asked of this one
+    return campaign
+
+
+def claim(session: Session, campaign_id: str, problem: Problem, *, sandbox: str, address: str) -> bool:
+    """Begin to run a campaign; returns whether it had been started before.
+
+    Raises:
+        Conflict: another controller holds it, it is over, or it was begun under another version of its problem.
+    """
+    campaign = reserve(session, campaign_id)
+    require_version(session, campaign_id, problem)
+    resumed = campaign.started_at is not None
+    campaign.heartbeat_at = now()
+    campaign.started_at = campaign.started_at or now()
+    campaign.state, campaign.cause = "running", ""
+    campaign.sandbox, campaign.address = sandbox, address
+    campaign.spec = without_address(campaign.spec)
+    # A killed controller left them at work; their time counts again once they are.
+    left = (Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting")))
+    session.execute(update(Researcher).where(*left).values(state="paused", doing=""))
+    append(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
+    return resumed
+
+
+def is_run(campaign: Campaign) -> bool:
+    """Whether some controller holds the campaign now, as far as can be known here."""
+    return controller_alive(campaign)
+
+
+def show_life(session: Session, campaign_id: str) -> bool:
+    """Give a sign of life; returns whether this process holds the campaign still."""
+    mine = (Campaign.id == campaign_id, Campaign.controller == identity())
+    done = session.execute(update(Campaign).where(*mine).values(heartbeat_at=now()).returning(Campaign.id))
+    return done.first() is not None
+
+
+def beat(session: Session, campaign_id: str, working: list[str], elapsed: timedelta) -> None:
+    """Give a sign of life, and add the time worked to the researchers at work.
+
+    Raises:
+        Conflict: another controller took the campaign over meanwhile.
+    """
+    if not show_life(session, campaign_id):
+        holder = session.scalar(select(Campaign.controller).where(Campaign.id == campaign_id))
+        raise Conflict(f"campaign {campaign_id} was taken over by another controller ({holder})")
+    if working:
+        session.execute(
+            update(Researcher)
+            .where(Researcher.id.in_(working))
+            .values(active_seconds=Researcher.active_seconds + elapsed.total_seconds())
+        )
+
+
+def let_go(session: Session, campaign_id: str, *, state: str, cause: str, seconds: float | None = None) -> None:
+    """Write down how the campaign stands now that this controller leaves it: paused, finished or failed.
+
+    A campaign that another controller took over meanwhile is left to it.
+
+    Args:
+        seconds: that this controller ran it.
+    """
+    lock_campaign(session, campaign_id)
+    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    if campaign.controller != identity():
+        return
+    campaign.state, campaign.cause = state, cause
+    campaign.controller, campaign.address = "", ""
+    campaign.heartbeat_at = now()
+    if state == "paused":
+        append(session, campaign_id, CampaignPaused(cause=cause, seconds=seconds))
+        return
+    campaign.finished_at = now()
+    how: Literal["failed", "finished"] = "failed" if state == "failed" else "finished"
+    append(session, campaign_id, CampaignFinished(state=how, cause=cause, seconds=seconds))
+
+
+def release(session: Session, campaign_id: str) -> None:
+    """Give up a campaign that was held and never run; a pause or stop that was asked for meanwhile takes effect."""
+    lock_campaign(session, campaign_id)
+    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    if campaign.controller != identity():
+        return
+    campaign.controller = ""
+    for request in take_requests(session, campaign_id):
+        carry_out(campaign, request.command, request.argument, request.by)
+
+
+def _held(campaign_id: str, controller: str) -> Conflict:
+    who = f" ({controller})" if controller else ""
+    return Conflict(
+        f"campaign {campaign_id} is run by another controller{who}", f"Pause it first: aar pause {campaign_id}"
+    )

@@ -1,0 +1,78 @@
+"""Showing that this process holds a campaign, from a thread that neither a slow start nor a busy loop stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.orm import Session
+
+from aar.campaign.control import controller_lock
+from aar.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+_BEAT_SECONDS = 3.0
+_STOP_SECONDS = 30.0
+
+
+class Heartbeat:
+    """Gives a sign of life every few seconds between ``start`` and ``stop``.
+
+    Args:
+        database: where the campaign is.
+        campaign_id: a campaign that this process holds.
+        seconds: between two signs.
+    """
+
+    def __init__(self, database: Database, campaign_id: str, *, seconds: float = _BEAT_SECONDS) -> None:
+        self._database = database
+        self._campaign_id = campaign_id
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {campaign_id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait a while for a sign that is being given."""
+        self._over.set()
+        self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._seconds):
+            try:
+                held = self._database.write_now(lambda session: controller_lock.show_life(session, self._campaign_id))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next sign may get through
+                log.warning("no sign of life could be given", campaign=self._campaign_id, error=str(error))
+                continue
+            if not held:
+                return
+
+
+@contextmanager
+def holding(database: Database, campaign_id: str) -> Iterator[None]:
+    """Hold a campaign while something slow is made ready for it, and give it up unless it was run meanwhile.
+
+    Raises:
+        Conflict: another controller holds it, or it is over.
+    """
+    database.write_now(lambda session: _reserve(session, campaign_id))
+    heartbeat = Heartbeat(database, campaign_id)
+    heartbeat.start()
+    try:
+        yield
+    finally:
+        heartbeat.stop()
+        try:
+            database.write_now(lambda session: controller_lock.release(session, campaign_id))
+        except Exception as error:  # noqa: BLE001 - this process ends, and whose process is no more holds nothing
+            log.warning("the campaign could not be given up", campaign=campaign_id, error=str(error))
+
+
+def _reserve(session: Session, campaign_id: str) -> None:
+    controller_lock.reserve(session, campaign_id)

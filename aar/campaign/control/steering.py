@@ -1,0 +1,197 @@
+"""What people ask of a campaign while it lives: words to researchers, their rest, other limits.
+
+Everything is in the log and in the rows first, with who and when; a controller that runs takes it up within a second,
+and one that starts later finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.control.control_requests import Command, put_request, request_control
+from aar.campaign.control.researcher_commands import REMOVE, RESUME, wishes
+from aar.campaign.external_researchers import is_outside, revoke
+from aar.campaign.spec_loader import respecify
+from aar.campaign.views import ResearcherView, get_researcher
+from aar.errors import Conflict, NotFound, UsageError
+from aar.events import ControlRequested
+from aar.store.event_log import lock_campaign
+from aar.store.models import Campaign, Researcher
+from aar.text.sanitize import checked, clean_line
+
+MAX_WORDS = 4000
+"""Characters of a message or a new direction."""
+MAX_REASON = 1000
+LIMITS = (
+    "usd",
+    "tokens",
+    "hours",
+    "submissions",
+    "scoring_runs",
+    "usd_per_agent_hour",
+    "researcher.usd",
+    "researcher.tokens",
+    "researcher.turns",
+    "researcher.submissions",
+)
+"""Limits that may change while a campaign lives."""
+EVERYBODY = "all"
+RESEARCHER_COMMANDS = ("pause", "resume", "stop", "remove")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of a request.
+
+    Args:
+        heard: whether a controller runs the campaign and takes it up now.
+        told: one line for the person who asked.
+    """
+
+    heard: bool
+    told: str
+
+
+def ask(session: Session, campaign_id: str, command: str, argument: str, by: str, researcher: str = "") -> Asked:
+    """Ask for anything that takes one text: of the whole campaign, or of one researcher.
+
+    Args:
+        command: pause, stop, message; of one researcher also resume, remove and redirect.
+        argument: the words of a message or a new direction; else the reason, which may be empty.
+        researcher: its name; empty, or ``all`` with a message, for the campaign.
+
+    Raises:
+        NotFound: no such campaign or researcher.
+        UsageError: no such command, or words that are empty or too long.
+        Conflict: the state of the campaign or the researcher does not allow it.
+    """
+    if researcher == EVERYBODY:
+        researcher = ""
+    if command == "message":
+        return tell(session, campaign_id, researcher, argument, by)
+    if not researcher:
+        if command not in get_args(Command):
+            raise UsageError(f"a campaign has no command {command[:32]}", "There are: pause, stop, message")
+        reason = _reason(argument)
+        heard = request_control(session, campaign_id, command, reason, by)
+        if not heard:
+            done = "finished" if command == "stop" else "paused"
+            return Asked(heard, f"{campaign_id} is {done} now; no controller was running it")
+        starting = session.get_one(Campaign, campaign_id).state != "running"
+        told = f"{campaign_id} is starting and will {command} once started" if starting else ""
+        return Asked(heard, told or f"asked {campaign_id} to {command}")
+    if command == "redirect":
+        return redirect(session, campaign_id, researcher, argument, by)
+    if command not in RESEARCHER_COMMANDS:
+        raise UsageError(
+            f"a researcher has no command {command[:32]}", f"There are: {', '.join(RESEARCHER_COMMANDS)}, redirect"
+        )
+    return _steer(session, campaign_id, researcher, command, argument, by)
+
+
+def tell(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> Asked:
+    """Write to one researcher, or to all; each reads it at its next turn, as a person's words, and no wait keeps it.
+
+    Raises: as ``ask``.
+    """
+    campaign = _living(session, campaign_id)
+    words = checked("message", text, MAX_WORDS)
+    view = _member(session, campaign_id, researcher) if researcher else None
+    if view is not None and view.state == "finished":
+        raise Conflict(f"{view.name} has finished and reads no more", "Write to another, or post on the forum")
+    asked = ControlRequested(command="message", argument=words, by=by, researcher=view.name if view else "")
+    heard = put_request(session, campaign, asked, view.id if view else None)
+    whom = view.name if view else "every researcher"
+    return Asked(heard, f"{whom} reads it at {_its_turn(view, heard)}")
+
+
+def redirect(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> Asked:
+    """Give one researcher a new direction. It is told as a person's words; its earlier system prompt stays as it was.
+
+    Raises: as ``ask``.
+    """
+    campaign = _living(session, campaign_id)
+    words = checked("direction", text, MAX_WORDS)
+    view = _member(session, campaign_id, researcher)
+    if view.state == "finished":
+        raise Conflict(f"{view.name} has finished", "Add a researcher for the new direction: aar team add")
+    row = session.get_one(Researcher, view.id)
+    row.direction_key, row.direction, row.family = "redirected", clean_line(words), "other"
+    asked = ControlRequested(command="redirect", argument=words, by=by, researcher=view.name)
+    heard = put_request(session, campaign, asked, view.id)
+    return Asked(heard, f"{view.name} has a new direction and reads it at {_its_turn(view, heard)}")
+
+
+def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any], by: str) -> Asked:
+    """Put other limits in force, in the campaign's stored spec and, where one runs, in its controller.
+
+    Args:
+        changes: by name as in the spec (``usd``, ``researcher.turns``) to value; None lifts one.
+
+    Raises:
+        NotFound: no such campaign.
+        UsageError: nothing is changed, or a limit that may not change.
+        SpecError: a value does not hold.
+        Conflict: the campaign is over.
+    """
+    campaign = _living(session, campaign_id)
+    unknown = [name for name in changes if name not in LIMITS]
+    if unknown or not changes:
+        said = f"no limit {unknown[0][:40]} that can change" if unknown else "no limit was given"
+        raise UsageError(said, f"There are: {', '.join(LIMITS)}")
+    spec = respecify(campaign.spec, {f"limits.{name}": value for name, value in changes.items()})
+    campaign.spec = spec.model_dump(mode="json")
+    said = ", ".join(f"{name} {'none' if value is None else value}" for name, value in changes.items())
+    heard = put_request(session, campaign, ControlRequested(command="limits", argument=said, by=by))
+    return Asked(heard, f"limits of {campaign_id}: {said}, {'from now on' if heard else 'from its next start on'}")
+
+
+def _steer(session: Session, campaign_id: str, researcher: str, command: str, reason: str, by: str) -> Asked:
+    campaign = _living(session, campaign_id)
+    view = get_researcher(session, campaign_id, researcher)
+    if is_outside(view.model):
+        if command != REMOVE:
+            raise Conflict(f"{view.name} works outside; nobody here can {command} it", "Remove it to end its token")
+        revoke(session, campaign_id, view.name)
+    elif view.state == "finished":
+        raise Conflict(f"{view.name} has finished already", "Add another with: aar team add")
+    wish = wishes(session, campaign_id).get(view.id)
+    held = wish is not None and wish.holds
+    if command == RESUME and not held and view.state not in ("paused", "failed"):
+        raise Conflict(f"{view.name} is {view.state}, not paused")
+    asked = ControlRequested(command=command, argument=_reason(reason), by=by, researcher=view.name)
+    heard = put_request(session, campaign, asked, view.id)
+    done = {"pause": "pauses", "resume": "goes on", "stop": "stops for good", "remove": "leaves the team"}[command]
+    return Asked(heard, f"{view.name} {done}{'' if heard else ': noted for the next start'}")
+
+
+def _living(session: Session, campaign_id: str) -> Campaign:
+    lock_campaign(session, campaign_id)
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    if campaign.state == "finished":
+        raise Conflict(f"campaign {campaign_id} is finished", "Start a new one with: aar start")
+    return campaign
+
+
+def _member(session: Session, campaign_id: str, name: str) -> ResearcherView:
+    view = get_researcher(session, campaign_id, name)
+    if is_outside(view.model):
+        raise Conflict(f"{view.name} works outside and has no conversation here", "Write on the forum, which it reads")
+    return view
+
+
+def _reason(text: str) -> str:
+    return checked("reason", text, MAX_REASON, one_line=True) if text.strip() else ""
+
+
+def _its_turn(view: ResearcherView | None, heard: bool) -> str:
+    if not heard:
+        return "its first turn after the next start"
+    resting = view is not None and view.state in ("paused", "failed")
+    return "its first turn once it goes on" if resting else "its next turn"

@@ -1,0 +1,110 @@
+"""What people decide about submissions: have one confirmed, take one off the board, put it back.
+
+Each is on the record with who asked, why and when. It works while the campaign runs, when the scorer picks a queued
+check up by itself, and when it does not: then the check waits for the campaign to go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.control.control_requests import controller_alive
+from aar.errors import Conflict, NotFound, UsageError
+from aar.events import ControlRequested
+from aar.scoring.confirmation.confirmation_queue import request_check
+from aar.scoring.phases import CONFIRMATION
+from aar.scoring.submissions.disqualification import disqualify, reinstate
+from aar.scoring.submissions.submit import SubmissionView, get_submission
+from aar.store.event_log import append
+from aar.store.models import Campaign
+from aar.text.sanitize import checked
+
+MAX_REASON = 1000
+MAX_RULE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What became of a decision.
+
+    Args:
+        submission: as it stands now.
+        heard: whether a controller runs the campaign, so that a check is made soon; without one it waits for
+            ``aar resume``.
+    """
+
+    submission: SubmissionView
+    heard: bool
+
+
+def confirm_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> Ruling:
+    """Ask for a confirmation: fresh seeds, the sealed splits, the audits.
+
+    Args:
+        number: of a measured submission.
+        reason: may be empty.
+        by: who asks, such as ``human:ana``.
+
+    Raises:
+        NotFound: no such campaign or submission.
+        Conflict: it has no score or is off the board, or the campaign is finished.
+        UsageError: the reason is too long.
+    """
+    campaign, submission = _find(session, campaign_id, number)
+    if campaign.state == "finished":
+        raise Conflict(
+            f"campaign {campaign_id} is finished: nothing is run for it any more",
+            "Pause a campaign that you want to come back to, instead of stopping it",
+        )
+    said = checked("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
+    cause = f"asked for by {by}" + (f": {said}" if said else "")
+    request_check(session, campaign_id, submission.id, CONFIRMATION, cause, by)
+    append(session, campaign_id, ControlRequested(command="confirm", argument=f"s{number} {said}".strip(), by=by))
+    return _ruling(session, campaign, number)
+
+
+def disqualify_submission(session: Session, campaign_id: str, number: int, rule: str, reason: str, by: str) -> Ruling:
+    """Take a submission, and whatever else was handed in of the same files, off the board.
+
+    Args:
+        rule: short name of what was broken, such as ``person.leak``.
+        reason: for its author and everybody.
+
+    Raises:
+        NotFound: no such campaign or submission.
+        Conflict: it is disqualified already.
+        UsageError: rule or reason is empty or too long.
+    """
+    campaign, submission = _find(session, campaign_id, number)
+    rule = checked("rule", rule, MAX_RULE, one_line=True)
+    if " " in rule:
+        raise UsageError(f"{rule!r} is no name of a rule", "Give one word, such as static.network or person.leak")
+    disqualify(session, submission.id, rule, checked("reason", reason, MAX_REASON, one_line=True), by, all_authors=True)
+    return _ruling(session, campaign, number)
+
+
+def reinstate_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> Ruling:
+    """Put a disqualified submission back, with the score that it had or will get.
+
+    Raises:
+        NotFound: no such campaign or submission.
+        Conflict: it is not disqualified.
+        UsageError: the reason is empty or too long.
+    """
+    campaign, submission = _find(session, campaign_id, number)
+    reinstate(session, submission.id, checked("reason", reason, MAX_REASON, one_line=True), by)
+    return _ruling(session, campaign, number)
+
+
+def _find(session: Session, campaign_id: str, number: int) -> tuple[Campaign, SubmissionView]:
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    return campaign, get_submission(session, campaign_id, number)
+
+
+def _ruling(session: Session, campaign: Campaign, number: int) -> Ruling:
+    session.flush()
+    return Ruling(get_submission(session, campaign.id, number), controller_alive(campaign))

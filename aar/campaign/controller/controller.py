@@ -1,0 +1,345 @@
+"""The controller: takes one campaign up, runs its parts side by side, and leaves it in a state that can be told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+
+from aar.best_effort import best_effort, logged
+from aar.campaign.control import controller_lock
+from aar.campaign.control.heartbeat import Heartbeat
+from aar.campaign.controller.control_loop import TICK_SECONDS, Attendance, write_faults
+from aar.campaign.controller.early_requests import hear_early
+from aar.campaign.lifecycle.ending import Ending, StopSignal, natural_ending
+from aar.campaign.preflight import Plan
+from aar.campaign.researchers.researcher_pool import Crew
+from aar.campaign.run_timer import Clock, seconds_run
+from aar.campaign.runtime.campaign_runtime import Workshop, open_workshop
+from aar.campaign.runtime.orphan_cleanup import remove_orphans, remove_own
+from aar.campaign.runtime.service_restarts import PATIENCE_SECONDS, FaultLog, keep_running, persist
+from aar.disk_full import disk_full
+from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
+from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.llm.api_errors import ServiceMissing
+from aar.store.database import Database
+from aar.store.models import Campaign, EventRecord
+
+log = structlog.get_logger(__name__)
+
+_MIRROR_SECONDS = 0.5
+_COMPANION_TRIES = 5
+_LEAVE_SECONDS = 120.0
+_END_SECONDS = 20.0
+_SWEEP_SECONDS = 60.0
+"""How long the removal of what earlier controllers left may keep a campaign from its start, or from its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A campaign under way, for those who watch or serve it.
+
+    Args:
+        address: where its pages are served; empty when nobody serves.
+        resumed: whether a former controller had begun it.
+        stop: tells once the campaign is asked to end, and why.
+    """
+
+    campaign_id: str
+    plan: Plan
+    address: str
+    resumed: bool
+    stop: StopSignal
+
+    @property
+    def database(self) -> Database:
+        """The campaign's database."""
+        return self.plan.database
+
+
+Companion = Callable[[Running], Awaitable[None]]
+"""Something that runs beside a campaign until it is cancelled: the live view, the web server. One that dies is started
+again a few times, and decides over nothing."""
+
+
+class Controller:
+    """Runs one campaign that ``create_campaign`` wrote. Make it and run it in one event loop.
+
+    Args:
+        plan: what the campaign needs, checked.
+        campaign_id: the campaign.
+        address: where its pages are served; empty when nobody serves.
+    """
+
+    def __init__(self, plan: Plan, campaign_id: str, *, address: str = "") -> None:
+        self.stop = StopSignal()
+        self._plan = plan
+        self._campaign_id = campaign_id
+        self._address = address
+        self._research_task: asyncio.Task[None] | None = None
+        self._claimed = 0.0
+        self._faults = FaultLog()
+
+    def abandon(self) -> None:
+        """End at once: what is under way is lost as after a crash, and nothing else."""
+        self.stop.pause("stopped at once")
+        if self._research_task is not None:
+            self._research_task.cancel()
+
+    async def run(self, companions: Sequence[Companion] = ()) -> Ending:
+        """Run the campaign until it ends; returns how. Nothing that a companion does changes that, or is raised.
+
+        Raises:
+            Conflict: another controller runs it, it is over, or it was begun under another version of its problem.
+            AarError: something broke that the campaign cannot be without; it is paused.
+        """
+        db, campaign_id = self._plan.database, self._campaign_id
+        resumed = await db.write(
+            lambda session: controller_lock.claim(
+                session, campaign_id, self._plan.problem, sandbox=self._plan.backend.name, address=self._address
+            )
+        )
+        self._claimed = time.monotonic()
+        self._faults.reserve.hold()
+        heartbeat = Heartbeat(db, campaign_id)
+        heartbeat.start()
+        running = Running(campaign_id, self._plan, self._address, resumed, self.stop)
+        beside = [asyncio.create_task(self._accompany(companion, running)) for companion in companions]
+        ending = Ending("paused", "interrupted")
+        try:
+            self._research_task = asyncio.create_task(self._research())
+            ending = await self._outcome(self._research_task)
+        except AarError as error:
+            hopeless = isinstance(error, GatewayError) and not await self._ever_answered()
+            ending = Ending("failed" if hopeless else "paused", str(disk_full(error) or error))
+            raise
+        except Exception as error:
+            full = disk_full(error)
+            ending = Ending("paused", f"{type(error).__name__}: {error}" if full is None else str(full))
+            if full is not None:
+                raise full from error
+            raise
+        finally:
+            await self._leave(ending)
+            await asyncio.to_thread(heartbeat.stop)
+            await best_effort(_end(beside), logged("what ran beside the campaign has not ended"), seconds=_END_SECONDS)
+            self._faults.reserve.open_up()
+        return ending
+
+    async def _accompany(self, companion: Companion, running: Running) -> None:
+        name = getattr(companion, "__name__", "companion").strip("_").replace("_", " ")
+        await keep_running(name, lambda: companion(running), self._faults, needed=False, tries=_COMPANION_TRIES)
+
+    async def _leave(self, ending: Ending) -> None:
+        """Write the ending down, however long the database is busy, and what services died of since the last look."""
+
+        seconds = round(time.monotonic() - self._claimed, 3)
+
+        async def write() -> None:
+            await self._plan.database.write(
+                lambda session: controller_lock.let_go(
+                    session, self._campaign_id, state=ending.state, cause=ending.cause, seconds=seconds
+                )
+            )
+
+        with suppress(Exception):
+            await write_faults(self._plan.database, self._campaign_id, self._faults)
+        try:
+            await persist("ending", write, self._faults, seconds=_LEAVE_SECONDS)
+        except Exception:  # a campaign without an ending is one whose controller died: the next resume takes it up
+            log.exception("the ending could not be written down", campaign=self._campaign_id, state=ending.state)
+
+    async def _outcome(self, research: asyncio.Task[None]) -> Ending:
+        try:
+            await research
+        except asyncio.CancelledError:
+            if self.stop.ending is None:
+                raise
+        except BaseExceptionGroup as group:
+            error = _first(group)
+            if isinstance(error, ModelUnavailable) and await self._ever_answered():
+                self.stop.pause(f"the model service is away: {error.message}")
+            elif isinstance(error, LimitReached):
+                self.stop.pause(str(error))
+            else:
+                raise error from error.__cause__
+        if self.stop.ending is None:
+            raise RuntimeError("the campaign came to rest without an ending")
+        return self.stop.ending
+
+    async def _research(self) -> None:
+        """Make everything ready, unless the end is asked for meanwhile, and have the team work."""
+        db = self._plan.database
+        early = asyncio.create_task(
+            keep_running("requests", lambda: hear_early(db, self._campaign_id, self.stop), self._faults, needed=False)
+        )
+        telling = asyncio.create_task(keep_running("events", self._tell_early, self._faults, needed=False))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None) as opening:
+
+                    def end_early(_: asyncio.Future[None]) -> None:
+                        if self.stop.ending is not None:
+                            opening.reschedule(asyncio.get_running_loop().time())
+
+                    early.add_done_callback(end_early)
+                    try:
+                        clock, workshop = await self._opened(stack)
+                    finally:
+                        early.remove_done_callback(end_early)
+            except TimeoutError:
+                if not opening.expired():
+                    raise
+                return
+            finally:
+                await _end([early, telling])
+            await self._work(workshop, clock)
+
+    async def _tell_early(self) -> None:
+        """Write down what is waited for while everything is made ready, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if self._faults:
+                await write_faults(self._plan.database, self._campaign_id, self._faults)
+
+    async def _opened(self, stack: AsyncExitStack) -> tuple[Clock, Workshop]:
+        db, plan = self._plan.database, self._plan
+        await best_effort(
+            remove_orphans(plan.backend, db, self._campaign_id, plan.incidents),
+            partial(self._faults.note, "removal of old sandboxes", then="left for the next start"),
+            seconds=_SWEEP_SECONDS,
+        )
+        secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
+        before = await db.read(lambda session: seconds_run(session, self._campaign_id))
+        clock = Clock(before, plan.spec.limits.hours)
+        # A service that answered once is away; one that never did may be no service at all.
+        patient = await self._ever_answered()
+        workshop = open_workshop(plan, self._campaign_id, secret, self.stop, clock, self._faults, patient=patient)
+        return clock, await stack.enter_async_context(workshop)
+
+    async def _work(self, workshop: Workshop, clock: Clock) -> None:
+        """The team's work, with what it needs at its side; what each failure decides over stands in ``services``."""
+        db, plan, faults = self._plan.database, self._plan, self._faults
+        crew = Crew(workshop, clock)
+        attendance = Attendance(
+            db,
+            self._campaign_id,
+            clock,
+            self.stop,
+            plan.incidents,
+            faults,
+            workshop.budget,
+            crew.heed,
+            resting=workshop.resting,
+        )
+        async with asyncio.TaskGroup() as group:
+            services = [
+                group.create_task(service)
+                for service in (
+                    keep_running("scorer", workshop.scorer.serve, faults, needed=True),
+                    keep_running("forum mirror", lambda: _keep_mirror(workshop.mirror), faults, needed=False),
+                    attendance.run(),
+                )
+            ]
+            await self._live(workshop, crew, clock)
+            await _end(services)
+        await attendance.beat()
+
+        async def remove() -> object:
+            # Such as the sandbox of a researcher that did not work again since the last pause.
+            return await remove_own(plan.backend, self._campaign_id, plan.incidents)
+
+        for name, last in (
+            ("removal of sandboxes", remove),
+            ("incidents", attendance.note_incidents),
+            ("forum mirror", workshop.mirror.sync),
+        ):
+            # The ending is known; the next start mends what is left undone here.
+            undone = partial(faults.note, name, then="left for the next start")
+            await best_effort(last(), undone, seconds=_SWEEP_SECONDS)
+
+    async def _live(self, workshop: Workshop, crew: Crew, clock: Clock) -> None:
+        outcomes = await crew.live()
+        ending = self.stop.ending or natural_ending(outcomes)
+        outage = workshop.endpoints.outage
+        if ending.state == "finished" and clock.expired() and outage is not None:
+            ending = self.stop.ending = await self._out_of_time(ending, outage)
+        await self._unless_hurried("scoring of what was handed in", workshop.scorer.drain)
+        if ending.state == "finished":
+            await self._unless_hurried("confirmations", lambda: self._look_closer(workshop, ending))
+        if self.stop.ending is None:
+            self.stop.ending = ending
+
+    async def _out_of_time(self, ending: Ending, outage: GatewayError) -> Ending:
+        """How a campaign ends whose hours ended while the model service was away."""
+        if isinstance(outage, ServiceMissing) and not await self._ever_answered():
+            return Ending("failed", f"no model call ever succeeded: {outage}")
+        return Ending("paused", f"{ending.cause} while the model service was away: {outage.message}")
+
+    async def _ever_answered(self) -> bool:
+        """Whether any model call of the campaign brought a turn, or it is not known."""
+        turns = select(EventRecord.id).where(
+            EventRecord.campaign_id == self._campaign_id, EventRecord.kind == "turn_received"
+        )
+        try:
+            return await self._plan.database.read(lambda session: session.scalars(turns.limit(1)).first() is not None)
+        except AarError:
+            return True
+
+    async def _look_closer(self, workshop: Workshop, ending: Ending) -> None:
+        """Confirm the winners; what does not fit the budget is left in the queue, and the ending says so."""
+        scoring = self._plan.spec.scoring
+        if scoring.confirm_top == 0:
+            return
+        left = await workshop.scorer.finish(scoring.confirm_top, scoring.transfer_top)
+        if left and (self.stop.ending is None or self.stop.ending.state == "finished"):
+            self.stop.ending = replace(ending, cause=f"{ending.cause}; {left}")
+
+    async def _unless_hurried(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What the researchers were promised is done to its end, unless a person is in a hurry.
+
+        Raises: what ``work`` raises that does not pass by itself.
+        """
+        doing = asyncio.ensure_future(persist(name, work, self._faults, seconds=PATIENCE_SECONDS))
+        hurry = asyncio.ensure_future(self.stop.hurry.wait())
+        try:
+            await asyncio.wait([doing, hurry], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end([doing, hurry])
+        if not doing.cancelled():
+            doing.result()
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait until they are gone; what a task died of is the one's who waits for it, or is told."""
+    for task in tasks:
+        task.cancel()
+    for task, died in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+        if isinstance(died, Exception):
+            log.warning("a part ended with an error", part=str(task), error=str(died))
+
+
+async def _keep_mirror(mirror: ForumMirror) -> None:
+    while True:
+        await mirror.sync()
+        await asyncio.sleep(_MIRROR_SECONDS)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of a person's interest: one of ours if there is one, else the first."""
+    flat: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        else:
+            flat.append(error)
+    return next((error for error in flat if isinstance(error, AarError)), flat[0])

@@ -1,0 +1,1 @@
+"""Estimates, forecasts and meters what a campaign costs."""

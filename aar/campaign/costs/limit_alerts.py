@@ -1,0 +1,109 @@
+"""Watches how far the limits are used: alerts on the way, and a soft landing for each researcher before the end."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.budget.ledger import Ledger
+from aar.budget.limit_checks import CAMPAIGN, Standing
+from aar.campaign.costs.forecast import forecast
+from aar.campaign.run_timer import Clock
+from aar.events import LimitNear
+from aar.store.database import Database
+from aar.store.event_log import append
+from aar.store.models import EventRecord
+
+ALERTS = (50, 80, 95)
+"""Percent of a limit at which people are told, once each."""
+LANDING = Decimal("0.9")
+"""Share of a limit at which researchers are asked to write up."""
+_LANDING_SECONDS = 90.0
+"""Of a short campaign's hours this much is kept for writing up, where a tenth would be less."""
+_RATES = frozenset({"usd_per_agent_hour"})
+"""Limits that free themselves: they are waited for, not landed on."""
+
+
+class BudgetWatch:
+    """Looks at one campaign's limits.
+
+    Args:
+        ledger: of the campaign.
+        clock: its wall clock.
+    """
+
+    def __init__(self, db: Database, campaign_id: str, ledger: Ledger, clock: Clock) -> None:
+        self._db = db
+        self._campaign_id = campaign_id
+        self._ledger = ledger
+        self._clock = clock
+        self._told: set[tuple[str, int]] | None = None
+
+    async def look(self) -> None:
+        """Log each threshold of a campaign limit that was passed since the last look, once in a campaign's life."""
+        if self._told is None:
+            self._told = await self._db.read(lambda session: _told(session, self._campaign_id))
+        for standing in await self._standings(None):
+            percent = _percent(standing)
+            passed = [alert for alert in ALERTS if percent >= alert and (standing.limit, alert) not in self._told]
+            if passed:
+                self._told |= {(standing.limit, alert) for alert in passed}
+                await self._db.write(partial(self._tell, standing=standing, percent=passed[-1]))
+
+    async def nearing(self, researcher_id: str) -> str | None:
+        """What limit a researcher will soon meet, in words for it; None while there is room."""
+        near = [
+            standing
+            for standing in await self._standings(researcher_id)
+            if standing.limit not in _RATES and _lands(standing)
+        ]
+        return "; ".join(_words(standing) for standing in near) or None
+
+    async def _standings(self, researcher_id: str | None) -> list[Standing]:
+        found = await self._ledger.standings(researcher_id)
+        if self._clock.limit_hours is not None:
+            found.append(
+                Standing(
+                    CAMPAIGN, "hours", Decimal(str(self._clock.limit_hours)), Decimal(str(self._clock.seconds / 3600))
+                )
+            )
+        return found
+
+    def _tell(self, session: Session, standing: Standing, percent: int) -> None:
+        ahead = forecast(session, self._campaign_id, self._ledger.limits)
+        near = LimitNear(
+            limit=standing.limit,
+            percent=percent,
+            ceiling=standing.ceiling,
+            committed=round(standing.committed, 6),
+            hours_left=None if ahead.hours_left is None else round(ahead.hours_left, 2),
+        )
+        append(session, self._campaign_id, near)
+
+
+def _told(session: Session, campaign_id: str) -> set[tuple[str, int]]:
+    payloads = session.scalars(
+        select(EventRecord.payload).where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "limit_near")
+    )
+    return {(payload["limit"], alert) for payload in payloads for alert in ALERTS if alert <= payload["percent"]}
+
+
+def _percent(standing: Standing) -> Decimal:
+    return 100 * standing.committed / standing.ceiling if standing.ceiling else Decimal(100)
+
+
+def _lands(standing: Standing) -> bool:
+    if standing.limit == "hours":
+        kept = max((1 - LANDING) * standing.ceiling, min(Decimal(str(_LANDING_SECONDS / 3600)), standing.ceiling / 4))
+        return standing.left <= kept
+    return _percent(standing) >= 100 * LANDING
+
+
+def _words(standing: Standing) -> str:
+    if standing.limit == "hours":
+        return f"{float(standing.left) * 60:.0f} minutes of the campaign are left"
+    whose = "of the campaign" if standing.scope == CAMPAIGN else "of yours"
+    return f"{_percent(standing):.0f} % of the limit {standing.limit} {whose} is spent or reserved"

@@ -1,0 +1,1 @@
+"""Measures how different the researchers' ideas are."""

@@ -1,0 +1,204 @@
+"""How different the team's ideas are: Shannon entropy over idea families, in bits.
+
+The public study measured idea collapse so, over the families of the active researchers' ideas. A researcher counts
+with the first family of its newest labelled word, a submission or a post that it labelled, and before that with its
+direction's family. One from outside was dealt no direction, so it counts from its first labelled word on. One that
+failed does not count; one that finished keeps its last idea, so that a campaign that ends does not look like one that
+collapses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Text, cast, func, select
+from sqlalchemy.orm import Session
+
+from aar.campaign.external_researchers import EXTERNAL
+from aar.campaign.running_time import running_clock
+from aar.events import DiversityFell, DiversityMeasured
+from aar.store.event_log import append
+from aar.store.models import EventRecord, Post, Researcher, Submission
+
+RESAMPLES = 1000
+_BAND = (5.0, 95.0)
+LEAST_BITS = 1.0
+"""Two ideas in equal shares; under it, and under half of the campaign's highest, diversity is low."""
+PATIENCE_MINUTES = 10.0
+"""So long, in minutes of running, may diversity be low before people are told."""
+
+
+def shannon_bits(families: Iterable[str]) -> float:
+    """Entropy of the families' frequencies in bits: 0 when all are the same, log2(n) when all n differ."""
+    counts = Counter(families)
+    total = counts.total()
+    return sum(-count / total * math.log2(count / total) for count in counts.values()) + 0.0
+
+
+def current_families(session: Session, campaign_id: str) -> list[str]:
+    """The family that each researcher of the campaign stands for now.
+
+    A retracted post says nothing any more: who takes its newest labelled post back counts with the word before it.
+    """
+    newest = (
+        select(Submission.researcher_id, func.max(Submission.id).label("id"))
+        .where(Submission.campaign_id == campaign_id)
+        .group_by(Submission.researcher_id)
+        .subquery()
+    )
+    team = session.execute(
+        select(Researcher.id, Researcher.family, Researcher.model, Submission.families, Submission.created_at)
+        .outerjoin(newest, newest.c.researcher_id == Researcher.id)
+        .outerjoin(Submission, Submission.id == newest.c.id)
+        .where(Researcher.campaign_id == campaign_id, Researcher.state != "failed")
+        .order_by(Researcher.index)
+    ).all()
+    posted = _posted_families(session, campaign_id, {row.id: row.created_at for row in team})
+    found = []
+    for who, dealt, model, submitted, _ in team:
+        said = posted.get(who) or (submitted[0] if submitted else None)
+        if said is not None or model != EXTERNAL:
+            found.append(said or dealt)
+    return found
+
+
+def _posted_families(session: Session, campaign_id: str, since: Mapping[str, datetime | None]) -> dict[str, str]:
+    """The leading family of each researcher's newest labelled post, if that is newer than the moment given for it.
+
+    Read from the newest post back until all researchers are found or nothing older could count, which is seldom far.
+    """
+    open_, found = dict(since), dict[str, str]()
+    query = (
+        select(Post.researcher_id, Post.created_at, Post.families)
+        .where(Post.campaign_id == campaign_id, Post.researcher_id.in_(open_), Post.retracted_at.is_(None))
+        .where(cast(Post.families, Text) != "[]")
+        .order_by(Post.id.desc())
+    )
+    session.flush()
+    with closing(session.execute(query.execution_options(yield_per=50))) as posts:
+        for who, at, families in posts:
+            open_ = {each: moment for each, moment in open_.items() if moment is None or moment < at}
+            if who in open_:
+                found[who] = families[0]
+                del open_[who]
+            if not open_:
+                break
+    return found
+
+
+def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
+    """The 90 % percentile band of ``shannon_bits``, from a thousand teams drawn from this one with replacement.
+
+    A drawn team lacks some ideas of the real one, so the band reaches further down than up, and with all ideas
+    different the measured value is its upper end. Read its width as how much hangs on single researchers. The draws
+    are seeded, so that the same families give the same band (Efron and Tibshirani, 1993, section 13.3).
+    """
+    if len(set(families)) < 2:
+        return 0.0, 0.0
+    import numpy as np
+
+    counts = np.array(sorted(Counter(families).values(), reverse=True), dtype=float)
+    drawn = np.random.default_rng(0).multinomial(len(families), counts / counts.sum(), size=RESAMPLES)
+    shares = drawn / len(families)
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    low, high = np.percentile(-(shares * logs).sum(axis=1), _BAND)
+    return round(float(low), 4) + 0.0, round(float(high), 4) + 0.0
+
+
+def newest_vendi(session: Session, campaign_id: str) -> float | None:
+    """The Vendi score last measured; None before the first."""
+    payloads = session.scalars(
+        select(EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
+        .order_by(EventRecord.id.desc())
+    )
+    return next((payload["vendi"] for payload in payloads if payload.get("vendi") is not None), None)
+
+
+def record_diversity(session: Session, campaign_id: str, vendi: float | None = None) -> float:
+    """Measure the team's diversity now and log it if it changed since the last measurement; returns bits.
+
+    Args:
+        vendi: the newest Vendi score, if there is one.
+    """
+    families = current_families(session, campaign_id)
+    bits = round(shannon_bits(families), 4)
+    last = session.scalar(
+        select(EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
+        .order_by(EventRecord.id.desc())
+        .limit(1)
+    )
+    if last is None or last["bits"] != bits or (vendi is not None and last.get("vendi") != vendi):
+        low, high = bootstrap_band(families)
+        measured = DiversityMeasured(bits=bits, families=len(set(families)), low=low, high=high, vendi=vendi)
+        append(session, campaign_id, measured)
+    return bits
+
+
+@dataclass(frozen=True, slots=True)
+class DiversitySoFar:
+    """What a campaign's log says of its diversity, up to the event with id ``seen``.
+
+    Args:
+        highest: of all measurements.
+        bits: the last.
+        since: when the fall began that lasts; None while there is none.
+        told: whether that fall was logged.
+    """
+
+    seen: int = 0
+    highest: float = 0.0
+    bits: float = 0.0
+    since: datetime | None = None
+    told: bool = False
+
+
+def diversity_so_far(session: Session, campaign_id: str, before: DiversitySoFar = DiversitySoFar()) -> DiversitySoFar:
+    """Read on from an earlier look, so that a look every few seconds reads what is new alone.
+
+    It is low under one bit and under half of the campaign's highest so far, whichever is more; a campaign that
+    never had one bit cannot fall. A new fall begins after diversity was above that again.
+    """
+    log = session.execute(
+        select(EventRecord.id, EventRecord.at, EventRecord.kind, EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(("diversity_measured", "diversity_fell")))
+        .where(EventRecord.id > before.seen)
+        .order_by(EventRecord.id)
+    )
+    now = before
+    for number, at, kind, payload in log:
+        if kind == "diversity_fell":
+            now = replace(now, seen=number, told=True)
+            continue
+        bits = float(payload["bits"])
+        highest = max(now.highest, bits)
+        if highest < LEAST_BITS or bits >= max(LEAST_BITS, highest / 2):
+            now = DiversitySoFar(number, highest, bits)
+        else:
+            now = DiversitySoFar(number, highest, bits, now.since or at, now.told)
+    return now
+
+
+def watch_fall(session: Session, campaign_id: str, now: DiversitySoFar | None = None) -> DiversityFell | None:
+    """Log that diversity has been low for a while, once a fall; returns what was logged.
+
+    Args:
+        now: what ``diversity_so_far`` just read; None reads the whole log.
+    """
+    now = now or diversity_so_far(session, campaign_id)
+    since, told, bits, highest = now.since, now.told, now.bits, now.highest
+    if since is None or told:
+        return None
+    clock = running_clock(session, campaign_id)
+    minutes = clock.total - clock.minutes(since)
+    if minutes < PATIENCE_MINUTES:
+        return None
+    fell = DiversityFell(bits=bits, highest=highest, minutes=round(minutes, 1))
+    append(session, campaign_id, fell)
+    return fell

@@ -1,0 +1,1 @@
+"""Creates, starts, resumes and ends campaigns."""

@@ -1,0 +1,196 @@
+"""Starting a campaign's controller as a process of its own, which outlives whoever asked for it.
+
+What the web may ask for is narrower than what a person at the machine may: problems that are installed, no paths, no
+other servers for the models (they would be sent the key), no other database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.campaign.control.control_requests import controller_alive
+from aar.campaign.control.controller_lock import RESUMABLE, identity, reserve
+from aar.campaign.costs.cost_estimate import CostEstimate, estimate
+from aar.campaign.directions import deal, load_directions
+from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.model_assignment import OFFLINE_MODEL, resolve_team
+from aar.campaign.preflight import check, price_book
+from aar.campaign.spec import CampaignSpec
+from aar.campaign.spec_loader import build_fields
+from aar.campaign.views import without_address
+from aar.errors import AarError, Conflict, NotFound, UsageError
+from aar.problems.plugin_calls import run_plugin
+from aar.problems.registry import available, find
+from aar.scoring.problem_version import require_version
+from aar.settings import Settings
+from aar.store.database import Database
+from aar.store.models import Campaign, Researcher
+
+LOG = "controller.log"
+_REFUSED = ("database", "directions.file", "researchers.base_url", "researchers.region", "serve", "prices", "seed")
+_HERE = "(only at the machine itself: aar start)"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A spec under construction.
+
+    Args:
+        spec: None while it does not hold.
+        problems: field (empty for the whole) and message of each mistake.
+        cost: None while it cannot be told.
+        models: of each researcher; empty while it cannot be told.
+    """
+
+    spec: CampaignSpec | None
+    problems: list[tuple[str, str]]
+    cost: CostEstimate | None = None
+    models: tuple[str, ...] = ()
+
+
+def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
+    """Check dotted fields of a spec as ``aar spec validate`` does, and price what they amount to.
+
+    Args:
+        fields: such as ``{"limits.usd": "20"}``; what is left out is the quick campaign's.
+        settings: of this machine; tell whether there is a key.
+    """
+    refused = [name for name in fields if name.startswith(_REFUSED)]
+    if refused:
+        return Draft(None, [(name, f"{name} cannot be set here {_HERE}") for name in refused])
+    spec, problems = build_fields(fields)
+    if spec is None:
+        return Draft(None, problems)
+    installed = [each.name for each in available()]
+    if spec.problem not in installed:
+        known = ", ".join(installed)
+        return Draft(None, [("problem", f"no problem {spec.problem[:64]} is installed; there are: {known}")])
+    try:
+        problem = find(spec.problem)
+    except AarError as error:
+        return Draft(None, [("problem", str(error))])
+    empty: tuple[str, ...] = ()
+    place, cost, models = "directions.deal", None, empty
+    try:
+        deal(spec, load_directions(problem.directions()))
+        place = "researchers.model"
+        models = resolve_team(spec, settings).models
+        prices = price_book(spec)
+        for model in models:
+            prices.price(model)
+        cost = estimate(spec, models, prices)
+        place = "limits.usd"
+        if cost.most is None and any(model != OFFLINE_MODEL for model in models):
+            raise UsageError("paid models need a limit in dollars here", "Give one, or start at the machine itself")
+        place = "problem"
+        run_plugin(problem, "check_data")
+    except AarError as error:
+        problems = [(place, str(error))]
+    return Draft(None if problems else spec, problems, cost, models)
+
+
+async def launch(spec: CampaignSpec, settings: Settings, db: Database) -> str:
+    """Write a campaign down and start its controller; returns its id.
+
+    Args:
+        spec: from ``draft``.
+        settings: of this machine.
+        db: the database that it goes to.
+
+    Raises:
+        AarError: what a campaign needs is not here; nothing was started.
+    """
+    # The address may hold a password: it stays in the environment of the controller.
+    plan = await check(spec.model_copy(update={"database": db.url}), settings)
+    try:
+        campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
+    finally:
+        await plan.backend.close()
+        plan.database.close()
+    await asyncio.to_thread(start_controller, campaign_id, settings, db)
+    return campaign_id
+
+
+def start_controller(campaign_id: str, settings: Settings, db: Database) -> None:
+    """Start a controller for a campaign at rest; it serves no pages, for whoever asks does.
+
+    Raises:
+        NotFound: no such campaign.
+        Conflict: it is over, has a controller, or was begun under another version of its problem.
+        UsageError: its models need a key and this process has none.
+    """
+    with db.reading() as session:
+        campaign = session.get(Campaign, campaign_id)
+        if campaign is None:
+            raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+        if campaign.state not in RESUMABLE:
+            raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one")
+        if controller_alive(campaign):
+            said = "running" if campaign.state == "running" else "being started"
+            raise Conflict(f"campaign {campaign_id} is {said} already")
+        require_version(session, campaign_id, find(campaign.problem))
+        _require_key(session, campaign, settings)
+    home = settings.campaign_dir(campaign_id)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = os.environ | {"AAR_HOME": str(settings.home), "AAR_DATABASE": db.url}
+    with _log(home) as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aar", "resume", campaign_id, "--plain", "--yes", "--no-serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        if holder := identity(process.pid):  # held for it from now on, not once it is ready
+            db.write_now(lambda session: reserve(session, campaign_id, holder=holder))
+    except Conflict:
+        process.kill()
+        process.wait()
+        raise
+    threading.Thread(target=_see_off, args=(process, campaign_id, db, home), daemon=True).start()
+
+
+def _require_key(session: Session, campaign: Campaign, settings: Settings) -> None:
+    """Raises UsageError where a researcher calls a model whose key is not here, and would fail for want of it."""
+    asked = CampaignSpec.model_validate(without_address(campaign.spec)).researchers
+    if settings.claude_key is not None or asked.base_url is not None or asked.provider != "anthropic":
+        return
+    models = session.scalars(select(Researcher.model).where(Researcher.campaign_id == campaign.id))
+    needy = next((model for model in models if model != OFFLINE_MODEL), None)
+    if needy is not None:
+        raise UsageError(
+            f"campaign {campaign.id} calls {needy}, which needs a key, and this server has none",
+            f"Resume it at the machine itself: aar resume {campaign.id}; or give servers AAR_ANTHROPIC_API_KEY_FILE",
+        )
+
+
+def _see_off(process: subprocess.Popen[bytes], campaign_id: str, db: Database, home: Path) -> None:
+    """Wait for the process's end, so that no zombie stays; one that never came to run says why in its campaign."""
+    code = process.wait()
+    if code == 0:
+        return
+    lines = (home / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
+    with db.writing() as session:
+        campaign = session.get(Campaign, campaign_id)
+        if campaign is not None and campaign.state == "created":
+            campaign.state, campaign.cause = "failed", f"it did not start: {said.removeprefix('error: ')[:500]}"
+
+
+def _log(home: Path) -> Any:
+    descriptor = os.open(home / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    return os.fdopen(descriptor, "ab")

@@ -1,0 +1,50 @@
+"""Taking an earlier campaign up again, with limits changed if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.control.controller_lock import RESUMABLE
+from aar.campaign.spec import CampaignSpec
+from aar.campaign.spec_loader import respecify
+from aar.campaign.views import without_address
+from aar.errors import Conflict
+from aar.store.event_log import lock_campaign
+from aar.store.models import Campaign
+
+_CHANGEABLE = ("limits.", "serve.", "scoring.parallel", "sandbox.backend")
+
+
+def changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
+    """The spec of an earlier campaign with overrides on top; nothing is written yet.
+
+    Args:
+        overrides: dotted fields to values; limits, serving, parallelism and the sandbox backend may change.
+
+    Raises:
+        Conflict: the campaign is over, or a field that may not change was given.
+        SpecError: the result does not hold.
+    """
+    campaign = session.get_one(Campaign, campaign_id)
+    if campaign.state not in RESUMABLE:
+        raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
+    for field in overrides:
+        if not field.startswith(_CHANGEABLE):
+            raise Conflict(f"{field} cannot change once a campaign has begun", "Start a new one with: aar start")
+    return respecify(without_address(campaign.spec), overrides)
+
+
+def save_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
+    """Write the changed spec down, so that the next resume starts from it; returns it.
+
+    The overrides are laid over what is stored by now: limits that somebody else changed meanwhile stay changed.
+
+    Raises: as ``changed_spec``.
+    """
+    lock_campaign(session, campaign_id)
+    spec = changed_spec(session, campaign_id, overrides)
+    session.get_one(Campaign, campaign_id).spec = spec.model_dump(mode="json")
+    return spec

@@ -1,0 +1,1 @@
+"""Runs the researchers of a campaign and adds new ones."""

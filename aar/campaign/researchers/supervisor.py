@@ -1,0 +1,258 @@
+"""One researcher's life: its sandbox, its loop, its meter, and what is written down when it comes to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from aar.best_effort import best_effort, logged
+from aar.campaign.costs.compute_meter import meter
+from aar.campaign.directions import Direction
+from aar.campaign.researchers.reconciler import LifeSignal
+from aar.campaign.researchers.sandbox_provider import SandboxKeeper
+from aar.campaign.runtime.campaign_runtime import Workshop
+from aar.campaign.runtime.service_restarts import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, persist
+from aar.campaign.views import ResearcherView
+from aar.disk_full import disk_full
+from aar.errors import AarError, Conflict, LimitReached
+from aar.events import ResearcherStarted, ResearcherStateChanged
+from aar.researcher.context import ModelOptions, Outcome, ResearcherContext
+from aar.researcher.loop import run_researcher
+from aar.researcher.tools.executor import answer_broken
+from aar.sandbox.leases import Lease
+from aar.sandbox.protocol import SandboxSpec
+from aar.store.event_log import append
+from aar.store.models import Researcher
+from aar.transient_errors import is_passing
+
+log = structlog.get_logger(__name__)
+
+_STATE_AFTER = {"finished": "finished", "paused": "paused", "limit": "paused", "away": "paused", "failed": "failed"}
+_RESTARTS = 3
+_RESTART_SECONDS = 1.0
+_GIB = 1024**3
+
+
+class Supervisor:
+    """Lives one researcher's life within a campaign.
+
+    A loop that dies of an unexpected error is started again from its events, a few times and ever later; an error
+    that names its cause (a refused key, say) ends it at once.
+
+    Args:
+        signal: asks this one to end.
+    """
+
+    def __init__(self, workshop: Workshop, view: ResearcherView, signal: LifeSignal) -> None:
+        self._workshop = workshop
+        self._view = view
+        self._signal = signal
+        self._begun = False
+        self._held = contextlib.AsyncExitStack()
+
+    async def run(self) -> Outcome:
+        """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
+        outcome = Outcome("paused", "interrupted")
+        try:
+            outcome = await self._through_scarcity()
+        except LimitReached as error:
+            outcome = Outcome("limit", str(error))
+        except Conflict:
+            raise
+        except AarError as error:
+            outcome = Outcome("failed", str(error))
+        except Exception as error:
+            log.exception("researcher failed", researcher=self._view.id)
+            outcome = Outcome("failed", f"{type(error).__name__}: {error}")
+        finally:
+            try:
+                unwritten = partial(self._workshop.faults.note, self._view.name, then="its state stays as it was")
+                await best_effort(self._rest(outcome), unwritten)
+            finally:
+                await self._put_away()
+        return outcome
+
+    async def _put_away(self) -> None:
+        """End the sandbox and give its place back; how the work ended is known, and does not hang on it."""
+        held, self._held = self._held, contextlib.AsyncExitStack()
+        await best_effort(held.aclose(), logged("a researcher's place could not be given back"))
+
+    async def _through_scarcity(self) -> Outcome:
+        """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
+        patience = Patience()
+        while True:
+            begun = time.monotonic()
+            try:
+                await self._workshop.endpoints.admit(self._view.model)
+                return await self._with_sandbox()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                if time.monotonic() - begun >= HEALTHY_SECONDS:
+                    patience.healthy()
+                pause = patience.pause(error, foreseen=True)
+                if pause is None:  # it goes on where a person makes room, so it has not failed
+                    return Outcome("limit", str(disk_full(error) or error))
+                self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
+                await self._put_away()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._signal.event.wait()
+            if self._signal.event.is_set():
+                return Outcome("paused", "pause asked for")
+
+    async def _with_sandbox(self) -> Outcome:
+        """The researcher's work on the cores and GPUs leased to it.
+
+        ``_put_away`` ends the sandbox; the workspace stays. It counts as at work, and its time is booked, once it has
+        them.
+        """
+        workshop, gpus = self._workshop, self._workshop.plan.spec.sandbox.gpus
+        if gpus:
+            await self._say(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
+        lease = await self._held.enter_async_context(workshop.leases.researcher(self._view.id, gpus=gpus))
+        await self._begin()
+        spec = self._sandbox_spec(lease)
+        keeper = SandboxKeeper(
+            workshop.plan.backend, spec, workshop.plan.database, self._view.id, workshop.outages, self._signal.event
+        )
+        self._held.push_async_callback(keeper.close)
+        return await self._metered(keeper)
+
+    async def _metered(self, keeper: SandboxKeeper) -> Outcome:
+        """The work, ended when the ledger refuses to pay for the sandbox any longer."""
+        plan = self._workshop.plan
+        limits = self._workshop.ledger.limits
+        work: asyncio.Future[Outcome] = asyncio.ensure_future(self._work(keeper))
+        tasks: list[asyncio.Future[Any]] = [work]
+        if limits.usd_per_core_hour or limits.core_hours is not None:
+            metering = meter(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
+            tasks.append(asyncio.ensure_future(metering))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {work}:
+                task.result()
+            return await work
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, keeper: SandboxKeeper) -> Outcome:
+        for restart in range(_RESTARTS + 1):
+            try:
+                return await run_researcher(self._context(keeper))
+            except AarError:
+                raise
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                log.exception("researcher's loop died", researcher=self._view.id)
+                cause = f"{type(error).__name__}: {error}"
+                # Whatever it was, it must not happen again and again, neither here nor after a resume.
+                try:
+                    await answer_broken(self._context(keeper), type(error).__name__)
+                except Exception:  # the next loop meets the same, and is counted
+                    log.exception("calls under way could not be answered", researcher=self._view.id)
+                if restart < _RESTARTS:
+                    await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_RESTART_SECONDS * 2**restart):
+                            await self._signal.event.wait()
+        return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
+
+    def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
+        workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
+        asked, able = spec.researchers, workshop.endpoints.abilities(view.model)
+        return ResearcherContext(
+            campaign_id=workshop.campaign_id,
+            researcher_id=view.id,
+            name=view.name,
+            model=view.model,
+            direction=Direction(view.direction_key, view.direction, view.family),
+            problem=workshop.plan.problem,
+            db=workshop.plan.database,
+            ledger=workshop.ledger,
+            gateway=workshop.endpoints.gateway(view.model),
+            sandbox=keeper,
+            snapshots=workshop.snapshots,
+            scorer=workshop.scorer,
+            runs_each=workshop.scorer.runs_each,
+            runs_at_once=workshop.scorer.parallel,
+            stopping=self._signal.event,
+            limits=workshop.ledger.limits,
+            # Nothing beyond what the model can write is asked for, or set aside in the ledger.
+            max_output_tokens=min(asked.max_output_tokens, able.max_tokens or asked.max_output_tokens),
+            abilities=able,
+            options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
+            fallback=workshop.endpoints.fallback(view.model),
+            context_tokens=asked.context_tokens,
+            nearing=partial(workshop.budget.nearing, view.id),
+            command_seconds=spec.sandbox.command_seconds,
+            job_seconds=spec.sandbox.job_seconds,
+            resting=self._note_rest,
+        )
+
+    def _note_rest(self, rests: bool) -> None:
+        (self._workshop.resting.add if rests else self._workshop.resting.discard)(self._view.id)
+
+    def _sandbox_spec(self, lease: Lease) -> SandboxSpec:
+        workshop, options = self._workshop, self._workshop.plan.spec.sandbox
+        return SandboxSpec(
+            name=self._view.id,
+            campaign_id=workshop.campaign_id,
+            workspace=workshop.home / "workspaces" / self._view.name,
+            mounts=workshop.mounts,
+            env=workshop.environment,
+            memory_bytes=int(options.memory_gib * _GIB),
+            cpus=options.cpus,
+            workspace_bytes=int(options.workspace_gib * _GIB),
+            image=options.image,
+            gpus=lease.gpus,
+            cores=lease.cores,
+        )
+
+    async def _begin(self) -> None:
+        view, db = self._view, self._workshop.plan.database
+        if view.state == "created" and not self._begun:
+            started = ResearcherStarted(direction=view.direction_key, model=view.model)
+            await db.write(lambda session: append(session, view.campaign_id, started, view.id))
+        self._begun = True
+        await self._write("running", "")
+
+    async def _say(self, doing: str) -> None:
+        """Show what the researcher does before it is at work."""
+
+        def write(session: Session) -> None:
+            session.get_one(Researcher, self._view.id).doing = doing
+
+        await self._workshop.plan.database.write(write)
+
+    async def _rest(self, outcome: Outcome) -> None:
+        ending, wish = self._workshop.stop.ending, self._signal.wish
+        if outcome.reason == "paused" and wish is not None and wish.ends:
+            await self._write("finished", wish.cause)
+        elif outcome.reason == "paused" and ending is not None and ending.state == "finished":
+            await self._write("finished", ending.cause)
+        elif outcome.reason == "paused" and wish is not None:
+            await self._write("paused", wish.cause)
+        else:
+            await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
+
+    async def _write(self, state: str, cause: str) -> None:
+        view = self._view
+
+        def write(session: Session) -> None:
+            researcher = session.get_one(Researcher, view.id)
+            if cause:
+                append(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
+            researcher.state, researcher.cause, researcher.doing = state, cause, ""
+
+        database = self._workshop.plan.database
+        await persist(view.name, lambda: database.write(write), self._workshop.faults, seconds=PATIENCE_SECONDS)

@@ -1,0 +1,72 @@
+"""The campaign's wall clock: hours of running, pauses not counted."""
+
+from __future__ import annotations
+
+import math
+import time
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.running_time import running_clock
+from aar.events import LimitHit
+from aar.store.event_log import append
+
+
+class Clock:
+    """Counts the hours that controllers have run a campaign.
+
+    Args:
+        before: seconds run by former controllers.
+        limit_hours: hours it may run in all; None for no limit.
+    """
+
+    def __init__(self, before: float, limit_hours: float | None) -> None:
+        self._before = before
+        self.limit_hours = limit_hours
+        self._limit = None if limit_hours is None else limit_hours * 3600
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds run so far."""
+        return self._before + time.monotonic() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds that it may still run; infinite without a limit."""
+        return math.inf if self._limit is None else self._limit - self.seconds
+
+    def change_limit(self, hours: float | None) -> None:
+        """Put another limit in force."""
+        self.limit_hours = hours
+        self._limit = None if hours is None else hours * 3600
+
+    def expired(self) -> bool:
+        """Whether the time is up."""
+        return self._limit is not None and self.seconds >= self._limit
+
+    def record(self, session: Session, campaign_id: str) -> str:
+        """Log that the time is up; returns the line for people."""
+        limit = Decimal(self._limit or 0) / 3600
+        spent = Decimal(round(self.seconds)) / 3600
+        append(
+            session,
+            campaign_id,
+            LimitHit(
+                scope="campaign",
+                limit="hours",
+                ceiling=round(limit, 4),
+                committed=round(spent, 4),
+                asked=Decimal(0),
+            ),
+        )
+        return f"limit hours = {limit:.4g} reached"
+
+
+def seconds_run(session: Session, campaign_id: str) -> float:
+    """Seconds that former controllers ran a campaign, from the log.
+
+    A controller that was killed left no end; it counts until the last event before the next start.
+    """
+    return running_clock(session, campaign_id).total * 60

@@ -1,0 +1,1 @@
+"""Provides what the parts of a running campaign share, and restarts what dies."""

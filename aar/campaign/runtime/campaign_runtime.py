@@ -1,0 +1,173 @@
+"""What the researchers of one campaign share: ledger, snapshots, scorer, model endpoints, data and forum mirror."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+from anyio import CancelScope
+
+from aar.best_effort import best_effort, logged
+from aar.budget.ledger import Ledger
+from aar.campaign.costs.limit_alerts import BudgetWatch
+from aar.campaign.lifecycle.ending import StopSignal
+from aar.campaign.preflight import Plan
+from aar.campaign.run_timer import Clock
+from aar.campaign.runtime.model_gateways import Endpoints
+from aar.campaign.runtime.orphan_cleanup import SCORING
+from aar.campaign.runtime.public_data import DATA, lay_out
+from aar.campaign.runtime.service_restarts import FaultLog
+from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.sandbox.leases import Leases
+from aar.sandbox.outages import OutageWatch
+from aar.sandbox.protocol import Mount
+from aar.scoring.audits.registry import available_audits
+from aar.scoring.audits.review.reviewer import Reviewer
+from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.confirmation.confirmation_queue import CheckPlan
+from aar.scoring.scorer import Scorer
+from aar.snapshots.store import SnapshotStore
+
+log = structlog.get_logger(__name__)
+
+_LAB = "/lab"
+_CLOSE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """The shared parts, built and open."""
+
+    plan: Plan
+    campaign_id: str
+    home: Path
+    ledger: Ledger
+    endpoints: Endpoints
+    snapshots: SnapshotStore
+    scorer: Scorer
+    mirror: ForumMirror
+    leases: Leases
+    stop: StopSignal
+    budget: BudgetWatch
+    faults: FaultLog
+    outages: OutageWatch
+    resting: set[str] = field(default_factory=set)
+    """Ids of the researchers that wait for their model service."""
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """What every researcher's sandbox sees beside its workspace, all of it read-only."""
+        return [
+            Mount(self.home / DATA, "/data"),
+            Mount(self.home / "forum", "/forum"),
+            Mount(self.plan.problem.lab(), _LAB),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of every researcher's commands."""
+        return {"PYTHONPATH": _LAB}
+
+
+@asynccontextmanager
+async def open_workshop(
+    plan: Plan,
+    campaign_id: str,
+    secret: str,
+    stop: StopSignal,
+    clock: Clock,
+    faults: FaultLog,
+    *,
+    patient: bool = False,
+) -> AsyncIterator[Workshop]:
+    """Build the shared parts of a campaign and close them again.
+
+    Args:
+        secret: the campaign's own; seeds of scoring runs and of offline researchers are drawn from it.
+        stop: the campaign's stop signal.
+        clock: its wall clock.
+        faults: told what the team's services die of.
+        patient: whether a model service that is away is waited for.
+    """
+    db, home = plan.database, plan.settings.campaign_dir(campaign_id)
+    await anyio.to_thread.run_sync(_make_private, home)
+    ledger = Ledger(db, campaign_id, plan.spec.limits, plan.prices)
+    snapshots = SnapshotStore(home / "snapshots")
+    budget = BudgetWatch(db, campaign_id, ledger, clock)
+    mirror = ForumMirror(db, campaign_id, home / "forum")
+    leases = Leases()
+    engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
+    outages = OutageWatch(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
+    scoring = plan.spec.scoring
+    endpoints = Endpoints(
+        plan, seed=int(secret[:8], 16), tell=faults.tell, time_left=lambda: clock.left, patient=patient
+    )
+    scorer = Scorer(
+        db,
+        campaign_id,
+        plan.problem,
+        CleanRoom(plan.backend, plan.problem, snapshots, home / SCORING, leases, plan.incidents, outages),
+        ledger,
+        seeds=scoring.seeds or plan.problem.default_seeds,
+        parallel=scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
+        secret=secret,
+        audits=available_audits(
+            noise_levels=scoring.noise_levels,
+            extra=[Reviewer(db, ledger, plan.team.reviewer, endpoints.gateway)],
+        ),
+        plan=CheckPlan(
+            confirm_seeds=scoring.confirm_seeds or scoring.seeds or plan.problem.default_seeds,
+            audit_seeds=scoring.audit_seeds,
+            top=max(1, scoring.confirm_top),
+            leaders=scoring.confirm_top > 0,
+        ),
+    )
+    try:
+        async with asyncio.TaskGroup() as opening:
+            opening.create_task(ledger.load())
+            opening.create_task(mirror.sync())
+            opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
+            opening.create_task(endpoints.open())
+        yield Workshop(
+            plan,
+            campaign_id,
+            home,
+            ledger,
+            endpoints,
+            snapshots,
+            scorer,
+            mirror,
+            leases,
+            stop,
+            budget,
+            faults,
+            outages,
+        )
+    finally:
+        # How the work ended is known: a connection decides over nothing, and is waited for no longer than is decent.
+        await best_effort(
+            endpoints.close(), logged("the connections to models could not be closed"), seconds=_CLOSE_SECONDS
+        )
+        await _write_off(ledger)
+
+
+async def _write_off(ledger: Ledger) -> None:
+    """Charge calls and runs that came to no end at their worst case: nothing stays reserved beyond its campaign."""
+    with CancelScope(shield=True):
+        try:
+            if left := await ledger.write_off():
+                log.warning("reservations were left open; they are charged at their worst case", reservations=left)
+        except Exception as error:  # noqa: BLE001 - the ending is known; the next controller takes up what is left
+            log.warning("open reservations could not be written off", error=str(error))
+
+
+def _make_private(home: Path) -> None:
+    """The campaign's folder is its owner's alone; sandboxes see the folders below that are mounted into them."""
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)

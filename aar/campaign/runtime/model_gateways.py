@@ -1,0 +1,172 @@
+"""The model endpoints of a campaign: one gateway to each service that its team calls."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+from aar.campaign.model_assignment import OFFLINE_MODEL
+from aar.campaign.preflight import Plan
+from aar.errors import GatewayError, SetupError
+from aar.events import AnyEvent
+from aar.llm.api_errors import ServiceMissing
+from aar.llm.capabilities import PLAIN, Abilities
+from aar.llm.concurrency_limiter import PacePolicy, Pacer
+from aar.llm.endpoints import Provider, Service
+from aar.llm.gateway import Gateway
+from aar.llm.outage_monitor import OutageWatch
+from aar.llm.retry_policy import RetryPolicy
+from aar.researcher.context import Fallback
+from aar.researcher.offline.server_process import offline_server
+
+
+class Endpoints:
+    """Opens the gateways that a plan needs, the offline model server included, and closes them again.
+
+    Args:
+        plan: names the team's models.
+        seed: of the offline researchers.
+        tell: takes events that tell of a service that does not answer.
+        time_left: seconds that the campaign may still run.
+        patient: whether ``open`` waits for a service that nobody answers for, as calls do; else it fails at once.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        seed: int,
+        tell: Callable[[AnyEvent], None] = lambda _: None,
+        time_left: Callable[[], float] = lambda: math.inf,
+        patient: bool = False,
+    ) -> None:
+        self._tell = tell
+        self._patient = patient
+        self._time_left = time_left
+        self._on_recovery: Callable[[], None] = lambda: None
+        self._plan = plan
+        self._seed = seed
+        self._gateways: dict[str, Gateway] = {}
+        self._abilities: dict[str, Abilities] = {}
+        self._services: dict[Provider, Gateway] = {}
+        self._admitting = asyncio.Lock()
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        """Open them, and ask each service what its models can do.
+
+        Raises:
+            ModelUnavailable: the offline model server does not start.
+            KeyRefused: a key is wrong.
+            ServiceMissing: nobody answers at an address.
+            SetupError, UsageError: a provider's library or credentials are absent.
+        """
+        async with asyncio.TaskGroup() as opening:
+            opening.create_task(Gateway(base_url=None, api_key=None).warm_up())
+            opening.create_task(self._open_gateways())
+
+    async def close(self) -> None:
+        """Close what was opened; safe after a failed ``open``."""
+        await self._stack.aclose()
+
+    async def _open_gateways(self) -> None:
+        team = self._plan.team
+        if OFFLINE_MODEL in team.all_models:
+            await self._open_offline()
+        for model, provider in team.providers.items():
+            self._keep(model, self._service(provider))
+        async with asyncio.TaskGroup() as asking:
+            for model in team.providers:
+                asking.create_task(self._ask_patiently(model) if self._patient else self._ask(model))
+
+    async def _open_offline(self) -> None:
+        address = await self._stack.enter_async_context(offline_server(self._seed))
+        self._keep(OFFLINE_MODEL, Gateway(base_url=address, api_key=None))
+
+    def _service(self, provider: Provider) -> Gateway:
+        if provider not in self._services:
+            asked = self._plan.spec.researchers
+            patience = 60 * asked.patience_minutes
+            key = self._plan.settings.claude_key if provider == "anthropic" else None
+            service = Service(provider, asked.base_url, key, asked.region)
+            gateway = Gateway(
+                service,
+                policy=RetryPolicy(deadline=patience),
+                pacer=Pacer(PacePolicy.within(patience), time_left=self._time_left),
+                watch=OutageWatch(service.shown, self._tell),
+            )
+            gateway.watch.on_recovery = lambda: self._on_recovery()
+            self._services[provider] = gateway
+        return self._services[provider]
+
+    def when_back(self, begin_again: Callable[[], None]) -> None:
+        """Have somebody told whenever a service that did not answer does again."""
+        self._on_recovery = begin_again
+
+    @property
+    def outage(self) -> GatewayError | None:
+        """What calls meet with now where the last one of a service failed."""
+        return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
+
+    async def _ask(self, model: str) -> None:
+        self._abilities[model] = await self._gateways[model].abilities(model)
+
+    async def _ask_patiently(self, model: str) -> None:
+        begun, tries = time.monotonic(), 0
+        policy = RetryPolicy(deadline=60 * self._plan.spec.researchers.patience_minutes)
+        while True:
+            try:
+                await self._ask(model)
+                return
+            except ServiceMissing as error:
+                tries += 1
+                pause = policy.delay(tries, time.monotonic() - begun)
+                if pause is None:
+                    raise
+                self._gateways[model].watch.failed(error, pause)
+            await asyncio.sleep(pause)
+
+    def _keep(self, model: str, gateway: Gateway) -> None:
+        if gateway not in self._gateways.values():
+            self._stack.push_async_callback(gateway.close)
+        self._gateways[model] = gateway
+
+    async def admit(self, model: str) -> None:
+        """Open what a model needs that joined the team while it works.
+
+        Raises:
+            ModelUnavailable: the offline model server does not start.
+            KeyRefused: the key is wrong.
+            SetupError, UsageError: a provider's library or credentials are absent.
+        """
+        async with self._admitting:
+            if model in self._gateways:
+                return
+            if model == OFFLINE_MODEL:
+                await self._open_offline()
+                return
+            asked = self._plan.spec.researchers
+            if asked.provider == "anthropic" and asked.base_url is None and self._plan.settings.claude_key is None:
+                raise SetupError(
+                    f"model {model} needs a key and the controller has none",
+                    "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
+                )
+            self._keep(model, self._service(asked.provider))
+            with suppress(ServiceMissing):  # whoever calls it waits
+                await self._ask(model)
+
+    def gateway(self, model: str) -> Gateway:
+        """The gateway for a model of the team."""
+        return self._gateways[model]
+
+    def abilities(self, model: str) -> Abilities:
+        """What a model of the team can do beyond plain messages."""
+        return self._abilities.get(model, PLAIN)
+
+    def fallback(self, model: str) -> Fallback | None:
+        """Whom to ask when a model is unavailable; None where nobody is named, or it is that very model."""
+        other = self._plan.team.fallback
+        return None if other is None or other == model else Fallback(other, self._gateways[other])

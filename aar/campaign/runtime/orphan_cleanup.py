@@ -1,0 +1,91 @@
+"""Removing what dead controllers left behind: sandboxes, and folders of scoring runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aar.campaign.control.controller_lock import is_run
+from aar.sandbox import inventory
+from aar.sandbox.cleanup import Swept, sweep
+from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
+from aar.sandbox.protocol import SandboxBackend
+from aar.scoring.cleanroom import run_files
+from aar.settings import Settings
+from aar.store.database import Database
+from aar.store.models import Campaign
+
+SCORING = "scoring"
+"""Folder of a campaign's clean room, within the campaign's."""
+
+
+def all_run(session: Session) -> Mapping[str, bool]:
+    """Every campaign that the database holds, and whether somebody runs it."""
+    return {campaign.id: is_run(campaign) for campaign in session.scalars(select(Campaign))}
+
+
+async def remove_orphans(
+    backend: SandboxBackend, database: Database, campaign_id: str, on_incident: IncidentSink | None = None
+) -> list[str]:
+    """Remove sandboxes of campaigns that this database holds and that nobody runs; returns their names.
+
+    Those of ``campaign_id`` stay, to be taken up again, and so do those of campaigns that another database may hold.
+    What cannot be removed is an incident of ``campaign_id``, and keeps nobody from anything.
+    """
+
+    async def abandoned(owner: str) -> bool:
+        return owner != campaign_id and await _is_run(database, owner) is False
+
+    return _told(await sweep([backend], abandoned), campaign_id, on_incident)
+
+
+async def remove_own(backend: SandboxBackend, campaign_id: str, on_incident: IncidentSink | None = None) -> list[str]:
+    """Remove what is left of a campaign's sandboxes once its work has ended, such as one nobody took up again."""
+
+    async def own(owner: str) -> bool:
+        return owner == campaign_id
+
+    return _told(await sweep([backend], own), campaign_id, on_incident)
+
+
+async def prune(database: Database, settings: Settings, *, unknown_too: bool) -> Swept:
+    """Remove every sandbox and every folder of a scoring run that no live controller uses.
+
+    Args:
+        unknown_too: also sandboxes of campaigns that this database does not hold; another one may.
+    """
+
+    async def abandoned(owner: str) -> bool:
+        run = await _is_run(database, owner)
+        return unknown_too if run is None else not run
+
+    swept = await inventory.prune(abandoned)
+    # What may still run keeps its folders, though its backend does not answer now.
+    known = await asyncio.to_thread(inventory.campaigns_with_sandboxes)
+    for campaign_id, run in (await database.read(all_run)).items():
+        scoring = settings.campaign_dir(campaign_id) / SCORING
+        if run or campaign_id in known or not scoring.is_dir() or await _is_run(database, campaign_id):
+            continue
+        for name, error in (await asyncio.to_thread(run_files.sweep, scoring)).items():
+            swept.left.setdefault(name, str(error))
+    return swept
+
+
+async def _is_run(database: Database, campaign_id: str) -> bool | None:
+    """Whether somebody runs a campaign now; None where the database does not hold it."""
+
+    def look(session: Session) -> bool | None:
+        campaign = session.get(Campaign, campaign_id)
+        return None if campaign is None else is_run(campaign)
+
+    return await database.read(look)
+
+
+def _told(swept: Swept, campaign_id: str, on_incident: IncidentSink | None) -> list[str]:
+    for name, why in swept.left.items():
+        if on_incident is not None:
+            on_incident(Incident(name, campaign_id, IncidentKind.LEFT_BEHIND, why[:300]))
+    return swept.removed

@@ -1,0 +1,89 @@
+"""Laying out what researchers see of a problem: the public half of one split a domain.
+
+Run as a process of its own (``python -m aar.campaign.runtime.public_data PROBLEM HOME``), because it is the longest
+piece of work before a researcher's first turn and the controller's own start keeps another core busy meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+
+from aar.campaign.runtime.child_process import end_with_parent
+from aar.errors import AarError, ProblemError
+from aar.problems.protocol import Problem, Stage
+from aar.problems.registry import find
+
+DATA = "data"
+_RESEARCH_SPLIT = 0
+
+
+async def lay_out(problem: Problem, reference: str, home: Path) -> None:
+    """Put the public bundles of a problem's research domains under ``home/data``, unless they are there.
+
+    Args:
+        problem: whose domains.
+        reference: name or path by which a spec names the problem.
+        home: the campaign's folder.
+
+    Raises:
+        ProblemError: the bundles could not be made.
+    """
+    if all((home / DATA / domain).is_dir() for domain in problem.research_domains):
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        __name__,
+        reference,
+        str(home),
+        stdin=asyncio.subprocess.PIPE,  # kept open, and closed by the end of this process, whatever ends it
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C at the terminal is the controller's to answer
+    )
+    try:
+        assert process.stderr is not None
+        errors = await process.stderr.read()
+        await process.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            process.kill()
+        await process.wait()
+        raise
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+    if process.returncode:
+        reason = errors.decode(errors="replace").strip().splitlines()
+        raise ProblemError(
+            f"problem {problem.name} cannot lay out its data: {reason[-1] if reason else 'no reason given'}",
+            f"Check it with: aar problem validate {reference}",
+        )
+
+
+def lay_out_here(problem: Problem, home: Path) -> None:
+    """The work itself, in this process; a domain appears whole or not at all."""
+    for domain in problem.research_domains:
+        target = home / DATA / domain
+        if target.is_dir():
+            continue
+        target.parent.mkdir(exist_ok=True)
+        scratch = home / "preparing" / domain
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        task = problem.prepare(domain, Stage.RESEARCH, _RESEARCH_SPLIT, scratch)
+        # The hidden half is of no use to anybody here; what cannot be removed is in a folder that no sandbox sees.
+        shutil.rmtree(task.hidden, ignore_errors=True)
+        task.public.rename(target)
+    shutil.rmtree(home / "preparing", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    end_with_parent(sys.stdin.buffer)
+    try:
+        lay_out_here(find(sys.argv[1]), Path(sys.argv[2]))
+    except AarError as error:
+        sys.exit(str(error))

@@ -1,0 +1,177 @@
+"""Keeping a controller's services at work: one that dies is told of, waited for and started again.
+
+Only a service that the campaign cannot be without decides over it, and only by an error that waiting does not mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from aar.campaign.runtime.file_descriptors import Reserve
+from aar.disk_full import disk_full
+from aar.errors import AarError, LimitReached, SandboxUnavailable
+from aar.events import AnyEvent, ServiceFailed
+from aar.transient_errors import is_passing
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 600.0
+"""How long what a campaign needs may be out of order before the campaign is paused."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+HEALTHY_SECONDS = 60.0
+_UNEXPECTED = 3
+_MAX_TEXT = 500
+
+
+class FaultLog:
+    """What services died of, kept until it can be written to the event log; the oldest are given up first."""
+
+    def __init__(self, most: int = 200) -> None:
+        self._most = most
+        self._waiting: list[AnyEvent] = []
+        self._told: dict[tuple[str, str, str], float] = {}
+        self.reserve = Reserve()
+
+    def __len__(self) -> int:
+        """How many wait to be written down."""
+        return len(self._waiting)
+
+    def note(self, service: str, error: BaseException, then: str, *, every: float = 0.0) -> None:
+        """Take one: which service, what it died of, and what is done about it.
+
+        Args:
+            every: seconds in which the same is told once, for what is tried several times a second.
+        """
+        named = disk_full(error) or error
+        cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
+        short = " ".join(cause.split())[:_MAX_TEXT]
+        if self._is_news((service, short, then), every):
+            log.warning("service failed", service=service, error=short, then=then)
+            self.tell(ServiceFailed(service=service, error=short, then=then))
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            self.reserve.open_up()
+
+    def _is_news(self, what: tuple[str, str, str], every: float) -> bool:
+        moment = time.monotonic()
+        if moment - self._told.get(what, -math.inf) < every:
+            return False
+        if len(self._told) >= self._most:
+            self._told.clear()
+        self._told[what] = moment
+        return True
+
+    def tell(self, event: AnyEvent) -> None:
+        """Take an event that tells of something else that is out of order."""
+        self._waiting = [*self._waiting[-self._most + 1 :], event]
+
+    def take(self) -> list[AnyEvent]:
+        """All that wait; they count as written."""
+        taken, self._waiting = self._waiting, []
+        self.reserve.hold()
+        return taken
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long something may go on failing, and how long to wait before each new try.
+
+    Args:
+        seconds: of failing without a healthy spell between; None for ever.
+        unexpected: how many errors in a row that nobody foresaw; None for any number.
+    """
+
+    seconds: float | None = PATIENCE_SECONDS
+    unexpected: int | None = _UNEXPECTED
+    _since: float | None = field(default=None, init=False)
+    _tries: int = field(default=0, init=False)
+    _surprises: int = field(default=0, init=False)
+
+    def healthy(self) -> None:
+        """It works again."""
+        self._since, self._tries, self._surprises = None, 0, 0
+
+    def pause(self, error: Exception, *, foreseen: bool) -> float | None:
+        """Seconds to wait before the next try; None where there shall be none."""
+        moment = time.monotonic()
+        self._since = self._since or moment
+        self._surprises += not foreseen
+        if self.seconds is not None and moment - self._since >= self.seconds:
+            return None
+        if self.unexpected is not None and self._surprises > self.unexpected:
+            return None
+        self._tries += 1
+        return float(min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** (self._tries - 1)))
+
+
+async def keep_running(
+    name: str, work: Callable[[], Awaitable[None]], faults: FaultLog, *, needed: bool, tries: int | None = None
+) -> None:
+    """Run a service until it ends or is cancelled, and again where it dies.
+
+    Args:
+        name: for people.
+        work: begins the service.
+        faults: told of each death.
+        needed: whether the campaign cannot be without it: an error of ours that names a lasting cause is raised, and so
+            is one that no patience mends.
+        tries: for a service that is not needed: after so many deaths without a healthy spell it is left out; None for
+            any number.
+
+    Raises:
+        AarError, Exception: of a service that is needed.
+    """
+    patience = Patience() if needed else Patience(None, tries)
+    while True:
+        begun = time.monotonic()
+        try:
+            await work()
+            return
+        except Exception as error:
+            if _is_cancelled():
+                faults.note(name, error, "it was ending")
+                return
+            if time.monotonic() - begun >= HEALTHY_SECONDS:
+                patience.healthy()
+            foreseen = needed and (is_passing(error) or isinstance(error, SandboxUnavailable))
+            if needed and isinstance(error, AarError) and not foreseen:
+                if not isinstance(error, LimitReached):  # which is told as a limit
+                    faults.note(name, error, "given up")
+                raise
+            pause = patience.pause(error, foreseen=foreseen)
+            if pause is None:
+                faults.note(name, error, "given up")
+                if needed:
+                    raise
+                return
+            faults.note(name, error, f"started again in {pause:g} s")
+        await asyncio.sleep(pause)
+
+
+async def persist(name: str, write: Callable[[], Awaitable[None]], faults: FaultLog, *, seconds: float) -> None:
+    """Do something once, and again while what hinders it may pass. Raises the last error after so many seconds."""
+    patience = Patience(seconds, 0)
+    while True:
+        try:
+            await write()
+            return
+        except Exception as error:
+            if _is_cancelled():
+                raise
+            pause = patience.pause(error, foreseen=is_passing(error))
+            if pause is None:
+                raise
+            faults.note(name, error, f"tried again in {pause:g} s")
+        await asyncio.sleep(pause)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end, though what it did answered with an error of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,109 @@
+"""Running a campaign from a process of one's own: signals, the report at the end, and clean hands."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+
+from aar.best_effort import best_effort, logged
+from aar.campaign.controller.controller import Companion, Controller
+from aar.campaign.lifecycle.ending import Ending
+from aar.campaign.preflight import Plan
+from aar.report.write import write_report
+from aar.snapshots.store import SnapshotStore
+
+log = structlog.get_logger(__name__)
+
+_CLOSE_SECONDS = 30.0
+
+
+async def run_campaign(
+    plan: Plan,
+    campaign_id: str,
+    *,
+    address: str = "",
+    companions: Sequence[Companion] = (),
+    on_hangup: Callable[[], None] = lambda: None,
+) -> Ending:
+    """Run a written campaign to its end in this process, and write its report.
+
+    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on. So
+    does a terminal that hangs up, however often that is told, unless hangups are ignored (nohup).
+
+    Args:
+        plan: what it needs, from ``preflight.check``.
+        campaign_id: from ``creation.create_campaign``, or an earlier campaign to take up again.
+        address: where ``companions`` serve its pages, for people.
+        companions: run beside the campaign until it ends, such as a live view or a web server.
+        on_hangup: lets go of the terminal when that hangs up.
+
+    Raises:
+        Conflict: another controller runs it, or it is over.
+        AarError: something broke that no researcher can go on without; the campaign is paused.
+    """
+    controller = Controller(plan, campaign_id, address=address)
+    try:
+        with _signals(controller, on_hangup):
+            ending = await controller.run(companions)
+        await anyio.to_thread.run_sync(_report, plan, campaign_id)
+        return ending
+    finally:
+        await best_effort(
+            plan.backend.close(), logged("the sandbox backend could not be closed"), seconds=_CLOSE_SECONDS
+        )
+
+
+def _report(plan: Plan, campaign_id: str) -> None:
+    """Write the report; where that cannot be done the campaign has ended as it did all the same."""
+    snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
+    try:
+        write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
+    except Exception:
+        log.exception("the report could not be written; write it with: aar report", campaign=campaign_id)
+
+
+def report_path(plan: Plan, campaign_id: str) -> Path:
+    """Where a campaign's report is written."""
+    return plan.settings.campaign_dir(campaign_id) / "report.html"
+
+
+@contextmanager
+def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    asked, gone = 0, False
+
+    def hear(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            controller.stop.pause(f"paused by {name}")
+        else:
+            controller.abandon()
+
+    def hung_up() -> None:  # a shell and the kernel may both tell of it
+        nonlocal gone
+        gone = True
+        on_hangup()
+        controller.stop.pause("paused by a hangup of the terminal")
+
+    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+    for number, name in names.items():
+        loop.add_signal_handler(number, hear, name)
+    heeded = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    if heeded:
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
+    try:
+        yield
+    finally:
+        for number in names:
+            loop.remove_signal_handler(number)
+        if heeded:
+            loop.remove_signal_handler(signal.SIGHUP)
+        if gone:  # a second telling must not end what is left to do, such as the report
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
