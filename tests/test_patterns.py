@@ -16,8 +16,8 @@ import aar
 from aar.forum.figures.figure_markdown import paths_in, rewritten
 from aar.forum.markdown_parser import parsed
 from aar.problems.protocol import RunLimits
+from aar.readmodels.secret_scrubber import Scrubber
 from aar.report.markdown import render_markdown
-from aar.report.scrub import Scrubber
 from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.verdict_messages import rejected_output, scrub, why_it_ended
 
@@ -124,7 +124,7 @@ def test_every_pattern_takes_time_as_its_text_is_long() -> None:
     assert {
         "aar.scoring.verdict_messages._CONTROL",
         "aar.forum.figures.figure_markdown._IMAGE",
-        "aar.report.jobs._TOLD",
+        "aar.readmodels.researchers.background_jobs._TOLD",
     } <= patterns.keys()
     assert len(patterns) > 40
     slow = [(name, head, unit) for name, pattern in patterns.items() for head, unit in _slow(pattern)]

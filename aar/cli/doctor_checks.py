@@ -132,7 +132,7 @@ async def _problem(_settings: Settings) -> list[Finding]:
 async def _model(settings: Settings) -> list[Finding]:
     from aar.campaign.model_assignment import CLAUDE_MODEL
     from aar.llm.pricing.price_book import PriceBook
-    from aar.report.labels import OFFLINE_LABEL
+    from aar.readmodels.formatting import OFFLINE_LABEL
 
     key = settings.claude_key
     has_key = key is not None and bool(key.get_secret_value().strip())

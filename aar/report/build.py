@@ -14,15 +14,24 @@ from aar.budget.totals import CampaignTotals, totals
 from aar.errors import NotFound
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
-from aar.report.board import Board, BoardRow, read_board
-from aar.report.closeup import CloseUp, close_ups
-from aar.report.code import CodeFile, read_code
-from aar.report.disturbances import Disturbance, disturbances
-from aar.report.labels import is_offline
-from aar.report.lineage import LineageEntry, lineage_tree
-from aar.report.metrics import metric_of
-from aar.report.progress import Progress, all_submissions, progress
-from aar.report.winners import AuditCount, Corrected, Winner, audit_counts, corrected, notable, skipped, winners
+from aar.readmodels.formatting import is_offline
+from aar.readmodels.incidents import Disturbance, disturbances
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.progress import Progress, all_submissions, progress
+from aar.readmodels.submissions.board import Board, BoardRow, read_board
+from aar.readmodels.submissions.final_results import (
+    AuditCount,
+    Corrected,
+    Winner,
+    audit_counts,
+    corrected,
+    notable,
+    skipped,
+    winners,
+)
+from aar.readmodels.submissions.submission_code import CodeFile, read_code
+from aar.readmodels.submissions.submission_details import CloseUp, close_ups
+from aar.readmodels.submissions.submission_lineage import LineageEntry, lineage_tree
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.submissions.submit import SubmissionView
 from aar.snapshots.store import SnapshotStore

@@ -8,6 +8,8 @@ from typing import Protocol
 from markupsafe import Markup, escape
 
 from aar.problems.protocol import Metric
+from aar.readmodels.formatting import score
+from aar.readmodels.progress import Over, Progress, ScorePoint
 from aar.report.axes import Scale, span
 from aar.report.drawing import (
     SIZES,
@@ -23,8 +25,6 @@ from aar.report.drawing import (
     svg,
     time_axis,
 )
-from aar.report.labels import score
-from aar.report.progress import Over, Progress, ScorePoint
 
 
 def score_chart(

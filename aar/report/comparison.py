@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import Totals, totals
 from aar.problems.protocol import Metric
-from aar.report.board import Board, read_board
+from aar.readmodels.formatting import score
+from aar.readmodels.progress import Over, Progress, all_submissions, progress
+from aar.readmodels.submissions.board import Board, read_board
 from aar.report.charts import axis_of, score_range, spot
 from aar.report.drawing import SIZES, frame, grid, references, series_class, steps, svg
-from aar.report.labels import score
-from aar.report.progress import Over, Progress, all_submissions, progress
 from aar.scoring.visibility import Audience
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
+from aar.readmodels.formatting import score
 from aar.report.axes import Scale, ticks, time_label, time_ticks
-from aar.report.labels import score
 
 SERIES = 8
 """Number of distinct colours; further researchers share them."""

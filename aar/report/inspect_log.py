@@ -41,8 +41,8 @@ from sqlalchemy.orm import Session
 from aar import __version__
 from aar.budget.totals import Totals, totals
 from aar.events import ToolFinished, TurnReceived
-from aar.report.scrub import scrubber
-from aar.report.transcript import item_of, whole_transcript
+from aar.readmodels.researchers.transcript import item_of, whole_transcript
+from aar.readmodels.secret_scrubber import scrubber
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher

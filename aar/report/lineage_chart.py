@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from markupsafe import Markup, escape
 
 from aar.problems.protocol import Metric
+from aar.readmodels.formatting import score
+from aar.readmodels.progress import Progress, ScorePoint
 from aar.report.charts import drawn, score_range, spot
 from aar.report.drawing import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
-from aar.report.labels import score
-from aar.report.progress import Progress, ScorePoint
 from aar.scoring.submissions.submit import SubmissionView
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
+from aar.readmodels.formatting import score
+from aar.readmodels.submissions.final_results import Winner
+from aar.readmodels.submissions.submission_details import Score
 from aar.report.axes import Scale, ticks
-from aar.report.closeup import Score
 from aar.report.drawing import SIZES, Size
-from aar.report.labels import score
-from aar.report.winners import Winner
 from aar.text.sanitize import shorten
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14, 46, 20, 26

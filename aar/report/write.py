@@ -11,17 +11,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aar.errors import UsageError
+from aar.readmodels.formatting import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
+from aar.readmodels.submissions.phase_labels import phase_label
+from aar.readmodels.submissions.submission_code import kept_snapshots
 from aar.report import ASSETS
 from aar.report.build import ReportData, build_report
 from aar.report.charts import interval_bar, legend, score_chart
-from aar.report.code import kept_snapshots
 from aar.report.comparison import comparison_chart
 from aar.report.diversity_chart import diversity_chart, diversity_legend
 from aar.report.drawing import series_class
-from aar.report.labels import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
 from aar.report.lineage_chart import lineage_chart
 from aar.report.markdown import render_markdown
-from aar.report.phases import phase_label
 from aar.report.seed_chart import seed_chart
 from aar.report.transfer_chart import transfer_chart, transfer_legend
 from aar.settings import get_settings

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.auth.login_links import LoginLinks
 from aar.auth.sessions import Sessions
-from aar.report.code import kept_snapshots
+from aar.readmodels.submissions.submission_code import kept_snapshots
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from aar.campaign.views import CampaignView
-from aar.report.labels import moment
+from aar.readmodels.formatting import moment
 from aar.report.write import environment
 from aar.store.event_log import LoggedEvent
 from aar.web.chart_config import comparison_plot, diversity_plot, score_plot

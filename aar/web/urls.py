@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import quote
 
-from aar.report.progress import ScorePoint
+from aar.readmodels.progress import ScorePoint
 
 
 def campaign_link(campaign_id: str) -> str:

@@ -17,8 +17,8 @@ from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, totals
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
+from aar.readmodels.spending import spending
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.spending import spending
 from aar.store import open_database
 from aar.store.column_types import now
 from aar.store.database import Database

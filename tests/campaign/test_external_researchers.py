@@ -14,8 +14,8 @@ from aar.campaign.diversity.entropy import current_families
 from aar.campaign.external_researchers import EXTERNAL, invite, is_outside, revoke
 from aar.campaign.views import get_researcher, list_researchers, working_researchers
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
+from aar.readmodels.formatting import model_label
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.labels import model_label
 from aar.scoring.submissions.method_manifest import MethodManifest
 from aar.scoring.submissions.submit import submit
 from aar.snapshots.store import SnapshotStore

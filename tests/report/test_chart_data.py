@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aar.budget.totals import totals
-from aar.report.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
+from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
+from aar.readmodels.progress import all_submissions, progress
 from aar.report.comparison import spec_rows
-from aar.report.progress import all_submissions, progress
 
 
 def test_every_chart_is_a_table_too(archive: Any) -> None:

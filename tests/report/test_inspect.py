@@ -10,8 +10,8 @@ import pytest
 from aar.budget.totals import totals
 from aar.errors import UsageError
 from aar.events import ContextReset, MessageAdded, ModelCallFailed, ToolFinished, TurnReceived
+from aar.readmodels.researchers.transcript import whole_transcript
 from aar.report.inspect_export import write_inspect_log
-from aar.report.transcript import whole_transcript
 from aar.scoring.submissions.submit import list_submissions
 from aar.store.event_log import append
 

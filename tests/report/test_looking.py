@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from aar.campaign.alerts import alerts
 from aar.errors import NotFound
 from aar.events import (
     CampaignPaused,
@@ -25,14 +24,15 @@ from aar.events import (
     ToolFinished,
     ToolStarted,
 )
+from aar.readmodels.alerts import alerts
+from aar.readmodels.progress import all_submissions
+from aar.readmodels.researchers.background_jobs import researcher_jobs
+from aar.readmodels.researchers.workspace_files import LARGEST_IMAGE, LONGEST_TEXT, Folder, WorkspaceFile, look
+from aar.readmodels.submissions.code_diff import differences
+from aar.readmodels.submissions.seed_scores import seed_scores
+from aar.readmodels.submissions.submission_code import CodeFile, read_code
+from aar.readmodels.submissions.submission_lineage import parent_of
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.code import CodeFile, read_code
-from aar.report.difference import differences
-from aar.report.jobs import researcher_jobs
-from aar.report.lineage import parent_of
-from aar.report.progress import all_submissions
-from aar.report.seeds import seed_scores
-from aar.report.workspace import LARGEST_IMAGE, LONGEST_TEXT, Folder, WorkspaceFile, look
 from aar.scoring.submissions.submit import get_submission
 from aar.store import open_database
 from aar.store.database import Database

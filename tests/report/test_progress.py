@@ -12,10 +12,10 @@ import pytest
 
 from aar.campaign.running_time import RunningClock, running_clock
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted, Event, VoteCast
+from aar.readmodels.progress import all_submissions, progress
+from aar.readmodels.researchers.transcript import read_transcript
+from aar.readmodels.submissions.submission_lineage import lineage_tree
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.lineage import lineage_tree
-from aar.report.progress import all_submissions, progress
-from aar.report.transcript import read_transcript
 from aar.store import event_log, open_database
 from aar.store.database import Database
 from aar.store.event_log import append

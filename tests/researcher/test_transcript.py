@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aar.report.transcript import item_of, read_transcript, whole_transcript
+from aar.readmodels.researchers.transcript import item_of, read_transcript, whole_transcript
 from aar.researcher.loop import run_researcher
 
 from .conftest import CAMPAIGN, House

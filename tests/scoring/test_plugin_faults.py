@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from aar.campaign.alerts import alerts
 from aar.errors import DataMissing, ProblemError
 from aar.problems.plugin_calls import run_plugin
 from aar.problems.protocol import Estimate, Problem
 from aar.problems.registry import find
+from aar.readmodels.alerts import alerts
 from aar.scoring.confirmation import confirmation_queue
 from aar.scoring.submissions.submit import get_submission
 

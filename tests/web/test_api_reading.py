@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aar.report.labels import OFFLINE_LABEL
+from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.testing.examples.planted_secrets import PART, SECRET
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aar.report.labels import OFFLINE_LABEL
+from aar.readmodels.formatting import OFFLINE_LABEL
 
 pytestmark = pytest.mark.anyio
 CAMPAIGN = "/campaigns/k3v9qd"

@@ -24,7 +24,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     from aar.campaign.views import list_researchers
     from aar.cli.context import opened
     from aar.cli.output.printing import console, plain, print_json
-    from aar.report.usage_doubts import usage_doubts
+    from aar.readmodels.usage_doubts import usage_doubts
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
@@ -68,7 +68,7 @@ def _json(each: Totals) -> dict[str, object]:
 def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
     from aar.cli.output.formatting import clean_line, count, duration, money
     from aar.cli.output.printing import console, table
-    from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR, model_label
+    from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
 
     numbers = ("$", "$/agent-hour", "worked", "calls", "input", "cache write", "cache read", "output", "core time")
     made = table("", "model", *numbers, right=numbers)

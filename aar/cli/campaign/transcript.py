@@ -15,7 +15,7 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from aar.report.transcript import TranscriptItem
+    from aar.readmodels.researchers.transcript import TranscriptItem
     from aar.store.event_log import LoggedEvent
 
 _STYLES = {"researcher": "bold cyan", "tool": "green", "controller": "bold yellow"}
@@ -37,7 +37,7 @@ def transcript(
     """
     from aar.campaign.views import get_researcher
     from aar.cli.context import opened
-    from aar.report.transcript import whole_transcript
+    from aar.readmodels.researchers.transcript import whole_transcript
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)
@@ -66,7 +66,7 @@ def _page(events: Iterator[LoggedEvent], name: str) -> None:
     import os
 
     from aar.cli.output.printing import console
-    from aar.report.transcript import item_of
+    from aar.readmodels.researchers.transcript import item_of
 
     out, empty = console(), True
     os.environ.setdefault("LESS", "-R")  # the usual pager then shows colours instead of their codes

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
-from aar.report.labels import duration
+from aar.readmodels.formatting import duration
 from aar.text.sanitize import clean_line, clean_text, shorten
 
 __all__ = [

@@ -16,8 +16,8 @@ from aar.cli.output.printing import console, plain
 from aar.cli.submissions.leaderboard import board
 from aar.cli.views.dashboard import limits_line
 from aar.errors import UsageError
-from aar.report.board import read_board
-from aar.report.labels import OFFLINE_LABEL, model_label
+from aar.readmodels.formatting import OFFLINE_LABEL, model_label
+from aar.readmodels.submissions.board import read_board
 
 _TOP = 5
 

@@ -39,7 +39,7 @@ def show(
     from aar.cli.output.printing import plain, print_json
     from aar.cli.submissions.details import print_close_up
     from aar.cli.submissions.listing import submission_number
-    from aar.report.closeup import close_up
+    from aar.readmodels.submissions.submission_details import close_up
     from aar.scoring.submissions.submit import get_submission
 
     wanted = submission_number(number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aar.report.closeup import CloseUp
+    from aar.readmodels.submissions.submission_details import CloseUp
     from aar.scoring.submissions.submit import SubmissionView
 
 _STYLES = {
@@ -47,7 +47,7 @@ def print_checks(out: Console, close: CloseUp) -> None:
     """Print what is known beside the board score, part by part; parts that are empty are left out."""
     from aar.cli.output.formatting import clean_line, clean_text, moment, score, shorten
     from aar.cli.output.printing import table
-    from aar.report.phases import phase_label
+    from aar.readmodels.submissions.phase_labels import phase_label
 
     if close.phases:
         made = table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))

@@ -11,7 +11,7 @@ from aar.cli.options import LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonF
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from aar.report.board import BoardRow
+    from aar.readmodels.submissions.board import BoardRow
     from aar.scoring.submissions.submit import SubmissionView
 
 
@@ -29,8 +29,8 @@ def leaderboard(
     """
     from aar.cli.context import opened
     from aar.cli.output.printing import print_json, print_table
-    from aar.report.board import read_board
-    from aar.report.metrics import metric_of
+    from aar.readmodels.problem_metric import metric_of
+    from aar.readmodels.submissions.board import read_board
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)

@@ -10,8 +10,8 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
     from aar.cli.context import Workplace
-    from aar.report.closeup import CloseUp
-    from aar.report.code import CodeFile
+    from aar.readmodels.submissions.submission_code import CodeFile
+    from aar.readmodels.submissions.submission_details import CloseUp
     from aar.scoring.submissions.submit import SubmissionView
 
 
@@ -76,8 +76,8 @@ def _list(workplace: Workplace, campaign: str, researcher: str | None, json: boo
 
 def _show(workplace: Workplace, campaign: str, number: str, json: bool) -> None:
     from aar.cli.output.printing import plain, print_json
-    from aar.report.closeup import close_up
-    from aar.report.code import read_code
+    from aar.readmodels.submissions.submission_code import read_code
+    from aar.readmodels.submissions.submission_details import close_up
     from aar.scoring.submissions.submit import get_submission
 
     wanted = submission_number(number)

@@ -12,12 +12,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aar.campaign.alerts import Alert
 from aar.cli.output.formatting import ago, clean_line, count, duration, moment, money, score, shorten, signed
 from aar.cli.output.responsive_table import FittingTable
 from aar.cli.views.overview import Overview, Row
-from aar.report.board import BoardRow
-from aar.report.labels import OFFLINE_LABEL
+from aar.readmodels.alerts import Alert
+from aar.readmodels.formatting import OFFLINE_LABEL
+from aar.readmodels.submissions.board import BoardRow
 from aar.scoring.queue.submission_queue import QueueState
 
 _BAR = 30

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aar.budget.totals import Totals, totals
-from aar.campaign.alerts import Alert, alerts
 from aar.campaign.diversity.entropy import current_families, newest_vendi, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
-from aar.report.board import BoardRow, read_board, waiting_line
-from aar.report.labels import is_offline
-from aar.report.metrics import metric_of
+from aar.readmodels.alerts import Alert, alerts
+from aar.readmodels.formatting import is_offline
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.submissions.board import BoardRow, read_board, waiting_line
 from aar.store.column_types import now
 
 if TYPE_CHECKING:

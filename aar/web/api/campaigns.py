@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
-from aar.report.labels import is_offline, model_label
-from aar.report.metrics import metric_of
+from aar.readmodels.formatting import is_offline, model_label
+from aar.readmodels.problem_metric import metric_of
 from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import submission_seen_by
 from aar.web.api.pagination import After, Limit, Page

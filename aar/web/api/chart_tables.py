@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import totals
 from aar.campaign.views import CampaignView, list_researchers
-from aar.report.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table
-from aar.report.metrics import metric_of
-from aar.report.progress import all_submissions, progress
+from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.progress import all_submissions, progress
 from aar.scoring.visibility import Audience
 
 

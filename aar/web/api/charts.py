@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from aar.campaign.alerts import alerts
-from aar.report.chart_data import ChartTable, to_csv
+from aar.readmodels.alerts import alerts
+from aar.readmodels.chart_data import ChartTable, to_csv
 from aar.web.api.chart_tables import ChartName, chart_table
 from aar.web.app_state import SharedDep
 from aar.web.authentication import AudienceDep

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView
-from aar.report.chart_data import diversity_table, score_table
+from aar.readmodels.chart_data import diversity_table, score_table
+from aar.readmodels.problem_metric import metric_of
 from aar.report.comparison import Side, side, spec_rows
-from aar.report.metrics import metric_of
 from aar.scoring.visibility import Audience
 from aar.web.api.campaigns import public_spec
 from aar.web.api.charts import ChartOut

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from aar.budget.limits import Limits
 from aar.budget.totals import Totals, totals
 from aar.campaign.costs.forecast import forecast
-from aar.report.labels import PUBLIC_USD_PER_AGENT_HOUR
-from aar.report.usage_doubts import usage_doubts
+from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR
+from aar.readmodels.usage_doubts import usage_doubts
 from aar.web.app_state import SharedDep
 from aar.web.path_params import CampaignId, campaign_of
 

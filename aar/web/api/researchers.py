@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from aar.campaign.external_researchers import is_outside
 from aar.campaign.views import ResearcherView, list_researchers
-from aar.report.labels import is_offline, model_label
-from aar.report.transcript import TranscriptItem, read_transcript
+from aar.readmodels.formatting import is_offline, model_label
+from aar.readmodels.researchers.transcript import TranscriptItem, read_transcript
 from aar.scoring.visibility import Audience, doing_seen_by
 from aar.web.api.pagination import BIGGEST, Limit, Page
 from aar.web.app_state import SharedDep

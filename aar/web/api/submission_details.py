@@ -6,13 +6,13 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from aar.report.chart_data import seed_table, to_csv
-from aar.report.closeup import close_up
-from aar.report.code import read_code
-from aar.report.difference import FileDifference, differences
-from aar.report.lineage import parent_of
-from aar.report.progress import all_submissions
-from aar.report.seeds import SeedScore, seed_scores
+from aar.readmodels.chart_data import seed_table, to_csv
+from aar.readmodels.progress import all_submissions
+from aar.readmodels.submissions.code_diff import FileDifference, differences
+from aar.readmodels.submissions.seed_scores import SeedScore, seed_scores
+from aar.readmodels.submissions.submission_code import read_code
+from aar.readmodels.submissions.submission_details import close_up
+from aar.readmodels.submissions.submission_lineage import parent_of
 from aar.scoring.submissions.submit import SubmissionView, get_submission
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.api.pagination import Number

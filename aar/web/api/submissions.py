@@ -8,10 +8,10 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from aar.report.board import read_board, waiting_line
-from aar.report.closeup import PhaseView, close_up
-from aar.report.code import read_code
-from aar.report.metrics import metric_of
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.submissions.board import read_board, waiting_line
+from aar.readmodels.submissions.submission_code import read_code
+from aar.readmodels.submissions.submission_details import PhaseView, close_up
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.confirmation.confirmation_queue import CheckView
 from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, submission_record

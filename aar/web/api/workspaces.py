@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.views import ResearcherView
 from aar.errors import NotFound
-from aar.report.jobs import researcher_jobs
-from aar.report.transcript import scrubber_of
-from aar.report.workspace import Folder, WorkspaceFile, look
+from aar.readmodels.researchers.background_jobs import researcher_jobs
+from aar.readmodels.researchers.transcript import scrubber_of
+from aar.readmodels.researchers.workspace_files import Folder, WorkspaceFile, look
 from aar.text.sanitize import clean_text
 from aar.web.app_state import Shared, SharedDep
 from aar.web.authentication import PersonDep

@@ -12,8 +12,8 @@ from aar.budget.limits import Limits
 from aar.budget.totals import totals
 from aar.campaign.researchers.external_rate_limit import POSTS_AN_HOUR, posts_left
 from aar.errors import DataMissing, NotFound
-from aar.report.code import CodeFile, read_code
-from aar.report.metrics import metric_of
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.submissions.submission_code import CodeFile, read_code
 from aar.scoring.results.leaderboard import leaderboard
 from aar.scoring.submissions.submit import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by

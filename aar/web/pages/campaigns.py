@@ -12,19 +12,19 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
-from aar.campaign.alerts import alerts
 from aar.campaign.costs.forecast import forecast
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
+from aar.readmodels.alerts import alerts
+from aar.readmodels.formatting import is_offline
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.progress import Over, all_submissions, progress
+from aar.readmodels.recent_events import recent_events
+from aar.readmodels.submissions.board import BoardRow, read_board, waiting_line
+from aar.readmodels.usage_doubts import usage_doubts
 from aar.report.axes import span
-from aar.report.board import BoardRow, read_board, waiting_line
 from aar.report.build import best_of, build_report
-from aar.report.labels import is_offline
-from aar.report.metrics import metric_of
-from aar.report.progress import Over, all_submissions, progress
-from aar.report.recent import recent_events
-from aar.report.usage_doubts import usage_doubts
 from aar.report.write import CONTENT_POLICY, render_report
 from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by

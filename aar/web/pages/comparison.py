@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from aar.campaign.views import list_campaigns
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.progress import Over
 from aar.report.comparison import spec_rows
-from aar.report.metrics import metric_of
-from aar.report.progress import Over
 from aar.web.api.campaigns import public_spec
 from aar.web.api.comparison import read_side
 from aar.web.app_state import SharedDep

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from aar.campaign.views import list_researchers
-from aar.report.lineage import lineage_tree
-from aar.report.metrics import metric_of
-from aar.report.progress import all_submissions, progress
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.progress import all_submissions, progress
+from aar.readmodels.submissions.submission_lineage import lineage_tree
 from aar.store.event_log import latest_event_id
 from aar.web.app_state import SharedDep
 from aar.web.authentication import AudienceDep

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Response
 
 from aar.budget.totals import totals
 from aar.forum.posts import list_posts
-from aar.report.jobs import researcher_jobs
-from aar.report.transcript import read_transcript
+from aar.readmodels.researchers.background_jobs import researcher_jobs
+from aar.readmodels.researchers.transcript import read_transcript
 from aar.scoring.submissions.submit import list_submissions
 from aar.scoring.visibility import Secret, doing_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id

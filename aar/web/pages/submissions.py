@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.progress import all_submissions
+from aar.readmodels.submissions.seed_scores import seed_scores
+from aar.readmodels.submissions.submission_code import read_code
+from aar.readmodels.submissions.submission_details import close_up
+from aar.readmodels.submissions.submission_lineage import parent_of
 from aar.report.axes import span
-from aar.report.closeup import close_up
-from aar.report.code import read_code
-from aar.report.lineage import parent_of
-from aar.report.metrics import metric_of
-from aar.report.progress import all_submissions
-from aar.report.seeds import seed_scores
 from aar.scoring.audits.audit_findings import alike_submissions
 from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import Secret, may_see, submission_seen_by

@@ -10,7 +10,7 @@ import pytest
 
 from aar.auth.tokens import new_token, operator_token, researcher_of
 from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
-from aar.report.scrub import MARK
+from aar.readmodels.secret_scrubber import MARK
 from aar.store.event_log import append
 from aar.testing.examples.planted_secrets import SECRET
 

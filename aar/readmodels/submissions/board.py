@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.report.closeup import PhaseView, close_ups
+from aar.readmodels.submissions.submission_details import PhaseView, close_ups
 from aar.scoring.queue.submission_queue import QueueState, queue_state
 from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.submissions.submit import SubmissionView, fallen_submissions

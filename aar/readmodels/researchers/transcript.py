@@ -22,7 +22,7 @@ from aar.events import (
     TurnReceived,
     parse_event,
 )
-from aar.report.scrub import Scrubber, scrubber
+from aar.readmodels.secret_scrubber import Scrubber, scrubber
 from aar.store.event_log import LoggedEvent, read
 from aar.store.models import EventRecord, Researcher
 from aar.text.sanitize import clean_text

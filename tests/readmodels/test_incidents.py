@@ -18,9 +18,9 @@ from aar.events import (
     ProblemFailed,
     ServiceFailed,
 )
+from aar.readmodels.incidents import disturbances
 from aar.redteam.campaign_rows import add_campaign
 from aar.report.build import build_report
-from aar.report.disturbances import disturbances
 from aar.report.write import render_report
 from aar.settings import Settings
 from aar.store import open_database

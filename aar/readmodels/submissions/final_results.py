@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aar.report.board import Board
-from aar.report.closeup import CloseUp, PhaseView, Score
+from aar.readmodels.submissions.board import Board
+from aar.readmodels.submissions.submission_details import CloseUp, PhaseView, Score
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.ranking_statistics import shrink

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from aar.auth.tokens import new_token
 from aar.events import ToolFinished
-from aar.report.scrub import MARK, Scrubber, scrubber
-from aar.report.transcript import read_transcript
+from aar.readmodels.researchers.transcript import read_transcript
+from aar.readmodels.secret_scrubber import MARK, Scrubber, scrubber
 from aar.settings import Settings
 from aar.store.event_log import append
 from aar.testing.examples.planted_secrets import SECRET

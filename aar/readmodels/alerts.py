@@ -24,7 +24,7 @@ from aar.events import (
     UsageDoubted,
     parse_event,
 )
-from aar.report.labels import moment
+from aar.readmodels.formatting import moment
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher

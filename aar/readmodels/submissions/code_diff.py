@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aar.errors import BoundExceeded
-from aar.report.code import CodeFile
+from aar.readmodels.submissions.submission_code import CodeFile
 from aar.workers.worker_pool import run_bounded
 
 _MOST_LINES = 2_000

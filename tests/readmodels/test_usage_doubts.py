@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from aar.cli.app import app
 from aar.events import UsageDoubted
+from aar.readmodels.usage_doubts import UsageDoubt, usage_doubts
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.usage_doubts import UsageDoubt, usage_doubts
 from aar.settings import Settings, get_settings
 from aar.store import open_database
 from aar.store.event_log import append

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from aar.budget.totals import Totals
-from aar.report.lineage import lineage_tree, parent_of
-from aar.report.progress import Progress
-from aar.report.seeds import SeedScore
+from aar.readmodels.progress import Progress
+from aar.readmodels.submissions.seed_scores import SeedScore
+from aar.readmodels.submissions.submission_lineage import lineage_tree, parent_of
 from aar.scoring.submissions.submit import SubmissionView
 from aar.text.sanitize import clean_line
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.running_time import RunningClock, running_clock
 from aar.events import DiversityMeasured
-from aar.report.spending import Spending, spending
+from aar.readmodels.spending import Spending, spending
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store.event_log import LoggedEvent, read

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.alerts import alerts
 from aar.campaign.control.controller_identity import identity
 from aar.campaign.views import get_campaign
+from aar.readmodels.alerts import alerts
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.column_types import now

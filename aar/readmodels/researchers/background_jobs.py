@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from aar.report.transcript import scrubber_of
+from aar.readmodels.researchers.transcript import scrubber_of
 from aar.store.models import EventRecord
 from aar.store.session_cache import keep, kept
 from aar.text.sanitize import clean_line

@@ -1,0 +1,1 @@
+"""Reads what pages, API, command line and report all show."""

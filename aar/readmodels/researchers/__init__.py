@@ -1,0 +1,1 @@
+"""Reads what people see of researchers - transcript, jobs, workspace."""

@@ -1,0 +1,1 @@
+"""Reads what people see of submissions - details, board, code, lineage, winners."""
