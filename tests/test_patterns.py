@@ -17,7 +17,7 @@ from aar.forum.figures.figure_markdown import paths_in, rewritten
 from aar.forum.markdown_parser import parsed
 from aar.problems.protocol import RunLimits
 from aar.readmodels.secret_scrubber import Scrubber
-from aar.report.markdown import render_markdown
+from aar.report.markdown_html import render_markdown
 from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.verdict_messages import rejected_output, scrub, why_it_ended
 

@@ -15,7 +15,7 @@ from aar.best_effort import best_effort, logged
 from aar.campaign.controller.controller import Companion, Controller
 from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import Plan
-from aar.report.write import write_report
+from aar.report.html_report import write_report
 from aar.snapshots.store import SnapshotStore
 
 log = structlog.get_logger(__name__)

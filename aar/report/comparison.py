@@ -15,8 +15,8 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.progress import Over, Progress, all_submissions, progress
 from aar.readmodels.submissions.board import Board, read_board
-from aar.report.charts import axis_of, score_range, spot
-from aar.report.drawing import SIZES, frame, grid, references, series_class, steps, svg
+from aar.report.charts.score_chart import axis_of, score_range, spot
+from aar.report.charts.svg import SIZES, frame, grid, references, series_class, steps, svg
 from aar.scoring.visibility import Audience
 
 

@@ -15,9 +15,9 @@ from aar.campaign.views import CampaignView, ResearcherView
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.progress import Over, Progress, ScorePoint
-from aar.report.charts import score_range
+from aar.report.charts.diversity_chart import diversity_top
+from aar.report.charts.score_chart import score_range
 from aar.report.comparison import Side
-from aar.report.diversity_chart import diversity_top
 from aar.web.urls import campaign_link
 
 Plan = dict[str, Any]

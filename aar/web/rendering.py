@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from aar.campaign.views import CampaignView
 from aar.readmodels.formatting import moment
-from aar.report.write import environment
+from aar.report.html_report import environment
 from aar.store.event_log import LoggedEvent
 from aar.web.chart_config import comparison_plot, diversity_plot, score_plot
 from aar.web.current_user import visitor, watcher

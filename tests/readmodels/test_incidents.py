@@ -20,8 +20,8 @@ from aar.events import (
 )
 from aar.readmodels.incidents import disturbances
 from aar.redteam.campaign_rows import add_campaign
-from aar.report.build import build_report
-from aar.report.write import render_report
+from aar.report.html_report import render_report
+from aar.report.report_data import build_report
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import Database

@@ -24,7 +24,7 @@ def report(
     """
     from aar.cli.context import opened
     from aar.cli.output.printing import print_json
-    from aar.report.write import write_report
+    from aar.report.html_report import write_report
 
     with opened(database) as workplace:
         view = workplace.campaign(campaign)

@@ -23,9 +23,9 @@ from aar.readmodels.progress import Over, all_submissions, progress
 from aar.readmodels.recent_events import recent_events
 from aar.readmodels.submissions.board import BoardRow, read_board, waiting_line
 from aar.readmodels.usage_doubts import usage_doubts
-from aar.report.axes import span
-from aar.report.build import best_of, build_report
-from aar.report.write import CONTENT_POLICY, render_report
+from aar.report.charts.axes import span
+from aar.report.html_report import CONTENT_POLICY, render_report
+from aar.report.report_data import best_of, build_report
 from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id

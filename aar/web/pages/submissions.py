@@ -10,7 +10,7 @@ from aar.readmodels.submissions.seed_scores import seed_scores
 from aar.readmodels.submissions.submission_code import read_code
 from aar.readmodels.submissions.submission_details import close_up
 from aar.readmodels.submissions.submission_lineage import parent_of
-from aar.report.axes import span
+from aar.report.charts.axes import span
 from aar.scoring.audits.audit_findings import alike_submissions
 from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import Secret, may_see, submission_seen_by

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.forum.references.reference_parser import prose, referred
-from aar.report.markdown import Link, render_markdown
+from aar.report.markdown_html import Link, render_markdown
 
 LINKS = {"s7": Link("/s/7", "Seven", "refuted"), "#12": Link("/p/12"), "@r2": Link("/r/r2")}
 _written = st.sampled_from(["s7", "#12", "@r2", "0123456789ab"])

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from aar.problems.protocol import Metric
-from aar.report.build import ReportData, build_report
-from aar.report.transfer_chart import transfer_chart
-from aar.report.write import render_report
+from aar.report.charts.transfer_chart import transfer_chart
+from aar.report.html_report import render_report
+from aar.report.report_data import ReportData, build_report
 from aar.scoring.ranking_statistics import shrink
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

@@ -15,7 +15,7 @@ from aar.forum.posts import check_kind
 from aar.forum.references.reference_lookup import known_references
 from aar.forum.search.near_duplicates import SimilarPost, similar_posts
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
-from aar.report.markdown import Link
+from aar.report.markdown_html import Link
 from aar.scoring.submissions.submit import get_submission
 from aar.text.sanitize import checked
 from aar.web.pages.forum.reference_links import reference_links

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aar.forum.references.reference_lookup import Reference
-from aar.report.markdown import Link
+from aar.report.markdown_html import Link
 from aar.web.urls import campaign_link, post_link, researcher_link, submission_link
 
 

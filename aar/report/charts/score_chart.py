@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.progress import Over, Progress, ScorePoint
-from aar.report.axes import Scale, span
-from aar.report.drawing import (
+from aar.report.charts.axes import Scale, span
+from aar.report.charts.svg import (
     SIZES,
     Axis,
     Frame,

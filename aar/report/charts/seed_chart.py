@@ -11,8 +11,8 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.submissions.phase_labels import phase_label
 from aar.readmodels.submissions.seed_scores import SeedScore
-from aar.report.axes import Scale, span, ticks
-from aar.report.drawing import SIZES, Size, svg
+from aar.report.charts.axes import Scale, span, ticks
+from aar.report.charts.svg import SIZES, Size, svg
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 14, 14, 18, 26, 44
 

@@ -10,8 +10,8 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.submissions.final_results import Winner
 from aar.readmodels.submissions.submission_details import Score
-from aar.report.axes import Scale, ticks
-from aar.report.drawing import SIZES, Size
+from aar.report.charts.axes import Scale, ticks
+from aar.report.charts.svg import SIZES, Size
 from aar.text.sanitize import shorten
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14, 46, 20, 26

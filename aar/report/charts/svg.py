@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
-from aar.report.axes import Scale, ticks, time_label, time_ticks
+from aar.report.charts.axes import Scale, ticks, time_label, time_ticks
 
 SERIES = 8
 """Number of distinct colours; further researchers share them."""

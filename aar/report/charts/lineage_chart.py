@@ -9,8 +9,8 @@ from markupsafe import Markup, escape
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.progress import Progress, ScorePoint
-from aar.report.charts import drawn, score_range, spot
-from aar.report.drawing import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
+from aar.report.charts.score_chart import drawn, score_range, spot
+from aar.report.charts.svg import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
 from aar.scoring.submissions.submit import SubmissionView
 
 

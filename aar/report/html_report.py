@@ -15,15 +15,15 @@ from aar.readmodels.formatting import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGE
 from aar.readmodels.submissions.phase_labels import phase_label
 from aar.readmodels.submissions.submission_code import kept_snapshots
 from aar.report import ASSETS
-from aar.report.build import ReportData, build_report
-from aar.report.charts import interval_bar, legend, score_chart
+from aar.report.charts.diversity_chart import diversity_chart, diversity_legend
+from aar.report.charts.lineage_chart import lineage_chart
+from aar.report.charts.score_chart import interval_bar, legend, score_chart
+from aar.report.charts.seed_chart import seed_chart
+from aar.report.charts.svg import series_class
+from aar.report.charts.transfer_chart import transfer_chart, transfer_legend
 from aar.report.comparison import comparison_chart
-from aar.report.diversity_chart import diversity_chart, diversity_legend
-from aar.report.drawing import series_class
-from aar.report.lineage_chart import lineage_chart
-from aar.report.markdown import render_markdown
-from aar.report.seed_chart import seed_chart
-from aar.report.transfer_chart import transfer_chart, transfer_legend
+from aar.report.markdown_html import render_markdown
+from aar.report.report_data import ReportData, build_report
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database

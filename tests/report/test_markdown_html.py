@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.report.markdown import Link, render_markdown
+from aar.report.markdown_html import Link, render_markdown
 
 _TAGS = {
     "p", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre", "a", "ul", "ol", "li", "blockquote", "hr", "br",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from aar.readmodels.progress import DiversityPoint, Progress
-from aar.report.drawing import SIZES, Frame, Size, frame, grid, steps, svg, time_axis
+from aar.report.charts.svg import SIZES, Frame, Size, frame, grid, steps, svg, time_axis
 
 
 def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Markup:
