@@ -6,18 +6,18 @@ import os
 import tempfile
 from pathlib import Path
 
-DRAFT = ".draft-"
+DRAFT_SUFFIX = ".draft-"
 """Begins the names of files that are not there yet."""
 
 
-def replace_file(path: Path, content: bytes) -> bool:
+def write_atomically(path: Path, content: bytes) -> bool:
     """Write a file at once, for all to read, unless it holds that already; returns whether it was written."""
     try:
         if path.read_bytes() == content:
             return False
     except FileNotFoundError:
         pass  # a new one
-    descriptor, draft = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
+    descriptor, draft = tempfile.mkstemp(prefix=DRAFT_SUFFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -42,7 +42,7 @@ async def best_effort(
     return False
 
 
-def logged(what: str) -> Callable[[Exception], None]:
+def log_failure(what: str) -> Callable[[Exception], None]:
     """Tell the log alone.
 
     Args:
@@ -56,12 +56,12 @@ def logged(what: str) -> Callable[[Exception], None]:
 
 
 @contextmanager
-def tried(what: str) -> Iterator[None]:
+def suppress_and_log(what: str) -> Iterator[None]:
     """A block of clean-up whose error is told the log, and not raised; ``what`` is as for ``logged``."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - what came before it is the outcome
-        logged(what)(error)
+        log_failure(what)(error)
 
 
 def _heard(ended: asyncio.Future[Any]) -> None:

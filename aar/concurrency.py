@@ -11,7 +11,7 @@ from anyio import CancelScope
 T = TypeVar("T")
 
 
-async def completed(step: Callable[[], T], undo: Callable[[], object] | None = None) -> T:
+async def run_to_completion(step: Callable[[], T], undo: Callable[[], object] | None = None) -> T:
     """Run a step in a thread and return what it returns.
 
     Cancelled, it is cancelled only after the thread has ended. A cancelled ``asyncio.to_thread`` leaves its thread at

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from aar.errors import DatabaseError, DiskFull
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 REMEDY = "Free some space, then run `aar resume`"
 
 
-def disk_full(error: BaseException) -> DiskFull | None:
+def find_disk_full(error: BaseException) -> DiskFull | None:
     """The full disk that an error comes of, in one line with a remedy; None where it comes of something else."""
     for each in _chain(error):
         if isinstance(each, DiskFull):
             return each
-        if isinstance(each, OSError) and each.errno in FULL:
+        if isinstance(each, OSError) and each.errno in DISK_FULL_ERRNOS:
             place = f" {each.filename2 or each.filename}" if each.filename is not None else ""
             quota = "the quota is used up" if each.errno == errno.EDQUOT else "the disk is full"
             return DiskFull(f"{quota}: cannot write{place}", REMEDY)

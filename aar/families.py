@@ -23,7 +23,7 @@ FAMILIES = (
 """The idea families over which the public study measured diversity."""
 
 
-def known_family(word: str) -> str:
+def normalize_family(word: str) -> str:
     """The family that a word means, whatever its case and whether it has spaces, hyphens or underscores.
 
     Raises:
@@ -37,9 +37,9 @@ def known_family(word: str) -> str:
     raise UsageError(f"unknown family {word[:60]!r}; {hint}: {', '.join(FAMILIES)}")
 
 
-def checked_families(words: Iterable[str], most: int) -> list[str]:
+def validate_families(words: Iterable[str], most: int) -> list[str]:
     """Families as they are stored: each once, the leading one first. Raises UsageError, also for more than ``most``."""
-    found = list(dict.fromkeys(known_family(word) for word in words))
+    found = list(dict.fromkeys(normalize_family(word) for word in words))
     if len(found) > most:
         raise UsageError(f"{len(found)} families are too many, at most {most} fit", "Name the leading ones")
     return found

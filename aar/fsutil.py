@@ -43,7 +43,7 @@ def remove_tree(folder: Path) -> None:
         os.close(parent)
 
 
-def cut_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PATH_BYTES) -> int:
+def prune_deep_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PATH_BYTES) -> int:
     """Remove what lies deeper in a folder, or has a longer path, than may be copied; returns how many entries went.
 
     Raises:
@@ -62,7 +62,7 @@ def cut_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PA
 
 
 def _cut(directory: int, mount: int, levels: int, room: int) -> int:
-    """As ``cut_tree``; calls itself at most ``levels`` times deep."""
+    """As ``prune_deep_tree``; calls itself at most ``levels`` times deep."""
     folders, doomed = [], []
     with os.scandir(directory) as entries:
         for entry in entries:

@@ -59,7 +59,7 @@ def reap(pid: int) -> None:
         return
 
 
-def kill_started_on(path: Path) -> None:
+def kill_bwrap_processes(path: Path) -> None:
     """End every bwrap process that was given ``path``, or something below it, as an argument, and all that it started.
 
     A controller that dies between starting bwrap and writing down its first process leaves one that no record names.

@@ -12,26 +12,26 @@ import traceback
 from types import TracebackType
 from urllib.parse import quote, quote_plus
 
-MARK = "***"
+REDACTED_MARK = "***"
 _SHORTEST = 8
 """A shorter one is a word that text may hold for other reasons: it is hidden only where it stands as a password."""
 _secrets: set[str] = set()
 
 
-def hide(secret: str) -> None:
+def register_secret(secret: str) -> None:
     """Have a secret replaced from now on, as it is and as URLs hold it."""
     if secret.strip():
         _secrets.update({secret, quote(secret, safe=""), quote_plus(secret)})
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """The text without the secrets named so far."""
     for secret in sorted(_secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
-            text = text.replace(secret, MARK)
+            text = text.replace(secret, REDACTED_MARK)
         elif secret in text:
             word = re.escape(secret)
-            text = re.sub(rf"(://[^:/@\s]*:){word}(?=@)|(\bpassword=){word}\b", rf"\1\2{MARK}", text)
+            text = re.sub(rf"(://[^:/@\s]*:){word}(?=@)|(\bpassword=){word}\b", rf"\1\2{REDACTED_MARK}", text)
     return text
 
 
@@ -39,6 +39,6 @@ def install_excepthook() -> None:
     """Have tracebacks of this process printed redacted."""
 
     def show(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
-        sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, place))))
+        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, place))))
 
     sys.excepthook = show

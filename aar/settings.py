@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aar.errors import UsageError
-from aar.redaction import hide
+from aar.redaction import register_secret
 
 
 def _default_home() -> Path:
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     def claude_key(self) -> SecretStr | None:
         """The key in force; None without one. Raises UsageError for a key file that cannot be read or is empty."""
         if self.anthropic_api_key is not None and self.anthropic_api_key.get_secret_value().strip():
-            hide(self.anthropic_api_key.get_secret_value().strip())
+            register_secret(self.anthropic_api_key.get_secret_value().strip())
             return self.anthropic_api_key
         if self.anthropic_api_key_file is None:
             return None
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
             raise UsageError(f"cannot read the key file {self.anthropic_api_key_file}: {reason}") from error
         if not lines:
             raise UsageError(f"the key file {self.anthropic_api_key_file} is empty", "Write the key on its first line")
-        hide(lines[0])
+        register_secret(lines[0])
         return SecretStr(lines[0])
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aar.best_effort import best_effort, tried
+from aar.best_effort import best_effort, suppress_and_log
 
 
 def test_an_error_is_told_and_not_raised() -> None:
@@ -71,7 +71,7 @@ def test_a_block_of_clean_up_hides_no_error_that_came_before_it() -> None:
         try:
             raise ValueError("it did not build")
         finally:
-            with tried("what is left could not be removed"):
+            with suppress_and_log("what is left could not be removed"):
                 raise OSError("no connection")
 
     with pytest.raises(ValueError, match="it did not build"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxError
-from aar.fsutil import MAX_LEVELS, cut_tree, remove_tree
+from aar.fsutil import MAX_LEVELS, prune_deep_tree, remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.scratch_folders import scratch_folder
 
@@ -134,8 +134,8 @@ def test_what_nests_too_deep_is_cut_and_the_rest_stays(tmp_path: Path) -> None:
     nest(top, ["d"] * 1500)
     nest(top / "long", ["x" * 250] * 24)
     nest(top / "fine", ["d"] * (MAX_LEVELS - 2))
-    assert cut_tree(top) == 2
-    assert cut_tree(top) == 0
+    assert prune_deep_tree(top) == 2
+    assert prune_deep_tree(top) == 0
     depths = [len(path.relative_to(top).parts) for path in top.rglob("*") if path.is_dir()]
     assert max(depths) == MAX_LEVELS - 1
     assert max(len(str(path.relative_to(top))) for path in top.rglob("*")) < 2048

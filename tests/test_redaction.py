@@ -16,7 +16,7 @@ from aar.campaign.spec import CampaignSpec
 from aar.campaign.views import without_address
 from aar.cli.output import log_setup
 from aar.errors import DatabaseError
-from aar.redaction import hide, redacted
+from aar.redaction import redact, register_secret
 from aar.store.database import Database
 from aar.store.engine import make_engine, parse_url, shown_url
 
@@ -29,14 +29,14 @@ def _nothing_hidden_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_secret_is_replaced_as_it_is_and_as_urls_hold_it() -> None:
-    hide(PASSWORD)
+    register_secret(PASSWORD)
     text = f"a {PASSWORD} b wide-open%20sesame%2F7 c wide-open+sesame%2F7 d"
-    assert redacted(text) == "a *** b *** c *** d"
+    assert redact(text) == "a *** b *** c *** d"
 
 
 def test_a_short_password_is_replaced_where_it_is_one() -> None:
-    hide("aar")
-    assert redacted("aar: postgresql://aar:aar@db/aar password=aar host=aar") == (
+    register_secret("aar")
+    assert redact("aar: postgresql://aar:aar@db/aar password=aar host=aar") == (
         "aar: postgresql://aar:***@db/aar password=*** host=aar"
     )
 
@@ -61,7 +61,7 @@ def test_a_url_that_will_not_do_is_not_quoted(url: str) -> None:
 def test_a_url_is_shown_without_its_password_wherever_that_stands() -> None:
     for url in ("postgresql+psycopg://u:sEcret-word@h/db", "postgresql+psycopg://u@h/db?password=sEcret-word"):
         assert "sEcret" not in shown_url(parse_url(url))
-        assert redacted("it says sEcret-word") == "it says ***"
+        assert redact("it says sEcret-word") == "it says ***"
 
 
 def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:
@@ -75,7 +75,7 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
 
 
 def test_log_lines_and_tracebacks_hold_none(tmp_path: Path) -> None:
-    hide(PASSWORD)
+    register_secret(PASSWORD)
     file = tmp_path / "log"
     with log_setup.log_to(file, "debug"):
         structlog.get_logger("x").warning("opened", url=f"postgresql://u:{PASSWORD}@h/db")

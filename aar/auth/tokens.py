@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.best_effort import tried
+from aar.best_effort import suppress_and_log
 from aar.errors import Forbidden, NotFound, SetupError
 from aar.forum.views import EXTERNAL_MODEL
 from aar.store.models import Researcher
@@ -112,7 +112,7 @@ def _create(path: Path) -> None:
     except FileExistsError:
         pass  # another process was first; its token holds
     finally:
-        with tried("a draft of a token could not be removed"):
+        with suppress_and_log("a draft of a token could not be removed"):
             Path(draft).unlink()
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.budget import charges, ledger_rows
 from aar.budget.charges import Charge, Sums, milliseconds
 from aar.budget.limit_checks import Standing, check, standings
@@ -291,7 +291,7 @@ class Ledger:
         except BaseException as error:
             if written:  # cancelled while the row was being committed: no call will follow
                 with CancelScope(shield=True):  # one that stays is charged at its worst case: see write_off
-                    await best_effort(self.release(request_id), logged("a reservation could not be released"))
+                    await best_effort(self.release(request_id), log_failure("a reservation could not be released"))
             else:
                 with self._lock:
                     self._sums.add(researcher_id, -worst)

@@ -67,7 +67,7 @@ class ProblemChecks:
                 self._on_step(f"preparing {domain}, {stage}, twice")
                 await self._attempt(self._prepare_twice(domain, stage, other))
         finally:
-            other.end()
+            other.close()
         if len(self.flaws) == before:
             await self._attempt(self._grade())
         self._on_step("carrying out its own checks")

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.campaign.controller.controller import Companion, Controller
 from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import Plan
@@ -55,7 +55,7 @@ async def run_campaign(
         return ending
     finally:
         await best_effort(
-            plan.backend.close(), logged("the sandbox backend could not be closed"), seconds=_CLOSE_SECONDS
+            plan.backend.close(), log_failure("the sandbox backend could not be closed"), seconds=_CLOSE_SECONDS
         )
 
 

@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from aar.cli.output import streams
-from aar.disk_full import disk_full
+from aar.disk_full import find_disk_full
 from aar.errors import AarError, UsageError
-from aar.redaction import redacted
+from aar.redaction import redact
 
 
 class Commands(TyperGroup):
@@ -30,7 +30,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except AarError as error:
-            show(disk_full(error) or error)
+            show(find_disk_full(error) or error)
             raise typer.Exit(error.exit_code) from error
         except UnicodeError as error:
             show(
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
             if isinstance(error, BrokenPipeError) and streams.is_left():
                 streams.leave()
                 raise typer.Exit(streams.LEFT) from error
-            full = disk_full(error)
+            full = find_disk_full(error)
             if full is None:
                 raise
             show(full)
@@ -74,9 +74,9 @@ def show(error: AarError) -> None:
 
     sys.stdout.flush()
     red, plain = ("\033[1;31m", "\033[0m") if _coloured() else ("", "")
-    print(f"{red}error:{plain} {clean_text(redacted(error.message))}", file=sys.stderr)
+    print(f"{red}error:{plain} {clean_text(redact(error.message))}", file=sys.stderr)
     if error.remedy:
-        print(f"  → {clean_text(redacted(error.remedy))}", file=sys.stderr)
+        print(f"  → {clean_text(redact(error.remedy))}", file=sys.stderr)
 
 
 def _coloured() -> bool:

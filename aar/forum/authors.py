@@ -11,7 +11,7 @@ from aar.errors import NotFound, UsageError
 from aar.forum.views import SCORER, Author
 from aar.store.models import Campaign, Comment, Post, Researcher
 from aar.store.session_cache import kept
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 
 _MAX_NAME = 64
 _CAMPAIGN, _RESEARCHER = Campaign.__table__.c, Researcher.__table__.c
@@ -39,7 +39,7 @@ def checked_author(session: Session, campaign_id: str, author: Author) -> Author
     known = kept(session, ("campaign", campaign_id)) is not None
     if not known and session.scalar(_IS_CAMPAIGN, {"campaign": campaign_id}) is None:
         raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
-    name = checked("author's name", author.name, _MAX_NAME, one_line=True)
+    name = validate_text("author's name", author.name, _MAX_NAME, one_line=True)
     if name.casefold() == SCORER and not author.official:
         raise UsageError(f"{SCORER} is the scorer's own name", "Write under another name")
     return Author(name, None, author.official)

@@ -15,7 +15,7 @@ from aar.forum.views import Author, ClaimView, by_person
 from aar.store import event_log
 from aar.store.column_types import now
 from aar.store.models import Claim
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 
 MAX_HOURS = 24.0
 """How far ahead a claim may reach."""
@@ -43,7 +43,7 @@ def claim(session: Session, campaign_id: str, author: Author, topic: str, hours:
     author = checked_author(session, campaign_id, author)
     if author.researcher_id is None:
         raise Forbidden("only researchers claim what they work on", "Write a post to the team")
-    topic = checked("topic", topic, MAX_TITLE, one_line=True)
+    topic = validate_text("topic", topic, MAX_TITLE, one_line=True)
     if not 0 < hours <= MAX_HOURS:
         raise UsageError(f"a claim cannot hold for {hours:g} hours", f"Give more than 0 and at most {MAX_HOURS:g}")
     begun = now()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import Forbidden, NotFound, UsageError
 from aar.events import PostPinned, TextEdited, TextRetracted
-from aar.families import checked_families
+from aar.families import validate_families
 from aar.forum.authors import checked_author
 from aar.forum.figures.attachments import checked_with_figures
 from aar.forum.figures.figure_store import NewFigure
@@ -20,7 +20,7 @@ from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView,
 from aar.store import event_log
 from aar.store.column_types import now
 from aar.store.models import Comment, Post, Revision
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 
 
 def edit_post(
@@ -53,11 +53,11 @@ def edit_post(
             stored.
     """
     author, post, _ = _held(session, campaign_id, author, post_id, None)
-    new_title = post.title if title is None else checked("title", title, MAX_TITLE, one_line=True)
+    new_title = post.title if title is None else validate_text("title", title, MAX_TITLE, one_line=True)
     new_body = post.body
     if body is not None:
         new_body = checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures)
-    labels = post.families if families is None else checked_families(families, MAX_FAMILIES)
+    labels = post.families if families is None else validate_families(families, MAX_FAMILIES)
     before, after = (post.title, post.body), (new_title, new_body)
     if (before, post.families) != (after, labels):
         if before != after:
@@ -102,7 +102,7 @@ def retract(
         Forbidden: somebody else's, or the scorer's.
         UsageError: an empty or too long reason.
     """
-    why = checked("reason", reason, MAX_REASON, one_line=True)
+    why = validate_text("reason", reason, MAX_REASON, one_line=True)
     try:
         author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
     except _Retracted:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
-from aar.families import checked_families, known_family
+from aar.families import normalize_family, validate_families
 from aar.forum.authors import checked_author, stored_key
 from aar.forum.comments import create_comment
 from aar.forum.figures.attachments import checked_with_figures
@@ -24,7 +24,7 @@ from aar.forum.views import Author, CommentView, PostView, ThreadView
 from aar.forum.votes import cast_vote
 from aar.store import event_log
 from aar.store.models import Comment, Post, Submission
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 
 __all__ = [
     "MAX_BODY",
@@ -91,10 +91,10 @@ def create_post(
         "researcher_id": author.researcher_id,
         "author": author.name,
         "kind": kind,
-        "title": checked("title", title, MAX_TITLE, one_line=True),
+        "title": validate_text("title", title, MAX_TITLE, one_line=True),
         "body": checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures),
         "submission_id": _submission_id(session, campaign_id, submission_number),
-        "families": checked_families(families, MAX_FAMILIES),
+        "families": validate_families(families, MAX_FAMILIES),
         "idempotency_key": key,
     }
     post_id = int(session.execute(_INSERT, row).scalar_one())
@@ -163,7 +163,7 @@ def check_kind(kind: str) -> None:
 
 def labelled(name: str) -> str:
     """What the stored labels of a post of a family are like, for SQL's LIKE. Raises UsageError for no family."""
-    return f'%"{known_family(name)}"%'
+    return f'%"{normalize_family(name)}"%'
 
 
 def _submission_id(session: Session, campaign_id: str, number: int | None) -> int | None:

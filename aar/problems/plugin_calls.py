@@ -26,7 +26,7 @@ from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task
 from aar.problems.registry import Origin, find, origin_of, place_of, small
 from aar.problems.statistics import check_estimate, is_finite
 from aar.text.characters import storable
-from aar.workers.worker_pool import WorkerPool, call_bounded, run_bounded
+from aar.workers.worker_pool import WorkerPool, run_in_worker, run_in_worker_sync
 
 _SLOW = {"check_data": 10, "validate": 10}
 """Calls that may take so many times as long."""
@@ -83,7 +83,7 @@ async def call_plugin(
     origin, seconds, memory = origin_of(problem), _seconds(problem, method), call_limits_of(problem).memory_bytes
     try:
         if origin is not None:
-            return await call_bounded(_answer, origin, method, args, seconds=seconds, memory=memory, pool=pool)
+            return await run_in_worker(_answer, origin, method, args, seconds=seconds, memory=memory, pool=pool)
         with anyio.fail_after(seconds):
             return await anyio.to_thread.run_sync(partial(_guarded, problem, method, args), abandon_on_cancel=True)
     except TimeoutError:
@@ -98,7 +98,7 @@ def run_plugin(problem: Problem, method: str, *args: Any) -> Any:
     if origin is None:
         return _guarded(problem, method, args)
     try:
-        return run_bounded(_answer, origin, method, args, seconds=seconds, memory=memory, pool=PROCESSES)
+        return run_in_worker_sync(_answer, origin, method, args, seconds=seconds, memory=memory, pool=PROCESSES)
     except BoundExceeded as error:
         raise _overrun(problem.name, method, error.cause, seconds, memory) from None
 
@@ -133,7 +133,7 @@ async def probe(reference: str, *, seconds: float = 120.0) -> None:
         NotFound, ProblemError: as ``find`` does; ProblemError too where it does not come to an end.
     """
     try:
-        await call_bounded(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)
+        await run_in_worker(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)
     except BoundExceeded as error:
         how = {"time": f"took longer than {seconds:g} s", "memory": "took more than 4 GiB of memory"}
         raise ProblemError(

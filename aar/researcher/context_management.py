@@ -11,7 +11,7 @@ from aar.researcher.conversation import Conversation
 from aar.researcher.conversation_log import Journal
 from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover, landing
 from aar.researcher.request_builder import keeps_context_itself
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 NOTEBOOK = "/workspace/NOTEBOOK.md"
 _NOTEBOOK_CHARACTERS = 24_000
@@ -80,7 +80,7 @@ async def _notebook(ctx: ResearcherContext, tries: int = 3) -> str:
     except SandboxError as error:
         return f"(it cannot be read: {error})"
     except OSError as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
         return f"(it cannot be read: {error.strerror})"
     if len(text) <= _NOTEBOOK_CHARACTERS:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import anyio
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.errors import (
     BackendAway,
     GatewayError,
@@ -86,7 +86,7 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
     finally:
         # Where it cannot be written, a call that was answered is taken for one whose effect is unknown, and no more.
         with anyio.CancelScope(shield=True):
-            await best_effort(journal.flush(), logged("the last answers of tools could not be written down"))
+            await best_effort(journal.flush(), log_failure("the last answers of tools could not be written down"))
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.budget.call_billing import bill_of, bill_of_broken, doubted
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
@@ -28,7 +28,7 @@ from aar.researcher.context import Fallback, ResearcherContext, Stopping
 from aar.researcher.conversation_log import Journal
 from aar.researcher.request_builder import request_of, worst_tokens
 from aar.researcher.tools.executor import first_started
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 _PROGRESS_SECONDS = 2.0
 _LONGEST_WAIT = 600.0
@@ -134,7 +134,7 @@ async def _call(
     except BaseException:
         # Not written down, it is charged at its worst case: see Ledger.write_off.
         booked = charge(Bill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
-        await best_effort(booked, logged("a call that was cut off could not be booked"))
+        await best_effort(booked, log_failure("a call that was cut off could not be booked"))
         raise
     finally:
         ctx.resting(False)
@@ -190,7 +190,7 @@ class _Patience:
 
     async def lets_wait(self, error: Exception) -> bool:
         """Wait before the next try; says whether there shall be one."""
-        if not is_passing(error) or self._stopping.is_set() or time.monotonic() > self._until:
+        if not is_transient(error) or self._stopping.is_set() or time.monotonic() > self._until:
             return False
         with anyio.move_on_after(self._pause):
             await self._stopping.wait()

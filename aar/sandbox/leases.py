@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import structlog
 from anyio import CancelScope
 
-from aar.concurrency import completed
+from aar.concurrency import run_to_completion
 from aar.errors import UsageError
 from aar.processes import HostProcess
 from aar.sandbox.state_dir import runtime_root
@@ -139,8 +139,8 @@ class Leases:
         }
         lease = None
         try:
-            await completed(partial(self._change, lambda book: book["waiting"].append(entry)))
-            while (lease := await completed(partial(self._try, entry))) is None:  # noqa: ASYNC110
+            await run_to_completion(partial(self._change, lambda book: book["waiting"].append(entry)))
+            while (lease := await run_to_completion(partial(self._try, entry))) is None:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_SECONDS)  # the holder may be another process: there is no event to wait for
             yield lease
         finally:
@@ -152,7 +152,7 @@ class Leases:
         """Take an entry out of the book. Where that fails, the next change does it: what was done under it stands."""
         self._over.add(entry_id)
         try:
-            await completed(partial(self._change, lambda _: None))
+            await run_to_completion(partial(self._change, lambda _: None))
         except Exception as error:  # noqa: BLE001 - such as a full disk; how the holder's work ended is known
             log.warning("a lease could not be given back yet", error=str(error))
 

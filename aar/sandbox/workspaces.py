@@ -27,7 +27,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from aar.errors import SandboxError, StillInUse
-from aar.fsutil import cut_tree, remove_tree
+from aar.fsutil import prune_deep_tree, remove_tree
 from aar.processes import mount_holders
 from aar.sandbox.scratch_folders import scratch_folder
 
@@ -80,7 +80,7 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
     part = _beside(workspace, "part")
     _format(part, size, owner)
     if any(workspace.iterdir()):
-        cut_tree(workspace)
+        prune_deep_tree(workspace)
         _fill(part, workspace, owner)
     image = _beside(workspace, "ext4")
     part.rename(image)
@@ -103,7 +103,7 @@ def release(workspace: Path) -> int:
     cut = 0
     if workspace.is_mount():
         _drop_lost_and_found(workspace)
-        cut = cut_tree(workspace)
+        cut = prune_deep_tree(workspace)
         _forget_kept(workspace)
         copy = _beside(workspace, "copy")
         copy.mkdir()

@@ -12,7 +12,7 @@ import structlog
 from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
 from aar.errors import LimitReached, PluginFailed, ProblemError
 from aar.problems.plugin_calls import call_plugin
@@ -74,7 +74,7 @@ class Executor:
         except BaseException:
             # Not booked, it is charged at its worst case: see Ledger.write_off. What ended the run is what matters.
             with CancelScope(shield=True):
-                await best_effort(meter.close(), logged("the cost of a run that ended early could not be booked"))
+                await best_effort(meter.close(), log_failure("the cost of a run that ended early could not be booked"))
             raise
         finally:
             self._end(work.payer)

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 from aar.errors import DatabaseError
-from aar.redaction import MARK, hide
+from aar.redaction import REDACTED_MARK, register_secret
 
 # One for each worker thread that may read at once. A server counts them, so few are kept; a file does not, and a
 # connection to it is dearer to open than most of what is read through it.
@@ -65,7 +65,7 @@ def parse_url(url: str) -> URL:
         raise DatabaseError("database URL is not one", _WRITE) from None  # the cause may quote a part of the password
     for secret in (parsed.password, *(parsed.query.get(name) for name in _SECRET_OPTIONS)):
         for each in (secret,) if isinstance(secret, str) else secret or ():
-            hide(str(each))
+            register_secret(str(each))
     if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
         raise DatabaseError("database URL holds an @ too many", "Write @, / and : in a password as %40, %2F and %3A")
     return parsed
@@ -73,7 +73,7 @@ def parse_url(url: str) -> URL:
 
 def shown_url(url: URL) -> str:
     """A URL for people: without its password, wherever that stands."""
-    kept = {name: MARK if name in _SECRET_OPTIONS else value for name, value in url.query.items()}
+    kept = {name: REDACTED_MARK if name in _SECRET_OPTIONS else value for name, value in url.query.items()}
     return url.set(query=kept).render_as_string(hide_password=True)
 
 

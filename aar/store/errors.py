@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aar.errors import DatabaseError
-from aar.redaction import redacted
+from aar.redaction import redact
 
 _OUT_OF_ORDER = {"25006", "25P03", "25P04"}
 """PostgreSQL, as errors of another kind than the rest: it is read-only for a while (a change of servers, a full disk),
@@ -82,7 +82,7 @@ def friendly(shown: str) -> Iterator[None]:
     except DBAPIError as error:
         if not is_failure(error):
             raise
-        text = redacted(" ".join(str(error.orig).split()))
+        text = redact(" ".join(str(error.orig).split()))
         for signs, message, remedy in _KNOWN:
             if any(sign in text.lower() for sign in signs):
                 raise DatabaseError(message.format(shown=shown, text=text), remedy) from error

@@ -37,7 +37,7 @@ def clean_line(text: str) -> str:
     return _SPACE.sub(" ", clean_text(text)).strip()
 
 
-def checked(name: str, text: str, limit: int, *, one_line: bool = False) -> str:
+def validate_text(name: str, text: str, limit: int, *, one_line: bool = False) -> str:
     """Clean ``text`` and check its length.
 
     Args:

@@ -31,23 +31,23 @@ from aar.workers.worker_process import SERVES_ON
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-SECONDS = 20.0
-MEMORY_BYTES = 1024**3
+DEFAULT_SECONDS = 20.0
+DEFAULT_MEMORY_BYTES = 1024**3
 _MOST = max(2, min(4, os.cpu_count() or 2))
 _MOST_ANSWER_BYTES = 256 * 1024**2
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 """What a process inherits: no key or password is within reach of what reads untrusted input."""
 
 
-async def call_bounded(
+async def run_in_worker(
     function: Callable[[*Ts], T],
     *args: *Ts,
-    seconds: float = SECONDS,
-    memory: int = MEMORY_BYTES,
+    seconds: float = DEFAULT_SECONDS,
+    memory: int = DEFAULT_MEMORY_BYTES,
     pool: WorkerPool | None = None,
 ) -> T:
-    """Call ``run_bounded`` off the event loop; a call that is cancelled has its process killed."""
+    """Call ``run_in_worker_sync`` off the event loop; a call that is cancelled has its process killed."""
     cancelled, place = threading.Event(), pool or _processes
 
     def run() -> T:
@@ -59,11 +59,11 @@ async def call_bounded(
         cancelled.set()
 
 
-def run_bounded(
+def run_in_worker_sync(
     function: Callable[[*Ts], T],
     *args: *Ts,
-    seconds: float = SECONDS,
-    memory: int = MEMORY_BYTES,
+    seconds: float = DEFAULT_SECONDS,
+    memory: int = DEFAULT_MEMORY_BYTES,
     pool: WorkerPool | None = None,
 ) -> T:
     """Call a function in another process and return what it returns; blocks.
@@ -84,9 +84,9 @@ def run_bounded(
 
 def warm_up(*functions: Callable[..., Any]) -> None:
     """Start a process and import the modules of ``functions`` there, so that the first call does not wait for it."""
-    run_bounded(len, [function.__name__ for function in functions])
+    run_in_worker_sync(len, [function.__name__ for function in functions])
     for function in functions:
-        run_bounded(_import, pickle.dumps(function))
+        run_in_worker_sync(_import, pickle.dumps(function))
 
 
 def _import(function: bytes) -> None:
@@ -121,7 +121,7 @@ class _Process:
         self.serves_on = False
         self._connection.send_bytes(request)
         until = time.monotonic() + seconds
-        while not self._connection.poll(min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))):
+        while not self._connection.poll(min(_POLL_SECONDS, max(0.0, until - time.monotonic()))):
             if time.monotonic() >= until or (cancelled is not None and cancelled.is_set()):
                 raise TimeoutError
             if self._child.poll() is not None and not self._connection.poll():
@@ -161,10 +161,10 @@ class WorkerPool:
         self._idle: list[_Process] = []
         self.places = threading.BoundedSemaphore(most)
         self.threads = CapacityLimiter(2 * most)
-        atexit.register(self.end)
+        atexit.register(self.close)
         os.register_at_fork(after_in_child=self._forget)
 
-    def take(self) -> _Process:
+    def acquire(self) -> _Process:
         """A warm process, or a new one."""
         while True:
             with self._lock:
@@ -175,12 +175,12 @@ class WorkerPool:
                 return process
             process.end()
 
-    def leave(self, process: _Process) -> None:
+    def release(self, process: _Process) -> None:
         """Keep a process for the next call."""
         with self._lock:
             self._idle.append(process)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End those that wait."""
         with self._lock:
             idle, self._idle = self._idle, []
@@ -211,7 +211,7 @@ def _run(
     with pool.places:
         if cancelled is not None and cancelled.is_set():
             raise BoundExceeded("time", f"{name} was cancelled before it began")
-        process = pool.take()
+        process = pool.acquire()
         kept = False
         try:
             kind, answer = process.call(request, seconds, cancelled)
@@ -222,7 +222,7 @@ def _run(
             raise _died(process.end(), name, seconds) from None
         finally:
             if kept:
-                pool.leave(process)
+                pool.release(process)
             else:
                 process.end()
     match kind:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.runtime.service_restarts import FaultLog
-from aar.disk_full import disk_full
+from aar.disk_full import find_disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
@@ -20,7 +20,7 @@ from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.models import Campaign
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
 _ROOM = 2 * 1024**2
@@ -46,11 +46,11 @@ def _fill(place: Path) -> None:
 
 
 def _says_full(error: BaseException) -> str:
-    full = disk_full(error)
+    full = find_disk_full(error)
     assert full is not None
     assert "Free some space" in full.remedy
     assert "aar resume" in full.remedy
-    assert is_passing(error)  # a controller waits for room before it gives up
+    assert is_transient(error)  # a controller waits for room before it gives up
     return full.message
 
 
@@ -66,7 +66,7 @@ def test_files_and_snapshots(small: Path, tmp_path: Path) -> None:
     with pytest.raises(AarError) as frozen:
         store.save(method)
     _says_full(frozen.value)
-    assert disk_full(SandboxError("another thing")) is None
+    assert find_disk_full(SandboxError("another thing")) is None
 
 
 def test_a_database_in_a_file(small: Path) -> None:

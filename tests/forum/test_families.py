@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.errors import Forbidden, UsageError
-from aar.families import FAMILIES, checked_families, known_family
+from aar.families import FAMILIES, normalize_family, validate_families
 from aar.forum.change_feed import changes_since
 from aar.forum.edits import edit_post, history, retract
 from aar.forum.mirror.forum_mirror import ForumMirror
@@ -28,17 +28,17 @@ both = pytest.mark.parametrize("db", ["sqlite", pytest.param("postgresql", marks
 @given(st.sampled_from(FAMILIES), st.sampled_from(" -_"), st.booleans())
 def test_a_family_is_known_however_it_is_written(name: str, between: str, loud: bool) -> None:
     word = name.replace("-", between)
-    assert known_family(f" {word.upper() if loud else word} ") == name
+    assert normalize_family(f" {word.upper() if loud else word} ") == name
 
 
 @given(st.text(max_size=80))
 def test_any_other_word_is_refused_with_all_that_there_are(word: str) -> None:
     plain = "-".join(word.lower().replace("_", " ").replace("-", " ").split())
     if plain in FAMILIES:
-        assert known_family(word) == plain
+        assert normalize_family(word) == plain
         return
     with pytest.raises(UsageError, match="unknown family") as caught:
-        known_family(word)
+        normalize_family(word)
     assert all(name in caught.value.message for name in FAMILIES)
 
 
@@ -46,9 +46,9 @@ def test_any_other_word_is_refused_with_all_that_there_are(word: str) -> None:
 def test_each_is_kept_once_and_the_leading_one_stays_first(words: list[str]) -> None:
     if len(set(words)) > 3:
         with pytest.raises(UsageError, match="at most 3"):
-            checked_families(words, 3)
+            validate_families(words, 3)
         return
-    kept = checked_families(words, 3)
+    kept = validate_families(words, 3)
     assert set(kept) == set(words)
     assert len(kept) == len(set(kept))
     assert kept[:1] == words[:1]

@@ -193,7 +193,7 @@ async def test_it_sees_where_data_lies_and_no_key(tmp_path: Path, monkeypatch: p
     code = "\nimport os\nToy.brief = lambda self: ' '.join(sorted(os.environ))\n"
     from aar.problems import plugin_calls
 
-    plugin_calls.PROCESSES.end()
+    plugin_calls.PROCESSES.close()
     names = run_plugin(toy_with(tmp_path / "mine", code), "brief").split()
     assert "MY_DATA_FOLDER" in names
     assert "ANTHROPIC_API_KEY" not in names

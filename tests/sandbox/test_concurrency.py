@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from aar.concurrency import completed
+from aar.concurrency import run_to_completion
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_results_and_errors_come_through() -> None:
-    assert await completed(lambda: int("7")) == 7
+    assert await run_to_completion(lambda: int("7")) == 7
     with pytest.raises(ValueError, match="invalid literal"):
-        await completed(lambda: int("seven"))
+        await run_to_completion(lambda: int("seven"))
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -32,7 +32,7 @@ async def test_a_cancelled_step_has_ended_when_the_cancellation_arrives(fails: b
         if fails:
             raise OSError("too late to matter")
 
-    task = asyncio.ensure_future(completed(step, undone.set))
+    task = asyncio.ensure_future(run_to_completion(step, undone.set))
     await asyncio.to_thread(begun.wait, 30)
     task.cancel()
     await asyncio.sleep(0)

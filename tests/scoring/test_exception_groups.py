@@ -7,10 +7,10 @@ import errno
 import anyio
 import pytest
 
-from aar.disk_full import disk_full
+from aar.disk_full import find_disk_full
 from aar.errors import SetupError
 from aar.scoring.exception_groups import one_error
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 pytestmark = pytest.mark.anyio
 
@@ -32,5 +32,5 @@ async def _side_by_side() -> None:
 async def test_an_error_keeps_what_it_came_of() -> None:
     with pytest.raises(SetupError) as met:
         await _side_by_side()
-    assert disk_full(met.value) is not None
-    assert is_passing(met.value)
+    assert find_disk_full(met.value) is not None
+    assert is_transient(met.value)

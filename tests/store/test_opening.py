@@ -18,7 +18,7 @@ from aar.errors import DatabaseError
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.schema import HEAD
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 
 def refused(url: str, *words: str) -> None:
@@ -131,7 +131,7 @@ def test_a_server_that_takes_no_writes_for_a_while(postgres_url: str) -> None:
 
     with pytest.raises(DatabaseError, match="read-only") as refusal:
         db.write_now(write)
-    assert is_passing(refusal.value)
+    assert is_transient(refusal.value)
     db.close()
 
 

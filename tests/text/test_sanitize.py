@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.errors import UsageError
-from aar.text.sanitize import checked, clean_line, clean_text, shorten
+from aar.text.sanitize import clean_line, clean_text, shorten, validate_text
 
 _any_text = st.text(st.characters(exclude_categories=[]))
 
@@ -41,6 +41,6 @@ def test_a_line_is_one_line(text: str) -> None:
 
 
 def test_lengths_count_after_cleaning() -> None:
-    assert checked("title", "\r\n".join("ab"), 3, one_line=True) == "a b"
+    assert validate_text("title", "\r\n".join("ab"), 3, one_line=True) == "a b"
     with pytest.raises(UsageError, match="6 characters, and the limit is 5"):
-        checked("title", "\ud800", 5)
+        validate_text("title", "\ud800", 5)

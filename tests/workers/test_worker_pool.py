@@ -15,7 +15,7 @@ import pytest
 
 from aar.errors import BoundExceeded, UsageError
 from aar.workers import worker_pool
-from aar.workers.worker_pool import call_bounded, run_bounded
+from aar.workers.worker_pool import run_in_worker, run_in_worker_sync
 
 MIB = 1024**2
 
@@ -57,62 +57,62 @@ def secret(name: str) -> str | None:
 
 
 def test_a_call_returns_and_raises_as_the_function_does_and_one_process_serves_many() -> None:
-    assert ast.dump(run_bounded(ast.parse, "a = 1")) == ast.dump(ast.parse("a = 1"))
+    assert ast.dump(run_in_worker_sync(ast.parse, "a = 1")) == ast.dump(ast.parse("a = 1"))
     with pytest.raises(UsageError, match="the name is wrong") as caught:
-        run_bounded(refuse, "the name")
+        run_in_worker_sync(refuse, "the name")
     assert caught.value.remedy == "Mend it"
-    assert run_bounded(os.getpid) == run_bounded(os.getpid) != os.getpid()
+    assert run_in_worker_sync(os.getpid) == run_in_worker_sync(os.getpid) != os.getpid()
 
 
 def test_a_call_that_takes_too_long_is_killed_and_the_next_one_has_a_process() -> None:
     with pytest.raises(BoundExceeded, match=r"sleep took longer than 0\.3 s") as caught:
-        run_bounded(time.sleep, 60, seconds=0.3)
+        run_in_worker_sync(time.sleep, 60, seconds=0.3)
     assert caught.value.cause == "time"
-    assert run_bounded(len, "abc") == 3
+    assert run_in_worker_sync(len, "abc") == 3
 
 
 def test_memory_is_bounded_by_call_and_not_for_ever() -> None:
-    assert run_bounded(hold, 200 * MIB) == 200 * MIB
+    assert run_in_worker_sync(hold, 200 * MIB) == 200 * MIB
     with pytest.raises(BoundExceeded) as caught:
-        run_bounded(hold, 200 * MIB, memory=50 * MIB)
+        run_in_worker_sync(hold, 200 * MIB, memory=50 * MIB)
     assert caught.value.cause == "memory"
-    assert run_bounded(hold, 200 * MIB) == 200 * MIB
+    assert run_in_worker_sync(hold, 200 * MIB) == 200 * MIB
 
 
 def test_what_calls_leave_behind_does_not_add_up() -> None:
-    worker_pool._processes.end()
-    first = run_bounded(keep, 100 * MIB)
-    assert [run_bounded(keep, 100 * MIB), run_bounded(keep, 100 * MIB)] == [first, first]
-    assert run_bounded(os.getpid) != first
+    worker_pool._processes.close()
+    first = run_in_worker_sync(keep, 100 * MIB)
+    assert [run_in_worker_sync(keep, 100 * MIB), run_in_worker_sync(keep, 100 * MIB)] == [first, first]
+    assert run_in_worker_sync(os.getpid) != first
     assert not Path("/proc", str(first)).exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 def test_a_process_that_dies_is_an_error_and_the_next_call_is_served(number: int) -> None:
     with pytest.raises(BoundExceeded) as caught:
-        run_bounded(end_itself, int(number))
+        run_in_worker_sync(end_itself, int(number))
     assert caught.value.cause == "died"
-    assert run_bounded(len, "abc") == 3
+    assert run_in_worker_sync(len, "abc") == 3
 
 
 def test_a_process_that_was_killed_while_it_waited_is_replaced() -> None:
-    first = run_bounded(os.getpid)
+    first = run_in_worker_sync(os.getpid)
     os.kill(first, signal.SIGKILL)
     while worker_pool._processes._idle[-1].alive():
         time.sleep(0.01)
-    assert run_bounded(os.getpid) != first
+    assert run_in_worker_sync(os.getpid) != first
 
 
 def test_an_error_that_cannot_be_carried_over_is_named() -> None:
     with pytest.raises(BoundExceeded, match="Odd"):
-        run_bounded(raise_unpicklable)
+        run_in_worker_sync(raise_unpicklable)
 
 
 def test_no_key_reaches_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-of-the-test")
-    worker_pool._processes.end()
-    assert run_bounded(secret, "ANTHROPIC_API_KEY") is None
-    assert run_bounded(secret, "PATH") == os.environ["PATH"]
+    worker_pool._processes.close()
+    assert run_in_worker_sync(secret, "ANTHROPIC_API_KEY") is None
+    assert run_in_worker_sync(secret, "PATH") == os.environ["PATH"]
 
 
 @pytest.mark.anyio
@@ -126,7 +126,7 @@ async def test_a_cancelled_call_has_its_process_killed(tmp_path: Path) -> None:
             time.sleep(0.02)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(call_bounded, sleep_and_tell, str(told), 600.0)
+        group.start_soon(run_in_worker, sleep_and_tell, str(told), 600.0)
         await anyio.to_thread.run_sync(wait_until, lambda: told.exists() and told.read_text() != "")
         group.cancel_scope.cancel()
     process = Path("/proc", told.read_text())
@@ -145,6 +145,6 @@ async def test_the_event_loop_runs_on_while_a_call_computes() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(beat)
-        await call_bounded(sum, range(20_000_000))
+        await run_in_worker(sum, range(20_000_000))
         group.cancel_scope.cancel()
     assert beats > 5

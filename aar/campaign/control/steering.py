@@ -21,7 +21,7 @@ from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign, Researcher
-from aar.text.sanitize import checked, clean_line
+from aar.text.sanitize import clean_line, validate_text
 
 MAX_WORDS = 4000
 """Characters of a message or a new direction."""
@@ -99,7 +99,7 @@ def tell(session: Session, campaign_id: str, researcher: str, text: str, by: str
     Raises: as ``ask``.
     """
     campaign = _living(session, campaign_id)
-    words = checked("message", text, MAX_WORDS)
+    words = validate_text("message", text, MAX_WORDS)
     view = _member(session, campaign_id, researcher) if researcher else None
     if view is not None and view.state == "finished":
         raise Conflict(f"{view.name} has finished and reads no more", "Write to another, or post on the forum")
@@ -115,7 +115,7 @@ def redirect(session: Session, campaign_id: str, researcher: str, text: str, by:
     Raises: as ``ask``.
     """
     campaign = _living(session, campaign_id)
-    words = checked("direction", text, MAX_WORDS)
+    words = validate_text("direction", text, MAX_WORDS)
     view = _member(session, campaign_id, researcher)
     if view.state == "finished":
         raise Conflict(f"{view.name} has finished", "Add a researcher for the new direction: aar team add")
@@ -187,7 +187,7 @@ def _member(session: Session, campaign_id: str, name: str) -> ResearcherView:
 
 
 def _reason(text: str) -> str:
-    return checked("reason", text, MAX_REASON, one_line=True) if text.strip() else ""
+    return validate_text("reason", text, MAX_REASON, one_line=True) if text.strip() else ""
 
 
 def _its_turn(view: ResearcherView | None, heard: bool) -> str:

@@ -19,7 +19,7 @@ from aar.scoring.submissions.disqualification import disqualify, reinstate
 from aar.scoring.submissions.submit import SubmissionView, get_submission
 from aar.store.event_log import append
 from aar.store.models import Campaign
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 
 MAX_REASON = 1000
 MAX_RULE = 64
@@ -58,7 +58,7 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
             f"campaign {campaign_id} is finished: nothing is run for it any more",
             "Pause a campaign that you want to come back to, instead of stopping it",
         )
-    said = checked("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
+    said = validate_text("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
     cause = f"asked for by {by}" + (f": {said}" if said else "")
     request_check(session, campaign_id, submission.id, CONFIRMATION, cause, by)
     append(session, campaign_id, ControlRequested(command="confirm", argument=f"s{number} {said}".strip(), by=by))
@@ -78,10 +78,12 @@ def disqualify_submission(session: Session, campaign_id: str, number: int, rule:
         UsageError: rule or reason is empty or too long.
     """
     campaign, submission = _find(session, campaign_id, number)
-    rule = checked("rule", rule, MAX_RULE, one_line=True)
+    rule = validate_text("rule", rule, MAX_RULE, one_line=True)
     if " " in rule:
         raise UsageError(f"{rule!r} is no name of a rule", "Give one word, such as static.network or person.leak")
-    disqualify(session, submission.id, rule, checked("reason", reason, MAX_REASON, one_line=True), by, all_authors=True)
+    disqualify(
+        session, submission.id, rule, validate_text("reason", reason, MAX_REASON, one_line=True), by, all_authors=True
+    )
     return _ruling(session, campaign, number)
 
 
@@ -94,7 +96,7 @@ def reinstate_submission(session: Session, campaign_id: str, number: int, reason
         UsageError: the reason is empty or too long.
     """
     campaign, submission = _find(session, campaign_id, number)
-    reinstate(session, submission.id, checked("reason", reason, MAX_REASON, one_line=True), by)
+    reinstate(session, submission.id, validate_text("reason", reason, MAX_REASON, one_line=True), by)
     return _ruling(session, campaign, number)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import select
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.campaign.control import controller_lock
 from aar.campaign.control.heartbeat import Heartbeat
 from aar.campaign.controller.control_loop import TICK_SECONDS, Attendance, write_faults
@@ -25,7 +25,7 @@ from aar.campaign.run_timer import Clock, seconds_run
 from aar.campaign.runtime.campaign_runtime import Workshop, open_workshop
 from aar.campaign.runtime.orphan_cleanup import remove_orphans, remove_own
 from aar.campaign.runtime.service_restarts import PATIENCE_SECONDS, FaultLog, keep_running, persist
-from aar.disk_full import disk_full
+from aar.disk_full import find_disk_full
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.llm.api_errors import ServiceMissing
@@ -118,10 +118,10 @@ class Controller:
             ending = await self._outcome(self._research_task)
         except AarError as error:
             hopeless = isinstance(error, GatewayError) and not await self._ever_answered()
-            ending = Ending("failed" if hopeless else "paused", str(disk_full(error) or error))
+            ending = Ending("failed" if hopeless else "paused", str(find_disk_full(error) or error))
             raise
         except Exception as error:
-            full = disk_full(error)
+            full = find_disk_full(error)
             ending = Ending("paused", f"{type(error).__name__}: {error}" if full is None else str(full))
             if full is not None:
                 raise full from error
@@ -129,7 +129,9 @@ class Controller:
         finally:
             await self._leave(ending)
             await asyncio.to_thread(heartbeat.stop)
-            await best_effort(_end(beside), logged("what ran beside the campaign has not ended"), seconds=_END_SECONDS)
+            await best_effort(
+                _end(beside), log_failure("what ran beside the campaign has not ended"), seconds=_END_SECONDS
+            )
             self._faults.reserve.open_up()
         return ending
 

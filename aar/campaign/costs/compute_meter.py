@@ -8,7 +8,7 @@ import uuid
 
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
 from aar.store.database import Database
 
@@ -39,4 +39,4 @@ async def meter(ledger: Ledger, database: Database, researcher_id: str, cpus: fl
                 ledger.settle_compute_in(session, request_id, used)
 
             # Not settled, it is charged whole: see Ledger.write_off.
-            await best_effort(database.write(settle), logged("the use of a sandbox could not be booked"))
+            await best_effort(database.write(settle), log_failure("the use of a sandbox could not be booked"))

@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.errors import BackendAway, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxIncident, SandboxLost
 from aar.researcher.context import Stopping
@@ -94,7 +94,7 @@ class SandboxKeeper:
         for each in left:
             told = SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail)
             # The database's trouble shows where an outcome is written.
-            await best_effort(self._log(told), logged("an incident could not be written down"))
+            await best_effort(self._log(told), log_failure("an incident could not be written down"))
 
     async def _opened(self) -> None:
         opening = asyncio.ensure_future(self._open())

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.campaign.costs.compute_meter import meter
 from aar.campaign.directions import Direction
 from aar.campaign.researchers.reconciler import LifeSignal
@@ -19,7 +19,7 @@ from aar.campaign.researchers.sandbox_provider import SandboxKeeper
 from aar.campaign.runtime.campaign_runtime import Workshop
 from aar.campaign.runtime.service_restarts import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, persist
 from aar.campaign.views import ResearcherView
-from aar.disk_full import disk_full
+from aar.disk_full import find_disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.researcher.context import ModelOptions, Outcome, ResearcherContext
@@ -29,7 +29,7 @@ from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append
 from aar.store.models import Researcher
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +81,7 @@ class Supervisor:
     async def _put_away(self) -> None:
         """End the sandbox and give its place back; how the work ended is known, and does not hang on it."""
         held, self._held = self._held, contextlib.AsyncExitStack()
-        await best_effort(held.aclose(), logged("a researcher's place could not be given back"))
+        await best_effort(held.aclose(), log_failure("a researcher's place could not be given back"))
 
     async def _through_scarcity(self) -> Outcome:
         """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
@@ -92,13 +92,13 @@ class Supervisor:
                 await self._workshop.endpoints.admit(self._view.model)
                 return await self._with_sandbox()
             except Exception as error:
-                if not is_passing(error):
+                if not is_transient(error):
                     raise
                 if time.monotonic() - begun >= HEALTHY_SECONDS:
                     patience.healthy()
                 pause = patience.pause(error, foreseen=True)
                 if pause is None:  # it goes on where a person makes room, so it has not failed
-                    return Outcome("limit", str(disk_full(error) or error))
+                    return Outcome("limit", str(find_disk_full(error) or error))
                 self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
                 await self._put_away()
             with contextlib.suppress(TimeoutError):
@@ -151,7 +151,7 @@ class Supervisor:
             except AarError:
                 raise
             except Exception as error:
-                if is_passing(error):
+                if is_transient(error):
                     raise
                 log.exception("researcher's loop died", researcher=self._view.id)
                 cause = f"{type(error).__name__}: {error}"

@@ -13,7 +13,7 @@ import anyio.to_thread
 import structlog
 from anyio import CancelScope
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
 from aar.campaign.costs.limit_alerts import BudgetWatch
 from aar.campaign.lifecycle.ending import StopSignal
@@ -152,7 +152,7 @@ async def open_workshop(
     finally:
         # How the work ended is known: a connection decides over nothing, and is waited for no longer than is decent.
         await best_effort(
-            endpoints.close(), logged("the connections to models could not be closed"), seconds=_CLOSE_SECONDS
+            endpoints.close(), log_failure("the connections to models could not be closed"), seconds=_CLOSE_SECONDS
         )
         await _write_off(ledger)
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from aar.campaign.runtime.file_descriptors import Reserve
-from aar.disk_full import disk_full
+from aar.disk_full import find_disk_full
 from aar.errors import AarError, LimitReached, SandboxUnavailable
 from aar.events import AnyEvent, ServiceFailed
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class FaultLog:
         Args:
             every: seconds in which the same is told once, for what is tried several times a second.
         """
-        named = disk_full(error) or error
+        named = find_disk_full(error) or error
         cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
         short = " ".join(cause.split())[:_MAX_TEXT]
         if self._is_news((service, short, then), every):
@@ -139,7 +139,7 @@ async def keep_running(
                 return
             if time.monotonic() - begun >= HEALTHY_SECONDS:
                 patience.healthy()
-            foreseen = needed and (is_passing(error) or isinstance(error, SandboxUnavailable))
+            foreseen = needed and (is_transient(error) or isinstance(error, SandboxUnavailable))
             if needed and isinstance(error, AarError) and not foreseen:
                 if not isinstance(error, LimitReached):  # which is told as a limit
                     faults.note(name, error, "given up")
@@ -164,7 +164,7 @@ async def persist(name: str, write: Callable[[], Awaitable[None]], faults: Fault
         except Exception as error:
             if _is_cancelled():
                 raise
-            pause = patience.pause(error, foreseen=is_passing(error))
+            pause = patience.pause(error, foreseen=is_transient(error))
             if pause is None:
                 raise
             faults.note(name, error, f"tried again in {pause:g} s")

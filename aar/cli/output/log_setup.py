@@ -11,7 +11,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from aar.redaction import redacted
+from aar.redaction import redact
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -60,7 +60,7 @@ class _Redacting:
     def write(self, text: str) -> int:
         """Pass on one line."""
         with suppress(OSError, ValueError):  # a full disk, a terminal that is gone; a stream that was closed
-            self._stream().write(redacted(text))
+            self._stream().write(redact(text))
         return len(text)
 
     def flush(self) -> None:

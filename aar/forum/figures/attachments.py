@@ -11,7 +11,7 @@ from aar.forum.figures.figure_markdown import SCHEME, figures_in, paths_in, rewr
 from aar.forum.figures.figure_store import NewFigure, known_figures, store_figure
 from aar.forum.text_limits import MAX_FIGURES
 from aar.forum.views import Author
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 
 
 def checked_with_figures(
@@ -48,14 +48,14 @@ def checked_with_figures(
     left = _wanted(text, attached)
     if left:
         raise UsageError(f"figure {left[0][:200]!r} cannot be shown as it is written", "Write ![caption](PATH)")
-    return checked(name, text, limit)
+    return validate_text(name, text, limit)
 
 
 def check_shown(
     session: Session, campaign_id: str, name: str, text: str, limit: int, attached: Collection[str] = ()
 ) -> str:
     """Like ``checked``, for a text that may show figures; nothing is stored. Raises NotFound, UsageError."""
-    text = checked(name, text, limit)
+    text = validate_text(name, text, limit)
     shown = figures_in([text])
     count = len(shown) + len(_wanted(text, attached))
     if count > MAX_FIGURES:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from aar.atomic_write import replace_file
+from aar.atomic_write import write_atomically
 from aar.forum.figures.figure_markdown import SHORT
 from aar.forum.figures.figure_store import FigureView, find_figure, known_figures
 
@@ -43,6 +43,6 @@ class FigureFiles:
         """Write those that are not there yet; returns how many."""
         new = {each.file_name: each.digest for each in shown if not (self._folder / each.file_name).exists()}
         return sum(
-            replace_file(self._folder / name, find_figure(session, self._campaign_id, digest)[1])
+            write_atomically(self._folder / name, find_figure(session, self._campaign_id, digest)[1])
             for name, digest in new.items()
         )

@@ -10,7 +10,7 @@ import anyio.to_thread
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
-from aar.atomic_write import DRAFT, replace_file
+from aar.atomic_write import DRAFT_SUFFIX, write_atomically
 from aar.errors import SetupError
 from aar.forum.change_feed import KINDS
 from aar.forum.claims import active_claims
@@ -123,7 +123,7 @@ class ForumMirror:
         for path in self._posts.iterdir():
             if path.name not in expected:
                 path.unlink()
-        for path in self._posts.parent.glob(DRAFT + "*"):
+        for path in self._posts.parent.glob(DRAFT_SUFFIX + "*"):
             path.unlink()
         return [row.id for row in rows]
 
@@ -166,4 +166,4 @@ class ForumMirror:
 
 
 def _replace(path: Path, page: str) -> bool:
-    return replace_file(path, page.encode())
+    return write_atomically(path, page.encode())

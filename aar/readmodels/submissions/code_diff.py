@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aar.errors import BoundExceeded
 from aar.readmodels.submissions.submission_code import CodeFile
-from aar.workers.worker_pool import run_bounded
+from aar.workers.worker_pool import run_in_worker_sync
 
 _MOST_LINES = 2_000
 """A longer file is only said to have changed: the comparison's time grows with the square of its length."""
@@ -57,7 +57,7 @@ def differences(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[F
     They are compared in another process. Where that takes too long, no lines are shown of any.
     """
     try:
-        return run_bounded(compared, parent, child, True, seconds=_SECONDS)
+        return run_in_worker_sync(compared, parent, child, True, seconds=_SECONDS)
     except BoundExceeded:
         return compared(parent, child, False)
 

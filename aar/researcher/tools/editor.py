@@ -10,7 +10,7 @@ from aar.researcher.tools.definitions import EditorInput
 from aar.researcher.tools.images import image_block, is_image
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 _CONTEXT_LINES = 4
 
@@ -29,7 +29,7 @@ async def _run(run: ToolRun, given: EditorInput) -> ToolResult:
     except PermissionError as error:
         raise UsageError(f"{path} may not be written or read") from error
     except OSError as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
         raise UsageError(f"{path}: {error.strerror}", "Look at it with bash") from error
     except TransferRefused as error:

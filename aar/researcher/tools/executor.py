@@ -21,7 +21,7 @@ from aar.researcher.tools.definitions import INPUTS, ToolInput
 from aar.researcher.tools.registry import TOOLS
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, one_line
 from aar.researcher.tools.truncation import bounded
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +91,7 @@ async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> b
     except (SetupError, Stopping):
         raise
     except Exception as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
         log.exception("a tool broke", researcher=ctx.researcher_id, tool=call.name)
         result = ToolResult(_in_words(call, error), is_error=True)

@@ -18,7 +18,7 @@ from aar.scoring.submissions.submit import submit
 from aar.scoring.visibility import Audience, rows_seen_by
 from aar.snapshots.lineage import resolve
 from aar.snapshots.store import Saved, SnapshotStore
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 SHORT_DIGEST = 12
 
@@ -63,7 +63,7 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
     except TransferRefused as error:
         raise UsageError(f"{path} cannot be taken: {error.message}", error.remedy) from error
     except OSError as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
         raise UsageError(f"{path} cannot be taken: {error.strerror}", "Look at it with bash") from error
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from aar.best_effort import best_effort, logged
-from aar.concurrency import completed
+from aar.best_effort import best_effort, log_failure
+from aar.concurrency import run_to_completion
 from aar.errors import Conflict, SandboxError, SandboxGone
 from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import user_identity
@@ -67,12 +67,12 @@ class BubblewrapBackend:
             if body.alive:
                 raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
             report_cut(self._on_incident, spec.name, spec.campaign_id, await body.release())
-        await completed(partial(place.claim, spec), place.remove)
+        await run_to_completion(partial(place.claim, spec), place.remove)
         channel = Channel(spec.name, place.channel)
         body = BwrapBody(place, spec.workspace.absolute(), keep=spec.keep_workspace)
         try:
             await channel.listen()
-            await completed(partial(self._start, spec, place, body))
+            await run_to_completion(partial(self._start, spec, place, body))
             await channel.connected(body.first, _START_SECONDS)
         except BaseException as error:
             # What went wrong first is what the caller must know.
@@ -172,7 +172,7 @@ class BubblewrapBackend:
         """Drop connections; running sandboxes stay for a later ``attach``."""
         live, self._live = list(self._live.values()), {}
         for sandbox in live:
-            await best_effort(sandbox.detach(), logged("a sandbox could not be let go of"))
+            await best_effort(sandbox.detach(), log_failure("a sandbox could not be let go of"))
 
     async def _let_go(self, name: str) -> None:
         """Free the channel of a sandbox that this object holds, for a new one."""

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aar.concurrency import completed
+from aar.concurrency import run_to_completion
 from aar.errors import SandboxError
-from aar.processes import HostProcess, kill_started_on, reap
+from aar.processes import HostProcess, kill_bwrap_processes, reap
 from aar.sandbox import workspaces
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
@@ -85,7 +85,7 @@ class BwrapBody:
         if self._first is not None:
             await asyncio.to_thread(self._first.kill)
         elif not self._bwrap:
-            await asyncio.to_thread(kill_started_on, self._place.path)
+            await asyncio.to_thread(kill_bwrap_processes, self._place.path)
         if self._bwrap:
             reap(self._bwrap)
 
@@ -93,7 +93,7 @@ class BwrapBody:
         """End it and remove everything but the content of a workspace that is kept: see ``Body.release``."""
         await self.kill()
         try:
-            return await completed(self._clean_up)
+            return await run_to_completion(self._clean_up)
         finally:
             if self._bwrap:
                 reap(self._bwrap)

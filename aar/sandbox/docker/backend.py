@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from aar.best_effort import best_effort, logged
-from aar.concurrency import completed
+from aar.best_effort import best_effort, log_failure
+from aar.concurrency import run_to_completion
 from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
 from aar.processes import HostProcess
 from aar.sandbox import workspaces
@@ -90,15 +90,15 @@ class DockerBackend:
         body = ContainerBody(self._engine, name, place, workspace, keep=spec.keep_workspace)
         if former is not None or place.load() is not None:
             report_cut(self._on_incident, spec.name, spec.campaign_id, await body.release())
-        await completed(partial(place.claim, spec), place.remove)
+        await run_to_completion(partial(place.claim, spec), place.remove)
         image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
         channel = Channel(spec.name, place.channel)
         try:
             shared = await self._engine.remaps_users()
-            uid = await completed(partial(self._prepare, spec, place, workspace, shared))
-            kernel_files = await completed(partial(write_fixed, place.kernel_files, spec))
+            uid = await run_to_completion(partial(self._prepare, spec, place, workspace, shared))
+            kernel_files = await run_to_completion(partial(write_fixed, place.kernel_files, spec))
             await channel.listen()
-            made = await completed(
+            made = await run_to_completion(
                 partial(
                     options,
                     spec,
@@ -113,7 +113,7 @@ class DockerBackend:
             pid = await self._engine.start(name, made)
             body.first = HostProcess.of(pid) or HostProcess(pid, 0)
             await channel.connected(body.first, _START_SECONDS)
-            await completed(partial(place.save, spec, {}))
+            await run_to_completion(partial(place.save, spec, {}))
         except BaseException as error:
             # What went wrong first is what the caller must know.
             left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
@@ -194,9 +194,9 @@ class DockerBackend:
         """Drop connections; running sandboxes stay for a later ``attach``."""
         live, self._live = list(self._live.values()), {}
         for sandbox in live:
-            await best_effort(sandbox.detach(), logged("a sandbox could not be let go of"))
+            await best_effort(sandbox.detach(), log_failure("a sandbox could not be let go of"))
         await best_effort(
-            asyncio.to_thread(self._engine.close), logged("the Docker engine's connection could not be closed")
+            asyncio.to_thread(self._engine.close), log_failure("the Docker engine's connection could not be closed")
         )
 
     async def _let_go(self, name: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aar.concurrency import completed
+from aar.concurrency import run_to_completion
 from aar.errors import BackendAway, Conflict, SandboxError
 from aar.sandbox.docker.container_options import LABEL, ContainerOptions
 from aar.sandbox.state_dir import scope
@@ -61,7 +61,7 @@ class Engine:
             async with self._lock:
                 if self._client is None:
                     self._client = await asyncio.to_thread(self._open)
-            return await completed(functools.partial(self._ask, work, self._client))
+            return await run_to_completion(functools.partial(self._ask, work, self._client))
         except docker.errors.APIError as error:
             kind = Conflict if error.status_code == 409 else SandboxError
             raise kind(f"the Docker engine refused: {error.explanation or error}") from error

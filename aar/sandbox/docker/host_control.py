@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from aar.concurrency import completed
+from aar.concurrency import run_to_completion
 from aar.errors import SandboxError, SandboxUnavailable
 from aar.processes import HostProcess
 from aar.sandbox import workspaces
@@ -46,8 +46,8 @@ class ContainerBody:
     async def release(self) -> int:
         """End it and remove everything but the content of a workspace that is kept: see ``Body.release``."""
         await self._engine.remove(self._container)
-        cut = await completed(self._release_workspace)
-        await completed(self._place.remove)
+        cut = await run_to_completion(self._release_workspace)
+        await run_to_completion(self._place.remove)
         return cut
 
     async def fate(self) -> str:

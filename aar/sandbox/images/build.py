@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from aar.best_effort import tried
+from aar.best_effort import suppress_and_log
 from aar.errors import SetupError
 from aar.sandbox.docker.engine import Engine
 from aar.sandbox.docker.image_tags import Kind, default_tag
@@ -89,7 +89,7 @@ def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -
             api.tag(candidate, repository, version)
             size = int(api.inspect_image(tag)["Size"])
         finally:
-            with tried("what a build left could not be removed"):
+            with suppress_and_log("what a build left could not be removed"):
                 _untag(api, candidate)
                 api.prune_images(filters={"dangling": True, "label": [f"org.aar.kind={kind}"]})
     say(f"built {tag}")
@@ -118,7 +118,7 @@ def _run_build(api: Any, context: Path, tag: str, arguments: dict[str, str]) -> 
                 if "error" in line:
                     raise SetupError(f"the image did not build: {line['error'][:300]} (after: {said[:200]})")
     finally:
-        with tried("the archive of a build could not be removed"):
+        with suppress_and_log("the archive of a build could not be removed"):
             archive.unlink(missing_ok=True)
 
 
@@ -130,7 +130,7 @@ def _python_of(api: Any, base: str) -> tuple[str, str]:
         code = api.wait(made["Id"])["StatusCode"]
         said = api.logs(made["Id"]).decode(errors="replace").split()
     finally:
-        with tried("a container could not be removed"):
+        with suppress_and_log("a container could not be removed"):
             api.remove_container(made["Id"], force=True)
     if code != 0 or len(said) != 2:
         raise SetupError(f"the base image {base} has no python3", "choose another with --base")

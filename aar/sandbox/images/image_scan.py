@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterable, Mapping, Set
 from typing import IO, Any
 
-from aar.best_effort import tried
+from aar.best_effort import suppress_and_log
 from aar.errors import SetupError
 from aar.sandbox.isolation.data_leak_check import known_data
 
@@ -36,7 +36,7 @@ def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
     try:
         return scan(_Stream(api.export(made["Id"])), known_data().digests)
     finally:
-        with tried("a container could not be removed"):
+        with suppress_and_log("a container could not be removed"):
             api.remove_container(made["Id"], force=True)
 
 

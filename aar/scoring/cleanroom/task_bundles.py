@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from anyio import CancelScope, CapacityLimiter
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.errors import PluginFailed
 from aar.fsutil import remove_tree
 from aar.problems.plugin_calls import PROCESSES, call_plugin
@@ -55,7 +55,7 @@ async def prepared(
     finally:
         with CancelScope(shield=True):
             # What stays is the next sweep's.
-            await best_effort(anyio.to_thread.run_sync(remove_tree, folder), logged("a bundle is left behind"))
+            await best_effort(anyio.to_thread.run_sync(remove_tree, folder), log_failure("a bundle is left behind"))
 
 
 def open_up(directory: Path) -> None:

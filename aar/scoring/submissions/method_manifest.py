@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aar.errors import BoundExceeded, UsageError
-from aar.families import known_family
+from aar.families import normalize_family
 from aar.strict_yaml import YamlError, parse_yaml
 from aar.text.characters import storable
-from aar.workers.worker_pool import run_bounded
+from aar.workers.worker_pool import run_in_worker_sync
 
 MANIFEST = "method.yaml"
 ENTRY_POINT = "run.py"
@@ -36,7 +36,7 @@ def _family(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return known_family(value)
+        return normalize_family(value)
     except UsageError as error:
         raise ValueError(error.message) from error
 
@@ -72,7 +72,7 @@ def read_manifest(directory: Path) -> MethodManifest:
     if len(content) > MAX_BYTES:
         raise UsageError(f"{MANIFEST} has {len(content)} bytes, at most {MAX_BYTES} are read", "Shorten it")
     try:
-        return run_bounded(parse_manifest, content, seconds=_SECONDS)
+        return run_in_worker_sync(parse_manifest, content, seconds=_SECONDS)
     except BoundExceeded as error:
         raise UsageError(f"{MANIFEST} cannot be read within its limits ({error.cause})", "Simplify it") from None
 

@@ -21,7 +21,7 @@ from aar.campaign.diversity.entropy import (
 )
 from aar.campaign.external_researchers import invite
 from aar.events import CampaignStarted, DiversityMeasured
-from aar.families import FAMILIES, checked_families
+from aar.families import FAMILIES, validate_families
 from aar.forum.edits import edit_post, retract
 from aar.forum.posts import Author, create_post
 from aar.redteam.campaign_rows import add_campaign
@@ -230,7 +230,7 @@ def test_words_in_any_order_leave_each_researcher_with_its_last_label(
         expected = ["ensemble", "other", "curriculum"]
         for number, (who, way, families) in enumerate(said, 1):
             at = datetime(2026, 4, 1, tzinfo=UTC) + timedelta(minutes=number)
-            labels = checked_families(families, 3)
+            labels = validate_families(families, 3)
             if way == "post":
                 _says(session, team[who], labels, at)
             elif labels:

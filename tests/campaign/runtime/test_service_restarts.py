@@ -15,7 +15,7 @@ from aar.campaign.runtime import service_restarts
 from aar.campaign.runtime.file_descriptors import Reserve, raise_limit
 from aar.campaign.runtime.service_restarts import FaultLog, Patience, keep_running, persist
 from aar.errors import AarError, DatabaseError, ProblemError, SandboxUnavailable
-from aar.transient_errors import is_passing
+from aar.transient_errors import is_transient
 
 SCARCE = OSError(errno.EMFILE, "Too many open files")
 
@@ -101,10 +101,10 @@ def test_an_ending_is_written_down_once_it_can_be() -> None:
 
 
 def test_errors_that_pass_by_themselves() -> None:
-    assert is_passing(SCARCE)
-    assert is_passing(DatabaseError("locked"))
-    assert not is_passing(NotADirectoryError(errno.ENOTDIR, "x"))
-    assert not is_passing(ProblemError("x"))
+    assert is_transient(SCARCE)
+    assert is_transient(DatabaseError("locked"))
+    assert not is_transient(NotADirectoryError(errno.ENOTDIR, "x"))
+    assert not is_transient(ProblemError("x"))
 
 
 def test_a_log_of_faults_is_bounded_and_its_lines_are_short() -> None:

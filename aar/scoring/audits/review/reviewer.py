@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, logged
+from aar.best_effort import best_effort, log_failure
 from aar.budget.call_billing import bill_of, bill_of_broken, doubted
 from aar.budget.ledger import Ledger
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
@@ -119,7 +119,7 @@ class Reviewer:
             cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
             booked = settle(Bill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
             with anyio.CancelScope(shield=True):
-                await best_effort(booked, logged("a review that came to no end could not be booked"))
+                await best_effort(booked, log_failure("a review that came to no end could not be booked"))
             raise
         bill = bill_of(self._ledger, request, reply)
         return reply, await settle(replace(bill, usage=bill.at_least(worst)))

@@ -17,7 +17,7 @@ from aar.scoring.audits.static.content_rules import judge_literals, read_files
 from aar.scoring.audits.static.syntax_digest import shape_of
 from aar.scoring.phases import Phase
 from aar.scoring.submissions.method_manifest import ENTRY_POINT
-from aar.workers.worker_pool import call_bounded
+from aar.workers.worker_pool import run_in_worker
 
 MAX_READ_BYTES = 200_000
 """Of all files together; the entry point comes first."""
@@ -57,7 +57,7 @@ class StaticReading:
         """Read the code, in a process with limits of time and memory."""
         known = modules_in(dossier.problem.lab())
         try:
-            return finding(await call_bounded(read_code, dossier.code.absolute(), known, seconds=READ_SECONDS))
+            return finding(await run_in_worker(read_code, dossier.code.absolute(), known, seconds=READ_SECONDS))
         except BoundExceeded as error:
             what = f"the code cannot be read within its limits ({error.cause})"
             return finding(Reading([Hit("static.unreadable", ENTRY_POINT, 1, what)]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from aar.errors import AarError, UsageError
-from aar.families import FAMILIES, checked_families
+from aar.families import FAMILIES, validate_families
 from aar.forum.figures.attachments import check_shown
 from aar.forum.posts import check_kind
 from aar.forum.references.reference_lookup import known_references
@@ -17,7 +17,7 @@ from aar.forum.search.near_duplicates import SimilarPost, similar_posts
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.report.markdown_html import Link
 from aar.scoring.submissions.submit import get_submission
-from aar.text.sanitize import checked
+from aar.text.sanitize import validate_text
 from aar.web.pages.forum.reference_links import reference_links
 
 LABELS = {
@@ -94,7 +94,7 @@ def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
     return _mistakes(
         {
             "kind": lambda: check_kind(values.get("kind", "")),
-            "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
+            "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "submission": submission,
             "families": lambda: families_of(values.get("families", "")),
@@ -106,7 +106,7 @@ def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
     """What does not hold of a post's new title and body."""
     return _mistakes(
         {
-            "title": lambda: checked("title", values.get("title", ""), MAX_TITLE, one_line=True),
+            "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "families": lambda: families_of(values.get("families", "")),
         }
@@ -122,7 +122,7 @@ def comment_mistakes(session: Session, campaign_id: str, values: Mapping[str, st
 
 def reason_mistakes(values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of the reason of a retraction."""
-    return _mistakes({"reason": lambda: checked("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
+    return _mistakes({"reason": lambda: validate_text("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
 
 
 def submission_number(text: str) -> int | None:
@@ -137,7 +137,7 @@ def submission_number(text: str) -> int | None:
 
 def families_of(text: str) -> list[str]:
     """The families that somebody names, with commas between them. Raises UsageError."""
-    return checked_families(filter(None, (word.strip() for word in text.split(","))), MAX_FAMILIES)
+    return validate_families(filter(None, (word.strip() for word in text.split(","))), MAX_FAMILIES)
 
 
 def previewed(
