@@ -15,7 +15,7 @@ from pathlib import Path
 from aar.cli.problem.attack import answer
 from aar.problems.registry import find
 from aar.redteam import SUBMISSIONS, Outcome, attack_all
-from aar.sandbox.backends import choose
+from aar.sandbox.backends import choose_backend
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
 
@@ -38,7 +38,7 @@ async def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="name of an attack; may be repeated")
     parser.add_argument("--principal-axes", action="store_true", help="weak_to_strong as it was before its version 2")
     asked = parser.parse_args()
-    backend = await choose(asked.backend)
+    backend = await choose_backend(asked.backend)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="aar-attack-", ignore_cleanup_errors=True) as folder:
         problem = PrincipalAxes() if asked.principal_axes else find(asked.problem)

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from aar.sandbox.backends import backend_named
+from aar.sandbox.backends import get_backend
 from aar.sandbox.images import default_tag
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 
@@ -128,7 +128,7 @@ async def main() -> None:
     asked = parser.parse_args()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aar-bench-")))
-        backends = {name: backend_named(name) for name in asked.backends}
+        backends = {name: get_backend(name) for name in asked.backends}
         boxes: dict[str, Sandbox] = {}
         for name, backend in backends.items():
             stack.push_async_callback(backend.close)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aar.sandbox.backends import backend_named
+from aar.sandbox.backends import get_backend
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxSpec
 from aar.testing.conformance.escape_suite import attempt_all
@@ -38,7 +38,7 @@ def available_bytes() -> int:
 async def idle(name: str, folder: Path, count: int, attached: int) -> None:
     """Start them, look at their memory, restart the controller, take some up again, remove all."""
     made = specs(folder, count)
-    backend = backend_named(name)
+    backend = get_backend(name)
     before, began = available_bytes(), time.perf_counter()
     turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -53,7 +53,7 @@ async def idle(name: str, folder: Path, count: int, attached: int) -> None:
     taken = (before - available_bytes()) / count / 1024**2
     print(f"| memory of each, own / with what the host spends, MiB | {name} | {each:.1f} / {taken:.1f} |")
     await backend.close()
-    second = backend_named(name)
+    second = get_backend(name)
     await second.check()
     began = time.perf_counter()
     boxes = await asyncio.gather(*(second.attach(spec) for spec in made[:attached]))
@@ -76,7 +76,7 @@ async def escapes(names: Sequence[str], folder: Path) -> None:
     for name in names:
         place = folder / f"escapes-{name}"
         place.mkdir()
-        backend = backend_named(name)
+        backend = get_backend(name)
         outcomes = await attempt_all(backend, place)
         await backend.close()
         through = [outcome.name for outcome in outcomes if outcome.got_through]

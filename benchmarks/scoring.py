@@ -35,7 +35,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find
 from aar.redteam.campaign_rows import add_campaign
-from aar.sandbox.backends import choose
+from aar.sandbox.backends import choose_backend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.baselines import measure_baselines
@@ -198,7 +198,7 @@ async def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few submissions, one seed")
     parser.add_argument("--cold", action="store_true", help="without sandboxes made ahead")
     options = parser.parse_args()
-    problem, backend = find(options.problem), await choose(options.backend)
+    problem, backend = find(options.problem), await choose_backend(options.backend)
     count, seeds = (4, 1) if options.quick else (options.submissions, 2)
     stopwatch = Stopwatch()
     watch_all(stopwatch)

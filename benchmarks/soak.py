@@ -68,10 +68,10 @@ class Size:
     times: int = 3
     thinking: float = 1.0
     chat: float = 0.2
-    away: float = 12.0
+    is_down: float = 12.0
 
 
-SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, away=4.0)
+SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, is_down=4.0)
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Night:
         """Have the service be away for less than the campaign's patience."""
         began = time.time()
         self.service.ask("/down", post=True)
-        time.sleep(self.size.away)
+        time.sleep(self.size.is_down)
         self.hear("an outage", "status")
         self.service.ask("/up", post=True)
         self.recovered("service away", began)
@@ -181,14 +181,14 @@ class Night:
     def full_disk(self) -> None:
         """Fill the disk, and make room again."""
         began = time.time()
-        keep_full(self.home.folder.parent, self.size.away)
+        keep_full(self.home.folder.parent, self.size.is_down)
         self.recovered("disk full", began)
 
     def engine(self, engine: OwnEngine) -> None:
         """Restart the Docker engine."""
         began = time.time()
         engine.stop()
-        time.sleep(self.size.away)
+        time.sleep(self.size.is_down)
         self.hear("an engine that is away", "status")
         engine.start()
         self.recovered("Docker engine restarts", began)

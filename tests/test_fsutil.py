@@ -16,7 +16,7 @@ import pytest
 from aar.errors import SandboxError
 from aar.fsutil import MAX_LEVELS, prune_deep_tree, remove_tree
 from aar.sandbox import workspaces
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.scratch_folders import temporary_folder
 
 NOBODY = 65534
 
@@ -145,6 +145,6 @@ def test_what_nests_too_deep_is_cut_and_the_rest_stays(tmp_path: Path) -> None:
 
 
 def test_a_scratch_folder_is_removed_whatever_is_in_it() -> None:
-    with scratch_folder("aar-test-") as folder:
+    with temporary_folder("aar-test-") as folder:
         nest(folder / "deep", ["d"] * 1500)
     assert not folder.exists()

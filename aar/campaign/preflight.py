@@ -18,7 +18,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.problems.plugin_calls import GIVES, brief_of, call_plugin, probe
 from aar.problems.protocol import Problem
 from aar.problems.registry import find, ships
-from aar.sandbox.backends import choose
+from aar.sandbox.backends import choose_backend
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import Settings
@@ -66,7 +66,7 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     database = await anyio.to_thread.run_sync(open_database, spec.database or settings.database_url)
     try:
         incidents = IncidentLog()
-        backend = await choose(spec.sandbox.backend, incidents)
+        backend = await choose_backend(spec.sandbox.backend, incidents)
     except BaseException:
         database.close()
         raise

@@ -101,11 +101,11 @@ def _open_and_close(url: str) -> Finding:
 
 
 async def _sandbox(_settings: Settings) -> list[Finding]:
-    from aar.sandbox.backends import availability
+    from aar.sandbox.backends import list_availability
 
     found = [
         Finding(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))
-        for name, state in (await availability()).items()
+        for name, state in (await list_availability()).items()
     ]
     usable = [each.name for each in found if each.ok]
     detail = f"campaigns here use {usable[0]}" if usable else "no sandbox works here"

@@ -30,7 +30,7 @@ def build(
 
     from aar.cli.output.formatting import clean_line
     from aar.cli.output.printing import console, print_json
-    from aar.sandbox.images.build import build as make
+    from aar.sandbox.images.build import build_image as make
 
     progress = console(stderr=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from aar.campaign.runtime import orphan_cleanup
 from aar.cli.context import opened
-from aar.sandbox.cleanup import Swept
+from aar.sandbox.cleanup import SweepResult
 from aar.sandbox.inventory_row import SandboxRow
 
 
@@ -16,7 +16,7 @@ def alive(database: str | None) -> Mapping[str, bool]:
         return orphan_cleanup.all_run(session)
 
 
-async def prune(database: str | None, *, unknown_too: bool) -> Swept:
+async def prune(database: str | None, *, unknown_too: bool) -> SweepResult:
     """Remove what no live controller uses.
 
     Args:

@@ -15,16 +15,16 @@ BACKENDS = ("docker", "bubblewrap")
 """In order of preference."""
 
 
-async def availability() -> Mapping[str, Availability]:
+async def list_availability() -> Mapping[str, Availability]:
     """What works on this machine and what to do about the rest, by backend, in order of preference."""
-    backends = [backend_named(name) for name in BACKENDS]
+    backends = [get_backend(name) for name in BACKENDS]
     found = await asyncio.gather(*(backend.check() for backend in backends))
     for backend in backends:
         await backend.close()
     return dict(zip(BACKENDS, found, strict=True))
 
 
-async def choose(preference: str = "auto", on_incident: IncidentSink | None = None) -> SandboxBackend:
+async def choose_backend(preference: str = "auto", on_incident: IncidentSink | None = None) -> SandboxBackend:
     """The backend to use.
 
     Args:
@@ -38,7 +38,7 @@ async def choose(preference: str = "auto", on_incident: IncidentSink | None = No
     names = BACKENDS if preference == "auto" else (preference,)
     missing, remedies = [], []
     for name in names:
-        backend = backend_named(name, on_incident)
+        backend = get_backend(name, on_incident)
         found = await backend.check()
         if found.ok:
             return backend
@@ -48,7 +48,7 @@ async def choose(preference: str = "auto", on_incident: IncidentSink | None = No
     raise SandboxUnavailable(f"no sandbox works here ({'; '.join(missing)})", "; or ".join(remedies))
 
 
-def backend_named(name: str, on_incident: IncidentSink | None = None) -> SandboxBackend:
+def get_backend(name: str, on_incident: IncidentSink | None = None) -> SandboxBackend:
     """The backend of that name, whether it works here or not. Raises UsageError."""
     if name == "docker":
         return DockerBackend(on_incident=on_incident)

@@ -14,7 +14,7 @@ from aar.fsutil import remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import SandboxBackend
 from aar.sandbox.scratch_folders import abandoned_folders
-from aar.sandbox.state_dir import known_workspaces, remove_unfinished, runtime_root, states
+from aar.sandbox.state_dir import known_workspaces, list_states, remove_unfinished, runtime_root
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What came of a sweep.
 
     Args:
@@ -34,14 +34,16 @@ class Swept:
     left: dict[str, str] = field(default_factory=dict)
 
 
-async def sweep(backends: Sequence[SandboxBackend], abandoned: Callable[[str], Awaitable[bool]]) -> Swept:
+async def remove_abandoned_sandboxes(
+    backends: Sequence[SandboxBackend], abandoned: Callable[[str], Awaitable[bool]]
+) -> SweepResult:
     """Remove every sandbox of this `aar` home whose campaign is abandoned, and killed processes' temporary folders.
 
     Args:
         backends: where to look, once each; one that does not answer is passed over.
         abandoned: whether nobody runs the campaign of an id, asked right before a sandbox of it is removed.
     """
-    swept = Swept()
+    swept = SweepResult()
     few = asyncio.Semaphore(_AT_ONCE)
 
     async def remove(backend: SandboxBackend, name: str, campaign_id: str, *, doomed: bool) -> None:
@@ -74,7 +76,7 @@ async def sweep(backends: Sequence[SandboxBackend], abandoned: Callable[[str], A
 
 def _made_in(folders: Collection[Path], backend: str) -> set[str]:
     """Names of a backend's sandboxes whose workspaces lie in some folders."""
-    found = ((state["name"], Path(state["workspace"])) for state in states(runtime_root(), backend))
+    found = ((state["name"], Path(state["workspace"])) for state in list_states(runtime_root(), backend))
     return {name for name, workspace in found if any(workspace.is_relative_to(folder) for folder in folders)}
 
 

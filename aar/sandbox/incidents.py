@@ -62,7 +62,7 @@ def report_left_behind(sink: IncidentSink | None, sandbox: str, campaign_id: str
         sink(Incident(sandbox, campaign_id, IncidentKind.LEFT_BEHIND, cause[:_MOST_DETAIL]))
 
 
-def report_cut(sink: IncidentSink | None, sandbox: str, campaign_id: str, cut: int) -> None:
+def report_pruned_tree(sink: IncidentSink | None, sandbox: str, campaign_id: str, cut: int) -> None:
     """Tell that a kept workspace lost what nested too deep, if any did."""
     if cut and sink is not None:
         detail = f"{cut} files or folders nest deeper than {MAX_LEVELS} levels and were not kept"

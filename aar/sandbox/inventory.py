@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from aar.errors import NotFound, SandboxUnavailable
-from aar.sandbox.backends import BACKENDS, backend_named
+from aar.sandbox.backends import BACKENDS, get_backend
 from aar.sandbox.bubblewrap import inventory as bubblewrap
-from aar.sandbox.cleanup import Swept, sweep
+from aar.sandbox.cleanup import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.docker import inventory as docker
 from aar.sandbox.inventory_row import SandboxRow
-from aar.sandbox.state_dir import runtime_root, states
+from aar.sandbox.state_dir import list_states, runtime_root
 
 
 async def list_sandboxes() -> list[SandboxRow]:
     """Every sandbox of this `aar` home on every backend that answers, with what it uses now."""
-    rows = await bubblewrap.rows()
+    rows = await bubblewrap.list_bubblewrap_sandboxes()
     try:
-        rows += await docker.rows()
+        rows += await docker.list_docker_sandboxes()
     except SandboxUnavailable:
         return rows
     return rows
@@ -32,20 +32,24 @@ async def shell_command(name: str) -> list[str]:
     """
     for row in await list_sandboxes():
         if row.name == name and row.running:
-            return docker.shell(name) if row.backend == "docker" else bubblewrap.shell(name)
+            return (
+                docker.docker_shell_command(name)
+                if row.backend == "docker"
+                else bubblewrap.bubblewrap_shell_command(name)
+            )
     raise NotFound(f"no sandbox named {name} is running", "see: aar sandbox list")
 
 
 def campaigns_with_sandboxes() -> set[str]:
     """Ids of the campaigns of which this machine's files know a sandbox, whether or not its backend answers now."""
-    return {state["campaign"] for name in BACKENDS for state in states(runtime_root(), name)}
+    return {state["campaign"] for name in BACKENDS for state in list_states(runtime_root(), name)}
 
 
-async def prune(abandoned: Callable[[str], Awaitable[bool]]) -> Swept:
-    """Remove every sandbox whose campaign is ``abandoned``: see ``cleanup.sweep``."""
-    backends = [backend_named(name) for name in BACKENDS]
+async def prune(abandoned: Callable[[str], Awaitable[bool]]) -> SweepResult:
+    """Remove every sandbox whose campaign is ``abandoned``: see ``cleanup.remove_abandoned_sandboxes``."""
+    backends = [get_backend(name) for name in BACKENDS]
     try:
-        return await sweep(backends, abandoned)
+        return await remove_abandoned_sandboxes(backends, abandoned)
     finally:
         for backend in backends:
             await backend.close()

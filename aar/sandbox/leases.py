@@ -35,7 +35,7 @@ from aar.sandbox.state_dir import runtime_root
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _REMEMBERED_SECONDS = 24 * 3600.0
 _SCORING, _RESEARCHER = "scoring", "researcher"
 
@@ -65,7 +65,7 @@ class Leases:
         cores: Sequence[int] | None = None,
         gpus: Sequence[str] | None = None,
         scoring_cores: int | None = None,
-        book: Path | None = None,
+        lease_file: Path | None = None,
     ) -> None:
         self._cores = tuple(sorted(os.sched_getaffinity(0) if cores is None else cores))
         self._gpus = tuple(detect_gpus() if gpus is None else gpus)
@@ -76,7 +76,7 @@ class Leases:
         self.shared_cores = self._cores[: len(self._cores) - kept] or self._cores
         """Cores that all researchers share."""
         self._exclusive = kept > 0
-        self._book = (book or runtime_root() / "leases.json").absolute()
+        self._book = (lease_file or runtime_root() / "leases.json").absolute()
         self._over: set[str] = set()
 
     @property
@@ -84,7 +84,7 @@ class Leases:
         """How many GPUs one researcher can get at the most: of several, one is kept for scoring runs."""
         return len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
 
-    def scoring_sets(self, cores: int) -> list[tuple[int, ...]]:
+    def scoring_core_sets(self, cores: int) -> list[tuple[int, ...]]:
         """The sets of cores that scoring runs of ``cores`` cores each get, where all of them want as many."""
         if not self._exclusive:
             return [self._cores]
@@ -93,7 +93,7 @@ class Leases:
         return [self.scoring_cores[start : start + wanted] for start in starts]
 
     @asynccontextmanager
-    async def scoring(self, *, cores: int = 1, gpus: int = 0, owner: str = "") -> AsyncIterator[Lease]:
+    async def lease_for_scoring(self, *, cores: int = 1, gpus: int = 0, owner: str = "") -> AsyncIterator[Lease]:
         """Hold cores of one's own, and GPUs, for a scoring run; waits until they are free.
 
         Args:
@@ -109,7 +109,7 @@ class Leases:
             yield lease if self._exclusive else Lease(lease.id, self._cores, lease.gpus)
 
     @asynccontextmanager
-    async def researcher(self, owner: str, *, gpus: int = 0) -> AsyncIterator[Lease]:
+    async def lease_for_researcher(self, owner: str, *, gpus: int = 0) -> AsyncIterator[Lease]:
         """Share the researchers' cores, and hold GPUs, for a researcher; waits until the GPUs are free.
 
         Args:
@@ -141,7 +141,7 @@ class Leases:
         try:
             await run_to_completion(partial(self._change, lambda book: book["waiting"].append(entry)))
             while (lease := await run_to_completion(partial(self._try, entry))) is None:  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_SECONDS)  # the holder may be another process: there is no event to wait for
+                await asyncio.sleep(_POLL_SECONDS)  # the holder may be another process: there is no event to wait for
             yield lease
         finally:
             # Waited for even when cancelled: a cancelled holder gives its lease back all the same.

@@ -14,10 +14,10 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 900.0
 """How long a backend that does not answer is waited for."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-_TELL_SECONDS = 60.0
+_NOTIFY_SECONDS = 60.0
 
 
-class OutageWatch:
+class BackendOutageMonitor:
     """Waits for one backend, for all who need it, and tells of an outage once a minute, whoever waits.
 
     Args:
@@ -27,19 +27,19 @@ class OutageWatch:
     """
 
     def __init__(
-        self, seconds: float = PATIENCE_SECONDS, tell: Callable[[BackendAway, str], None] | None = None
+        self, seconds: float = PATIENCE_SECONDS, on_change: Callable[[BackendAway, str], None] | None = None
     ) -> None:
         self._seconds = seconds
-        self._tell = tell
+        self._tell = on_change
         self._last: BackendAway | None = None
         self._began = self._told = self._failed = 0.0
 
     @property
-    def away(self) -> bool:
+    def is_down(self) -> bool:
         """Whether the backend did not answer when it was last needed."""
         return self._last is not None
 
-    async def through(self, work: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:
+    async def run_when_up(self, work: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:
         """Do something that needs the backend, and again while it is away.
 
         Args:
@@ -78,7 +78,7 @@ class OutageWatch:
         if self._last is None:
             self._began = moment
         first, self._last, self._failed = self._last is None, error, moment
-        if self._tell is not None and (first or always or moment - self._told >= _TELL_SECONDS):
+        if self._tell is not None and (first or always or moment - self._told >= _NOTIFY_SECONDS):
             self._told = moment
             self._tell(error, then)
 

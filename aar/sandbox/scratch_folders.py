@@ -23,7 +23,7 @@ _NAME = re.compile(r"aar-[a-z]+-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]+")
 
 
 @contextmanager
-def scratch_folder(prefix: str) -> Iterator[Path]:
+def temporary_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder; what is put there may be hostile, and a failure to remove it is logged and no more.
 
     Args:

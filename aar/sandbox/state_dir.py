@@ -48,24 +48,24 @@ def runtime_root() -> Path:
     return root
 
 
-def check_name(name: str) -> str:
+def validate_sandbox_name(name: str) -> str:
     """The name, when it may name a sandbox. Raises UsageError."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a sandbox", "use a-z, 0-9 and -, at most 63 of them")
     return name
 
 
-def scope() -> str:
+def home_scope() -> str:
     """A short name for the `aar` home in force: sandboxes of another home are none of ours to list or remove."""
     return hashlib.sha256(str(get_settings().home.absolute()).encode()).hexdigest()[:8]
 
 
-class Place:
+class SandboxStateDir:
     """The folder of one sandbox of one backend: ``channel/`` and ``proc/`` (shown inside), and ``state.json``."""
 
     def __init__(self, root: Path, backend: str, name: str) -> None:
         digest = hashlib.sha256(f"{backend}/{name}".encode()).hexdigest()[:16]
-        self.path = root / scope() / backend[0] / digest
+        self.path = root / home_scope() / backend[0] / digest
         self.channel = self.path / "channel"
         self.kernel_files = self.path / "proc"
         self._state = self.path / _STATE
@@ -76,7 +76,7 @@ class Place:
         Raises:
             Conflict: another process is making one of that name.
         """
-        if self.being_made() or (self.path.is_dir() and time.time() - self.path.stat().st_mtime < _FRESH_SECONDS):
+        if self.is_being_created() or (self.path.is_dir() and time.time() - self.path.stat().st_mtime < _FRESH_SECONDS):
             raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
         self.remove()
         for attempt in range(_TRIES):
@@ -93,7 +93,7 @@ class Place:
         self.channel.mkdir()
         self.channel.chmod(0o755)
 
-    def being_made(self) -> bool:
+    def is_being_created(self) -> bool:
         """Whether a live process is making the sandbox now."""
         state = self.load()
         return state is not None and bool(state.get("maker")) and HostProcess(*state["maker"]).alive()
@@ -128,7 +128,7 @@ class Place:
 
 def remove_unfinished(root: Path) -> None:
     """Remove the folders of sandboxes that were never written down, or whose removal was cut short."""
-    for folder in (root / scope()).glob("*/*"):
+    for folder in (root / home_scope()).glob("*/*"):
         try:
             begun = folder.stat().st_mtime
         except OSError:
@@ -152,9 +152,9 @@ def known_workspaces(root: Path) -> list[Path]:
     return [Path(state["workspace"]) for state in found if state is not None]
 
 
-def states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
+def list_states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
     """The saved states of all sandboxes of a backend."""
-    for path in sorted((root / scope() / backend[0]).glob(f"*/{_STATE}")):
+    for path in sorted((root / home_scope() / backend[0]).glob(f"*/{_STATE}")):
         state = read_state(path)
         if state is not None:
             yield state

@@ -29,17 +29,17 @@ from pathlib import Path
 from aar.errors import SandboxError, StillInUse
 from aar.fsutil import prune_deep_tree, remove_tree
 from aar.processes import mount_holders
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.scratch_folders import temporary_folder
 
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _TOOLS = ("mkfs.ext4", "e2fsck", "losetup", "setpriv", "unshare")
 _OPTIONS = "loop,nosuid,nodev,noatime"
 _PROBE_BYTES = 4 << 20
-_LET_GO_SECONDS = 20.0
+_RELEASE_SECONDS = 20.0
 _COMMAND_SECONDS = 60.0
 _COPY_SECONDS = 900.0
 """How long a command may take; one that goes through a whole workspace."""
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _END_HOLDER = "End the process that holds it"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _MENDED = (0, 1, 2)
@@ -135,7 +135,7 @@ def unmount_below(folder: Path) -> None:
             _unmount(target)
 
 
-def used(workspace: Path) -> int:
+def used_bytes(workspace: Path) -> int:
     """Bytes in use of a mounted workspace; -1 when it is a plain directory."""
     if not workspace.is_mount():
         return -1
@@ -148,7 +148,7 @@ def can_mount() -> bool:
     """Whether this process may mount an ext4 file; tried once."""
     if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in _TOOLS):
         return False
-    with scratch_folder("aar-probe-") as folder:
+    with temporary_folder("aar-probe-") as folder:
         image, target = folder / "image", folder / "mounted"
         target.mkdir()
         try:
@@ -169,7 +169,7 @@ def _settle(workspace: Path) -> int:
     cut = 0
     if image.exists() and not kept.exists():
         # The only copy of what the last sandbox wrote.
-        _let_go(image)
+        _wait_for_release(image)
         _mend(image)
         workspace.mkdir(parents=True, exist_ok=True)
         _mount(image, workspace)
@@ -179,7 +179,7 @@ def _settle(workspace: Path) -> int:
         if workspace.exists():
             workspace.rename(old)
             remove_tree(old)
-        _let_go(image)
+        _wait_for_release(image)
         # The image goes before the copy takes its name: alone, it would count as newer than the workspace.
         image.unlink(missing_ok=True)
         kept.rename(workspace)
@@ -250,23 +250,23 @@ def _give(workspace: Path, owner: int) -> None:
 
 def _unmount(target: Path) -> None:
     """Unmount a directory; one that is still in use is waited for. Raises StillInUse."""
-    deadline = time.monotonic() + _LET_GO_SECONDS
+    deadline = time.monotonic() + _RELEASE_SECONDS
     while target.is_mount():
         try:
             _run("umount", str(target))
         except SandboxError as error:
             if time.monotonic() > deadline:
                 raise StillInUse(f"{target} is still in use ({error.message})", _END_HOLDER) from error
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
 
 def _remove_image(image: Path) -> None:
     if image.exists():
-        _let_go(image)
+        _wait_for_release(image)
         image.unlink(missing_ok=True)
 
 
-def _let_go(image: Path) -> None:
+def _wait_for_release(image: Path) -> None:
     """Wait until no loop device holds an image; one that is mounted somewhere else is unmounted there.
 
     A process that makes a mount namespace, as sandboxes, containers and some services do when they start, has a copy of
@@ -277,14 +277,14 @@ def _let_go(image: Path) -> None:
         StillInUse: it is. Removed now, it would stay on the disk under no name; mounted again, it would
             be written twice at once.
     """
-    deadline = time.monotonic() + _LET_GO_SECONDS
+    deadline = time.monotonic() + _RELEASE_SECONDS
     while image.exists() and (devices := _run("losetup", "-n", "-O", "NAME", "-j", str(image)).split()):
         for target in _mounted(devices):
             _unmount(target)
         if time.monotonic() > deadline:
             held = ", ".join(mount_holders(devices)) or "nobody that can be seen"
             raise StillInUse(f"{image} is still in use by {', '.join(devices)}, held by {held}", _END_HOLDER)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _mounted(devices: Collection[str] | None = None) -> list[Path]:

@@ -172,7 +172,7 @@ def test_what_a_dead_controller_left_is_removed_at_the_next_start(settings: Sett
 def test_what_cannot_be_removed_is_an_incident_and_stops_nobody(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aar.sandbox.workspaces._LET_GO_SECONDS", 0.2)
+    monkeypatch.setattr("aar.sandbox.workspaces._RELEASE_SECONDS", 0.2)
 
     async def scene() -> None:
         plan = await check(load_spec(None, QUICK), settings)

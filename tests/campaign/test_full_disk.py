@@ -104,11 +104,11 @@ def test_a_lease_that_cannot_be_given_back_changes_nothing_and_is_given_back_lat
     leases = Leases(cores=(0, 1, 2, 3), gpus=(), scoring_cores=1, book=small / "leases.json")
 
     async def scene() -> str:
-        async with leases.scoring(owner="s1"):
+        async with leases.lease_for_scoring(owner="s1"):
             _fill(small)
             result = "scored"
         (small / "filler").unlink()
-        async with asyncio.timeout(20), leases.scoring(owner="s2") as lease:
+        async with asyncio.timeout(20), leases.lease_for_scoring(owner="s2") as lease:
             assert lease.cores == (3,)
         return result
 

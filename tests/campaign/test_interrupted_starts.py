@@ -143,7 +143,7 @@ def test_the_mirror_and_the_database_may_fail_for_a_while(settings: Settings, mo
         return await sync(mirror)
 
     leases = iter([OSError(24, "Too many open files")] * 2)
-    researcher = Leases.researcher
+    researcher = Leases.lease_for_researcher
 
     @asynccontextmanager
     async def scarce_lease(self: Leases, owner: str, *, gpus: int = 0) -> AsyncIterator[Lease]:
@@ -153,7 +153,7 @@ def test_the_mirror_and_the_database_may_fail_for_a_while(settings: Settings, mo
             yield lease
 
     monkeypatch.setattr(controller.ForumMirror, "sync", scarce)
-    monkeypatch.setattr(Leases, "researcher", scarce_lease)
+    monkeypatch.setattr(Leases, "lease_for_researcher", scarce_lease)
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings))
     assert ending == Ending("finished", "every researcher finished")
     told = [each.event for each in _events(settings, campaign_id, "service_failed")]
@@ -165,7 +165,7 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
 ) -> None:
     booked: list[float] = []
     count = 0
-    beat, researcher = controller_lock.beat, Leases.researcher
+    beat, researcher = controller_lock.beat, Leases.lease_for_researcher
 
     def counted(*args: Any) -> None:
         nonlocal count
@@ -187,7 +187,7 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
 
     monkeypatch.setattr(control_loop, "_BEAT_SECONDS", 0.2)  # a quick campaign works for less than a usual one
     monkeypatch.setattr(controller_lock, "beat", counted)
-    monkeypatch.setattr(Leases, "researcher", late)
+    monkeypatch.setattr(Leases, "lease_for_researcher", late)
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings))
     assert ending.state == "finished"
     assert booked == [0.0]

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aar.sandbox.backends import availability
+from aar.sandbox.backends import list_availability
 
 from .conftest import Terminal
 
@@ -29,7 +29,7 @@ _PATIENCE = 240.0
 
 @pytest.fixture(autouse=True, scope="module")
 def _bubblewrap() -> None:
-    state = asyncio.run(availability())["bubblewrap"]
+    state = asyncio.run(list_availability())["bubblewrap"]
     if not state.ok:
         if os.environ.get("CI"):
             pytest.fail(f"bubblewrap must work in CI: {state.detail}")

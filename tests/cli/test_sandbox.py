@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.control.controller_lock import identity
-from aar.sandbox.backends import availability
+from aar.sandbox.backends import list_availability
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.column_types import now
@@ -19,7 +19,7 @@ from .conftest import Terminal
 @pytest.fixture
 def leftovers(writable: Terminal, tmp_path: Path) -> None:
     """Sandboxes of a campaign whose controller is dead, and of one that the database does not hold."""
-    state = asyncio.run(availability())["bubblewrap"]
+    state = asyncio.run(list_availability())["bubblewrap"]
     if not state.ok:
         if os.environ.get("CI"):
             pytest.fail(f"bubblewrap must work in CI: {state.detail}")

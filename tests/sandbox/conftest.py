@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.sandbox.backends import backend_named
+from aar.sandbox.backends import get_backend
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import get_settings
 
@@ -32,7 +32,7 @@ def need(name: str) -> Callable[[], SandboxBackend]:
     """A maker of that backend; skips where it does not work, fails where ``AAR_REQUIRE_ALL`` is set."""
 
     async def check() -> str:
-        backend = backend_named(name)
+        backend = get_backend(name)
         found = await backend.check()
         await backend.close()
         return "" if found.ok else f"{name}: {found.detail}; {found.remedy}"
@@ -43,7 +43,7 @@ def need(name: str) -> Callable[[], SandboxBackend]:
         if os.environ.get("AAR_REQUIRE_ALL") == "1":
             pytest.fail(_answers[name])
         pytest.skip(_answers[name])
-    return lambda: backend_named(name)
+    return lambda: get_backend(name)
 
 
 @pytest.fixture(

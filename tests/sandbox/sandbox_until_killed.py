@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from aar.sandbox import workspaces
-from aar.sandbox.backends import backend_named
+from aar.sandbox.backends import get_backend
 from aar.sandbox.protocol import SandboxSpec
 
 STEPS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "subprocess.Popen", "os.posix_spawn", "os.kill")
@@ -32,7 +32,7 @@ async def main(backend_name: str, folder: Path, name: str, last: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     workspaces.can_mount()
-    backend = backend_named(backend_name)
+    backend = get_backend(backend_name)
     await backend.check()
     sys.addaudithook(step)
     spec = SandboxSpec(

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from aar.errors import SandboxUnavailable, UsageError
-from aar.sandbox.backends import availability, choose
-from aar.sandbox.bubblewrap.availability import availability as bubblewrap_availability
+from aar.sandbox.backends import choose_backend, list_availability
+from aar.sandbox.bubblewrap.availability import bubblewrap_availability as bubblewrap_availability
 from aar.settings import get_settings
 
 
@@ -19,11 +19,11 @@ def test_each_backend_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_
     bubblewrap_availability.cache_clear()
     try:
         with pytest.raises(SandboxUnavailable) as caught:
-            asyncio.run(choose())
+            asyncio.run(choose_backend())
         assert "docker" in caught.value.message
         assert "bubblewrap" in caught.value.message
         assert "sudo apt-get install bubblewrap" in caught.value.remedy
-        found = asyncio.run(availability())
+        found = asyncio.run(list_availability())
         assert [a.ok for a in found.values()] == [False, False]
         assert all(a.remedy for a in found.values())
     finally:
@@ -33,4 +33,4 @@ def test_each_backend_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_an_unknown_backend_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
-        asyncio.run(choose("podman"))
+        asyncio.run(choose_backend("podman"))

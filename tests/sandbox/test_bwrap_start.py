@@ -41,7 +41,7 @@ def ended(pid: int) -> bool:
 def test_one_that_says_nothing_is_killed_and_not_waited_for(stand_in: Path) -> None:
     before = descriptors()
     with pytest.raises(SandboxError, match="did not start"):
-        process_start.start(lambda _: [], stand_in / "log", lambda _: None)
+        process_start.start_bwrap(lambda _: [], stand_in / "log", lambda _: None)
     assert descriptors() == before
     own, child = map(int, (stand_in / "pids").read_text().split())
     assert not Path(f"/proc/{own}").exists()
@@ -55,14 +55,14 @@ def test_what_raises_on_the_way_leaves_no_descriptor(tmp_path: Path, monkeypatch
         raise SandboxError("no arguments")
 
     with pytest.raises(SandboxError, match="no arguments"):
-        process_start.start(refuse, tmp_path / "log", lambda _: None)
+        process_start.start_bwrap(refuse, tmp_path / "log", lambda _: None)
     with pytest.raises(SandboxError, match="did not start"):
-        process_start.start(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
+        process_start.start_bwrap(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="bwrap"):
-        process_start.start(lambda _: [], tmp_path / "log", lambda _: None)
+        process_start.start_bwrap(lambda _: [], tmp_path / "log", lambda _: None)
     with pytest.raises(OSError, match="log"):
-        process_start.start(lambda _: [], tmp_path / "no" / "log", lambda _: None)
+        process_start.start_bwrap(lambda _: [], tmp_path / "no" / "log", lambda _: None)
     assert descriptors() == before
 
 
@@ -73,12 +73,12 @@ def test_nothing_runs_when_its_limits_could_not_be_set(tmp_path: Path) -> None:
         first.append(pid)
         raise SandboxError("no control group")
 
-    def arguments(given: process_start.Descriptors) -> Sequence[str]:
+    def arguments(given: process_start.BwrapDescriptors) -> Sequence[str]:
         command = ["--bind", "/", "/", "--unshare-pid", "--info-fd", str(given.info), "--block-fd", str(given.block)]
         return [*command, "touch", str(tmp_path / "ran")]
 
     with pytest.raises(SandboxError, match="no control group"):
-        process_start.start(arguments, tmp_path / "log", refuse)
+        process_start.start_bwrap(arguments, tmp_path / "log", refuse)
     assert ended(first[0])
     assert not (tmp_path / "ran").exists()
     assert descriptors() == before

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.processes import HostProcess
 from aar.sandbox.channel import reply_validation
-from aar.sandbox.channel.client import Channel
-from aar.sandbox.server.output_buffer import Capture
+from aar.sandbox.channel.client import ChannelClient
+from aar.sandbox.server.output_buffer import OutputBuffer
 
 _PEER = """
 import os, socket, sys, time
@@ -37,7 +37,7 @@ def frame(header: bytes, payload: bytes = b"") -> bytes:
     return struct.pack(">II", len(header), len(payload)) + header + payload
 
 
-def talk(folder: Path, said: bytes, scenario: Callable[[Channel], Awaitable[None]]) -> None:
+def talk(folder: Path, said: bytes, scenario: Callable[[ChannelClient], Awaitable[None]]) -> None:
     """Run a scenario against a peer that answers the first request with ``said``."""
 
     (folder / "said").write_bytes(said)
@@ -47,7 +47,7 @@ def talk(folder: Path, said: bytes, scenario: Callable[[Channel], Awaitable[None
         assert process is not None
 
         async def whole() -> None:
-            channel = Channel("box", folder)
+            channel = ChannelClient("box", folder)
             await channel.listen()
             try:
                 await channel.connected(process, 20)
@@ -75,7 +75,7 @@ def talk(folder: Path, said: bytes, scenario: Callable[[Channel], Awaitable[None
     ids=["huge-header", "huge-payload", "no-json", "no-object", "deep-json", "too-much", "no-answer"],
 )
 def test_nonsense_from_inside_means_gone(tmp_path: Path, said: bytes) -> None:
-    async def scenario(channel: Channel) -> None:
+    async def scenario(channel: ChannelClient) -> None:
         with pytest.raises(SandboxGone):
             await channel.call("ping", {}, timeout=20, most=1000)
 
@@ -83,7 +83,7 @@ def test_nonsense_from_inside_means_gone(tmp_path: Path, said: bytes) -> None:
 
 
 def test_silence_means_gone(tmp_path: Path) -> None:
-    async def scenario(channel: Channel) -> None:
+    async def scenario(channel: ChannelClient) -> None:
         with pytest.raises(SandboxGone):
             await channel.call("ping", {}, timeout=0.2)
 
@@ -93,7 +93,7 @@ def test_silence_means_gone(tmp_path: Path) -> None:
 def test_answers_to_nobody_are_passed_over(tmp_path: Path) -> None:
     said = frame(b'{"id": 99, "done": {}}') + frame(b'{"hello": 1}') + frame(b'{"id": 1, "done": {"x": 1}}')
 
-    async def scenario(channel: Channel) -> None:
+    async def scenario(channel: ChannelClient) -> None:
         assert (await channel.call("ping", {}, timeout=20)).fields == {"x": 1}
 
     talk(tmp_path, said, scenario)
@@ -105,7 +105,7 @@ def test_only_the_expected_process_is_listened_to(tmp_path: Path) -> None:
     told: list[str] = []
 
     async def whole() -> int:
-        channel = Channel("box", tmp_path)
+        channel = ChannelClient("box", tmp_path)
         channel.on_stranger = told.append
         await channel.listen()
         with pytest.raises(SandboxGone):
@@ -131,7 +131,7 @@ def test_only_the_expected_process_is_listened_to(tmp_path: Path) -> None:
 )
 def test_what_an_error_means(fields: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error):
-        reply_validation.check(fields, {"job": "j1", "path": "p"})
+        reply_validation.raise_for_error(fields, {"job": "j1", "path": "p"})
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_what_an_error_means(fields: dict[str, object], error: type[Exception]) 
 )
 def test_names_that_leave_their_directory_are_refused(entries: list[object]) -> None:
     with pytest.raises(TransferRefused):
-        reply_validation.listing({"entries": entries})
+        reply_validation.parse_listing({"entries": entries})
 
 
 @pytest.mark.parametrize("entries", [None, 1, [1], [["a"]], [["a", "b", "c"]], [{"a": 1}]])
 def test_a_listing_of_another_shape_means_gone(entries: object) -> None:
     with pytest.raises(SandboxGone):
-        reply_validation.listing({"entries": entries})
+        reply_validation.parse_listing({"entries": entries})
 
 
 json_values = st.recursive(
@@ -161,7 +161,10 @@ json_values = st.recursive(
 )
 def test_any_answer_is_an_answer_or_gone(fields: dict[str, object]) -> None:
     fields = json.loads(json.dumps(fields))
-    for read in (lambda: reply_validation.exec_result(fields, b""), lambda: reply_validation.job_status(fields)):
+    for read in (
+        lambda: reply_validation.parse_exec_result(fields, b""),
+        lambda: reply_validation.parse_job_status(fields),
+    ):
         try:
             read()
         except SandboxGone:
@@ -171,7 +174,7 @@ def test_any_answer_is_an_answer_or_gone(fields: dict[str, object]) -> None:
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(0, 120), st.booleans())
 def test_capture_keeps_both_ends_and_counts_the_rest(pieces: list[bytes], limit: int, streamed: bool) -> None:
     sent = bytearray()
-    capture = Capture(limit, sent.extend if streamed else None)
+    capture = OutputBuffer(limit, sent.extend if streamed else None)
     for piece in pieces:
         capture.feed(piece)
     tail, dropped = capture.end()

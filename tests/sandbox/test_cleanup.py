@@ -18,11 +18,11 @@ import pytest
 
 from aar.errors import SandboxGone
 from aar.sandbox import state_dir
-from aar.sandbox.backends import backend_named
-from aar.sandbox.cleanup import Swept, sweep
+from aar.sandbox.backends import get_backend
+from aar.sandbox.cleanup import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
-from aar.sandbox.state_dir import runtime_root, scope
+from aar.sandbox.state_dir import home_scope, runtime_root
 
 from .conftest import need
 
@@ -63,10 +63,10 @@ def all_but(*live: str) -> Callable[[str], Awaitable[bool]]:
 
 def leftovers(folder: Path) -> list[str]:
     """Folders, control groups, mounts, loop devices and workspaces' images that belong to this home's sandboxes."""
-    left = [str(p) for p in (runtime_root() / scope()).glob("*/*")]
+    left = [str(p) for p in (runtime_root() / home_scope()).glob("*/*")]
     left += [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
     left += [str(p) for p in folder.rglob(".*.ext4")]
-    left += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/*{scope()}-*")]
+    left += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/*{home_scope()}-*")]
     if losetup := shutil.which("losetup", path="/usr/sbin:/sbin"):
         listed = subprocess.run([losetup, "-n", "-O", "NAME,BACK-FILE"], capture_output=True, text=True, check=False)
         left += [line for line in listed.stdout.splitlines() if str(folder) in line]
@@ -80,7 +80,7 @@ def test_jobs_of_a_killed_controller_run_on_and_strays_are_removed(
         backend = each_backend()
         crash(backend.name, tmp_path, "live-1", "dead-1", "dead-2")
         assert sorted(await backend.orphans()) == ["dead-1", "dead-2", "live-1"]
-        assert await sweep([backend], all_but("live")) == Swept(["dead-1", "dead-2"])
+        assert await remove_abandoned_sandboxes([backend], all_but("live")) == SweepResult(["dead-1", "dead-2"])
         spec = SandboxSpec(name="live-1", campaign_id="live", workspace=tmp_path / "live-1", workspace_bytes=1 << 25)
         box = await backend.attach(spec)
         (job,) = await box.jobs()
@@ -88,8 +88,8 @@ def test_jobs_of_a_killed_controller_run_on_and_strays_are_removed(
         assert (await box.job_output(job.job_id)).startswith("1\n")
         assert [row.name for row in await list_sandboxes() if row.running] == ["live-1"]
         await backend.close()
-        again = backend_named(backend.name)
-        assert await sweep([again], all_but()) == Swept(["live-1"])
+        again = get_backend(backend.name)
+        assert await remove_abandoned_sandboxes([again], all_but()) == SweepResult(["live-1"])
         assert list(await again.orphans()) == []
         await again.close()
 
@@ -116,8 +116,8 @@ def test_a_sandbox_that_died_with_its_engine_is_gone_and_swept(
         again = await backend.create(spec)
         assert await again.read("kept") == b"kept"
         await backend.close()
-        second = backend_named(backend.name)
-        assert await sweep([second], all_but()) == Swept(["box"])
+        second = get_backend(backend.name)
+        assert await remove_abandoned_sandboxes([second], all_but()) == SweepResult(["box"])
         await second.close()
 
     asyncio.run(whole())
@@ -138,8 +138,8 @@ def test_an_abandoned_sandbox_ends_itself(tmp_path: Path, each_backend: Callable
                 break
             await asyncio.sleep(0.05)
         assert not any(row.running for row in rows)
-        again = backend_named(backend.name)
-        assert await sweep([again], all_but()) == Swept(["left"])
+        again = get_backend(backend.name)
+        assert await remove_abandoned_sandboxes([again], all_but()) == SweepResult(["left"])
         await again.close()
 
     asyncio.run(whole())
@@ -159,9 +159,9 @@ asyncio.run(BubblewrapBackend().create(spec))
 """
 
 
-async def _swept(backend: SandboxBackend) -> Swept:
+async def _swept(backend: SandboxBackend) -> SweepResult:
     try:
-        return await sweep([backend], all_but())
+        return await remove_abandoned_sandboxes([backend], all_but())
     finally:
         await backend.close()
 
@@ -200,7 +200,7 @@ def test_a_controller_killed_at_any_step_leaves_nothing_that_a_sweep_does_not_re
     for step in range(1, steps + 1) if every else chosen:
         killed = life(step)
         assert killed.returncode == -signal.SIGKILL or step > steps - 5, killed.stderr
-        swept = asyncio.run(_swept(backend_named(backend)))
+        swept = asyncio.run(_swept(get_backend(backend)))
         assert swept.left == {}, step
         assert leftovers(tmp_path) == [], step
 
@@ -212,23 +212,23 @@ def test_a_first_process_that_no_record_names_is_ended_with_what_it_holds(tmp_pa
     killed = subprocess.run([sys.executable, "-c", _ORPHAN, str(tmp_path / "w")], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     deadline = time.monotonic() + 20
-    while not any("server.main" in each for each in _commands_of_children(str(runtime_root() / scope()))):
+    while not any("server.main" in each for each in _commands_of_children(str(runtime_root() / home_scope()))):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert asyncio.run(_swept(backend_named("bubblewrap"))) == Swept(["orphan"])
+    assert asyncio.run(_swept(get_backend("bubblewrap"))) == SweepResult(["orphan"])
     assert leftovers(tmp_path) == []
-    assert not _commands_of_children(str(runtime_root() / scope()))
+    assert not _commands_of_children(str(runtime_root() / home_scope()))
 
 
 def test_a_folder_that_tells_of_no_sandbox_is_removed_once_it_is_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = runtime_root() / scope() / "b" / "0123456789abcdef"
+    folder = runtime_root() / home_scope() / "b" / "0123456789abcdef"
     (folder / "channel").mkdir(parents=True)
-    asyncio.run(sweep([], all_but()))
+    asyncio.run(remove_abandoned_sandboxes([], all_but()))
     assert folder.is_dir()  # somebody may be making it just now
     monkeypatch.setattr(state_dir, "_FRESH_SECONDS", 0.0)
-    asyncio.run(sweep([], all_but()))
+    asyncio.run(remove_abandoned_sandboxes([], all_but()))
     assert leftovers(tmp_path) == []
 
 
@@ -277,10 +277,10 @@ def test_temporary_folders_of_killed_processes_are_swept_with_what_is_mounted_in
         kept = Path(lives.stdout.readline().strip())
         killed = subprocess.run([sys.executable, "-c", _SCRATCH, "killed"], capture_output=True, text=True, check=False)
         assert Path(killed.stdout.strip()).is_dir(), killed.stderr
-        assert asyncio.run(sweep([], all_but())) == Swept()
+        assert asyncio.run(remove_abandoned_sandboxes([], all_but())) == SweepResult()
         assert [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")] == [kept]
         lives.kill()
-    assert asyncio.run(sweep([], all_but())) == Swept()
+    assert asyncio.run(remove_abandoned_sandboxes([], all_but())) == SweepResult()
     assert leftovers(tmp_path) == []
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")]
 
@@ -306,12 +306,12 @@ def test_sandboxes_in_a_killed_process_s_temporary_folder_are_nobody_s(
     killed = subprocess.run([sys.executable, "-c", _MEASURED, backend.name], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
-    async def whole() -> Swept:
+    async def whole() -> SweepResult:
         try:
-            return await sweep([backend], all_but("nocampaign"))
+            return await remove_abandoned_sandboxes([backend], all_but("nocampaign"))
         finally:
             await backend.close()
 
-    assert asyncio.run(whole()) == Swept(["measured"])
+    assert asyncio.run(whole()) == SweepResult(["measured"])
     assert leftovers(tmp_path) == []
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")]

@@ -13,7 +13,7 @@ from aar.processes import HostProcess
 from aar.sandbox import workspaces
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.state_dir import Place, check_name, runtime_root
+from aar.sandbox.state_dir import SandboxStateDir, runtime_root, validate_sandbox_name
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_limits_of_control_groups_version_2(tmp_path: Path, spec: SandboxSpec) -
     """On a folder with the files of a version 2 hierarchy: this kernel may have only version 1."""
     (tmp_path / "cgroup.controllers").write_text("cpuset cpu memory pids")
     (tmp_path / "cgroup.subtree_control").write_text("cpuset cpu memory pids")
-    group = cgroups.make("box", tmp_path)
+    group = cgroups.create_cgroup("box", tmp_path)
     assert group is not None
     assert group.folders == {"": tmp_path / "aar" / "box"}
     folder = group.folders[""]
@@ -52,13 +52,13 @@ def test_limits_of_control_groups_version_2(tmp_path: Path, spec: SandboxSpec) -
     assert used is not None
     assert (used.memory_bytes, used.processes, used.cpu_seconds) == (4000, 3, 2.5)
     assert group.kernel_kills() == 4
-    assert cgroups.restored(cgroups.saved(group)) == group
+    assert cgroups.cgroup_from_json(cgroups.cgroup_to_json(group)) == group
 
 
 def test_no_control_group_where_none_may_be_made(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu")
     (tmp_path / "cgroup.subtree_control").write_text("cpu")
-    assert cgroups.make("box", tmp_path) is None
+    assert cgroups.create_cgroup("box", tmp_path) is None
 
 
 @pytest.mark.skipif(not workspaces.can_mount(), reason="mounting an ext4 file needs root")
@@ -89,14 +89,14 @@ def test_a_workspace_is_bounded_and_keeps_its_content(tmp_path: Path) -> None:
 
 def test_names_and_short_paths() -> None:
     for name in ("a", "k3v9qd-s12-0"):
-        assert len(str(Place(runtime_root(), "docker", check_name(name)).channel / "sock")) < 100
+        assert len(str(SandboxStateDir(runtime_root(), "docker", validate_sandbox_name(name)).channel / "sock")) < 100
     for name in ("", "-a", "A", "a/b", "..", "a" * 64):
         with pytest.raises(UsageError):
-            check_name(name)
+            validate_sandbox_name(name)
 
 
 def test_a_name_is_claimed_once_and_free_again_when_its_maker_died(spec: SandboxSpec) -> None:
-    place = Place(runtime_root(), "docker", spec.name)
+    place = SandboxStateDir(runtime_root(), "docker", spec.name)
     place.claim(spec)
     try:
         with pytest.raises(Conflict):
@@ -104,7 +104,7 @@ def test_a_name_is_claimed_once_and_free_again_when_its_maker_died(spec: Sandbox
         place.save(spec, {"maker": [os.getpid(), 1]})
         os.utime(place.path, (0, 0))
         place.claim(spec)
-        assert place.being_made()
+        assert place.is_being_created()
     finally:
         place.remove()
     assert not place.path.parent.parent.exists()

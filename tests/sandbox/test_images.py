@@ -11,8 +11,8 @@ from importlib import resources
 import pytest
 
 from aar.errors import SetupError
-from aar.sandbox.images.image_scan import scan
-from aar.sandbox.isolation.data_leak_check import known_data
+from aar.sandbox.images.image_scan import scan_archive
+from aar.sandbox.isolation.data_leak_check import problem_data_index
 
 
 def archive(**files: bytes) -> io.BytesIO:
@@ -28,24 +28,24 @@ def archive(**files: bytes) -> io.BytesIO:
 
 
 def test_a_clean_file_system_passes() -> None:
-    assert scan(archive(a=b"x" * 100, b=b"y"), {100: {"0" * 64}}) == 2
+    assert scan_archive(archive(a=b"x" * 100, b=b"y"), {100: {"0" * 64}}) == 2
 
 
 def test_a_hidden_file_is_found_under_any_name() -> None:
     data = b"label" * 100
     with pytest.raises(SetupError, match="data file"):
-        scan(archive(**{"usr/share/innocent": data}), {len(data): {hashlib.sha256(data).hexdigest()}})
+        scan_archive(archive(**{"usr/share/innocent": data}), {len(data): {hashlib.sha256(data).hexdigest()}})
 
 
 def test_the_package_itself_is_found() -> None:
     with pytest.raises(SetupError, match="aar package"):
-        scan(archive(**{"opt/venv/lib/python3.11/site-packages/aar/__init__.py": b""}), {})
+        scan_archive(archive(**{"opt/venv/lib/python3.11/site-packages/aar/__init__.py": b""}), {})
 
 
 def test_the_data_that_ships_is_known() -> None:
     shipped = [f for f in resources.files("aar").joinpath("problems").iterdir() if f.is_dir()]
     assert shipped
-    assert all(len(digest) == 64 for digests in known_data().digests.values() for digest in digests)
+    assert all(len(digest) == 64 for digests in problem_data_index().digests.values() for digest in digests)
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

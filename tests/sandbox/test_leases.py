@@ -27,7 +27,11 @@ def test_scoring_runs_have_cores_that_no_researcher_gets(book: Path) -> None:
     leases = Leases(cores=range(8), gpus=[], book=book)
 
     async def whole() -> None:
-        async with leases.scoring() as one, leases.scoring() as two, leases.researcher("r1") as three:
+        async with (
+            leases.lease_for_scoring() as one,
+            leases.lease_for_scoring() as two,
+            leases.lease_for_researcher("r1") as three,
+        ):
             assert len({*one.cores, *two.cores}) == 2
             assert not {*one.cores, *two.cores} & {*three.cores}
             assert three.cores == leases.shared_cores == (0, 1, 2, 3, 4, 5)
@@ -39,7 +43,7 @@ def test_one_core_is_shared_by_all(book: Path) -> None:
     leases = Leases(cores=[3], gpus=[], book=book)
 
     async def whole() -> None:
-        async with leases.scoring() as one, leases.researcher("r1") as two:
+        async with leases.lease_for_scoring() as one, leases.lease_for_researcher("r1") as two:
             assert (one.cores, two.cores) == ((3,), (3,))
 
     asyncio.run(whole())
@@ -51,7 +55,7 @@ def test_a_gpu_has_one_holder_and_scoring_is_never_starved(book: Path) -> None:
 
     async def hungry(name: str) -> None:
         for _ in range(4):
-            async with leases.researcher(name, gpus=1) as lease:
+            async with leases.lease_for_researcher(name, gpus=1) as lease:
                 assert lease.gpus == ("0",)
                 order.append(name)
                 await asyncio.sleep(0.02)
@@ -59,7 +63,7 @@ def test_a_gpu_has_one_holder_and_scoring_is_never_starved(book: Path) -> None:
     async def score() -> None:
         await asyncio.sleep(0.1)
         order.append("asked")
-        async with leases.scoring(gpus=1):
+        async with leases.lease_for_scoring(gpus=1):
             order.append("scored")
 
     async def whole() -> None:
@@ -76,11 +80,11 @@ def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
 
     async def whole() -> None:
         with pytest.raises(UsageError):
-            async with leases.researcher("r1", gpus=2):
+            async with leases.lease_for_researcher("r1", gpus=2):
                 pass
-        async with leases.researcher("r1", gpus=1):
+        async with leases.lease_for_researcher("r1", gpus=1):
             waiting = asyncio.create_task(_take(leases, "r2"))
-            async with leases.scoring(gpus=1):
+            async with leases.lease_for_scoring(gpus=1):
                 pass
             await asyncio.sleep(0.2)
             assert not waiting.done()
@@ -93,12 +97,12 @@ def test_a_cancelled_wait_leaves_nothing_in_the_book(book: Path) -> None:
     leases = Leases(cores=range(4), gpus=["0"], book=book)
 
     async def whole() -> None:
-        async with leases.researcher("r1", gpus=1):
+        async with leases.lease_for_researcher("r1", gpus=1):
             waiting = asyncio.create_task(_take(leases, "r2"))
             await asyncio.sleep(0.1)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        async with leases.researcher("r3", gpus=1):
+        async with leases.lease_for_researcher("r3", gpus=1):
             pass
 
     asyncio.run(whole())
@@ -126,7 +130,7 @@ def test_a_killed_holder_s_lease_comes_back(book: Path) -> None:
 
 
 async def _take(leases: Leases, owner: str) -> Lease:
-    async with leases.researcher(owner, gpus=1) as lease:
+    async with leases.lease_for_researcher(owner, gpus=1) as lease:
         return lease
 
 
@@ -138,7 +142,7 @@ def test_the_loop_runs_on_while_another_process_holds_the_book(book: Path) -> No
         nonlocal turns
         book.parent.mkdir(exist_ok=True)
         with book.with_suffix(".lock").open("w") as lock:
-            held = leases.scoring()
+            held = leases.lease_for_scoring()
             await held.__aenter__()
             fcntl.flock(lock, fcntl.LOCK_EX)
             giving_back = asyncio.create_task(held.__aexit__(None, None, None))
@@ -162,7 +166,7 @@ def test_the_book_does_not_grow_with_every_owner(book: Path, monkeypatch: pytest
     leases = Leases(cores=range(4), gpus=["0", "1"], book=book)
 
     async def whole() -> None:
-        async with leases.scoring(gpus=1, owner="a campaign"), leases.researcher("without a GPU"):
+        async with leases.lease_for_scoring(gpus=1, owner="a campaign"), leases.lease_for_researcher("without a GPU"):
             pass
         await _take(leases, "r1")
 

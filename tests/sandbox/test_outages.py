@@ -9,7 +9,7 @@ import pytest
 
 from aar.errors import BackendAway, SandboxUnavailable
 from aar.sandbox import outages
-from aar.sandbox.outages import OutageWatch
+from aar.sandbox.outages import BackendOutageMonitor
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +33,17 @@ def away(times: int) -> Callable[[], Awaitable[str]]:
 
 def test_it_goes_on_once_the_backend_answers_and_all_who_wait_are_told_of_as_one() -> None:
     told: list[str] = []
-    watch = OutageWatch(60, lambda error, then: told.append(f"{error}: {then}"))
+    watch = BackendOutageMonitor(60, lambda error, then: told.append(f"{error}: {then}"))
 
     async def scene() -> list[str]:
-        return await asyncio.gather(*(watch.through(away(times)) for times in (0, 7, 7, 7)))
+        return await asyncio.gather(*(watch.run_when_up(away(times)) for times in (0, 7, 7, 7)))
 
     assert asyncio.run(scene()) == ["done"] * 4
     assert told == [
         "the engine does not answer: try 1, next in 0 s",
         "the engine does not answer: answers again after 0 s",
     ]
-    assert not watch.away
+    assert not watch.is_down
 
 
 def test_it_is_told_again_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,14 +56,14 @@ def test_it_is_told_again_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
         if clock[0] < 200:
             raise BackendAway("away")
 
-    asyncio.run(OutageWatch(900, lambda _, then: told.append(then)).through(work))
+    asyncio.run(BackendOutageMonitor(900, lambda _, then: told.append(then)).run_when_up(work))
     assert [each.split(",")[0] for each in told] == ["try 1", "try 4", "try 7", "answers again after 175 s"]
 
 
 def test_patience_ends() -> None:
     told: list[str] = []
     with pytest.raises(BackendAway, match="does not answer"):
-        asyncio.run(OutageWatch(0.02, lambda _, then: told.append(then)).through(away(10_000)))
+        asyncio.run(BackendOutageMonitor(0.02, lambda _, then: told.append(then)).run_when_up(away(10_000)))
     assert told[-1] == "given up"
 
 
@@ -73,7 +73,7 @@ def test_a_wait_that_is_asked_to_end_ends(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def scene() -> None:
         stop = asyncio.Event()
-        waiting = asyncio.create_task(OutageWatch(600).through(away(10_000), stop))
+        waiting = asyncio.create_task(BackendOutageMonitor(600).run_when_up(away(10_000), stop))
         await asyncio.sleep(0)
         stop.set()
         with pytest.raises(BackendAway):
@@ -91,5 +91,5 @@ def test_what_waiting_does_not_mend_is_not_waited_for(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        asyncio.run(OutageWatch(600).through(work))
+        asyncio.run(BackendOutageMonitor(600).run_when_up(work))
     assert tried == [1]

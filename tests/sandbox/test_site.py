@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxUnavailable
-from aar.sandbox.bubblewrap.site_packages import site_tree
+from aar.sandbox.bubblewrap.site_packages import site_packages_tree
 
 NEVER = "python_version < '3'"
 HERE = "python_version >= '3' and sys_platform == 'linux'"
@@ -36,7 +36,7 @@ def distribution(folder: Path, name: str, *requires: str) -> None:
 
 def shown(*names: str) -> set[str]:
     """Modules in the tree for these names."""
-    return {path.stem for path in site_tree(names, "/opt/site").glob("*.py")}
+    return {path.stem for path in site_packages_tree(names, "/opt/site").glob("*.py")}
 
 
 def test_requirements_whose_markers_hold_here_come_along(install: Path) -> None:
@@ -54,10 +54,10 @@ def test_requirements_whose_markers_hold_here_come_along(install: Path) -> None:
 def test_a_required_package_that_is_missing_is_named(install: Path) -> None:
     distribution(install, "aaa", f"no-such-package ; {HERE}")
     with pytest.raises(SandboxUnavailable, match="no-such-package"):
-        site_tree(("aaa",), "/opt/site")
+        site_packages_tree(("aaa",), "/opt/site")
 
 
 def test_a_malformed_name_is_refused(install: Path) -> None:
     assert sys.path[0] == str(install)
     with pytest.raises(SandboxUnavailable, match="malformed: got 'a b'"):
-        site_tree(("a b",), "/opt/site")
+        site_packages_tree(("a b",), "/opt/site")

@@ -139,7 +139,7 @@ def test_an_image_without_a_mount_is_taken_up(workspace: Path) -> None:
 def test_an_image_is_not_removed_while_it_is_mounted(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.3)
+    monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 0.3)
     workspaces.prepare(workspace, SIZE, OWNER)
     with (workspace / "notes").open("rb"):
         for end in (workspaces.release, workspaces.discard):
@@ -208,7 +208,7 @@ def test_a_copy_of_the_mount_in_another_namespace_keeps_nobody(workspace: Path, 
 
 
 def test_an_image_that_is_the_only_copy_is_not_mounted_twice(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.2)
+    monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 0.2)
     workspaces.prepare(workspace, SIZE, OWNER)
     script = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; exec cat"]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -220,13 +220,13 @@ def test_an_image_that_is_the_only_copy_is_not_mounted_twice(workspace: Path, mo
             workspaces.release(workspace)
         assert (workspace.parent / ".r1.ext4").exists()
         holder.stdin.close()
-    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 20.0)
+    monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 20.0)
     workspaces.release(workspace)
     assert (workspace / "number").read_text() == "0"
 
 
 def test_who_holds_a_workspace_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.2)
+    monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 0.2)
     unwanted = tmp_path / "run"
     workspaces.prepare(unwanted, SIZE, OWNER)
     elsewhere = tmp_path / "elsewhere"

@@ -256,7 +256,7 @@ class WarmSuite:
         digest = desk.snapshots.save(desk.method(TELL.format(told="sorted(os.sched_getaffinity(0))"))).digest
         async with leased.warmed(DEFAULT_OWNER, 1):
             await ready(leased, 2)
-            async with leases.scoring(owner="another") as lease:
+            async with leases.lease_for_scoring(owner="another") as lease:
                 assert lease.cores == tuple(cores[-1:])
             for _ in range(2):
                 outcome = await leased.run(task, digest, 1)

@@ -19,7 +19,7 @@ from aar.campaign.preflight import price_book
 from aar.campaign.presets import preset, presets
 from aar.campaign.spec_loader import build_fields
 from aar.campaign.views import get_campaign
-from aar.sandbox.backends import availability
+from aar.sandbox.backends import list_availability
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.models import Campaign
@@ -117,7 +117,7 @@ async def test_a_check_starts_nothing(house: Site) -> None:
 @pytest.mark.bubblewrap
 @pytest.mark.slow
 async def test_a_launched_campaign_runs_by_itself_once_and_keeps_the_database_secret(house: Site) -> None:
-    if not (await availability())["bubblewrap"].ok:
+    if not (await list_availability())["bubblewrap"].ok:
         if os.environ.get("CI"):
             pytest.fail("bubblewrap must work in CI")
         pytest.skip("no bubblewrap here")

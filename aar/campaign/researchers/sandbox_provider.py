@@ -14,7 +14,7 @@ from aar.errors import BackendAway, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxIncident, SandboxLost
 from aar.researcher.context import Stopping
 from aar.sandbox.incidents import Incident, report_left_behind
-from aar.sandbox.outages import OutageWatch
+from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
 from aar.store.event_log import append
@@ -38,14 +38,14 @@ class SandboxKeeper:
         spec: SandboxSpec,
         database: Database,
         researcher_id: str,
-        outages: OutageWatch | None = None,
+        outages: BackendOutageMonitor | None = None,
         stopping: asyncio.Event | None = None,
     ) -> None:
         self._backend = backend
         self._spec = spec
         self._database = database
         self._researcher_id = researcher_id
-        self._outages = outages or OutageWatch(0.0)
+        self._outages = outages or BackendOutageMonitor(0.0)
         self._stopping = stopping
         self._sandbox: Sandbox | None = None
         self._lock = asyncio.Lock()
@@ -62,7 +62,7 @@ class SandboxKeeper:
         async with self._lock:
             if self._sandbox is None:
                 try:
-                    await self._outages.through(self._opened, self._stopping)
+                    await self._outages.run_when_up(self._opened, self._stopping)
                 except BackendAway:
                     if self._stopping is not None and self._stopping.is_set():
                         raise Stopping from None

@@ -116,7 +116,7 @@ class Supervisor:
         workshop, gpus = self._workshop, self._workshop.plan.spec.sandbox.gpus
         if gpus:
             await self._say(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
-        lease = await self._held.enter_async_context(workshop.leases.researcher(self._view.id, gpus=gpus))
+        lease = await self._held.enter_async_context(workshop.leases.lease_for_researcher(self._view.id, gpus=gpus))
         await self._begin()
         spec = self._sandbox_spec(lease)
         keeper = SandboxKeeper(

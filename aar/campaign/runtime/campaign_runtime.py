@@ -25,7 +25,7 @@ from aar.campaign.runtime.public_data import DATA, lay_out
 from aar.campaign.runtime.service_restarts import FaultLog
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.sandbox.leases import Leases
-from aar.sandbox.outages import OutageWatch
+from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Mount
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.review.reviewer import Reviewer
@@ -56,7 +56,7 @@ class Workshop:
     stop: StopSignal
     budget: BudgetWatch
     faults: FaultLog
-    outages: OutageWatch
+    outages: BackendOutageMonitor
     resting: set[str] = field(default_factory=set)
     """Ids of the researchers that wait for their model service."""
 
@@ -103,7 +103,7 @@ async def open_workshop(
     mirror = ForumMirror(db, campaign_id, home / "forum")
     leases = Leases()
     engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
-    outages = OutageWatch(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
+    outages = BackendOutageMonitor(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
     scoring = plan.spec.scoring
     endpoints = Endpoints(
         plan, seed=int(secret[:8], 16), tell=faults.tell, time_left=lambda: clock.left, patient=patient

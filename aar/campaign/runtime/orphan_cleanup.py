@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.control.controller_lock import is_run
 from aar.sandbox import inventory
-from aar.sandbox.cleanup import Swept, sweep
+from aar.sandbox.cleanup import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom import run_files
@@ -39,7 +39,7 @@ async def remove_orphans(
     async def abandoned(owner: str) -> bool:
         return owner != campaign_id and await _is_run(database, owner) is False
 
-    return _told(await sweep([backend], abandoned), campaign_id, on_incident)
+    return _told(await remove_abandoned_sandboxes([backend], abandoned), campaign_id, on_incident)
 
 
 async def remove_own(backend: SandboxBackend, campaign_id: str, on_incident: IncidentSink | None = None) -> list[str]:
@@ -48,10 +48,10 @@ async def remove_own(backend: SandboxBackend, campaign_id: str, on_incident: Inc
     async def own(owner: str) -> bool:
         return owner == campaign_id
 
-    return _told(await sweep([backend], own), campaign_id, on_incident)
+    return _told(await remove_abandoned_sandboxes([backend], own), campaign_id, on_incident)
 
 
-async def prune(database: Database, settings: Settings, *, unknown_too: bool) -> Swept:
+async def prune(database: Database, settings: Settings, *, unknown_too: bool) -> SweepResult:
     """Remove every sandbox and every folder of a scoring run that no live controller uses.
 
     Args:
@@ -84,7 +84,7 @@ async def _is_run(database: Database, campaign_id: str) -> bool | None:
     return await database.read(look)
 
 
-def _told(swept: Swept, campaign_id: str, on_incident: IncidentSink | None) -> list[str]:
+def _told(swept: SweepResult, campaign_id: str, on_incident: IncidentSink | None) -> list[str]:
     for name, why in swept.left.items():
         if on_incident is not None:
             on_incident(Incident(name, campaign_id, IncidentKind.LEFT_BEHIND, why[:300]))

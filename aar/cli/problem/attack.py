@@ -13,8 +13,8 @@ from aar.cli.output.formatting import clean_line, duration
 from aar.cli.output.printing import console, plain, print_json, table
 from aar.problems.protocol import Problem
 from aar.redteam import ATTACKS, Outcome, Result, attack_all
-from aar.sandbox.backends import choose
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.backends import choose_backend
+from aar.sandbox.scratch_folders import temporary_folder
 
 _SAID = 160
 
@@ -36,7 +36,7 @@ def carry_out(
         NotFound: no such attack or baseline.
         SandboxUnavailable: no sandbox works here.
     """
-    with scratch_folder("aar-attack-") as folder:
+    with temporary_folder("aar-attack-") as folder:
         return asyncio.run(_carry_out(problem, folder, only, submissions, seeds, base, sandbox, quiet))
 
 
@@ -50,7 +50,7 @@ async def _carry_out(
     sandbox: str,
     quiet: bool,
 ) -> list[Outcome]:
-    backend = await choose(sandbox)
+    backend = await choose_backend(sandbox)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=console(stderr=True), disable=quiet, transient=True)
     bar = progress.add_task("attacks", total=len(only) or len(ATTACKS))

@@ -12,8 +12,8 @@ from aar.cli.output.formatting import clean_line, duration, score
 from aar.cli.output.printing import console, plain, print_json, table
 from aar.errors import UsageError
 from aar.problems.protocol import Problem, Stage
-from aar.sandbox.backends import choose
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.backends import choose_backend
+from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
@@ -38,7 +38,7 @@ def measure(
     if transfer and not problem.transfer_domains:
         raise UsageError(f"problem {problem.name} has no transfer domains", "Leave --transfer out")
     stage = Stage.TRANSFER if transfer else Stage.MEASURE
-    with scratch_folder("aar-baselines-") as folder:
+    with temporary_folder("aar-baselines-") as folder:
         return asyncio.run(_measure(problem, folder, keys, seeds or problem.default_seeds, stage, sandbox, quiet))
 
 
@@ -51,7 +51,7 @@ async def _measure(
     sandbox: str,
     quiet: bool,
 ) -> list[BaselineResult]:
-    backend = await choose(sandbox)
+    backend = await choose_backend(sandbox)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=console(stderr=True), disable=quiet, transient=True)
     bars = {each.key: progress.add_task(each.key, visible=False) for each in problem.baselines()}

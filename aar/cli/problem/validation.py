@@ -9,8 +9,8 @@ from pathlib import Path
 from aar.campaign.problem_validation import ProblemChecks
 from aar.problems.plugin_calls import probe
 from aar.problems.registry import find, small
-from aar.sandbox.backends import choose
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.backends import choose_backend
+from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 
@@ -23,14 +23,14 @@ def run_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) 
         DataMissing: its data is absent.
         SandboxUnavailable: no sandbox works here.
     """
-    with scratch_folder("aar-validate-") as folder:
+    with temporary_folder("aar-validate-") as folder:
         return asyncio.run(_run(reference, folder, sandbox, on_step))
 
 
 async def _run(reference: str, folder: Path, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
     await probe(reference)
     problem = find(reference)
-    backend = await choose(sandbox)
+    backend = await choose_backend(sandbox)
     try:
         sized = small(problem)
         room = CleanRoom(backend, sized, SnapshotStore(folder / "snapshots"), folder / "runs")

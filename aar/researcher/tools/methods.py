@@ -11,7 +11,7 @@ from aar.errors import TransferRefused, UsageError
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import submit
@@ -29,7 +29,7 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
         await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_each)
     sandbox = await ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
-    with scratch_folder("aar-method-") as scratch:
+    with temporary_folder("aar-method-") as scratch:
         directory = scratch / "method"
         await _take(sandbox, path, directory)
         saved, manifest = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
@@ -80,7 +80,7 @@ async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
     target = posixpath.normpath(posixpath.join(WORKSPACE, given.into or f"fetched/{given.snapshot}"))
     if not run.repeated and (await sandbox.exec(["test", "-e", target], timeout=30)).ok:
         raise UsageError(f"{target} exists already", "Name a new directory in `into`")
-    with scratch_folder("aar-fetch-") as scratch:
+    with temporary_folder("aar-fetch-") as scratch:
         directory = scratch / "snapshot"
         await anyio.to_thread.run_sync(ctx.snapshots.materialise, digest, directory)
         await sandbox.put(directory, target)

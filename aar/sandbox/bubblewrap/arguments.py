@@ -9,13 +9,13 @@ from pathlib import Path
 from aar.sandbox.bubblewrap.python_mounts import (
     BIN,
     PYTHON,
-    directory,
+    directory_arguments,
     library_path,
     python_mounts,
 )
 from aar.sandbox.channel.server_launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
-from aar.sandbox.isolation.cgroups import Cgroup, inside_paths
-from aar.sandbox.isolation.kernel_files import KernelFiles, hidden_in_proc
+from aar.sandbox.isolation.cgroups import Cgroup, oom_counter_paths
+from aar.sandbox.isolation.kernel_files import ReplacementFiles, hidden_in_proc
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 
 PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -27,23 +27,23 @@ _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptors:
+class BwrapDescriptors:
     """Numbers of the descriptors that bwrap inherits: it tells its child's pid on one and waits on the other."""
 
     info: int
     block: int
 
 
-def arguments(
+def bwrap_arguments(
     spec: SandboxSpec,
     *,
     channel: Path,
     etc: Path,
-    kernel_files: KernelFiles,
+    kernel_files: ReplacementFiles,
     drop_to: int | None,
     group: Cgroup | None,
     distributions: Sequence[str],
-    descriptors: Descriptors,
+    descriptors: BwrapDescriptors,
 ) -> list[str]:
     """Everything after ``bwrap``.
 
@@ -69,12 +69,12 @@ def arguments(
     made += _kernel_files(kernel_files, gpu=bool(spec.gpus))
     made += ["--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
     for target in ("/etc", CHANNEL_TARGET, SERVER_TARGET, "/run/cgroup", WORKSPACE, *(m.target for m in spec.mounts)):
-        made += directory(target)
+        made += directory_arguments(target)
     made += ["--ro-bind", str(etc), "/etc", "--ro-bind", str(channel), CHANNEL_TARGET]
     for shared in SHARED_ETC:
         made += ["--ro-bind-try", str(shared), str(shared)]
     made += ["--ro-bind", str(SERVER_SOURCE), SERVER_TARGET]
-    for path in inside_paths(group) if group else ():
+    for path in oom_counter_paths(group) if group else ():
         made += ["--ro-bind", str(path), "/run/cgroup"]
     made += ["--bind", str(spec.workspace.absolute()), WORKSPACE]
     for mount in spec.mounts:
@@ -88,7 +88,7 @@ def arguments(
     return [*made, "--", *(_drop(drop_to) if drop_to is not None else ()), *server_command(f"{BIN}/python3")]
 
 
-def _kernel_files(files: KernelFiles, *, gpu: bool) -> list[str]:
+def _kernel_files(files: ReplacementFiles, *, gpu: bool) -> list[str]:
     hidden = hidden_in_proc(gpu=gpu)
     shown = {
         **files.fixed,

@@ -24,7 +24,7 @@ _PROBE_SECONDS = 20
 
 
 @functools.cache
-def availability(distributions: Sequence[str]) -> Availability:
+def bubblewrap_availability(distributions: Sequence[str]) -> Availability:
     """Try an empty sandbox with the host's Python in it; blocking, remembered for the life of the process."""
     if not sys.platform.startswith("linux"):
         return Availability(False, "bubblewrap needs Linux", "use Docker on this system")
@@ -73,13 +73,13 @@ def _notes() -> list[str]:
         notes.append("workspace size is watched, not fixed: mounting a file system needs root and mkfs.ext4")
     if os.getuid() != 0:
         notes.append("all sandboxes run under this user's uid, apart by namespaces only")
-    if os.uname().machine not in seccomp.programs():
+    if os.uname().machine not in seccomp.filter_programs():
         notes.append(f"no system call filter for {os.uname().machine}")
     return notes
 
 
 def _cgroup_works() -> bool:
-    group = cgroups.make(f"probe-{uuid.uuid4().hex[:8]}")
+    group = cgroups.create_cgroup(f"probe-{uuid.uuid4().hex[:8]}")
     if group is None:
         return False
     child = subprocess.Popen(["sleep", "10"])

@@ -12,21 +12,21 @@ from aar.concurrency import run_to_completion
 from aar.errors import Conflict, SandboxError, SandboxGone
 from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import user_identity
-from aar.sandbox.bubblewrap.arguments import PATH, Descriptors, arguments
-from aar.sandbox.bubblewrap.availability import availability
-from aar.sandbox.bubblewrap.host_control import BwrapBody
-from aar.sandbox.bubblewrap.process_start import start
+from aar.sandbox.bubblewrap.arguments import PATH, BwrapDescriptors, bwrap_arguments
+from aar.sandbox.bubblewrap.availability import bubblewrap_availability
+from aar.sandbox.bubblewrap.host_control import BubblewrapHostControl
+from aar.sandbox.bubblewrap.process_start import start_bwrap
 from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
-from aar.sandbox.channel.client import Channel
+from aar.sandbox.channel.client import ChannelClient
 from aar.sandbox.channel.server_launch import ABANDONED_SECONDS, base_environment, write_config
-from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
+from aar.sandbox.incidents import IncidentSink, report_left_behind, report_pruned_tree
 from aar.sandbox.isolation import cgroups
-from aar.sandbox.isolation.data_leak_check import refuse_mounted
+from aar.sandbox.isolation.data_leak_check import check_mounts
 from aar.sandbox.isolation.host_uids import unprivileged_uid
-from aar.sandbox.isolation.kernel_files import write_fixed
+from aar.sandbox.isolation.kernel_files import write_replacement_files
 from aar.sandbox.protocol import Availability, SandboxSpec
-from aar.sandbox.state_dir import Place, check_name, runtime_root, scope, states
+from aar.sandbox.state_dir import SandboxStateDir, home_scope, list_states, runtime_root, validate_sandbox_name
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -56,28 +56,28 @@ class BubblewrapBackend:
 
     async def check(self) -> Availability:
         """Whether it works here: makes an empty sandbox once and remembers."""
-        return await asyncio.to_thread(availability, self._distributions)
+        return await asyncio.to_thread(bubblewrap_availability, self._distributions)
 
     async def create(self, spec: SandboxSpec) -> ChannelSandbox:
         """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
-        place = Place(runtime_root(), self.name, check_name(spec.name))
+        place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         state = place.load()
-        if state is not None and not place.being_made():
-            body = BwrapBody.restored(place, state)
+        if state is not None and not place.is_being_created():
+            body = BubblewrapHostControl.from_state(place, state)
             if body.alive:
                 raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
-            report_cut(self._on_incident, spec.name, spec.campaign_id, await body.release())
+            report_pruned_tree(self._on_incident, spec.name, spec.campaign_id, await body.release())
         await run_to_completion(partial(place.claim, spec), place.remove)
-        channel = Channel(spec.name, place.channel)
-        body = BwrapBody(place, spec.workspace.absolute(), keep=spec.keep_workspace)
+        channel = ChannelClient(spec.name, place.channel)
+        body = BubblewrapHostControl(place, spec.workspace.absolute(), keep=spec.keep_workspace)
         try:
             await channel.listen()
             await run_to_completion(partial(self._start, spec, place, body))
-            await channel.connected(body.first, _START_SECONDS)
+            await channel.connected(body.first_process, _START_SECONDS)
         except BaseException as error:
             # What went wrong first is what the caller must know.
             left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
-            said = await asyncio.to_thread(body.last_words)
+            said = await asyncio.to_thread(body.last_output)
             await best_effort(channel.close(), left)
             await best_effort(body.release(), left)
             if isinstance(error, SandboxGone):
@@ -85,11 +85,11 @@ class BubblewrapBackend:
             raise
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
-    def _start(self, spec: SandboxSpec, place: Place, body: BwrapBody) -> None:
-        refuse_mounted(spec.mounts)
+    def _start(self, spec: SandboxSpec, place: SandboxStateDir, body: BubblewrapHostControl) -> None:
+        check_mounts(spec.mounts)
         uid = unprivileged_uid(place)
         bounded = workspaces.prepare(body.workspace, spec.workspace_bytes, uid)
-        group = cgroups.make(f"{scope()}-{place.path.name}", note=partial(body.will_have, spec))
+        group = cgroups.create_cgroup(f"{home_scope()}-{place.path.name}", note=partial(body.will_have, spec))
         if group is not None:
             group.limit(spec)
         body.group = group
@@ -106,10 +106,10 @@ class BubblewrapBackend:
             abandoned_after=self._abandoned_after,
         )
         etc = user_identity.write_etc(place, uid)
-        kernel_files = write_fixed(place.kernel_files, spec)
+        kernel_files = write_replacement_files(place.kernel_files, spec)
 
-        def vector(descriptors: Descriptors) -> Sequence[str]:
-            return arguments(
+        def vector(descriptors: BwrapDescriptors) -> Sequence[str]:
+            return bwrap_arguments(
                 spec,
                 channel=place.channel,
                 etc=etc,
@@ -121,27 +121,27 @@ class BubblewrapBackend:
             )
 
         def before_run(pid: int) -> None:
-            body.took(spec, pid)
+            body.record_first_process(spec, pid)
             if group is not None:
                 group.add(pid)
             if spec.cores:
                 os.sched_setaffinity(pid, spec.cores)
 
-        body.started(start(vector, place.path / "bwrap.log", before_run))
+        body.record_bwrap(start_bwrap(vector, place.path / "bwrap.log", before_run))
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""
-        place = Place(runtime_root(), self.name, check_name(spec.name))
-        await self._let_go(spec.name)
+        place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
+        await self._detach_sandbox(spec.name)
         state = place.load()
-        body = BwrapBody.restored(place, state) if state is not None else None
+        body = BubblewrapHostControl.from_state(place, state) if state is not None else None
         if body is None or not body.alive:
             raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
-        channel = Channel(spec.name, place.channel)
+        channel = ChannelClient(spec.name, place.channel)
         await channel.listen()
         sandbox = ChannelSandbox(spec, channel, body, self._on_incident)
         try:
-            await channel.connected(body.first, _ATTACH_SECONDS)
+            await channel.connected(body.first_process, _ATTACH_SECONDS)
             await sandbox.adopt_jobs(_ATTACH_SECONDS)
         except SandboxGone:
             await sandbox.destroy()
@@ -150,7 +150,7 @@ class BubblewrapBackend:
 
     async def owners(self) -> Mapping[str, str]:
         """Campaign ids by name, those of dead sandboxes that left something behind included."""
-        found = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
+        found = await asyncio.to_thread(lambda: list(list_states(runtime_root(), self.name)))
         return {state["name"]: state["campaign"] for state in found}
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
@@ -162,11 +162,11 @@ class BubblewrapBackend:
         live = self._live.pop(name, None)
         if live is not None:
             await live.destroy()
-        place = Place(runtime_root(), self.name, check_name(name))
+        place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(name))
         state = place.load()
         if state is not None:
-            cut = await BwrapBody.restored(place, state).release()
-            report_cut(self._on_incident, name, state["campaign"], cut)
+            cut = await BubblewrapHostControl.from_state(place, state).release()
+            report_pruned_tree(self._on_incident, name, state["campaign"], cut)
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""
@@ -174,7 +174,7 @@ class BubblewrapBackend:
         for sandbox in live:
             await best_effort(sandbox.detach(), log_failure("a sandbox could not be let go of"))
 
-    async def _let_go(self, name: str) -> None:
+    async def _detach_sandbox(self, name: str) -> None:
         """Free the channel of a sandbox that this object holds, for a new one."""
         live = self._live.pop(name, None)
         if live is not None:

@@ -19,7 +19,7 @@ _CACHES = ("XDG_CACHE_HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR")
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
-def private_places() -> list[Path]:
+def hidden_folders() -> list[Path]:
     """The folders that exist, links resolved; a zip archive on the import path counts as its folder."""
     found = set()
     for place in _places():

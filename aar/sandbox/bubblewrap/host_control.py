@@ -13,12 +13,12 @@ from aar.processes import HostProcess, kill_bwrap_processes, reap
 from aar.sandbox import workspaces
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
-from aar.sandbox.state_dir import Place
+from aar.sandbox.state_dir import SandboxStateDir
 
 _REMOVE_SECONDS = 30.0
 
 
-class BwrapBody:
+class BubblewrapHostControl:
     """The ``Body`` of a bubblewrap sandbox; killing its first process kills every process in it.
 
     Args:
@@ -27,7 +27,7 @@ class BwrapBody:
         keep: whether the workspace's content outlives it.
     """
 
-    def __init__(self, place: Place, workspace: Path, *, keep: bool = True) -> None:
+    def __init__(self, place: SandboxStateDir, workspace: Path, *, keep: bool = True) -> None:
         self.workspace = workspace
         self._keep = keep
         self.group: cgroups.Cgroup | None = None
@@ -36,10 +36,10 @@ class BwrapBody:
         self._bwrap = 0
 
     @classmethod
-    def restored(cls, place: Place, state: dict[str, Any]) -> BwrapBody:
+    def from_state(cls, place: SandboxStateDir, state: dict[str, Any]) -> BubblewrapHostControl:
         """The body of a sandbox that another process started."""
         body = cls(place, Path(state["workspace"]), keep=state.get("keep", True))
-        body.group = cgroups.restored(state.get("cgroup", {}))
+        body.group = cgroups.cgroup_from_json(state.get("cgroup", {}))
         if "first" in state:
             body._first = HostProcess(state["first"], state["first_started"])
         return body
@@ -50,30 +50,30 @@ class BwrapBody:
         return self._first is not None and self._first.alive()
 
     @property
-    def first(self) -> HostProcess:
+    def first_process(self) -> HostProcess:
         """Its first process."""
         return self._first or HostProcess(-1, 0)
 
     def will_have(self, spec: SandboxSpec, group: cgroups.Cgroup) -> None:
         """Write its control group down before that is made."""
-        self._place.save(spec, {**(self._place.load() or {}), "cgroup": cgroups.saved(group)})
+        self._place.save(spec, {**(self._place.load() or {}), "cgroup": cgroups.cgroup_to_json(group)})
 
-    def took(self, spec: SandboxSpec, first: int) -> None:
+    def record_first_process(self, spec: SandboxSpec, first: int) -> None:
         """Note its first process, and write it down before it runs anything."""
         self._first = HostProcess.of(first)
         more = {
-            "cgroup": cgroups.saved(self.group),
-            "first": self.first.pid,
-            "first_started": self.first.started,
+            "cgroup": cgroups.cgroup_to_json(self.group),
+            "first": self.first_process.pid,
+            "first_started": self.first_process.started,
             "uid": self.workspace.stat().st_uid,
         }
         self._place.save(spec, more)
 
-    def started(self, bwrap: int) -> None:
+    def record_bwrap(self, bwrap: int) -> None:
         """Note bwrap's own process, a child of this one."""
         self._bwrap = bwrap
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """What bwrap or the server inside said before it ended."""
         try:
             return (self._place.path / "bwrap.log").read_text(errors="replace").strip()[-500:]
@@ -98,7 +98,7 @@ class BwrapBody:
             if self._bwrap:
                 reap(self._bwrap)
 
-    async def fate(self) -> str:
+    async def exit_cause(self) -> str:
         """Why it is gone, as far as the kernel tells."""
         if self.alive:
             return ""
@@ -109,7 +109,7 @@ class BwrapBody:
         used = self.group.usage() if self.group is not None else None
         if used is None:
             return None
-        workspace = workspaces.used(self.workspace)
+        workspace = workspaces.used_bytes(self.workspace)
         return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
 
     def _clean_up(self) -> int:

@@ -13,38 +13,38 @@ from aar.sandbox import workspaces
 from aar.sandbox.inventory_row import SandboxRow
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxStats
-from aar.sandbox.state_dir import Place, check_name, runtime_root, states
+from aar.sandbox.state_dir import SandboxStateDir, list_states, runtime_root, validate_sandbox_name
 
 _NAME = "bubblewrap"
 
 
-async def rows() -> list[SandboxRow]:
+async def list_bubblewrap_sandboxes() -> list[SandboxRow]:
     """Every sandbox of this `aar` home, dead ones that left something behind included."""
     return await asyncio.to_thread(_rows)
 
 
 def _rows() -> list[SandboxRow]:
     found = []
-    for state in states(runtime_root(), _NAME):
+    for state in list_states(runtime_root(), _NAME):
         running = "first" in state and HostProcess(state["first"], state["first_started"]).alive()
-        group = cgroups.restored(state.get("cgroup", {}))
+        group = cgroups.cgroup_from_json(state.get("cgroup", {}))
         used = group.usage() if group is not None and running else None
         if used is not None:
-            workspace = workspaces.used(Path(state["workspace"]))
+            workspace = workspaces.used_bytes(Path(state["workspace"]))
             used = SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
         age = time.time() - state["created"]
         found.append(SandboxRow(state["name"], _NAME, state["campaign"], running, age, used))
     return found
 
 
-def shell(name: str) -> list[str]:
+def bubblewrap_shell_command(name: str) -> list[str]:
     """The command line that opens a shell in a running sandbox; needs root and ``nsenter``.
 
     Raises:
         SandboxGone: no sandbox of that name runs.
         SandboxError: this user may not enter it.
     """
-    state = Place(runtime_root(), _NAME, check_name(name)).load()
+    state = SandboxStateDir(runtime_root(), _NAME, validate_sandbox_name(name)).load()
     if (
         state is None
         or "first" not in state

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from aar.errors import SandboxError
 from aar.processes import kill_family
-from aar.sandbox.bubblewrap.arguments import Descriptors
+from aar.sandbox.bubblewrap.arguments import BwrapDescriptors
 
 _INFO, _BLOCK = 10, 11
 _START_SECONDS = 20.0
 
 
-def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]) -> int:
+def start_bwrap(
+    arguments: Callable[[BwrapDescriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]
+) -> int:
     """Start bwrap in a session of its own; blocking.
 
     Args:
@@ -45,7 +47,7 @@ def start(arguments: Callable[[Descriptors], Sequence[str]], log: Path, before_r
         program = shutil.which("bwrap") or "bwrap"
         pid = os.posix_spawn(
             program,
-            ["bwrap", *arguments(Descriptors(_INFO, _BLOCK))],
+            ["bwrap", *arguments(BwrapDescriptors(_INFO, _BLOCK))],
             {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, high[3], 0),

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from aar.sandbox.bubblewrap.hidden_folders import private_places
-from aar.sandbox.bubblewrap.site_packages import site_tree
-from aar.sandbox.isolation.data_leak_check import refuse_visible
+from aar.sandbox.bubblewrap.hidden_folders import hidden_folders
+from aar.sandbox.bubblewrap.site_packages import site_packages_tree
+from aar.sandbox.isolation.data_leak_check import check_visible_folders
 
 SITE = "/opt/site"
 """Where the packages are shown; goes into PYTHONPATH."""
@@ -38,12 +38,12 @@ def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple
         SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree; or a
             problem's hidden data would be visible.
     """
-    tree = site_tree(distributions, SITE)
+    tree = site_packages_tree(distributions, SITE)
     shown = _shown()
     masked = _masked(shown)
-    refuse_visible([*shown, tree], masked)
+    check_visible_folders([*shown, tree], masked)
     masks = [argument for place in masked for target in _targets(place, shown) for argument in _mask(target)]
-    return (*_system(), *_python(), *masks, *directory(SITE), "--ro-bind", str(tree), SITE)
+    return (*_system(), *_python(), *masks, *directory_arguments(SITE), "--ro-bind", str(tree), SITE)
 
 
 def _shown() -> dict[Path, PurePosixPath]:
@@ -63,7 +63,7 @@ def _shown() -> dict[Path, PurePosixPath]:
 
 def _masked(shown: Mapping[Path, PurePosixPath]) -> list[Path]:
     """Host folders below a shown one that are not shown, none of them below another."""
-    wanted = private_places()
+    wanted = hidden_folders()
     for folder in shown:
         if folder.name.startswith("lib"):
             wanted += _package_folders(folder)
@@ -88,7 +88,7 @@ def _mask(place: PurePosixPath) -> list[str]:
 
 
 def _system() -> list[str]:
-    arguments = directory("/usr")
+    arguments = directory_arguments("/usr")
     for name in _SYSTEM:
         usr, top = Path("/usr") / name, Path("/") / name
         if usr.is_dir() and not usr.is_symlink():
@@ -124,10 +124,10 @@ def library_path() -> str:
 
 def _named(executable: Path) -> list[str]:
     links = [["--symlink", str(executable), f"{BIN}/{name}"] for name in ("python", "python3")]
-    return [*directory(BIN), *links[0], *links[1]]
+    return [*directory_arguments(BIN), *links[0], *links[1]]
 
 
-def directory(path: str) -> list[str]:
+def directory_arguments(path: str) -> list[str]:
     """Arguments that make a directory and its parents open to every uid; bwrap's own parents are closed to others."""
     parents = [str(parent) for parent in reversed(PurePosixPath(path).parents)][1:]
     return [argument for name in (*parents, path) for argument in ("--perms", "0755", "--dir", name)]

@@ -26,7 +26,7 @@ _COMPILED = ".compiled"
 _COMPILE_SECONDS = 900
 
 
-def site_tree(distributions: Sequence[str], target: str) -> Path:
+def site_packages_tree(distributions: Sequence[str], target: str) -> Path:
     """The directory for these distributions and all that they require; blocking, a second the first time.
 
     Args:

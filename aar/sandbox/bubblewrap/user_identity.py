@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aar.sandbox.bubblewrap.arguments import INNER_UID, SHARED_ETC
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.state_dir import Place
+from aar.sandbox.state_dir import SandboxStateDir
 
 _RESERVED_BYTES = 512 * 1024**2
 _KEPT = ("ld.so.cache", "localtime")
@@ -24,7 +24,7 @@ def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
     return limits
 
 
-def write_etc(place: Place, uid: int | None) -> Path:
+def write_etc(place: SandboxStateDir, uid: int | None) -> Path:
     """A small ``/etc``: who one is, how libraries are found; nothing of the host's users or network."""
     number = INNER_UID if uid is None else uid
     etc = place.path / "etc"

@@ -12,8 +12,8 @@ import structlog
 
 from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.sandbox.channel import reply_validation, transfer
-from aar.sandbox.channel.client import Channel, Reply
-from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_cut, report_left_behind
+from aar.sandbox.channel.client import ChannelClient, ChannelReply
+from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_left_behind, report_pruned_tree
 from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ _KILL_SECONDS = 10.0
 _TEXT_LIMIT = 1 << 20
 
 
-class Body(Protocol):
+class HostControl(Protocol):
     """What only the backend can do with a sandbox, all of it from outside."""
 
     async def kill(self) -> None:
@@ -40,7 +40,7 @@ class Body(Protocol):
         """
         ...
 
-    async def fate(self) -> str:
+    async def exit_cause(self) -> str:
         """One clause on why it is gone, such as "out of memory"; empty when unknown."""
         ...
 
@@ -53,7 +53,7 @@ class ChannelSandbox:
     """The ``Sandbox`` of every backend."""
 
     def __init__(
-        self, spec: SandboxSpec, channel: Channel, body: Body, on_incident: IncidentSink | None = None
+        self, spec: SandboxSpec, channel: ChannelClient, body: HostControl, on_incident: IncidentSink | None = None
     ) -> None:
         self._spec = spec
         self._channel = channel
@@ -98,7 +98,7 @@ class ChannelSandbox:
         }
         limit = timeout + GRACE_SECONDS
         reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit, on_data=on_output)
-        result = reply_validation.exec_result(reply.fields, reply.data)
+        result = reply_validation.parse_exec_result(reply.fields, reply.data)
         if result.reason in (ExitReason.OUT_OF_MEMORY, ExitReason.TIME_LIMIT, ExitReason.STOPPED):
             self._report(IncidentKind(result.reason.value), str(command)[:200])
         return result
@@ -106,14 +106,14 @@ class ChannelSandbox:
     async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
         """Start a background job: see ``Sandbox.start_job``."""
         fields = {"command": command, "cwd": cwd, "env": {}, "timeout": timeout}
-        status = reply_validation.job_status((await self._call("job_start", fields)).fields)
+        status = reply_validation.parse_job_status((await self._call("job_start", fields)).fields)
         self._deadlines[status.job_id] = asyncio.create_task(self._enforce(status.job_id, timeout))
         return status
 
     async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
         """The job's status once it ended or the time passed: see ``Sandbox.wait_job``."""
         fields = {"job": job_id, "seconds": timeout}
-        return reply_validation.job_status(
+        return reply_validation.parse_job_status(
             (await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields
         )
 
@@ -125,14 +125,14 @@ class ChannelSandbox:
     async def stop_job(self, job_id: str) -> JobStatus:
         """Kill the job's whole process tree: see ``Sandbox.stop_job``."""
         reply = await self._call("job_stop", {"job": job_id, "seconds": _KILL_SECONDS})
-        status = reply_validation.job_status(reply.fields)
+        status = reply_validation.parse_job_status(reply.fields)
         if status.running:
             await self._lost(SandboxGone(f"sandbox {self._spec.name}: job {job_id} did not die"))
         return status
 
     async def jobs(self) -> Sequence[JobStatus]:
         """All jobs, oldest first."""
-        return reply_validation.job_list((await self._call("jobs", {})).fields)
+        return reply_validation.parse_job_list((await self._call("jobs", {})).fields)
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
         """A file's bytes: see ``Sandbox.read``."""
@@ -160,7 +160,7 @@ class ChannelSandbox:
         if used is not None and used.workspace_bytes >= 0:
             return used
         reply = await self._call("stats", {"workspace": True})
-        return reply_validation.stats(reply.fields, used)
+        return reply_validation.parse_stats(reply.fields, used)
 
     async def destroy(self) -> None:
         """End it and everything in it: see ``Sandbox.destroy``."""
@@ -171,7 +171,7 @@ class ChannelSandbox:
             await self.detach()
         except Exception as error:  # noqa: BLE001 - it is ended from outside, whatever became of the channel
             log.warning("the channel of a sandbox could not be closed", name=self._spec.name, error=str(error))
-        report_cut(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
+        report_pruned_tree(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
 
     async def detach(self) -> None:
         """Let go of it: it stays for a later ``attach``."""
@@ -184,7 +184,7 @@ class ChannelSandbox:
     async def adopt_jobs(self, timeout: float) -> None:
         """After ``attach``: enforce from outside again the limits of jobs that run on. Raises SandboxGone."""
         reply = await self._call("jobs", {}, timeout=timeout)
-        for job_id, seconds in reply_validation.time_left(reply.fields).items():
+        for job_id, seconds in reply_validation.parse_time_left(reply.fields).items():
             self._deadlines[job_id] = asyncio.create_task(self._enforce(job_id, seconds))
 
     async def _enforce(self, job_id: str, seconds: float) -> None:
@@ -205,12 +205,12 @@ class ChannelSandbox:
         timeout: float = CALL_SECONDS,
         most: int = _TEXT_LIMIT,
         on_data: Callable[[bytes], None] | None = None,
-    ) -> Reply:
+    ) -> ChannelReply:
         if self._destroyed:
             raise SandboxGone(f"sandbox {self._spec.name} was destroyed")
         try:
             reply = await self._channel.call(op, fields, payload, timeout=timeout, most=most, on_data=on_data)
-            reply_validation.check(reply.fields, fields)
+            reply_validation.raise_for_error(reply.fields, fields)
         except SandboxGone as gone:
             await self._lost(gone)
         return reply
@@ -235,7 +235,7 @@ class ChannelSandbox:
 
     async def _lost(self, gone: SandboxGone) -> NoReturn:
         """Whatever was wrong, nothing of it may run on."""
-        fate = await self._body.fate()
+        fate = await self._body.exit_cause()
         await self._kill()
         self._report(IncidentKind.GONE, fate or gone.message)
         message = f"{gone.message} ({fate})" if fate else gone.message

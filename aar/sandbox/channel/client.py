@@ -17,11 +17,11 @@ from typing import Any
 
 from aar.errors import SandboxGone
 from aar.processes import HostProcess
-from aar.sandbox.channel.framing import BadFrame, frames_of, read_frame
+from aar.sandbox.channel.framing import BadFrame, encode_frames, read_frame
 from aar.sandbox.channel.server_launch import SOCKET_NAME
 
 _STREAM_LIMIT = 1 << 20
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _BACKLOG = 16
 _STRANGER_SECONDS = 0.001
 """Pause after each refused connection: a flood of them cannot keep the loop from other work."""
@@ -31,7 +31,7 @@ _UCRED = struct.Struct("3i")
 
 
 @dataclass(slots=True)
-class Reply:
+class ChannelReply:
     """The answer to one request: the fields of its last frame, and the bytes of all."""
 
     fields: dict[str, Any]
@@ -46,7 +46,7 @@ class _Pending:
     data: bytearray = field(default_factory=bytearray)
 
 
-class Channel:
+class ChannelClient:
     """Listens in ``directory`` until the one process that may connect there has, and talks to it.
 
     Nobody listens after that: what else runs inside cannot reach the controller.
@@ -99,7 +99,7 @@ class Channel:
         accepting = asyncio.ensure_future(loop.sock_accept(listener))
         try:
             while True:
-                if (await asyncio.wait({accepting}, timeout=_LOOK_SECONDS))[0]:
+                if (await asyncio.wait({accepting}, timeout=_POLL_SECONDS))[0]:
                     sock, _address = accepting.result()
                     accepting = asyncio.ensure_future(loop.sock_accept(listener))
                     pid, _uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -132,7 +132,7 @@ class Channel:
         timeout: float,
         most: int = 1 << 20,
         on_data: Callable[[bytes], None] | None = None,
-    ) -> Reply:
+    ) -> ChannelReply:
         """Send a request and wait for the end of its answer.
 
         Args:
@@ -150,7 +150,7 @@ class Channel:
         self._pending[number] = pending
         try:
             async with asyncio.timeout(timeout):
-                self._writer.writelines(frames_of({"id": number, "op": op, **fields}, payload))
+                self._writer.writelines(encode_frames({"id": number, "op": op, **fields}, payload))
                 await self._writer.drain()
                 done = await pending.future
         except TimeoutError:
@@ -159,13 +159,15 @@ class Channel:
             raise SandboxGone(self._gone()) from None
         except asyncio.CancelledError:
             if op == "exec" and not self._broken:
-                self._writer.writelines(frames_of({"id": next(self._numbers), "op": "cancel", "target": number}, b""))
+                self._writer.writelines(
+                    encode_frames({"id": next(self._numbers), "op": "cancel", "target": number}, b"")
+                )
             raise
         finally:
             self._pending.pop(number, None)
             if not pending.future.done():
                 pending.future.cancel()
-        return Reply(done, bytes(pending.data))
+        return ChannelReply(done, bytes(pending.data))
 
     async def close(self) -> None:
         """Hang up; the sandbox stays and waits for the next controller.

@@ -33,7 +33,7 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], byte
     return header, payload
 
 
-def frames_of(header: dict[str, Any], payload: bytes) -> list[bytes]:
+def encode_frames(header: dict[str, Any], payload: bytes) -> list[bytes]:
     """A request as bytes to write; a large payload is split."""
     pieces = []
     while len(payload) > MAX_PAYLOAD:

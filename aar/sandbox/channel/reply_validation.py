@@ -16,7 +16,7 @@ _SCARCE_INSIDE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.
 """As an OSError these would read as a scarcity of this machine, which is waited for."""
 
 
-def check(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise what an answer that is an error means.
 
     Raises:
@@ -46,7 +46,7 @@ def check(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     raise SandboxError(f"the sandbox's server refused a request: {message}")
 
 
-def exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
+def parse_exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
     """How a command ended. Raises SandboxGone when the fields make no sense."""
     try:
         reason = ExitReason(_field(fields, "reason", str))
@@ -61,13 +61,13 @@ def exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
     )
 
 
-def job_status(fields: Mapping[str, Any]) -> JobStatus:
+def parse_job_status(fields: Mapping[str, Any]) -> JobStatus:
     """A job as it stands. Raises SandboxGone when the fields make no sense."""
     result = None
     running = _field(fields, "running", bool)
     if not running:
         outcome = {**_mapping(fields, "outcome"), "dropped": fields.get("dropped")}
-        result = exec_result(outcome, _field(fields, "output", str).encode())
+        result = parse_exec_result(outcome, _field(fields, "output", str).encode())
     return JobStatus(
         job_id=_field(fields, "job", str),
         command=_field(fields, "command", str),
@@ -77,12 +77,12 @@ def job_status(fields: Mapping[str, Any]) -> JobStatus:
     )
 
 
-def job_list(fields: Mapping[str, Any]) -> Sequence[JobStatus]:
+def parse_job_list(fields: Mapping[str, Any]) -> Sequence[JobStatus]:
     """All jobs, oldest first. Raises SandboxGone when the fields make no sense."""
-    return [job_status(job) for job in _jobs(fields)]
+    return [parse_job_status(job) for job in _jobs(fields)]
 
 
-def time_left(fields: Mapping[str, Any]) -> dict[str, float]:
+def parse_time_left(fields: Mapping[str, Any]) -> dict[str, float]:
     """Seconds until its time limit of every job that runs. Raises SandboxGone when the fields make no sense."""
     return {
         _field(job, "job", str): max(0.0, _field(job, "limit", float) - _field(job, "seconds", float))
@@ -91,7 +91,7 @@ def time_left(fields: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> SandboxStats:
+def parse_stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> SandboxStats:
     """Use of resources: the host's figures where it has them, the server's for the rest."""
     return SandboxStats(
         memory_bytes=from_host.memory_bytes if from_host else _field(fields, "memory", int),
@@ -101,7 +101,7 @@ def stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> SandboxS
     )
 
 
-def listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+def parse_listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """``(relative path, size or -1 for a folder, mode)`` of a directory's entries; names that leave it are refused.
 
     Raises:

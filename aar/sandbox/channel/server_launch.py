@@ -91,7 +91,7 @@ def write_config(
         "quota": spec.workspace_bytes if watch_workspace else None,
         "memory": spec.memory_bytes if watch_memory else None,
         "oom_files": list(oom_files),
-        "seccomp": seccomp.programs(),
+        "seccomp": seccomp.filter_programs(),
     }
     path = directory / CONFIG_NAME
     path.write_text(json.dumps(config))

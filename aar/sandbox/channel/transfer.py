@@ -17,9 +17,9 @@ from typing import Any
 from aar.errors import TransferRefused
 from aar.fsutil import MAX_LEVELS
 from aar.sandbox.channel import reply_validation
-from aar.sandbox.channel.client import Reply
+from aar.sandbox.channel.client import ChannelReply
 
-Call = Callable[..., Coroutine[Any, Any, Reply]]
+Call = Callable[..., Coroutine[Any, Any, ChannelReply]]
 """``call(op, fields, payload, most=...)`` of a sandbox."""
 
 _PIECE = 4 << 20
@@ -73,7 +73,7 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
     """
     with _refused_where_unreadable(source):
         reply = await call("list", {"path": source, "most": max_files, "levels": MAX_LEVELS})
-    entries = reply_validation.listing(reply.fields)
+    entries = reply_validation.parse_listing(reply.fields)
     _check_levels(source, entries)
     total = sum(size for _name, size, _mode in entries if size > 0)
     if len(entries) > max_files:

@@ -14,18 +14,18 @@ from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUna
 from aar.processes import HostProcess
 from aar.sandbox import workspaces
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
-from aar.sandbox.channel.client import Channel
+from aar.sandbox.channel.client import ChannelClient
 from aar.sandbox.channel.server_launch import ABANDONED_SECONDS, base_environment, write_config
-from aar.sandbox.docker.container_options import LABEL, PATH, SHARED_UID, container_name, options
+from aar.sandbox.docker.container_options import LABEL, PATH, SHARED_UID, container_name, container_options
 from aar.sandbox.docker.engine import Engine
-from aar.sandbox.docker.host_control import ContainerBody
+from aar.sandbox.docker.host_control import ContainerHostControl
 from aar.sandbox.docker.image_tags import default_tag
-from aar.sandbox.incidents import IncidentSink, report_cut, report_left_behind
-from aar.sandbox.isolation.data_leak_check import refuse_mounted
+from aar.sandbox.incidents import IncidentSink, report_left_behind, report_pruned_tree
+from aar.sandbox.isolation.data_leak_check import check_mounts
 from aar.sandbox.isolation.host_uids import unprivileged_uid
-from aar.sandbox.isolation.kernel_files import write_fixed
+from aar.sandbox.isolation.kernel_files import write_replacement_files
 from aar.sandbox.protocol import Availability, SandboxSpec
-from aar.sandbox.state_dir import Place, check_name, runtime_root, states
+from aar.sandbox.state_dir import SandboxStateDir, list_states, runtime_root, validate_sandbox_name
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -79,28 +79,28 @@ class DockerBackend:
 
     async def create(self, spec: SandboxSpec) -> ChannelSandbox:
         """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
-        place = Place(runtime_root(), self.name, check_name(spec.name))
-        if place.being_made():
+        place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
+        if place.is_being_created():
             raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
         name = container_name(spec.name)
         former = await self._engine.state(name)
         if former is not None and former.running:
             raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
         workspace = spec.workspace.absolute()
-        body = ContainerBody(self._engine, name, place, workspace, keep=spec.keep_workspace)
+        body = ContainerHostControl(self._engine, name, place, workspace, keep=spec.keep_workspace)
         if former is not None or place.load() is not None:
-            report_cut(self._on_incident, spec.name, spec.campaign_id, await body.release())
+            report_pruned_tree(self._on_incident, spec.name, spec.campaign_id, await body.release())
         await run_to_completion(partial(place.claim, spec), place.remove)
         image = spec.image or self._image or default_tag("cpu" if not spec.gpus else "gpu")
-        channel = Channel(spec.name, place.channel)
+        channel = ChannelClient(spec.name, place.channel)
         try:
             shared = await self._engine.remaps_users()
             uid = await run_to_completion(partial(self._prepare, spec, place, workspace, shared))
-            kernel_files = await run_to_completion(partial(write_fixed, place.kernel_files, spec))
+            kernel_files = await run_to_completion(partial(write_replacement_files, place.kernel_files, spec))
             await channel.listen()
             made = await run_to_completion(
                 partial(
-                    options,
+                    container_options,
                     spec,
                     image=image,
                     channel=place.channel,
@@ -117,7 +117,7 @@ class DockerBackend:
         except BaseException as error:
             # What went wrong first is what the caller must know.
             left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
-            fate = await body.fate() if isinstance(error, SandboxGone) else ""
+            fate = await body.exit_cause() if isinstance(error, SandboxGone) else ""
             await best_effort(channel.close(), left)
             await best_effort(body.release(), left)
             if isinstance(error, SandboxGone):
@@ -127,9 +127,9 @@ class DockerBackend:
             raise
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
-    def _prepare(self, spec: SandboxSpec, place: Place, workspace: Path, shared: bool) -> int:
+    def _prepare(self, spec: SandboxSpec, place: SandboxStateDir, workspace: Path, shared: bool) -> int:
         """Make what the container needs on the host; returns the uid of its commands."""
-        refuse_mounted(spec.mounts)
+        check_mounts(spec.mounts)
         uid = (None if shared else unprivileged_uid(place)) or SHARED_UID
         bounded = workspaces.prepare(workspace, spec.workspace_bytes, uid if os.getuid() == 0 else None)
         environment = base_environment(spec, path=PATH)
@@ -140,15 +140,15 @@ class DockerBackend:
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
         """Take up a sandbox that a former controller made. Raises SandboxGone."""
-        place = Place(runtime_root(), self.name, check_name(spec.name))
+        place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         name = container_name(spec.name)
-        await self._let_go(spec.name)
+        await self._detach_sandbox(spec.name)
         state = await self._engine.state(name)
         if state is None or not state.running or not place.channel.is_dir():
             raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
-        body = ContainerBody(self._engine, name, place, spec.workspace.absolute(), keep=spec.keep_workspace)
+        body = ContainerHostControl(self._engine, name, place, spec.workspace.absolute(), keep=spec.keep_workspace)
         body.first = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
-        channel = Channel(spec.name, place.channel)
+        channel = ChannelClient(spec.name, place.channel)
         sandbox = ChannelSandbox(spec, channel, body, self._on_incident)
         try:
             await channel.listen()
@@ -162,7 +162,7 @@ class DockerBackend:
     async def owners(self) -> Mapping[str, str]:
         """Campaign ids by name, those of ended sandboxes included. Raises SandboxUnavailable."""
         labels = [container["Labels"] for container in await self._engine.list()]
-        left = await asyncio.to_thread(lambda: list(states(runtime_root(), self.name)))
+        left = await asyncio.to_thread(lambda: list(list_states(runtime_root(), self.name)))
         owners = {state["name"]: state["campaign"] for state in left}
         owners |= {each[f"{LABEL}.name"]: each[f"{LABEL}.campaign"] for each in labels}
         return dict(sorted(owners.items()))
@@ -176,8 +176,8 @@ class DockerBackend:
         live = self._live.pop(name, None)
         if live is not None:
             await live.destroy()
-        container = container_name(check_name(name))
-        place = Place(runtime_root(), self.name, name)
+        container = container_name(validate_sandbox_name(name))
+        place = SandboxStateDir(runtime_root(), self.name, name)
         found, state = await self._engine.inspect(container), place.load()
         if found is not None:
             labels = found["Config"]["Labels"]
@@ -187,8 +187,8 @@ class DockerBackend:
         else:
             return
         keep = state is None or state.get("keep", True)
-        body = ContainerBody(self._engine, container, place, Path(workspace), keep=keep)
-        report_cut(self._on_incident, name, owner, await body.release())
+        body = ContainerHostControl(self._engine, container, place, Path(workspace), keep=keep)
+        report_pruned_tree(self._on_incident, name, owner, await body.release())
 
     async def close(self) -> None:
         """Drop connections; running sandboxes stay for a later ``attach``."""
@@ -199,7 +199,7 @@ class DockerBackend:
             asyncio.to_thread(self._engine.close), log_failure("the Docker engine's connection could not be closed")
         )
 
-    async def _let_go(self, name: str) -> None:
+    async def _detach_sandbox(self, name: str) -> None:
         """Free the channel of a sandbox that this object holds, for a new one."""
         live = self._live.pop(name, None)
         if live is not None:

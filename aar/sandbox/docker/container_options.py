@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from aar.sandbox.channel.server_launch import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
-from aar.sandbox.isolation.kernel_files import KernelFiles, hidden_in_proc, hidden_in_sys
+from aar.sandbox.isolation.kernel_files import ReplacementFiles, hidden_in_proc, hidden_in_sys
 from aar.sandbox.protocol import WORKSPACE, SandboxSpec
-from aar.sandbox.state_dir import scope
+from aar.sandbox.state_dir import home_scope
 
 SHARED_UID = 10001
 """Of containers whose engine, or whose controller, cannot give each its own."""
@@ -42,25 +42,25 @@ class ContainerOptions:
 
 def container_name(name: str) -> str:
     """The engine's name for a sandbox: apart from those of another `aar` home on the same engine."""
-    return f"aar-{scope()}-{name}"
+    return f"aar-{home_scope()}-{name}"
 
 
-def labels(spec: SandboxSpec) -> dict[str, str]:
+def container_labels(spec: SandboxSpec) -> dict[str, str]:
     """Labels under which a sandbox is found again."""
     return {
-        f"{LABEL}.scope": scope(),
+        f"{LABEL}.scope": home_scope(),
         f"{LABEL}.name": spec.name,
         f"{LABEL}.campaign": spec.campaign_id,
         f"{LABEL}.workspace": str(spec.workspace.absolute()),
     }
 
 
-def options(
+def container_options(
     spec: SandboxSpec,
     *,
     image: str,
     channel: Path,
-    kernel_files: KernelFiles,
+    kernel_files: ReplacementFiles,
     environment: dict[str, str],
     uid: int,
     runtime: str = "",
@@ -111,5 +111,10 @@ def options(
         host["device_requests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
     masked = [*hidden_in_proc(gpu=bool(spec.gpus)).paths, *hidden_in_sys(gpu=bool(spec.gpus)).paths]
     return ContainerOptions(
-        image=image, user=f"{uid}:{uid}", host=host, labels=labels(spec), environment=environment, masked=masked
+        image=image,
+        user=f"{uid}:{uid}",
+        host=host,
+        labels=container_labels(spec),
+        environment=environment,
+        masked=masked,
     )

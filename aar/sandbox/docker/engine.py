@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from aar.concurrency import run_to_completion
 from aar.errors import BackendAway, Conflict, SandboxError
 from aar.sandbox.docker.container_options import LABEL, ContainerOptions
-from aar.sandbox.state_dir import scope
+from aar.sandbox.state_dir import home_scope
 from aar.settings import get_settings
 
 _T = TypeVar("_T")
@@ -177,7 +177,7 @@ class Engine:
 
     async def list(self, campaign_id: str | None = None) -> list[Mapping[str, Any]]:
         """All sandboxes of this `aar` home, running or not, in the engine's short form."""
-        filters = [f"{LABEL}.scope={scope()}"]
+        filters = [f"{LABEL}.scope={home_scope()}"]
         if campaign_id is not None:
             filters.append(f"{LABEL}.campaign={campaign_id}")
         found: list[Mapping[str, Any]] = await self.call(

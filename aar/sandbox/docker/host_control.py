@@ -13,10 +13,10 @@ from aar.sandbox import workspaces
 from aar.sandbox.docker.engine import Engine
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxStats
-from aar.sandbox.state_dir import Place
+from aar.sandbox.state_dir import SandboxStateDir
 
 
-class ContainerBody:
+class ContainerHostControl:
     """The ``Body`` of a Docker sandbox.
 
     Args:
@@ -27,7 +27,9 @@ class ContainerBody:
         keep: whether the workspace's content outlives it.
     """
 
-    def __init__(self, engine: Engine, container: str, place: Place, workspace: Path, *, keep: bool = True) -> None:
+    def __init__(
+        self, engine: Engine, container: str, place: SandboxStateDir, workspace: Path, *, keep: bool = True
+    ) -> None:
         self.first = HostProcess(-1, 0)
         self._engine = engine
         self._container = container
@@ -50,7 +52,7 @@ class ContainerBody:
         await run_to_completion(self._place.remove)
         return cut
 
-    async def fate(self) -> str:
+    async def exit_cause(self) -> str:
         """Why it is gone, as the engine tells."""
         try:
             state = await self._engine.state(self._container)
@@ -73,8 +75,8 @@ class ContainerBody:
         return 0
 
     def _usage(self) -> SandboxStats | None:
-        group = cgroups.of_process(self.first.pid)
+        group = cgroups.cgroup_of_process(self.first.pid)
         used = group.usage() if group is not None else None
         if used is None:
             return None
-        return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used(self._workspace))
+        return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used_bytes(self._workspace))

@@ -14,10 +14,10 @@ from aar.sandbox.docker.engine import Engine
 from aar.sandbox.inventory_row import SandboxRow
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxStats
-from aar.sandbox.state_dir import check_name
+from aar.sandbox.state_dir import validate_sandbox_name
 
 
-async def rows() -> list[SandboxRow]:
+async def list_docker_sandboxes() -> list[SandboxRow]:
     """Every sandbox of this `aar` home, ended ones included. Raises SandboxUnavailable."""
     engine = Engine()
     try:
@@ -38,13 +38,13 @@ async def _row(engine: Engine, container: Mapping[str, Any]) -> SandboxRow:
 
 
 def _usage(pid: int, workspace: Path) -> SandboxStats | None:
-    group = cgroups.of_process(pid)
+    group = cgroups.cgroup_of_process(pid)
     used = group.usage() if group is not None else None
     if used is None:
         return None
-    return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used(workspace))
+    return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used_bytes(workspace))
 
 
-def shell(name: str) -> list[str]:
+def docker_shell_command(name: str) -> list[str]:
     """The command line that opens a shell in a running sandbox."""
-    return ["docker", "exec", "-it", container_name(check_name(name)), "bash"]
+    return ["docker", "exec", "-it", container_name(validate_sandbox_name(name)), "bash"]

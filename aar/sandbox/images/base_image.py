@@ -19,7 +19,7 @@ _UNUSED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 _BUILD_SECONDS = 1800
 
 
-def ensure_base(api: Any, wanted: str, say: Callable[[str], None]) -> str:
+def ensure_base_image(api: Any, wanted: str, say: Callable[[str], None]) -> str:
     """The tag of a base image that this engine has by now; blocking.
 
     Args:

@@ -17,15 +17,15 @@ from aar.best_effort import suppress_and_log
 from aar.errors import SetupError
 from aar.sandbox.docker.engine import Engine
 from aar.sandbox.docker.image_tags import Kind, default_tag
-from aar.sandbox.images.base_image import ensure_base
-from aar.sandbox.images.image_scan import audit
-from aar.sandbox.images.wheels import fetch, index_hosts
+from aar.sandbox.images.base_image import ensure_base_image
+from aar.sandbox.images.image_scan import scan_image
+from aar.sandbox.images.wheels import fetch_wheels, index_hosts
 
 _PROBE = "import sys, os; print('%d.%d' % sys.version_info[:2], os.uname().machine)"
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltImage:
     """An image as it was built: its tag, its base, its size, and how many files the audit read."""
 
     tag: str
@@ -34,13 +34,13 @@ class Built:
     files_checked: int
 
 
-async def build(
+async def build_image(
     kind: Kind = "cpu",
     progress: Callable[[str], None] = lambda _line: None,
     *,
     base: str = "",
     host: str = "",
-) -> Built:
+) -> BuiltImage:
     """Build the image of that kind and audit it; it gets its tag only when the audit finds nothing.
 
     Args:
@@ -60,7 +60,7 @@ async def build(
         await asyncio.to_thread(engine.close)
 
 
-def recipe(kind: Kind) -> str:
+def recipe_digest(kind: Kind) -> str:
     """A digest of the Dockerfile and the pins: the image's label ``org.aar.recipe``."""
     folder = resources.files("aar.sandbox.images") / "recipes"
     digest = hashlib.sha256()
@@ -69,8 +69,8 @@ def recipe(kind: Kind) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -> Built:
-    base = ensure_base(api, wanted_base, say)
+def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -> BuiltImage:
+    base = ensure_base_image(api, wanted_base, say)
     python, machine = _python_of(api, base)
     tag, candidate = default_tag(kind), f"aar-candidate:{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix="aar-image-") as folder:
@@ -79,12 +79,12 @@ def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -
         (context / "requirements.txt").write_bytes((recipes / f"{kind}.txt").read_bytes())
         (context / "Dockerfile").write_bytes((recipes / f"{kind}.Dockerfile").read_bytes())
         say(f"fetching packages for Python {python} on {machine}")
-        fetch(context / "requirements.txt", context / "wheels", python=python, machine=machine)
+        fetch_wheels(context / "requirements.txt", context / "wheels", python=python, machine=machine)
         say(f"building on {base}")
         try:
-            _run_build(api, context, candidate, {"BASE_IMAGE": base, "RECIPE": recipe(kind)})
+            _run_build(api, context, candidate, {"BASE_IMAGE": base, "RECIPE": recipe_digest(kind)})
             say("looking for hidden data in the image")
-            checked = audit(api, candidate, index_hosts())
+            checked = scan_image(api, candidate, index_hosts())
             repository, _, version = tag.rpartition(":")
             api.tag(candidate, repository, version)
             size = int(api.inspect_image(tag)["Size"])
@@ -93,7 +93,7 @@ def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -
                 _untag(api, candidate)
                 api.prune_images(filters={"dangling": True, "label": [f"org.aar.kind={kind}"]})
     say(f"built {tag}")
-    return Built(tag, base, size, checked)
+    return BuiltImage(tag, base, size, checked)
 
 
 def _run_build(api: Any, context: Path, tag: str, arguments: dict[str, str]) -> None:

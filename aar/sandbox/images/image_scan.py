@@ -11,10 +11,10 @@ from typing import IO, Any
 
 from aar.best_effort import suppress_and_log
 from aar.errors import SetupError
-from aar.sandbox.isolation.data_leak_check import known_data
+from aar.sandbox.isolation.data_leak_check import problem_data_index
 
 
-def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
+def scan_image(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
     """Read every file of an image; blocking.
 
     Args:
@@ -34,13 +34,13 @@ def audit(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
             raise SetupError(f"the image {tag} names the host {host}", "report this as a bug of aar sandbox build")
     made = api.create_container(image=tag, command=["true"], network_disabled=True)
     try:
-        return scan(_Stream(api.export(made["Id"])), known_data().digests)
+        return scan_archive(_Stream(api.export(made["Id"])), problem_data_index().digests)
     finally:
         with suppress_and_log("a container could not be removed"):
             api.remove_container(made["Id"], force=True)
 
 
-def scan(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -> int:
+def scan_archive(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -> int:
     """Read a tar archive file by file; returns how many. Raises SetupError: one of the hidden files is in it.
 
     Args:

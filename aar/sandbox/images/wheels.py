@@ -13,7 +13,7 @@ from aar.errors import SetupError
 _SECONDS = 3600
 
 
-def fetch(requirements: Path, target: Path, *, python: str, machine: str) -> None:
+def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str) -> None:
     """Download wheels for the image's Python; blocking.
 
     Args:

@@ -105,7 +105,7 @@ class Cgroup:
         return 0
 
 
-def make(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] = lambda _: None) -> Cgroup | None:
+def create_cgroup(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] = lambda _: None) -> Cgroup | None:
     """A new group below this process's own; None where none may be made.
 
     Args:
@@ -142,7 +142,7 @@ def make(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] = lambda 
     return group
 
 
-def of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
+def cgroup_of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
     """The group that a process of this host is in; None when it is gone."""
     try:
         own = _own_groups(str(pid))
@@ -153,19 +153,19 @@ def of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
     return Cgroup(1, {c: root / c / own.get(c, "/").lstrip("/") for c in _V1_CONTROLLERS})
 
 
-def saved(group: Cgroup | None) -> dict[str, str]:
+def cgroup_to_json(group: Cgroup | None) -> dict[str, str]:
     """A group as JSON can hold it."""
     return {} if group is None else {str(c): str(folder) for c, folder in group.folders.items()}
 
 
-def restored(folders: dict[str, str]) -> Cgroup | None:
+def cgroup_from_json(folders: dict[str, str]) -> Cgroup | None:
     """A group from what ``saved`` gave."""
     if not folders:
         return None
     return Cgroup(2 if "" in folders else 1, {c: Path(folder) for c, folder in folders.items()})
 
 
-def inside_paths(group: Cgroup) -> Sequence[Path]:
+def oom_counter_paths(group: Cgroup) -> Sequence[Path]:
     """The directory whose out-of-memory counter the server inside may read."""
     return [group.folders["" if group.version == 2 else "memory"]]
 

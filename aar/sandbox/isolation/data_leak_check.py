@@ -31,7 +31,7 @@ _FIND_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class KnownData:
+class ProblemDataIndex:
     """What is compared.
 
     Args:
@@ -66,7 +66,7 @@ class KnownData:
 
 
 @functools.cache
-def known_data() -> KnownData:
+def problem_data_index() -> ProblemDataIndex:
     """Every data file that ships with the problems; blocking, remembered for the life of the process."""
     digests: dict[int, set[str]] = {}
     checksums = set()
@@ -76,10 +76,10 @@ def known_data() -> KnownData:
             if len(data) >= _SMALLEST:
                 digests.setdefault(len(data), set()).add(hashlib.sha256(data).hexdigest())
                 checksums.add((len(data), zlib.crc32(data)))
-    return KnownData({size: frozenset(found) for size, found in digests.items()}, frozenset(checksums))
+    return ProblemDataIndex({size: frozenset(found) for size, found in digests.items()}, frozenset(checksums))
 
 
-def refuse_visible(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None:
+def check_visible_folders(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None:
     """Look for copies in the folders that every sandbox sees; blocking, about a second for a whole ``/usr``.
 
     A clean answer is kept for an hour, or until a folder near the top changes.
@@ -99,7 +99,7 @@ def refuse_visible(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None
         if time.time() - stamp.stat().st_mtime < _FRESH_SECONDS:
             return
     for path in _candidates(folders, masked):
-        if known_data().is_copy(path) or known_data().is_in_archive(path):
+        if problem_data_index().is_copy(path) or problem_data_index().is_in_archive(path):
             raise _visible(path)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     for old in stamp.parent.iterdir():
@@ -109,13 +109,13 @@ def refuse_visible(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None
     stamp.touch()
 
 
-def refuse_mounted(mounts: Iterable[Mount]) -> None:
+def check_mounts(mounts: Iterable[Mount]) -> None:
     """Look for copies in the mounts of one sandbox; blocking, some milliseconds. Raises SandboxUnavailable."""
     for mount in mounts:
         for folder, _folders, names in os.walk(mount.source):
             for name in names:
                 path = Path(folder, name)
-                if known_data().is_copy(path):
+                if problem_data_index().is_copy(path):
                     raise _visible(path)
 
 
@@ -128,7 +128,7 @@ def _visible(path: Path) -> SandboxUnavailable:
 
 def _stamp(folders: Sequence[Path], masked: Sequence[Path]) -> Path:
     """The file that stands for a clean answer on these folders as they are near their top."""
-    known = known_data()
+    known = problem_data_index()
     parts = [f"{folder} {mtime}" for folder in folders for mtime in _times(folder)]
     parts += [f"without {folder}" for folder in sorted(masked)]
     parts += [digest for size in sorted(known.digests) for digest in sorted(known.digests[size])]
@@ -147,7 +147,7 @@ def _times(folder: Path) -> Iterator[str]:
 
 def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
     """Files of a known size, and archives; found by ``find``, which is several times faster than a walk from here."""
-    tests = [test for size in known_data().digests for test in ("-o", "-size", f"{size}c")]
+    tests = [test for size in problem_data_index().digests for test in ("-o", "-size", f"{size}c")]
     for name in (*(f"*{suffix}" for suffix in _ARCHIVES), *_SOURCE_ARCHIVES):
         tests += ["-o", "-name", name]
     pruned = [test for folder in masked for test in ("-path", _literal(folder), "-prune", "-o")]

@@ -6,13 +6,13 @@ import fcntl
 import os
 from pathlib import Path
 
-from aar.sandbox.state_dir import Place
+from aar.sandbox.state_dir import SandboxStateDir
 
 FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
 """Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""
 
 
-def unprivileged_uid(place: Place) -> int | None:
+def unprivileged_uid(place: SandboxStateDir) -> int | None:
     """As root: a uid that no other sandbox has, held while the sandbox's folder exists. None as a plain user."""
     if os.getuid() != 0:
         return None

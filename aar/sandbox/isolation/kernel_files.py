@@ -30,7 +30,7 @@ _FIXED = ("cpuinfo", "loadavg", "meminfo", "stat", "uptime")
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class HiddenPaths:
     """Paths inside a sandbox that are to be shown as empty files and as empty folders."""
 
     files: tuple[str, ...]
@@ -43,7 +43,7 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True)
-class KernelFiles:
+class ReplacementFiles:
     """Files of the host to show in place of the kernel's.
 
     Args:
@@ -56,7 +56,7 @@ class KernelFiles:
     empty_folder: Path
 
 
-def hidden_in_proc(*, gpu: bool = False) -> Hidden:
+def hidden_in_proc(*, gpu: bool = False) -> HiddenPaths:
     """What of this kernel's ``/proc`` is hidden.
 
     Args:
@@ -69,7 +69,7 @@ def hidden_in_proc(*, gpu: bool = False) -> Hidden:
     return _sorted(paths)
 
 
-def hidden_in_sys(*, gpu: bool = False) -> Hidden:
+def hidden_in_sys(*, gpu: bool = False) -> HiddenPaths:
     """What of this kernel's ``/sys`` is hidden: all but processors, memory nodes and control groups.
 
     Args:
@@ -90,7 +90,7 @@ def hidden_in_sys(*, gpu: bool = False) -> Hidden:
     return _sorted(paths)
 
 
-def write_fixed(folder: Path, spec: SandboxSpec) -> KernelFiles:
+def write_replacement_files(folder: Path, spec: SandboxSpec) -> ReplacementFiles:
     """Write what stands in place of the kernel's files; blocking.
 
     Args:
@@ -113,7 +113,7 @@ def write_fixed(folder: Path, spec: SandboxSpec) -> KernelFiles:
     for path, mode in ((folder, 0o755), (folder / "nothing", 0o444), (folder / "empty", 0o555)):
         path.chmod(mode)
     fixed = {f"/proc/{name}": folder / name for name in texts}
-    return KernelFiles(fixed, folder / "nothing", folder / "empty")
+    return ReplacementFiles(fixed, folder / "nothing", folder / "empty")
 
 
 def _meminfo(kib: int) -> str:
@@ -135,7 +135,7 @@ def _entries(folder: Path) -> Iterator[Path]:
         yield from folder.iterdir()
 
 
-def _sorted(paths: Iterable[Path]) -> Hidden:
+def _sorted(paths: Iterable[Path]) -> HiddenPaths:
     files, folders = set(), set()
     for path in paths:
         if path.is_symlink():
@@ -144,4 +144,4 @@ def _sorted(paths: Iterable[Path]) -> Hidden:
             folders.add(str(path))
         elif path.exists():
             files.add(str(path))
-    return Hidden(tuple(sorted(files)), tuple(sorted(folders)))
+    return HiddenPaths(tuple(sorted(files)), tuple(sorted(folders)))

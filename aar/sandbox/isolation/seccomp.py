@@ -101,7 +101,7 @@ _MACHINES = {
 }
 
 
-def programs() -> dict[str, str]:
+def filter_programs() -> dict[str, str]:
     """The filter for each machine that is known, by ``os.uname().machine``, as hexadecimal ``sock_filter`` entries."""
     return {machine: _program(machine).hex() for machine in _MACHINES}
 

@@ -10,16 +10,16 @@ import time
 
 from .command_supervisors import MESSAGE
 from .event_loop import READ
-from .process_table import kill_below, send
+from .process_table import kill_descendants, send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .command_supervisors import Supervisor, Supervisors
-    from .event_loop import Loop
-    from .output_buffer import Capture
+    from .command_supervisors import CommandSupervisor, SupervisorPool
+    from .event_loop import EventLoop
+    from .output_buffer import OutputBuffer
 
 _SMALL_PIPE = 1 << 16
 _READ_SIZE = 1 << 19
@@ -63,10 +63,10 @@ class Command:
 
     def __init__(
         self,
-        loop: Loop,
-        supervisors: Supervisors,
+        loop: EventLoop,
+        supervisors: SupervisorPool,
         kills: Callable[[], int],
-        capture: Capture,
+        capture: OutputBuffer,
         on_end: Callable[[dict[str, Any]], object],
     ) -> None:
         self.loop = loop
@@ -74,7 +74,7 @@ class Command:
         self.started = time.monotonic()
         self.timeout = 0.0
         self._supervisors = supervisors
-        self._supervisor: Supervisor | None = None
+        self._supervisor: CommandSupervisor | None = None
         self._kills = kills
         self._kills_before = kills()
         self._on_end = on_end
@@ -101,14 +101,14 @@ class Command:
             self._supervisor = self._supervisors.start(argv, env, cwd, source, out)
         except OSError as error:
             self._errno = error.errno or errno.EIO
-            self.loop.later(0, self._close)
+            self.loop.call_later(0, self._close)
             return
         finally:
             for fd in fds:
                 os.close(fd)
         self.loop.watch(self._out, READ, self._read_output)
         self.loop.watch(self._supervisor.sock.fileno(), READ, self._read_report)
-        self._timer = self.loop.later(timeout, lambda: self.stop("time_limit"))
+        self._timer = self.loop.call_later(timeout, lambda: self.stop("time_limit"))
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading its output (the controller is slow)."""
@@ -129,9 +129,9 @@ class Command:
         if self._supervisor is None:
             return
         self._sweeping = True
-        kill_below([self._supervisor.pid])
-        send(self._supervisor.pid, signal.SIGCONT)
-        self.loop.later(_SWEEP_AGAIN_SECONDS, self._sweep)
+        kill_descendants([self._supervisor.pid])
+        send_signal(self._supervisor.pid, signal.SIGCONT)
+        self.loop.call_later(_SWEEP_AGAIN_SECONDS, self._sweep)
 
     def _read_output(self, _mask: int) -> bool:
         try:
@@ -169,12 +169,12 @@ class Command:
             self.loop.forget(supervisor.sock.fileno())
             self._supervisor = None
             if dead:
-                self._supervisors.give_back(supervisor)
+                self._supervisors.release(supervisor)
             else:  # a command killed it; the server ends what it left
                 supervisor.sock.close()
             self._close()
         elif not self._sweeping:
-            self.loop.later(_SWEEP_SECONDS, self._sweep)
+            self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _close(self) -> None:
         """Nothing of the tree is left: take the rest of its output and tell."""

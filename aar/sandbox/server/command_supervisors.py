@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from typing import Any
 
-    from .event_loop import Loop
+    from .event_loop import EventLoop
 
 MESSAGE = struct.Struct("=ci")
 """What a supervisor tells: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""
@@ -30,7 +30,7 @@ _NICE = 5
 _IDLE_SECONDS = 20.0
 
 
-class Supervisor:
+class CommandSupervisor:
     """The server's side of one supervisor."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
@@ -47,16 +47,16 @@ class Supervisor:
         self.sock.setblocking(False)
 
 
-class Supervisors:
+class SupervisorPool:
     """All supervisors of a sandbox."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         self.alive: set[int] = set()
         """Pids that were not reaped yet."""
         self._loop = loop
-        self._idle: list[Supervisor] = []
+        self._idle: list[CommandSupervisor] = []
 
-    def start(self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> Supervisor:
+    def start(self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> CommandSupervisor:
         """Run a command under an idle supervisor, or a new one. Raises OSError (no process left)."""
         while self._idle:
             idle = self._idle.pop()
@@ -71,7 +71,7 @@ class Supervisors:
         fresh.start(argv, env, cwd, stdin, output)
         return fresh
 
-    def give_back(self, supervisor: Supervisor) -> None:
+    def release(self, supervisor: CommandSupervisor) -> None:
         """Its command's tree is dead: keep it for a while."""
         if self._idle:
             supervisor.sock.close()
@@ -82,9 +82,9 @@ class Supervisors:
             self._idle.remove(supervisor)
             supervisor.sock.close()
 
-        supervisor.retiring = self._loop.later(_IDLE_SECONDS, retire)
+        supervisor.retiring = self._loop.call_later(_IDLE_SECONDS, retire)
 
-    def _fork(self) -> Supervisor:
+    def _fork(self) -> CommandSupervisor:
         ours, theirs = socket.socketpair()
         try:
             pid = os.fork()
@@ -99,7 +99,7 @@ class Supervisors:
                 os._exit(1)
         theirs.close()
         self.alive.add(pid)
-        return Supervisor(pid, ours)
+        return CommandSupervisor(pid, ours)
 
 
 def _serve(sock: socket.socket) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
-class Loop:
+class EventLoop:
     """Calls functions when a descriptor is ready, a moment has come, or a child changed."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Loop:
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def later(self, seconds: float, function: Callable[[], object]) -> list[Any]:
+    def call_later(self, seconds: float, function: Callable[[], object]) -> list[Any]:
         """Call ``function()`` after so many seconds; returns a handle for ``cancel``."""
         entry = [time.monotonic() + seconds, next(self._order), function]
         heapq.heappush(self._timers, entry)

@@ -9,24 +9,24 @@ import stat
 WORKSPACE = "/workspace"
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """What was asked for is too large, or no regular file."""
 
 
-def resolve(path: str) -> str:
+def resolve_path(path: str) -> str:
     """An absolute path; relative ones start at the workspace."""
     return os.path.join(WORKSPACE, path)
 
 
 def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
     """``(bytes, size of the file)``. Never waits on a pipe or a device. Raises OSError, Refused."""
-    fd = os.open(resolve(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    fd = os.open(resolve_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         info = os.fstat(fd)
         if stat.S_ISDIR(info.st_mode):
             raise IsADirectoryError(errno.EISDIR, path)
         if not stat.S_ISREG(info.st_mode):
-            raise Refused(f"{path} is no regular file")
+            raise FileRefused(f"{path} is no regular file")
         pieces, position = [], offset
         while length > 0:
             piece = os.pread(fd, length, position)
@@ -42,14 +42,14 @@ def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
 
 def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
     """Write or extend a file, making its parents. Raises OSError, Refused."""
-    full = resolve(path)
+    full = resolve_path(path)
     os.makedirs(os.path.dirname(full), exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     flags |= os.O_APPEND if append else os.O_TRUNC
     fd = os.open(full, flags, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Refused(f"{path} is no regular file")
+            raise FileRefused(f"{path} is no regular file")
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -59,13 +59,13 @@ def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
         os.close(fd)
 
 
-def listing(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
+def list_tree(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
     """The regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
 
     Raises OSError, Refused (a link, device, pipe or socket; more than ``most`` entries; more than ``levels`` levels of
     folders).
     """
-    top = resolve(path)
+    top = resolve_path(path)
     found: list[tuple[str, int, int]] = []
     todo = [""]
     while todo:
@@ -76,19 +76,21 @@ def listing(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
                 info = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
                     if name.count("/") + 1 >= levels:
-                        raise Refused(f"{path} nests deeper than {levels} levels: flatten it, or name a smaller folder")
+                        raise FileRefused(
+                            f"{path} nests deeper than {levels} levels: flatten it, or name a smaller folder"
+                        )
                     todo.append(name)
                     found.append((name, -1, info.st_mode & 0o777))
                 elif stat.S_ISREG(info.st_mode):
                     found.append((name, info.st_size, info.st_mode & 0o777))
                 else:
-                    raise Refused(f"{name} is a link, device, pipe or socket")
+                    raise FileRefused(f"{name} is a link, device, pipe or socket")
                 if len(found) > most:
-                    raise Refused(f"more than {most} files")
+                    raise FileRefused(f"more than {most} files")
     return found
 
 
-def usage(path: str) -> int:
+def disk_usage(path: str) -> int:
     """Bytes that a tree takes on its disk; what vanishes meanwhile is not counted."""
     total, todo = 0, [path]
     seen: set[int] = set()

@@ -18,11 +18,11 @@ MAX_PAYLOAD = 4 << 20
 _CHUNK = 1 << 18
 
 
-class Closed(Exception):
+class ConnectionLost(Exception):
     """The controller hung up, or sent what is no frame."""
 
 
-class Connection:
+class FrameConnection:
     """A non-blocking socket that speaks frames; output waits in a queue while the controller is slow."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -38,15 +38,15 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            raise Closed from error
+            raise ConnectionLost from error
         if not data:
-            raise Closed
+            raise ConnectionLost
         inbox = self._inbox
         inbox += data
         while len(inbox) >= LENGTHS.size:
             header_size, payload_size = LENGTHS.unpack_from(inbox)
             if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
-                raise Closed
+                raise ConnectionLost
             start = LENGTHS.size + header_size
             if len(inbox) < start + payload_size:
                 return

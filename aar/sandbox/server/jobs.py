@@ -6,15 +6,15 @@ import os
 import time
 
 from .command import Command
-from .output_buffer import Capture
+from .output_buffer import OutputBuffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .command_supervisors import Supervisors
-    from .event_loop import Loop
+    from .command_supervisors import SupervisorPool
+    from .event_loop import EventLoop
 
 OUTPUT_CAP = 2 << 20
 MAX_JOBS = 1000
@@ -22,10 +22,10 @@ _FLUSH_SECONDS = 1.0
 _LAST_BYTES = 4096
 
 
-class Jobs:
+class JobTable:
     """All jobs of this sandbox, oldest first."""
 
-    def __init__(self, loop: Loop, supervisors: Supervisors, kills: Callable[[], int], folder: str) -> None:
+    def __init__(self, loop: EventLoop, supervisors: SupervisorPool, kills: Callable[[], int], folder: str) -> None:
         self._loop = loop
         self._supervisors = supervisors
         self._kills = kills
@@ -56,17 +56,23 @@ class Job:
     """One job: a command whose end is remembered."""
 
     def __init__(
-        self, loop: Loop, supervisors: Supervisors, kills: Callable[[], int], name: str, command: str, folder: str
+        self,
+        loop: EventLoop,
+        supervisors: SupervisorPool,
+        kills: Callable[[], int],
+        name: str,
+        command: str,
+        folder: str,
     ) -> None:
         self.name = name
         self.command = command
         self.outcome: dict[str, Any] | None = None
         self.waiting: list[list[Any]] = []
-        self.capture = Capture(OUTPUT_CAP)
+        self.capture = OutputBuffer(OUTPUT_CAP)
         self.run = Command(loop, supervisors, kills, self.capture, self._ended)
         self._loop = loop
         self._path = f"{folder}/{name}.log"
-        self._flush = loop.later(_FLUSH_SECONDS, self._save)
+        self._flush = loop.call_later(_FLUSH_SECONDS, self._save)
         self._saved = -1
 
     def status(self) -> dict[str, Any]:
@@ -103,7 +109,7 @@ class Job:
             self.waiting.remove(entry)
             answer(self)
 
-        entry[:] = [self._loop.later(seconds, now), answer]
+        entry[:] = [self._loop.call_later(seconds, now), answer]
         self.waiting.append(entry)
 
     def _ended(self, outcome: dict[str, Any]) -> None:
@@ -131,4 +137,4 @@ class Job:
             except OSError:  # the workspace is full or the folder was taken over; the output is still in here
                 self._saved = -1
         if again:
-            self._flush = self._loop.later(_FLUSH_SECONDS, self._save)
+            self._flush = self._loop.call_later(_FLUSH_SECONDS, self._save)

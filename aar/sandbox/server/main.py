@@ -9,10 +9,10 @@ import socket
 import sys
 
 from . import resource_limits
-from .event_loop import READ, WRITE, Loop
-from .framing import Closed, Connection
-from .process_table import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, kill_below, prctl
-from .request_handler import Service
+from .event_loop import READ, WRITE, EventLoop
+from .framing import ConnectionLost, FrameConnection
+from .process_table import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, kill_descendants, prctl
+from .request_handler import RequestHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
@@ -21,13 +21,13 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
 _RECONNECT_SECONDS = 0.2
 
 
-class Server:
+class SandboxServer:
     """Keeps the channel up, reaps what is left over, and ends the sandbox when its time is over."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.loop = Loop()
-        kills = resource_limits.kernel_kills(config["oom_files"])
-        self.service = Service(self.loop, kills, config["env"])
+        self.loop = EventLoop()
+        kills = resource_limits.oom_kill_counter(config["oom_files"])
+        self.service = RequestHandler(self.loop, kills, config["env"])
         self._path = config["socket"]
         self._abandoned_after = config["abandoned_after"]
         self._abandoned: list[Any] | None = None
@@ -36,7 +36,7 @@ class Server:
         self.loop.on_child(self._reap)
         self.loop.each_round = self._want_write
         if config["lifetime"] is not None:
-            self.loop.later(config["lifetime"], self._end)
+            self.loop.call_later(config["lifetime"], self._end)
         if config["quota"] is not None:
             resource_limits.watch_workspace(self.loop, self.service.running, config["quota"])
         if config["memory"] is not None:
@@ -48,7 +48,7 @@ class Server:
 
     def _disconnected(self) -> None:
         self._partial.clear()
-        self._abandoned = self.loop.later(self._abandoned_after, self._end)
+        self._abandoned = self.loop.call_later(self._abandoned_after, self._end)
         self._connect()
 
     def _connect(self) -> None:
@@ -57,12 +57,12 @@ class Server:
             sock.connect(self._path)
         except OSError:
             sock.close()
-            self.loop.later(_RECONNECT_SECONDS, self._connect)
+            self.loop.call_later(_RECONNECT_SECONDS, self._connect)
             return
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self.loop.cancel(self._abandoned)
-        connection = Connection(sock)
+        connection = FrameConnection(sock)
         self.service.connected(connection)
         self._writing = False
         self.loop.watch(sock.fileno(), READ, self._ready)
@@ -79,7 +79,7 @@ class Server:
             try:
                 for header, payload in connection.receive():
                     self._request(header, payload)
-            except (Closed, ValueError, KeyError, TypeError):
+            except (ConnectionLost, ValueError, KeyError, TypeError):
                 self.loop.forget(connection.sock.fileno())
                 connection.sock.close()
                 self.service.lost()
@@ -121,8 +121,8 @@ class Server:
             self._end_strays()
 
     def _end_strays(self) -> None:
-        if kill_below([os.getpid()], spare=self.service.supervisors.alive):
-            self.loop.later(0.05, self._end_strays)
+        if kill_descendants([os.getpid()], spare=self.service.supervisors.alive):
+            self.loop.call_later(0.05, self._end_strays)
 
 
 def main() -> None:
@@ -130,10 +130,10 @@ def main() -> None:
     with open(sys.argv[-1], "rb") as file:
         config = json.loads(file.read())
     os.umask(0o022)
-    resource_limits.apply(config["rlimits"])
+    resource_limits.apply_rlimits(config["rlimits"])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    resource_limits.filter_calls(config["seccomp"])
-    Server(config).loop.run()
+    resource_limits.load_seccomp_filter(config["seccomp"])
+    SandboxServer(config).loop.run()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
     from collections.abc import Callable
 
 
-class Capture:
+class OutputBuffer:
     """Takes output of any length in bounded memory.
 
     The first half goes to ``sink`` as it comes when there is one (and is not kept), so that a large limit costs no

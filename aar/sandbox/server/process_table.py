@@ -23,7 +23,7 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def table() -> dict[int, tuple[int, bytes]]:
+def list_processes() -> dict[int, tuple[int, bytes]]:
     """Live processes: pid -> (parent, state). Zombies are left out."""
     processes = {}
     for name in os.listdir("/proc"):
@@ -40,11 +40,11 @@ def table() -> dict[int, tuple[int, bytes]]:
     return processes
 
 
-def consumption() -> tuple[int, float]:
+def total_usage() -> tuple[int, float]:
     """Resident bytes and CPU seconds of all live processes, for hosts that keep no books per sandbox."""
     page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
     memory, ticks = 0, 0
-    for pid in table():
+    for pid in list_processes():
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 line = file.read()
@@ -56,7 +56,7 @@ def consumption() -> tuple[int, float]:
     return memory, ticks / tick
 
 
-def below(
+def descendants(
     roots: Collection[int], processes: dict[int, tuple[int, bytes]], spare: Collection[int] = frozenset()
 ) -> set[int]:
     """All live descendants of ``roots``; the roots themselves, and ``spare`` with all below them, left out."""
@@ -73,7 +73,7 @@ def below(
     return found
 
 
-def send(pid: int, number: int) -> None:
+def send_signal(pid: int, number: int) -> None:
     """Send a signal; a process that is gone already is fine."""
     try:
         os.kill(pid, number)
@@ -81,19 +81,19 @@ def send(pid: int, number: int) -> None:
         return
 
 
-def kill_below(roots: Collection[int], spare: Collection[int] = frozenset(), rounds: int = 20) -> bool:
+def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(), rounds: int = 20) -> bool:
     """Stop every descendant of ``roots`` outside ``spare``, then kill them all. Returns whether any was found.
 
     Stopping first: a stopped process keeps its place under the process limit, so a fork bomb cannot outrun the walk.
     """
     frozen: set[int] = set()
     for _ in range(rounds):
-        fresh = below(roots, table(), spare) - frozen
+        fresh = descendants(roots, list_processes(), spare) - frozen
         if not fresh:
             break
         for pid in fresh:
-            send(pid, signal.SIGSTOP)
+            send_signal(pid, signal.SIGSTOP)
         frozen |= fresh
     for pid in frozen:
-        send(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL)
     return bool(frozen)

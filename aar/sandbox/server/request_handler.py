@@ -7,32 +7,32 @@ import time
 
 from . import files
 from .command import Command
-from .command_supervisors import Supervisors
-from .jobs import Job, Jobs
-from .output_buffer import Capture
-from .process_table import consumption, table
+from .command_supervisors import SupervisorPool
+from .jobs import Job, JobTable
+from .output_buffer import OutputBuffer
+from .process_table import list_processes, total_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .event_loop import Loop
-    from .framing import Connection
+    from .event_loop import EventLoop
+    from .framing import FrameConnection
 
 _SLOW_READER = 8 << 20
 _FLUSH_BYTES = 1 << 18
 _FLUSH_SECONDS = 0.002
 
 
-class Service:
+class RequestHandler:
     """Carries out requests; answers go to the connection that asked, while it lasts."""
 
-    def __init__(self, loop: Loop, kills: Callable[[], int], env: dict[str, str]) -> None:
+    def __init__(self, loop: EventLoop, kills: Callable[[], int], env: dict[str, str]) -> None:
         self.loop = loop
-        self.supervisors = Supervisors(loop)
-        self.jobs = Jobs(loop, self.supervisors, kills, f"{files.WORKSPACE}/.jobs")
-        self.connection: Connection | None = None
+        self.supervisors = SupervisorPool(loop)
+        self.jobs = JobTable(loop, self.supervisors, kills, f"{files.WORKSPACE}/.jobs")
+        self.connection: FrameConnection | None = None
         self._kills = kills
         self._env = env
         self._running: dict[int, Command] = {}
@@ -43,7 +43,7 @@ class Service:
         """Every command that runs now, jobs included."""
         return [*self._running.values(), *(job.run for job in self.jobs.all() if job.outcome is None)]
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: FrameConnection) -> None:
         """A controller took up the channel."""
         self.connection = connection
 
@@ -72,7 +72,7 @@ class Service:
         try:
             operation = getattr(self, "op_" + request["op"])
             operation(request, payload, answer)
-        except files.Refused as refused:
+        except files.FileRefused as refused:
             answer({"error": "refused", "message": str(refused)})
         except OSError as error:
             answer({"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)})
@@ -99,12 +99,12 @@ class Service:
         def stream(data: bytes) -> None:
             """Many small pieces go out as few larger ones, two milliseconds late at most."""
             if not waiting:
-                self.loop.later(_FLUSH_SECONDS, flush)
+                self.loop.call_later(_FLUSH_SECONDS, flush)
             waiting.extend(data)
             if len(waiting) >= _FLUSH_BYTES:
                 flush()
 
-        capture = Capture(request["limit"], stream)
+        capture = OutputBuffer(request["limit"], stream)
 
         def ended(outcome: dict[str, Any]) -> None:
             self._running.pop(number, None)
@@ -116,7 +116,7 @@ class Service:
 
         command = Command(self.loop, self.supervisors, self._kills, capture, ended)
         self._running[number] = command
-        cwd = files.resolve(request["cwd"])
+        cwd = files.resolve_path(request["cwd"])
         command.start(request["command"], {**self._env, **request["env"]}, cwd, payload, request["timeout"])
         if self._paused:
             command.pause(True)
@@ -129,7 +129,7 @@ class Service:
 
     def op_job_start(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
         env = {**self._env, **request["env"]}
-        job = self.jobs.start(request["command"], env, files.resolve(request["cwd"]), request["timeout"])
+        job = self.jobs.start(request["command"], env, files.resolve_path(request["cwd"]), request["timeout"])
         answer(job.status())
 
     def op_job_wait(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
@@ -156,16 +156,16 @@ class Service:
         answer({})
 
     def op_mkdir(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        os.makedirs(files.resolve(request["path"]), exist_ok=True)
+        os.makedirs(files.resolve_path(request["path"]), exist_ok=True)
         answer({})
 
     def op_list(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        answer({"entries": files.listing(request["path"], request["most"], request["levels"])})
+        answer({"entries": files.list_tree(request["path"], request["most"], request["levels"])})
 
     def op_stats(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        used = files.usage(files.WORKSPACE) if request["workspace"] else 0
-        memory, cpu = consumption()
-        answer({"workspace": used, "processes": len(table()), "memory": memory, "cpu": cpu})
+        used = files.disk_usage(files.WORKSPACE) if request["workspace"] else 0
+        memory, cpu = total_usage()
+        answer({"workspace": used, "processes": len(list_processes()), "memory": memory, "cpu": cpu})
 
     def _job(self, request: dict[str, Any]) -> Job:
         job = self.jobs.find(request["job"])

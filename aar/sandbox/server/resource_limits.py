@@ -8,14 +8,14 @@ import resource
 import time
 
 from . import files
-from .process_table import consumption, libc, prctl
+from .process_table import libc, prctl, total_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
 
     from .command import Command
-    from .event_loop import Loop
+    from .event_loop import EventLoop
 
 _LIMITS = {
     "fsize": resource.RLIMIT_FSIZE,
@@ -32,7 +32,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 
 
-def apply(limits: dict[str, int]) -> None:
+def apply_rlimits(limits: dict[str, int]) -> None:
     """Set hard and soft limits; every command inherits them. Raises OSError."""
     for name, value in limits.items():
         _soft, hard = resource.getrlimit(_LIMITS[name])
@@ -41,7 +41,7 @@ def apply(limits: dict[str, int]) -> None:
         resource.setrlimit(_LIMITS[name], (value, value))
 
 
-def filter_calls(programs: dict[str, str]) -> bool:
+def load_seccomp_filter(programs: dict[str, str]) -> bool:
     """Load the system call filter for this machine; every command inherits it. False where there is none for it."""
     code = bytes.fromhex(programs.get(os.uname().machine, ""))
     if not code:
@@ -57,7 +57,7 @@ def filter_calls(programs: dict[str, str]) -> bool:
     return True
 
 
-def kernel_kills(paths: list[str]) -> Callable[[], int]:
+def oom_kill_counter(paths: list[str]) -> Callable[[], int]:
     """A function that tells how many processes the kernel has killed for memory in this sandbox."""
     path = next((p for p in paths if os.access(p, os.R_OK)), None)
     if path is None:
@@ -73,7 +73,7 @@ def kernel_kills(paths: list[str]) -> Callable[[], int]:
     return count
 
 
-class Watch:
+class UsageWatch:
     """Looks at a sum while commands run, and kills them all when it is over its limit.
 
     For what the kernel does not bound here: the workspace without a file system of its own, memory without a control
@@ -82,7 +82,7 @@ class Watch:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: EventLoop,
         running: Callable[[], list[Command]],
         used: Callable[[], int],
         limit: int,
@@ -98,7 +98,7 @@ class Watch:
         self._again(_WATCH_SECONDS)
 
     def _again(self, seconds: float) -> None:
-        self._loop.later(seconds, self._look)
+        self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         began = time.monotonic()
@@ -112,11 +112,11 @@ class Watch:
         self._again(max(_WATCH_SECONDS, 10 * (time.monotonic() - began)))
 
 
-def watch_workspace(loop: Loop, running: Callable[[], list[Command]], limit: int) -> None:
+def watch_workspace(loop: EventLoop, running: Callable[[], list[Command]], limit: int) -> None:
     """Bound the size of the workspace."""
-    Watch(loop, running, lambda: files.usage(files.WORKSPACE), limit, "workspace", "stopped")
+    UsageWatch(loop, running, lambda: files.disk_usage(files.WORKSPACE), limit, "workspace", "stopped")
 
 
-def watch_memory(loop: Loop, running: Callable[[], list[Command]], limit: int) -> None:
+def watch_memory(loop: EventLoop, running: Callable[[], list[Command]], limit: int) -> None:
     """Bound the resident memory of all commands together."""
-    Watch(loop, running, lambda: consumption()[0], limit, "memory", "out_of_memory")
+    UsageWatch(loop, running, lambda: total_usage()[0], limit, "memory", "out_of_memory")

@@ -26,7 +26,7 @@ from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.leases import Leases
-from aar.sandbox.outages import OutageWatch
+from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.state_dir import runtime_root
 from aar.scoring.cleanroom import run_files
@@ -97,9 +97,9 @@ class CleanRoom:
         work_dir: Path,
         leases: Leases | None = None,
         on_incident: IncidentSink | None = None,
-        outages: OutageWatch | None = None,
+        outages: BackendOutageMonitor | None = None,
     ) -> None:
-        self.outages = outages or OutageWatch(0.0)
+        self.outages = outages or BackendOutageMonitor(0.0)
         self.backend = backend
         self.problem = problem
         self.work_dir = work_dir
@@ -150,7 +150,7 @@ class CleanRoom:
         Args:
             parallel: runs at the same time; one sandbox more is kept ready.
         """
-        places = self._leases.scoring_sets(self._cores_wanted()) if self._leases is not None else [()]
+        places = self._leases.scoring_core_sets(self._cores_wanted()) if self._leases is not None else [()]
         pool = Pool(
             lambda cores: self._rooms.make(owner, cores), self._rooms.end, places, parallel + 1, self._rooms.tidy
         )
@@ -248,7 +248,7 @@ class CleanRoom:
         if self._leases is None:
             yield ()
             return
-        async with self._leases.scoring(cores=self._cores_wanted(), owner=owner) as lease:
+        async with self._leases.lease_for_scoring(cores=self._cores_wanted(), owner=owner) as lease:
             yield lease.cores
 
     def _hosts(self, task: Task, source: str | Path) -> list[Path]:

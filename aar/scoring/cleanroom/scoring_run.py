@@ -109,11 +109,11 @@ async def _execute(
             await again()
         try:
             # A backend that is away has nothing to do with the method, and costs it no attempt.
-            return await clean_room.outages.through(partial(run, watch=watch))
+            return await clean_room.outages.run_when_up(partial(run, watch=watch))
         except (SandboxError, SandboxUnavailable) as error:
             log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
             await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
     # Whether the machine or the method is to blame shows in a sandbox without the method.
-    await clean_room.outages.through(partial(clean_room.probe, owner=owner))
+    await clean_room.outages.run_when_up(partial(clean_room.probe, owner=owner))
     failure, verdict = sandbox_lost(_ATTEMPTS)
     return RunOutcome(False, failure, verdict, None, None, watch.total)

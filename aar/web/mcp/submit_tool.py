@@ -15,7 +15,7 @@ from aar.budget.submission_quota import check_submission
 from aar.campaign.external_researchers import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find
-from aar.sandbox.scratch_folders import scratch_folder
+from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import SubmissionView, submit
 from aar.snapshots.store import Saved, SnapshotStore
@@ -70,7 +70,7 @@ def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, M
         raise UsageError(
             f"the files have {size:,} bytes together, at most {tool_inputs.MOST_BYTES:,} are taken", "Shorten"
         )
-    with scratch_folder("aar-method-") as scratch:
+    with temporary_folder("aar-method-") as scratch:
         directory = scratch / "method"
         directory.mkdir()
         for name, text in files.items():

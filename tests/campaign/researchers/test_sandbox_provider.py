@@ -19,7 +19,7 @@ from aar.researcher.context import ResearcherContext, Stopping
 from aar.sandbox import outages
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
-from aar.sandbox.outages import OutageWatch
+from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import SandboxSpec
 from aar.settings import Settings
 from aar.store.database import Database
@@ -60,7 +60,7 @@ def test_a_backend_that_is_away_is_waited_for(database: Database, tmp_path: Path
 
     async def scene() -> str:
         backend = Restarting(3)
-        kept = keeper(database, tmp_path, backend, outages=OutageWatch(60, lambda _, then: told.append(then)))
+        kept = keeper(database, tmp_path, backend, outages=BackendOutageMonitor(60, lambda _, then: told.append(then)))
         try:
             return (await (await kept.current()).exec("echo here", timeout=20)).output
         finally:
@@ -75,7 +75,7 @@ def test_a_pause_ends_the_wait(database: Database, tmp_path: Path) -> None:
     async def scene() -> None:
         stopping = asyncio.Event()
         asyncio.get_running_loop().call_later(0.05, stopping.set)
-        kept = keeper(database, tmp_path, Restarting(10_000), outages=OutageWatch(600), stopping=stopping)
+        kept = keeper(database, tmp_path, Restarting(10_000), outages=BackendOutageMonitor(600), stopping=stopping)
         with pytest.raises(Stopping):
             await asyncio.wait_for(kept.current(), 20)
         await kept.close()

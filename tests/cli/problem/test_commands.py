@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import aar.problems.toy
-from aar.sandbox.backends import availability
+from aar.sandbox.backends import list_availability
 
 from ..conftest import Terminal
 
@@ -139,7 +139,7 @@ def test_validate_of_what_exits_as_it_is_loaded(empty: Terminal, tmp_path: Path)
 
 @pytest.mark.bubblewrap
 def test_baselines_are_measured_in_the_clean_room(empty: Terminal) -> None:
-    state = asyncio.run(availability())["bubblewrap"]
+    state = asyncio.run(list_availability())["bubblewrap"]
     if not state.ok:
         if os.environ.get("CI"):
             pytest.fail(f"bubblewrap must work in CI: {state.detail}")

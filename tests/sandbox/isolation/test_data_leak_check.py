@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxUnavailable
-from aar.sandbox.bubblewrap.hidden_folders import private_places
-from aar.sandbox.isolation.data_leak_check import known_data, refuse_visible
+from aar.sandbox.bubblewrap.hidden_folders import hidden_folders
+from aar.sandbox.isolation.data_leak_check import check_visible_folders, problem_data_index
 from aar.sandbox.protocol import Mount, SandboxBackend, SandboxSpec
 from tests.sandbox.conftest import need
 
@@ -127,38 +127,38 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_copies_are_found_under_any_name_and_in_archives(shown: Path) -> None:
-    refuse_visible([shown])
+    check_visible_folders([shown])
     target = shown / "deep" / "er" / "name\nof two lines"
     shutil.copyfile(_DATA, target)
     (shown / "new").mkdir()  # a change near the top: a clean answer holds no more
     with pytest.raises(SandboxUnavailable, match="name\nof two lines"):
-        refuse_visible([shown])
-    refuse_visible([shown], [shown / "deep"])
+        check_visible_folders([shown])
+    check_visible_folders([shown], [shown / "deep"])
     target.unlink()
     with zipfile.ZipFile(shown / "some.whl", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(_DATA, "other/name")
     with pytest.raises(SandboxUnavailable, match=r"some\.whl"):
-        refuse_visible([shown])
+        check_visible_folders([shown])
     (shown / "some.whl").rename(shown / "aar-0.1.0.tar.gz")
     with pytest.raises(SandboxUnavailable, match=r"aar-0\.1\.0\.tar\.gz"):
-        refuse_visible([shown])
+        check_visible_folders([shown])
 
 
 def test_a_clean_answer_is_kept_and_a_bad_one_is_not(shown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_visible([shown])
+    check_visible_folders([shown])
     monkeypatch.setenv("PATH", "/nowhere")
     (shown / "deep" / "er" / "late").write_bytes(_DATA.read_bytes())
-    refuse_visible([shown])  # deep changes are seen after an hour
+    check_visible_folders([shown])  # deep changes are seen after an hour
     stamp = next((shown.parent / "cache" / "aar" / "clean").iterdir())
     os.utime(stamp, (0, 0))
     for _ in range(2):
         with pytest.raises(SandboxUnavailable, match="late"):
-            refuse_visible([shown])
+            check_visible_folders([shown])
 
 
 def test_what_ships_is_known_by_checksum_too() -> None:
-    assert known_data().is_copy(_DATA)
-    assert {size for size, _ in known_data().checksums} == set(known_data().digests)
+    assert problem_data_index().is_copy(_DATA)
+    assert {size for size, _ in problem_data_index().checksums} == set(problem_data_index().digests)
 
 
 def test_a_mount_that_holds_a_copy_means_no_sandbox(each_backend: Callable[[], SandboxBackend], tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_package_that_brings_a_problem_is_private_wherever_its_import_leads(
             return spec_from_file_location(name, package / "__init__.py", submodule_search_locations=[str(package)])
 
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
-    places = private_places()
+    places = hidden_folders()
     assert package in places
     assert package.parent not in places
     assert {_PACKAGE, Path.home(), Path(sys.prefix)} <= set(places)

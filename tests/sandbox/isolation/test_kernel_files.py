@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.sandbox.isolation.kernel_files import hidden_in_proc, hidden_in_sys, write_fixed
+from aar.sandbox.isolation.kernel_files import hidden_in_proc, hidden_in_sys, write_replacement_files
 from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 
 
@@ -38,7 +38,7 @@ def test_no_disk_is_shown_with_or_without_a_gpu() -> None:
 
 
 def test_fixed_files_tell_the_sandboxs_own_memory(tmp_path: Path) -> None:
-    files = write_fixed(tmp_path / "proc", SandboxSpec("box", "c", tmp_path / "w", memory_bytes=3 << 30))
+    files = write_replacement_files(tmp_path / "proc", SandboxSpec("box", "c", tmp_path / "w", memory_bytes=3 << 30))
     sizes = dict(line.split(":") for line in files.fixed["/proc/meminfo"].read_text().splitlines())
     assert sizes["MemTotal"].split() == sizes["MemAvailable"].split() == [str(3 << 20), "kB"]
     assert files.empty_file.read_bytes() == b""

@@ -10,7 +10,9 @@ import pytest
 
 from aar.sandbox.isolation import seccomp
 
-pytestmark = pytest.mark.skipif(os.uname().machine not in seccomp.programs(), reason="no filter for this machine")
+pytestmark = pytest.mark.skipif(
+    os.uname().machine not in seccomp.filter_programs(), reason="no filter for this machine"
+)
 
 _PREPARE = """
 import ctypes, errno, os, resource, subprocess, sys, threading

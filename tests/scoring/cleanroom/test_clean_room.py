@@ -248,5 +248,5 @@ async def test_a_leased_run_has_its_core_to_itself(
     assert outcome.output is not None
     assert outcome.output.read_text() == repr(cores[-1:])
     outcome.discard()
-    async with leases.scoring(owner="next") as lease:
+    async with leases.lease_for_scoring(owner="next") as lease:
         assert lease.cores == tuple(cores[-1:])

@@ -58,7 +58,7 @@ async def test_what_cannot_be_ended_is_told_and_swept_later(
 
 @pytest.mark.skipif(not workspaces.can_mount(), reason="a workspace in use needs a mount, and root")
 async def test_a_sweep_goes_past_what_is_still_in_use(clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspaces, "_LET_GO_SECONDS", 0.2)
+    monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 0.2)
     runs = clean_room.work_dir / "runs"
     for name in ("k-run-1", "k-run-2", "k-run-3"):
         workspaces.prepare(run_files.workspace(runs / name), 8 << 20, 12345)

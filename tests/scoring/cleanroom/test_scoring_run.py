@@ -10,7 +10,7 @@ import pytest
 from aar.errors import BackendAway, SandboxError, SandboxGone
 from aar.problems.protocol import Problem, Task
 from aar.sandbox import outages
-from aar.sandbox.outages import OutageWatch
+from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_trial
@@ -134,7 +134,7 @@ async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
         problem,
         desk.snapshots,
         clean_room.work_dir,
-        outages=OutageWatch(60, lambda _, then: told.append(then)),
+        outages=BackendOutageMonitor(60, lambda _, then: told.append(then)),
     )
     trial = await run_trial(problem, restarted, task, digest, 5)
     assert trial.failure is None

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aar.sandbox.backends import availability
+from aar.sandbox.backends import list_availability
 
 from .conftest import METHOD, ask, connected
 
@@ -44,7 +44,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(tmp_path: Path) -> Iterator[Campaign]:
-    state = asyncio.run(availability())["bubblewrap"]
+    state = asyncio.run(list_availability())["bubblewrap"]
     if not state.ok:
         if os.environ.get("CI"):
             pytest.fail(f"bubblewrap must work in CI: {state.detail}")
