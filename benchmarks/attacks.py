@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from aar.cli.problem.attack import answer
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.redteam import SUBMISSIONS, Outcome, attack_all
 from aar.sandbox.backends import choose_backend
 from aar.testing.simulations.principal_axes import PrincipalAxes
@@ -41,7 +41,7 @@ async def main() -> None:
     backend = await choose_backend(asked.backend)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="aar-attack-", ignore_cleanup_errors=True) as folder:
-        problem = PrincipalAxes() if asked.principal_axes else find(asked.problem)
+        problem = PrincipalAxes() if asked.principal_axes else find_problem(asked.problem)
         outcomes = await attack_all(problem, backend, Path(folder), only=asked.only, submissions=asked.submissions)
     await backend.close()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {backend.name}, {asked.submissions} submissions\n")

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from aar.problems.protocol import Problem
-from aar.problems.registry import find
-from aar.problems.search_space.protocol import HasRepertoire
+from aar.problems.registry import find_problem
+from aar.problems.search_space.protocol import SearchableProblem
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.static import finding, modules_in, read_code
@@ -34,7 +34,7 @@ NOISE = (0.2, 0.4)
 
 
 def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[Answer]:
-    problem = find(name)
+    problem = find_problem(name)
     audits = available_audits(noise_levels=NOISE)
     return judge_baselines(problem, problem.baselines(), audits, seeds=seeds, audit_seeds=audit_seeds, first=first)
 
@@ -43,7 +43,7 @@ def read_drawn(problem: Problem, count: int) -> Counter[Verdict]:
     """What static reading says of methods drawn from the repertoire."""
     found: Counter[Verdict] = Counter()
     known = modules_in(problem.lab())
-    if not isinstance(problem, HasRepertoire):
+    if not isinstance(problem, SearchableProblem):
         return found
     repertoire, rng = problem.repertoire(), Random(5)
     genomes = {str(genome): genome for genome in (repertoire.sample(rng, "") for _ in range(count))}
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=500, help="methods from the repertoire to read")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    problem, console = find(options.problem), Console()
+    problem, console = find_problem(options.problem), Console()
     once = partial(repeat, options.problem, options.seeds, options.audit_seeds)
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         answers = [answer for found in pool.map(once, range(1, options.repeats + 1)) for answer in found]

@@ -21,7 +21,7 @@ from random import Random
 import yaml
 
 from aar.problems.protocol import Estimate, Stage, Task
-from aar.problems.search_space.protocol import Genome, Repertoire
+from aar.problems.search_space.protocol import Genome, SearchSpace
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.researcher.offline.search import Measured, propose
 
@@ -67,7 +67,7 @@ def _run(source: str, task: Task, seed: int, output: Path) -> None:
         sys.argv = before
 
 
-def campaign(bench: Bench, repertoire: Repertoire, seed: int, rounds: int, dealt: list[dict[str, str]]) -> Measured:
+def campaign(bench: Bench, repertoire: SearchSpace, seed: int, rounds: int, dealt: list[dict[str, str]]) -> Measured:
     """Play one campaign: in every round all researchers propose at once, knowing the rounds before. Its winner."""
     known: list[Measured] = []
     splits = Random(f"splits {seed}")

@@ -33,7 +33,7 @@ from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.backends import choose_backend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
@@ -173,7 +173,7 @@ def watch_all(stopwatch: Stopwatch) -> None:
     stopwatch.watch(ChannelSandbox, "exec", "start and end of the command", lambda result: result.seconds)
     stopwatch.watch(ChannelSandbox, "read", "read the output")
     stopwatch.watch(scoring_run, "call_plugin", "score")
-    stopwatch.watch(finalizer, "pool_plugin", "pool")
+    stopwatch.watch(finalizer, "pool_scores", "pool")
     stopwatch.watch(Database, "write", "one database write (claim, start, result, verdict, money)")
 
 
@@ -198,7 +198,7 @@ async def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few submissions, one seed")
     parser.add_argument("--cold", action="store_true", help="without sandboxes made ahead")
     options = parser.parse_args()
-    problem, backend = find(options.problem), await choose_backend(options.backend)
+    problem, backend = find_problem(options.problem), await choose_backend(options.backend)
     count, seeds = (4, 1) if options.quick else (options.submissions, 2)
     stopwatch = Stopwatch()
     watch_all(stopwatch)

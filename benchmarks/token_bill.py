@@ -36,7 +36,7 @@ from aar.llm.gateway import Gateway
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.llm.request.cache_ttl import Rhythm
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.researcher import conversation_log
 from aar.researcher.context import ModelOptions, ResearcherContext
 from aar.researcher.loop import run_researcher
@@ -85,7 +85,7 @@ def context_of(
         name="r1",
         model=model,
         direction=Direction(),
-        problem=find("weak_to_strong"),
+        problem=find_problem("weak_to_strong"),
         db=db,
         ledger=ledger,
         gateway=Gateway(base_url),

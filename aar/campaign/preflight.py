@@ -15,9 +15,9 @@ from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
 from aar.llm.pricing.model_price import ModelPrice
 from aar.llm.pricing.price_book import PriceBook
-from aar.problems.plugin_calls import GIVES, brief_of, call_plugin, probe
+from aar.problems.plugin_calls import GIVES, call_plugin, probe_problem, read_brief
 from aar.problems.protocol import Problem
-from aar.problems.registry import find, ships
+from aar.problems.registry import find_problem, ships
 from aar.sandbox.backends import choose_backend
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import SandboxBackend
@@ -50,8 +50,8 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
         AarError: the first thing that is wrong, with its remedy.
     """
     if not ships(spec.problem):
-        await probe(spec.problem)
-    problem = find(spec.problem)
+        await probe_problem(spec.problem)
+    problem = find_problem(spec.problem)
     for method in GIVES:  # used in this process from here on
         await call_plugin(problem, method)
     dealt = deal(spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions()))
@@ -60,7 +60,7 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     for model in team.all_models:
         prices.price(model)
     await call_plugin(problem, "check_data")
-    await anyio.to_thread.run_sync(brief_of, problem)
+    await anyio.to_thread.run_sync(read_brief, problem)
     _check_gpus(spec.sandbox.gpus)
     _check_disk(settings.home)
     database = await anyio.to_thread.run_sync(open_database, spec.database or settings.database_url)

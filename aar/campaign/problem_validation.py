@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from aar.campaign.directions import load_directions
 from aar.errors import AarError, DataMissing, PluginFailed
-from aar.problems.plugin_calls import GIVES, PROCESSES, brief_of, call_plugin
+from aar.problems.plugin_calls import GIVES, PROCESSES, call_plugin, read_brief
 from aar.problems.protocol import Metric, Problem, RunLimits, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
@@ -57,7 +57,7 @@ class ProblemChecks:
         if self.flaws:
             return self.flaws
         await self._attempt(call_plugin(self._problem, "check_data"))
-        await self._attempt(anyio.to_thread.run_sync(brief_of, self._problem))
+        await self._attempt(anyio.to_thread.run_sync(read_brief, self._problem))
         await self._attempt(anyio.to_thread.run_sync(_read_directions, self._problem))
         before = len(self.flaws)
         # Two processes: what hangs on the order of a set or on time is the same within one.

@@ -115,12 +115,12 @@ async def _sandbox(_settings: Settings) -> list[Finding]:
 
 async def _problem(_settings: Settings) -> list[Finding]:
     from aar.problems.plugin_calls import call_plugin
-    from aar.problems.registry import available, find
+    from aar.problems.registry import find_problem, installed_problems
 
     found: list[Finding] = []
-    for each in available():
+    for each in installed_problems():
         try:
-            problem = find(each.name)
+            problem = find_problem(each.name)
             await call_plugin(problem, "check_data")
         except AarError as error:
             found.append(Finding("problem", False, each.name == "weak_to_strong", error.message, error.remedy))

@@ -8,7 +8,7 @@ from threadpoolctl import ThreadpoolController
 
 
 @cache
-def one_thread() -> None:
+def use_one_blas_thread() -> None:
     """Keep BLAS to one thread in this process from now on; call it after numpy is imported.
 
     On matrices of a few thousand rows more threads gain nothing, wait for each other in a busy loop that takes the

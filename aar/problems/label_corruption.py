@@ -10,12 +10,12 @@ from aar.errors import ProblemError
 from aar.problems.protocol import Corruption, Problem, ReframedProblem, SupervisedProblem, Task
 
 
-def offers(problem: Problem, corruption: Corruption) -> bool:
+def supports_corruption(problem: Problem, corruption: Corruption) -> bool:
     """Tell whether a problem's tasks can be changed in this way."""
     return isinstance(problem, ReframedProblem if corruption.coordinates else SupervisedProblem)
 
 
-def corrupt(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
+def corrupt_labels(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
     """Change a task's public bundle in place. CPU-bound.
 
     Raises:
@@ -32,7 +32,7 @@ def corrupt(problem: Problem, task: Task, corruption: Corruption, seed: int) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Spoiling:
+class LabelCorruption:
     """What becomes of the teacher's word on items 0 to n - 1.
 
     Args:
@@ -44,7 +44,7 @@ class Spoiling:
     turned: Sequence[int]
 
 
-def spoiling(task: Task, items: int, corruption: Corruption, seed: int) -> Spoiling:
+def draw_label_corruption(task: Task, items: int, corruption: Corruption, seed: int) -> LabelCorruption:
     """Draw what a corruption does to a task; the same arguments draw the same.
 
     A permutation is one random cycle through all items, so none keeps its own word. With the same seed, the items
@@ -64,8 +64,8 @@ def spoiling(task: Task, items: int, corruption: Corruption, seed: int) -> Spoil
     rng = Random(f"corrupt {task.domain} {task.stage} {task.split_seed} {seed}")  # noqa: S311 - repeatable, no secret
     order = rng.sample(range(items), items)
     if not corruption.permute:
-        return Spoiling(range(items), order[: round(corruption.noise * items)])
+        return LabelCorruption(range(items), order[: round(corruption.noise * items)])
     sources = list(range(items))
     for place, item in enumerate(order):
         sources[item] = order[place - 1]
-    return Spoiling(sources, ())
+    return LabelCorruption(sources, ())

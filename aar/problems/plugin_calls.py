@@ -21,9 +21,9 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
-from aar.problems.label_corruption import corrupt
+from aar.problems.label_corruption import corrupt_labels
 from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task, TaskScore, call_limits_of
-from aar.problems.registry import Origin, find, origin_of, place_of, small
+from aar.problems.registry import ProblemOrigin, find_problem, locate_error, origin_of, small_problem
 from aar.problems.statistics import check_estimate, is_finite
 from aar.text.characters import storable
 from aar.workers.worker_pool import WorkerPool, run_in_worker, run_in_worker_sync
@@ -54,7 +54,7 @@ def _environment() -> dict[str, str]:
 
 PROCESSES = WorkerPool(max(2, min(8, os.cpu_count() or 2)), _environment)
 """Apart from those that read submitted code: a problem that hangs holds none of them up."""
-_briefs: dict[Origin, str] = {}
+_briefs: dict[ProblemOrigin, str] = {}
 
 
 async def call_plugin(
@@ -92,7 +92,7 @@ async def call_plugin(
         raise _overrun(problem.name, method, error.cause, seconds, memory) from None
 
 
-def run_plugin(problem: Problem, method: str, *args: Any) -> Any:
+def call_plugin_sync(problem: Problem, method: str, *args: Any) -> Any:
     """``call_plugin`` for code that is not async; blocks."""
     origin, seconds, memory = origin_of(problem), _seconds(problem, method), call_limits_of(problem).memory_bytes
     if origin is None:
@@ -103,7 +103,7 @@ def run_plugin(problem: Problem, method: str, *args: Any) -> Any:
         raise _overrun(problem.name, method, error.cause, seconds, memory) from None
 
 
-async def pool_plugin(problem: Problem, scores: Any, *, limiter: CapacityLimiter | None = None) -> Estimate:
+async def pool_scores(problem: Problem, scores: Any, *, limiter: CapacityLimiter | None = None) -> Estimate:
     """The problem's pooled estimate, checked.
 
     Raises:
@@ -112,7 +112,7 @@ async def pool_plugin(problem: Problem, scores: Any, *, limiter: CapacityLimiter
     return check_estimate(await call_plugin(problem, "pool", list(scores), limiter=limiter))
 
 
-def brief_of(problem: Problem) -> str:
+def read_brief(problem: Problem) -> str:
     """A problem's brief, read once.
 
     Raises:
@@ -126,7 +126,7 @@ def brief_of(problem: Problem) -> str:
     return _briefs[origin]
 
 
-async def probe(reference: str, *, seconds: float = 120.0) -> None:
+async def probe_problem(reference: str, *, seconds: float = 120.0) -> None:
     """Load a problem in a process of its own, so that one that hangs or exits as it is loaded harms nothing.
 
     Raises:
@@ -143,7 +143,7 @@ async def probe(reference: str, *, seconds: float = 120.0) -> None:
 
 
 def _checked_brief(problem: Problem) -> str:
-    text: str = run_plugin(problem, "brief")
+    text: str = call_plugin_sync(problem, "brief")
     if not text.strip():
         raise ProblemError(f"the brief of problem {problem.name} is empty", "Write what researchers are told")
     return text
@@ -166,22 +166,22 @@ def _overrun(name: str, method: str, cause: str, seconds: float, memory: int) ->
 
 def _load(reference: str) -> None:
     _made_here.cache_clear()
-    _made_here(Origin(reference))
+    _made_here(ProblemOrigin(reference))
 
 
 @lru_cache(maxsize=4)
-def _made_here(origin: Origin) -> Problem:
-    found = find(origin.reference)
-    return small(found) if origin.small else found
+def _made_here(origin: ProblemOrigin) -> Problem:
+    found = find_problem(origin.reference)
+    return small_problem(found) if origin.small else found
 
 
-def _answer(origin: Origin, method: str, args: tuple[Any, ...]) -> Any:
+def _answer(origin: ProblemOrigin, method: str, args: tuple[Any, ...]) -> Any:
     return _guarded(_made_here(origin), method, args)
 
 
 def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
     """Call and check; whatever is raised can be carried to another process and quotes no hidden data."""
-    call: Callable[..., Any] = partial(corrupt, problem) if method == "corrupt" else getattr(problem, method)
+    call: Callable[..., Any] = partial(corrupt_labels, problem) if method == "corrupt" else getattr(problem, method)
     try:
         answer = call(*args)
         return tuple(_text(each) for each in answer) if method == "validate" else _plain(problem, method, answer)
@@ -193,7 +193,7 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
     except PluginFailed as error:
         raise PluginFailed(_text(error.message), _text(error.remedy), _text(error.detail), cause=error.cause) from None
     except ProblemError as error:
-        at = place_of(error, problem)
+        at = locate_error(error, problem)
         message = storable(f"problem {problem.name}: {error.message}")
         raise PluginFailed(message + _at(at), storable(error.remedy)) from None
     except MemoryError:
@@ -202,7 +202,7 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
         if isinstance(error, OSError) and error.errno in _SCARCE:
             raise OSError(error.errno, error.strerror) from None
         kind, detail = type(error).__name__, " ".join(_text(error)[:_MOST_DETAIL].split())
-        message = f"problem {problem.name}: {method} raised {kind}{_at(place_of(error, problem))}"
+        message = f"problem {problem.name}: {method} raised {kind}{_at(locate_error(error, problem))}"
         raise PluginFailed(message, _REMEDY, detail) from None
 
 

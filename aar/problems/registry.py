@@ -32,7 +32,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledProblem:
     """A problem that is installed: the name that ``find`` takes, and where it comes from.
 
     Args:
@@ -46,21 +46,21 @@ class Installed:
     distribution: str
 
 
-def available() -> list[Installed]:
+def installed_problems() -> list[InstalledProblem]:
     """The installed problems by name; nothing of them is imported."""
     return [
-        Installed(entry.name, entry.value, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
+        InstalledProblem(entry.name, entry.value, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     ]
 
 
 def ships(name_or_path: str) -> bool:
     """Whether a problem is one of this package, whose code holds nobody up as it is imported."""
-    return any(each.name == name_or_path and each.target.startswith("aar.") for each in available())
+    return any(each.name == name_or_path and each.target.startswith("aar.") for each in installed_problems())
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ProblemOrigin:
     """How another process makes the same problem.
 
     Args:
@@ -74,7 +74,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    origin: Origin
+    origin: ProblemOrigin
     attributes: frozenset[str]
 
 
@@ -82,7 +82,7 @@ _made: dict[int, _Made] = {}
 """By identity: the problems that this process has, for as long as they live."""
 
 
-def find(name_or_path: str | Path) -> Problem:
+def find_problem(name_or_path: str | Path) -> Problem:
     """The problem of that name, or in that folder.
 
     Anything that contains a path separator, begins with a dot or tilde, or is a ``Path`` is a path.
@@ -94,14 +94,14 @@ def find(name_or_path: str | Path) -> Problem:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.startswith((".", "~")):
         folder = Path(text).expanduser()
-        return _remembered(_from_folder(folder), Origin(str(folder.absolute())))
+        return _remembered(_from_folder(folder), ProblemOrigin(str(folder.absolute())))
     entries = entry_points(group=GROUP, name=text)
     if not entries:
         raise _unknown(text)
-    return _remembered(_from_entry_point(next(iter(entries))), Origin(text))
+    return _remembered(_from_entry_point(next(iter(entries))), ProblemOrigin(text))
 
 
-def small(problem: Problem) -> Problem:
+def small_problem(problem: Problem) -> Problem:
     """The problem at its small size, or itself where it has none.
 
     Raises:
@@ -110,10 +110,10 @@ def small(problem: Problem) -> Problem:
     if not isinstance(problem, SizedProblem):
         return problem
     made, origin = _kept(problem.small(), f"the small size of problem {problem.name}"), origin_of(problem)
-    return made if origin is None else _remembered(made, Origin(origin.reference, small=True))
+    return made if origin is None else _remembered(made, ProblemOrigin(origin.reference, small=True))
 
 
-def origin_of(problem: Problem) -> Origin | None:
+def origin_of(problem: Problem) -> ProblemOrigin | None:
     """How another process makes this problem; None where it was not found by a name or folder, or changed since."""
     made = _made.get(id(problem))
     if made is None:
@@ -124,7 +124,7 @@ def origin_of(problem: Problem) -> Origin | None:
     return made.origin
 
 
-def place_of(error: BaseException, problem: Problem | Path) -> str:
+def locate_error(error: BaseException, problem: Problem | Path) -> str:
     """Where in a problem's own code an error arose, as ``problem.py:31``; the innermost place where it is not there."""
     folder = problem if isinstance(problem, Path) else _folder_of(problem)
     if isinstance(error, SyntaxError) and error.filename:
@@ -142,7 +142,7 @@ def _folder_of(problem: Problem) -> Path | None:
     return Path(source).parent if source else None
 
 
-def _remembered(problem: Problem, origin: Origin) -> Problem:
+def _remembered(problem: Problem, origin: ProblemOrigin) -> Problem:
     number = id(problem)
     _made[number] = _Made(origin, _attributes(problem))
     try:
@@ -162,7 +162,7 @@ def _attributes(problem: Problem) -> frozenset[str]:
 
 
 def _unknown(name: str) -> NotFound:
-    names = [problem.name for problem in available()]
+    names = [problem.name for problem in installed_problems()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(names) or "none"
@@ -200,7 +200,7 @@ def _from_folder(folder: Path) -> Problem:
     except ProblemError:
         raise
     except (Exception, SystemExit) as error:
-        at = place_of(error, folder.resolve())
+        at = locate_error(error, folder.resolve())
         raise ProblemError(
             f"{source} cannot be loaded: {type(error).__name__}: {error}" + (f" ({at})" if at else ""),
             "Run it with python to see the whole trace",

@@ -17,19 +17,19 @@ _REMEDY = "Mend the problem's `pool` (docs/problems.md)"
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class VarianceTerm:
     """One independent source of error: its part of the variance of a mean, and its degrees of freedom."""
 
     variance: float
     freedom: float
 
-    def scaled(self, factor: float) -> Term:
+    def scaled(self, factor: float) -> VarianceTerm:
         """The term when the mean that it belongs to is multiplied by ``factor``."""
-        return Term(self.variance * factor**2, self.freedom)
+        return VarianceTerm(self.variance * factor**2, self.freedom)
 
 
-def estimate(
-    mean: float, terms: Sequence[Term], tasks: int, by_domain: Mapping[str, Estimate] | None = None
+def make_estimate(
+    mean: float, terms: Sequence[VarianceTerm], tasks: int, by_domain: Mapping[str, Estimate] | None = None
 ) -> Estimate:
     """``mean`` with its standard error, degrees of freedom and 90 % interval.
 
@@ -91,9 +91,11 @@ def pool_means(by_domain: Mapping[str, Sequence[float]]) -> Estimate:
     if not by_domain or not all(by_domain.values()):
         raise ProblemError("there is no task score to pool")
     terms = {
-        domain: [Term(variance(values) / len(values), len(values) - 1)] if len(values) > 1 else []
+        domain: [VarianceTerm(variance(values) / len(values), len(values) - 1)] if len(values) > 1 else []
         for domain, values in by_domain.items()
     }
-    parts = {domain: estimate(fmean(values), terms[domain], len(values)) for domain, values in by_domain.items()}
+    parts = {domain: make_estimate(fmean(values), terms[domain], len(values)) for domain, values in by_domain.items()}
     everything = [term.scaled(1 / len(parts)) for of_domain in terms.values() for term in of_domain]
-    return estimate(fmean(part.mean for part in parts.values()), everything, sum(map(len, by_domain.values())), parts)
+    return make_estimate(
+        fmean(part.mean for part in parts.values()), everything, sum(map(len, by_domain.values())), parts
+    )

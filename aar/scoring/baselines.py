@@ -10,7 +10,7 @@ import anyio
 from anyio import CapacityLimiter
 
 from aar.errors import NotFound
-from aar.problems.plugin_calls import pool_plugin
+from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
 from aar.scoring.cleanroom.scoring_run import Trial, run_trial
@@ -130,7 +130,7 @@ async def _measure(
             verdict = f"run {place + 1} of {len(ready)} ({task.domain}) {trials[place].verdict}"
             return BaselineResult(baseline.key, None, verdict, seconds, trials[place].fault)
         scores.append((task, score))
-    estimate = await pool_plugin(problem, scores, limiter=threads)
+    estimate = await pool_scores(problem, scores, limiter=threads)
     return BaselineResult(baseline.key, estimate, "", seconds)
 
 

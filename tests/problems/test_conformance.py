@@ -12,7 +12,7 @@ import pytest
 
 from aar.problems import toy
 from aar.problems.protocol import Problem, ReframedProblem, SupervisedProblem, Task
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.testing.conformance.problem_suite import ProblemSuite, folder_bytes
 from aar.testing.conformance.reframed_suite import ReframedSuite
@@ -23,7 +23,7 @@ from aar.testing.simulations.principal_axes import PrincipalAxes
 class TestToy(ProblemSuite):
     @pytest.fixture
     def problem(self) -> Problem:
-        return find("toy")
+        return find_problem("toy")
 
 
 class TestToyByPath(ProblemSuite):
@@ -33,7 +33,7 @@ class TestToyByPath(ProblemSuite):
     def problem(self, tmp_path_factory: pytest.TempPathFactory) -> Problem:
         folder = tmp_path_factory.mktemp("mine") / "curves"
         shutil.copytree(Path(toy.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        found = find(folder)
+        found = find_problem(folder)
         assert found.brief()
         assert found.lab().is_relative_to(folder)
         return found
@@ -42,7 +42,7 @@ class TestToyByPath(ProblemSuite):
 class TestWeakToStrong(ProblemSuite):
     @pytest.fixture
     def problem(self) -> Problem:
-        return find("weak_to_strong")
+        return find_problem("weak_to_strong")
 
 
 class TestToysTeacher(SupervisedSuite):
@@ -86,6 +86,6 @@ class TestOneSetOfCoordinatesForAllSplits(ReframedSuite):
 
 
 def _with_a_teacher(name: str) -> SupervisedProblem:
-    found = find(name)
+    found = find_problem(name)
     assert isinstance(found, SupervisedProblem)
     return found

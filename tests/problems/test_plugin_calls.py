@@ -13,9 +13,9 @@ import pytest
 
 import aar.problems.toy
 from aar.errors import DataMissing, PluginFailed, ProblemError
-from aar.problems.plugin_calls import brief_of, call_plugin, pool_plugin, probe, run_plugin
+from aar.problems.plugin_calls import call_plugin, call_plugin_sync, pool_scores, probe_problem, read_brief
 from aar.problems.protocol import OutputRejected, Problem, Stage, Task, TaskScore
-from aar.problems.registry import find, origin_of
+from aar.problems.registry import find_problem, origin_of
 
 pytestmark = pytest.mark.anyio
 GONE = Path("/nonexistent")
@@ -66,7 +66,7 @@ def toy_with(folder: Path, appended: str) -> Problem:
     shutil.copytree(Path(aar.problems.toy.__file__).parent, folder)
     source = folder / "problem.py"
     source.write_text(source.read_text() + appended)
-    return find(folder)
+    return find_problem(folder)
 
 
 @pytest.fixture
@@ -182,9 +182,9 @@ Toy.pool = _odd
     scores = [(task("line"), TaskScore({"explained": each, "items": 200.0})) for each in (0.25, 0.75)]
     if said:
         with pytest.raises(ProblemError, match=said):
-            await pool_plugin(problem, scores)
+            await pool_scores(problem, scores)
     else:
-        assert type((await pool_plugin(problem, scores)).mean) is float
+        assert type((await pool_scores(problem, scores)).mean) is float
 
 
 async def test_it_sees_where_data_lies_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,31 +194,31 @@ async def test_it_sees_where_data_lies_and_no_key(tmp_path: Path, monkeypatch: p
     from aar.problems import plugin_calls
 
     plugin_calls.PROCESSES.close()
-    names = run_plugin(toy_with(tmp_path / "mine", code), "brief").split()
+    names = call_plugin_sync(toy_with(tmp_path / "mine", code), "brief").split()
     assert "MY_DATA_FOLDER" in names
     assert "ANTHROPIC_API_KEY" not in names
 
 
 async def test_a_problem_that_was_changed_here_is_called_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = find("toy")
+    problem = find_problem("toy")
     assert origin_of(problem) is not None
     monkeypatch.setattr(problem, "score", lambda task, output: TaskScore({"pid": os.getpid()}))
     assert origin_of(problem) is None
     assert (await call_plugin(problem, "score", TASK, GONE)).parts == {"pid": os.getpid()}
     with pytest.raises(ProblemError):
-        await pool_plugin(problem, [])
+        await pool_scores(problem, [])
 
 
 def test_a_brief_is_there_and_not_empty(tmp_path: Path) -> None:
     problem = toy_with(tmp_path / "mine", "")
     (tmp_path / "mine" / "brief.md").write_text("\n")
     with pytest.raises(ProblemError, match="brief of problem toy is empty"):
-        brief_of(problem)
+        read_brief(problem)
     (tmp_path / "mine" / "brief.md").unlink()
     with pytest.raises(PluginFailed, match=r"brief raised FileNotFoundError \(problem\.py:\d+\)"):
-        brief_of(problem)
+        read_brief(problem)
     (tmp_path / "mine" / "brief.md").write_text("Fit it.")
-    assert brief_of(problem) == "Fit it."
+    assert read_brief(problem) == "Fit it."
 
 
 @pytest.mark.parametrize(
@@ -234,4 +234,4 @@ def test_a_brief_is_there_and_not_empty(tmp_path: Path) -> None:
 async def test_a_problem_that_cannot_be_loaded_is_told_with_its_place(tmp_path: Path, source: str, said: str) -> None:
     (tmp_path / "problem.py").write_text(source)
     with pytest.raises(ProblemError, match=said):
-        await probe(str(tmp_path), seconds=2)
+        await probe_problem(str(tmp_path), seconds=2)

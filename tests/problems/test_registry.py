@@ -11,27 +11,27 @@ import pytest
 
 from aar.errors import NotFound, ProblemError
 from aar.problems.protocol import Problem
-from aar.problems.registry import available, find
+from aar.problems.registry import find_problem, installed_problems
 
 
 def test_lists_what_is_installed() -> None:
-    assert {"toy", "weak_to_strong"} <= {problem.name for problem in available()}
+    assert {"toy", "weak_to_strong"} <= {problem.name for problem in installed_problems()}
 
 
 def test_finds_by_name() -> None:
-    assert isinstance(find("toy"), Problem)
+    assert isinstance(find_problem("toy"), Problem)
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(NotFound) as caught:
-        find("weak-to-strong")
+        find_problem("weak-to-strong")
     assert "Did you mean 'weak_to_strong'?" in str(caught.value)
     assert "toy" in str(caught.value)
 
 
 def test_unlike_name_lists_what_there_is() -> None:
     with pytest.raises(NotFound) as caught:
-        find("zzz")
+        find_problem("zzz")
     assert "Did you mean" not in str(caught.value)
     assert "Installed: " in str(caught.value)
 
@@ -39,7 +39,7 @@ def test_unlike_name_lists_what_there_is() -> None:
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere-at-all"])
 def test_path_without_a_problem(name: str) -> None:
     with pytest.raises(NotFound, match=r"no problem\.py"):
-        find(name)
+        find_problem(name)
 
 
 def test_folder_with_relative_imports(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_folder_with_relative_imports(tmp_path: Path) -> None:
         "from aar.problems.toy.problem import Toy\nfrom .helper import WORD\n\n\n"
         "class Mine(Toy):\n    name = 'mine'\n    title = WORD\n"
     )
-    assert find(tmp_path).title == "from beside"
-    assert find(str(tmp_path) + "/").title == "from beside"
+    assert find_problem(tmp_path).title == "from beside"
+    assert find_problem(str(tmp_path) + "/").title == "from beside"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_folder_with_relative_imports(tmp_path: Path) -> None:
 def test_broken_folder_names_the_cause(tmp_path: Path, source: str, said: str) -> None:
     (tmp_path / "problem.py").write_text(source)
     with pytest.raises(ProblemError) as caught:
-        find(tmp_path)
+        find_problem(tmp_path)
     assert said in str(caught.value)
     assert "problem.py" in str(caught.value)
 
@@ -84,7 +84,7 @@ def test_what_a_problem_does_to_the_process_does_not_outlast_its_import(
         "        print('making')\n"
     )
     before = signal.getsignal(signal.SIGTERM)
-    assert find(".").title
+    assert find_problem(".").title
     assert capsys.readouterr() == ("", "loading\nmaking\n")  # what is printed as JSON stays JSON
     assert Path.cwd() == tmp_path
     assert signal.getsignal(signal.SIGTERM) is before

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from aar.problems.protocol import Stage
-from aar.problems.search_space.protocol import HasRepertoire, Repertoire
+from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.submissions.method_manifest import read_manifest
@@ -19,16 +19,16 @@ PROBLEMS = [Toy(), WeakToStrong()]
 
 
 @pytest.fixture(params=PROBLEMS, ids=lambda problem: problem.name)
-def repertoire(request: pytest.FixtureRequest) -> Repertoire:
-    assert isinstance(request.param, HasRepertoire)
+def repertoire(request: pytest.FixtureRequest) -> SearchSpace:
+    assert isinstance(request.param, SearchableProblem)
     return request.param.repertoire()
 
 
-def test_the_same_draws_give_the_same_genome(repertoire: Repertoire) -> None:
+def test_the_same_draws_give_the_same_genome(repertoire: SearchSpace) -> None:
     assert repertoire.sample(Random(1), "noise") == repertoire.sample(Random(1), "noise")
 
 
-def test_every_genome_survives_being_written_and_read(repertoire: Repertoire, tmp_path: Path) -> None:
+def test_every_genome_survives_being_written_and_read(repertoire: SearchSpace, tmp_path: Path) -> None:
     rng = Random(2)
     genome = repertoire.sample(rng, "")
     for step in range(200):
@@ -44,7 +44,7 @@ def test_every_genome_survives_being_written_and_read(repertoire: Repertoire, tm
         assert read_manifest(tmp_path).parent == ("s3" if step % 2 else None)
 
 
-def test_mutation_changes_something_and_distance_sees_what_matters(repertoire: Repertoire) -> None:
+def test_mutation_changes_something_and_distance_sees_what_matters(repertoire: SearchSpace) -> None:
     rng = Random(3)
     for _ in range(100):
         genome = repertoire.sample(rng, "")
@@ -55,7 +55,7 @@ def test_mutation_changes_something_and_distance_sees_what_matters(repertoire: R
     assert sum(distance > 0 for distance in moved) > 80
 
 
-def test_simplifying_comes_to_an_end(repertoire: Repertoire) -> None:
+def test_simplifying_comes_to_an_end(repertoire: SearchSpace) -> None:
     rng = Random(4)
     for _ in range(50):
         genome = repertoire.sample(rng, "ensembles of self-training with neighbours")
@@ -77,11 +77,11 @@ def test_simplifying_comes_to_an_end(repertoire: Repertoire) -> None:
         "GENOME = {" + "-" * 5_000 + "1: 1}",
     ],
 )
-def test_what_is_no_genome_is_not_taken_for_one(repertoire: Repertoire, source: str) -> None:
+def test_what_is_no_genome_is_not_taken_for_one(repertoire: SearchSpace, source: str) -> None:
     assert repertoire.parse(source) is None
 
 
-def test_a_genome_with_a_foreign_value_is_not_taken(repertoire: Repertoire) -> None:
+def test_a_genome_with_a_foreign_value_is_not_taken(repertoire: SearchSpace) -> None:
     genome = repertoire.sample(Random(5), "")
     gene = next(iter(genome))
     for value in ("__import__('os').system('id')", 10**9, None, [1]):

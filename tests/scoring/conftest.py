@@ -18,7 +18,7 @@ from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, Stage, Task
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom.clean_room import CleanRoom
@@ -101,7 +101,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def problem() -> Problem:
-    return find(Path(__file__).parent / "coins")
+    return find_problem(Path(__file__).parent / "coins")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.llm.pricing.price_book import PriceBook
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.scoring.audits.teacher_permutation import TeacherAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
@@ -19,7 +19,7 @@ from aar.store import open_database
 
 
 async def main(url: str, snapshots: str, work_dir: str, problem_folder: str) -> None:
-    db, problem = open_database(url), find(Path(problem_folder))
+    db, problem = open_database(url), find_problem(Path(problem_folder))
     ledger = Ledger(db, "k3v9qd", Limits(), PriceBook())
     await ledger.load()
     clean_room = CleanRoom(

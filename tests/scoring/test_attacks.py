@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aar.problems.protocol import Problem, Stage
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.redteam import Gain, Outcome, Result, attack_all
 from aar.redteam.attacker_knowledge import truth_of
 from aar.redteam.attacks.memorisation.quiet_knowledge import build_table
@@ -63,7 +63,7 @@ class TestWeakToStrong(_Bubblewrapped):
     @classmethod
     def make_problem(cls) -> Callable[[], Problem]:
         """The default problem."""
-        return lambda: find("weak_to_strong")
+        return lambda: find_problem("weak_to_strong")
 
     @pytest.mark.parametrize("name", KNOWLEDGE)
     def test_knowledge_carried_in_gains_nothing(self, outcomes: Mapping[str, Outcome], name: str) -> None:
@@ -114,7 +114,7 @@ class TestToy(_Bubblewrapped):
     @classmethod
     def make_problem(cls) -> Callable[[], Problem]:
         """The problem that people copy."""
-        return lambda: find("toy")
+        return lambda: find_problem("toy")
 
     def test_what_needs_items_is_left_out(self, outcomes: Mapping[str, Outcome]) -> None:
         left_out = [name for name, outcome in outcomes.items() if outcome.result is None]
@@ -127,7 +127,7 @@ class TestReferenceFailures:
 
     def test_501_calls_do_not_read_500_labels(self, tmp_path: Path) -> None:
         """There: an endpoint that answers exact counts gave 500 of 500 labels in 501 calls."""
-        problem, splits = find("weak_to_strong"), []
+        problem, splits = find_problem("weak_to_strong"), []
         for index in range(2):
             for domain in problem.climbed_domains:
                 task = problem.prepare(domain, Stage.MEASURE, 100 + index, tmp_path / f"{domain}-{index}")
@@ -147,13 +147,13 @@ class TestReferenceFailures:
         self, bubblewrap: str, home_of_class: Path, tmp_path: Path
     ) -> None:
         """There: 0.99 sent by a client stood on rank one."""
-        (outcome,) = _attack(find("toy"), tmp_path, "forged-results")
+        (outcome,) = _attack(find_problem("toy"), tmp_path, "forged-results")
         assert outcome.result is not None
         assert not outcome.result.through
 
     def test_a_frozen_method_is_not_lost_or_changed(self, bubblewrap: str, home_of_class: Path, tmp_path: Path) -> None:
         """There: snapshots were overwritten, and findings lost while the tool said success."""
-        for outcome in _attack(find("toy"), tmp_path, "poisoned-snapshots", "edited-claims"):
+        for outcome in _attack(find_problem("toy"), tmp_path, "poisoned-snapshots", "edited-claims"):
             assert outcome.result is not None
             assert not outcome.result.through
 
@@ -194,7 +194,7 @@ class TestGain:
     @pytest.fixture(scope="class")
     @classmethod
     def pairs(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem, list[Pair], list[np.ndarray]]:
-        problem, folder = find("weak_to_strong"), tmp_path_factory.mktemp("pairs")
+        problem, folder = find_problem("weak_to_strong"), tmp_path_factory.mktemp("pairs")
         pairs, truths, rng = [], [], np.random.default_rng(3)
         for index in range(4):
             for domain in problem.climbed_domains:

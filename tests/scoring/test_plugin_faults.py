@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from aar.errors import DataMissing, ProblemError
-from aar.problems.plugin_calls import run_plugin
+from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.protocol import Estimate, Problem
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.readmodels.alerts import alerts
 from aar.scoring.confirmation import confirmation_queue
 from aar.scoring.submissions.submit import get_submission
@@ -54,8 +54,8 @@ def problem(request: pytest.FixtureRequest, tmp_path: Path) -> Problem:
     source.write_text(
         source.read_text() + "\nfrom aar.errors import ProblemError\n" + MISBEHAVING.format(what=what, seconds=seconds)
     )
-    made = find(folder)
-    run_plugin(made, "check_data")  # so that short limits bound the calls and not the first import
+    made = find_problem(folder)
+    call_plugin_sync(made, "check_data")  # so that short limits bound the calls and not the first import
     return made
 
 

@@ -30,8 +30,8 @@ from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_loader import build_fields
 from aar.campaign.views import without_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
-from aar.problems.plugin_calls import run_plugin
-from aar.problems.registry import available, find
+from aar.problems.plugin_calls import call_plugin_sync
+from aar.problems.registry import find_problem, installed_problems
 from aar.scoring.problem_version import require_version
 from aar.settings import Settings
 from aar.store.database import Database
@@ -72,12 +72,12 @@ def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
     spec, problems = build_fields(fields)
     if spec is None:
         return Draft(None, problems)
-    installed = [each.name for each in available()]
+    installed = [each.name for each in installed_problems()]
     if spec.problem not in installed:
         known = ", ".join(installed)
         return Draft(None, [("problem", f"no problem {spec.problem[:64]} is installed; there are: {known}")])
     try:
-        problem = find(spec.problem)
+        problem = find_problem(spec.problem)
     except AarError as error:
         return Draft(None, [("problem", str(error))])
     empty: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
         if cost.most is None and any(model != OFFLINE_MODEL for model in models):
             raise UsageError("paid models need a limit in dollars here", "Give one, or start at the machine itself")
         place = "problem"
-        run_plugin(problem, "check_data")
+        call_plugin_sync(problem, "check_data")
     except AarError as error:
         problems = [(place, str(error))]
     return Draft(None if problems else spec, problems, cost, models)
@@ -139,7 +139,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
         if controller_alive(campaign):
             said = "running" if campaign.state == "running" else "being started"
             raise Conflict(f"campaign {campaign_id} is {said} already")
-        require_version(session, campaign_id, find(campaign.problem))
+        require_version(session, campaign_id, find_problem(campaign.problem))
         _require_key(session, campaign, settings)
     home = settings.campaign_dir(campaign_id)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)

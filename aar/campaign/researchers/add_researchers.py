@@ -17,7 +17,7 @@ from aar.campaign.spec_loader import respecify
 from aar.campaign.views import ResearcherView, get_researcher, list_researchers
 from aar.errors import Conflict, NotFound, SeedFileError, UsageError
 from aar.events import ControlRequested
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign, Researcher
 
@@ -55,7 +55,7 @@ def add_researchers(
     team = [view for view in list_researchers(session, campaign_id) if not is_outside(view.model)]
     first = len(team) + 1
     file = spec.directions.file
-    available = load_directions(Path(file) if file else find(spec.problem).directions())
+    available = load_directions(Path(file) if file else find_problem(spec.problem).directions())
     dealt = _dealt(team, available, direction, count)
     plays = model or _teams_model(spec, team)
     price_book(spec).price(plays)

@@ -15,7 +15,7 @@ from pathlib import Path
 from aar.campaign.runtime.child_process import end_with_parent
 from aar.errors import AarError, ProblemError
 from aar.problems.protocol import Problem, Stage
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 
 DATA = "data"
 _RESEARCH_SPLIT = 0
@@ -84,6 +84,6 @@ def lay_out_here(problem: Problem, home: Path) -> None:
 if __name__ == "__main__":
     end_with_parent(sys.stdin.buffer)
     try:
-        lay_out_here(find(sys.argv[1]), Path(sys.argv[2]))
+        lay_out_here(find_problem(sys.argv[1]), Path(sys.argv[2]))
     except AarError as error:
         sys.exit(str(error))

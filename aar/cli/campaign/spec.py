@@ -25,11 +25,11 @@ def validate(
     from aar.campaign.spec_loader import load_spec
     from aar.cli.output.printing import plain, print_json
     from aar.cli.views.dashboard import limits_line
-    from aar.problems.registry import find
+    from aar.problems.registry import find_problem
     from aar.settings import get_settings
 
     loaded = load_spec(spec)
-    problem = find(loaded.problem)
+    problem = find_problem(loaded.problem)
     directions = loaded.directions.file
     dealt = deal(loaded, load_directions(Path(directions) if directions else problem.directions()))
     team, prices = resolve_team(loaded, get_settings()), price_book(loaded)

@@ -21,9 +21,9 @@ app = typer.Typer(
 
 
 def _names(incomplete: str) -> list[str]:
-    from aar.problems.registry import available
+    from aar.problems.registry import installed_problems
 
-    return [each.name for each in available() if each.name.startswith(incomplete)]
+    return [each.name for each in installed_problems() if each.name.startswith(incomplete)]
 
 
 Name = Annotated[
@@ -37,9 +37,9 @@ DEFAULT = "weak_to_strong"
 def list_(json: JsonFlag = False) -> None:
     """List the installed problems."""
     from aar.cli.output.printing import print_json, print_table, table
-    from aar.problems.registry import available
+    from aar.problems.registry import installed_problems
 
-    found = available()
+    found = installed_problems()
     if json:
         print_json(found)
         return
@@ -54,9 +54,9 @@ def show(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
     """Show a problem: its metric, domains, baselines, limits, and the brief that researchers read."""
     from aar.cli.output.formatting import clean_text
     from aar.cli.output.printing import console, print_json
-    from aar.problems.registry import find
+    from aar.problems.registry import find_problem
 
-    found = find(problem)
+    found = find_problem(problem)
     if json:
         print_json(_json(found))
         return
@@ -120,9 +120,9 @@ def baselines(
 ) -> None:
     """Measure the baselines in the clean room, as submissions are, and print the table with standard errors."""
     from aar.cli.problem.baselines import measure, show_results
-    from aar.problems.registry import find
+    from aar.problems.registry import find_problem
 
-    found = find(problem)
+    found = find_problem(problem)
     found.check_data()
     results = measure(found, keys=keys, seeds=seeds, transfer=transfer, sandbox=sandbox, quiet=json)
     show_results(found, results, json=json)
@@ -144,9 +144,9 @@ def attack(
 ) -> None:
     """Attack the scores in every way known, and show what each attack gains on the sealed split."""
     from aar.cli.problem.attack import carry_out, show_outcomes
-    from aar.problems.registry import find
+    from aar.problems.registry import find_problem
 
-    found = find(problem)
+    found = find_problem(problem)
     found.check_data()
     outcomes = carry_out(
         found, only=only or (), submissions=submissions, seeds=seeds, base=base, sandbox=sandbox, quiet=json
@@ -161,9 +161,9 @@ def fetch(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
     """Check a problem's data; build what it builds on demand."""
     from aar.cli.output.printing import print_json
     from aar.errors import DataMissing
-    from aar.problems.registry import find
+    from aar.problems.registry import find_problem
 
-    found = find(problem)
+    found = find_problem(problem)
     builder = getattr(found, "fetch", None)
     built = False
     try:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aar.campaign.problem_validation import ProblemChecks
-from aar.problems.plugin_calls import probe
-from aar.problems.registry import find, small
+from aar.problems.plugin_calls import probe_problem
+from aar.problems.registry import find_problem, small_problem
 from aar.sandbox.backends import choose_backend
 from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.cleanroom.clean_room import CleanRoom
@@ -28,11 +28,11 @@ def run_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) 
 
 
 async def _run(reference: str, folder: Path, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
-    await probe(reference)
-    problem = find(reference)
+    await probe_problem(reference)
+    problem = find_problem(reference)
     backend = await choose_backend(sandbox)
     try:
-        sized = small(problem)
+        sized = small_problem(problem)
         room = CleanRoom(backend, sized, SnapshotStore(folder / "snapshots"), folder / "runs")
         return problem.name, await ProblemChecks(problem, sized, room, folder / "splits", on_step).run()
     finally:

@@ -30,7 +30,7 @@ class Gene:
     needs: str = ""
     needs_not: tuple[Value, ...] = ()
 
-    def matters(self, genome: Genome) -> bool:
+    def is_active(self, genome: Genome) -> bool:
         """Whether the gene has an effect in ``genome``."""
         return not self.needs or genome[self.needs] not in self.needs_not
 
@@ -51,13 +51,13 @@ class Gene:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaning:
+class DirectionBias:
     """What a direction makes likely: these odds are multiplied in when one of ``words`` begins a word of it."""
 
     words: tuple[str, ...]
     odds: Mapping[str, Mapping[Value, float]]
 
-    def heard(self, direction: str) -> bool:
+    def matches(self, direction: str) -> bool:
         """Whether the direction speaks of it."""
         return any(re.search(rf"\b{re.escape(word)}", direction, re.IGNORECASE) for word in self.words)
 
@@ -67,13 +67,13 @@ class GenePool:
     """All genes of a problem, with the leanings of directions."""
 
     genes: Sequence[Gene]
-    leanings: Sequence[Leaning] = field(default=())
+    leanings: Sequence[DirectionBias] = field(default=())
 
     def odds(self, direction: str) -> dict[str, dict[Value, float]]:
         """Gene to value to odds that the words of ``direction`` multiply in."""
         odds: dict[str, dict[Value, float]] = {gene.name: {} for gene in self.genes}
         for leaning in self.leanings:
-            if leaning.heard(direction):
+            if leaning.matches(direction):
                 for name, factors in leaning.odds.items():
                     for value, factor in factors.items():
                         odds[name][value] = odds[name].get(value, 1.0) * factor
@@ -90,7 +90,7 @@ class GenePool:
         changed = dict(genome)
         touched: set[str] = set()
         for _ in range(rng.choices((1, 2, 3), (6, 3, 1))[0]):
-            movable = [gene for gene in self.genes if gene.name not in touched and gene.matters(changed)]
+            movable = [gene for gene in self.genes if gene.name not in touched and gene.is_active(changed)]
             if not movable:
                 break
             gene = rng.choice(movable)
@@ -109,7 +109,7 @@ class GenePool:
         """Genes that differ and matter to either; a small step of an ordered gene counts for less."""
         total = 0.0
         for gene in self.genes:
-            if first[gene.name] == second[gene.name] or not (gene.matters(first) or gene.matters(second)):
+            if first[gene.name] == second[gene.name] or not (gene.is_active(first) or gene.is_active(second)):
                 continue
             if not gene.ordered:
                 total += 1.0
@@ -118,7 +118,7 @@ class GenePool:
             total += min(1.0, abs(choices.index(first[gene.name]) - choices.index(second[gene.name])) / 3)
         return total
 
-    def holds(self, genome: object) -> bool:
+    def is_valid(self, genome: object) -> bool:
         """Whether ``genome``, which may be anything, has exactly these genes, each with one of its own values."""
         if not isinstance(genome, dict) or set(genome) != {gene.name for gene in self.genes}:
             return False

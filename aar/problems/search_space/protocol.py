@@ -16,7 +16,7 @@ Genome = Mapping[str, str | int | float | bool]
 """Gene to value. Two genomes are the same method when they are equal."""
 
 
-class Repertoire(Protocol):
+class SearchSpace(Protocol):
     """The components of one problem's methods. Every draw comes from the given ``rng``, so that a search repeats."""
 
     def sample(self, rng: Random, direction: str) -> Genome:
@@ -63,9 +63,9 @@ class Repertoire(Protocol):
 
 
 @runtime_checkable
-class HasRepertoire(Protocol):
+class SearchableProblem(Protocol):
     """A problem that offline researchers can work on."""
 
-    def repertoire(self) -> Repertoire:
+    def repertoire(self) -> SearchSpace:
         """The problem's components."""
         ...

@@ -14,7 +14,7 @@ from random import Random
 from statistics import fmean, pvariance
 
 from aar.errors import DataMissing, NotFound, ProblemError
-from aar.problems.label_corruption import spoiling
+from aar.problems.label_corruption import draw_label_corruption
 from aar.problems.protocol import (
     Baseline,
     Corruption,
@@ -26,7 +26,7 @@ from aar.problems.protocol import (
     Task,
     TaskScore,
 )
-from aar.problems.search_space.protocol import Repertoire
+from aar.problems.search_space.protocol import SearchSpace
 from aar.problems.statistics import pool_means
 
 HERE = Path(__file__).parent
@@ -99,7 +99,7 @@ class Toy:
         path = task.public / "points.json"
         points: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
         heights, middle = points["y"], fmean(points["y"])
-        drawn = spoiling(task, len(heights), corruption, seed)
+        drawn = draw_label_corruption(task, len(heights), corruption, seed)
         points["y"] = [heights[source] for source in drawn.sources]
         for item in drawn.turned:
             points["y"][item] = 2 * middle - heights[item]
@@ -161,11 +161,11 @@ class Toy:
         """The directions dealt by default."""
         return HERE / "directions.yaml"
 
-    def repertoire(self) -> Repertoire:
+    def repertoire(self) -> SearchSpace:
         """What offline researchers compose methods from; leave it out where only language models shall work."""
-        from .search_space import ToyRepertoire
+        from .search_space import ToySearchSpace
 
-        return ToyRepertoire()
+        return ToySearchSpace()
 
     def validate(self) -> Sequence[str]:
         """Look for the hidden values among the public ones."""

@@ -7,10 +7,10 @@ import re
 import shlex
 from random import Random
 
-from aar.problems.search_space.genes import Gene, GenePool, Leaning
+from aar.problems.search_space.genes import DirectionBias, Gene, GenePool
 from aar.problems.search_space.protocol import Genome
 
-POOL = GenePool(
+GENE_POOL = GenePool(
     (
         Gene("neighbours", {1: 1, 3: 1, 5: 2, 10: 2, 20: 2, 60: 1}, ordered=True),
         Gene("nearer_counts_more", {False: 1, True: 1}),
@@ -18,9 +18,9 @@ POOL = GenePool(
         Gene("middle", {"mean": 3, "median": 1}, needs="trend", needs_not=(True,)),
     ),
     (
-        Leaning(("neighbour", "near"), {"neighbours": {60: 0.1}, "nearer_counts_more": {True: 4}}),
-        Leaning(("simple", "shape"), {"trend": {True: 6}, "neighbours": {20: 3, 60: 3}}),
-        Leaning(("odd", "further off"), {"middle": {"median": 8}, "trend": {True: 0.2}}),
+        DirectionBias(("neighbour", "near"), {"neighbours": {60: 0.1}, "nearer_counts_more": {True: 4}}),
+        DirectionBias(("simple", "shape"), {"trend": {True: 6}, "neighbours": {20: 3, 60: 3}}),
+        DirectionBias(("odd", "further off"), {"middle": {"median": 8}, "trend": {True: 0.2}}),
     ),
 )
 """``trend`` fits a straight line to the neighbours instead of taking their middle."""
@@ -63,20 +63,20 @@ _MEDIAN = "    return median(heights)"
 _LITERAL = re.compile(r"^GENOME = (\{[^{}]*\})", re.MULTILINE)
 
 
-class ToyRepertoire:
+class ToySearchSpace:
     """Neighbourhood averages and local lines."""
 
     def sample(self, rng: Random, direction: str) -> Genome:
         """A new genome."""
-        return POOL.sample(rng, direction)
+        return GENE_POOL.sample(rng, direction)
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
         """A genome that differs in one to three genes."""
-        return POOL.mutate(rng, genome, direction)
+        return GENE_POOL.mutate(rng, genome, direction)
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
         """Every gene from one of the two."""
-        return POOL.cross(rng, first, second)
+        return GENE_POOL.cross(rng, first, second)
 
     def simplify(self, genome: Genome) -> Genome:
         """Without the trend."""
@@ -84,7 +84,7 @@ class ToyRepertoire:
 
     def distance(self, first: Genome, second: Genome) -> float:
         """Genes that differ and matter."""
-        return POOL.distance(first, second)
+        return GENE_POOL.distance(first, second)
 
     def render(self, genome: Genome, *, parent: str | None) -> dict[str, str]:
         """``run.py`` and ``method.yaml``."""
@@ -111,7 +111,7 @@ class ToyRepertoire:
             genome = ast.literal_eval(found.group(1)) if found else None
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return None
-        return genome if genome is not None and POOL.holds(genome) else None
+        return genome if genome is not None and GENE_POOL.is_valid(genome) else None
 
     def describe(self, genome: Genome) -> str:
         """One sentence."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.protocol import Stage, Task
-from aar.problems.weak_to_strong.coordinates import Frame
+from aar.problems.weak_to_strong.coordinates import CoordinateFrame
 from aar.problems.weak_to_strong.corpus import Corpus
-from aar.problems.weak_to_strong.splits import Split, readable
-from aar.problems.weak_to_strong.supervision import States, Supervision
+from aar.problems.weak_to_strong.splits import Split, readable_rows
+from aar.problems.weak_to_strong.supervision import StudentStates, Supervision
 
 WEAK_FILE = "weak.npy"
 TEXTS_FILE = "texts.json"
@@ -27,7 +27,7 @@ def public_files(stage: Stage) -> frozenset[str]:
 
 
 def write_public(
-    task: Task, data: Corpus, split: Split, states: States, frame: Frame, weak: NDArray[np.float32]
+    task: Task, data: Corpus, split: Split, states: StudentStates, frame: CoordinateFrame, weak: NDArray[np.float32]
 ) -> None:
     """Write what a method may see; readable by any user, for the sandbox's is another one."""
     folder = task.public
@@ -48,7 +48,7 @@ def write_public(
     }
     (folder / "task.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     if texts is not None:
-        shown = readable(task.domain)
+        shown = readable_rows(task.domain)
         in_order = {"train": [texts[row] if row in shown else None for row in split.pool.tolist()]}
         (folder / TEXTS_FILE).write_text(json.dumps(in_order, ensure_ascii=False), encoding="utf-8")
     folder.chmod(0o755)
@@ -56,7 +56,7 @@ def write_public(
         path.chmod(0o644)
 
 
-def write_states(folder: Path, states: States, frame: Frame) -> None:
+def write_states(folder: Path, states: StudentStates, frame: CoordinateFrame) -> None:
     """Write the student's states of a public bundle in a frame's coordinates, or replace their content."""
     _save(folder / "train.npy", frame.write(states.pool))
     _save(folder / "test.npy", frame.write(states.test))

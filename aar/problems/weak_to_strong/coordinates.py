@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.blas_threads import one_thread
+from aar.problems.blas_threads import use_one_blas_thread
 from aar.problems.protocol import Stage
 from aar.problems.weak_to_strong.splits import STAGE_KEYS
 
@@ -23,7 +23,7 @@ RESEARCH_SPLIT = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class CoordinateFrame:
     """The coordinates of one split: an orthogonal matrix for the columns of each layer.
 
     Args:
@@ -40,12 +40,14 @@ class Frame:
         return turned
 
 
-def draw_frame(domain: str, stage: Stage, split_seed: int, layers: Mapping[int, tuple[int, int]]) -> Frame:
+def draw_coordinates(
+    domain: str, stage: Stage, split_seed: int, layers: Mapping[int, tuple[int, int]]
+) -> CoordinateFrame:
     """Draw the coordinates of a split, uniformly among all rotations and reflections of each layer (Mezzadri 2007)."""
-    one_thread()
+    use_one_blas_thread()
     rng = np.random.default_rng([_PURPOSE, STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
     turns = {}
     for start, stop in layers.values():
         orthogonal, upper = np.linalg.qr(rng.standard_normal((stop - start, stop - start)))
         turns[start, stop] = (orthogonal * np.sign(np.diag(upper))).astype(np.float32)
-    return Frame(turns)
+    return CoordinateFrame(turns)

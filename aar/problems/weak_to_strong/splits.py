@@ -20,7 +20,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class SplitSizes:
     """Rows of a domain: set aside, labelled for the teacher, in a pool at most, drawn for a test, and readable."""
 
     sealed: int
@@ -36,11 +36,11 @@ class Sizes:
 
 
 SIZES = {
-    "movie": Sizes(sealed=4000, teacher=200, pool=3030, test=2798, readable=200),
-    "sarcasm": Sizes(sealed=14000, teacher=600, pool=4000, test=6000, readable=400),
-    "amazon": Sizes(sealed=1282, teacher=200, pool=1096),
-    "nyt": Sizes(sealed=1430, teacher=200, pool=1218),
-    "tweet": Sizes(sealed=1150, teacher=200, pool=902),
+    "movie": SplitSizes(sealed=4000, teacher=200, pool=3030, test=2798, readable=200),
+    "sarcasm": SplitSizes(sealed=14000, teacher=600, pool=4000, test=6000, readable=400),
+    "amazon": SplitSizes(sealed=1282, teacher=200, pool=1096),
+    "nyt": SplitSizes(sealed=1430, teacher=200, pool=1218),
+    "tweet": SplitSizes(sealed=1150, teacher=200, pool=902),
 }
 CLIMBED = tuple(name for name, sizes in SIZES.items() if sizes.climbed)
 TRANSFER = tuple(name for name, sizes in SIZES.items() if not sizes.climbed)
@@ -65,7 +65,7 @@ class Split:
     test_universe: int
 
 
-def check(domain: str, stage: Stage) -> None:
+def check_stage(domain: str, stage: Stage) -> None:
     """Refuse a domain that does not exist (NotFound) or has no splits of that stage (ProblemError)."""
     if domain not in SIZES:
         raise NotFound(f"weak_to_strong has no domain {domain!r}", f"It has {', '.join(SIZES)}")
@@ -73,13 +73,13 @@ def check(domain: str, stage: Stage) -> None:
         raise ProblemError(f"domain {domain!r} of weak_to_strong has no {stage} splits")
 
 
-def readable(domain: str) -> range:
+def readable_rows(domain: str) -> range:
     """The rows whose texts a researcher may read: whoever labels them has the labels of no row that is scored."""
     sizes = SIZES[domain]
     return range(sizes.sealed, sizes.sealed + sizes.readable)
 
 
-def draw(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
+def draw_split(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
     """Draw a split.
 
     Args:
@@ -92,11 +92,11 @@ def draw(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
         NotFound: no such domain.
         ProblemError: the domain has no such stage.
     """
-    check(domain, stage)
+    check_stage(domain, stage)
     sizes = SIZES[domain]
     rng = np.random.default_rng([STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
     drawn = rng.permutation(np.arange(sizes.sealed, rows))
-    shown, open_rows = drawn[drawn < readable(domain).stop], drawn[drawn >= readable(domain).stop]
+    shown, open_rows = drawn[drawn < readable_rows(domain).stop], drawn[drawn >= readable_rows(domain).stop]
     if stage in (Stage.RESEARCH, Stage.MEASURE):
         test, universe = open_rows[: sizes.test], len(open_rows)
         open_rows = open_rows[sizes.test :]

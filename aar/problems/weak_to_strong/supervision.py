@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.blas_threads import one_thread
+from aar.problems.blas_threads import use_one_blas_thread
 from aar.problems.weak_to_strong.corpus import Corpus
 from aar.problems.weak_to_strong.lab.w2s.data import widen
 from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
@@ -20,7 +20,7 @@ CEILING_L2 = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class States:
+class StudentStates:
     """The student's states that a split uses, on the axes that they ship on, float32; the last axis has the columns."""
 
     pool: NDArray[np.float32]
@@ -28,9 +28,9 @@ class States:
     prompts: NDArray[np.float32]
 
 
-def states_of(data: Corpus, split: Split) -> States:
+def take_states(data: Corpus, split: Split) -> StudentStates:
     """Take a split's states from the corpus."""
-    return States(widen(data.states[split.pool]), widen(data.states[split.test]), widen(data.prompts))
+    return StudentStates(widen(data.states[split.pool]), widen(data.states[split.test]), widen(data.prompts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Supervision:
     ceiling_right: NDArray[np.bool_]
 
 
-def supervise(data: Corpus, split: Split, states: States) -> Supervision:
+def train_both_ends(data: Corpus, split: Split, states: StudentStates) -> Supervision:
     """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
-    one_thread()
+    use_one_blas_thread()
     features = data.teacher
     teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))
     truth = data.labels[split.test].astype(bool)

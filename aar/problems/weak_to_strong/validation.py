@@ -22,7 +22,7 @@ ORDER_LIMIT = 4.5
 """Standard deviations from chance at which the order of the rows is said to follow the labels."""
 
 
-def find_problems(problem: Problem) -> list[str]:
+def find_defects(problem: Problem) -> list[str]:
     """Everything found wrong, one line each; empty when all is sound. Runs every baseline."""
     try:
         problem.check_data()

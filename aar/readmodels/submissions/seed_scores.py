@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from aar.errors import AarError
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.scoring.phases import phase_of
 from aar.scoring.results.score_writer import pooled_scores
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
@@ -35,7 +35,7 @@ def seed_scores(session: Session, problem: str, submission_id: int, phases: Coll
     A run that has no score of its own (its split left no gap to recover) is left out.
     """
     try:
-        plugin = find(problem)
+        plugin = find_problem(problem)
     except AarError:
         return []
     found: list[SeedScore] = []

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from aar.problems.search_space.protocol import Genome, Repertoire
+from aar.problems.search_space.protocol import Genome, SearchSpace
 
 OFFSPRING = 80
 FRESH_SHARE = 0.2
@@ -52,7 +52,7 @@ class Proposal:
 
 
 def propose(
-    rng: Random, repertoire: Repertoire, direction: str, measured: Sequence[Measured], tried: Sequence[Genome]
+    rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[Measured], tried: Sequence[Genome]
 ) -> Proposal:
     """The next genome to try.
 
@@ -78,7 +78,7 @@ def propose(
     return offspring[hopes.index(max(hopes))]
 
 
-def _breed(rng: Random, repertoire: Repertoire, direction: str, measured: Sequence[Measured]) -> Proposal:
+def _breed(rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[Measured]) -> Proposal:
     if rng.random() < FRESH_SHARE:
         return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
     first = _pick(rng, measured)
@@ -99,7 +99,7 @@ def _pick(rng: Random, measured: Sequence[Measured]) -> Measured:
 
 
 def _predict(
-    repertoire: Repertoire, measured: Sequence[Measured], genomes: Sequence[Genome]
+    repertoire: SearchSpace, measured: Sequence[Measured], genomes: Sequence[Genome]
 ) -> list[tuple[float, float]]:
     """Posterior mean and standard deviation of each genome's score (Rasmussen & Williams 2006, eq. 2.25 and 2.26)."""
     import numpy as np

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from aar.errors import NotFound
-from aar.problems.registry import find
-from aar.problems.search_space.protocol import HasRepertoire, Repertoire
+from aar.problems.registry import find_problem
+from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
 class Trade:
     """A problem's components, and which way its metric is climbed: 1 where higher is better, -1 where lower is."""
 
-    repertoire: Repertoire
+    repertoire: SearchSpace
     sign: int
 
 
@@ -26,9 +26,9 @@ def trade_of(problem: str) -> Trade | None:
         ProblemError: the problem cannot be loaded.
     """
     try:
-        found = find(problem)
+        found = find_problem(problem)
     except NotFound:
         return None
-    if not isinstance(found, HasRepertoire):
+    if not isinstance(found, SearchableProblem):
         return None
     return Trade(found.repertoire(), 1 if found.metric.higher_is_better else -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from aar.problems.search_space.protocol import Repertoire
+from aar.problems.search_space.protocol import SearchSpace
 from aar.researcher.offline.observed_conversation import Conversation, Step
 from aar.researcher.offline.search_state import Attempt, Memory, Score
 
@@ -31,7 +31,7 @@ _REACHED = re.compile(r"\breached\b", re.IGNORECASE)
 _NONE_LEFT = re.compile(r"\bno submissions? left\b", re.IGNORECASE)
 
 
-def remember(conversation: Conversation, repertoire: Repertoire) -> Memory:
+def remember(conversation: Conversation, repertoire: SearchSpace) -> Memory:
     """Read a conversation. What was set aside is known as far as the notebook in the opening says."""
     memory = Memory()
     for number, who, mean, error, literal in _NOTED.findall(conversation.opening):
@@ -61,7 +61,7 @@ def _at_a_limit(said: str) -> bool:
     return any(_REACHED.search(line, found.end()) for line, found in first)
 
 
-def _read_editor(memory: Memory, step: Step, repertoire: Repertoire) -> None:
+def _read_editor(memory: Memory, step: Step, repertoire: SearchSpace) -> None:
     if step.asked("command") != "create":
         return
     path = PurePosixPath(step.asked("path"))
@@ -81,7 +81,7 @@ def _read_editor(memory: Memory, step: Step, repertoire: Repertoire) -> None:
         attempt.written.add(path.name)
 
 
-def _read_bash(memory: Memory, step: Step, repertoire: Repertoire) -> None:
+def _read_bash(memory: Memory, step: Step, repertoire: SearchSpace) -> None:
     purpose = step.asked("command").partition("\n")[0]
     if purpose.startswith("# look"):
         for post, submission in _ABOUT.findall(step.result):
@@ -103,7 +103,7 @@ def _read_bash(memory: Memory, step: Step, repertoire: Repertoire) -> None:
                     memory.genomes[number] = genome
 
 
-def _read_submit(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_submit(memory: Memory, step: Step, _: SearchSpace) -> None:
     if not memory.attempts:
         return
     attempt = memory.attempts[-1]
@@ -116,7 +116,7 @@ def _read_submit(memory: Memory, step: Step, _: Repertoire) -> None:
         attempt.refusal = step.result.strip()[:300] or "refused"
 
 
-def _read_wait(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_wait(memory: Memory, step: Step, _: SearchSpace) -> None:
     by_number = {attempt.submission: attempt for attempt in memory.submitted}
     asked = by_number.get(int(step.asked("id").removeprefix("s") or 0)) if step.asked("for") == "submission" else None
     if asked is None:
@@ -130,20 +130,20 @@ def _read_wait(memory: Memory, step: Step, _: Repertoire) -> None:
             attempt.verdict = verdict.strip()
 
 
-def _read_leaderboard(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_leaderboard(memory: Memory, step: Step, _: SearchSpace) -> None:
     memory.looked_after = len(memory.attempts)
     if not step.failed:
         memory.board = {int(n): (who, Score(float(m), float(e))) for n, who, m, e in _ROW.findall(step.result)}
 
 
-def _read_fetch(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_fetch(memory: Memory, step: Step, _: SearchSpace) -> None:
     number = step.asked("snapshot").removeprefix("s")
     found = (_EXISTS if step.failed else _WRITTEN_TO).search(step.result)
     if number.isdigit() and UNKNOWN_EFFECT not in step.result:
         memory.fetched[int(number)] = found.group(1) if found else ""
 
 
-def _read_post(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_post(memory: Memory, step: Step, _: SearchSpace) -> None:
     created = _POSTED.search(step.result)
     if created:
         memory.own_posts.add(int(created.group(1)))
@@ -157,15 +157,15 @@ def _read_post(memory: Memory, step: Step, _: Repertoire) -> None:
         memory.summed_up = True
 
 
-def _read_comment(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_comment(memory: Memory, step: Step, _: SearchSpace) -> None:
     memory.answered.add(int(step.asked("post")))
 
 
-def _read_vote(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_vote(memory: Memory, step: Step, _: SearchSpace) -> None:
     memory.voted.add(int(step.asked("post")))
 
 
-def _read_finish(memory: Memory, step: Step, _: Repertoire) -> None:
+def _read_finish(memory: Memory, step: Step, _: SearchSpace) -> None:
     memory.finished = memory.finished or not step.failed
 
 

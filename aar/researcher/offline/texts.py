@@ -10,7 +10,7 @@ import yaml
 
 from aar.families import FAMILIES
 from aar.forum.text_limits import MAX_FAMILIES
-from aar.problems.search_space.protocol import Genome, Repertoire
+from aar.problems.search_space.protocol import Genome, SearchSpace
 from aar.researcher.offline import SELF
 from aar.researcher.offline.planned_turn import Call
 from aar.researcher.offline.search import Proposal
@@ -25,7 +25,7 @@ def shown(score: Score) -> str:
     return f"{score.mean:.2f} ± {score.error:.2f}"
 
 
-def hypothesis(direction: str, genome: Genome, repertoire: Repertoire) -> Call:
+def hypothesis(direction: str, genome: Genome, repertoire: SearchSpace) -> Call:
     """The opening post: what is tried first, and why."""
     description = repertoire.describe(genome)
     body = (
@@ -46,7 +46,7 @@ def expectation(attempt: Attempt, memory: Memory) -> str:
     return f"hypothesis: {json.dumps(f'{said} ({SELF})')}\n"
 
 
-def result(attempt: Attempt, memory: Memory, repertoire: Repertoire) -> Call:
+def result(attempt: Attempt, memory: Memory, repertoire: SearchSpace) -> Call:
     """What became of a submission, beside the one it was built from."""
     assert attempt.genome is not None
     assert attempt.submission is not None
@@ -80,7 +80,7 @@ def _changes(before: Genome | None, after: Genome) -> str:
     return ", ".join(f"{gene} {before[gene]} → {after[gene]}" for gene in after if before.get(gene) != after[gene])
 
 
-def summary(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str, repertoire: Repertoire) -> str:
+def summary(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str, repertoire: SearchSpace) -> str:
     """What was found in all, for the last post and for the report; ``ranked`` is best first."""
     genomes = {attempt.submission: attempt.genome for attempt in memory.submitted}
     own = [(number, score) for number, who, score in ranked if number in genomes or who == name]
@@ -134,7 +134,7 @@ def plan(proposal: Proposal, description: str) -> str:
     return f"[{SELF}] Next method, {proposal.origin}: {description}"
 
 
-def _families(genome: Genome, repertoire: Repertoire) -> list[str]:
+def _families(genome: Genome, repertoire: SearchSpace) -> list[str]:
     """What the method of a genome is labelled with, so that its posts are too."""
     about = yaml.safe_load(repertoire.render(genome, parent=None)["method.yaml"])
     return [each for each in about["families"] if each in FAMILIES][:MAX_FAMILIES]

@@ -11,7 +11,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from aar.problems.plugin_calls import brief_of
+from aar.problems.plugin_calls import read_brief
 
 if TYPE_CHECKING:
     from aar.researcher.context import ResearcherContext
@@ -35,7 +35,7 @@ def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
     """
     team = _template("system.md").substitute(
         problem=ctx.problem.name,
-        brief=brief_of(ctx.problem).strip(),
+        brief=read_brief(ctx.problem).strip(),
         command_seconds=f"{ctx.command_seconds:.0f}",
         job_minutes=f"{ctx.job_seconds / 60:.0f}",
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from aar.problems.registry import available
+from aar.problems.registry import installed_problems
 from aar.settings import get_settings
 
 _CACHES = ("XDG_CACHE_HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR")
@@ -48,7 +48,7 @@ def _places() -> Iterator[Path]:
 
 def _installed_problems() -> Iterator[Path]:
     """The packages that bring problems; nothing of them is imported."""
-    for problem in available():
+    for problem in installed_problems():
         try:
             spec = importlib.util.find_spec(problem.target.partition(":")[0].partition(".")[0])
         except (ImportError, ValueError):

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort
 from aar.errors import AarError, BoundExceeded, SandboxError
-from aar.problems.label_corruption import offers
+from aar.problems.label_corruption import supports_corruption
 from aar.problems.protocol import Problem
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.scoring.audits.audit_findings import record_finding
@@ -77,7 +77,8 @@ class Auditor:
         return [
             phase
             for phase in dict.fromkeys(named)
-            if phase not in (MEASURE, CONFIRM) and (phase.corruption is None or offers(self._problem, phase.corruption))
+            if phase not in (MEASURE, CONFIRM)
+            and (phase.corruption is None or supports_corruption(self._problem, phase.corruption))
         ]
 
     async def read(self, submission: SubmissionView) -> None:

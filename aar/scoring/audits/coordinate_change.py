@@ -8,8 +8,8 @@ from contextlib import suppress
 from statistics import fmean
 
 from aar.errors import ProblemError
-from aar.problems.label_corruption import offers
-from aar.problems.plugin_calls import pool_plugin
+from aar.problems.label_corruption import supports_corruption
+from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Corruption, Problem, Task, TaskScore
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, PhaseScores, Verdict
 from aar.scoring.audits.teacher_permutation import unanswered
@@ -40,12 +40,12 @@ class CoordinatesAudit:
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """The confirmation's runs in other coordinates; none where the problem does not offer any."""
-        return (REFRAMED,) if offers(problem, _CHANGE) else ()
+        return (REFRAMED,) if supports_corruption(problem, _CHANGE) else ()
 
     async def judge(self, dossier: Dossier) -> Finding:
         """Compare the scores on the splits that were run both ways."""
         problem = dossier.problem
-        if not offers(problem, _CHANGE):
+        if not supports_corruption(problem, _CHANGE):
             return self._skipped(f"{problem.name} has no other coordinates to write its items in")
         before, after = dossier.phases.get(CONFIRM.key), dossier.phases.get(REFRAMED.key)
         if before is None:
@@ -55,7 +55,7 @@ class CoordinatesAudit:
         pairs = paired(before, after)
         if not pairs:
             return self._skipped("no split was run both ways")
-        known, changed = [(await pool_plugin(problem, [pair[side] for pair in pairs])).mean for side in (0, 1)]
+        known, changed = [(await pool_scores(problem, [pair[side] for pair in pairs])).mean for side in (0, 1)]
         # The error on other splits: on the same ones an honest score moves by far less. The smaller one of both, for a
         # method whose knowledge does not fit guesses wildly, and would excuse itself.
         reach = min(_reach(scores, len(pairs)) for scores in (before, after))
@@ -101,7 +101,7 @@ async def departure(problem: Problem, pairs: Sequence[tuple[Scored, Scored]], er
     changes = []
     for before, after in pairs:
         with suppress(ProblemError):  # one split alone may have no gap to recover
-            one, other = await pool_plugin(problem, [before]), await pool_plugin(problem, [after])
+            one, other = await pool_scores(problem, [before]), await pool_scores(problem, [after])
             error = one.standard_error or error_of_one
             moved = abs(other.mean - one.mean)
             changes.append(moved / error if error else math.inf if moved else 0.0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from aar.errors import ProblemError
-from aar.problems.plugin_calls import pool_plugin
+from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Estimate, Problem, SupervisedProblem
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
@@ -66,5 +66,5 @@ async def _groups(dossier: Dossier) -> list[list[Estimate]]:
         if key in dossier.phases:
             for task, scored in dossier.phases[key].scores:
                 with suppress(ProblemError):  # one split alone may have no gap to recover
-                    groups[key, task.domain].append(await pool_plugin(dossier.problem, [(task, scored)]))
+                    groups[key, task.domain].append(await pool_scores(dossier.problem, [(task, scored)]))
     return list(groups.values())

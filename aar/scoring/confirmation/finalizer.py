@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from aar.errors import ProblemError
-from aar.problems.plugin_calls import pool_plugin
+from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Problem
 from aar.scoring.audits.audit_runner import Auditor
 from aar.scoring.audits.protocol import PhaseScores
@@ -132,7 +132,7 @@ class Closer:
         pooled = await self._db.read(lambda session: score_writer.pooled_scores(session, submission_id, phase))
         if not pooled.scores:
             return None
-        return PhaseScores(await pool_plugin(self._problem, pooled.scores), pooled.scores, pooled.seeds)
+        return PhaseScores(await pool_scores(self._problem, pooled.scores), pooled.scores, pooled.seeds)
 
 
 def _told(work: Work, error: ProblemError) -> str:

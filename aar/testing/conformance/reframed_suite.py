@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.problems.label_corruption import corrupt, offers
+from aar.problems.label_corruption import corrupt_labels, supports_corruption
 from aar.problems.protocol import Corruption, Problem, ReframedProblem, Stage, Task
 from aar.testing.conformance.problem_suite import domain_stage, folder_bytes, run_baseline
 
@@ -38,20 +38,20 @@ class ReframedSuite:
 
     def test_offers_other_coordinates(self, problem: ReframedProblem) -> None:
         assert isinstance(problem, ReframedProblem)
-        assert offers(problem, CHANGE)
+        assert supports_corruption(problem, CHANGE)
 
     def test_changes_the_same_way_again(self, problem: ReframedProblem, tmp_path: Path) -> None:
         for domain in (*problem.climbed_domains, *problem.transfer_domains):
             seen = []
             for copy in range(2):
                 task = problem.prepare(domain, domain_stage(problem, domain), 5, tmp_path / f"{domain}{copy}")
-                corrupt(problem, task, CHANGE, 3)
+                corrupt_labels(problem, task, CHANGE, 3)
                 seen.append(folder_bytes(task.public))
             assert seen[0] == seen[1]
 
     def test_changes_how_items_are_written_and_nothing_else(self, problem: ReframedProblem, task: Task) -> None:
         hidden, public, modes = folder_bytes(task.hidden), folder_bytes(task.public), _modes(task)
-        corrupt(problem, task, CHANGE, 3)
+        corrupt_labels(problem, task, CHANGE, 3)
         changed = folder_bytes(task.public)
         assert folder_bytes(task.hidden) == hidden
         assert changed.keys() == public.keys()
@@ -64,7 +64,7 @@ class ReframedSuite:
     def test_baselines_do_not_notice(self, problem: ReframedProblem, task: Task, tmp_path: Path) -> None:
         """Otherwise the audit would flag honest methods."""
         changed = problem.prepare(task.domain, task.stage, task.split_seed, tmp_path / "changed")
-        corrupt(problem, changed, CHANGE, 3)
+        corrupt_labels(problem, changed, CHANGE, 3)
         for baseline in problem.baselines():
             found = []
             for name, given in (("as-it-is", task), ("changed", changed)):

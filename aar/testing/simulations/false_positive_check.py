@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.problems.label_corruption import offers
+from aar.problems.label_corruption import supports_corruption
 from aar.problems.protocol import Baseline, Problem
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
@@ -52,7 +52,7 @@ def judge_baselines(
     scores = {
         phase.key: runs(problem, baselines, phase, _seeds(phase, series[phase.draws], seeds, audit_seeds, first))
         for phase in phases
-        if phase.corruption is None or offers(problem, phase.corruption)
+        if phase.corruption is None or supports_corruption(problem, phase.corruption)
     }
     answers = []
     for baseline in baselines:

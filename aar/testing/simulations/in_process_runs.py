@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aar.problems.label_corruption import corrupt
+from aar.problems.label_corruption import corrupt_labels
 from aar.problems.protocol import Baseline, Problem, Task, TaskScore
 from aar.scoring.audits.protocol import Dossier, PhaseScores
 from aar.scoring.phases import MEASURE, Phase
@@ -40,7 +40,7 @@ def drawn(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE
     try:
         task = problem.prepare(domain, phase.stage, split_seed, folder)
         if phase.corruption is not None:
-            corrupt(problem, task, phase.corruption, split_seed)
+            corrupt_labels(problem, task, phase.corruption, split_seed)
         yield task
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aar.problems.protocol import Baseline
 from aar.problems.weak_to_strong.bundles import read_hidden
-from aar.problems.weak_to_strong.corpus import corpus
+from aar.problems.weak_to_strong.corpus import load_corpus
 from aar.problems.weak_to_strong.pgr import count_patterns, pool_domains
 from aar.problems.weak_to_strong.predictions import read_predictions
 from aar.problems.weak_to_strong.problem import WeakToStrong
@@ -120,7 +120,7 @@ def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> di
 def corpus_coverage(hits: Mapping[str, Hits], k: int, repeats: int, rng: np.random.Generator) -> float:
     """Share of repeats whose interval from k resampled measurement splits of each domain holds the truth."""
     truth = float(np.mean([each.truth for each in hits.values()]))
-    sizes = {domain: (SIZES[domain].test, len(corpus(domain).labels) - SIZES[domain].sealed) for domain in hits}
+    sizes = {domain: (SIZES[domain].test, len(load_corpus(domain).labels) - SIZES[domain].sealed) for domain in hits}
     covered = 0
     for _ in range(repeats):
         found = pool_domains({domain: each.splits(k, *sizes[domain], rng) for domain, each in hits.items()})

@@ -8,8 +8,8 @@ import numpy as np
 
 from aar.problems.protocol import Stage, Task
 from aar.problems.weak_to_strong import WeakToStrong, bundles, corpus, splits
-from aar.problems.weak_to_strong.coordinates import Frame, draw_frame
-from aar.problems.weak_to_strong.supervision import states_of
+from aar.problems.weak_to_strong.coordinates import CoordinateFrame, draw_coordinates
+from aar.problems.weak_to_strong.supervision import take_states
 
 
 class PrincipalAxes(WeakToStrong):
@@ -25,16 +25,18 @@ class PrincipalAxes(WeakToStrong):
 
     def change_coordinates(self, task: Task, seed: int) -> None:
         """Turn each layer at random, drawn by the seed."""
-        data = corpus.corpus(task.domain)
-        drawn = splits.draw(task.domain, task.stage, task.split_seed, len(data.labels))
+        data = corpus.load_corpus(task.domain)
+        drawn = splits.draw_split(task.domain, task.stage, task.split_seed, len(data.labels))
         bundles.write_states(
-            task.public, states_of(data, drawn), draw_frame(task.domain, task.stage, seed, data.layers)
+            task.public, take_states(data, drawn), draw_coordinates(task.domain, task.stage, seed, data.layers)
         )
 
 
 def write_principal(task: Task) -> None:
     """Write a task's states as they are shipped, on the student's principal axes."""
-    data = corpus.corpus(task.domain)
-    plain = Frame({columns: np.eye(columns[1] - columns[0], dtype=np.float32) for columns in data.layers.values()})
-    drawn = splits.draw(task.domain, task.stage, task.split_seed, len(data.labels))
-    bundles.write_states(task.public, states_of(data, drawn), plain)
+    data = corpus.load_corpus(task.domain)
+    plain = CoordinateFrame(
+        {columns: np.eye(columns[1] - columns[0], dtype=np.float32) for columns in data.layers.values()}
+    )
+    drawn = splits.draw_split(task.domain, task.stage, task.split_seed, len(data.labels))
+    bundles.write_states(task.public, take_states(data, drawn), plain)

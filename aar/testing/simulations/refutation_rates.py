@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.statistics import Term, estimate
+from aar.problems.statistics import VarianceTerm, make_estimate
 from aar.scoring.moderated_t import Sample, common_error, sample_of_estimate
 from aar.scoring.ranking_statistics import refutes
 
@@ -74,16 +74,17 @@ def _samples(setting: Setting, noise: NDArray[np.float64], rng: np.random.Genera
     for of_method in scores:
         between = [float(each) for each in of_method.var(axis=1, ddof=1)]
         terms = [
-            Term(setting.noise**2 / seeds, ITEMS - 1.0)
+            VarianceTerm(setting.noise**2 / seeds, ITEMS - 1.0)
             if setting.floor and variance < setting.noise**2
-            else Term(variance / seeds, seeds - 1.0)
+            else VarianceTerm(variance / seeds, seeds - 1.0)
             for variance in between
         ]
         means = [float(mean) for mean in of_method.mean(axis=1)]
         parts = {
-            f"d{at}": estimate(mean, [term], seeds) for at, (mean, term) in enumerate(zip(means, terms, strict=True))
+            f"d{at}": make_estimate(mean, [term], seeds)
+            for at, (mean, term) in enumerate(zip(means, terms, strict=True))
         }
         whole = [term.scaled(1 / DOMAINS) for term in terms]
-        pooled = estimate(float(np.mean(means)), whole, DOMAINS * seeds, parts)
+        pooled = make_estimate(float(np.mean(means)), whole, DOMAINS * seeds, parts)
         found.append(sample_of_estimate(pooled, seeds))
     return found

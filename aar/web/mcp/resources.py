@@ -11,8 +11,8 @@ from aar.errors import AarError, NotFound
 from aar.families import FAMILIES
 from aar.forum.mirror.mirror_pages import thread_page
 from aar.forum.posts import PostView, get_thread, list_posts
-from aar.problems.plugin_calls import brief_of
-from aar.problems.registry import find
+from aar.problems.plugin_calls import read_brief
+from aar.problems.registry import find_problem
 from aar.text.sanitize import clean_text
 from aar.web.mcp.client import Caller
 
@@ -62,8 +62,8 @@ def _who(name: str | None, direction: str) -> str:
 
 def _problem(view: CampaignView) -> str:
     try:
-        problem = find(view.problem)
-        return f"# The problem: {problem.title}\n\n{brief_of(problem).strip()}"
+        problem = find_problem(view.problem)
+        return f"# The problem: {problem.title}\n\n{read_brief(problem).strip()}"
     except AarError as error:
         return f"# The problem: {view.problem}\n\nIts brief cannot be read on this machine: {error.message}"
 

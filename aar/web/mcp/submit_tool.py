@@ -14,7 +14,7 @@ from aar.budget.limits import Limits
 from aar.budget.submission_quota import check_submission
 from aar.campaign.external_researchers import OVER
 from aar.errors import Conflict, DataMissing, UsageError
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import SubmissionView, submit
@@ -108,7 +108,7 @@ def _open_limits(session: Session, caller: Caller) -> Limits:
 def _runs_each(session: Session, caller: Caller) -> int:
     """Scoring runs that one submission takes, for the quotas."""
     view = caller.view(session)
-    problem = find(view.problem)
+    problem = find_problem(view.problem)
     seeds: int = (view.spec.get("scoring") or {}).get("seeds") or problem.default_seeds
     return seeds * len(problem.climbed_domains)
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response
 from aar.campaign.lifecycle.background_start import Draft, draft
 from aar.campaign.presets import dotted, preset, presets
 from aar.campaign.spec import CampaignSpec
-from aar.problems.registry import available
+from aar.problems.registry import installed_problems
 from aar.web.api.control.launch import launch_once
 from aar.web.app_state import SharedDep
 from aar.web.pages.signed_forms import SignedFormDep
@@ -92,7 +92,7 @@ def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "",
         "draft": made,
         "start": start,
         "presets": presets(),
-        "problems": [each.name for each in available()],
+        "problems": [each.name for each in installed_problems()],
         "once": once or secrets.token_urlsafe(12),
     }
     return render("launch.html", context, status=status)

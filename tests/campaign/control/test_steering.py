@@ -18,7 +18,7 @@ from aar.campaign.spec_loader import respecify
 from aar.campaign.views import get_researcher, list_researchers
 from aar.errors import Conflict, Forbidden, NotFound, SeedFileError, SpecError, UsageError
 from aar.forum.news import news_since
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.store import open_database
 from aar.store.column_types import now
 from aar.store.database import Database
@@ -118,7 +118,7 @@ def test_one_from_outside_can_be_removed_and_nothing_else(session: Session) -> N
 
 def test_newcomers_take_the_next_names_and_the_least_used_directions(tmp_path: Path) -> None:
     db = open_database(f"sqlite:///{tmp_path / 'aar.db'}")
-    directions = load_directions(find("toy").directions())
+    directions = load_directions(find_problem("toy").directions())
     spec = {"problem": "toy", "researchers": {"count": 1}}
     with db.writing() as session:
         session.add(Campaign(id=ID, name="t", problem="toy", spec=spec, state="created", secret="0" * 64))

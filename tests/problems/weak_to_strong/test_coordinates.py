@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from aar.errors import ProblemError
-from aar.problems.label_corruption import corrupt, offers, spoiling
+from aar.problems.label_corruption import corrupt_labels, draw_label_corruption, supports_corruption
 from aar.problems.protocol import Corruption, Stage, Task
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong, bundles
-from aar.problems.weak_to_strong.coordinates import draw_frame
-from aar.problems.weak_to_strong.corpus import corpus
+from aar.problems.weak_to_strong.coordinates import draw_coordinates
+from aar.problems.weak_to_strong.corpus import load_corpus
 from aar.problems.weak_to_strong.lab.w2s import Data, load
 from aar.problems.weak_to_strong.lab.w2s.data import Array
 from aar.redteam.paired_gain import keys
@@ -33,7 +33,7 @@ def _keys(task: Task) -> set[bytes]:
 
 def test_a_frame_is_orthogonal_in_each_layer_and_another_one_for_everything_else() -> None:
     frames = [
-        draw_frame(domain, stage, seed, LAYERS)
+        draw_coordinates(domain, stage, seed, LAYERS)
         for domain in ("movie", "sarcasm")
         for stage in (Stage.RESEARCH, Stage.MEASURE, Stage.CONFIRM)
         for seed in (0, 1, 2**63 - 1)
@@ -73,7 +73,7 @@ def test_no_row_is_recognised_on_another_split(tmp_path: Path) -> None:
 def test_the_audit_asks_in_the_coordinates_that_researchers_have(tmp_path: Path) -> None:
     research = PROBLEM.prepare("movie", Stage.RESEARCH, 0, tmp_path / "research")
     measured = PROBLEM.prepare("movie", Stage.MEASURE, 1, tmp_path / "measured")
-    corrupt(PROBLEM, measured, CHANGE, 9)
+    corrupt_labels(PROBLEM, measured, CHANGE, 9)
     assert len(_keys(research) & _keys(measured)) > 5000
 
 
@@ -84,7 +84,7 @@ def test_texts_are_for_study_alone(tmp_path: Path) -> None:
         (Stage.CONFIRM, "movie", False),
         (Stage.TRANSFER, "tweet", False),
     ):
-        assert corpus(domain).texts is not None
+        assert load_corpus(domain).texts is not None
         task = PROBLEM.prepare(domain, stage, 0, tmp_path / stage)
         names = {path.name for path in task.public.iterdir()}
         assert names == bundles.public_files(stage)
@@ -131,14 +131,14 @@ def test_baselines_score_as_before(tmp_path: Path) -> None:
 def test_one_kind_of_corruption_at_a_time(more: Corruption, tmp_path: Path) -> None:
     task = PROBLEM.prepare("tweet", Stage.TRANSFER, 0, tmp_path)
     with pytest.raises(ProblemError, match="expected one"):
-        corrupt(PROBLEM, task, more, 1)
+        corrupt_labels(PROBLEM, task, more, 1)
     with pytest.raises(ProblemError, match="no such corruption"):
-        spoiling(task, 5, CHANGE, 1)
+        draw_label_corruption(task, 5, CHANGE, 1)
 
 
 def test_a_problem_without_coordinates_says_so(tmp_path: Path) -> None:
     toy = Toy()
-    assert not offers(toy, CHANGE)
-    assert offers(toy, Corruption(permute=True))
+    assert not supports_corruption(toy, CHANGE)
+    assert supports_corruption(toy, Corruption(permute=True))
     with pytest.raises(ProblemError, match="toy offers no corruption 'coordinates'"):
-        corrupt(toy, toy.prepare("line", Stage.MEASURE, 0, tmp_path), CHANGE, 1)
+        corrupt_labels(toy, toy.prepare("line", Stage.MEASURE, 0, tmp_path), CHANGE, 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aar.problems.protocol import Stage
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.problems.weak_to_strong.lab import w2s
 from aar.problems.weak_to_strong.lab.w2s.data import widen
 
@@ -157,7 +157,7 @@ def test_confidence_helpers() -> None:
 
 
 def test_reads_a_bundle_and_writes_what_is_scored(tmp_path: Path) -> None:
-    problem = find("weak_to_strong")
+    problem = find_problem("weak_to_strong")
     task = problem.prepare("amazon", Stage.TRANSFER, 3, tmp_path)
     data = w2s.load(task.public)
     assert (data.domain, data.classes) == ("amazon", ("negative", "positive"))
@@ -181,7 +181,7 @@ def test_reads_a_bundle_and_writes_what_is_scored(tmp_path: Path) -> None:
 def test_library_stands_alone() -> None:
     """As in a sandbox: only the lab on the path, and nothing heavier than numpy behind it."""
     code = "import sys, w2s; print([m for m in ('aar', 'scipy', 'sklearn', 'torch') if m in sys.modules])"
-    lab = str(find("weak_to_strong").lab())
+    lab = str(find_problem("weak_to_strong").lab())
     ran = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": lab}, capture_output=True, text=True, check=True
     )

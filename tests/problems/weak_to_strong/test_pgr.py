@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.errors import ProblemError
-from aar.problems.statistics import Term, estimate, pool_means
+from aar.problems.statistics import VarianceTerm, make_estimate, pool_means
 from aar.problems.weak_to_strong.pgr import count_patterns, pool_domain, pool_domains
 
 Parts = Mapping[str, float]
@@ -134,16 +134,16 @@ def test_nothing_to_pool_is_refused() -> None:
 
 
 def test_a_single_term_gives_students_interval() -> None:
-    found = estimate(2.0, [Term(0.25, 4)], 5)
+    found = make_estimate(2.0, [VarianceTerm(0.25, 4)], 5)
     assert (found.low, found.high) == pytest.approx((2 - 2.131847 * 0.5, 2 + 2.131847 * 0.5), abs=1e-5)
     assert found.freedom == pytest.approx(4)
 
 
 def test_the_degrees_of_freedom_of_several_terms_are_welchs() -> None:
-    equal = estimate(0.0, [Term(0.01, 3), Term(0.01, 3)], 8)
-    unequal = estimate(0.0, [Term(0.01, 3), Term(1e-9, 3)], 8)
+    equal = make_estimate(0.0, [VarianceTerm(0.01, 3), VarianceTerm(0.01, 3)], 8)
+    unequal = make_estimate(0.0, [VarianceTerm(0.01, 3), VarianceTerm(1e-9, 3)], 8)
     assert (equal.freedom, unequal.freedom) == (pytest.approx(6), pytest.approx(3))
-    assert estimate(0.0, [], 1).freedom == 1, "no error says nothing of itself"
+    assert make_estimate(0.0, [], 1).freedom == 1, "no error says nothing of itself"
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.lists(st.floats(-1, 1), min_size=2, max_size=8))

@@ -11,13 +11,13 @@ import pytest
 
 from aar.errors import DataMissing
 from aar.problems.protocol import Stage, Task
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.problems.weak_to_strong import bundles, corpus, validation
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
-    return find("weak_to_strong").prepare("tweet", Stage.TRANSFER, 1, tmp_path)
+    return find_problem("weak_to_strong").prepare("tweet", Stage.TRANSFER, 1, tmp_path)
 
 
 def test_a_sound_bundle_has_no_leak(task: Task) -> None:
@@ -56,45 +56,45 @@ def copied_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     folder = tmp_path / "data"
     shutil.copytree(corpus.DATA, folder)
     monkeypatch.setattr(corpus, "DATA", folder)
-    for cache in (corpus.manifest, corpus.corpus):
+    for cache in (corpus.load_manifest, corpus.load_corpus):
         cache.cache_clear()
     yield folder
-    for cache in (corpus.manifest, corpus.corpus):
+    for cache in (corpus.load_manifest, corpus.load_corpus):
         cache.cache_clear()
 
 
 def test_whole_data_passes(copied_data: Path) -> None:
-    find("weak_to_strong").check_data()
+    find_problem("weak_to_strong").check_data()
 
 
 def test_an_absent_file_is_named(copied_data: Path) -> None:
     (copied_data / "nyt.npz").unlink()
     with pytest.raises(DataMissing, match=r"absent: .*nyt\.npz"):
-        find("weak_to_strong").check_data()
-    assert "nyt.npz" in find("weak_to_strong").validate()[0]
+        find_problem("weak_to_strong").check_data()
+    assert "nyt.npz" in find_problem("weak_to_strong").validate()[0]
 
 
 def test_a_damaged_file_is_named(copied_data: Path, tmp_path: Path) -> None:
     (copied_data / "nyt.npz").write_bytes((copied_data / "nyt.npz").read_bytes()[:-100])
     with pytest.raises(DataMissing, match=r"damaged: .*nyt\.npz"):
-        find("weak_to_strong").check_data()
+        find_problem("weak_to_strong").check_data()
     with pytest.raises(DataMissing, match=r"nyt\.npz"):
-        find("weak_to_strong").prepare("nyt", Stage.TRANSFER, 0, tmp_path / "task")
+        find_problem("weak_to_strong").prepare("nyt", Stage.TRANSFER, 0, tmp_path / "task")
 
 
 def test_no_data_at_all_says_how_to_get_it(copied_data: Path) -> None:
     (copied_data / "manifest.yaml").unlink()
     with pytest.raises(DataMissing, match="rebuild with"):
-        find("weak_to_strong").check_data()
+        find_problem("weak_to_strong").check_data()
 
 
 def test_texts_of_other_rows_are_refused(copied_data: Path, tmp_path: Path) -> None:
     shutil.copy(copied_data / "nyt.texts.json.gz", copied_data / "tweet.texts.json.gz")
     with pytest.raises(DataMissing, match="does not belong"):
-        find("weak_to_strong").prepare("tweet", Stage.TRANSFER, 0, tmp_path / "task")
+        find_problem("weak_to_strong").prepare("tweet", Stage.TRANSFER, 0, tmp_path / "task")
 
 
 def test_without_texts_a_bundle_is_whole(copied_data: Path, tmp_path: Path) -> None:
     (copied_data / "movie.texts.json.gz").unlink()
-    task = find("weak_to_strong").prepare("movie", Stage.RESEARCH, 0, tmp_path / "task")
+    task = find_problem("weak_to_strong").prepare("movie", Stage.RESEARCH, 0, tmp_path / "task")
     assert {path.name for path in task.public.iterdir()} == bundles.PUBLIC_FILES

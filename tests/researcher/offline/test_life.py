@@ -10,7 +10,7 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from aar.messages_api.request import read_json, read_request
-from aar.problems.toy.search_space import ToyRepertoire
+from aar.problems.toy.search_space import ToySearchSpace
 from aar.researcher.offline import MODEL, SELF
 from aar.researcher.offline.observed_conversation import read_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, Researcher
@@ -71,7 +71,7 @@ def test_it_submits_until_it_has_done_its_share_and_reports(world: Any, born: An
     entries = life.world.entries
     assert len(entries) == MAX_SUBMISSIONS
     assert all(entry.score is not None for entry in entries)
-    genomes = [ToyRepertoire().parse((entry.code / "run.py").read_text()) for entry in entries]
+    genomes = [ToySearchSpace().parse((entry.code / "run.py").read_text()) for entry in entries]
     assert all(genome not in genomes[:at] for at, genome in enumerate(genomes))
     about = [post.get("submission") for post in life.world.posts]
     assert [name for name in about if name] == [f"s{number}" for number in range(1, MAX_SUBMISSIONS + 1)]

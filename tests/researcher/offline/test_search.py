@@ -5,11 +5,11 @@ from random import Random
 import pytest
 
 from aar.problems.search_space.protocol import Genome
-from aar.problems.toy.search_space import ToyRepertoire
-from aar.problems.weak_to_strong.search_space import WeakToStrongRepertoire
+from aar.problems.toy.search_space import ToySearchSpace
+from aar.problems.weak_to_strong.search_space import WeakToStrongSearchSpace
 from aar.researcher.offline.search import Measured, propose
 
-REPERTOIRE = WeakToStrongRepertoire()
+REPERTOIRE = WeakToStrongSearchSpace()
 
 
 def worth(genome: Genome) -> float:
@@ -62,6 +62,6 @@ def test_a_child_names_its_parent() -> None:
 
 @pytest.mark.parametrize("error", [0.0, 0.5])
 def test_equal_scores_are_no_obstacle(error: float) -> None:
-    toy = ToyRepertoire()
+    toy = ToySearchSpace()
     known = [Measured(at, toy.sample(Random(at), ""), 0.5, error) for at in range(1, 4)]
     assert propose(Random(1), toy, "", known, [method.genome for method in known]).genome

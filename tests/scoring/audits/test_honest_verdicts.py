@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
 from aar.testing.simulations.false_positive_check import judge_baselines
@@ -12,7 +12,7 @@ from aar.testing.simulations.false_positive_check import judge_baselines
 
 @pytest.mark.parametrize(("name", "keys"), [("toy", None), ("weak_to_strong", ("vanilla", "strong_l2", "zero_shot"))])
 def test_no_audit_disqualifies_a_baseline(name: str, keys: tuple[str, ...] | None) -> None:
-    problem = find(name)
+    problem = find_problem(name)
     baselines = [each for each in problem.baselines() if keys is None or each.key in keys]
     audits = available_audits(noise_levels=[0.4])
     answers = judge_baselines(problem, baselines, audits, seeds=2, audit_seeds=2, first=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aar.problems.label_corruption import spoiling
+from aar.problems.label_corruption import draw_label_corruption
 from aar.problems.protocol import (
     Baseline,
     Corruption,
@@ -54,7 +54,7 @@ class Coins:
 
     def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
         noisy = np.load(task.public / "noisy.npy")
-        drawn = spoiling(task, ITEMS, corruption, seed)
+        drawn = draw_label_corruption(task, ITEMS, corruption, seed)
         spoilt = noisy[list(drawn.sources)]
         spoilt[list(drawn.turned)] = 1 - spoilt[list(drawn.turned)]
         np.save(task.public / "noisy.npy", spoilt)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from aar.errors import AarError
-from aar.problems.weak_to_strong.builder.assemble import build
-from aar.problems.weak_to_strong.builder.sources import PACKAGES, obtain
+from aar.problems.weak_to_strong.builder.assemble import build_data
+from aar.problems.weak_to_strong.builder.sources import PACKAGES, fetch_package
 
 
 def _show(line: str) -> None:
@@ -28,9 +28,9 @@ def main() -> int:
     try:
         if options.packages_only:
             for package in PACKAGES:
-                obtain(package, archives, _show)
+                fetch_package(package, archives, _show)
         else:
-            build(options.out, archives, _show)
+            build_data(options.out, archives, _show)
     except AarError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

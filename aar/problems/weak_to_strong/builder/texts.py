@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.problems.weak_to_strong.builder.sources import EVALS, VADER, Progress, obtain, read_member
+from aar.problems.weak_to_strong.builder.sources import EVALS, VADER, Progress, fetch_package, read_member
 
 MINIMUM_RATING = 0.3
 """Sentiment ratings nearer to zero than this are left out: raters did not agree on a side."""
@@ -45,7 +45,7 @@ class LabelledTexts:
 
 def sentiment_texts(cache: Path, progress: Progress) -> dict[str, LabelledTexts]:
     """The four sentiment domains of the vaderSentiment bundle; label 1 is positive. Raises DataMissing."""
-    packed = read_member(obtain(VADER, cache, progress), "hutto_ICWSM_2014.tar.gz")
+    packed = read_member(fetch_package(VADER, cache, progress), "hutto_ICWSM_2014.tar.gz")
     domains: dict[str, LabelledTexts] = {}
     with tarfile.open(fileobj=io.BytesIO(packed)) as bundle:
         for domain, stem in RATED_FILES.items():
@@ -57,7 +57,7 @@ def sentiment_texts(cache: Path, progress: Progress) -> dict[str, LabelledTexts]
 
 def sarcasm_texts(cache: Path, progress: Progress) -> LabelledTexts:
     """The satire headlines of the evals package; label 1 is satire. Raises DataMissing."""
-    lines = read_member(obtain(EVALS, cache, progress), "registry/data/sarcasm/samples.jsonl").decode()
+    lines = read_member(fetch_package(EVALS, cache, progress), "registry/data/sarcasm/samples.jsonl").decode()
     samples = (json.loads(line) for line in lines.splitlines() if line.strip())
     pairs = ((sample["input"][-1]["content"], int(sample["ideal"])) for sample in samples)
     return _ordered("sarcasm", pairs, limit=SARCASM_ROWS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from aar.problems.search_space.protocol import Genome
 
 
-def describe(genome: Genome) -> str:
+def describe_genome(genome: Genome) -> str:
     """One sentence that names every component in use."""
     return ", ".join(_phrases(genome))
 
@@ -49,7 +49,7 @@ def _phrases(genome: Genome) -> Iterator[str]:
         yield "threshold at the pool's median"
 
 
-def families(genome: Genome) -> list[str]:
+def genome_families(genome: Genome) -> list[str]:
     """The idea families at work, the most telling first; at most four."""
     found = [
         ("unsupervised-elicitation", bool(genome["prompts"])),
@@ -64,9 +64,10 @@ def families(genome: Genome) -> list[str]:
     return [family for family, there in found if there][:4] or ["other"]
 
 
-def claim(genome: Genome) -> str:
+def genome_claim(genome: Genome) -> str:
     """One paragraph: what the method does, and what it is expected to show."""
     return (
-        f"A head on frozen states, trained on {describe(genome)}. Composed by a search over components (offline search "
+        f"A head on frozen states, trained on {describe_genome(genome)}. Composed by a search over components (offline "
+        "search "
         "baseline, not an LLM), which expects it to score near its parent or above, and learns from the measured score."
     )

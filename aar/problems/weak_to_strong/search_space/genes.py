@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aar.problems.search_space.genes import Gene, GenePool, Leaning
+from aar.problems.search_space.genes import DirectionBias, Gene, GenePool
 
 GENES = (
     Gene("layers", {"4,5,6": 5, "5,6": 1, "6": 1, "5": 1, "4": 1}),
@@ -55,16 +55,16 @@ threshold       where class 1 begins: at logit 0, or where the pool is split in 
 ==============  ======================================================================================================
 """
 
-LEANINGS = (
-    Leaning(
+DIRECTION_BIASES = (
+    DirectionBias(
         ("self-train", "own work", "own judgement", "pseudo", "iterat", "relabel", "bootstrap"),
         {"rounds": {0: 0.03, 2: 2}, "denoise": {"out-of-fold": 3}},
     ),
-    Leaning(
+    DirectionBias(
         ("ensembl", "bagg", "committee", "many minds", "many students", "many-minds", "disagree", "vote"),
         {"members": {1: 0.03}, "layers": {"4,5,6": 2}},
     ),
-    Leaning(
+    DirectionBias(
         (
             "filter",
             "select",
@@ -78,38 +78,38 @@ LEANINGS = (
         ),
         {"keep": {1.0: 0.03}, "agreement": {True: 2}},
     ),
-    Leaning(
+    DirectionBias(
         ("curricul", "easy", "simple", "early"),
         {"keep": {1.0: 0.4}, "l2": {1e-4: 0.2, 3e-4: 0.3, 1e-2: 2, 3e-2: 2}, "rounds": {0: 0.5}},
     ),
-    Leaning(
+    DirectionBias(
         ("weight", "trust", "uncertain", "confiden", "how much each", "same say", "evidence"),
         {"weighting": {"confidence": 6}},
     ),
-    Leaning(
+    DirectionBias(
         ("loss", "objective", "penal", "punish", "regular", "overfit", "calibrat"),
         {"loss": {"auxiliary confidence": 6}, "l2": {1e-4: 0.2, 3e-4: 0.3, 1e-2: 1.5, 3e-2: 2, 1e-1: 2}},
     ),
-    Leaning(
+    DirectionBias(
         ("noise", "noisy", "channel", "faulty", "instrument", "bayes", "posterior", "expectation", "denois"),
         {"denoise": {"none": 0.03, "channel": 3, "out-of-fold": 2}},
     ),
-    Leaning(
+    DirectionBias(
         ("neighbo", "geometr", "manifold", "cluster", "graph", "density", "shape", "cloud"),
         {"denoise": {"none": 0.05, "neighbours": 8}, "smoothing": {0: 0.5}},
     ),
-    Leaning(
+    DirectionBias(
         ("prompt", "zero-shot", "zero shot", "elicit", "unsupervis", "already know", "asking", "latent"),
         {"prompts": {0.0: 0.03}, "vote": {0.0: 0.5}},
     ),
-    Leaning(
+    DirectionBias(
         ("represent", "layer", "intern", "subspace", "component", "probe", "feature", "activation", "look-inside"),
         {"pca": {0: 0.05}, "layers": {"4,5,6": 0.5}},
     ),
-    Leaning(
+    DirectionBias(
         ("distil", "soft", "temperature", "handing-down", "one model to the next"),
         {"labels": {"soft": 3, "sharp": 3, "hard": 0.2}, "rounds": {0: 0.3}},
     ),
 )
 
-POOL = GenePool(GENES, LEANINGS)
+GENE_POOL = GenePool(GENES, DIRECTION_BIASES)

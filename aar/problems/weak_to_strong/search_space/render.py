@@ -48,7 +48,7 @@ MEMBERS = """    heads = []
     return lambda states: np.mean([head.logits(states) for head in heads], axis=0)"""
 
 
-def run_py(genome: Genome, title: str, claim: str) -> str:
+def render_program(genome: Genome, title: str, claim: str) -> str:
     """The text of ``run.py``; it carries the genome as the literal ``GENOME``."""
     genes = "\n".join(f'    "{name}": {value!r},' for name, value in genome.items())
     body = "\n".join(f"    {line}" if line else "" for line in _body(genome))

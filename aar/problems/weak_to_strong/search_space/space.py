@@ -11,9 +11,9 @@ from random import Random
 import yaml
 
 from aar.problems.search_space.protocol import Genome
-from aar.problems.weak_to_strong.search_space.descriptions import claim, describe, families
-from aar.problems.weak_to_strong.search_space.genes import POOL
-from aar.problems.weak_to_strong.search_space.render import run_py
+from aar.problems.weak_to_strong.search_space.descriptions import describe_genome, genome_claim, genome_families
+from aar.problems.weak_to_strong.search_space.genes import GENE_POOL
+from aar.problems.weak_to_strong.search_space.render import render_program
 
 MAX_TITLE = 120
 
@@ -44,20 +44,20 @@ END
 status=$?; rm -f trial-*.npy; exit $status"""
 
 
-class WeakToStrongRepertoire:
+class WeakToStrongSearchSpace:
     """Composes heads on frozen states from label sources, repairs, filters and ensembles."""
 
     def sample(self, rng: Random, direction: str) -> Genome:
         """A new genome; the direction's words weigh its genes."""
-        return POOL.sample(rng, direction)
+        return GENE_POOL.sample(rng, direction)
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
         """A genome that differs in one to three genes."""
-        return POOL.mutate(rng, genome, direction)
+        return GENE_POOL.mutate(rng, genome, direction)
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
         """Every gene from one of the two."""
-        return POOL.cross(rng, first, second)
+        return GENE_POOL.cross(rng, first, second)
 
     def simplify(self, genome: Genome) -> Genome:
         """The costliest component taken away: bagging, then self-training, then repair, then all but a few axes."""
@@ -74,17 +74,17 @@ class WeakToStrongRepertoire:
 
     def distance(self, first: Genome, second: Genome) -> float:
         """Genes that differ and matter."""
-        return POOL.distance(first, second)
+        return GENE_POOL.distance(first, second)
 
     def render(self, genome: Genome, *, parent: str | None) -> dict[str, str]:
         """``run.py`` and ``method.yaml``."""
-        sentence = describe(genome)
+        sentence = describe_genome(genome)
         title = sentence if len(sentence) <= MAX_TITLE else sentence[: MAX_TITLE - 3] + "..."
-        fields: dict[str, object] = {"title": title, "claim": claim(genome), "families": families(genome)}
+        fields: dict[str, object] = {"title": title, "claim": genome_claim(genome), "families": genome_families(genome)}
         if parent is not None:
             fields["parent"] = parent
         manifest = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
-        return {"run.py": run_py(genome, title, _wrapped(claim(genome))), "method.yaml": manifest}
+        return {"run.py": render_program(genome, title, _wrapped(genome_claim(genome))), "method.yaml": manifest}
 
     def parse(self, source: str) -> Genome | None:
         """The literal ``GENOME`` of a rendered program, if every gene of it holds."""
@@ -95,11 +95,11 @@ class WeakToStrongRepertoire:
             genome = ast.literal_eval(found.group(1))
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return None
-        return genome if POOL.holds(genome) else None
+        return genome if GENE_POOL.is_valid(genome) else None
 
     def describe(self, genome: Genome) -> str:
         """The components in one sentence."""
-        return describe(genome)
+        return describe_genome(genome)
 
     def trial(self, directory: str, research_data: str) -> str:
         """Runs the method on every research domain and compares its predictions with other guesses."""

@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 from aar.scoring.audits.protocol import Dossier, Verdict
 from aar.scoring.audits.static import StaticReading, finding, read_code
 from aar.scoring.audits.static import static_audit as static_reading
@@ -226,7 +226,7 @@ async def test_what_cannot_be_read_within_its_limits_is_flagged(
 ) -> None:
     (tmp_path / "run.py").write_text("x = 1\n" * 30_000)
     monkeypatch.setattr(static_reading, "READ_SECONDS", 0.001)
-    answer = await StaticReading().judge(Dossier("k3v9qd", 3, "t", "c", "h", ("other",), tmp_path, find("toy")))
+    answer = await StaticReading().judge(Dossier("k3v9qd", 3, "t", "c", "h", ("other",), tmp_path, find_problem("toy")))
     assert (answer.verdict, answer.rule) == (Verdict.FLAGGED, "static.unreadable")
     assert "within its limits (time)" in answer.reason
 

@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
-from aar.problems.registry import available, find
-from aar.problems.search_space.protocol import HasRepertoire
+from aar.problems.registry import find_problem, installed_problems
+from aar.problems.search_space.protocol import SearchableProblem
 from aar.scoring.audits.protocol import Audit, Dossier, Moment, Verdict
 from aar.scoring.audits.static import StaticReading, modules_in, read_code
 from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
@@ -178,13 +178,13 @@ def test_a_file_of_the_method_is_not_the_network_because_of_its_name(tmp_path: P
     assert {hit.rule for hit in read_code(method).hits} == {"static.network", "static.hidden_code"}
 
 
-@pytest.mark.parametrize("name", [each.name for each in available()])
+@pytest.mark.parametrize("name", [each.name for each in installed_problems()])
 def test_baselines_and_drawn_methods_pass(tmp_path: Path, name: str) -> None:
-    problem = find(name)
+    problem = find_problem(name)
     known = modules_in(problem.lab())
     for baseline in problem.baselines():
         assert read_code(baseline.directory, known).hits == [], baseline
-    assert isinstance(problem, HasRepertoire)
+    assert isinstance(problem, SearchableProblem)
     repertoire, rng = problem.repertoire(), Random(11)
     genomes = {str(genome): genome for genome in (repertoire.sample(rng, "") for _ in range(500))}
     for index, genome in enumerate(genomes.values()):
@@ -198,7 +198,7 @@ async def test_it_is_an_audit_of_what_was_handed_in(tmp_path: Path) -> None:
     audit = StaticReading()
     assert isinstance(audit, Audit)
     assert (audit.name, audit.moment) == ("static", Moment.SUBMITTED)
-    problem = find("toy")
+    problem = find_problem("toy")
     assert list(audit.phases(problem)) == []
     method = _write(tmp_path / "method", {"run.py": "import toylab\n", "method.yaml": "title: t\n"})
     dossier = Dossier("k3v9qd", 3, "t", "c", "h", ("other",), method, problem)
