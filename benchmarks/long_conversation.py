@@ -5,7 +5,15 @@ from __future__ import annotations
 import random
 
 from aar.llm.pricing.usage import Usage
-from aar.testing.fake_messages_api import Double, Function, Reply, Request, call, say, think
+from aar.testing.fake_messages_api import (
+    FakeMessagesApi,
+    FunctionModel,
+    MessagesRequest,
+    ModelReply,
+    text_block,
+    thinking_block,
+    tool_use_block,
+)
 
 SECONDS_A_TURN, SECONDS_OF_A_JOB, JOB_EVERY = 20.0, 900.0, 12
 WORDS = ("teacher", "is", "wrong", "where", "irony", "turns", "the", "words;", "fit", "again", "on", "agreed", "items")
@@ -34,23 +42,27 @@ class Story:
         """What the command of a turn prints."""
         return self.log[turn * 500 :][: self.sizes[turn]]
 
-    def play(self, request: Request) -> Reply:
+    def play(self, request: MessagesRequest) -> ModelReply:
         """The model's next turn; time passes."""
         turn, self.asked = self.asked, self.asked + 1
         self.now += SECONDS_OF_A_JOB if turn % JOB_EVERY == JOB_EVERY - 1 else SECONDS_A_TURN
         if turn >= len(self.sizes):
-            return Reply([say("That is all."), call("finish", summary="done")])
+            return ModelReply([text_block("That is all."), tool_use_block("finish", summary="done")])
         command = f"head -c {turn * 500 + self.sizes[turn]} log.txt | tail -c +{turn * 500 + 1}"
-        thought = [think(self.thoughts[turn])] if (request.body.get("thinking") or {}).get("type") == "adaptive" else []
-        return Reply([*thought, say(self.says[turn]), call("bash", command=command)])
+        thought = (
+            [thinking_block(self.thoughts[turn])]
+            if (request.body.get("thinking") or {}).get("type") == "adaptive"
+            else []
+        )
+        return ModelReply([*thought, text_block(self.says[turn]), tool_use_block("bash", command=command)])
 
 
-def double_of(story: Story, turns: int) -> Double:
+def double_of(story: Story, turns: int) -> FakeMessagesApi:
     """A strict double that plays the story at the story's clock."""
-    return Double(Function(story.play), clock=lambda: story.now, most_logged=4 * turns + 100)
+    return FakeMessagesApi(FunctionModel(story.play), clock=lambda: story.now, most_logged=4 * turns + 100)
 
 
-def used(double: Double) -> Usage:
+def used(double: FakeMessagesApi) -> Usage:
     """All that the double's answers say was used; compaction passes are in ``iterations`` only."""
     total = Usage()
     for exchange in double.requests:

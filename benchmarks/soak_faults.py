@@ -12,18 +12,18 @@ from aar.testing.fake_messages_api import (
     Drop,
     Fault,
     HttpError,
-    Instead,
+    MessagesRequest,
     Misreport,
-    Reply,
-    Request,
+    ModelReply,
+    OtherReply,
     Stall,
     StreamError,
-    Verbatim,
-    call,
-    pause,
-    refuse,
-    say,
-    think,
+    VerbatimResponse,
+    paused_reply,
+    refusal_reply,
+    text_block,
+    thinking_block,
+    tool_use_block,
 )
 
 EDITOR = "str_replace_based_edit_tool"
@@ -48,12 +48,12 @@ class Turn:
         """All of it."""
         return [self.words, *self.calls()]
 
-    def reply(self) -> Reply:
+    def reply(self) -> ModelReply:
         """As a reply."""
-        return Reply(self.content)
+        return ModelReply(self.content)
 
 
-Make = Callable[[Turn, Request], Fault]
+Make = Callable[[Turn, MessagesRequest], Fault]
 
 
 def code(number: int) -> str:
@@ -71,8 +71,8 @@ def code(number: int) -> str:
     return f"mkdir -p m{number} && cat > files.json <<'END'\n{texts}\nEND\npython3 -c \"{write}\" && echo ready"
 
 
-def _instead(change: Callable[[Turn, Request], Reply | Verbatim]) -> Make:
-    return lambda turn, request: Instead(change(turn, request))
+def _instead(change: Callable[[Turn, MessagesRequest], ModelReply | VerbatimResponse]) -> Make:
+    return lambda turn, request: OtherReply(change(turn, request))
 
 
 def _always(fault: Fault) -> Make:
@@ -81,67 +81,75 @@ def _always(fault: Fault) -> Make:
 
 def _input(raw: str) -> Make:
     """A tool call whose input is this text."""
-    return _instead(lambda turn, request: Reply([turn.words, call("bash", command="date")], raw_input=raw))
+    return _instead(
+        lambda turn, request: ModelReply([turn.words, tool_use_block("bash", command="date")], raw_input=raw)
+    )
 
 
 def _calls(*calls: dict[str, Any]) -> Make:
-    return _instead(lambda turn, request: Reply([turn.words, *calls]))
+    return _instead(lambda turn, request: ModelReply([turn.words, *calls]))
 
 
 def _bash(command: str) -> dict[str, Any]:
-    return call("bash", command=command)
+    return tool_use_block("bash", command=command)
 
 
 def _first_event(kind: str) -> Make:
     error = json.dumps({"type": "error", "error": {"type": kind, "message": "Too much at once"}})
-    return _instead(lambda turn, request: Verbatim(200, _SSE, f"event: error\ndata: {error}\n\n".encode()))
+    return _instead(lambda turn, request: VerbatimResponse(200, _SSE, f"event: error\ndata: {error}\n\n".encode()))
 
 
 def _page(status: int) -> Make:
     body = b"<html><body>Please log in to the network.</body></html>"
-    return _instead(lambda turn, request: Verbatim(status, {"content-type": "text/html"}, body))
+    return _instead(lambda turn, request: VerbatimResponse(status, {"content-type": "text/html"}, body))
 
 
-def _in_one_piece(turn: Turn, request: Request) -> Fault:
+def _in_one_piece(turn: Turn, request: MessagesRequest) -> Fault:
     """A server that does not know ``stream``."""
     request.body["stream"] = False  # type: ignore[index]
-    return Instead(turn.reply())
+    return OtherReply(turn.reply())
 
 
 def _named(identifier: str, *, twice: bool = False) -> Make:
-    def change(turn: Turn, request: Request) -> Reply:
+    def change(turn: Turn, request: MessagesRequest) -> ModelReply:
         calls = [{**_bash("date"), "id": identifier}, {**_bash("pwd"), "id": identifier}]
-        return Reply([turn.words, *(calls if twice else calls[:1])])
+        return ModelReply([turn.words, *(calls if twice else calls[:1])])
 
     return _instead(change)
 
 
 KINDS: dict[str, Make] = {
     # a tool meets the file system
-    "tool: path below a file": _calls(_bash("echo x > plain"), call(EDITOR, command="view", path="/workspace/plain/x")),
-    "tool: link to itself": _calls(
-        _bash("ln -sfn loop loop"), call(EDITOR, command="create", path="/workspace/loop", file_text="x")
+    "tool: path below a file": _calls(
+        _bash("echo x > plain"), tool_use_block(EDITOR, command="view", path="/workspace/plain/x")
     ),
-    "tool: name too long": _calls(call(EDITOR, command="create", path=f"/workspace/{'n' * 300}", file_text="x")),
+    "tool: link to itself": _calls(
+        _bash("ln -sfn loop loop"), tool_use_block(EDITOR, command="create", path="/workspace/loop", file_text="x")
+    ),
+    "tool: name too long": _calls(
+        tool_use_block(EDITOR, command="create", path=f"/workspace/{'n' * 300}", file_text="x")
+    ),
     "tool: unreadable method": _calls(
         _bash("mkdir -p shut && touch shut/run.py && chmod 000 shut/run.py"),
-        call("submit_method", path="/workspace/shut"),
+        tool_use_block("submit_method", path="/workspace/shut"),
     ),
     "tool: result has no place": _calls(_bash("rm -rf .aar; touch .aar; seq 90000"), _bash("rm -f .aar; echo cleared")),
     "tool: NUL in a command": _calls(_bash("echo \0")),
     # replies without use
-    "refused": _instead(lambda turn, request: refuse()),
-    "empty": _instead(lambda turn, request: Reply([], "end_turn")),
-    "thinking only": _instead(lambda turn, request: Reply([think("hm")], "max_tokens")),
-    "paused and empty": _instead(lambda turn, request: pause()),
-    "words only": _instead(lambda turn, request: Reply([turn.words])),
+    "refused": _instead(lambda turn, request: refusal_reply()),
+    "empty": _instead(lambda turn, request: ModelReply([], "end_turn")),
+    "thinking only": _instead(lambda turn, request: ModelReply([thinking_block("hm")], "max_tokens")),
+    "paused and empty": _instead(lambda turn, request: paused_reply()),
+    "words only": _instead(lambda turn, request: ModelReply([turn.words])),
     "cut within a call": _always(CutShort(8)),
-    "the same turn again and again": _instead(lambda turn, request: Reply([say("Again."), call("leaderboard")])),
+    "the same turn again and again": _instead(
+        lambda turn, request: ModelReply([text_block("Again."), tool_use_block("leaderboard")])
+    ),
     # replies that cannot be sent back as they are
     "call ids begin anew": _named("call_0"),
     "one call id twice": _named("call_1", twice=True),
     "unknown block": _instead(
-        lambda turn, request: Reply([{"type": "stage_direction", "text": "aside"}, *turn.content])
+        lambda turn, request: ModelReply([{"type": "stage_direction", "text": "aside"}, *turn.content])
     ),
     "input: NaN": _input('{"command": "date", "restart": NaN}'),
     "input: half a character": _input('{"command": "echo \\ud83d"}'),
@@ -160,7 +168,7 @@ KINDS: dict[str, Make] = {
     "rate limit as first event": _first_event("rate_limit_error"),
     "a proxy's page (200)": _page(200),
     "a proxy's page (502)": _page(502),
-    "empty body": _instead(lambda turn, request: Verbatim(200, _SSE, b"")),
+    "empty body": _instead(lambda turn, request: VerbatimResponse(200, _SSE, b"")),
     # streams that break, or are none
     "no stream but a message": _in_one_piece,
     "error in mid-stream": _always(StreamError(4)),

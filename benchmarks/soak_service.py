@@ -27,8 +27,18 @@ from typing import Any
 
 from soak_faults import HOUR, KINDS, LASTING, Turn, code
 
-from aar.messages_api.server.local_server import Server, address, listen, server_config
-from aar.testing.fake_messages_api import Double, Fault, Function, HttpError, Reply, Request, Rules, call, say
+from aar.messages_api.server.local_server import LocalServer, base_url_of, listen_on_loopback, server_config
+from aar.testing.fake_messages_api import (
+    FakeMessagesApi,
+    Fault,
+    FunctionModel,
+    HttpError,
+    MessagesRequest,
+    ModelReply,
+    ServerRules,
+    text_block,
+    tool_use_block,
+)
 from aar.testing.faults.ledger_comparison import bill_of
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
@@ -80,7 +90,7 @@ class Service:
     _lasting: dict[str, tuple[str, int]] = field(default_factory=dict)
     _pause: tuple[float, float] = (0.0, 0.0)
 
-    async def play(self, request: Request) -> Reply:
+    async def play(self, request: MessagesRequest) -> ModelReply:
         """The reply of a researcher with which nothing goes wrong."""
         asked = self.asked[request.number]
         await asyncio.sleep(self.thinking * self.dice.uniform(0.5, 1.5))
@@ -88,7 +98,7 @@ class Service:
         self._since[asked.researcher] += not asked.kind
         return self._turn(request).reply()
 
-    def fault(self, request: Request) -> Fault | None:
+    def fault(self, request: MessagesRequest) -> Fault | None:
         """What goes wrong with a request."""
         name = researcher_of(request.body)
         asked = self.asked[request.number] = Asked(request.number, name, "", time.time())
@@ -118,10 +128,10 @@ class Service:
         self._since[asked.researcher] = 0
         return fault
 
-    def _turn(self, request: Request) -> Turn:
+    def _turn(self, request: MessagesRequest) -> Turn:
         """What the researcher does next, from the results of what it did last."""
         told = "\n".join(_texts(request.results()))
-        words = say(f"#{request.number} so it goes")
+        words = text_block(f"#{request.number} so it goes")
         received = re.search(r"^Submission (s\d+) received", told, re.MULTILINE)
         waiting = re.search(r"^(s\d+) is still", told, re.MULTILINE)
         scored = re.search(r"^(s\d+) (?:measured|rejected)", told, re.MULTILINE)
@@ -130,24 +140,29 @@ class Service:
         if received or waiting:
             number = (received or waiting)[1]
             self.submitted.add(number)
-            return Turn(words, lambda: [call("wait", **{"for": "submission", "id": number, "timeout_seconds": 120})])
+            return Turn(
+                words, lambda: [tool_use_block("wait", **{"for": "submission", "id": number, "timeout_seconds": 120})]
+            )
         if self.finishing:
-            return Turn(words, lambda: [call("finish", summary="That was the night.")])
+            return Turn(words, lambda: [tool_use_block("finish", summary="That was the night.")])
         if self.dice.random() < self.chat:
-            return Turn(words, lambda: [call("leaderboard"), call("budget")])
+            return Turn(words, lambda: [tool_use_block("leaderboard"), tool_use_block("budget")])
         if scored and self.dice.random() < 0.3:
             title, body = f"What {scored[1]} taught", f"{scored[1]} says that an offset of its kind is worth little."
-            return Turn(words, lambda: [call("post", kind="result", title=title, body=body)])
+            return Turn(words, lambda: [tool_use_block("post", kind="result", title=title, body=body)])
         return Turn(words, lambda: self._method(request))
 
-    def _method(self, request: Request) -> list[dict[str, Any]]:
+    def _method(self, request: MessagesRequest) -> list[dict[str, Any]]:
         """A method of its own, the same one for the same request; the problem fails over one of twenty."""
         said = json.dumps([researcher_of(request.body), request.body["messages"]], sort_keys=True)
         digest = hashlib.sha256(said.encode()).hexdigest()
         if digest not in self._written:
             self._written[digest] = len(self._written)
         number = self._written[digest]
-        return [call("bash", command=code(number)), call("submit_method", path=f"/workspace/m{number}")]
+        return [
+            tool_use_block("bash", command=code(number)),
+            tool_use_block("submit_method", path=f"/workspace/m{number}"),
+        ]
 
     def state(self) -> dict[str, Any]:
         """How far the night is."""
@@ -197,7 +212,7 @@ class _Controls(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, service: Service, double: Double, switch: Any) -> None:
+    def __init__(self, service: Service, double: FakeMessagesApi, switch: Any) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.service, self.double, self.switch = service, double, switch
 
@@ -233,7 +248,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 async def serve(service: Service) -> None:
     """Serve until standard input ends; an outage closes the port, and breaks what is under way."""
-    double = Double(Function(service.play), faults=service.fault, rules=Rules(strict=True), most_logged=1_000_000)
+    double = FakeMessagesApi(
+        FunctionModel(service.play), faults=service.fault, rules=ServerRules(strict=True), most_logged=1_000_000
+    )
     loop, up, down = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
     def switch(on: bool) -> None:
@@ -242,12 +259,12 @@ async def serve(service: Service) -> None:
 
     controls = _Controls(service, double, switch)
     threading.Thread(target=controls.serve_forever, daemon=True).start()
-    listening = listen()
+    listening = listen_on_loopback()
     port = listening.getsockname()[1]
-    print(json.dumps({"service": address(listening), "controls": controls.server_address[1]}), flush=True)
+    print(json.dumps({"service": base_url_of(listening), "controls": controls.server_address[1]}), flush=True)
     over = loop.run_in_executor(None, sys.stdin.read)
     while not over.done():
-        server = Server(server_config(double))
+        server = LocalServer(server_config(double))
         running = asyncio.create_task(server.serve(sockets=[listening]))
         going = asyncio.ensure_future(down.wait())
         await asyncio.wait([going, over], return_when=asyncio.FIRST_COMPLETED)
@@ -259,7 +276,7 @@ async def serve(service: Service) -> None:
         await asyncio.wait([back, over], return_when=asyncio.FIRST_COMPLETED)
         back.cancel()
         if not over.done():
-            listening = listen(port)
+            listening = listen_on_loopback(port)
     controls.shutdown()
 
 

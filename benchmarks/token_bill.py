@@ -48,7 +48,7 @@ from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.models import Campaign, Researcher
-from aar.testing.fake_messages_api import serve
+from aar.testing.fake_messages_api import serve_app
 
 CAMPAIGN = "bill01"
 
@@ -119,7 +119,7 @@ async def ours(turns: int, model: str, options: ModelOptions, context_tokens: in
         try:
             await sandbox.write("/workspace/log.txt", story.log.encode())
             await sandbox.write("/workspace/NOTEBOOK.md", story.log[:6000].encode())
-            async with serve(double) as base_url:
+            async with serve_app(double) as base_url:
                 ctx = context_of(base_url, model, folder, db, Keeper(sandbox), options, context_tokens=context_tokens)
                 outcome = await run_researcher(ctx)
                 await ctx.gateway.close()
@@ -145,7 +145,7 @@ async def naive(turns: int, model: str) -> Usage:
     story = Story(turns)
     double = double_of(story, turns)
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Begin."}]
-    async with serve(double) as base_url, AsyncAnthropic(base_url=base_url, api_key="none") as client:
+    async with serve_app(double) as base_url, AsyncAnthropic(base_url=base_url, api_key="none") as client:
         for turn in range(turns + 1):
             async with client.messages.stream(
                 model=model,
@@ -188,7 +188,7 @@ async def inspect(turns: int, model: str) -> Usage:
         for each in tool_definitions()
     ]
     messages: list[ChatMessage] = [ChatMessageSystem(content=_prompt(model)), ChatMessageUser(content="Begin.")]
-    async with serve(double) as base_url:
+    async with serve_app(double) as base_url:
         config = GenerateConfig(max_tokens=8192, reasoning_effort="medium")
         asked = get_model(f"anthropic/{model}", base_url=base_url, api_key="none", config=config)
         for turn in range(turns + 1):

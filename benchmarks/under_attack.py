@@ -35,7 +35,15 @@ from sqlalchemy import select
 
 from aar.store import open_database
 from aar.store.models import Campaign, EventRecord, Researcher, ScoringRun, Submission
-from aar.testing.fake_messages_api import Double, Function, Reply, Request, Rules, call, serve_in_thread
+from aar.testing.fake_messages_api import (
+    FakeMessagesApi,
+    FunctionModel,
+    MessagesRequest,
+    ModelReply,
+    ServerRules,
+    serve_app_in_thread,
+    tool_use_block,
+)
 
 FILES = 1024
 HONEST = 6
@@ -79,16 +87,16 @@ class Team:
 
     hostile: bool
 
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: MessagesRequest) -> ModelReply:
         """The next turn of whoever asks."""
         found = re.search(r"Researcher: r(\d+)", request.system_text)
         number = int(found[1]) if found else 1
         methods = self._methods(number)
         if request.turns < len(methods):
-            return Reply([call("bash", command=method(*methods[request.turns]))])
+            return ModelReply([tool_use_block("bash", command=method(*methods[request.turns]))])
         if request.turns == len(methods):
-            return Reply([call("submit_method", path=title.replace(" ", "-")) for title, _ in methods])
-        return Reply([call("finish", summary="done")])
+            return ModelReply([tool_use_block("submit_method", path=title.replace(" ", "-")) for title, _ in methods])
+        return ModelReply([tool_use_block("finish", summary="done")])
 
     def _methods(self, number: int) -> list[tuple[str, str]]:
         if number == 1:
@@ -264,8 +272,8 @@ def show(name: str, outcome: Outcome) -> None:
 @contextlib.contextmanager
 def team(*, hostile: bool) -> Iterator[str]:
     """A model server that plays the team."""
-    double = Double(Function(Team(hostile).reply), rules=Rules(strict=False))
-    with serve_in_thread(double) as address:
+    double = FakeMessagesApi(FunctionModel(Team(hostile).reply), rules=ServerRules(strict=False))
+    with serve_app_in_thread(double) as address:
         yield address
 
 

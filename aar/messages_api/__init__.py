@@ -1,6 +1,6 @@
 """A double of Anthropic's Messages API: the wire contract, without a model behind it.
 
-What answers is a ``Model`` that a test writes as a script or a function, the offline researcher, or a recording.
+What answers is a ``ModelBackend`` that a test writes as a script or a function, the offline researcher, or a recording.
 Everything around it is done here as the service does it: validation, pairing, signatures of thinking, the prompt
 cache, context editing and compaction, usage, server-sent events, errors and faults. ``aar.testing.fake_messages_api``
 is the public front; docs/messages-double.md says what is exact, and what is only near.

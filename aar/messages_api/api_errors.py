@@ -31,7 +31,7 @@ _WORDS: Mapping[int, str] = {
 }
 
 
-class ApiRefusal(Exception):
+class ApiError(Exception):
     """A request is answered with an error of the API.
 
     Args:
@@ -65,9 +65,9 @@ class ApiRefusal(Exception):
         return {"type": "error", "error": error, "request_id": request_id}
 
 
-def invalid(message: str) -> ApiRefusal:
+def invalid_request(message: str) -> ApiError:
     """A request that does not hold: status 400, ``invalid_request_error``."""
-    return ApiRefusal(400, message)
+    return ApiError(400, message)
 
 
 def new_request_id() -> str:

@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aar.messages_api.request import Block
+from aar.messages_api.request import ContentBlock
 
 MOST_IMAGE_BYTES = 10 * 1024 * 1024
 """Longest base64 of one image, in bytes (platform.claude.com/docs, "Vision")."""
@@ -19,14 +19,14 @@ _MAGIC = (
 )
 
 
-def media_complaints(blocks: Sequence[Block]) -> Iterator[str]:
+def image_errors(blocks: Sequence[ContentBlock]) -> Iterator[str]:
     """What is wrong with the images of these blocks, those inside tool results included."""
     for block in blocks:
         if block.kind == "image":
             yield from _image(block.data, block.at)
         inner = block.data.get("content") if block.kind == "tool_result" else None
         if isinstance(inner, list):
-            yield from media_complaints([Block(item, f"{block.at}.content.{i}") for i, item in enumerate(inner)])
+            yield from image_errors([ContentBlock(item, f"{block.at}.content.{i}") for i, item in enumerate(inner)])
 
 
 def _image(data: Mapping[str, Any], at: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ _ALL = frozenset({"adaptive", "enabled", "disabled", "between_tools"})
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class ModelSpec:
     """A model's limits and habits.
 
     Args:
@@ -37,12 +37,12 @@ class Traits:
     binds_thinking: bool = False
 
 
-OTHER = Traits()
+DEFAULT_SPEC = ModelSpec()
 """Of a model that is not listed."""
 
-_ALWAYS = Traits(least_cached=512, thinking=frozenset({"adaptive", "between_tools"}), thinks_unasked=True)
-_ADAPTIVE = Traits(thinking=frozenset({"adaptive", "disabled", "between_tools"}))
-_MANUAL = Traits(200_000, 64_000, thinking=frozenset({"enabled", "disabled"}), keeps_thinking=False, prefill=True)
+_ALWAYS = ModelSpec(least_cached=512, thinking=frozenset({"adaptive", "between_tools"}), thinks_unasked=True)
+_ADAPTIVE = ModelSpec(thinking=frozenset({"adaptive", "disabled", "between_tools"}))
+_MANUAL = ModelSpec(200_000, 64_000, thinking=frozenset({"enabled", "disabled"}), keeps_thinking=False, prefill=True)
 
 _BY_PREFIX = (
     ("claude-fable-5-", replace(_ALWAYS, binds_thinking=True)),
@@ -56,23 +56,23 @@ _BY_PREFIX = (
     ("claude-sonnet-5", replace(_ADAPTIVE, thinks_unasked=True)),
     ("claude-opus-4-8", _ADAPTIVE),
     ("claude-opus-4-7", replace(_ADAPTIVE, least_cached=2048)),
-    ("claude-opus-4-6", Traits(least_cached=4096)),
-    ("claude-sonnet-4-6", Traits(most_output=64_000)),
+    ("claude-opus-4-6", ModelSpec(least_cached=4096)),
+    ("claude-sonnet-4-6", ModelSpec(most_output=64_000)),
     ("claude-opus-4-5", replace(_MANUAL, least_cached=4096, keeps_thinking=True)),
     ("claude-sonnet-4-5", _MANUAL),
     ("claude-haiku-4-5", replace(_MANUAL, least_cached=4096)),
 )
 
 
-def traits_of(model: str) -> Traits:
+def get_model_spec(model: str) -> ModelSpec:
     """What is known of a model id; a date or a provider's prefix does not matter."""
     name = model.rsplit("/", 1)[-1].removeprefix("anthropic.")
-    return next((traits for prefix, traits in _BY_PREFIX if name.startswith(prefix)), OTHER)
+    return next((traits for prefix, traits in _BY_PREFIX if name.startswith(prefix)), DEFAULT_SPEC)
 
 
 def model_entry(model: str) -> dict[str, object]:
     """A model as ``/v1/models`` lists it."""
-    traits = traits_of(model)
+    traits = get_model_spec(model)
     return {
         "type": "model",
         "id": model,
@@ -85,7 +85,7 @@ def model_entry(model: str) -> dict[str, object]:
     }
 
 
-def _capabilities(traits: Traits) -> dict[str, object]:
+def _capabilities(traits: ModelSpec) -> dict[str, object]:
     def part(supported: bool, **more: object) -> dict[str, object]:
         return {"supported": supported, **more}
 

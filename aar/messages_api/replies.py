@@ -11,7 +11,7 @@ from aar.messages_api.request import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ModelReply:
     """An answer before it is cut to its limits.
 
     Args:
@@ -32,7 +32,7 @@ class Reply:
 
     def blocks(self) -> list[Json]:
         """The content as blocks."""
-        found: list[Json] = [say(block) if isinstance(block, str) else dict(block) for block in self.content]
+        found: list[Json] = [text_block(block) if isinstance(block, str) else dict(block) for block in self.content]
         for block in found:
             if block["type"] == "tool_use":
                 block["id"] = block.get("id") or new_tool_use_id()
@@ -40,7 +40,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Verbatim:
+class VerbatimResponse:
     """An answer sent exactly as it is: what a recording replays.
 
     Args:
@@ -59,32 +59,32 @@ def new_tool_use_id() -> str:
     return f"toolu_{secrets.token_hex(12)}"
 
 
-def say(text: str) -> Json:
+def text_block(text: str) -> Json:
     """A text block."""
     return {"type": "text", "text": text}
 
 
-def think(text: str) -> Json:
+def thinking_block(text: str) -> Json:
     """A thinking block; the double signs it."""
     return {"type": "thinking", "thinking": text}
 
 
-def think_redacted(data: str = "hidden") -> Json:
+def redacted_thinking_block(data: str = "hidden") -> Json:
     """A thinking block that the service encrypted."""
     return {"type": "redacted_thinking", "data": data}
 
 
-def call(tool: str, **given: Any) -> Json:
+def tool_use_block(tool: str, **given: Any) -> Json:
     """A tool call, with an id of its own."""
     return {"type": "tool_use", "id": "", "name": tool, "input": given}
 
 
-def refuse(text: str = "", *, category: str | None = None) -> Reply:
+def refusal_reply(text: str = "", *, category: str | None = None) -> ModelReply:
     """An answer that the service's classifiers stopped."""
     details = {"type": "refusal", "category": category, "explanation": None}
-    return Reply([say(text)] if text else [], "refusal", details)
+    return ModelReply([text_block(text)] if text else [], "refusal", details)
 
 
-def pause(*content: Mapping[str, Any] | str) -> Reply:
+def paused_reply(*content: Mapping[str, Any] | str) -> ModelReply:
     """A long turn put on hold: the client sends it back as it is, and the model goes on."""
-    return Reply(content, "pause_turn")
+    return ModelReply(content, "pause_turn")

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.api_errors import invalid
+from aar.messages_api.api_errors import invalid_request
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ContentBlock:
     """A content block and where the request has it, such as ``messages.3.content.0``."""
 
     data: Mapping[str, Any]
@@ -30,12 +30,12 @@ class Message:
     """A message; several in a row of one role count as one, as the service has it."""
 
     role: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[ContentBlock, ...]
     at: str
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class MessagesRequest:
     """What was asked.
 
     Args:
@@ -47,7 +47,7 @@ class Request:
     """
 
     body: Mapping[str, Any]
-    system: tuple[Block, ...]
+    system: tuple[ContentBlock, ...]
     tools: tuple[Mapping[str, Any], ...]
     messages: tuple[Message, ...]
     betas: frozenset[str] = frozenset()
@@ -88,20 +88,20 @@ class Request:
         """The tool results of the last message."""
         return [block.data for block in self.messages[-1].blocks if block.kind == "tool_result"]
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ContentBlock]:
         """Content blocks of all messages, in order."""
         for message in self.messages:
             yield from message.blocks
 
 
 def read_json(body: bytes) -> Json:
-    """The body as an object. Raises ApiRefusal when it is none."""
+    """The body as an object. Raises ApiError when it is none."""
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise invalid(f"The request body is not valid JSON: {error}") from error
+        raise invalid_request(f"The request body is not valid JSON: {error}") from error
     if not isinstance(value, dict):
-        raise invalid("The request body must be a JSON object")
+        raise invalid_request("The request body must be a JSON object")
     return value
 
 
@@ -111,19 +111,21 @@ def _refuse_constant(name: str) -> None:
 
 def read_request(
     body: Mapping[str, Any], *, betas: frozenset[str] = frozenset(), key: str = "", number: int = 0
-) -> Request:
+) -> MessagesRequest:
     """Read a request whose shape may still be anything.
 
     Raises:
-        ApiRefusal: a part that every request has is missing or of the wrong kind.
+        ApiError: a part that every request has is missing or of the wrong kind.
     """
     if not isinstance(body.get("model"), str):
-        raise invalid("model: Field required" if "model" not in body else "model: Input should be a valid string")
+        raise invalid_request(
+            "model: Field required" if "model" not in body else "model: Input should be a valid string"
+        )
     tools = tuple(_objects(body.get("tools") or [], "tools"))
     messages = _objects(body["messages"] if "messages" in body else _missing("messages"), "messages")
     if not messages:
-        raise invalid("messages: at least one message is required")
-    return Request(
+        raise invalid_request("messages: at least one message is required")
+    return MessagesRequest(
         body=body,
         system=_blocks(body.get("system") or [], "system"),
         tools=tools,
@@ -135,15 +137,15 @@ def read_request(
 
 
 def _missing(name: str) -> Any:
-    raise invalid(f"{name}: Field required")
+    raise invalid_request(f"{name}: Field required")
 
 
 def _objects(value: Any, at: str) -> Sequence[Mapping[str, Any]]:
     if not isinstance(value, list):
-        raise invalid(f"{at}: Input should be a valid list")
+        raise invalid_request(f"{at}: Input should be a valid list")
     for index, item in enumerate(value):
         if not isinstance(item, dict):
-            raise invalid(f"{at}.{index}: Input should be a valid dictionary")
+            raise invalid_request(f"{at}.{index}: Input should be a valid dictionary")
     return value
 
 
@@ -152,12 +154,12 @@ def _merged(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
     for index, message in enumerate(messages):
         role, at = message.get("role"), f"messages.{index}"
         if role not in ("user", "assistant", "system"):
-            raise invalid(f"{at}.role: Input should be 'user', 'assistant' or 'system'")
+            raise invalid_request(f"{at}.role: Input should be 'user', 'assistant' or 'system'")
         if "content" not in message:
-            raise invalid(f"{at}.content: Field required")
+            raise invalid_request(f"{at}.content: Field required")
         blocks = _blocks(message["content"], f"{at}.content")
         if not blocks:
-            raise invalid(f"{at}: all messages must have non-empty content")
+            raise invalid_request(f"{at}: all messages must have non-empty content")
         if merged and merged[-1].role == role:
             merged[-1] = Message(role, merged[-1].blocks + blocks, merged[-1].at)
         else:
@@ -177,10 +179,10 @@ _NEEDED = {
 """Fields without which nothing else here could work, whether or not the SDK's types are checked."""
 
 
-def _blocks(content: Any, at: str) -> tuple[Block, ...]:
+def _blocks(content: Any, at: str) -> tuple[ContentBlock, ...]:
     if isinstance(content, str):
-        return (Block({"type": "text", "text": content}, at),) if content else ()
-    blocks = tuple(Block(item, f"{at}.{index}") for index, item in enumerate(_objects(content, at)))
+        return (ContentBlock({"type": "text", "text": content}, at),) if content else ()
+    blocks = tuple(ContentBlock(item, f"{at}.{index}") for index, item in enumerate(_objects(content, at)))
     for block in blocks:
         _check_block(block.data, block.at)
     return blocks
@@ -189,12 +191,14 @@ def _blocks(content: Any, at: str) -> tuple[Block, ...]:
 def _check_block(data: Mapping[str, Any], at: str) -> None:
     kind = data.get("type")
     if not isinstance(kind, str):
-        raise invalid(f"{at}.type: Field required")
+        raise invalid_request(f"{at}.type: Field required")
     for name, of in _NEEDED.get(kind, ()):
         if name not in data:
-            raise invalid(f"{at}.{kind}.{name}: Field required")
+            raise invalid_request(f"{at}.{kind}.{name}: Field required")
         if not isinstance(data[name], of):
-            raise invalid(f"{at}.{kind}.{name}: Input should be a valid {'dictionary' if of is dict else 'string'}")
+            raise invalid_request(
+                f"{at}.{kind}.{name}: Input should be a valid {'dictionary' if of is dict else 'string'}"
+            )
     inner = data.get("content")
     if kind == "tool_result" and inner is not None and not isinstance(inner, str):
         for index, item in enumerate(_objects(inner, f"{at}.content")):

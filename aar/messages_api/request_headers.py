@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 _SECRET = frozenset({"authorization", "x-api-key", "cookie", "proxy-authorization"})
 
 
-class Incoming:
+class RequestHeaders:
     """What an ASGI scope says of a request."""
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:

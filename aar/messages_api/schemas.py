@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 from typing_extensions import TypedDict, is_typeddict
 
-from aar.messages_api.api_errors import invalid
+from aar.messages_api.api_errors import invalid_request
 
 _IN_HEADERS = frozenset({"betas", "user_profile_id", "workspace_id"})
 """Parameters of the SDK's methods that travel as headers."""
@@ -27,7 +27,7 @@ _WORDS = {"<str>": "a string", "<list>": "a list", "<dict>": "an object", "<othe
 """Members of a union that no field tells apart."""
 
 
-def check_shape(body: Mapping[str, Any], *, counting: bool, beta: bool, version: str) -> None:
+def validate_body(body: Mapping[str, Any], *, counting: bool, beta: bool, version: str) -> None:
     """Check a body against the SDK's types.
 
     Args:
@@ -37,13 +37,13 @@ def check_shape(body: Mapping[str, Any], *, counting: bool, beta: bool, version:
         version: the ``anthropic-version`` header.
 
     Raises:
-        ApiRefusal: the first thing that does not hold, with its path.
+        ApiError: the first thing that does not hold, with its path.
     """
     try:
         _adapter(counting, beta, version <= "2023-06-01").validate_python(body)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise invalid(f"{_path(first['loc'])}: {first['msg']}") from error
+        raise invalid_request(f"{_path(first['loc'])}: {first['msg']}") from error
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

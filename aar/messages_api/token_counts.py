@@ -16,7 +16,7 @@ IMAGE_TOKENS = 1600
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def text_tokens(text: str) -> int:
+def count_text_tokens(text: str) -> int:
     """Tokens of a text; at least 1."""
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-size // BYTES_PER_TOKEN) or 1
@@ -27,24 +27,24 @@ def compact_json(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
-def block_tokens(block: Mapping[str, Any]) -> int:
+def count_block_tokens(block: Mapping[str, Any]) -> int:
     """Tokens of a content block; marks and signatures count nothing."""
     match block.get("type"):
         case "text":
-            return text_tokens(block["text"])
+            return count_text_tokens(block["text"])
         case "thinking":
-            return text_tokens(block["thinking"])
+            return count_text_tokens(block["thinking"])
         case "redacted_thinking":
-            return text_tokens(block["data"])
+            return count_text_tokens(block["data"])
         case "compaction":
-            return text_tokens(block.get("content") or "")
+            return count_text_tokens(block.get("content") or "")
         case "tool_use" | "server_tool_use":
-            return text_tokens(block["name"]) + text_tokens(compact_json(block["input"]))
+            return count_text_tokens(block["name"]) + count_text_tokens(compact_json(block["input"]))
         case "tool_result":
             content = block.get("content") or ""
-            inner = text_tokens(content) if isinstance(content, str) else sum(map(block_tokens, content))
+            inner = count_text_tokens(content) if isinstance(content, str) else sum(map(count_block_tokens, content))
             return 1 + inner
         case "image":
             return IMAGE_TOKENS
         case _:
-            return text_tokens(compact_json({key: block[key] for key in block if key != "cache_control"}))
+            return count_text_tokens(compact_json({key: block[key] for key in block if key != "cache_control"}))

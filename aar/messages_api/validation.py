@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from aar.messages_api.context.thinking import config_complaints
-from aar.messages_api.image_validation import media_complaints
-from aar.messages_api.model_specs import Traits
-from aar.messages_api.request import Block, Message, Request
+from aar.messages_api.context.thinking import thinking_config_errors
+from aar.messages_api.image_validation import image_errors
+from aar.messages_api.model_specs import ModelSpec
+from aar.messages_api.request import ContentBlock, Message, MessagesRequest
 
 MOST_MESSAGES = 100_000
 _LONGER_OUTPUT = "output-300k-2026-03-24"
 _LONGEST_OUTPUT = 300_000
 
 
-def complaints(request: Request, traits: Traits, *, resumed: bool) -> Iterator[str]:
+def request_errors(request: MessagesRequest, traits: ModelSpec, *, resumed: bool) -> Iterator[str]:
     """What the service would refuse, in the order in which it would be found.
 
     Args:
@@ -25,16 +25,16 @@ def complaints(request: Request, traits: Traits, *, resumed: bool) -> Iterator[s
     if "max_tokens" in request.body:
         yield from _bounds(request, traits)
     yield from _tools(request)
-    yield from config_complaints(request, traits)
+    yield from thinking_config_errors(request, traits)
     yield from _opening(request)
     if request.messages[-1].role == "assistant" and not resumed:
         yield from _ending(request, traits)
-    yield from pairing_complaints(request.messages)
+    yield from pairing_errors(request.messages)
     yield from _texts(request)
-    yield from media_complaints(list(request.blocks()))
+    yield from image_errors(list(request.blocks()))
 
 
-def _bounds(request: Request, traits: Traits) -> Iterator[str]:
+def _bounds(request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
     most = _LONGEST_OUTPUT if _LONGER_OUTPUT in request.betas else traits.most_output
     asked = request.max_tokens
     if asked < 0:
@@ -45,7 +45,7 @@ def _bounds(request: Request, traits: Traits) -> Iterator[str]:
         yield f"messages: at most {MOST_MESSAGES} messages are allowed"
 
 
-def _tools(request: Request) -> Iterator[str]:
+def _tools(request: MessagesRequest) -> Iterator[str]:
     names = [str(tool["name"]) for tool in request.tools if "name" in tool]
     if len(set(names)) < len(names):
         yield "tools: Tool names must be unique."
@@ -56,13 +56,13 @@ def _tools(request: Request) -> Iterator[str]:
         yield f"tool_choice: Tool '{choice.get('name')}' not found in provided tools"
 
 
-def _opening(request: Request) -> Iterator[str]:
+def _opening(request: MessagesRequest) -> Iterator[str]:
     first = request.messages[0]
     if first.role != "user" and first.blocks[0].kind != "compaction":
         yield f'{first.at}.role: first message must use the "user" role'
 
 
-def _ending(request: Request, traits: Traits) -> Iterator[str]:
+def _ending(request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
     """Of a prefilled reply."""
     last = request.messages[-1].blocks[-1]
     if not traits.prefill:
@@ -73,7 +73,7 @@ def _ending(request: Request, traits: Traits) -> Iterator[str]:
         yield f"{last.at}: an `assistant` message in the final position cannot end with `{last.kind}`"
 
 
-def _texts(request: Request) -> Iterator[str]:
+def _texts(request: MessagesRequest) -> Iterator[str]:
     for block in [*request.system, *request.blocks()]:
         if block.kind != "text":
             continue
@@ -83,7 +83,7 @@ def _texts(request: Request) -> Iterator[str]:
             yield f"{block.at}: text content blocks must contain non-whitespace text"
 
 
-def pairing_complaints(messages: Sequence[Message]) -> Iterator[str]:
+def pairing_errors(messages: Sequence[Message]) -> Iterator[str]:
     """What is wrong with the pairs of tool calls and results: each call is answered once, in the next message."""
     waiting: list[str] = []
     seen: set[str] = set()
@@ -140,7 +140,7 @@ def _unanswered(at: str, calls: Sequence[str]) -> str:
     )
 
 
-def _leading(blocks: Sequence[Block]) -> Iterator[Block]:
+def _leading(blocks: Sequence[ContentBlock]) -> Iterator[ContentBlock]:
     """The results at the head of a message: a result after other content answers nothing."""
     for block in blocks:
         if block.kind != "tool_result":

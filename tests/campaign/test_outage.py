@@ -16,11 +16,21 @@ from aar.campaign.lifecycle.ending import natural_ending
 from aar.campaign.spec_loader import load_spec
 from aar.errors import SpecError
 from aar.researcher.context import Outcome
-from aar.testing.fake_messages_api import ByTurn, Double, Fault, HttpError, Reply, Request, Rules, call, serve_in_thread
+from aar.testing.fake_messages_api import (
+    FakeMessagesApi,
+    Fault,
+    HttpError,
+    MessagesRequest,
+    ModelByTurn,
+    ModelReply,
+    ServerRules,
+    serve_app_in_thread,
+    tool_use_block,
+)
 
-_FINISH = Reply([call("finish", summary="done")])
-_DONE = ByTurn([_FINISH])
-_TWO_TURNS = ByTurn([Reply([call("bash", command="true")]), _FINISH])
+_FINISH = ModelReply([tool_use_block("finish", summary="done")])
+_DONE = ModelByTurn([_FINISH])
+_TWO_TURNS = ModelByTurn([ModelReply([tool_use_block("bash", command="true")]), _FINISH])
 
 
 class Home:
@@ -62,14 +72,14 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def playing(fault: Callable[[Request], Fault | None]) -> Double:
-    return Double(_DONE, rules=Rules(strict=False), faults=fault)
+def playing(fault: Callable[[MessagesRequest], Fault | None]) -> FakeMessagesApi:
+    return FakeMessagesApi(_DONE, rules=ServerRules(strict=False), faults=fault)
 
 
 def test_a_pause_beyond_the_campaigns_hours_pauses_it_and_a_resume_goes_on(home: Home) -> None:
     asked: Sequence[Fault] = [HttpError(429, retry_after=3600)]
     double = playing(lambda request: asked[request.number] if request.number < len(asked) else None)
-    with serve_in_thread(double) as url:
+    with serve_app_in_thread(double) as url:
         code, printed = home.start(url)
         assert (code, "paused: the service asks for a pause until" in printed) == (0, True), printed
         assert len([each for each in double.requests if each.path == "/v1/messages"]) == 1
@@ -79,14 +89,14 @@ def test_a_pause_beyond_the_campaigns_hours_pauses_it_and_a_resume_goes_on(home:
 
 
 def test_an_outage_longer_than_its_patience_pauses_a_campaign_and_is_shown(home: Home) -> None:
-    with serve_in_thread(playing(lambda _: HttpError(529))) as url:
+    with serve_app_in_thread(playing(lambda _: HttpError(529))) as url:
         code, printed = home.start(url, patience_minutes=0.02)
     assert (code, "campaign paused" in printed or "paused:" in printed) == (0, True), printed
     assert "the service answered 529: Overloaded; try 1, next in" in printed
 
 
 def test_a_wait_for_the_service_is_what_a_researcher_is_shown_to_do(home: Home) -> None:
-    with serve_in_thread(
+    with serve_app_in_thread(
         playing(lambda request: HttpError(429, retry_after=3) if request.number == 0 else None)
     ) as url:
         code, printed = home.start(url)
@@ -97,12 +107,12 @@ def test_a_wait_for_the_service_is_what_a_researcher_is_shown_to_do(home: Home) 
 
 def paused_by_the_service(home: Home, patience_minutes: float) -> str:
     """A campaign that had an answer and is paused now; the address of its service, which is gone."""
-    double = Double(
+    double = FakeMessagesApi(
         _TWO_TURNS,
-        rules=Rules(strict=False),
+        rules=ServerRules(strict=False),
         faults=lambda request: HttpError(429, retry_after=3600) if request.number else None,
     )
-    with serve_in_thread(double) as url:
+    with serve_app_in_thread(double) as url:
         code, printed = home.start(url, patience_minutes=patience_minutes)
     assert (code, "paused: the service asks for a pause until" in printed) == (0, True), printed
     return url
@@ -114,8 +124,8 @@ def test_a_resume_during_an_outage_waits_for_the_service(home: Home) -> None:
         try:
             assert process.stdout is not None
             assert any(f"cannot reach {url}" in line and "try 1, next in" in line for line in process.stdout)
-            double = Double(_TWO_TURNS, rules=Rules(strict=False))
-            with serve_in_thread(double, port=int(url.rsplit(":", 1)[1])):
+            double = FakeMessagesApi(_TWO_TURNS, rules=ServerRules(strict=False))
+            with serve_app_in_thread(double, port=int(url.rsplit(":", 1)[1])):
                 printed = process.stdout.read()
                 assert (process.wait(120), "every researcher finished" in printed) == (0, True), printed
         finally:

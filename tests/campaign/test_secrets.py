@@ -16,7 +16,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aar.testing.fake_messages_api import Double, Function, HttpError, Reply, Request, Rules, call, say, serve_in_thread
+from aar.testing.fake_messages_api import (
+    FakeMessagesApi,
+    FunctionModel,
+    HttpError,
+    MessagesRequest,
+    ModelReply,
+    ServerRules,
+    serve_app_in_thread,
+    text_block,
+    tool_use_block,
+)
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 
@@ -34,17 +44,20 @@ _PAGE = re.compile(r'(?:href|src)="(/[^"#]*)')
 _PATIENCE = 240.0
 
 
-def _play(request: Request) -> Reply:
+def _play(request: MessagesRequest) -> ModelReply:
     """A curious researcher: it looks for keys, posts what it found, hands it in, and ends."""
     seen = "\n".join(str(result.get("content")) for result in request.results())
     turns: list[list[object]] = [
-        [say("I look around."), call("bash", command=_LOOK)],
-        [call("post", kind="insight", title="What I found", body=f"```\n{seen[:3000]}\n```"), call("budget")],
-        [call("bash", command=_METHOD), call("start_job", command="env; sleep 0.1; env > job.txt")],
-        [call("submit_method", path="m"), call("leaderboard")],
-        [call("finish", summary=f"Found: {seen[:500]}")],
+        [text_block("I look around."), tool_use_block("bash", command=_LOOK)],
+        [
+            tool_use_block("post", kind="insight", title="What I found", body=f"```\n{seen[:3000]}\n```"),
+            tool_use_block("budget"),
+        ],
+        [tool_use_block("bash", command=_METHOD), tool_use_block("start_job", command="env; sleep 0.1; env > job.txt")],
+        [tool_use_block("submit_method", path="m"), tool_use_block("leaderboard")],
+        [tool_use_block("finish", summary=f"Found: {seen[:500]}")],
     ]
-    return Reply(turns[min(request.turns, len(turns) - 1)])  # type: ignore[arg-type]
+    return ModelReply(turns[min(request.turns, len(turns) - 1)])  # type: ignore[arg-type]
 
 
 class Person:
@@ -129,16 +142,18 @@ def test_no_key_or_token_in_what_a_campaign_writes_prints_sends_or_serves(tmp_pa
     faults = {0: HttpError(429, retry_after=0.01), 1: HttpError(529)}
     invited: list[str] = []
 
-    def play(request: Request) -> Reply:
+    def play(request: MessagesRequest) -> ModelReply:
         if request.turns == 2 and not invited:
             made = json.loads(person.run("mcp", "invite", "alice", "--json", secret=True))
             invited.append(made["token"])
         return _play(request)
 
-    double = Double(
-        Function(play), rules=Rules(keys=[KEY], models=[MODEL]), faults=lambda request: faults.get(request.number)
+    double = FakeMessagesApi(
+        FunctionModel(play),
+        rules=ServerRules(keys=[KEY], models=[MODEL]),
+        faults=lambda request: faults.get(request.number),
     )
-    with serve_in_thread(double) as base_url:
+    with serve_app_in_thread(double) as base_url:
         spec = tmp_path / "spec.yaml"
         spec.write_text(
             f"problem: toy\nresearchers: {{count: 2, model: {MODEL}, base_url: '{base_url}'}}\n"

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from aar.errors import KeyRefused
 from aar.llm.capabilities import PLAIN, abilities_of
 from aar.llm.gateway import Gateway
-from aar.testing.fake_messages_api import Double, Rules, serve
+from aar.testing.fake_messages_api import FakeMessagesApi, ServerRules, serve_app
 
 from .test_aiohttp_transport import answering, serving
 
@@ -41,8 +41,8 @@ def test_nothing_is_known_of_other_names() -> None:
 
 @pytest.mark.anyio
 async def test_the_service_is_asked_and_what_it_does_not_know_is_plain() -> None:
-    rules = Rules(models={"claude-opus-5-5", "claude-sonnet-4-5"}, keys={"sk-right"})
-    async with serve(Double([], rules=rules)) as url:
+    rules = ServerRules(models={"claude-opus-5-5", "claude-sonnet-4-5"}, keys={"sk-right"})
+    async with serve_app(FakeMessagesApi([], rules=rules)) as url:
         gateway = Gateway(url, SecretStr("sk-right"))
         newest = await gateway.abilities("claude-opus-5-5")
         assert (newest.adaptive_thinking, newest.compaction, newest.images) == (True, True, True)

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
-from aar.testing.fake_messages_api import Double, serve
+from aar.testing.fake_messages_api import FakeMessagesApi, serve_app
 
-Talking = Callable[..., AbstractAsyncContextManager[tuple[AsyncAnthropic, Double]]]
+Talking = Callable[..., AbstractAsyncContextManager[tuple[AsyncAnthropic, FakeMessagesApi]]]
 
 
 @contextlib.asynccontextmanager
 async def _talk(model: Any, *, key: str = "sk-test", timeout: float = 30.0, **options: Any) -> AsyncIterator[Any]:
-    double = model if isinstance(model, Double) else Double(model, **options)
+    double = model if isinstance(model, FakeMessagesApi) else FakeMessagesApi(model, **options)
     async with (
-        serve(double) as base_url,
+        serve_app(double) as base_url,
         AsyncAnthropic(
             base_url=base_url,
             api_key=key,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anthropic import BadRequestError, types
 
-from aar.testing.fake_messages_api import Reply, Request, call, think
+from aar.testing.fake_messages_api import MessagesRequest, ModelReply, thinking_block, tool_use_block
 
 from .conftest import Talking
 
@@ -33,9 +33,9 @@ def worked(rounds: int, *, thought: str = "") -> list[Any]:
 
 
 async def test_old_tool_results_are_cleared(talking: Talking) -> None:
-    seen: list[Request] = []
+    seen: list[MessagesRequest] = []
 
-    def play(request: Request) -> str:
+    def play(request: MessagesRequest) -> str:
         seen.append(request)
         return "ok"
 
@@ -95,9 +95,9 @@ async def test_what_keeps_tool_results(talking: Talking, change: dict[str, Any])
 async def test_old_thinking_is_cleared(talking: Talking, model: str) -> None:
     kept: list[int] = []
 
-    def play(request: Request) -> Reply:
+    def play(request: MessagesRequest) -> ModelReply:
         kept.append(sum(block.kind == "thinking" for block in request.blocks()))
-        return Reply([think("t" * 400), "ok"])
+        return ModelReply([thinking_block("t" * 400), "ok"])
 
     thinking: Any = {"type": "enabled", "budget_tokens": 1024}
     asked: dict[str, Any] = {"model": model, "max_tokens": 2000, "thinking": thinking}
@@ -131,13 +131,13 @@ class Writer:
     """A model that writes summaries."""
 
     def __init__(self) -> None:
-        self.seen: list[Request] = []
+        self.seen: list[MessagesRequest] = []
 
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: MessagesRequest) -> ModelReply:
         self.seen.append(request)
-        return Reply(["Going on."])
+        return ModelReply(["Going on."])
 
-    def summary(self, request: Request) -> str:
+    def summary(self, request: MessagesRequest) -> str:
         return f"It was about {request.messages[0].blocks[0].data['text'][:3]}."
 
 
@@ -202,7 +202,7 @@ async def test_a_call_of_the_model_after_editing(talking: Talking) -> None:
     """The model answers the edited conversation, and its calls pair with the client's own."""
     edit: Any = {"type": "clear_tool_uses_20250919", "trigger": {"type": "tool_uses", "value": 1}}
     asked: dict[str, Any] = {"model": MODEL, "tools": TOOLS, "betas": EDITING, "context_management": {"edits": [edit]}}
-    async with talking([Reply([call("bash")]), "done"]) as (client, _):
+    async with talking([ModelReply([tool_use_block("bash")]), "done"]) as (client, _):
         message = await client.beta.messages.create(max_tokens=99, messages=worked(6), **asked)
         use = message.content[0]
         result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": "x"}  # type: ignore[union-attr]

@@ -8,7 +8,16 @@ import pytest
 from anthropic import BadRequestError, beta_async_tool
 from pydantic import BaseModel
 
-from aar.testing.fake_messages_api import Reply, Request, call, pause, refuse, say, think, think_redacted
+from aar.testing.fake_messages_api import (
+    MessagesRequest,
+    ModelReply,
+    paused_reply,
+    redacted_thinking_block,
+    refusal_reply,
+    text_block,
+    thinking_block,
+    tool_use_block,
+)
 
 from .conftest import Talking
 
@@ -24,7 +33,9 @@ def result(block: Any, content: Any = "done") -> dict[str, Any]:
 
 
 async def test_a_stream_adds_up_to_the_whole_message(talking: Talking) -> None:
-    reply = Reply([think("ä" * 100), "Two\n" * 50, call("bash", command="x" * 900, deep={"a": [1, None]})])
+    reply = ModelReply(
+        [thinking_block("ä" * 100), "Two\n" * 50, tool_use_block("bash", command="x" * 900, deep={"a": [1, None]})]
+    )
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 4096, "messages": HELLO, "tools": BASH}
     asked["thinking"] = {"type": "adaptive"}
     async with talking([reply, reply]) as (client, _):
@@ -43,7 +54,7 @@ async def test_a_stream_adds_up_to_the_whole_message(talking: Talking) -> None:
 
 
 async def test_events_have_the_services_order(talking: Talking) -> None:
-    reply = Reply([think("hm"), say("yes"), call("bash", command="ls")])
+    reply = ModelReply([thinking_block("hm"), text_block("yes"), tool_use_block("bash", command="ls")])
     async with talking([reply]) as (client, _):
         stream = await client.messages.create(
             model=MODEL, max_tokens=2000, messages=HELLO, tools=BASH, thinking={"type": "adaptive"}, stream=True
@@ -72,8 +83,12 @@ async def test_the_tool_runner_goes_round(talking: Talking) -> None:
         asked.append(place)
         return f"nothing at {place}"
 
-    def play(request: Request) -> Reply | str:
-        return Reply([call("look", place="home")]) if request.turns == 0 else f"Seen: {request.results()[0]['content']}"
+    def play(request: MessagesRequest) -> ModelReply | str:
+        return (
+            ModelReply([tool_use_block("look", place="home")])
+            if request.turns == 0
+            else f"Seen: {request.results()[0]['content']}"
+        )
 
     async with talking(play) as (client, double):
         runner = client.beta.messages.tool_runner(model=MODEL, max_tokens=500, tools=[look], messages=HELLO)
@@ -95,7 +110,9 @@ async def test_a_structured_answer_is_parsed(talking: Talking) -> None:
 
 
 async def test_thinking_comes_back_intact_or_not_at_all(talking: Talking) -> None:
-    first = Reply([think("secret plan"), think_redacted("xyz"), call("bash", command="ls")])
+    first = ModelReply(
+        [thinking_block("secret plan"), redacted_thinking_block("xyz"), tool_use_block("bash", command="ls")]
+    )
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 4000, "tools": BASH}
     async with talking(lambda request: first if request.turns == 0 else "ok") as (client, _):
         for config in ({"type": "enabled", "budget_tokens": 1024}, {"type": "adaptive"}):
@@ -119,7 +136,7 @@ async def test_thinking_comes_back_intact_or_not_at_all(talking: Talking) -> Non
 
 
 async def test_thinking_that_is_off_or_omitted(talking: Talking) -> None:
-    reply = Reply([think("a plan"), "Yes."])
+    reply = ModelReply([thinking_block("a plan"), "Yes."])
     async with talking([reply, reply, "Go on."]) as (client, _):
         off = await client.messages.create(model=MODEL, max_tokens=50, messages=HELLO)
         assert [block.type for block in off.content] == ["text"]
@@ -133,7 +150,14 @@ async def test_thinking_that_is_off_or_omitted(talking: Talking) -> None:
 
 
 async def test_why_an_answer_ends(talking: Talking) -> None:
-    replies = [refuse("I", category="bio"), pause("still at it"), "after", Reply([]), "one STOP two", "abc" * 100]
+    replies = [
+        refusal_reply("I", category="bio"),
+        paused_reply("still at it"),
+        "after",
+        ModelReply([]),
+        "one STOP two",
+        "abc" * 100,
+    ]
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 20, "stop_sequences": ["STOP"]}
     async with talking(replies) as (client, _):
         refused = await client.messages.create(messages=HELLO, **asked)
@@ -159,7 +183,7 @@ async def test_why_an_answer_ends(talking: Talking) -> None:
 
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_a_tool_call_is_cut_in_the_middle_of_its_input(talking: Talking, streamed: bool) -> None:
-    reply = Reply([call("bash", command="x" * 400, then="y")])
+    reply = ModelReply([tool_use_block("bash", command="x" * 400, then="y")])
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 41, "messages": HELLO, "tools": BASH}
     async with talking([reply]) as (client, _):
         if streamed:
@@ -177,7 +201,7 @@ async def test_a_tool_call_is_cut_in_the_middle_of_its_input(talking: Talking, s
 
 
 async def test_one_tool_call_at_a_time_if_asked(talking: Talking) -> None:
-    reply = Reply([call("bash", command="1"), call("bash", command="2")])
+    reply = ModelReply([tool_use_block("bash", command="1"), tool_use_block("bash", command="2")])
     choice: Any = {"type": "auto", "disable_parallel_tool_use": True}
     async with talking([reply]) as (client, _):
         message = await client.messages.create(
@@ -187,7 +211,7 @@ async def test_one_tool_call_at_a_time_if_asked(talking: Talking) -> None:
 
 
 async def test_a_broken_input_is_sent_as_it_is(talking: Talking) -> None:
-    async with talking([Reply([call("bash")], raw_input='{"command": nope')]) as (client, _):
+    async with talking([ModelReply([tool_use_block("bash")], raw_input='{"command": nope')]) as (client, _):
         stream = await client.messages.create(model=MODEL, max_tokens=99, messages=HELLO, tools=BASH, stream=True)
         texts = [e.delta.partial_json async for e in stream if e.type == "content_block_delta"]  # type: ignore[union-attr]
     assert "".join(texts) == '{"command": nope'
@@ -199,8 +223,8 @@ async def test_what_server_tools_leave_behind(talking: Talking) -> None:
     citation |= {"start_char_index": 0, "end_char_index": 1, "file_id": None}
     use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
     found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
-    reply = Reply([use, found, {"type": "text", "text": "so", "citations": [citation]}])
-    counted = Reply(reply.content, server_tool_use={"web_search_requests": 1})
+    reply = ModelReply([use, found, {"type": "text", "text": "so", "citations": [citation]}])
+    counted = ModelReply(reply.content, server_tool_use={"web_search_requests": 1})
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 500, "messages": HELLO}
     async with talking([counted, reply]) as (client, _):
         async with client.messages.stream(**asked) as stream:
@@ -214,7 +238,7 @@ async def test_what_server_tools_leave_behind(talking: Talking) -> None:
 
 async def test_a_turn_that_was_paused_twice_goes_back_whole(talking: Talking) -> None:
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 20}
-    async with talking([pause("one "), pause("two "), "three"]) as (client, _):
+    async with talking([paused_reply("one "), paused_reply("two "), "three"]) as (client, _):
         turns: list[Any] = []
         for _ in range(2):
             turns.append((await client.messages.create(messages=[*HELLO, *turns], **asked)).to_param())

@@ -11,16 +11,16 @@ import pytest
 
 from aar.errors import DataMissing
 from aar.testing.fake_messages_api import (
-    Double,
+    FakeMessagesApi,
     HttpError,
-    Recorder,
-    Replay,
-    Reply,
-    Rules,
-    at_requests,
-    call,
-    serve,
-    think,
+    ModelReply,
+    RecordingProxy,
+    ReplayModel,
+    ServerRules,
+    faults_at_requests,
+    serve_app,
+    thinking_block,
+    tool_use_block,
 )
 
 from .conftest import Talking
@@ -39,15 +39,15 @@ def asked(text: str) -> dict[str, Any]:
 
 async def recorded(path: Path) -> list[Any]:
     """Three exchanges with a service: a stream, a whole answer, an error."""
-    service = Double(
-        [Reply([think("hm"), call("bash", command="ls")]), f"your key is {KEY}"],
-        rules=Rules(keys=[KEY]),
-        faults=at_requests({2: HttpError(429, retry_after=3)}),
+    service = FakeMessagesApi(
+        [ModelReply([thinking_block("hm"), tool_use_block("bash", command="ls")]), f"your key is {KEY}"],
+        rules=ServerRules(keys=[KEY]),
+        faults=faults_at_requests({2: HttpError(429, retry_after=3)}),
     )
-    recorder = Recorder("http://nowhere", path)
-    async with serve(service) as url:
-        recorder = Recorder(url, path)
-        async with serve(recorder) as base_url:
+    recorder = RecordingProxy("http://nowhere", path)
+    async with serve_app(service) as url:
+        recorder = RecordingProxy(url, path)
+        async with serve_app(recorder) as base_url:
             http = anthropic.DefaultAsyncHttpxClient(trust_env=False)
             async with anthropic.AsyncAnthropic(
                 base_url=base_url, api_key=KEY, max_retries=0, http_client=http
@@ -75,7 +75,7 @@ async def test_no_key_is_written(tmp_path: Path) -> None:
 async def test_a_recording_plays_back(tmp_path: Path, talking: Talking) -> None:
     path = tmp_path / "exchanges.jsonl"
     first, second = await recorded(path)
-    async with talking(Replay(path, exact=True)) as (client, _):
+    async with talking(ReplayModel(path, exact=True)) as (client, _):
         with pytest.raises(anthropic.RateLimitError) as caught:
             await client.messages.create(**asked("three"))
         assert caught.value.response.headers["retry-after"] == "3"
@@ -83,7 +83,7 @@ async def test_a_recording_plays_back(tmp_path: Path, talking: Talking) -> None:
             assert (await stream.get_final_message()).content == first.content
         with pytest.raises(anthropic.InternalServerError, match="not recorded"):
             await client.messages.create(**asked("four"))
-    async with talking(Replay(path)) as (client, _):
+    async with talking(ReplayModel(path)) as (client, _):
         async with client.messages.stream(**asked("anything")) as stream:
             assert (await stream.get_final_message()).usage == first.usage
         answer = await client.messages.create(**asked("anything"))
@@ -91,8 +91,8 @@ async def test_a_recording_plays_back(tmp_path: Path, talking: Talking) -> None:
 
 
 async def test_a_service_that_cannot_be_reached(tmp_path: Path, talking: Talking) -> None:
-    recorder = Recorder("http://127.0.0.1:1", tmp_path / "none.jsonl")
-    async with serve(recorder) as url:
+    recorder = RecordingProxy("http://127.0.0.1:1", tmp_path / "none.jsonl")
+    async with serve_app(recorder) as url:
         http = anthropic.DefaultAsyncHttpxClient(trust_env=False)
         async with anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0, http_client=http) as client:
             with pytest.raises(anthropic.InternalServerError, match="cannot be reached"):
@@ -102,4 +102,4 @@ async def test_a_service_that_cannot_be_reached(tmp_path: Path, talking: Talking
 
 def test_no_recording_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r"nothing\.jsonl"):
-        Replay(tmp_path / "nothing.jsonl")
+        ReplayModel(tmp_path / "nothing.jsonl")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from anthropic import BadRequestError
 
-from aar.testing.fake_messages_api import Double, Rules, serve
+from aar.testing.fake_messages_api import FakeMessagesApi, ServerRules, serve_app
 
 from .conftest import Talking
 
@@ -123,7 +123,7 @@ async def test_prefill_where_a_model_has_it(talking: Talking) -> None:
 
 
 async def test_keys_models_and_sizes(talking: Talking) -> None:
-    rules = Rules(models=["m"], keys=["sk-right"], most_bytes=2000)
+    rules = ServerRules(models=["m"], keys=["sk-right"], most_bytes=2000)
     asked: dict[str, Any] = {"max_tokens": 9, "messages": [HI]}
     async with talking(["ok"], rules=rules, key="sk-right") as (client, double):
         with pytest.raises(anthropic.AuthenticationError, match="invalid x-api-key"):
@@ -138,7 +138,10 @@ async def test_keys_models_and_sizes(talking: Talking) -> None:
 
 
 async def test_what_is_no_message_has_the_errors_envelope() -> None:
-    async with serve(Double(["never"])) as base_url, httpx.AsyncClient(base_url=base_url, trust_env=False) as plain:
+    async with (
+        serve_app(FakeMessagesApi(["never"])) as base_url,
+        httpx.AsyncClient(base_url=base_url, trust_env=False) as plain,
+    ):
         missing, wrong = await plain.get("/v1/nothing"), await plain.get("/v1/messages")
         garbage = await plain.post("/v1/messages", content=b"{", headers={"anthropic-version": "2026-10-21"})
         no_version = await plain.post("/v1/messages", json={"model": MODEL})

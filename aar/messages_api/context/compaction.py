@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from aar.messages_api.context.context_editing import edits_of
-from aar.messages_api.context.thinking import Signer
-from aar.messages_api.request import Block, Json, Message, Request
+from aar.messages_api.context.context_editing import requested_edits
+from aar.messages_api.context.thinking import ThinkingSigner
+from aar.messages_api.request import ContentBlock, Json, Message, MessagesRequest
 
 EDIT = "compact_20260112"
 BETA = "compact-2026-01-12"
@@ -22,22 +22,22 @@ LEAST_TRIGGER = 50_000
 """Least threshold that the service takes (platform.claude.com/docs, "Compaction at a token threshold")."""
 
 
-def asked_for(request: Request) -> Mapping[str, Any] | None:
+def compaction_edit(request: MessagesRequest) -> Mapping[str, Any] | None:
     """The compaction edit of a request, if it has one."""
-    return next((edit for edit in edits_of(request) if edit.get("type") == EDIT), None)
+    return next((edit for edit in requested_edits(request) if edit.get("type") == EDIT), None)
 
 
-def threshold(asked: Mapping[str, Any]) -> int:
+def trigger_threshold(asked: Mapping[str, Any]) -> int:
     """Tokens of the prompt from which on it is compacted."""
     return int((asked.get("trigger") or {"value": TRIGGER_TOKENS})["value"])
 
 
-def compaction_complaints(request: Request, signer: Signer) -> Iterator[str]:
+def compaction_errors(request: MessagesRequest, signer: ThinkingSigner) -> Iterator[str]:
     """What is wrong with a request's compaction edit and with the blocks that it sends back."""
-    asked = asked_for(request)
+    asked = compaction_edit(request)
     if asked is not None and BETA not in request.betas:
         yield f"context_management.edits: Input tag '{EDIT}' is not available without the beta header {BETA}"
-    if asked is not None and threshold(asked) < LEAST_TRIGGER:
+    if asked is not None and trigger_threshold(asked) < LEAST_TRIGGER:
         yield f"context_management.edits.{EDIT}.trigger.value: Input should be greater than or equal to {LEAST_TRIGGER}"
     for block in request.blocks():
         if block.kind != "compaction":
@@ -45,11 +45,11 @@ def compaction_complaints(request: Request, signer: Signer) -> Iterator[str]:
         text, proof = block.data.get("content"), block.data.get("encrypted_content")
         if text == "":
             yield f"{block.at}.compaction.content: String should have at least 1 character"
-        elif text is not None and proof is not None and not signer.holds(text, proof):
+        elif text is not None and proof is not None and not signer.is_valid(text, proof):
             yield f"{block.at}: `compaction` block cannot be modified; send it back as it was returned"
 
 
-def from_summary(request: Request) -> Request:
+def since_summary(request: MessagesRequest) -> MessagesRequest:
     """The conversation from its last compaction block on; a block without content stands for nothing."""
     if all(block.kind != "compaction" for block in request.blocks()):
         return request
@@ -64,21 +64,21 @@ def from_summary(request: Request) -> Request:
     return replace(request, messages=tuple(message for message in kept if message.blocks))
 
 
-def _stands(block: Block) -> bool:
+def _stands(block: ContentBlock) -> bool:
     return block.kind == "compaction" and bool(block.data.get("content"))
 
 
-def compaction_block(summary: str, signer: Signer) -> Json:
+def compaction_block(summary: str, signer: ThinkingSigner) -> Json:
     """The block that an answer begins with."""
     return {"type": "compaction", "content": summary, "encrypted_content": signer.sign(summary)}
 
 
-def compacted(request: Request, block: Mapping[str, Any]) -> Request:
+def compact_request(request: MessagesRequest, block: Mapping[str, Any]) -> MessagesRequest:
     """The request whose conversation is only its summary."""
-    return replace(request, messages=(Message("user", (Block(block, "messages.0.content.0"),), "messages.0"),))
+    return replace(request, messages=(Message("user", (ContentBlock(block, "messages.0.content.0"),), "messages.0"),))
 
 
-def plain_summary(request: Request) -> str:
+def default_summary(request: MessagesRequest) -> str:
     """A summary for models that write none: how long the conversation was, and how it began and ended."""
     texts = [str(block.data["text"]) for block in request.blocks() if block.kind == "text"]
     calls = sum(block.kind == "tool_use" for block in request.blocks())

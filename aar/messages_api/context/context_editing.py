@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aar.messages_api.request import Block, Json, Message, Request
-from aar.messages_api.token_counts import block_tokens, compact_json, text_tokens
+from aar.messages_api.request import ContentBlock, Json, Message, MessagesRequest
+from aar.messages_api.token_counts import compact_json, count_block_tokens, count_text_tokens
 
 BETA = "context-management-2025-06-27"
 CLEAR_TOOL_USES = "clear_tool_uses_20250919"
@@ -25,32 +25,32 @@ _THINKING = ("thinking", "redacted_thinking")
 
 
 @dataclass(frozen=True, slots=True)
-class Edited:
+class EditedRequest:
     """A request after its edits, and what they report."""
 
-    request: Request
+    request: MessagesRequest
     applied: Sequence[Json]
 
 
-def edits_of(request: Request) -> list[Mapping[str, Any]]:
+def requested_edits(request: MessagesRequest) -> list[Mapping[str, Any]]:
     """The edits that a request asks for."""
     return list((request.body.get("context_management") or {}).get("edits") or [])
 
 
-def editing_complaints(request: Request) -> Iterator[str]:
+def editing_errors(request: MessagesRequest) -> Iterator[str]:
     """What is wrong with the edits asked for."""
     if "context_management" not in request.body:
         return
     if BETA not in request.betas and not any(beta.startswith("compact-") for beta in request.betas):
         yield "context_management: Extra inputs are not permitted"
-    kinds = [edit.get("type") for edit in edits_of(request)]
+    kinds = [edit.get("type") for edit in requested_edits(request)]
     if len(set(kinds)) < len(kinds):
         yield "context_management.edits: each edit type may be used once"
     if CLEAR_THINKING in kinds[1:]:
         yield f"context_management.edits: {CLEAR_THINKING} must be the first edit"
 
 
-def edit(request: Request, tokens: int) -> Edited:
+def apply_edits(request: MessagesRequest, tokens: int) -> EditedRequest:
     """Apply a request's edits.
 
     Args:
@@ -58,7 +58,7 @@ def edit(request: Request, tokens: int) -> Edited:
         tokens: of its prompt, before any edit.
     """
     applied: list[Json] = []
-    for asked in edits_of(request):
+    for asked in requested_edits(request):
         if asked["type"] == CLEAR_THINKING:
             messages, report = _clear_thinking(request.messages, asked)
         elif asked["type"] == CLEAR_TOOL_USES:
@@ -69,10 +69,10 @@ def edit(request: Request, tokens: int) -> Edited:
             request = replace(request, messages=messages)
             tokens -= report["cleared_input_tokens"]
             applied.append(report)
-    return Edited(request, applied)
+    return EditedRequest(request, applied)
 
 
-def without_old_thinking(request: Request) -> Request:
+def drop_old_thinking(request: MessagesRequest) -> MessagesRequest:
     """As models see it that drop the thinking of all turns but the last."""
     messages, report = _clear_thinking(
         request.messages, {"keep": {"type": "thinking_turns", "value": 1}}, last_only=True
@@ -107,7 +107,9 @@ def _clear_thinking(
     edited: list[Message] = []
     for turn, message in zip(turns, messages, strict=True):
         blocks = message.blocks if turn in kept else tuple(b for b in message.blocks if b.kind not in _THINKING)
-        cleared += sum(block_tokens(b.data) for b in message.blocks) - sum(block_tokens(b.data) for b in blocks)
+        cleared += sum(count_block_tokens(b.data) for b in message.blocks) - sum(
+            count_block_tokens(b.data) for b in blocks
+        )
         edited.append(replace(message, blocks=blocks))
     gone = [turn for turn in thought if turn not in kept]
     if not gone:
@@ -134,7 +136,7 @@ def _clear_tool_uses(
         replace(message, blocks=tuple(_cleared(block, set(old), inputs) for block in message.blocks))
         for message in messages
     )
-    before, after = (sum(block_tokens(b.data) for m in ms for b in m.blocks) for ms in (messages, edited))
+    before, after = (sum(count_block_tokens(b.data) for m in ms for b in m.blocks) for ms in (messages, edited))
     least = (asked.get("clear_at_least") or {"value": 0})["value"]
     if before - after <= 0 or before - after < least:
         return messages, None
@@ -142,11 +144,11 @@ def _clear_tool_uses(
     return edited, report
 
 
-def _cleared(block: Block, old: set[str], inputs: Any) -> Block:
+def _cleared(block: ContentBlock, old: set[str], inputs: Any) -> ContentBlock:
     data = block.data
     if block.kind == "tool_result" and data["tool_use_id"] in old:
         content = data.get("content") or ""
-        short = isinstance(content, str) and text_tokens(content) <= text_tokens(CLEARED)
+        short = isinstance(content, str) and count_text_tokens(content) <= count_text_tokens(CLEARED)
         return block if short else replace(block, data={**data, "content": CLEARED})
     if block.kind == "tool_use" and data["id"] in old and inputs:
         whole = inputs is True or data["name"] in inputs

@@ -9,26 +9,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from aar.messages_api.api_errors import ApiRefusal
-from aar.messages_api.context.compaction import asked_for
-from aar.messages_api.context.thinking import Signer
-from aar.messages_api.request import Block, Json, Request
+from aar.messages_api.api_errors import ApiError
+from aar.messages_api.context.compaction import compaction_edit
+from aar.messages_api.context.thinking import ThinkingSigner
+from aar.messages_api.request import ContentBlock, Json, MessagesRequest
 
 BETA = "compact-2026-09-04"
 
 
-def is_asked(request: Request) -> bool:
+def is_summary_request(request: MessagesRequest) -> bool:
     """Whether a request asks for a summary and nothing else."""
     return bool(request.body.get("compaction"))
 
 
-def summary_block(summary: str, signer: Signer) -> Json:
+def summary_block(summary: str, signer: ThinkingSigner) -> Json:
     """The block that a summary comes back as; no tool changes, for the double plays none."""
     text = _digest(summary)
     return {"type": "compaction", "content": summary, "signature": f"{text}.{signer.sign(text)}", "tool_changes": []}
 
 
-def summarizing_complaints(request: Request, signer: Signer) -> Iterator[str | ApiRefusal]:
+def summary_errors(request: MessagesRequest, signer: ThinkingSigner) -> Iterator[str | ApiError]:
     """What is wrong with a request for a summary, and with the signed summary that a request begins with."""
     yield from _asked(request)
     blocks = list(request.blocks())
@@ -43,17 +43,17 @@ def summarizing_complaints(request: Request, signer: Signer) -> Iterator[str | A
             "compaction_block_misplaced",
             f"{signed[0].at}: a `compaction` block must be the first block of the conversation",
         )
-    if asked_for(request) is not None:
+    if compaction_edit(request) is not None:
         yield "context_management.edits: a signed `compaction` block cannot be combined with a compaction edit"
     yield from _changed(signed[0], signer)
 
 
-def _asked(request: Request) -> Iterator[str | ApiRefusal]:
-    if not is_asked(request):
+def _asked(request: MessagesRequest) -> Iterator[str | ApiError]:
+    if not is_summary_request(request):
         return
     if BETA not in request.betas:
         yield "compaction: Extra inputs are not permitted"
-    if asked_for(request) is not None:
+    if compaction_edit(request) is not None:
         yield "compaction: cannot be combined with a compaction edit of `context_management`"
     last = request.messages[-1]
     if last.role == "assistant" and last.blocks[-1].kind in ("tool_use", "server_tool_use"):
@@ -64,9 +64,9 @@ def _asked(request: Request) -> Iterator[str | ApiRefusal]:
         yield _coded("compaction_nothing_to_summarize", "`messages` holds nothing to summarize")
 
 
-def _changed(block: Block, signer: Signer) -> Iterator[ApiRefusal]:
+def _changed(block: ContentBlock, signer: ThinkingSigner) -> Iterator[ApiError]:
     text, _, proof = str(block.data["signature"]).partition(".")
-    if not signer.holds(text, proof):
+    if not signer.is_valid(text, proof):
         yield _coded("compaction_signature_invalid", f"{block.at}: the `signature` of the block does not verify")
     if text != _digest(str(block.data["content"])):
         yield _coded("compaction_content_mismatch", f"{block.at}: `content` differs from what its `signature` recorded")
@@ -74,8 +74,8 @@ def _changed(block: Block, signer: Signer) -> Iterator[ApiRefusal]:
         yield _coded("compaction_tool_changes_mismatch", f"{block.at}: `tool_changes` differs from what was returned")
 
 
-def _coded(code: str, message: str) -> ApiRefusal:
-    return ApiRefusal(400, message, details={"error_code": code})
+def _coded(code: str, message: str) -> ApiError:
+    return ApiError(400, message, details={"error_code": code})
 
 
 def _digest(text: str) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aar.messages_api.request import Block, Request
-from aar.messages_api.token_counts import block_tokens, compact_json, text_tokens
+from aar.messages_api.request import ContentBlock, MessagesRequest
+from aar.messages_api.token_counts import compact_json, count_block_tokens, count_text_tokens
 
 LOOKBACK = 20
 """Segments at which an entry is looked for, back from a breakpoint and counting it."""
@@ -28,7 +28,7 @@ _UNCACHEABLE = ("thinking", "redacted_thinking")
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class PromptSegment:
     """A part of the prompt that a breakpoint may follow.
 
     Args:
@@ -75,7 +75,7 @@ class PromptCache:
         self._entries: dict[bytes, _Entry] = {}
         self._until_purge = _PURGED_EACH
 
-    def use(self, segments: Sequence[Segment], least: int) -> CacheUse:
+    def use(self, segments: Sequence[PromptSegment], least: int) -> CacheUse:
         """Account for a prompt: read what is kept of it, keep what its breakpoints ask for.
 
         Args:
@@ -104,14 +104,14 @@ class PromptCache:
                 at = ends[mark]
         return CacheUse(total - at, read, billed["5m"], billed["1h"])
 
-    def _found(self, segments: Sequence[Segment], mark: int, now: float) -> int | None:
+    def _found(self, segments: Sequence[PromptSegment], mark: int, now: float) -> int | None:
         for index in range(mark, max(-1, mark - LOOKBACK), -1):
             entry = self._entries.get(segments[index].digest)
             if entry is not None and entry.expires > now:
                 return index
         return None
 
-    def _keep(self, segment: Segment, now: float) -> None:
+    def _keep(self, segment: PromptSegment, now: float) -> None:
         lifetime = SECONDS[segment.ttl]
         entry = self._entries.get(segment.digest)
         if entry is None or entry.expires <= now:
@@ -126,35 +126,35 @@ class PromptCache:
             self._until_purge = _PURGED_EACH
 
 
-def segments_of(request: Request) -> list[Segment]:
+def prompt_segments(request: MessagesRequest) -> list[PromptSegment]:
     """The prompt of a request as the model would get it."""
     digest = hashlib.blake2b(digest_size=16)
-    found: list[Segment] = []
+    found: list[PromptSegment] = []
 
     def add(data: Mapping[str, Any], tokens: int) -> None:
         digest.update(_written(data).encode("utf-8", "surrogatepass") + b"\n")
-        found.append(Segment(tokens, digest.copy().digest(), _ttl(data)))
+        found.append(PromptSegment(tokens, digest.copy().digest(), _ttl(data)))
 
     body = request.body
     digest.update(f"tools:{request.model}:{request.key}".encode())
     for tool in request.tools:
         if not tool.get("defer_loading"):
-            add(tool, text_tokens(compact_json(_unmarked(tool))))
+            add(tool, count_text_tokens(compact_json(_unmarked(tool))))
     output = (body.get("output_config") or {}).get("format")
     digest.update(f"system:{body.get('speed')}:{compact_json(output)}".encode())
     for block in request.system:
-        add(block.data, block_tokens(block.data))
+        add(block.data, count_block_tokens(block.data))
     images = any(_has_image(block) for block in request.blocks())
     thinking = {k: v for k, v in (body.get("thinking") or {}).items() if k in ("type", "budget_tokens")}
     digest.update(f"messages:{compact_json([body.get('tool_choice'), thinking, images])}".encode())
     for message in request.messages:
         digest.update(message.role.encode())
         for block in message.blocks:
-            add(block.data, block_tokens(block.data))
+            add(block.data, count_block_tokens(block.data))
     return _marked_last(found, request)
 
 
-def _marked_last(segments: list[Segment], request: Request) -> list[Segment]:
+def _marked_last(segments: list[PromptSegment], request: MessagesRequest) -> list[PromptSegment]:
     """With the breakpoint of a top-level ``cache_control`` at the last segment that can have one."""
     asked = request.body.get("cache_control")
     blocks = [*request.system, *request.blocks()]
@@ -163,15 +163,15 @@ def _marked_last(segments: list[Segment], request: Request) -> list[Segment]:
         while index > 0 and index >= len(segments) - len(blocks) and _of(index, segments, blocks) in _UNCACHEABLE:
             index -= 1
         last = segments[index]
-        segments[index] = Segment(last.tokens, last.digest, last.ttl or str(asked.get("ttl") or "5m"))
+        segments[index] = PromptSegment(last.tokens, last.digest, last.ttl or str(asked.get("ttl") or "5m"))
     return segments
 
 
-def _of(index: int, segments: Sequence[Segment], blocks: Sequence[Block]) -> str:
+def _of(index: int, segments: Sequence[PromptSegment], blocks: Sequence[ContentBlock]) -> str:
     return blocks[index - len(segments)].kind
 
 
-def _has_image(block: Block) -> bool:
+def _has_image(block: ContentBlock) -> bool:
     inner = block.data.get("content") if block.kind == "tool_result" else None
     return block.kind == "image" or (isinstance(inner, list) and any(part["type"] == "image" for part in inner))
 
@@ -210,7 +210,7 @@ def _marks(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
         yield at, str(data["cache_control"].get("ttl") or "5m")
 
 
-def cache_complaints(request: Request) -> Iterator[str]:
+def cache_errors(request: MessagesRequest) -> Iterator[str]:
     """What is wrong with a request's breakpoints."""
     parts = [(tool, f"tools.{index}") for index, tool in enumerate(request.tools)]
     parts += [(block.data, block.at) for block in [*request.system, *request.blocks()]]

@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aar.messages_api.model_specs import Traits
-from aar.messages_api.request import Block, Json, Request
+from aar.messages_api.model_specs import ModelSpec
+from aar.messages_api.request import ContentBlock, Json, MessagesRequest
 
 LEAST_BUDGET = 1024
 _MOST_REMEMBERED = 100_000
@@ -27,13 +27,13 @@ _CHANGED = (
 )
 
 
-def thinking_is_on(request: Request, traits: Traits) -> bool:
+def is_thinking_enabled(request: MessagesRequest, traits: ModelSpec) -> bool:
     """Whether the reply may hold thinking."""
     asked = request.body.get("thinking")
     return traits.thinks_unasked if not asked else asked.get("type") != "disabled"
 
 
-def config_complaints(request: Request, traits: Traits) -> Iterator[str]:
+def thinking_config_errors(request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
     """What is wrong with the ``thinking`` parameter and what goes with it."""
     asked = request.body.get("thinking") or {}
     kind = asked.get("type")
@@ -47,11 +47,11 @@ def config_complaints(request: Request, traits: Traits) -> Iterator[str]:
         if "max_tokens" in request.body and budget >= request.max_tokens and not interleaved:
             yield "`max_tokens` must be greater than `thinking.budget_tokens`."
     forced = (request.body.get("tool_choice") or {}).get("type") in ("any", "tool")
-    if forced and thinking_is_on(request, traits):
+    if forced and is_thinking_enabled(request, traits):
         yield "Thinking may not be enabled when tool_choice forces tool use."
 
 
-class Signer:
+class ThinkingSigner:
     """Signs the thinking of replies and checks what comes back.
 
     Args:
@@ -68,7 +68,7 @@ class Signer:
         nonce = secrets.token_bytes(8)
         return base64.b64encode(nonce + self._mac(nonce, text)).decode()
 
-    def holds(self, text: str, signature: str) -> bool:
+    def is_valid(self, text: str, signature: str) -> bool:
         """Whether a signature is this double's, of this text."""
         if (text, signature) in self._adopted:
             return True
@@ -94,14 +94,14 @@ class Signer:
 
     def remember(self, content: Sequence[Mapping[str, Any]]) -> None:
         """Note which thinking a reply's tool calls go with."""
-        proofs = tuple(proof_of(block) for block in content if block["type"] in _KINDS)
+        proofs = tuple(thinking_key(block) for block in content if block["type"] in _KINDS)
         for block in content:
             if block["type"] == "tool_use":
                 self._turns[block["id"]] = proofs
         while len(self._turns) > _MOST_REMEMBERED:
             self._turns.popitem(last=False)
 
-    def complaints(self, request: Request, traits: Traits) -> Iterator[str]:
+    def signature_errors(self, request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
         """What is wrong with the thinking that a request sends back."""
         for block in request.blocks():
             if block.kind in _KINDS and not self._genuine(block):
@@ -118,23 +118,23 @@ class Signer:
                 "`thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the "
                 "lastmost set of `tool_use` and `tool_result` blocks). To avoid this requirement, disable `thinking`."
             )
-        if thinking_is_on(request, traits):
+        if is_thinking_enabled(request, traits):
             yield from self._missing(last.blocks)
 
-    def _missing(self, blocks: Sequence[Block]) -> Iterator[str]:
+    def _missing(self, blocks: Sequence[ContentBlock]) -> Iterator[str]:
         known = next((self._turns[b.data["id"]] for b in reversed(blocks) if b.data.get("id") in self._turns), None)
-        sent = tuple(proof_of(block.data) for block in blocks if block.kind in _KINDS)
+        sent = tuple(thinking_key(block.data) for block in blocks if block.kind in _KINDS)
         # Merged with an earlier assistant message, the turn may hold more thinking in front.
         if known is not None and sent[len(sent) - len(known) :] != known:
             place = next((block for block in blocks if block.kind in _KINDS), blocks[0])
             yield f"{place.at}: {_CHANGED}"
 
-    def _genuine(self, block: Block) -> bool:
+    def _genuine(self, block: ContentBlock) -> bool:
         if block.kind == "thinking":
-            return self.holds(block.data["thinking"], block.data["signature"])
+            return self.is_valid(block.data["thinking"], block.data["signature"])
         encoded, _, signature = str(block.data["data"]).partition(".")
         try:
-            return self.holds(base64.b64decode(encoded, validate=True).decode(), signature)
+            return self.is_valid(base64.b64decode(encoded, validate=True).decode(), signature)
         except ValueError:
             return False
 
@@ -142,10 +142,10 @@ class Signer:
         return hmac.new(self._key, nonce + text.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
 
 
-def _field(block: Block) -> str:
+def _field(block: ContentBlock) -> str:
     return "signature" if block.kind == "thinking" else "data"
 
 
-def proof_of(block: Mapping[str, Any]) -> str:
+def thinking_key(block: Mapping[str, Any]) -> str:
     """What a thinking block is known by: its signature, or its hidden data."""
     return str(block["signature"] if block["type"] == "thinking" else block["data"])

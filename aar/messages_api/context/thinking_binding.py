@@ -15,49 +15,49 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aar.messages_api.api_errors import invalid
-from aar.messages_api.context.thinking import proof_of, thinking_is_on
-from aar.messages_api.model_specs import Traits
-from aar.messages_api.request import Block, Json, Request
+from aar.messages_api.api_errors import invalid_request
+from aar.messages_api.context.thinking import is_thinking_enabled, thinking_key
+from aar.messages_api.model_specs import ModelSpec
+from aar.messages_api.request import ContentBlock, Json, MessagesRequest
 
 BETA = "thinking-binding-controls-2026-08-01"
 _KINDS = ("thinking", "redacted_thinking")
 _MOST_BOUND = 100_000
 
 
-class Binding:
+class ThinkingBinding:
     """Which prefix each thinking block was made after."""
 
     def __init__(self) -> None:
         self._bound: OrderedDict[str, bytes] = OrderedDict()
 
-    def bind(self, request: Request, content: Sequence[Json]) -> None:
+    def bind(self, request: MessagesRequest, content: Sequence[Json]) -> None:
         """Note the prefix of an answer's thinking."""
         *_, digest = _prefixes(request, [])
         if request.messages[-1].role != "assistant":
             digest.update(b"assistant")
         for block in content:
             if block["type"] in _KINDS:
-                self._bound[proof_of(block)] = digest.digest()
+                self._bound[thinking_key(block)] = digest.digest()
             else:
                 digest.update(_written(block))
         while len(self._bound) > _MOST_BOUND:
             self._bound.popitem(last=False)
 
-    def checked(self, request: Request, traits: Traits) -> tuple[Request, list[Json]]:
+    def checked(self, request: MessagesRequest, traits: ModelSpec) -> tuple[MessagesRequest, list[Json]]:
         """The request without the thinking that it asks to have dropped, and a report of each such block.
 
         Raises:
-            ApiRefusal: a block is bound to another conversation.
+            ApiError: a block is bound to another conversation.
         """
         asked = (request.body.get("thinking") or {}).get("block_binding")
         if asked and BETA not in request.betas:
-            raise invalid("thinking.block_binding: Extra inputs are not permitted")
-        foreign = self._foreign(request) if traits.binds_thinking and thinking_is_on(request, traits) else []
+            raise invalid_request("thinking.block_binding: Extra inputs are not permitted")
+        foreign = self._foreign(request) if traits.binds_thinking and is_thinking_enabled(request, traits) else []
         if not foreign:
             return request, []
         if (asked or {}).get("prefix_mismatch_behavior") != "drop_block":
-            raise invalid(
+            raise invalid_request(
                 f"{foreign[0].at}: Invalid `signature` in `{foreign[0].kind}` block. The block is bound to a different "
                 "conversation. Remove the block, or set `thinking.block_binding.prefix_mismatch_behavior` to "
                 '"drop_block".'
@@ -67,20 +67,20 @@ class Binding:
         report = [{"type": "thinking_dropped", "path": b.at, "reason": "prefix_binding_mismatch"} for b in foreign]
         return replace(request, messages=tuple(message for message in kept if message.blocks)), report
 
-    def _foreign(self, request: Request) -> list[Block]:
+    def _foreign(self, request: MessagesRequest) -> list[ContentBlock]:
         """The first block that does not belong, and all thinking after it."""
-        found: list[Block] = []
+        found: list[ContentBlock] = []
         if any(block.kind == "compaction" for block in request.blocks()):
             return found
         thoughts = [block for block in request.blocks() if block.kind in _KINDS]
         for block, digest in zip(thoughts, _prefixes(request, thoughts), strict=False):
-            bound = self._bound.get(proof_of(block.data))
+            bound = self._bound.get(thinking_key(block.data))
             if found or (bound is not None and bound != digest.digest()):
                 found.append(block)
         return found
 
 
-def _prefixes(request: Request, before: Sequence[Block]) -> Iterator[Any]:
+def _prefixes(request: MessagesRequest, before: Sequence[ContentBlock]) -> Iterator[Any]:
     """The running digest of a conversation at each of these blocks, and at its end."""
     digest = hashlib.blake2b(digest_size=16)
     for tool in request.tools:

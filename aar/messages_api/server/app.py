@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from aar.messages_api.api_errors import ApiRefusal, new_request_id
+from aar.messages_api.api_errors import ApiError, new_request_id
 from aar.messages_api.context.prompt_cache import PromptCache
-from aar.messages_api.context.thinking import Signer
+from aar.messages_api.context.thinking import ThinkingSigner
 from aar.messages_api.model_specs import model_entry
-from aar.messages_api.replies import Verbatim
-from aar.messages_api.request import Json, Request, read_json, read_request
-from aar.messages_api.request_headers import Incoming
-from aar.messages_api.server.faults import FaultSource, HttpError, refusal_of
-from aar.messages_api.server.model_backends import Answer, Model, as_model
-from aar.messages_api.server.pipeline import Answering
-from aar.messages_api.server.sse_events import events_of
+from aar.messages_api.replies import VerbatimResponse
+from aar.messages_api.request import Json, MessagesRequest, read_json, read_request
+from aar.messages_api.request_headers import RequestHeaders
+from aar.messages_api.server.faults import FaultSource, HttpError, error_of_fault
+from aar.messages_api.server.model_backends import Answer, ModelBackend, as_model
+from aar.messages_api.server.pipeline import RequestPipeline
+from aar.messages_api.server.sse_events import message_events
 from aar.messages_api.server.transport import (
-    Channel,
-    Gone,
+    ClientGone,
     Receive,
+    ResponseChannel,
     Scope,
     Send,
     deliver_message,
@@ -41,7 +41,7 @@ _THREADLESS = {"error_code": "thread_unsupported_request", "unsupported": []}
 
 
 @dataclass(slots=True)
-class Exchange:
+class RecordedExchange:
     """A request and what became of it, for tests to look at. No key is in it.
 
     Args:
@@ -64,7 +64,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ServerRules:
     """What a double takes.
 
     Args:
@@ -84,11 +84,11 @@ class Rules:
     retry_after: float = 1.0
 
 
-class Double:
+class FakeMessagesApi:
     """A server that speaks the Messages API and plays a model.
 
     Args:
-        model: a ``Model``, a list of answers in order, or a function of the request.
+        model: a ``ModelBackend``, a list of answers in order, or a function of the request.
         rules: what it takes.
         faults: what goes wrong, and when.
         clock: seconds, rising, for the lifetimes of the prompt cache.
@@ -98,18 +98,18 @@ class Double:
 
     def __init__(
         self,
-        model: Model | Sequence[Answer | str] | Callable[[Request], Any],
+        model: ModelBackend | Sequence[Answer | str] | Callable[[MessagesRequest], Any],
         *,
-        rules: Rules | None = None,
+        rules: ServerRules | None = None,
         faults: FaultSource | None = None,
         clock: Callable[[], float] = time.monotonic,
         most_logged: int = 200,
         signing_key: bytes = _SIGNING_KEY,
     ) -> None:
-        self.rules = rules or Rules()
+        self.rules = rules or ServerRules()
         self.faults = faults
-        self.requests: deque[Exchange] = deque(maxlen=most_logged)
-        self._answering = Answering(as_model(model), PromptCache(clock), Signer(signing_key))
+        self.requests: deque[RecordedExchange] = deque(maxlen=most_logged)
+        self._answering = RequestPipeline(as_model(model), PromptCache(clock), ThinkingSigner(signing_key))
         self._asked = 0
         self._in_flight = 0
 
@@ -117,19 +117,19 @@ class Double:
         """ASGI entry point."""
         if scope["type"] != "http":
             raise NotImplementedError(f"the double speaks HTTP, not {scope['type']}")
-        call = _Call(Incoming(scope), Channel(scope, receive, send), new_request_id())
+        call = _Call(RequestHeaders(scope), ResponseChannel(scope, receive, send), new_request_id())
         try:
             await self._route(call)
-        except Gone:
+        except ClientGone:
             return
-        except ApiRefusal as refusal:
+        except ApiError as refusal:
             await call.refuse(refusal)
         except ConnectionError:
             raise
         except Exception as error:
             if not call.channel.started:
                 # The traceback goes to the server's log; whoever called reads the envelope.
-                await call.refuse(ApiRefusal(500, f"{type(error).__name__}: {error}", {"x-should-retry": "false"}))
+                await call.refuse(ApiError(500, f"{type(error).__name__}: {error}", {"x-should-retry": "false"}))
             raise
 
     async def _route(self, call: _Call) -> None:
@@ -142,15 +142,15 @@ class Double:
         elif path in ("/v1/messages", "/v1/messages/count_tokens") and method == "POST":
             await self._asked_for(call, counting=path != "/v1/messages")
         elif path in ("/v1/models", "/v1/messages", "/v1/messages/count_tokens"):
-            raise ApiRefusal(405, "Method not allowed")
+            raise ApiError(405, "Method not allowed")
         else:
-            raise ApiRefusal(404, "Not found")
+            raise ApiError(404, "Not found")
 
     async def _asked_for(self, call: _Call, *, counting: bool) -> None:
         incoming = call.incoming
         body = read_json(await self._admitted(call))
         number = self._asked
-        call.exchange = Exchange(number, incoming.path, body, incoming.shown_headers())
+        call.exchange = RecordedExchange(number, incoming.path, body, incoming.shown_headers())
         self.requests.append(call.exchange)
         self._check_shape(body, incoming, counting)
         request = read_request(body, betas=incoming.betas, key=incoming.key, number=number)
@@ -160,7 +160,7 @@ class Double:
         # Nothing was awaited since the number was read, so no two requests share one.
         self._asked += 1
         if self.rules.at_once is not None and self._in_flight >= self.rules.at_once:
-            raise refusal_of(HttpError(429, retry_after=self.rules.retry_after))
+            raise error_of_fault(HttpError(429, retry_after=self.rules.retry_after))
         self._in_flight += 1
         try:
             await self._answer(call, request, call.exchange)
@@ -171,50 +171,50 @@ class Double:
         """The request's body, once its headers are in order."""
         raw = await call.channel.body(self.rules.most_bytes)
         if self.rules.keys is not None and call.incoming.key not in self.rules.keys:
-            raise ApiRefusal(401)
+            raise ApiError(401)
         if self.rules.strict and not call.incoming.version:
-            raise ApiRefusal(400, "anthropic-version: header is required")
+            raise ApiError(400, "anthropic-version: header is required")
         return raw
 
-    def _check_shape(self, body: Json, incoming: Incoming, counting: bool) -> None:
+    def _check_shape(self, body: Json, incoming: RequestHeaders, counting: bool) -> None:
         known = self.rules.models
         if known is not None and isinstance(body.get("model"), str) and body["model"] not in known:
-            raise ApiRefusal(404, f"model: {body['model']}")
+            raise ApiError(404, f"model: {body['model']}")
         if not counting and not isinstance(body.get("max_tokens"), int):
-            raise ApiRefusal(400, "max_tokens: Field required")
+            raise ApiError(400, "max_tokens: Field required")
         if body.get("thread"):
-            raise ApiRefusal(400, "thread: not supported", details=_THREADLESS)
+            raise ApiError(400, "thread: not supported", details=_THREADLESS)
         for name in _UNPLAYED:
             if body.get(name):
-                raise ApiRefusal(400, f"{name}: this double of the API does not play it")
+                raise ApiError(400, f"{name}: this double of the API does not play it")
         if self.rules.strict:
-            from aar.messages_api.schemas import check_shape
+            from aar.messages_api.schemas import validate_body
 
             beta = incoming.beta or bool(incoming.betas)
-            check_shape(body, counting=counting, beta=beta, version=incoming.version)
+            validate_body(body, counting=counting, beta=beta, version=incoming.version)
 
-    async def _answer(self, call: _Call, request: Request, exchange: Exchange) -> None:
+    async def _answer(self, call: _Call, request: MessagesRequest, exchange: RecordedExchange) -> None:
         prompt = self._answering.prepare(request)
         fault = self.faults(request) if self.faults is not None else None
         exchange.fault = type(fault).__name__ if fault is not None else ""
         if isinstance(fault, HttpError):
-            raise refusal_of(fault)
+            raise error_of_fault(fault)
         answered = await self._answering.answer(prompt, fault)
         headers = {"request-id": call.request_id}
-        if isinstance(answered, Verbatim):
+        if isinstance(answered, VerbatimResponse):
             exchange.status = answered.status
             await call.channel.whole(answered.status, answered.body, {**headers, **answered.headers})
             return
         exchange.status, exchange.answer = 200, answered.message
         if request.stream:
-            events = events_of(answered.message, answered.parts)
+            events = message_events(answered.message, answered.parts)
             await deliver_stream(call.channel, events, headers, call.request_id, fault)
         else:
             await deliver_message(call.channel, answered.message, headers, fault)
 
     def _told(self, model: str) -> Json:
         if self.rules.models is not None and model not in self.rules.models:
-            raise ApiRefusal(404, f"model: {model}")
+            raise ApiError(404, f"model: {model}")
         return model_entry(model)
 
     def _listed(self) -> Json:
@@ -227,15 +227,15 @@ class Double:
 class _Call:
     """One HTTP request on its way through the double."""
 
-    incoming: Incoming
-    channel: Channel
+    incoming: RequestHeaders
+    channel: ResponseChannel
     request_id: str
-    exchange: Exchange | None = None
+    exchange: RecordedExchange | None = None
 
     async def send(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
         if self.exchange is not None:
             self.exchange.status, self.exchange.answer = status, body
         await self.channel.whole(status, json_bytes(body), {**_JSON, "request-id": self.request_id, **(headers or {})})
 
-    async def refuse(self, refusal: ApiRefusal) -> None:
+    async def refuse(self, refusal: ApiError) -> None:
         await self.send(refusal.status, refusal.body(self.request_id), refusal.headers)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from aar.messages_api.api_errors import ApiRefusal
-from aar.messages_api.replies import Reply
-from aar.messages_api.request import Request
+from aar.messages_api.api_errors import ApiError
+from aar.messages_api.replies import ModelReply
+from aar.messages_api.request import MessagesRequest
 
-AS_IT_IS = "as it is"
+NO_FAULT = "as it is"
 """In a ``Misreport``: these figures are right."""
 
 
@@ -73,10 +73,10 @@ class CutShort:
 
 
 @dataclass(frozen=True, slots=True)
-class Instead:
+class OtherReply:
     """Another reply than the model's: a refusal, a paused turn, no content at all."""
 
-    reply: Reply
+    reply: ModelReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +85,31 @@ class Misreport:
 
     Args:
         start, end: ``usage`` of a stream's first and last figures, or of a whole answer (``end``), whatever they are;
-            ``AS_IT_IS`` leaves them right.
+            ``NO_FAULT`` leaves them right.
         model: that the answer names; empty is its own.
     """
 
-    start: Any = AS_IT_IS
-    end: Any = AS_IT_IS
+    start: Any = NO_FAULT
+    end: Any = NO_FAULT
     model: str = ""
 
 
-Fault: TypeAlias = HttpError | Drop | StreamError | Slow | Stall | CutShort | Instead | Misreport
-FaultSource: TypeAlias = Callable[[Request], Fault | None]
+Fault: TypeAlias = HttpError | Drop | StreamError | Slow | Stall | CutShort | OtherReply | Misreport
+FaultSource: TypeAlias = Callable[[MessagesRequest], Fault | None]
 """Says which fault, if any, a request meets; ``request.number`` counts from 0."""
 
 
-def at_requests(faults: Mapping[int, Fault]) -> FaultSource:
+def faults_at_requests(faults: Mapping[int, Fault]) -> FaultSource:
     """Faults by the number of the request, from 0."""
     return lambda request: faults.get(request.number)
 
 
-def in_order(faults: Sequence[Fault | None]) -> FaultSource:
+def faults_in_order(faults: Sequence[Fault | None]) -> FaultSource:
     """A fault for each of the first requests; None lets one through."""
-    return at_requests({number: fault for number, fault in enumerate(faults) if fault is not None})
+    return faults_at_requests({number: fault for number, fault in enumerate(faults) if fault is not None})
 
 
-def by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> FaultSource:
+def faults_by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> FaultSource:
     """Faults at random, the same for the same seed and request number, in whatever order requests come.
 
     Args:
@@ -117,7 +117,7 @@ def by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> FaultSource:
         chances: probability and fault; the probabilities add up to 1 at most.
     """
 
-    def draw(request: Request) -> Fault | None:
+    def draw(request: MessagesRequest) -> Fault | None:
         left = random.Random(f"{seed}:{request.number}").random()  # noqa: S311 - must repeat, protects nothing
         for probability, fault in chances:
             left -= probability
@@ -128,7 +128,7 @@ def by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> FaultSource:
     return draw
 
 
-def refusal_of(fault: HttpError) -> ApiRefusal:
+def error_of_fault(fault: HttpError) -> ApiError:
     """The error that an ``HttpError`` stands for; a rate limit comes with the service's headers."""
     headers: dict[str, str] = {}
     if fault.retry_after is not None:
@@ -139,4 +139,4 @@ def refusal_of(fault: HttpError) -> ApiRefusal:
             headers[f"anthropic-ratelimit-{what}-limit"] = "50"
             headers[f"anthropic-ratelimit-{what}-remaining"] = "0"
             headers[f"anthropic-ratelimit-{what}-reset"] = reset.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return ApiRefusal(fault.status, fault.message, {**headers, **fault.headers})
+    return ApiError(fault.status, fault.message, {**headers, **fault.headers})

@@ -29,7 +29,7 @@ class _Breakable(H11Protocol):
         self.app = with_abort
 
 
-class Server(uvicorn.Server):
+class LocalServer(uvicorn.Server):
     """A server that leaves signals to the program it runs in."""
 
     @contextlib.contextmanager
@@ -52,7 +52,7 @@ def server_config(app: Any) -> uvicorn.Config:
     )
 
 
-def listen(port: int = 0) -> socket.socket:
+def listen_on_loopback(port: int = 0) -> socket.socket:
     """A listening socket on loopback. Raises OSError when the port is taken."""
     # naming TCP has asyncio send at once: otherwise answers of several writes wait 40 ms for an acknowledgement
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -66,42 +66,42 @@ def listen(port: int = 0) -> socket.socket:
     return listening
 
 
-def address(listening: socket.socket) -> str:
+def base_url_of(listening: socket.socket) -> str:
     """The base URL of a listening socket."""
     return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Any) -> AsyncIterator[str]:
+async def serve_app(app: Any) -> AsyncIterator[str]:
     """Serve an application within this event loop; gives its base URL."""
-    server = Server(server_config(app))
-    with listen() as listening:
+    server = LocalServer(server_config(app))
+    with listen_on_loopback() as listening:
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            yield address(listening)
+            yield base_url_of(listening)
         finally:
             server.should_exit = True
             await running
 
 
 @contextlib.contextmanager
-def serve_in_thread(app: Any, port: int = 0) -> Iterator[str]:
+def serve_app_in_thread(app: Any, port: int = 0) -> Iterator[str]:
     """Serve an application in a thread with an event loop of its own, for programs that have none.
 
     Args:
         port: 0 for a free one; the one of before for a server that comes back.
     """
-    server = Server(server_config(app))
-    with listen(port) as listening:
+    server = LocalServer(server_config(app))
+    with listen_on_loopback(port) as listening:
         thread = threading.Thread(target=_run, args=(server, listening), name="messages double", daemon=True)
         thread.start()
         try:
-            yield address(listening)
+            yield base_url_of(listening)
         finally:
             server.should_exit = True
             thread.join()
 
 
-def _run(server: Server, listening: socket.socket) -> None:
+def _run(server: LocalServer, listening: socket.socket) -> None:
     run: Callable[[Any], None] = asyncio.run
     run(server.serve(sockets=[listening]))

@@ -7,25 +7,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from aar.messages_api.api_errors import ApiRefusal, invalid
+from aar.messages_api.api_errors import ApiError, invalid_request
 from aar.messages_api.context import compaction, on_demand_compaction, thinking_binding
-from aar.messages_api.context.context_editing import edit, editing_complaints, edits_of, without_old_thinking
-from aar.messages_api.context.prompt_cache import CacheUse, PromptCache, Segment, cache_complaints, segments_of
-from aar.messages_api.context.thinking import Signer, thinking_is_on
-from aar.messages_api.model_specs import Traits, traits_of
-from aar.messages_api.replies import Verbatim
-from aar.messages_api.request import Json, Request
-from aar.messages_api.server.faults import CutShort, Fault, Instead
-from aar.messages_api.server.model_backends import Model, reply_of, summary_of
-from aar.messages_api.server.response import Accounts, Finished, Part, Room, finish, message_of
-from aar.messages_api.token_counts import compact_json, text_tokens
-from aar.messages_api.validation import complaints
+from aar.messages_api.context.context_editing import apply_edits, drop_old_thinking, editing_errors, requested_edits
+from aar.messages_api.context.prompt_cache import CacheUse, PromptCache, PromptSegment, cache_errors, prompt_segments
+from aar.messages_api.context.thinking import ThinkingSigner, is_thinking_enabled
+from aar.messages_api.model_specs import ModelSpec, get_model_spec
+from aar.messages_api.replies import VerbatimResponse
+from aar.messages_api.request import Json, MessagesRequest
+from aar.messages_api.server.faults import CutShort, Fault, OtherReply
+from aar.messages_api.server.model_backends import ModelBackend, get_reply, get_summary
+from aar.messages_api.server.response import (
+    FinishedReply,
+    OutputLimit,
+    ResponsePart,
+    UsageAccount,
+    build_message,
+    finish_reply,
+)
+from aar.messages_api.token_counts import compact_json, count_text_tokens
+from aar.messages_api.validation import request_errors
 
 _MOST_PAUSED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class PreparedPrompt:
     """A request as its model gets it.
 
     Args:
@@ -37,9 +44,9 @@ class Prompt:
         dropped: thinking that was left out because it belongs elsewhere; None when the request does not ask.
     """
 
-    asked: Request
-    request: Request
-    segments: Sequence[Segment]
+    asked: MessagesRequest
+    request: MessagesRequest
+    segments: Sequence[PromptSegment]
     applied: Sequence[Json] | None
     original_tokens: int
     dropped: Sequence[Json] | None
@@ -51,110 +58,112 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredRequest:
     """An answer, and its content as it is to be streamed."""
 
     message: Json
-    parts: Sequence[Part]
+    parts: Sequence[ResponsePart]
 
 
-class Answering:
+class RequestPipeline:
     """What a double knows between requests, and how it answers one."""
 
-    def __init__(self, model: Model, cache: PromptCache, signer: Signer) -> None:
+    def __init__(self, model: ModelBackend, cache: PromptCache, signer: ThinkingSigner) -> None:
         self._model = model
         self._cache = cache
         self._signer = signer
-        self._binding = thinking_binding.Binding()
+        self._binding = thinking_binding.ThinkingBinding()
         self._paused: OrderedDict[str, None] = OrderedDict()
 
-    def prepare(self, request: Request) -> Prompt:
+    def prepare(self, request: MessagesRequest) -> PreparedPrompt:
         """Check a request and edit its context.
 
         Raises:
-            ApiRefusal: the first thing that does not hold.
+            ApiError: the first thing that does not hold.
         """
-        traits = traits_of(request.model)
+        traits = get_model_spec(request.model)
         last = request.messages[-1]
         resumed = last.role == "assistant" and _print_of([dict(block.data) for block in last.blocks]) in self._paused
         # A conversation is summarized as it is, even one that ends with the assistant's turn.
-        resumed = resumed or on_demand_compaction.is_asked(request)
-        checks: list[Iterable[str | ApiRefusal]] = [
-            on_demand_compaction.summarizing_complaints(request, self._signer),
-            complaints(request, traits, resumed=resumed),
-            self._signer.complaints(request, traits),
-            cache_complaints(request),
-            editing_complaints(request),
-            compaction.compaction_complaints(request, self._signer),
+        resumed = resumed or on_demand_compaction.is_summary_request(request)
+        checks: list[Iterable[str | ApiError]] = [
+            on_demand_compaction.summary_errors(request, self._signer),
+            request_errors(request, traits, resumed=resumed),
+            self._signer.signature_errors(request, traits),
+            cache_errors(request),
+            editing_errors(request),
+            compaction.compaction_errors(request, self._signer),
         ]
         for complaint in chain.from_iterable(checks):
-            raise complaint if isinstance(complaint, ApiRefusal) else invalid(complaint)
+            raise complaint if isinstance(complaint, ApiError) else invalid_request(complaint)
         bound, dropped = self._binding.checked(request, traits)
-        seen = compaction.from_summary(bound)
-        if not traits.keeps_thinking and not edits_of(request):
-            seen = without_old_thinking(seen)
-        segments = segments_of(seen)
+        seen = compaction.since_summary(bound)
+        if not traits.keeps_thinking and not requested_edits(request):
+            seen = drop_old_thinking(seen)
+        segments = prompt_segments(seen)
         original = _total(segments)
         applied: Sequence[Json] | None = None
         if "context_management" in request.body:
-            edited = edit(seen, original)
+            edited = apply_edits(seen, original)
             seen, applied = edited.request, edited.applied
-            segments = segments_of(seen) if applied else segments
+            segments = prompt_segments(seen) if applied else segments
         tokens = _total(segments)
         if tokens > traits.window:
-            raise invalid(f"prompt is too long: {tokens} tokens > {traits.window} maximum")
+            raise invalid_request(f"prompt is too long: {tokens} tokens > {traits.window} maximum")
         reported = dropped if thinking_binding.BETA in request.betas else None
-        return Prompt(request, seen, segments, applied, original, reported)
+        return PreparedPrompt(request, seen, segments, applied, original, reported)
 
-    def count(self, request: Request) -> Json:
-        """The answer of ``count_tokens``. Raises ApiRefusal like ``prepare``."""
+    def count(self, request: MessagesRequest) -> Json:
+        """The answer of ``count_tokens``. Raises ApiError like ``prepare``."""
         prompt = self.prepare(request)
         counted: Json = {"input_tokens": prompt.tokens}
         if prompt.applied is not None:
             counted["context_management"] = {"original_input_tokens": prompt.original_tokens}
         return counted
 
-    async def answer(self, prompt: Prompt, fault: Fault | None) -> Answered | Verbatim:
+    async def answer(self, prompt: PreparedPrompt, fault: Fault | None) -> AnsweredRequest | VerbatimResponse:
         """The answer to a prepared request; the prompt cache takes it in.
 
         Raises:
-            ApiRefusal: the model has none.
+            ApiError: the model has none.
         """
-        request, traits = prompt.request, traits_of(prompt.request.model)
+        request, traits = prompt.request, get_model_spec(prompt.request.model)
         written: list[tuple[CacheUse, int]] = []
         summary: Json | None = None
         segments = prompt.segments
-        if on_demand_compaction.is_asked(request):
-            text = summary_of(self._model, request)
-            written.append((self._cache.use(segments, traits.least_cached), text_tokens(text)))
-            only = Finished([Part(on_demand_compaction.summary_block(text, self._signer))], "compaction")
-            return self._sent(request, only, Accounts(CacheUse(), written, iterations=True), prompt)
-        asked = compaction.asked_for(request)
-        if asked is not None and prompt.tokens >= compaction.threshold(asked):
-            text = summary_of(self._model, request)
-            written.append((self._cache.use(segments, traits.least_cached), text_tokens(text)))
+        if on_demand_compaction.is_summary_request(request):
+            text = get_summary(self._model, request)
+            written.append((self._cache.use(segments, traits.least_cached), count_text_tokens(text)))
+            only = FinishedReply([ResponsePart(on_demand_compaction.summary_block(text, self._signer))], "compaction")
+            return self._sent(request, only, UsageAccount(CacheUse(), written, iterations=True), prompt)
+        asked = compaction.compaction_edit(request)
+        if asked is not None and prompt.tokens >= compaction.trigger_threshold(asked):
+            text = get_summary(self._model, request)
+            written.append((self._cache.use(segments, traits.least_cached), count_text_tokens(text)))
             summary = compaction.compaction_block(text, self._signer)
             if asked.get("pause_after_compaction"):
-                only = Finished([Part(summary)], "compaction")
-                return self._sent(request, only, Accounts(CacheUse(), written, iterations=True), prompt)
-            request = compaction.compacted(request, summary)
-            segments = segments_of(request)
-        reply = fault.reply if isinstance(fault, Instead) else await reply_of(self._model, request)
-        if isinstance(reply, Verbatim):
+                only = FinishedReply([ResponsePart(summary)], "compaction")
+                return self._sent(request, only, UsageAccount(CacheUse(), written, iterations=True), prompt)
+            request = compaction.compact_request(request, summary)
+            segments = prompt_segments(request)
+        reply = fault.reply if isinstance(fault, OtherReply) else await get_reply(self._model, request)
+        if isinstance(reply, VerbatimResponse):
             return reply
         use = self._cache.use(segments, traits.least_cached)
         room = _room(request, traits, use.total, fault)
-        finished = finish(reply, request, room, self._signer, thinking=thinking_is_on(request, traits))
+        finished = finish_reply(reply, request, room, self._signer, thinking=is_thinking_enabled(request, traits))
         if summary is not None:
-            finished = replace(finished, parts=[Part(summary), *finished.parts])
-        accounts = Accounts(use, written, reply.server_tool_use, reply.usage, iterations=asked is not None)
+            finished = replace(finished, parts=[ResponsePart(summary), *finished.parts])
+        accounts = UsageAccount(use, written, reply.server_tool_use, reply.usage, iterations=asked is not None)
         return self._sent(request, finished, accounts, prompt)
 
-    def _sent(self, request: Request, finished: Finished, accounts: Accounts, prompt: Prompt) -> Answered:
-        message = message_of(request, finished, accounts.usage(finished), prompt.applied)
+    def _sent(
+        self, request: MessagesRequest, finished: FinishedReply, accounts: UsageAccount, prompt: PreparedPrompt
+    ) -> AnsweredRequest:
+        message = build_message(request, finished, accounts.usage(finished), prompt.applied)
         if prompt.dropped is not None:
             message["input_transformations"] = list(prompt.dropped)
-        if traits_of(request.model).binds_thinking:
+        if get_model_spec(request.model).binds_thinking:
             self._binding.bind(prompt.asked, message["content"])
         if finished.stop_reason == "pause_turn":
             last = request.messages[-1]
@@ -163,18 +172,18 @@ class Answering:
             self._paused[_print_of([*before, *message["content"]])] = None
             while len(self._paused) > _MOST_PAUSED:
                 self._paused.popitem(last=False)
-        return Answered(message, finished.parts)
+        return AnsweredRequest(message, finished.parts)
 
 
-def _room(request: Request, traits: Traits, prompt_tokens: int, fault: Fault | None) -> Room:
-    room = Room(request.max_tokens)
+def _room(request: MessagesRequest, traits: ModelSpec, prompt_tokens: int, fault: Fault | None) -> OutputLimit:
+    room = OutputLimit(request.max_tokens)
     if isinstance(fault, CutShort) and fault.tokens < room.tokens:
-        room = Room(fault.tokens)
+        room = OutputLimit(fault.tokens)
     left = traits.window - prompt_tokens
-    return room if room.tokens <= left else Room(left, "model_context_window_exceeded")
+    return room if room.tokens <= left else OutputLimit(left, "model_context_window_exceeded")
 
 
-def _total(segments: Sequence[Segment]) -> int:
+def _total(segments: Sequence[PromptSegment]) -> int:
     return sum(segment.tokens for segment in segments)
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.messages_api.context.prompt_cache import CacheUse
-from aar.messages_api.context.thinking import Signer
-from aar.messages_api.replies import Reply
-from aar.messages_api.request import Json, Request
-from aar.messages_api.token_counts import BYTES_PER_TOKEN, block_tokens, compact_json, text_tokens
+from aar.messages_api.context.thinking import ThinkingSigner
+from aar.messages_api.replies import ModelReply
+from aar.messages_api.request import Json, MessagesRequest
+from aar.messages_api.token_counts import BYTES_PER_TOKEN, compact_json, count_block_tokens, count_text_tokens
 
 _THINKING = ("thinking", "redacted_thinking")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ResponsePart:
     """A block of the answer; ``raw`` is the JSON of a tool call's input where it is not just that input."""
 
     block: Json
@@ -25,10 +25,10 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedReply:
     """An answer's content and why it ends there."""
 
-    parts: Sequence[Part]
+    parts: Sequence[ResponsePart]
     stop_reason: str
     stop_sequence: str | None = None
     stop_details: Mapping[str, Any] | None = None
@@ -37,14 +37,16 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class OutputLimit:
     """How long an answer may get: so many tokens, and the stop reason when they do not do."""
 
     tokens: int
     reason: str = "max_tokens"
 
 
-def finish(reply: Reply, request: Request, room: Room, signer: Signer, *, thinking: bool) -> Finished:
+def finish_reply(
+    reply: ModelReply, request: MessagesRequest, room: OutputLimit, signer: ThinkingSigner, *, thinking: bool
+) -> FinishedReply:
     """Cut a reply to its limits and sign its thinking.
 
     Args:
@@ -59,7 +61,7 @@ def finish(reply: Reply, request: Request, room: Room, signer: Signer, *, thinki
         blocks = _one_call(blocks)
     blocks, stopped = _until_stop(blocks, request.body.get("stop_sequences") or ())
     parts, used, cut = _within(blocks, room.tokens, reply.raw_input)
-    thought = sum(block_tokens(part.block) for part in parts if part.block["type"] in _THINKING)
+    thought = sum(count_block_tokens(part.block) for part in parts if part.block["type"] in _THINKING)
     omitted = (request.body.get("thinking") or {}).get("display") == "omitted"
     signed = [_signed(part, signer, omitted=omitted) for part in parts]
     signer.remember([part.block for part in signed])
@@ -72,7 +74,7 @@ def finish(reply: Reply, request: Request, room: Room, signer: Signer, *, thinki
         reason = reply.stop_reason
     # Even an answer without content is not free; only asking for none is.
     output = used or min(1, room.tokens)
-    return Finished(signed, reason, stopped if not cut else None, reply.stop_details, output, thought)
+    return FinishedReply(signed, reason, stopped if not cut else None, reply.stop_details, output, thought)
 
 
 def _one_call(blocks: Sequence[Json]) -> list[Json]:
@@ -93,29 +95,29 @@ def _until_stop(blocks: Sequence[Json], sequences: Sequence[str]) -> tuple[list[
     return kept, None
 
 
-def _within(blocks: Sequence[Json], room: int, raw_input: str | None) -> tuple[list[Part], int, bool]:
+def _within(blocks: Sequence[Json], room: int, raw_input: str | None) -> tuple[list[ResponsePart], int, bool]:
     """What fits, how many tokens it is, and whether something was cut."""
     last_call = max((i for i, block in enumerate(blocks) if block["type"] == "tool_use"), default=-1)
-    parts: list[Part] = []
+    parts: list[ResponsePart] = []
     used = 0
     for index, block in enumerate(blocks):
         raw = raw_input if index == last_call else None
-        size = block_tokens(block) if raw is None else text_tokens(block["name"]) + text_tokens(raw)
+        size = count_block_tokens(block) if raw is None else count_text_tokens(block["name"]) + count_text_tokens(raw)
         if used + size > room:
             cut = _cut(block, room - used, raw)
             return ([*parts, cut] if cut else parts), room, True
-        parts.append(Part(block, raw))
+        parts.append(ResponsePart(block, raw))
         used += size
     return parts, used, room == 0
 
 
-def _cut(block: Json, room: int, raw: str | None) -> Part | None:
+def _cut(block: Json, room: int, raw: str | None) -> ResponsePart | None:
     if block["type"] in ("text", "thinking"):
         text = _head(block[block["type"]], room)
-        return Part({**block, block["type"]: text}) if text else None
-    if block["type"] == "tool_use" and room > text_tokens(block["name"]):
+        return ResponsePart({**block, block["type"]: text}) if text else None
+    if block["type"] == "tool_use" and room > count_text_tokens(block["name"]):
         text = raw if raw is not None else compact_json(block["input"])
-        return Part(block, _head(text, room - text_tokens(block["name"])))
+        return ResponsePart(block, _head(text, room - count_text_tokens(block["name"])))
     return None
 
 
@@ -123,14 +125,14 @@ def _head(text: str, tokens: int) -> str:
     return text.encode("utf-8", "replace")[: max(0, tokens) * BYTES_PER_TOKEN].decode("utf-8", "ignore")
 
 
-def _signed(part: Part, signer: Signer, *, omitted: bool) -> Part:
+def _signed(part: ResponsePart, signer: ThinkingSigner, *, omitted: bool) -> ResponsePart:
     if part.block["type"] not in _THINKING:
         return part
-    return Part(signer.signed(part.block, omitted=omitted))
+    return ResponsePart(signer.signed(part.block, omitted=omitted))
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class UsageAccount:
     """What a request's answer was billed as: its own prompt, and the summaries written before it."""
 
     prompt: CacheUse
@@ -139,7 +141,7 @@ class Accounts:
     said: Mapping[str, Any] = field(default_factory=dict)
     iterations: bool = False
 
-    def usage(self, finished: Finished) -> Json:
+    def usage(self, finished: FinishedReply) -> Json:
         """The ``usage`` object of the answer."""
         tools = self.server_tool_use
         usage: Json = {
@@ -168,7 +170,9 @@ def _figures(use: CacheUse, output: int) -> Json:
     }
 
 
-def message_of(request: Request, finished: Finished, usage: Json, applied: Sequence[Json] | None) -> Json:
+def build_message(
+    request: MessagesRequest, finished: FinishedReply, usage: Json, applied: Sequence[Json] | None
+) -> Json:
     """The answer as the service's ``message`` object; ids are random."""
     message: Json = {
         "id": f"msg_{secrets.token_hex(12)}",
@@ -186,7 +190,7 @@ def message_of(request: Request, finished: Finished, usage: Json, applied: Seque
     return message
 
 
-def _whole(part: Part) -> Json:
+def _whole(part: ResponsePart) -> Json:
     if part.raw is None:
         return part.block
     # The parser that the SDK itself reads unfinished input with; it comes with the SDK.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aar.messages_api.request import Json
-from aar.messages_api.server.response import Part
+from aar.messages_api.server.response import ResponsePart
 from aar.messages_api.token_counts import compact_json
 
 TEXT_PIECE = 80
@@ -24,7 +24,7 @@ _CUMULATIVE = (
 )
 
 
-def events_of(message: Json, parts: Sequence[Part]) -> Iterator[Json]:
+def message_events(message: Json, parts: Sequence[ResponsePart]) -> Iterator[Json]:
     """The events of a message.
 
     Args:
@@ -57,7 +57,7 @@ def events_of(message: Json, parts: Sequence[Part]) -> Iterator[Json]:
     yield {"type": "message_stop"}
 
 
-def _pieces(part: Part) -> tuple[Json, list[Json]]:
+def _pieces(part: ResponsePart) -> tuple[Json, list[Json]]:
     """How a block starts, and what is added to it."""
     block = part.block
     match block["type"]:
@@ -87,6 +87,6 @@ def _split(text: str, size: int) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-def encoded(event: dict[str, Any]) -> bytes:
+def encode_event(event: dict[str, Any]) -> bytes:
     """An event as bytes of the stream."""
     return f"event: {event['type']}\ndata: {compact_json(event)}\n\n".encode("utf-8", "replace")

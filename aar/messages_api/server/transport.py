@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
-from aar.messages_api.api_errors import ApiRefusal
+from aar.messages_api.api_errors import ApiError
 from aar.messages_api.request import Json
-from aar.messages_api.server.faults import AS_IT_IS, Drop, Fault, Misreport, Slow, Stall, StreamError
-from aar.messages_api.server.sse_events import encoded
+from aar.messages_api.server.faults import NO_FAULT, Drop, Fault, Misreport, Slow, Stall, StreamError
+from aar.messages_api.server.sse_events import encode_event
 from aar.messages_api.token_counts import compact_json
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -20,11 +20,11 @@ ABORT = "aar.abort"
 """ASGI extension of ``serving``: a function that breaks the connection."""
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client went away, or the connection was broken on purpose."""
 
 
-class Channel:
+class ResponseChannel:
     """One exchange's way back to the client."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,13 +34,13 @@ class Channel:
         self.started = False
 
     async def body(self, most: int) -> bytes:
-        """The request's body. Raises ApiRefusal (413) when it is longer than ``most`` bytes."""
+        """The request's body. Raises ApiError (413) when it is longer than ``most`` bytes."""
         pieces: list[bytes] = []
         size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise Gone
+                raise ClientGone
             piece = message.get("body", b"")
             size += len(piece)
             # What is too long is still read to its end, or the client would see a broken pipe and no answer.
@@ -49,7 +49,7 @@ class Channel:
             if not message.get("more_body"):
                 break
         if size > most:
-            raise ApiRefusal(413)
+            raise ApiError(413)
         return b"".join(pieces)
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
@@ -75,7 +75,7 @@ class Channel:
         self._abort()
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        raise Gone
+        raise ClientGone
 
     async def wait(self, seconds: float) -> None:
         """Let time pass. Raises Gone when the client leaves meanwhile."""
@@ -85,7 +85,7 @@ class Channel:
                     pass
         except TimeoutError:
             return
-        raise Gone
+        raise ClientGone
 
 
 def json_bytes(value: Any) -> bytes:
@@ -93,10 +93,12 @@ def json_bytes(value: Any) -> bytes:
     return compact_json(value).encode("utf-8", "replace")
 
 
-async def deliver_message(channel: Channel, message: Json, headers: Mapping[str, str], fault: Fault | None) -> None:
+async def deliver_message(
+    channel: ResponseChannel, message: Json, headers: Mapping[str, str], fault: Fault | None
+) -> None:
     """Send an answer that was not asked for as a stream."""
     if isinstance(fault, Misreport):
-        usage = message["usage"] if fault.end == AS_IT_IS else fault.end
+        usage = message["usage"] if fault.end == NO_FAULT else fault.end
         message = {**message, "usage": usage, "model": fault.model or message["model"]}
     body = json_bytes(message)
     match fault:
@@ -109,12 +111,12 @@ async def deliver_message(channel: Channel, message: Json, headers: Mapping[str,
             await channel.piece(body[: len(body) // 2])
             await channel.drop()
         case StreamError():
-            raise ApiRefusal(529 if fault.kind == "overloaded_error" else 500, fault.message, kind=fault.kind)
+            raise ApiError(529 if fault.kind == "overloaded_error" else 500, fault.message, kind=fault.kind)
     await channel.whole(200, body, {**headers, "content-type": "application/json"})
 
 
 async def deliver_stream(
-    channel: Channel, events: Iterable[Json], headers: Mapping[str, str], request_id: str, fault: Fault | None
+    channel: ResponseChannel, events: Iterable[Json], headers: Mapping[str, str], request_id: str, fault: Fault | None
 ) -> None:
     """Send an answer as a stream of events."""
     if isinstance(fault, Drop) and fault.after is None:
@@ -123,19 +125,19 @@ async def deliver_stream(
         200, {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
     )
     if fault is None:
-        await channel.piece(b"".join(map(encoded, events)), more=False)
+        await channel.piece(b"".join(map(encode_event, events)), more=False)
         return
     for sent, event in enumerate(events):
         if isinstance(fault, Misreport):
             event = _misreported(event, fault)
         await _before(channel, sent, request_id, fault)
-        await channel.piece(encoded(event))
+        await channel.piece(encode_event(event))
         if isinstance(fault, StreamError) and sent + 1 == fault.after:
             break
     await channel.piece(_error(fault, request_id) if isinstance(fault, StreamError) else b"", more=False)
 
 
-async def _before(channel: Channel, sent: int, request_id: str, fault: Fault) -> None:
+async def _before(channel: ResponseChannel, sent: int, request_id: str, fault: Fault) -> None:
     """What happens before the event after ``sent`` others."""
     match fault:
         case Slow(seconds):
@@ -144,7 +146,7 @@ async def _before(channel: Channel, sent: int, request_id: str, fault: Fault) ->
             await _silence(channel, fault)
 
 
-async def _silence(channel: Channel, fault: Fault) -> None:
+async def _silence(channel: ResponseChannel, fault: Fault) -> None:
     if isinstance(fault, Stall):
         await channel.wait(fault.seconds)
     await channel.drop()
@@ -153,10 +155,10 @@ async def _silence(channel: Channel, fault: Fault) -> None:
 def _misreported(event: Json, fault: Misreport) -> Json:
     if event["type"] == "message_start":
         message = {**event["message"], "model": fault.model or event["message"]["model"]}
-        return {**event, "message": message if fault.start == AS_IT_IS else {**message, "usage": fault.start}}
-    told = event["type"] == "message_delta" and fault.end != AS_IT_IS
+        return {**event, "message": message if fault.start == NO_FAULT else {**message, "usage": fault.start}}
+    told = event["type"] == "message_delta" and fault.end != NO_FAULT
     return {**event, "usage": fault.end} if told else event
 
 
 def _error(fault: StreamError, request_id: str) -> bytes:
-    return encoded(ApiRefusal(529, fault.message, kind=fault.kind).body(request_id))
+    return encode_event(ApiError(529, fault.message, kind=fault.kind).body(request_id))

@@ -16,7 +16,7 @@ import threading
 import uvicorn
 
 from aar.errors import AarError, PortTaken
-from aar.messages_api.server.local_server import address, listen, server_config
+from aar.messages_api.server.local_server import base_url_of, listen_on_loopback, server_config
 from aar.researcher.offline.model_server import make_app
 from aar.researcher.offline.policy import Researcher
 
@@ -33,14 +33,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     with listening:
-        print(f"listening on {address(listening)}", flush=True)
+        print(f"listening on {base_url_of(listening)}", flush=True)
         asyncio.run(_serve(listening, arguments.seed))
     return 0
 
 
 def _listen(port: int) -> socket.socket:
     try:
-        return listen(port)
+        return listen_on_loopback(port)
     except OSError as error:
         raise PortTaken(
             f"cannot listen on 127.0.0.1:{port} ({error.strerror})", "Choose another --port, or 0"

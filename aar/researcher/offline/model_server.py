@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aar.messages_api.replies import Reply
-from aar.messages_api.request import Request
-from aar.messages_api.server.app import Double, Rules
+from aar.messages_api.replies import ModelReply
+from aar.messages_api.request import MessagesRequest
+from aar.messages_api.server.app import FakeMessagesApi, ServerRules
 from aar.researcher.offline import MODEL
 from aar.researcher.offline.observed_conversation import Conversation, read_conversation
 from aar.researcher.offline.planned_turn import Turn
@@ -22,18 +22,18 @@ class Played:
     def __init__(self, play: Player) -> None:
         self._play = play
 
-    async def reply(self, request: Request) -> Reply:
+    async def reply(self, request: MessagesRequest) -> ModelReply:
         """The next turn of the conversation."""
         return await asyncio.to_thread(self._turn, request)
 
-    def _turn(self, request: Request) -> Reply:
+    def _turn(self, request: MessagesRequest) -> ModelReply:
         return self._play(read_conversation(request)).reply()
 
 
-def make_app(play: Player) -> Double:
+def make_app(play: Player) -> FakeMessagesApi:
     """An ASGI application that answers the Messages API with the turns of ``play``.
 
     Requests are held to the rules of the API, but not to the SDK's types: importing those would take this server longer
     than everything else it does at its start. Nothing is logged.
     """
-    return Double(Played(play), rules=Rules(models=[MODEL], strict=False), most_logged=0)
+    return FakeMessagesApi(Played(play), rules=ServerRules(models=[MODEL], strict=False), most_logged=0)

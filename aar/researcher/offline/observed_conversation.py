@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aar.messages_api.request import Message, Request
+from aar.messages_api.request import Message, MessagesRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Conversation:
     exchanges: Sequence[Exchange]
 
 
-def read_conversation(request: Request) -> Conversation:
+def read_conversation(request: MessagesRequest) -> Conversation:
     """The record in a checked request. Lines that the system prompt lacks are read as empty."""
     system = request.system_text
     key, _, direction = _line(system, "Direction").partition(":")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.replies import Reply, call, say
+from aar.messages_api.replies import ModelReply, text_block, tool_use_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Turn:
     text: str
     calls: Sequence[Call] = ()
 
-    def reply(self) -> Reply:
+    def reply(self) -> ModelReply:
         """The turn as an answer of the Messages API.
 
         Ids of calls are random, as the service's are: tools use them as idempotency keys across campaigns, and no
         decision reads them.
         """
-        said = [say(self.text)] if self.text else []
-        return Reply([*said, *({**call(one.tool), "input": one.input} for one in self.calls)])
+        said = [text_block(self.text)] if self.text else []
+        return ModelReply([*said, *({**tool_use_block(one.tool), "input": one.input} for one in self.calls)])

@@ -13,73 +13,82 @@ faults. docs/messages-double.md shows how to use it, and says where it is only n
 
 from __future__ import annotations
 
-from aar.messages_api.api_errors import ApiRefusal
+from aar.messages_api.api_errors import ApiError
 from aar.messages_api.context.prompt_cache import CacheUse, PromptCache
-from aar.messages_api.model_specs import Traits, traits_of
-from aar.messages_api.replies import Reply, Verbatim, call, pause, refuse, say, think, think_redacted
-from aar.messages_api.request import Request
-from aar.messages_api.server.app import Double, Exchange, Rules
+from aar.messages_api.model_specs import ModelSpec, get_model_spec
+from aar.messages_api.replies import (
+    ModelReply,
+    VerbatimResponse,
+    paused_reply,
+    redacted_thinking_block,
+    refusal_reply,
+    text_block,
+    thinking_block,
+    tool_use_block,
+)
+from aar.messages_api.request import MessagesRequest
+from aar.messages_api.server.app import FakeMessagesApi, RecordedExchange, ServerRules
 from aar.messages_api.server.faults import (
-    AS_IT_IS,
+    NO_FAULT,
     CutShort,
     Drop,
     Fault,
     FaultSource,
     HttpError,
-    Instead,
     Misreport,
+    OtherReply,
     Slow,
     Stall,
     StreamError,
-    at_requests,
-    by_chance,
-    in_order,
+    faults_at_requests,
+    faults_by_chance,
+    faults_in_order,
 )
-from aar.messages_api.server.local_server import serve, serve_in_thread
-from aar.messages_api.server.model_backends import ByTurn, Function, Model, Scripted
-from aar.messages_api.token_counts import block_tokens, text_tokens
-from aar.testing.fake_messages_api.recording import Recorder, Replay
+from aar.messages_api.server.local_server import serve_app, serve_app_in_thread
+from aar.messages_api.server.model_backends import FunctionModel, ModelBackend, ModelByTurn, ScriptedModel
+from aar.messages_api.token_counts import count_block_tokens, count_text_tokens
+from aar.testing.fake_messages_api.recording import RecordingProxy, ReplayModel
 
 __all__ = [
-    "AS_IT_IS",
-    "ApiRefusal",
-    "ByTurn",
+    "NO_FAULT",
+    "ApiError",
     "CacheUse",
     "CutShort",
-    "Double",
     "Drop",
-    "Exchange",
+    "FakeMessagesApi",
     "Fault",
     "FaultSource",
-    "Function",
+    "FunctionModel",
     "HttpError",
-    "Instead",
+    "MessagesRequest",
     "Misreport",
-    "Model",
+    "ModelBackend",
+    "ModelByTurn",
+    "ModelReply",
+    "ModelSpec",
+    "OtherReply",
     "PromptCache",
-    "Recorder",
-    "Replay",
-    "Reply",
-    "Request",
-    "Rules",
-    "Scripted",
+    "RecordedExchange",
+    "RecordingProxy",
+    "ReplayModel",
+    "ScriptedModel",
+    "ServerRules",
     "Slow",
     "Stall",
     "StreamError",
-    "Traits",
-    "Verbatim",
-    "at_requests",
-    "block_tokens",
-    "by_chance",
-    "call",
-    "in_order",
-    "pause",
-    "refuse",
-    "say",
-    "serve",
-    "serve_in_thread",
-    "text_tokens",
-    "think",
-    "think_redacted",
-    "traits_of",
+    "VerbatimResponse",
+    "count_block_tokens",
+    "count_text_tokens",
+    "faults_at_requests",
+    "faults_by_chance",
+    "faults_in_order",
+    "get_model_spec",
+    "paused_reply",
+    "redacted_thinking_block",
+    "refusal_reply",
+    "serve_app",
+    "serve_app_in_thread",
+    "text_block",
+    "thinking_block",
+    "tool_use_block",
 ]

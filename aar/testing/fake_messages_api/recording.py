@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 
 from aar.errors import DataMissing
-from aar.messages_api.api_errors import ApiRefusal, new_request_id
-from aar.messages_api.replies import Verbatim
-from aar.messages_api.request import Request, read_json
-from aar.messages_api.request_headers import Incoming
-from aar.messages_api.server.transport import Channel, Receive, Scope, Send
+from aar.messages_api.api_errors import ApiError, new_request_id
+from aar.messages_api.replies import VerbatimResponse
+from aar.messages_api.request import MessagesRequest, read_json
+from aar.messages_api.request_headers import RequestHeaders
+from aar.messages_api.server.transport import Receive, ResponseChannel, Scope, Send
 from aar.messages_api.token_counts import compact_json
 
 _ASKED = ("anthropic-version", "anthropic-beta", "content-type")
@@ -24,13 +24,13 @@ _LIMITS = "anthropic-ratelimit-"
 _MOST_BYTES = 64 * 1024 * 1024
 
 
-def digest_of(body: Mapping[str, Any]) -> str:
+def request_digest(body: Mapping[str, Any]) -> str:
     """What a request is known again by: all of it but its metadata."""
     known = {key: value for key, value in body.items() if key != "metadata"}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode("utf-8", "replace")).hexdigest()
 
 
-class Recorder:
+class RecordingProxy:
     """An ASGI application that passes requests on to a real service and writes each exchange as a line of JSON.
 
     Only headers known to carry no secret are written, and the caller's key is taken out of everything else.
@@ -52,7 +52,7 @@ class Recorder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
-        incoming, channel = Incoming(scope), Channel(scope, receive, send)
+        incoming, channel = RequestHeaders(scope), ResponseChannel(scope, receive, send)
         raw = await channel.body(_MOST_BYTES)
         headers = {key: value for key, value in incoming.shown_headers().items() if key in _ASKED}
         query = incoming.query.decode("latin-1")
@@ -65,7 +65,7 @@ class Recorder:
         try:
             answer = await self._client.send(asked, stream=True)
         except httpx.HTTPError as error:
-            refusal = ApiRefusal(502, f"the service cannot be reached: {type(error).__name__}")
+            refusal = ApiError(502, f"the service cannot be reached: {type(error).__name__}")
             body = compact_json(refusal.body(new_request_id())).encode()
             await channel.whole(502, body, {"content-type": "application/json"})
             return
@@ -83,7 +83,7 @@ class Recorder:
 
     def _write(
         self,
-        incoming: Incoming,
+        incoming: RequestHeaders,
         raw: bytes,
         asked: Mapping[str, str],
         status: int,
@@ -96,7 +96,7 @@ class Recorder:
             "method": incoming.method,
             "path": incoming.path,
             "query": incoming.query.decode("latin-1"),
-            "digest": digest_of(request),
+            "digest": request_digest(request),
             "request_headers": asked,
             "request": request,
             "status": status,
@@ -111,13 +111,13 @@ class Recorder:
             file.write(line + "\n")
 
 
-class Replay:
+class ReplayModel:
     """A model that answers with what a service once answered.
 
     A request that was recorded gets its own answer; one that was not gets the next one in order, unless ``exact``.
 
     Args:
-        path: what a ``Recorder`` wrote.
+        path: what a ``RecordingProxy`` wrote.
         exact: answer only requests that were recorded.
 
     Raises:
@@ -133,11 +133,11 @@ class Replay:
         self._left = [entry for entry in entries if entry["path"] == "/v1/messages"]
         self._exact = exact
 
-    def reply(self, request: Request) -> Verbatim:
+    def reply(self, request: MessagesRequest) -> VerbatimResponse:
         """The recorded answer."""
-        digest = digest_of(request.body)
+        digest = request_digest(request.body)
         at = next((index for index, entry in enumerate(self._left) if entry["digest"] == digest), None)
         if at is None and (self._exact or not self._left):
-            raise ApiRefusal(500, "this request was not recorded", {"x-should-retry": "false"})
+            raise ApiError(500, "this request was not recorded", {"x-should-retry": "false"})
         entry = self._left.pop(at or 0)
-        return Verbatim(int(entry["status"]), dict(entry["headers"]), str(entry["body"]).encode())
+        return VerbatimResponse(int(entry["status"]), dict(entry["headers"]), str(entry["body"]).encode())

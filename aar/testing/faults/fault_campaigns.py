@@ -30,7 +30,7 @@ from aar.researcher.loop import run_researcher
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.fake_messages_api import Double, Function, Rules, serve
+from aar.testing.fake_messages_api import FakeMessagesApi, FunctionModel, ServerRules, serve_app
 from aar.testing.faults.crashing_database import Killed, MortalDatabase
 from aar.testing.faults.ledger_comparison import CAMPAIGN, Verdict, judge
 from aar.testing.faults.schedules import SILENCE, TEAM, Schedule
@@ -82,12 +82,15 @@ async def run_schedule(seed: int, template: Path, folder: Path) -> Verdict:
     schedule = Schedule(seed)
     file = folder / "aar.db"
     shutil.copy(template, file)
-    double = Double(
-        Function(schedule.play), faults=schedule.fault, rules=Rules(strict=seed % 4 == 0), most_logged=100_000
+    double = FakeMessagesApi(
+        FunctionModel(schedule.play),
+        faults=schedule.fault,
+        rules=ServerRules(strict=seed % 4 == 0),
+        most_logged=100_000,
     )
     outcomes: list[Outcome] = []
     with hurried():
-        async with serve(double) as base_url:
+        async with serve_app(double) as base_url:
             for how, moment in [*schedule.lives, ("", 0)]:
                 outcomes += await _live(schedule, double, base_url, file, how, moment)
     with contextlib.closing(Database(f"sqlite:///{file}")) as db:
@@ -100,7 +103,9 @@ def _who(body: Any) -> str:
     return f"{CAMPAIGN}-{found[1]}"
 
 
-async def _live(schedule: Schedule, double: Double, base_url: str, file: Path, how: str, moment: int) -> list[Outcome]:
+async def _live(
+    schedule: Schedule, double: FakeMessagesApi, base_url: str, file: Path, how: str, moment: int
+) -> list[Outcome]:
     """One controller's life, to its end or its death."""
     tasks: list[asyncio.Task[Outcome]] = []
     stopping, asked = asyncio.Event(), len(double.requests)

@@ -16,7 +16,7 @@ from aar.budget.limits import Limits
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
 from aar.llm.pricing.price_book import PriceBook
-from aar.messages_api.server.app import Exchange
+from aar.messages_api.server.app import RecordedExchange
 from aar.researcher.context import Outcome
 from aar.store.database import Database
 from aar.store.event_log import read
@@ -68,7 +68,7 @@ def judge(
     seed: int,
     limits: Limits,
     db: Database,
-    exchanges: Iterable[Exchange],
+    exchanges: Iterable[RecordedExchange],
     who: Callable[[Any], str],
     outcomes: Sequence[Outcome],
 ) -> Verdict:
@@ -148,7 +148,7 @@ def _ledger(verdict: Verdict, db: Database, whole: Bill, each_own: Mapping[str, 
                 verdict.complaints.append(f"{name}: the ledger says {held} {what}, the service billed {billed}")
 
 
-def _turns(verdict: Verdict, db: Database, begun: Sequence[Exchange], who: Callable[[Any], str]) -> None:
+def _turns(verdict: Verdict, db: Database, begun: Sequence[RecordedExchange], who: Callable[[Any], str]) -> None:
     with db.reading() as session:
         events = read(session, CAMPAIGN, limit=100_000)
         rows = {row.request_id: row for row in session.scalars(select(LedgerEntry))}
@@ -186,7 +186,7 @@ def _number(content: Sequence[Mapping[str, Any]]) -> int | None:
     return next((int(found[1]) for text in texts if (found := _NUMBER.match(text))), None)
 
 
-def _same(one: Exchange, other: Exchange, who: Callable[[Any], str]) -> bool:
+def _same(one: RecordedExchange, other: RecordedExchange, who: Callable[[Any], str]) -> bool:
     return who(one.body) == who(other.body) and _unmarked(one.body) == _unmarked(other.body)
 
 

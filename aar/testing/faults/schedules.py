@@ -17,18 +17,18 @@ from aar.testing.fake_messages_api import (
     Drop,
     Fault,
     HttpError,
-    Instead,
+    MessagesRequest,
     Misreport,
-    Reply,
-    Request,
+    ModelReply,
+    OtherReply,
     Slow,
     Stall,
     StreamError,
-    call,
-    pause,
-    refuse,
-    say,
-    think,
+    paused_reply,
+    refusal_reply,
+    text_block,
+    thinking_block,
+    tool_use_block,
 )
 
 T = TypeVar("T")
@@ -87,24 +87,24 @@ class Schedule:
             ),
         )
 
-    def play(self, request: Request) -> Reply:
+    def play(self, request: MessagesRequest) -> ModelReply:
         """The model's answer; its text names the request."""
         dice = random.Random(f"{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
-        words: list[Any] = [say(f"#{request.number} " + "so it goes " * dice.randint(1, 30))]
+        words: list[Any] = [text_block(f"#{request.number} " + "so it goes " * dice.randint(1, 30))]
         if self.long:
             words[0]["text"] += "and on " * dice.randint(6000, 11_000)
         if (request.body.get("thinking") or {}).get("type") == "adaptive" and dice.random() < 0.7:
-            words.insert(0, think("hm, " * dice.randint(1, 300)))
+            words.insert(0, thinking_block("hm, " * dice.randint(1, 300)))
         tools = ("budget", "leaderboard", "post", "nonsense", "finish")
         for tool in dice.choices(tools, [4, 3, 3, 1, 0.4], k=dice.randint(0, 3)):
             given = {"post": {"kind": "insight", "title": "T", "body": "B"}, "finish": {"summary": "done"}}
-            words.append(call(tool, **given.get(tool, {})))
+            words.append(tool_use_block(tool, **given.get(tool, {})))
         if dice.random() < 0.05:
-            return pause(words[0])
+            return paused_reply(words[0])
         raw = '{"limit": ' if dice.random() < 0.05 else None
-        return Reply(words, raw_input=raw, usage=self.told)
+        return ModelReply(words, raw_input=raw, usage=self.told)
 
-    def fault(self, request: Request) -> Fault | None:
+    def fault(self, request: MessagesRequest) -> Fault | None:
         """What goes wrong with a request."""
         dice = random.Random(f"fault:{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
         if dice.random() >= self.faulty:
@@ -120,12 +120,12 @@ class Schedule:
             Stall(after, 2 * SILENCE),
             Slow(0.001),
             CutShort(dice.randint(1, 400)),
-            Instead(refuse(f"#{request.number} I must not.")),
-            Instead(Reply([], "end_turn")),
+            OtherReply(refusal_reply(f"#{request.number} I must not.")),
+            OtherReply(ModelReply([], "end_turn")),
         ]
         return dice.choices(faults, [4, 4, 0.3, 2, 1, 2, 1, 1, 2, 1, 1])[0]
 
-    def _misreport(self, request: Request) -> Fault | None:
+    def _misreport(self, request: MessagesRequest) -> Fault | None:
         dice = random.Random(f"usage:{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
         if dice.random() >= self.misreports:
             return None

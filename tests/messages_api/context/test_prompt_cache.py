@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.messages_api.context.prompt_cache import LOOKBACK, CacheUse, cache_complaints, segments_of
+from aar.messages_api.context.prompt_cache import LOOKBACK, CacheUse, cache_errors, prompt_segments
 from aar.messages_api.request import read_request
-from aar.testing.fake_messages_api import Double, PromptCache, Reply, think, traits_of
+from aar.testing.fake_messages_api import FakeMessagesApi, ModelReply, PromptCache, get_model_spec, thinking_block
 
 from ..conftest import Talking
 
 MODEL = "claude-sonnet-4-6"
-LEAST = traits_of(MODEL).least_cached
+LEAST = get_model_spec(MODEL).least_cached
 BIG = "x" * 4 * LEAST
 
 
@@ -48,12 +48,12 @@ def body(*turns: dict[str, Any] | list[dict[str, Any]], **more: Any) -> dict[str
 
 def use(cache: PromptCache, request: dict[str, Any]) -> CacheUse:
     read = read_request(request)
-    assert not list(cache_complaints(read))
-    return cache.use(segments_of(read), traits_of(read.model).least_cached)
+    assert not list(cache_errors(read))
+    return cache.use(prompt_segments(read), get_model_spec(read.model).least_cached)
 
 
 def counted(request: dict[str, Any]) -> int:
-    return sum(segment.tokens for segment in segments_of(read_request(request)))
+    return sum(segment.tokens for segment in prompt_segments(read_request(request)))
 
 
 texts = st.text("ab \né", min_size=1, max_size=3000)
@@ -173,10 +173,10 @@ def test_a_mark_of_the_request_goes_to_the_last_block_that_can_have_it() -> None
 @pytest.mark.anyio
 async def test_usage_over_the_wire_agrees_with_counting(talking: Talking) -> None:
     clock = Clock()
-    replies: Any = [Reply([think("hm"), "Done."]), "Done."]
+    replies: Any = [ModelReply([thinking_block("hm"), "Done."]), "Done."]
     asked: dict[str, Any] = {"model": MODEL, "system": [text(BIG, "1h")], "thinking": {"type": "adaptive"}}
     messages: list[Any] = [{"role": "user", "content": [text("Hello " * 30, "5m")]}]
-    async with talking(Double(replies, clock=clock)) as (client, _):
+    async with talking(FakeMessagesApi(replies, clock=clock)) as (client, _):
         first = await client.messages.create(max_tokens=99, messages=messages, **asked)
         messages += [first.to_param(), {"role": "user", "content": [text("And? " * 30, "5m")]}]
         clock.now = 299
@@ -195,4 +195,4 @@ def test_keys_do_not_share_a_cache() -> None:
     cache = PromptCache(Clock())
     for key, read in (("a", 0), ("b", 0), ("a", LEAST)):
         request = read_request(body(text(BIG, "5m")), key=key)
-        assert cache.use(segments_of(request), LEAST).read == read
+        assert cache.use(prompt_segments(request), LEAST).read == read

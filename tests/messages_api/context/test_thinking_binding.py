@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anthropic import BadRequestError
 
-from aar.testing.fake_messages_api import Reply, Request, call, think
+from aar.testing.fake_messages_api import MessagesRequest, ModelReply, thinking_block, tool_use_block
 
 from ..conftest import Talking
 
@@ -18,8 +18,15 @@ HELLO: Any = {"role": "user", "content": "Hello"}
 BOUND = "different conversation"
 
 
-def play(request: Request) -> Reply:
-    return Reply([think(f"turn {request.turns}"), "I look.", think("and then"), call("bash", command="ls")])
+def play(request: MessagesRequest) -> ModelReply:
+    return ModelReply(
+        [
+            thinking_block(f"turn {request.turns}"),
+            "I look.",
+            thinking_block("and then"),
+            tool_use_block("bash", command="ls"),
+        ]
+    )
 
 
 async def talked(client: Any, model: str) -> list[Any]:

@@ -19,10 +19,10 @@ pytest.importorskip("claude_agent_sdk", reason="the extra agent-sdk (Claude Code
 import claude_agent_sdk
 
 from aar.forum.posts import list_posts
-from aar.messages_api.replies import Reply, call, say
-from aar.messages_api.request import Request
+from aar.messages_api.replies import ModelReply, text_block, tool_use_block
+from aar.messages_api.request import MessagesRequest
 from aar.messages_api.server import local_server
-from aar.messages_api.server.app import Double, Rules
+from aar.messages_api.server.app import FakeMessagesApi, ServerRules
 
 from .conftest import METHOD, TOY, House
 
@@ -43,7 +43,7 @@ def quiet(home: Path) -> dict[str, str]:
     }
 
 
-def play(request: Request) -> Reply:
+def play(request: MessagesRequest) -> ModelReply:
     """A model that posts, then hands a method in, then says what it got back."""
     results = [
         block
@@ -52,15 +52,19 @@ def play(request: Request) -> Reply:
         if block.get("type") == "tool_result"
     ]
     if not results:
-        return Reply([call("mcp__aar__forum_post", kind="insight", title="From Claude Code", body="Hello.")])
+        return ModelReply(
+            [tool_use_block("mcp__aar__forum_post", kind="insight", title="From Claude Code", body="Hello.")]
+        )
     if len(results) == 1:
-        return Reply([call("mcp__aar__submit_method", files=METHOD)])
-    return Reply([say(str(results[-1]["content"]))])
+        return ModelReply([tool_use_block("mcp__aar__submit_method", files=METHOD)])
+    return ModelReply([text_block(str(results[-1]["content"]))])
 
 
 async def test_claude_code_posts_and_hands_in(house: House) -> None:
-    double = Double(play, rules=Rules(strict=False))  # it uses fields that are newer than the installed SDK's types
-    async with house.served() as address, local_server.serve(double) as messages:
+    double = FakeMessagesApi(
+        play, rules=ServerRules(strict=False)
+    )  # it uses fields that are newer than the installed SDK's types
+    async with house.served() as address, local_server.serve_app(double) as messages:
         options = claude_agent_sdk.ClaudeAgentOptions(
             mcp_servers={
                 "aar": {
