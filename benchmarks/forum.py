@@ -23,7 +23,7 @@ from rich.table import Table
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.news import news_since
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search.full_text import search
+from aar.forum.search.full_text import full_text_search
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, open_database
 
@@ -79,7 +79,7 @@ def measure(db: Database, folder: Path, posts: int, rng: random.Random) -> list[
 
     def find() -> None:
         with db.reading() as session:
-            search(session, CAMPAIGN, queries[rng.randrange(len(queries))])
+            full_text_search(session, CAMPAIGN, queries[rng.randrange(len(queries))])
 
     def news() -> None:
         with db.reading() as session:

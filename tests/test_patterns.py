@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import aar
-from aar.forum.figures.figure_markdown import paths_in, rewritten
-from aar.forum.markdown_parser import parsed
+from aar.forum.figures.figure_markdown import replace_image_addresses, shown_paths
+from aar.forum.markdown_parser import parse_markdown
 from aar.problems.protocol import RunLimits
 from aar.readmodels.secret_scrubber import Scrubber
 from aar.report.markdown_html import render_markdown
@@ -156,9 +156,9 @@ def test_texts_that_were_made_to_be_slow_are_not(unit: str) -> None:
         lambda text: rejected_output(text, hosts),
         lambda text: why_it_ended(ExecResult(ExitReason.EXITED, 1, text, 0, 1.0), limits, hosts),
         Scrubber(["a-secret-of-the-test"]).text,
-        paths_in,
-        lambda text: rewritten(text, {"a": "b"}),
-        parsed,
+        shown_paths,
+        lambda text: replace_image_addresses(text, {"a": "b"}),
+        parse_markdown,
         lambda text: render_markdown(text),
     ):
         assert not _grows_faster(call, unit)
@@ -166,5 +166,5 @@ def test_texts_that_were_made_to_be_slow_are_not(unit: str) -> None:
 
 def test_a_text_of_brackets_is_parsed_soon() -> None:
     for unit in ("![", "[", "![[a]"):
-        assert _seconds(lambda text: parsed(text), unit * (20_000 // len(unit))) < 0.5
-    assert _seconds(paths_in, "![" * 10_000) < 0.1
+        assert _seconds(lambda text: parse_markdown(text), unit * (20_000 // len(unit))) < 0.5
+    assert _seconds(shown_paths, "![" * 10_000) < 0.1

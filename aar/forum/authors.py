@@ -21,7 +21,7 @@ _NAME = select(_RESEARCHER.name).where(
 )
 
 
-def checked_author(session: Session, campaign_id: str, author: Author) -> Author:
+def validate_author(session: Session, campaign_id: str, author: Author) -> Author:
     """The author as stored: a researcher under its own name whatever the caller wrote, a person under a clean one.
 
     Raises:
@@ -45,14 +45,16 @@ def checked_author(session: Session, campaign_id: str, author: Author) -> Author
     return Author(name, None, author.official)
 
 
-def stored_key(author: Author, idempotency_key: str | None) -> str | None:
+def storage_key(author: Author, idempotency_key: str | None) -> str | None:
     """An idempotency key as it is stored: of fixed length, and apart from other authors' keys."""
     if idempotency_key is None:
         return None
     return hashlib.sha256(f"{author.voter}\0{idempotency_key}".encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def was_written(session: Session, what: type[Post] | type[Comment], campaign_id: str, author: Author, key: str) -> bool:
+def was_already_written(
+    session: Session, what: type[Post] | type[Comment], campaign_id: str, author: Author, key: str
+) -> bool:
     """Whether an author's key has had its effect, so that what it would take need not be got together again."""
-    query = select(what.id).where(what.campaign_id == campaign_id, what.idempotency_key == stored_key(author, key))
+    query = select(what.id).where(what.campaign_id == campaign_id, what.idempotency_key == storage_key(author, key))
     return session.scalar(query) is not None

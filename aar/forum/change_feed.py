@@ -67,7 +67,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangePage:
     """One page of changes.
 
     Args:
@@ -85,7 +85,7 @@ class Changes:
     more: bool
 
 
-def changes_since(session: Session, campaign_id: str, after: int, *, limit: int = 200) -> Changes:
+def changes_since(session: Session, campaign_id: str, after: int, *, limit: int = 200) -> ChangePage:
     """The changes after a cursor; 0 for everything.
 
     A client that keeps ``cursor`` and replaces what it holds by what it gets has the whole forum, in any order of
@@ -124,7 +124,7 @@ def changes_since(session: Session, campaign_id: str, after: int, *, limit: int 
     posts = {each.post_id for each in items if each.post_id is not None}
     comments = {each.comment_id for each in items if each.comment_id is not None}
     claims = {each.claim_id for each in items if each.claim_id is not None}
-    return Changes(
+    return ChangePage(
         items=items,
         posts=posts_by_id(session, campaign_id, posts),
         comments=comment_views(session, campaign_id, comments) if comments else [],

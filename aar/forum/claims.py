@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.events import ClaimMade, ClaimReleased
-from aar.forum.authors import checked_author
+from aar.forum.authors import validate_author
 from aar.forum.text_limits import MAX_TITLE
-from aar.forum.views import Author, ClaimView, by_person
+from aar.forum.views import Author, ClaimView, is_by_person
 from aar.store import event_log
 from aar.store.column_types import now
 from aar.store.models import Claim
@@ -23,7 +23,7 @@ MAX_CLAIMS = 3
 """How many claims a researcher may hold at once."""
 
 
-def claim(session: Session, campaign_id: str, author: Author, topic: str, hours: float) -> ClaimView:
+def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, hours: float) -> ClaimView:
     """Say that a researcher works on something. The same words again move the end.
 
     Args:
@@ -40,7 +40,7 @@ def claim(session: Session, campaign_id: str, author: Author, topic: str, hours:
         Conflict: ``MAX_CLAIMS`` claims are held already.
     """
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
+    author = validate_author(session, campaign_id, author)
     if author.researcher_id is None:
         raise Forbidden("only researchers claim what they work on", "Write a post to the team")
     topic = validate_text("topic", topic, MAX_TITLE, one_line=True)
@@ -62,7 +62,7 @@ def claim(session: Session, campaign_id: str, author: Author, topic: str, hours:
     return _view(found)
 
 
-def release(session: Session, campaign_id: str, author: Author, claim_id: int) -> ClaimView:
+def release_topic(session: Session, campaign_id: str, author: Author, claim_id: int) -> ClaimView:
     """End a claim: one's own, or as a person anybody's. One that has ended stays as it is.
 
     Raises:
@@ -70,12 +70,12 @@ def release(session: Session, campaign_id: str, author: Author, claim_id: int) -
         Forbidden: another researcher's.
     """
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
+    author = validate_author(session, campaign_id, author)
     found = session.get(Claim, claim_id) if 0 < claim_id < 2**63 else None
     if found is None or found.campaign_id != campaign_id:
         raise NotFound(f"no claim {claim_id} in campaign {campaign_id!r}", "List them with `aar forum claims`")
     session.refresh(found)
-    if found.researcher_id != author.researcher_id and not by_person(author.name, author.researcher_id):
+    if found.researcher_id != author.researcher_id and not is_by_person(author.name, author.researcher_id):
         raise Forbidden(f"claim {claim_id} is {found.author}'s", "Only its holder or a person releases it")
     ended = now()
     if found.expires_at > ended:

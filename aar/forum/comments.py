@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import CommentCreated
-from aar.forum.authors import checked_author, stored_key
-from aar.forum.figures.attachments import checked_with_figures
+from aar.forum.authors import storage_key, validate_author
+from aar.forum.figures.attachments import store_text_with_figures
 from aar.forum.figures.figure_store import NewFigure
 from aar.forum.queries import comment_view, find_post
 from aar.forum.references.mentions import record_mentions
@@ -36,15 +36,15 @@ def create_comment(
         UsageError: an empty or too long body, a limit on figures; nothing is stored.
     """
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
-    key = stored_key(author, idempotency_key)
+    author = validate_author(session, campaign_id, author)
+    key = storage_key(author, idempotency_key)
     if key is not None:
         earlier = session.scalar(
             select(Comment).where(Comment.campaign_id == campaign_id, Comment.idempotency_key == key)
         )
         if earlier is not None:
             return comment_view(earlier)
-    body = checked_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
+    body = store_text_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
     post = find_post(session, campaign_id, post_id)
     comment = Comment(
         campaign_id=campaign_id,

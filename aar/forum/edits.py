@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 from aar.errors import Forbidden, NotFound, UsageError
 from aar.events import PostPinned, TextEdited, TextRetracted
 from aar.families import validate_families
-from aar.forum.authors import checked_author
-from aar.forum.figures.attachments import checked_with_figures
+from aar.forum.authors import validate_author
+from aar.forum.figures.attachments import store_text_with_figures
 from aar.forum.figures.figure_store import NewFigure
 from aar.forum.queries import comment_view, find_post
 from aar.forum.references.mentions import record_mentions
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
-from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, by_person
+from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, is_by_person
 from aar.store import event_log
 from aar.store.column_types import now
 from aar.store.models import Comment, Post, Revision
@@ -56,7 +56,7 @@ def edit_post(
     new_title = post.title if title is None else validate_text("title", title, MAX_TITLE, one_line=True)
     new_body = post.body
     if body is not None:
-        new_body = checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures)
+        new_body = store_text_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures)
     labels = post.families if families is None else validate_families(families, MAX_FAMILIES)
     before, after = (post.title, post.body), (new_title, new_body)
     if (before, post.families) != (after, labels):
@@ -81,7 +81,7 @@ def edit_comment(
     """Write over a comment, like ``edit_post``."""
     author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
     assert comment is not None
-    new = checked_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
+    new = store_text_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
     if new != comment.body:
         before = comment.body
         _keep(session, post, comment, author)
@@ -121,8 +121,8 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
         Forbidden: a researcher asks.
     """
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
-    if not by_person(author.name, author.researcher_id):
+    author = validate_author(session, campaign_id, author)
+    if not is_by_person(author.name, author.researcher_id):
         raise Forbidden("only people pin posts", "Vote for the post instead")
     view = find_post(session, campaign_id, post_id)
     if view.pinned == pinned:
@@ -132,7 +132,7 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
     return find_post(session, campaign_id, post_id)
 
 
-def history(session: Session, campaign_id: str, post_id: int) -> list[RevisionView]:
+def list_revisions(session: Session, campaign_id: str, post_id: int) -> list[RevisionView]:
     """What a post and its comments said before, in the order in which it was written over. Raises NotFound."""
     post = find_post(session, campaign_id, post_id)
     rows = session.scalars(select(Revision).where(Revision.post_id == post.id).order_by(Revision.id))
@@ -148,7 +148,7 @@ def _held(
 ) -> tuple[Author, Post, Comment | None]:
     """The rows behind a text that the author may change."""
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
+    author = validate_author(session, campaign_id, author)
     post = session.get_one(Post, find_post(session, campaign_id, post_id).id)
     session.refresh(post)
     comment = None if comment_id is None else _comment(session, post, comment_id)
@@ -156,7 +156,7 @@ def _held(
     own = author.researcher_id is not None and row.researcher_id == author.researcher_id
     if row.researcher_id is None and row.author == SCORER:
         raise Forbidden(f"{what} is the scorer's record", "Comment on it")
-    if not own and not by_person(author.name, author.researcher_id):
+    if not own and not is_by_person(author.name, author.researcher_id):
         raise Forbidden(f"{what} is not your own", "Comment on it")
     if row.retracted_at is not None:
         raise _Retracted(f"{what} was retracted: {row.retraction}", "Write a new one")

@@ -15,13 +15,13 @@ _MOST_BRACKETS = 1000
 """Each bracket that could begin a link is looked at for its end; 20,000 of them would take most of a second."""
 
 
-def parsed(text: str) -> list[Token]:
+def parse_markdown(text: str) -> list[Token]:
     """The text's blocks; what stands in a line is in their children."""
-    found: list[Token] = _parser(left_out(text)).parse(text)
+    found: list[Token] = _parser(disabled_rules(text)).parse(text)
     return found
 
 
-def left_out(text: str) -> tuple[str, ...]:
+def disabled_rules(text: str) -> tuple[str, ...]:
     """Rules of the parser that a text is shown without, because it is made to take long: its tables, its links."""
     tables = ("table",) if is_table_bomb(text) else ()
     return (*tables, "link", "image", "reference") if text.count("[") > _MOST_BRACKETS else tables

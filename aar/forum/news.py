@@ -18,7 +18,7 @@ from aar.events import (
     TextRetracted,
     parse_event,
 )
-from aar.forum.views import by_person
+from aar.forum.views import is_by_person
 from aar.store import event_log
 from aar.store.models import Comment, EventRecord, Post, Researcher
 from aar.text.sanitize import shorten
@@ -85,7 +85,7 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
     found = session.connection().execute(_SINCE, span).all()
     if not found:
         return News(max(latest, after_event), [], [])
-    teller = _Teller(session, campaign_id, researcher_id, limit)
+    teller = _NewsBuilder(session, campaign_id, researcher_id, limit)
     for _, actor, payload in sorted(found, key=lambda row: row.id, reverse=True):
         teller.tell(actor, payload)
     lines = teller.lines[::-1]
@@ -94,7 +94,7 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
     return News(max(latest, after_event), teller.mentions[::-1] + lines, teller.human_messages[::-1])
 
 
-class _Teller:
+class _NewsBuilder:
     """Turns events, newest first, into at most ``limit`` lines and any number of people's messages."""
 
     def __init__(self, session: Session, campaign_id: str, reader: str, limit: int) -> None:
@@ -118,7 +118,7 @@ class _Teller:
             self._mention(actor, ResearchersMentioned.model_validate(payload))
             return
         said = payload["kind"] in ("post_created", "comment_created")
-        from_person = said and by_person(payload["author"], actor)
+        from_person = said and is_by_person(payload["author"], actor)
         if said and not from_person and (payload["post_id"], payload.get("comment_id")) in self._told:
             return
         if len(self.lines) == self._limit and not from_person:
@@ -148,7 +148,7 @@ class _Teller:
         if post is None or said is None:
             return
         self._told.add(where)
-        who = f"{happened.author}, a person," if by_person(happened.author, actor) else happened.author
+        who = f"{happened.author}, a person," if is_by_person(happened.author, actor) else happened.author
         place = f'#{post.id} "{shorten(post.title, _TITLE)}"'
         place = f"a comment on {place}" if happened.comment_id is not None else place
         self.mentions.append(f'you are mentioned by {who} in {place}: "{shorten(said.body, _COMMENT)}"')
@@ -176,7 +176,7 @@ class _Teller:
         )
 
     def _post(self, actor: str | None, happened: PostCreated) -> None:
-        if not by_person(happened.author, actor):
+        if not is_by_person(happened.author, actor):
             title = shorten(happened.title, _TITLE)
             self.lines.append(f'{happened.author} posted #{happened.post_id} [{happened.post_kind}]: "{title}"')
         elif (post := self._session.get(Post, happened.post_id)) is not None:
@@ -191,7 +191,7 @@ class _Teller:
             return
         whose = "your post" if post.researcher_id == self._reader else "post"
         about = f'{whose} #{post.id} "{shorten(post.title, _TITLE)}"'
-        if not by_person(comment.author, actor):
+        if not is_by_person(comment.author, actor):
             self.lines.append(f'{comment.author} commented on {about}: "{shorten(comment.body, _COMMENT)}"')
         else:
             self.human_messages.append(f"{comment.author}, a person, commented on {about}:\n{comment.body}")

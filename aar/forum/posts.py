@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.events import PostCreated
 from aar.families import normalize_family, validate_families
-from aar.forum.authors import checked_author, stored_key
+from aar.forum.authors import storage_key, validate_author
 from aar.forum.comments import create_comment
-from aar.forum.figures.attachments import checked_with_figures
+from aar.forum.figures.attachments import store_text_with_figures
 from aar.forum.figures.figure_store import NewFigure
 from aar.forum.queries import POSTS, comment_view, find_post, post_views, select_posts
-from aar.forum.references.citations import thread_with_citations
+from aar.forum.references.citations import add_thread_citations
 from aar.forum.references.mentions import record_mentions
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_TITLE
 from aar.forum.views import Author, CommentView, PostView, ThreadView
@@ -79,8 +79,8 @@ def create_post(
         UsageError: unknown kind or family, empty or too long text, a limit on figures; nothing is stored.
     """
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
-    key = stored_key(author, idempotency_key)
+    author = validate_author(session, campaign_id, author)
+    key = storage_key(author, idempotency_key)
     if key is not None:
         earlier = session.scalar(select(Post.id).where(Post.campaign_id == campaign_id, Post.idempotency_key == key))
         if earlier is not None:
@@ -92,7 +92,7 @@ def create_post(
         "author": author.name,
         "kind": kind,
         "title": validate_text("title", title, MAX_TITLE, one_line=True),
-        "body": checked_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures),
+        "body": store_text_with_figures(session, campaign_id, author, "body", body, MAX_BODY, figures),
         "submission_id": _submission_id(session, campaign_id, submission_number),
         "families": validate_families(families, MAX_FAMILIES),
         "idempotency_key": key,
@@ -142,7 +142,7 @@ def list_posts(
         check_kind(kind)
         query = query.where(POSTS.kind == kind)
     if family is not None:
-        query = query.where(cast_to(POSTS.families, Text).like(labelled(family)))
+        query = query.where(cast_to(POSTS.families, Text).like(family_pattern(family)))
     if researcher_id is not None:
         query = query.where(POSTS.researcher_id == researcher_id)
     return post_views(session, query.limit(min(limit, _MAX_PAGE)))
@@ -152,7 +152,7 @@ def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
     """A post with all its comments. Raises NotFound."""
     post = find_post(session, campaign_id, post_id)
     comments = session.scalars(select(Comment).where(Comment.post_id == post.id).order_by(Comment.id))
-    return thread_with_citations(session, ThreadView(post, [comment_view(comment) for comment in comments]))
+    return add_thread_citations(session, ThreadView(post, [comment_view(comment) for comment in comments]))
 
 
 def check_kind(kind: str) -> None:
@@ -161,7 +161,7 @@ def check_kind(kind: str) -> None:
         raise UsageError(f"no post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
 
 
-def labelled(name: str) -> str:
+def family_pattern(name: str) -> str:
     """What the stored labels of a post of a family are like, for SQL's LIKE. Raises UsageError for no family."""
     return f'%"{normalize_family(name)}"%'
 

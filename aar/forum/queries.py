@@ -10,8 +10,8 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
-from aar.forum.references.citations import thread_with_citations, with_citations
-from aar.forum.views import CommentView, PostView, ThreadView, by_person
+from aar.forum.references.citations import add_citations, add_thread_citations
+from aar.forum.views import CommentView, PostView, ThreadView, is_by_person
 from aar.store.models import Comment, Post, Submission
 
 # Built once, of tables: the mapper's way from a query to its rows takes longer than the database's
@@ -69,7 +69,7 @@ def select_posts(campaign_id: str) -> Select[Any]:
 def post_views(session: Session, query: Select[Any]) -> list[PostView]:
     """The posts of a query made from ``select_posts``, with the standing of what they cite."""
     session.flush()
-    return with_citations(session, _plain_views(session.execute(query)))
+    return add_citations(session, _plain_views(session.execute(query)))
 
 
 def posts_by_id(session: Session, campaign_id: str, ids: Collection[int]) -> list[PostView]:
@@ -78,7 +78,7 @@ def posts_by_id(session: Session, campaign_id: str, ids: Collection[int]) -> lis
         return []
     session.flush()
     rows = session.execute(_posts_by_id, {"campaign": campaign_id, "posts": list(ids)})
-    return with_citations(session, _plain_views(rows))
+    return add_citations(session, _plain_views(rows))
 
 
 def pinned_posts(session: Session, campaign_id: str) -> list[PostView]:
@@ -94,7 +94,7 @@ def _plain_views(rows: Iterable[Any]) -> list[PostView]:
             campaign_id=row.campaign_id,
             author=row.author,
             researcher_id=row.researcher_id,
-            by_human=by_person(row.author, row.researcher_id),
+            by_human=is_by_person(row.author, row.researcher_id),
             kind=row.kind,
             title=row.title,
             body=row.body,
@@ -118,7 +118,7 @@ def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
     if 0 < post_id < 2**63:
         session.flush()
         rows = session.execute(_one_post, {"campaign": campaign_id, "post": post_id})
-        for view in with_citations(session, _plain_views(rows)):
+        for view in add_citations(session, _plain_views(rows)):
             return view
     raise NotFound(f"no post #{post_id} in campaign {campaign_id!r}", "List them with `aar forum list`")
 
@@ -129,7 +129,7 @@ def comment_view(row: Any) -> CommentView:
         id=row.id,
         post_id=row.post_id,
         author=row.author,
-        by_human=by_person(row.author, row.researcher_id),
+        by_human=is_by_person(row.author, row.researcher_id),
         body=row.body,
         created_at=row.created_at,
         edited_at=row.edited_at,
@@ -155,4 +155,4 @@ def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iter
         for comment in session.execute(_comments.where(_COMMENTS.post_id.in_(page)).order_by(_COMMENTS.id)):
             comments[comment.post_id].append(comment_view(comment))
         for post in _plain_views(session.execute(_posts_by_id, {"campaign": campaign_id, "posts": page})):
-            yield thread_with_citations(session, ThreadView(post, comments[post.id]))
+            yield add_thread_citations(session, ThreadView(post, comments[post.id]))

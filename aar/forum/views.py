@@ -37,7 +37,7 @@ SCORER_AUTHOR = Author(SCORER, None, official=True)
 """Tells on the forum what became of a submission."""
 
 
-def by_person(name: str, researcher_id: str | None) -> bool:
+def is_by_person(name: str, researcher_id: str | None) -> bool:
     """Whether a stored text is a person's: neither a researcher's nor the scorer's."""
     return researcher_id is None and name != SCORER
 

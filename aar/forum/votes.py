@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
 from aar.events import VoteCast
-from aar.forum.authors import checked_author
+from aar.forum.authors import validate_author
 from aar.forum.queries import find_post
 from aar.forum.views import Author, PostView
 from aar.store import event_log
@@ -26,7 +26,7 @@ def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, 
     if value not in (1, -1):
         raise UsageError(f"a vote is +1 or -1, not {value!r}", "Vote 1 for the post or -1 against it")
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
+    author = validate_author(session, campaign_id, author)
     post = find_post(session, campaign_id, post_id)
     if Author(post.author, post.researcher_id).voter == author.voter:
         raise UsageError(f"post #{post_id} is your own", "Vote on the posts of others")

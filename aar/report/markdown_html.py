@@ -16,7 +16,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 
 from aar.forum.figures.figure_markdown import ADDRESS, SCHEME
-from aar.forum.markdown_parser import left_out
+from aar.forum.markdown_parser import disabled_rules
 from aar.forum.references.reference_parser import REFERENCE
 from aar.text.sanitize import clean_text
 
@@ -57,7 +57,7 @@ def render_markdown(text: str, links: Mapping[str, Link] | None = None) -> Marku
 def _rendered(text: str, links: tuple[tuple[str, Link], ...]) -> Markup:
     """A page that keeps itself fresh shows the same texts again and again, and each costs some milliseconds."""
     cleaned = clean_text(text)
-    return Markup(_parser(left_out(cleaned)).render(cleaned, {"links": dict(links)}))  # noqa: S704 - HTML in it is escaped by the parser
+    return Markup(_parser(disabled_rules(cleaned)).render(cleaned, {"links": dict(links)}))  # noqa: S704 - HTML in it is escaped by the parser
 
 
 class _Renderer(RendererHTML):

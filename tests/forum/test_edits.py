@@ -12,12 +12,12 @@ import pytest
 
 from aar.campaign.controller.controller import _keep_mirror
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
-from aar.forum.claims import MAX_CLAIMS, active_claims, claim, release
-from aar.forum.edits import edit_comment, edit_post, history, pin, retract
+from aar.forum.claims import MAX_CLAIMS, active_claims, claim_topic, release_topic
+from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retract
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.news import news_since
 from aar.forum.posts import Author, PostView, create_comment, create_post, get_thread
-from aar.forum.search.full_text import search
+from aar.forum.search.full_text import full_text_search
 from aar.forum.views import SCORER_AUTHOR
 from aar.store import Database, event_log
 
@@ -41,9 +41,9 @@ def test_the_same_edit_twice_changes_once(db: Database, post: Post, authors: Aut
         for who, fails in (("r2", Forbidden), ("r1", UsageError)):
             with pytest.raises(fails):
                 edit_post(session, CAMPAIGN, authors[who], mine.id, body=" " if who == "r1" else "mine")
-        assert [(each.body, each.by) for each in history(session, CAMPAIGN, mine.id)] == [("b", "r1")]
+        assert [(each.body, each.by) for each in list_revisions(session, CAMPAIGN, mine.id)] == [("b", "r1")]
         assert len(event_log.read(session, CAMPAIGN, kinds=["text_edited"])) == 1
-        assert search(session, CAMPAIGN, "c") != []
+        assert full_text_search(session, CAMPAIGN, "c") != []
 
 
 @both
@@ -65,10 +65,10 @@ def test_a_comment_is_edited_and_retracted_apart_from_its_post(db: Database, pos
         edit_comment(session, CAMPAIGN, authors["r2"], mine.id, said.id, "platypus, twice")
         with pytest.raises(NotFound):
             edit_comment(session, CAMPAIGN, authors["r2"], other.id, said.id, "x")
-        assert search(session, CAMPAIGN, "platypus") != []
+        assert full_text_search(session, CAMPAIGN, "platypus") != []
         for _ in range(2):
             retract(session, CAMPAIGN, authors["ana"], mine.id, "not so", comment_id=said.id)
-        assert search(session, CAMPAIGN, "platypus") == []
+        assert full_text_search(session, CAMPAIGN, "platypus") == []
         thread = get_thread(session, CAMPAIGN, mine.id)
         assert (thread.comments[0].retraction, thread.post.retracted_at) == ("not so", None)
         assert len(event_log.read(session, CAMPAIGN, kinds=["text_retracted"])) == 1
@@ -98,21 +98,21 @@ def test_who_is_mentioned_hears_of_it_first_and_once(db: Database, post: Post, a
 @both
 def test_claims_are_bounded_extended_and_released(db: Database, authors: Authors) -> None:
     with db.writing() as session:
-        first = claim(session, CAMPAIGN, authors["r1"], "Graph labels", 1)
-        longer = claim(session, CAMPAIGN, authors["r1"], "graph  labels", 3)
+        first = claim_topic(session, CAMPAIGN, authors["r1"], "Graph labels", 1)
+        longer = claim_topic(session, CAMPAIGN, authors["r1"], "graph  labels", 3)
         assert (longer.id, longer.expires_at > first.expires_at) == (first.id, True)
         for index in range(MAX_CLAIMS - 1):
-            claim(session, CAMPAIGN, authors["r1"], f"topic {index}", 2)
+            claim_topic(session, CAMPAIGN, authors["r1"], f"topic {index}", 2)
         with pytest.raises(Conflict):
-            claim(session, CAMPAIGN, authors["r1"], "too many", 2)
+            claim_topic(session, CAMPAIGN, authors["r1"], "too many", 2)
         for hours in (0, -1, 25, float("nan"), float("inf")):
             with pytest.raises(UsageError):
-                claim(session, CAMPAIGN, authors["r2"], "x", hours)
+                claim_topic(session, CAMPAIGN, authors["r2"], "x", hours)
         with pytest.raises(Forbidden):
-            claim(session, CAMPAIGN, authors["ana"], "x", 1)
+            claim_topic(session, CAMPAIGN, authors["ana"], "x", 1)
         with pytest.raises(Forbidden):
-            release(session, CAMPAIGN, authors["r2"], first.id)
-        release(session, CAMPAIGN, authors["ana"], first.id)
+            release_topic(session, CAMPAIGN, authors["r2"], first.id)
+        release_topic(session, CAMPAIGN, authors["ana"], first.id)
         assert len(active_claims(session, CAMPAIGN)) == MAX_CLAIMS - 1
         assert active_claims(session, CAMPAIGN, datetime.now(UTC) + timedelta(hours=2.1)) == []
     assert told(db, "r2")[0].endswith("on: Graph labels")
@@ -128,14 +128,14 @@ def test_the_files_follow_every_change(db: Database, tmp_path: Path, post: Post,
     with db.writing() as session:
         edit_post(session, CAMPAIGN, authors["r1"], first.id, title="Weak labels")
         pin(session, CAMPAIGN, authors["ana"], first.id)
-        claim(session, CAMPAIGN, authors["r3"], "margins", 1)
+        claim_topic(session, CAMPAIGN, authors["r3"], "margins", 1)
     anyio.run(mirror.sync)
     assert sorted(path.name for path in (folder / "posts").iterdir()) == ["0001-weak-labels.md", "0002-doubts.md"]
     assert "## Pinned\n\n- #1 [Weak labels]" in (folder / "README.md").read_text()
     assert "r3 until" in (folder / "CLAIMS.md").read_text()
     with db.writing() as session:
         retract(session, CAMPAIGN, authors["r1"], first.id, "a bug")
-        release(session, CAMPAIGN, authors["r3"], 1)
+        release_topic(session, CAMPAIGN, authors["r3"], 1)
     anyio.run(mirror.sync)
     assert ": a bug\n" in (folder / "posts" / "0001-weak-labels.md").read_text()
     assert "- refers to: #1 (retracted)\n" in (folder / "posts" / "0002-doubts.md").read_text()
@@ -154,7 +154,7 @@ def test_a_colleagues_post_and_the_end_of_a_claim_reach_the_files_by_themselves(
                     await asyncio.sleep(0.02)
                 with db.writing() as session:
                     create_post(session, CAMPAIGN, authors["r1"], kind="insight", title="news", body="b")
-                    claim(session, CAMPAIGN, authors["r1"], "a moment", 1.5 / 3600)
+                    claim_topic(session, CAMPAIGN, authors["r1"], "a moment", 1.5 / 3600)
                 for path, word in (("posts/0001-news.md", "b"), ("CLAIMS.md", "a moment"), ("CLAIMS.md", "Nobody")):
                     file = anyio.Path(tmp_path / "forum" / path)
                     while not (await file.exists() and word in await file.read_text()):  # noqa: ASYNC110 - a file

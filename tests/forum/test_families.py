@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from aar.errors import Forbidden, UsageError
 from aar.families import FAMILIES, normalize_family, validate_families
 from aar.forum.change_feed import changes_since
-from aar.forum.edits import edit_post, history, retract
+from aar.forum.edits import edit_post, list_revisions, retract
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_post, get_thread, list_posts
-from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
 from aar.store import Database, event_log
 
 Authors = dict[str, Author]
@@ -67,12 +67,14 @@ def test_labels_are_stored_told_and_asked_for(db: Database, post: Post) -> None:
         for family, found in (("ensemble", [mine.id]), ("self_training", [mine.id]), ("curriculum", [])):
             only = PostFilter(family=family)
             assert [each.id for each in filtered_posts(session, CAMPAIGN, only=only)] == found
-            assert [each.id for each in search(session, CAMPAIGN, "apples", only=only)] == found
+            assert [each.id for each in full_text_search(session, CAMPAIGN, "apples", only=only)] == found
             assert [each.id for each in list_posts(session, CAMPAIGN, family=family)] == found
-        assert [each.id for each in search(session, CAMPAIGN, "pears", only=PostFilter(family="other"))] == [other.id]
+        assert [each.id for each in full_text_search(session, CAMPAIGN, "pears", only=PostFilter(family="other"))] == [
+            other.id
+        ]
         for look in (
             lambda: list_posts(session, CAMPAIGN, family="%"),
-            lambda: search(session, CAMPAIGN, "apples", only=PostFilter(family="ensembel")),
+            lambda: full_text_search(session, CAMPAIGN, "apples", only=PostFilter(family="ensembel")),
         ):
             with pytest.raises(UsageError, match="unknown family") as caught:
                 look()
@@ -97,12 +99,12 @@ def test_labels_change_without_a_former_version_of_the_words(db: Database, post:
         for _ in range(2):  # the second time nothing changes
             now = edit_post(session, CAMPAIGN, authors["r1"], mine.id, families=["curriculum", "other"])
         assert (now.families, now.edited_at) == (("curriculum", "other"), None)
-        assert history(session, CAMPAIGN, mine.id) == []
+        assert list_revisions(session, CAMPAIGN, mine.id) == []
         changes = changes_since(session, CAMPAIGN, cursor)
         assert [(each.kind, each.post_id) for each in changes.items] == [("text_edited", mine.id)]
         assert changes.posts == [now]
         kept = edit_post(session, CAMPAIGN, authors["ana"], mine.id, body="Other words.")
-        assert (kept.families, len(history(session, CAMPAIGN, mine.id))) == (now.families, 1)
+        assert (kept.families, len(list_revisions(session, CAMPAIGN, mine.id))) == (now.families, 1)
         assert edit_post(session, CAMPAIGN, authors["r1"], mine.id, families=[]).families == ()
         told = [
             each.event.model_dump()["families"] for each in event_log.read(session, CAMPAIGN, kinds=["text_edited"])

@@ -113,7 +113,7 @@ def release(
     """End a researcher's claim."""
     from aar.cli.author_name import person
     from aar.cli.context import opened
-    from aar.forum.claims import release as end
+    from aar.forum.claims import release_topic as end
     from aar.forum.posts import Author
 
     author = Author(person(name), None)

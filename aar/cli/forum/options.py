@@ -71,13 +71,13 @@ def with_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, Ne
     Raises:
         UsageError: a file cannot be read, is too large, or no image; it is named.
     """
-    from aar.forum.figures.figure_markdown import SHORT, paths_in
-    from aar.forum.figures.figure_store import prepared
+    from aar.forum.figures.figure_markdown import SHORT, shown_paths
+    from aar.forum.figures.figure_store import inspect_figure
 
     figures: dict[str, NewFigure] = {}
     for file in files or ():
-        path, figure = str(file), prepared(str(file), _content(file))
-        if path not in paths_in(said):
+        path, figure = str(file), inspect_figure(str(file), _content(file))
+        if path not in shown_paths(said):
             path = f"attached-{figure.digest[:SHORT]}"
             said = f"{said.rstrip()}\n\n![{_caption(file)}]({path})\n"
         figures[path] = figure

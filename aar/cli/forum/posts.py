@@ -70,7 +70,7 @@ def search(
     """Search posts and comments, best match first."""
     from aar.cli.context import opened
     from aar.forum.search.full_text import PostFilter
-    from aar.forum.search.full_text import search as find
+    from aar.forum.search.full_text import full_text_search as find
 
     cited = None if submission is None else _submission(submission)
     only = PostFilter(
@@ -95,7 +95,7 @@ def show(
     from aar.cli.context import opened
     from aar.cli.output.formatting import clean_line, clean_text, moment, signed
     from aar.cli.output.printing import console, print_json
-    from aar.forum.edits import history
+    from aar.forum.edits import list_revisions
     from aar.forum.posts import get_thread
 
     post_id = number(post)
@@ -103,7 +103,7 @@ def show(
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             thread = get_thread(session, view.id, post_id)
-            former = history(session, view.id, post_id)
+            former = list_revisions(session, view.id, post_id)
     if json:
         print_json(former if past else thread)
         return
@@ -153,7 +153,7 @@ def post(
     from aar.cli.output.formatting import clean_line
     from aar.cli.output.printing import print_json
     from aar.forum.posts import Author, create_post
-    from aar.forum.search.near_duplicates import similar_to, warning
+    from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
 
     author = Author(person(name), None)
     said, figures = with_figures(text(body), figure)
@@ -164,13 +164,13 @@ def post(
                 session, view.id, author, kind=kind, title=title, body=said, families=family or (), figures=figures
             )
         with workplace.database.reading() as session:
-            near = similar_to(session, view.id, made.id)
+            near = similar_to_post(session, view.id, made.id)
     if json:
         print_json(made)
     else:
         print(f"posted #{made.id} in {view.id} as {made.author}")
         if near:
-            print(clean_line(warning(near)))
+            print(clean_line(duplicate_warning(near)))
 
 
 @app.command()

@@ -25,11 +25,11 @@ _STYLES = {
 
 def standing(found: SubmissionView) -> str:
     """How it stands, in a few words: ``confirmed``, ``disqualified: static.network``, ``queued``."""
-    from aar.forum.references.citations import standing_word
+    from aar.forum.references.citations import submission_status_word
 
     if found.disqualified:
         return f"disqualified: {found.disqualified}"
-    return found.state if not found.finished else standing_word(found.state, found.status, "")
+    return found.state if not found.finished else submission_status_word(found.state, found.status, "")
 
 
 def print_close_up(found: SubmissionView, close: CloseUp) -> None:

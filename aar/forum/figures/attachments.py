@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
-from aar.forum.figures.figure_markdown import SCHEME, figures_in, paths_in, rewritten
+from aar.forum.figures.figure_markdown import SCHEME, replace_image_addresses, shown_figures, shown_paths
 from aar.forum.figures.figure_store import NewFigure, known_figures, store_figure
 from aar.forum.text_limits import MAX_FIGURES
 from aar.forum.views import Author
 from aar.text.sanitize import validate_text
 
 
-def checked_with_figures(
+def store_text_with_figures(
     session: Session,
     campaign_id: str,
     author: Author,
@@ -39,24 +39,24 @@ def checked_with_figures(
         UsageError: an empty or too long text, too many figures, or a limit of the author's; nothing is stored.
     """
     attached = attached or {}
-    text = check_shown(session, campaign_id, name, text, limit, attached)
+    text = validate_text_with_figures(session, campaign_id, name, text, limit, attached)
     wanted = _wanted(text, attached)
     if not wanted:
         return text
     new = {path: store_figure(session, campaign_id, author, attached[path]).short for path in wanted}
-    text = rewritten(text, {path: SCHEME + short for path, short in new.items()})
+    text = replace_image_addresses(text, {path: SCHEME + short for path, short in new.items()})
     left = _wanted(text, attached)
     if left:
         raise UsageError(f"figure {left[0][:200]!r} cannot be shown as it is written", "Write ![caption](PATH)")
     return validate_text(name, text, limit)
 
 
-def check_shown(
+def validate_text_with_figures(
     session: Session, campaign_id: str, name: str, text: str, limit: int, attached: Collection[str] = ()
 ) -> str:
     """Like ``checked``, for a text that may show figures; nothing is stored. Raises NotFound, UsageError."""
     text = validate_text(name, text, limit)
-    shown = figures_in([text])
+    shown = shown_figures([text])
     count = len(shown) + len(_wanted(text, attached))
     if count > MAX_FIGURES:
         raise UsageError(
@@ -71,4 +71,4 @@ def check_shown(
 
 
 def _wanted(text: str, attached: Collection[str]) -> list[str]:
-    return [path for path in paths_in(text) if path in attached] if attached else []
+    return [path for path in shown_paths(text) if path in attached] if attached else []

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from markdown_it.common.normalize_url import normalizeLink
 from markdown_it.token import Token
 
-from aar.forum.markdown_parser import parsed
+from aar.forum.markdown_parser import parse_markdown
 
 SCHEME = "figure:"
 SHORT = 12
@@ -26,7 +26,7 @@ _IMAGE = re.compile(
 _ELSEWHERE = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:|//|#)", re.IGNORECASE)
 
 
-def figures_in(texts: Iterable[str]) -> list[str]:
+def shown_figures(texts: Iterable[str]) -> list[str]:
     """Digits of the figures that the texts show, in order and each once."""
     found: dict[str, None] = {}
     for text in texts:
@@ -37,14 +37,14 @@ def figures_in(texts: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def paths_in(text: str) -> list[str]:
+def shown_paths(text: str) -> list[str]:
     """Paths of files that the text shows, in order and each once."""
     if "![" not in text:
         return []
     return list(dict.fromkeys(each for each in _addresses(text) if each and not _ELSEWHERE.match(each)))
 
 
-def rewritten(text: str, addresses: Mapping[str, str]) -> str:
+def replace_image_addresses(text: str, addresses: Mapping[str, str]) -> str:
     """The text with other addresses of images, by what they were; captions and titles stay."""
 
     def one(match: re.Match[str]) -> str:
@@ -55,7 +55,7 @@ def rewritten(text: str, addresses: Mapping[str, str]) -> str:
 
 
 def _addresses(text: str) -> Iterator[str]:
-    for block in parsed(text):
+    for block in parse_markdown(text):
         for token in block.children or ():
             if token.type == "image":
                 yield _plain(_source(token))

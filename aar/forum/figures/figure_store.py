@@ -12,9 +12,9 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
-from aar.forum.authors import checked_author
+from aar.forum.authors import validate_author
 from aar.forum.figures.figure_markdown import SHORT
-from aar.forum.figures.image_formats import SUFFIXES, ImageFacts, NoImage, examined
+from aar.forum.figures.image_formats import SUFFIXES, ImageInfo, InvalidImage, inspect_image
 from aar.forum.text_limits import (
     MAX_AUTHOR_FIGURE_BYTES,
     MAX_AUTHOR_FIGURES,
@@ -38,7 +38,7 @@ class NewFigure:
 
     data: bytes
     digest: str
-    facts: ImageFacts
+    facts: ImageInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class FigureView:
         return self.short + SUFFIXES[self.media_type]
 
 
-def prepared(name: str, data: bytes) -> NewFigure:
+def inspect_figure(name: str, data: bytes) -> NewFigure:
     """Look at an image, outside of any transaction.
 
     Args:
@@ -82,10 +82,10 @@ def prepared(name: str, data: bytes) -> NewFigure:
     """
     what = f"figure {shorten(name, 200)!r}"
     if len(data) > MAX_FIGURE_BYTES:
-        raise too_many_bytes(name)
+        raise too_large_message(name)
     try:
-        facts = examined(data)
-    except NoImage as error:
+        facts = inspect_image(data)
+    except InvalidImage as error:
         raise UsageError(f"{what}: {error}; nothing was stored", "Save it anew as PNG, JPEG, GIF or WebP") from error
     if max(facts.width, facts.height) > MAX_FIGURE_SIDE:
         raise UsageError(
@@ -102,7 +102,7 @@ def prepared(name: str, data: bytes) -> NewFigure:
     return NewFigure(data, hashlib.sha256(data).hexdigest(), facts)
 
 
-def too_many_bytes(name: str) -> UsageError:
+def too_large_message(name: str) -> UsageError:
     """What is said of a figure beyond the limit, whose bytes nobody needs to read to the end."""
     return UsageError(
         f"figure {shorten(name, 200)!r} has more than the limit of {MAX_FIGURE_BYTES // 1024} KiB; nothing was stored",
@@ -124,7 +124,7 @@ def store_figure(session: Session, campaign_id: str, author: Author, figure: New
         UsageError: the author's figures would pass a limit; nothing is stored.
     """
     event_log.lock_campaign(session, campaign_id)
-    author = checked_author(session, campaign_id, author)
+    author = validate_author(session, campaign_id, author)
     known = known_figures(session, campaign_id, [figure.digest[:SHORT]]).get(figure.digest[:SHORT])
     if known is not None and known.digest != figure.digest:  # somebody worked for that
         raise UsageError(f"another figure is named {known.short}", "Save the figure anew")

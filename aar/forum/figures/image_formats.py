@@ -24,12 +24,12 @@ SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "ima
 """File names end so, by media type."""
 
 
-class NoImage(ValueError):
+class InvalidImage(ValueError):
     """The bytes are no image of a known kind, or not a whole one; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageInfo:
     """What an image says of itself.
 
     Args:
@@ -61,40 +61,40 @@ def media_type_of(data: bytes) -> str | None:
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def examined(data: bytes) -> ImageFacts:
-    """What a whole image says of itself. Raises NoImage."""
+def inspect_image(data: bytes) -> ImageInfo:
+    """What a whole image says of itself. Raises InvalidImage."""
     media_type = media_type_of(data)
     if media_type is None:
-        raise NoImage("it is no PNG, JPEG, GIF or WebP image")
+        raise InvalidImage("it is no PNG, JPEG, GIF or WebP image")
     try:
         facts = {"image/png": _png, "image/jpeg": _jpeg, "image/gif": _gif, "image/webp": _webp}[media_type](data)
     except IndexError as error:
-        raise NoImage("it is an image that ends too early") from error
+        raise InvalidImage("it is an image that ends too early") from error
     if facts.width < 1 or facts.height < 1 or facts.frames < 1:
-        raise NoImage("it is an image of nothing")
+        raise InvalidImage("it is an image of nothing")
     return facts
 
 
-def _png(data: bytes) -> ImageFacts:
+def _png(data: bytes) -> ImageInfo:
     place, size, frames, pictures, last = len(_PNG), (0, 0), 0, False, b""
     while last != b"IEND":
         length = _number(data, place, 4)
         last = _part(data, place + 4, 4)
         content = _part(data, place + 8, length)
         if zlib.crc32(last + content) != _number(data, place + 8 + length, 4):
-            raise NoImage("it is a damaged PNG image")
+            raise InvalidImage("it is a damaged PNG image")
         if (last == b"IHDR") != (place == len(_PNG)):
-            raise NoImage("it is a PNG image without its header")
+            raise InvalidImage("it is a PNG image without its header")
         if last == b"IHDR":
             size = (_number(content, 0, 4), _number(content, 4, 4))
         frames += last == b"fcTL"
         pictures |= last == b"IDAT"
         place += 12 + length
     _ended(data, place, "PNG")
-    return ImageFacts("image/png", *size, frames=max(frames, 1) if pictures else 0)
+    return ImageInfo("image/png", *size, frames=max(frames, 1) if pictures else 0)
 
 
-def _jpeg(data: bytes) -> ImageFacts:
+def _jpeg(data: bytes) -> ImageInfo:
     place, size, scans = 2, (0, 0), 0
     while (marker := _marker(data, place)) != 0xD9:
         if marker == 0xFF:
@@ -104,21 +104,21 @@ def _jpeg(data: bytes) -> ImageFacts:
         content = _part(data, place + 4, length - 2) if length >= 2 else b""
         if marker in _SIZES:
             if any(size):
-                raise NoImage("it is a JPEG image of two sizes")
+                raise InvalidImage("it is a JPEG image of two sizes")
             size = (_number(content, 3, 2), _number(content, 1, 2))
         place += 2 + max(length, 2)
         if marker == 0xDA:
             scans += 1
             if scans > _MOST_SCANS:
-                raise NoImage(f"it is a JPEG image of more than {_MOST_SCANS} scans")
+                raise InvalidImage(f"it is a JPEG image of more than {_MOST_SCANS} scans")
             place = _behind_scan(data, place)
     _ended(data, place + 2, "JPEG")
-    return ImageFacts("image/jpeg", *size, frames=1 if scans else 0)
+    return ImageInfo("image/jpeg", *size, frames=1 if scans else 0)
 
 
 def _marker(data: bytes, place: int) -> int:
     if data[place] != 0xFF:
-        raise NoImage("it is a damaged JPEG image")
+        raise InvalidImage("it is a damaged JPEG image")
     return data[place + 1]
 
 
@@ -137,7 +137,7 @@ def _behind_scan(data: bytes, place: int) -> int:
             return place
 
 
-def _gif(data: bytes) -> ImageFacts:
+def _gif(data: bytes) -> ImageInfo:
     width, height = _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
     place, frames = 13 + _colours(data[10]), 0
     _part(data, 0, place)
@@ -145,28 +145,28 @@ def _gif(data: bytes) -> ImageFacts:
         if kind == 0x2C:
             left, top, wide, high = (_number(data, place + 1 + 2 * each, 2, "little") for each in range(4))
             if left + wide > width or top + high > height:
-                raise NoImage("it is a GIF image with a picture larger than itself")
+                raise InvalidImage("it is a GIF image with a picture larger than itself")
             frames += 1
             place += 11 + _colours(data[place + 9])
         elif kind == 0x21:
             place += 2
         else:
-            raise NoImage("it is a damaged GIF image")
+            raise InvalidImage("it is a damaged GIF image")
         while data[place]:
             place += 1 + data[place]
         place += 1
     _ended(data, place + 1, "GIF")
-    return ImageFacts("image/gif", width, height, frames)
+    return ImageInfo("image/gif", width, height, frames)
 
 
 def _colours(packed: int) -> int:
     return 3 << ((packed & 7) + 1) if packed & 0x80 else 0
 
 
-def _webp(data: bytes) -> ImageFacts:
+def _webp(data: bytes) -> ImageInfo:
     length = _number(data, 4, 4, "little")
     if length < 4:
-        raise NoImage("it is a damaged WebP image")
+        raise InvalidImage("it is a damaged WebP image")
     _ended(data, 8 + length, "WebP")
     canvas: tuple[int, int] | None = None
     sizes: list[tuple[int, int]] = []
@@ -179,8 +179,8 @@ def _webp(data: bytes) -> ImageFacts:
             sizes.append(_picture(kind, content))
     width, height = canvas or (sizes[0] if sizes else (0, 0))
     if any(wide > width or high > height for wide, high in sizes):
-        raise NoImage("it is a WebP image with a picture larger than itself")
-    return ImageFacts("image/webp", width, height, len(sizes))
+        raise InvalidImage("it is a WebP image with a picture larger than itself")
+    return ImageInfo("image/webp", width, height, len(sizes))
 
 
 def _chunks(data: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
@@ -193,11 +193,11 @@ def _chunks(data: bytes, place: int) -> Iterator[tuple[bytes, bytes]]:
 def _picture(kind: bytes, content: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         if content[0] != 0x2F:
-            raise NoImage("it is a damaged WebP image")
+            raise InvalidImage("it is a damaged WebP image")
         bits = _number(content, 1, 4, "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if _part(content, 3, 3) != b"\x9d\x01\x2a":
-        raise NoImage("it is a damaged WebP image")
+        raise InvalidImage("it is a damaged WebP image")
     return _number(content, 6, 2, "little") & 0x3FFF, _number(content, 8, 2, "little") & 0x3FFF
 
 
@@ -205,7 +205,7 @@ def _ended(data: bytes, place: int, name: str) -> None:
     if place > len(data):
         raise IndexError
     if place < len(data):
-        raise NoImage(f"{len(data) - place:,} bytes follow the {name} image")
+        raise InvalidImage(f"{len(data) - place:,} bytes follow the {name} image")
 
 
 def _number(data: bytes, place: int, length: int, order: str = "big") -> int:

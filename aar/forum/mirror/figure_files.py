@@ -27,7 +27,7 @@ class FigureFiles:
         self._campaign_id = campaign_id
         self._folder = directory / FOLDER
 
-    def mend(self, session: Session) -> None:
+    def repair(self, session: Session) -> None:
         """Make the folder, and remove files that are not whole or that the campaign does not have."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o755)  # a sandbox's own user reads here

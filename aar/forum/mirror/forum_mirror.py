@@ -14,14 +14,14 @@ from aar.atomic_write import DRAFT_SUFFIX, write_atomically
 from aar.errors import SetupError
 from aar.forum.change_feed import KINDS
 from aar.forum.claims import active_claims
-from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_markdown import shown_figures
 from aar.forum.figures.figure_store import known_figures
 from aar.forum.mirror.figure_files import FigureFiles
-from aar.forum.mirror.mirror_pages import claims_page, file_name, index_page, mentions_page, thread_page
+from aar.forum.mirror.mirror_pages import claims_page, index_page, mentions_page, post_file_name, thread_page
 from aar.forum.posts import list_posts
 from aar.forum.queries import pinned_posts, post_views, select_posts, threads
 from aar.forum.references.citations import posts_citing, posts_naming
-from aar.forum.references.reference_lookup import texts_of
+from aar.forum.references.reference_lookup import thread_texts
 from aar.forum.views import PostView, ThreadView
 from aar.store import Database, event_log
 from aar.store.column_types import now
@@ -108,18 +108,18 @@ class ForumMirror:
         """Remove the file of a post whose title became another one."""
         title = session.scalar(select(Post.title).where(Post.id == post_id)) or ""
         for path in self._posts.glob(f"{post_id:04d}-*.md"):
-            if path.name != file_name(post_id, title):
+            if path.name != post_file_name(post_id, title):
                 path.unlink()
 
     def _everything(self, session: Session) -> list[int]:
         """All posts; makes the folders and removes files that no post accounts for."""
         self._posts.mkdir(parents=True, exist_ok=True)
-        self._figures.mend(session)
+        self._figures.repair(session)
         for folder in (self._posts.parent, self._posts):
             folder.chmod(0o755)  # a sandbox's own user reads here
         query = select(Post.id, Post.title).where(Post.campaign_id == self._campaign_id).order_by(Post.id)
         rows = session.execute(query).all()
-        expected = {file_name(row.id, row.title) for row in rows}
+        expected = {post_file_name(row.id, row.title) for row in rows}
         for path in self._posts.iterdir():
             if path.name not in expected:
                 path.unlink()
@@ -128,10 +128,10 @@ class ForumMirror:
         return [row.id for row in rows]
 
     def _write_post(self, session: Session, thread: ThreadView) -> int:
-        figures = known_figures(session, self._campaign_id, figures_in(texts_of(thread)))
+        figures = known_figures(session, self._campaign_id, shown_figures(thread_texts(thread)))
         written = self._figures.write(session, figures.values())  # before what shows them
         page = thread_page(thread, figures)
-        return written + _replace(self._posts / file_name(thread.post.id, thread.post.title), page)
+        return written + _replace(self._posts / post_file_name(thread.post.id, thread.post.title), page)
 
     def _write_index(self, session: Session) -> bool:
         count = select(func.count()).select_from(Post).where(Post.campaign_id == self._campaign_id)

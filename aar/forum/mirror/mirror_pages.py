@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from aar.forum.figures.figure_markdown import SCHEME, rewritten
+from aar.forum.figures.figure_markdown import SCHEME, replace_image_addresses
 from aar.forum.figures.figure_store import FigureView
 from aar.forum.mirror.figure_files import FOLDER
 from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
@@ -22,7 +22,7 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 _SLUG_LENGTH = 60
 
 
-def file_name(post_id: int, title: str) -> str:
+def post_file_name(post_id: int, title: str) -> str:
     """The name of a post's file, such as ``0012-strong-l2-helps.md``; it holds no separator."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = _NOT_PLAIN.sub("-", plain).strip("-")[:_SLUG_LENGTH].strip("-")
@@ -48,10 +48,10 @@ def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = N
     if post.pinned:
         facts.append("- pinned by a person")
     facts += _fate(post)
-    parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(rewritten(post.body, files))]
+    parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(replace_image_addresses(post.body, files))]
     for comment in thread.comments:
         head = f"## comment {comment.id} by {_byline(comment.author, comment.by_human)}, {_at(comment.created_at)}"
-        parts += ["\n".join([head, *_fate(comment)]), _quoted(rewritten(comment.body, files))]
+        parts += ["\n".join([head, *_fate(comment)]), _quoted(replace_image_addresses(comment.body, files))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,7 +83,7 @@ def mentions_page(mentions: Sequence[tuple[Sequence[str], str, PostView, int | N
     """Who speaks to whom, newest first: names, author, post, comment, time."""
     lines = [
         f"- {' '.join(f'@{name}' for name in names)} by {_escaped(author)} in "
-        f"[#{post.id} {_escaped(shorten(post.title, 120))}](posts/{file_name(post.id, post.title)})"
+        f"[#{post.id} {_escaped(shorten(post.title, 120))}](posts/{post_file_name(post.id, post.title)})"
         f"{'' if comment_id is None else f', comment {comment_id}'}, {_at(at)}"
         for names, author, post, comment_id, at in mentions
     ]
@@ -101,7 +101,7 @@ def _entry(post: PostView) -> str:
     about = f", cites {_cited(post)}" if post.cites else ""
     if post.retracted_at is not None:
         about = ", RETRACTED" + about
-    link = f"[{_escaped(shorten(post.title, 120))}](posts/{file_name(post.id, post.title)})"
+    link = f"[{_escaped(shorten(post.title, 120))}](posts/{post_file_name(post.id, post.title)})"
     return (
         f"- #{post.id} {link}: {post.kind}{about}, "
         f"by {_byline(post.author, post.by_human)}, votes {post.score:+d}, {post.comments} comments"

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from aar.forum.references.reference_parser import referred
+from aar.forum.references.reference_parser import find_references
 from aar.forum.views import Citation, PostReference, PostView, ThreadView
 from aar.store.models import Comment, Post, Submission
 
@@ -29,7 +29,7 @@ _SOME_POSTS = select(_POSTS.id, _POSTS.title, _POSTS.retracted_at).where(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CitationStatuses:
     """How what some texts name stands: submissions by number, posts by id."""
 
     words: Mapping[int, str]
@@ -47,14 +47,14 @@ class Standing:
         )
 
 
-def standing_word(state: str, status: str, disqualified: str) -> str:
+def submission_status_word(state: str, status: str, disqualified: str) -> str:
     """How a submission stands, in one word: claimed, measured, confirmed, refuted, rejected or disqualified."""
     if disqualified:
         return "disqualified"
     return "rejected" if state == "rejected" else status
 
 
-def with_citations(session: Session, posts: Sequence[PostView]) -> list[PostView]:
+def add_citations(session: Session, posts: Sequence[PostView]) -> list[PostView]:
     """The posts with what they name, as it stands now."""
     if not posts:
         return []
@@ -63,7 +63,7 @@ def with_citations(session: Session, posts: Sequence[PostView]) -> list[PostView
     return [standing.of(own, post) for own, post in zip(texts, posts, strict=True)]
 
 
-def thread_with_citations(session: Session, thread: ThreadView) -> ThreadView:
+def add_thread_citations(session: Session, thread: ThreadView) -> ThreadView:
     """A thread whose post names what the comments name too."""
     texts = [*_texts(thread.post), *(comment.body for comment in thread.comments)]
     standing = _standing(session, thread.post.campaign_id, texts, [thread.post])
@@ -96,14 +96,14 @@ def _texts(post: PostView) -> list[str]:
 
 
 def _numbers(kind: str, texts: Iterable[str]) -> list[int]:
-    return [int(digits) for digits in referred(kind, texts)]
+    return [int(digits) for digits in find_references(kind, texts)]
 
 
-def _standing(session: Session, campaign_id: str, texts: Sequence[str], posts: Iterable[PostView]) -> Standing:
+def _standing(session: Session, campaign_id: str, texts: Sequence[str], posts: Iterable[PostView]) -> CitationStatuses:
     session.flush()
     numbers = {*_numbers("submission", texts), *(each.submission_number for each in posts if each.submission_number)}
     named = _numbers("post", texts)
-    return Standing(
+    return CitationStatuses(
         _submission_words(session, campaign_id, numbers) if numbers else {},
         _post_references(session, campaign_id, named) if named else {},
     )
@@ -115,7 +115,7 @@ def _submission_words(session: Session, campaign_id: str, numbers: Collection[in
         rows = session.execute(_SOME_SUBMISSIONS, asked | {"numbers": list(numbers)})
     else:
         rows = session.execute(_ALL_SUBMISSIONS, asked)
-    return {row.number: standing_word(row.state, row.status, row.disqualified) for row in rows}
+    return {row.number: submission_status_word(row.state, row.status, row.disqualified) for row in rows}
 
 
 def _post_references(session: Session, campaign_id: str, ids: Sequence[int]) -> dict[int, PostReference]:

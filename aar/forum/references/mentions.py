@@ -8,15 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import ResearchersMentioned
-from aar.forum.references.reference_parser import EVERYBODY, referred
-from aar.forum.views import Author, by_person
+from aar.forum.references.reference_parser import EVERYBODY, find_references
+from aar.forum.views import Author, is_by_person
 from aar.store import event_log
 from aar.store.models import Researcher
 
 
-def names_in(texts: Sequence[str]) -> list[str]:
+def mentioned_names(texts: Sequence[str]) -> list[str]:
     """Names that the texts speak to, in order and each once; nothing in code counts."""
-    return referred("researcher", texts)
+    return find_references("researcher", texts)
 
 
 def record_mentions(
@@ -40,8 +40,8 @@ def record_mentions(
         comment_id: and in which comment.
         before: the texts before an edit: who was mentioned there has been told.
     """
-    named = set(names_in(texts)) - set(names_in(before))
-    if not by_person(author.name, author.researcher_id):
+    named = set(mentioned_names(texts)) - set(mentioned_names(before))
+    if not is_by_person(author.name, author.researcher_id):
         named.discard(EVERYBODY)
     if not named:
         return []

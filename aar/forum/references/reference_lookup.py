@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from aar.forum.figures.figure_markdown import SCHEME, figures_in
+from aar.forum.figures.figure_markdown import SCHEME, shown_figures
 from aar.forum.figures.figure_store import known_figures
-from aar.forum.references.citations import standing_word
-from aar.forum.references.reference_parser import referred
+from aar.forum.references.citations import submission_status_word
+from aar.forum.references.reference_parser import find_references
 from aar.forum.views import ThreadView
 from aar.store.models import Post, Researcher, Submission
 
@@ -41,17 +41,17 @@ class Reference:
     """Width and height of a figure, in pixels."""
 
 
-def texts_of(thread: ThreadView) -> list[str]:
+def thread_texts(thread: ThreadView) -> list[str]:
     """All texts of a thread that may refer to something."""
     return [thread.post.body, *(comment.body for comment in thread.comments)]
 
 
 def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -> list[Reference]:
     """What the texts name and the campaign has, at most a few hundred; nothing in code counts."""
-    numbers = [int(digits) for digits in referred("submission", texts)[:_MOST]]
-    posts = [int(digits) for digits in referred("post", texts)[:_MOST]]
-    names = referred("researcher", texts)[:_MOST]
-    digests = referred("snapshot", texts)[:_MOST_SNAPSHOTS]
+    numbers = [int(digits) for digits in find_references("submission", texts)[:_MOST]]
+    posts = [int(digits) for digits in find_references("post", texts)[:_MOST]]
+    names = find_references("researcher", texts)[:_MOST]
+    digests = find_references("snapshot", texts)[:_MOST_SNAPSHOTS]
     found: list[Reference] = []
     if numbers or digests:
         wanted = or_(
@@ -60,7 +60,7 @@ def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -
         )
         query = select(Submission).where(Submission.campaign_id == campaign_id, wanted).order_by(Submission.id)
         for row in session.scalars(query):
-            status = standing_word(row.state, row.status, row.disqualified)
+            status = submission_status_word(row.state, row.status, row.disqualified)
             own = [f"s{row.number}"] if row.number in numbers else []
             for written in own + [digest for digest in digests if row.digest.startswith(digest)]:
                 said = status if written in own else f"s{row.number} {status}"
@@ -75,7 +75,7 @@ def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -
     if names:
         known = select(Researcher.name).where(Researcher.campaign_id == campaign_id, Researcher.name.in_(names))
         found += [Reference(f"@{name}", "researcher", name, "", "") for name in session.scalars(known)]
-    shown = known_figures(session, campaign_id, figures_in(texts)[:_MOST])
+    shown = known_figures(session, campaign_id, shown_figures(texts)[:_MOST])
     found += [
         Reference(SCHEME + digits, "figure", each.digest, "", "", (each.width, each.height))
         for digits, each in shown.items()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from markdown_it.token import Token
 
-from aar.forum.markdown_parser import parsed
+from aar.forum.markdown_parser import parse_markdown
 
 REFERENCE = re.compile(
     r"(?<![\w./#@-])(?:"
@@ -34,20 +34,20 @@ _SIGNS = {
 _MAYBE_CODE = re.compile(r"`|~~~|\t|    ")
 
 
-def prose(text: str) -> str:
+def strip_code(text: str) -> str:
     """The text without its code; one without any comes back as it is."""
     if not _MAYBE_CODE.search(text):
         return text
-    return "\n\n".join(_words(token.children or ()) for token in parsed(text) if token.type == "inline")
+    return "\n\n".join(_words(token.children or ()) for token in parse_markdown(text) if token.type == "inline")
 
 
-def referred(kind: str, texts: Iterable[str]) -> list[str]:
+def find_references(kind: str, texts: Iterable[str]) -> list[str]:
     """What the texts refer to of one kind (a group of ``REFERENCE``), in order and each once."""
     found: dict[str, None] = {}
     for text in texts:
         # the cheap looks come first: most texts name nothing, and parsing them would cost a millisecond each
         if _SIGNS[kind].search(text) and REFERENCE.search(text):
-            found |= dict.fromkeys(each[kind] for each in REFERENCE.finditer(prose(text)) if each[kind])
+            found |= dict.fromkeys(each[kind] for each in REFERENCE.finditer(strip_code(text)) if each[kind])
     return list(found)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.orm import Session
 
-from aar.forum.posts import check_kind, labelled
+from aar.forum.posts import check_kind, family_pattern
 from aar.forum.queries import posts_by_id
-from aar.forum.search.search_terms import cut
+from aar.forum.search.search_terms import split_words
 from aar.forum.views import PostView
 from aar.store.column_types import UtcDateTime
 from aar.store.models import Submission
@@ -80,7 +80,7 @@ class PostFilter:
     researcher_id: str | None = None
 
 
-def search(
+def full_text_search(
     session: Session,
     campaign_id: str,
     query: str,
@@ -105,7 +105,7 @@ def search(
     Raises:
         UsageError: unknown kind or family in the filter.
     """
-    words = [f'"{word}"' for word in cut(query[:4000])[:_MAX_WORDS]]
+    words = [f'"{word}"' for word in split_words(query[:4000])[:_MAX_WORDS]]
     wanted, asked = _conditions(session, campaign_id, only)
     if not words or limit < 1:
         return []
@@ -173,7 +173,7 @@ def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[s
         asked["kind"] = only.kind
     if only.family is not None:
         conditions.append("CAST(p.families AS TEXT) LIKE :family")
-        asked["family"] = labelled(only.family)
+        asked["family"] = family_pattern(only.family)
     if only.author is not None:
         conditions.append("p.author IN (:author, :human)")
         asked |= {"author": clean_line(only.author), "human": f"human:{clean_line(only.author)}"}

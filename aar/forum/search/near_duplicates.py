@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import Row, bindparam, select, text
 from sqlalchemy.orm import Session
 
-from aar.forum.references.reference_parser import prose
-from aar.forum.search.search_terms import without_accents
+from aar.forum.references.reference_parser import strip_code
+from aar.forum.search.search_terms import strip_accents
 from aar.store.models import Post
 
 THRESHOLD = 0.6
@@ -93,13 +93,13 @@ def similar_posts(
     return [each for each in near if each.similarity >= THRESHOLD][:_TOLD]
 
 
-def similar_to(session: Session, campaign_id: str, post_id: int) -> list[SimilarPost]:
+def similar_to_post(session: Session, campaign_id: str, post_id: int) -> list[SimilarPost]:
     """The posts near to one that is on the forum; none where there is no such post."""
     row = session.execute(_OWN, {"post": post_id}).first()
     return [] if row is None else similar_posts(session, campaign_id, row.title, row.body, other_than=post_id)
 
 
-def warning(near: Sequence[SimilarPost]) -> str:
+def duplicate_warning(near: Sequence[SimilarPost]) -> str:
     """What an author is told: one line, or nothing."""
     if not near:
         return ""
@@ -108,7 +108,7 @@ def warning(near: Sequence[SimilarPost]) -> str:
 
 
 def _words(title: str, body: str) -> list[str]:
-    words = _WORD.findall(without_accents(prose(f"{title}\n\n{body[:_LONGEST]}")).casefold())
+    words = _WORD.findall(strip_accents(strip_code(f"{title}\n\n{body[:_LONGEST]}")).casefold())
     return [word for word in words if word not in _FUNCTION_WORDS]
 
 
@@ -126,7 +126,7 @@ def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], ot
 
 
 def _shared(distinct: frozenset[str], row: Row[Any]) -> float:
-    return len(distinct.intersection(_WORD.findall(without_accents(f"{row.title} {row.body}").casefold()))) / len(
+    return len(distinct.intersection(_WORD.findall(strip_accents(f"{row.title} {row.body}").casefold()))) / len(
         distinct
     )
 

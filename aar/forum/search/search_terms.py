@@ -14,14 +14,14 @@ _LONGEST = 500
 """Letters of a word; PostgreSQL indexes none over 2,046 bytes."""
 
 
-def without_accents(text: str) -> str:
+def strip_accents(text: str) -> str:
     """Letters of the Latin alphabet without what stands above, below or across them as a mark of its own."""
     return text.translate(_PLAIN)
 
 
-def cut(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a text, in order."""
-    return [word for word in _WORD.findall(without_accents(text)) if len(word) <= _LONGEST]
+    return [word for word in _WORD.findall(strip_accents(text)) if len(word) <= _LONGEST]
 
 
 def _plain_letters() -> dict[int, str | None]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import aar.store
 from aar.forum.posts import list_posts
-from aar.forum.search.full_text import search
+from aar.forum.search.full_text import full_text_search
 from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.submissions.submit import get_submission
 from aar.store import Database, open_database
@@ -66,7 +66,7 @@ class HistorySuite:
         again = open_database(database_url)
         with again.reading() as session:
             assert session.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
-            assert [post.title for post in search(session, CAMPAIGN, "migrations")] == ["kept"]
+            assert [post.title for post in full_text_search(session, CAMPAIGN, "migrations")] == ["kept"]
             kept = get_submission(session, CAMPAIGN, 1)
             assert (kept.id, kept.title, kept.researcher_name, kept.mean, kept.seeds) == (1, "Old code", "r1", 0.25, 3)
             row = session.get_one(Submission, 1)

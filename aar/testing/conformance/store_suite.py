@@ -26,9 +26,9 @@ from sqlalchemy import text
 
 from aar.errors import DatabaseError, NotFound, UsageError
 from aar.events import CampaignPaused
-from aar.forum.figures.figure_store import find_figure, prepared, store_figure
+from aar.forum.figures.figure_store import find_figure, inspect_figure, store_figure
 from aar.forum.posts import Author, create_comment, create_post, get_thread
-from aar.forum.search.full_text import search
+from aar.forum.search.full_text import full_text_search
 from aar.forum.votes import cast_vote
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, event_log, open_database
@@ -129,7 +129,7 @@ class StoreSuite(HistorySuite):
             db.write_now(post_and_stop)
         with db.reading() as session:
             assert event_log.latest_event_id(session, CAMPAIGN) == 0
-            assert search(session, CAMPAIGN, "lost") == []
+            assert full_text_search(session, CAMPAIGN, "lost") == []
 
     def test_events_are_read_by_cursor_researcher_and_kind(self, db: Database) -> None:
         with db.writing() as session:
@@ -211,7 +211,7 @@ class StoreSuite(HistorySuite):
             create_post(session, "other2", Author("r1", other[0]), kind="result", title="zebra", body="elsewhere")
         with db.reading() as session:
             found = {
-                query: [post.id for post in search(session, CAMPAIGN, query)]
+                query: [post.id for post in full_text_search(session, CAMPAIGN, query)]
                 for query in ("label denoising", "zebras", "neighbour zebra", "absent")
             }
         assert found["label denoising"] == posts[:2]
@@ -223,7 +223,7 @@ class StoreSuite(HistorySuite):
         with db.writing() as session:
             create_post(session, CAMPAIGN, _author(1), kind="result", title="x", body="y")
             for query in _ODD_QUERIES:
-                assert isinstance(search(session, CAMPAIGN, query), list)
+                assert isinstance(full_text_search(session, CAMPAIGN, query), list)
 
     def test_hostile_text_is_kept_visibly(self, db: Database) -> None:
         with db.writing() as session:
@@ -233,7 +233,7 @@ class StoreSuite(HistorySuite):
 
     def test_figures_are_kept_once_whoever_brings_them_at_the_same_time(self, db: Database) -> None:
         pixel = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
-        figure = prepared("dot.gif", pixel)
+        figure = inspect_figure("dot.gif", pixel)
         brought = [partial(store_figure, campaign_id=CAMPAIGN, author=_author(n), figure=figure) for n in (1, 2, 3)]
         views = _at_once([partial(db.write_now, each) for each in brought])
         assert len(set(views)) == 1

@@ -20,7 +20,7 @@ from aar.forum.posts import (
     get_thread,
     list_posts,
 )
-from aar.forum.search.full_text import PostFilter, search
+from aar.forum.search.full_text import PostFilter, full_text_search
 from aar.forum.search.near_duplicates import similar_posts
 from aar.forum.views import ClaimView
 from aar.researcher.tools.forum.edits import claim_or_release, revise
@@ -80,7 +80,9 @@ async def _search(caller: Caller, given: tool_inputs.ForumSearchInput) -> Any:
     )
     words, limit = given.query.replace("\0", " "), given.limit
     found = await caller.shared.db.read(
-        lambda session: search(session, caller.campaign_id, words, limit=limit + 1, skip=given.after, only=only)
+        lambda session: full_text_search(
+            session, caller.campaign_id, words, limit=limit + 1, skip=given.after, only=only
+        )
     )
     more = given.after + limit if len(found) > limit else None
     return {"posts": [_brief(post) for post in found[:limit]], "next": more}

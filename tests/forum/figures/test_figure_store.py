@@ -12,10 +12,10 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from aar.errors import NotFound, UsageError
-from aar.forum.edits import edit_comment, edit_post, history
+from aar.forum.edits import edit_comment, edit_post, list_revisions
 from aar.forum.figures import figure_store as service
-from aar.forum.figures.figure_markdown import figures_in, paths_in, rewritten
-from aar.forum.figures.figure_store import NewFigure, find_figure, prepared, store_figure
+from aar.forum.figures.figure_markdown import replace_image_addresses, shown_figures, shown_paths
+from aar.forum.figures.figure_store import NewFigure, find_figure, inspect_figure, store_figure
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_comment, create_post, get_thread
 from aar.forum.references.reference_lookup import known_references
@@ -34,7 +34,7 @@ def image(shade: int = 0, size: tuple[int, int] = (8, 6)) -> bytes:
 
 
 def plots(*shades: int) -> dict[str, NewFigure]:
-    return {f"plots/{shade}.png": prepared(f"plots/{shade}.png", image(shade)) for shade in shades}
+    return {f"plots/{shade}.png": inspect_figure(f"plots/{shade}.png", image(shade)) for shade in shades}
 
 
 def stored(db: Database) -> int:
@@ -46,7 +46,7 @@ def stored(db: Database) -> int:
 def test_a_post_and_its_figures_are_stored_together(db: Database, post: Write) -> None:
     body = 'Before.\n\n![loss [nats]](plots/1.png "seed 3")\n\n> quoted ![b](<plots/2.png>)\n\n[a link](plots/1.png)'
     made = post("r1", body=body, figures=plots(1, 2))
-    one, two = figures_in([made.body])
+    one, two = shown_figures([made.body])
     assert made.body == body.replace("plots/1.png", f"figure:{one}", 1).replace("<plots/2.png>", f"figure:{two}")
     with db.reading() as session:
         view, data = find_figure(session, "k3v9qd", one)
@@ -68,9 +68,9 @@ def test_the_same_bytes_are_kept_once_and_belong_to_who_brought_them_first(db: D
     )
     second = post("r2", body="![a](plots/1.png)", figures=plots(1))
     assert stored(db) == 1
-    assert figures_in([first.body]) == figures_in([second.body])
+    assert shown_figures([first.body]) == shown_figures([second.body])
     with db.reading() as session:
-        assert find_figure(session, "k3v9qd", figures_in([first.body])[0])[0].author == "r1"
+        assert find_figure(session, "k3v9qd", shown_figures([first.body])[0])[0].author == "r1"
 
 
 @BOTH
@@ -111,16 +111,16 @@ def test_comments_and_edits_bring_figures_too(db: Database, post: Write, authors
         edit_comment(session, "k3v9qd", authors["r2"], made.id, said.id, "![c](plots/3.png)", figures=plots(3))
     with db.reading() as session:
         thread = get_thread(session, "k3v9qd", made.id)
-        former = history(session, "k3v9qd", made.id)
+        former = list_revisions(session, "k3v9qd", made.id)
     assert stored(db) == 3
-    assert figures_in([thread.post.body]) == [plots(2)["plots/2.png"].digest[:12]]
-    assert figures_in([thread.comments[0].body]) == [plots(3)["plots/3.png"].digest[:12]]
+    assert shown_figures([thread.post.body]) == [plots(2)["plots/2.png"].digest[:12]]
+    assert shown_figures([thread.comments[0].body]) == [plots(3)["plots/3.png"].digest[:12]]
     assert [each.body for each in former] == ["words", said.body]
 
 
 @BOTH
 def test_no_campaign_shows_the_figures_of_another(db: Database, post: Write) -> None:
-    shown = figures_in([post("r1", body="![a](plots/1.png)", figures=plots(1)).body])[0]
+    shown = shown_figures([post("r1", body="![a](plots/1.png)", figures=plots(1)).body])[0]
     author = Author("r1", "other2-r1")
     with pytest.raises(NotFound, match=f"no figure {shown}"), db.writing() as session:
         create_post(session, "other2", author, kind="insight", title="t", body=f"![a](figure:{shown})")
@@ -131,7 +131,7 @@ def test_no_campaign_shows_the_figures_of_another(db: Database, post: Write) -> 
 
 
 def test_a_second_figure_of_the_same_short_name_is_refused(db: Database, authors: dict[str, Author]) -> None:
-    figure = prepared("a.png", image(1))
+    figure = inspect_figure("a.png", image(1))
     forged = NewFigure(image(2), figure.digest[:12] + "0" * 52, figure.facts)
     with db.writing() as session:
         store_figure(session, "k3v9qd", authors["r1"], figure)
@@ -149,7 +149,7 @@ def test_limits_are_told_before_anything_is_stored(
         post("r1", body=body, figures=many)
     assert stored(db) == 0
     fitting = dict(list(many.items())[:MAX_FIGURES])
-    assert len(figures_in([post("r1", body=body.rsplit(" ", 1)[0], figures=fitting).body])) == MAX_FIGURES
+    assert len(shown_figures([post("r1", body=body.rsplit(" ", 1)[0], figures=fitting).body])) == MAX_FIGURES
     monkeypatch.setattr(service, "MAX_AUTHOR_FIGURES", MAX_FIGURES + 1)
     post("r1", body="![x](plots/99.png)", figures=plots(99))
     with pytest.raises(UsageError, match="r1 has brought 7 figures, and the limit is 7"):
@@ -173,7 +173,7 @@ def test_limits_are_told_before_anything_is_stored(
 )
 def test_an_image_that_cannot_be_taken_is_named_with_the_reason(data: bytes, told: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        prepared("a b.png", data)
+        inspect_figure("a b.png", data)
     assert told in refusal.value.message
     assert refusal.value.remedy
 
@@ -183,16 +183,16 @@ def test_an_animation_counts_all_its_frames() -> None:
     frames = [Image.new("L", (3000, 3000), shade) for shade in (0, 99)]
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
     with pytest.raises(UsageError, match="18,000,000 pixels in 2 frames, and the limit is 16,000,000"):
-        prepared("a.gif", out.getvalue())
+        inspect_figure("a.gif", out.getvalue())
 
 
 def test_only_what_is_shown_counts() -> None:
     digits = "0123456789ab"
     text = f"`![a](figure:{digits})`\n\n```\n![b](plots/b.png) ![c](figure:{digits})\n```\n\n    ![d](d.png)"
-    assert figures_in([text]) == paths_in(text) == []
+    assert shown_figures([text]) == shown_paths(text) == []
     text = "![a](http://x/a.png) ![b](//x/b.png) ![c](data:image/png;base64,aa) ![d](../d%20e.png) ![e](figure:12)"
-    assert paths_in(text) == ["../d e.png"]
-    assert rewritten("![a](<d e.png>) ![b](d%20e.png 't')", {"d e.png": "X"}) == "![a](X) ![b](X 't')"
+    assert shown_paths(text) == ["../d e.png"]
+    assert replace_image_addresses("![a](<d e.png>) ![b](d%20e.png 't')", {"d e.png": "X"}) == "![a](X) ![b](X 't')"
 
 
 def test_hostile_captions_take_no_time() -> None:
@@ -203,7 +203,7 @@ def test_hostile_captions_take_no_time() -> None:
         "![" + "[a]" * 6_000 + "](",
         "![a](b" + "(" * 9_000,
     ):
-        assert rewritten(text, {"x": "y"}) == text
+        assert replace_image_addresses(text, {"x": "y"}) == text
 
 
 def test_the_mirror_holds_what_posts_show(
@@ -213,9 +213,9 @@ def test_the_mirror_holds_what_posts_show(
     mirror = ForumMirror(db, "k3v9qd", folder)
     made = post("r1", body="![a](plots/1.png)", figures=plots(1))
     with db.writing() as session:
-        store_figure(session, "k3v9qd", authors["r1"], prepared("unseen.png", image(9)))
+        store_figure(session, "k3v9qd", authors["r1"], inspect_figure("unseen.png", image(9)))
     anyio.run(mirror.sync)
-    name = f"{figures_in([made.body])[0]}.png"
+    name = f"{shown_figures([made.body])[0]}.png"
     assert [path.name for path in (folder / "figures").iterdir()] == [name]
     assert (folder / "figures" / name).read_bytes() == image(1)
     assert (folder / "figures" / name).stat().st_mode & 0o777 == 0o644
@@ -240,7 +240,7 @@ def test_a_new_mirror_mends_its_figures(db: Database, post: Write, tmp_path: Pat
     folder = tmp_path / "forum"
     made = post("r1", body="![a](plots/1.png)", figures=plots(1))
     anyio.run(ForumMirror(db, "k3v9qd", folder).sync)
-    path = folder / "figures" / f"{figures_in([made.body])[0]}.png"
+    path = folder / "figures" / f"{shown_figures([made.body])[0]}.png"
     path.write_bytes(image(1)[:20])
     for stray in (".draft-abc", "0123456789ab.png", f"{path.stem}.svg"):
         (folder / "figures" / stray).write_bytes(image(1))

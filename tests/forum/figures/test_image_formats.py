@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aar.forum.figures.image_formats import ImageFacts, NoImage, examined, media_type_of
+from aar.forum.figures.image_formats import ImageInfo, InvalidImage, inspect_image, media_type_of
 
 
 def drawn(kind: str, size: tuple[int, int] = (31, 17), frames: int = 1, **options: Any) -> bytes:
@@ -55,7 +55,7 @@ REAL = [
 def test_real_images_of_every_kind_hold(kind: str, options: dict[str, Any], frames: int, media_type: str) -> None:
     data = drawn(kind, frames=frames, **options)
     assert media_type_of(data) == media_type
-    assert examined(data) == ImageFacts(media_type, 31, 17, frames)
+    assert inspect_image(data) == ImageInfo(media_type, 31, 17, frames)
 
 
 @pytest.mark.parametrize(("kind", "options", "frames", "media_type"), REAL)
@@ -64,13 +64,13 @@ def test_no_beginning_of_an_image_and_nothing_behind_it_holds(
 ) -> None:
     data = drawn(kind, frames=frames, **options)
     for length in range(len(data)):
-        with pytest.raises(NoImage):
-            examined(data[:length])
+        with pytest.raises(InvalidImage):
+            inspect_image(data[:length])
     for more in (b"\0", b"<script>alert(1)</script>", b"PK\x03\x04", b"\xff\xd9", b";"):
-        with pytest.raises(NoImage):
-            examined(data + more)
-        with pytest.raises(NoImage):
-            examined(more + data)
+        with pytest.raises(InvalidImage):
+            inspect_image(data + more)
+        with pytest.raises(InvalidImage):
+            inspect_image(more + data)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_no_beginning_of_an_image_and_nothing_behind_it_holds(
     ],
 )
 def test_what_only_begins_like_an_image_is_none(data: bytes) -> None:
-    with pytest.raises(NoImage):
-        examined(data)
+    with pytest.raises(InvalidImage):
+        inspect_image(data)
 
 
 def test_a_picture_larger_than_its_image_is_none() -> None:
@@ -106,20 +106,20 @@ def test_a_picture_larger_than_its_image_is_none() -> None:
     webp = bytearray(drawn("WEBP", frames=2))
     webp[24:27] = (2).to_bytes(3, "little")
     for data in (gif, webp):
-        with pytest.raises(NoImage, match="larger than itself"):
-            examined(bytes(data))
+        with pytest.raises(InvalidImage, match="larger than itself"):
+            inspect_image(bytes(data))
 
 
 def test_a_small_file_cannot_make_a_browser_draw_a_picture_thousands_of_times() -> None:
     whole = drawn("JPEG", progressive=True)
     scan = whole[whole.rindex(b"\xff\xda") : -2]
-    assert examined(whole[:-2] + scan * 20 + whole[-2:]).frames == 1
-    with pytest.raises(NoImage, match="more than 100 scans"):
-        examined(whole[:-2] + scan * 100 + whole[-2:])
+    assert inspect_image(whole[:-2] + scan * 20 + whole[-2:]).frames == 1
+    with pytest.raises(InvalidImage, match="more than 100 scans"):
+        inspect_image(whole[:-2] + scan * 100 + whole[-2:])
 
 
 def test_a_huge_claim_is_read_and_nothing_is_unpacked() -> None:
-    assert examined(png_of(2**31 - 1, 2**31 - 1)).pixels == (2**31 - 1) ** 2
+    assert inspect_image(png_of(2**31 - 1, 2**31 - 1)).pixels == (2**31 - 1) ** 2
 
 
 @given(st.binary(max_size=300), st.sampled_from([drawn("PNG"), drawn("JPEG"), drawn("GIF"), drawn("WEBP")]), st.data())
@@ -127,7 +127,7 @@ def test_any_bytes_are_either_an_image_or_told_to_be_none(noise: bytes, image: b
     place = data.draw(st.integers(0, len(image)))
     for tried in (noise, image[:12] + noise, image[:place] + noise + image[place + len(noise) :]):
         try:
-            facts = examined(tried)
-        except NoImage:
+            facts = inspect_image(tried)
+        except InvalidImage:
             continue
         assert facts.pixels > 0

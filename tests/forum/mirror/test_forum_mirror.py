@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aar.errors import SetupError
 from aar.forum.mirror.forum_mirror import ForumMirror
-from aar.forum.mirror.mirror_pages import file_name
+from aar.forum.mirror.mirror_pages import post_file_name
 from aar.forum.posts import Author, PostView, cast_vote, create_comment
 from aar.store import Database
 
@@ -36,7 +36,7 @@ def test_only_what_changed_is_written(
     first, second = post("r1", title="Strong L2 helps"), post("r2", title="k-NN")
     assert anyio.run(mirror.sync) == 5  # two posts, the index, claims and mentions
     assert anyio.run(mirror.sync) == 0
-    untouched = folder / "posts" / file_name(second.id, second.title)
+    untouched = folder / "posts" / post_file_name(second.id, second.title)
     before = untouched.stat().st_mtime_ns
     with db.writing() as session:
         create_comment(session, "k3v9qd", authors["ana"], first.id, "Try\n## comment 9 by r3")
@@ -62,7 +62,7 @@ def test_an_empty_forum_has_an_index(mirror: ForumMirror, folder: Path) -> None:
 def test_a_new_mirror_mends_the_folder(db: Database, mirror: ForumMirror, folder: Path, post: Post) -> None:
     written = post("r1")
     anyio.run(mirror.sync)
-    page = folder / "posts" / file_name(written.id, written.title)
+    page = folder / "posts" / post_file_name(written.id, written.title)
     whole = page.read_text()
     page.write_text("half a pa")
     (folder / "posts" / ".draft-abc").touch()
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_written_is_tried_again(mirror: ForumMirror, fol
 
 @given(st.integers(1, 10**9), st.text(st.characters(exclude_categories=[]), max_size=200))
 def test_no_title_leaves_the_folder(post_id: int, title: str) -> None:
-    name = file_name(post_id, title)
+    name = post_file_name(post_id, title)
     assert Path(name).name == name
     assert name.isascii()
     assert len(name) < 100

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from aar.events import StatusChanged
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import Author, PostView, create_comment, get_thread, list_posts
-from aar.forum.search.full_text import search
+from aar.forum.search.full_text import full_text_search
 from aar.forum.views import Citation
 from aar.store import Database
 from aar.store.event_log import append
@@ -78,7 +78,7 @@ def test_every_view_of_a_post_tells_how_it_stands_now(db: Database, post: Post, 
         create_comment(session, "k3v9qd", authors["r2"], written.id, "as s5 said")
     with db.reading() as session:
         assert [each.cites for each in list_posts(session, "k3v9qd")] == [stands, ()]
-        assert [each.cites for each in search(session, "k3v9qd", "strong")] == [stands]
+        assert [each.cites for each in full_text_search(session, "k3v9qd", "strong")] == [stands]
         assert get_thread(session, "k3v9qd", written.id).post.cites == (*stands, Citation(5, "measured"))
 
 

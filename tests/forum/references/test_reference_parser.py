@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.forum.references.reference_parser import prose, referred
+from aar.forum.references.reference_parser import find_references, strip_code
 from aar.report.markdown_html import Link, render_markdown
 
 LINKS = {"s7": Link("/s/7", "Seven", "refuted"), "#12": Link("/p/12"), "@r2": Link("/r/r2")}
@@ -23,7 +23,9 @@ _any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 def test_a_reference_among_words_is_found(written: str, before: str, after: str) -> None:
     text = f"{before}{written}{after}"
     kinds = ("submission", "post", "researcher", "snapshot")
-    assert [name for kind in kinds for name in referred(kind, [text])] == [written.lstrip("#@").removeprefix("s")]
+    assert [name for kind in kinds for name in find_references(kind, [text])] == [
+        written.lstrip("#@").removeprefix("s")
+    ]
 
 
 @given(
@@ -34,13 +36,13 @@ def test_a_reference_among_words_is_found(written: str, before: str, after: str)
 )
 def test_nothing_in_code_is_one(written: str, code: str) -> None:
     text = code.format(written)
-    assert all(referred(kind, [text]) == [] for kind in ("submission", "post", "researcher", "snapshot"))
+    assert all(find_references(kind, [text]) == [] for kind in ("submission", "post", "researcher", "snapshot"))
     assert "<a " not in render_markdown(text, LINKS)
 
 
 @given(_any_text)
 def test_any_text_has_prose_and_only_known_references_lead_somewhere(text: str) -> None:
-    assert isinstance(prose(text), str)
+    assert isinstance(strip_code(text), str)
     html = str(render_markdown(f"{text}\n\ns7 #12 @r2 s8 #13 @r9", LINKS))
     targets = re.findall(r'<a href="(/[^"]*)"', html)
     assert set(targets) <= {"/s/7", "/p/12", "/r/r2"}

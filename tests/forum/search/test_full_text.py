@@ -10,9 +10,9 @@ import pytest
 from aar.errors import UsageError
 from aar.forum.edits import retract
 from aar.forum.posts import Author, PostView, create_comment
-from aar.forum.search.full_text import PostFilter, filtered_posts, search
-from aar.forum.search.near_duplicates import SimilarPost, similar_posts, similar_to, warning
-from aar.forum.search.search_terms import cut
+from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
+from aar.forum.search.near_duplicates import SimilarPost, duplicate_warning, similar_posts, similar_to_post
+from aar.forum.search.search_terms import split_words
 from aar.store import Database, open_database
 from aar.store.models import Submission
 from aar.testing.conformance.store_history import CAMPAIGN as OLD_CAMPAIGN
@@ -39,7 +39,7 @@ OTHER = (
 
 def ids(db: Database, query: str, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
     with db.reading() as session:
-        return [each.id for each in search(session, CAMPAIGN, query, only=only, **paging)]
+        return [each.id for each in full_text_search(session, CAMPAIGN, query, only=only, **paging)]
 
 
 def newest(db: Database, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
@@ -149,11 +149,11 @@ def test_what_was_said_before_is_noticed_and_what_is_new_is_not(db: Database, po
     found = near("Probe agreement as label weights", AGAIN)
     assert [each.id for each in found] == [first.id]
     assert 0.6 <= found[0].similarity < 1
-    assert f"#{first.id} by r1" in warning(found)
+    assert f"#{first.id} by r1" in duplicate_warning(found)
     assert near("Agreement of probes as weights", SAID)[0].similarity == 1
     assert near("Temperature sweep", "Four temperatures on the same seeds: none of them changes the accuracy.") == []
     with db.reading() as session:
-        assert similar_to(session, CAMPAIGN, first.id) == []
+        assert similar_to_post(session, CAMPAIGN, first.id) == []
         assert similar_posts(session, "other2", "Agreement of probes as weights", SAID) == []
     db.write_now(lambda session: retract(session, CAMPAIGN, authors["r1"], first.id, "a bug"))
     assert near("Probe agreement as label weights", AGAIN) == []
@@ -205,9 +205,9 @@ WORDS = {
 def test_words_are_cut_alike_on_both_databases(db: Database, post: Post) -> None:
     """File names, numbers, versions, rates, addresses, accents: each query finds the posts with all its pieces."""
     posts = {body: post(body=body, title="note").id for body in dict.fromkeys(WORDS.values())}
-    pieces = {body: {word.lower() for word in cut(body)} for body in posts}
+    pieces = {body: {word.lower() for word in split_words(body)} for body in posts}
     for query, body in WORDS.items():
-        asked = {word.lower() for word in cut(query)}
+        asked = {word.lower() for word in split_words(query)}
         holding = {posts[other] for other in posts if pieces[other] >= asked}
         assert posts[body] in holding, query
         assert set(ids(db, query)) == holding, query
@@ -237,5 +237,5 @@ def test_what_was_written_before_is_cut_anew(postgres_url: str) -> None:
     before.close()
     opened = open_database(postgres_url)
     with opened.reading() as session:
-        assert all(search(session, OLD_CAMPAIGN, query) for query in ("train_step", "0.97", "s12"))
+        assert all(full_text_search(session, OLD_CAMPAIGN, query) for query in ("train_step", "0.97", "s12"))
     opened.close()

@@ -10,8 +10,8 @@ import pytest
 
 from aar.campaign.researchers import external_rate_limit
 from aar.errors import TooMany
-from aar.forum.claims import active_claims, claim
-from aar.forum.edits import history, retract
+from aar.forum.claims import active_claims, claim_topic
+from aar.forum.edits import list_revisions, retract
 from aar.forum.posts import Author, create_comment, create_post, get_thread, list_posts
 from aar.store.event_log import read
 from aar.web.rate_limit import Rate, Rates
@@ -41,13 +41,13 @@ async def test_a_guest_edits_and_retracts_its_own_texts_only(house: House, mode:
         assert "either something new or a reason" in await refused(client, "forum_edit", post=made)
         assert "no title" in await refused(client, "forum_edit", post=1, comment=said["id"], title="x")
     with house.db.reading() as session:
-        assert [each.body for each in history(session, TOY, made)] == [POST["body"]]
+        assert [each.body for each in list_revisions(session, TOY, made)] == [POST["body"]]
         assert get_thread(session, TOY, 1).post.title == f"Found in {TOY}"
 
 
 async def test_a_guest_claims_and_releases_and_sees_what_others_claim(house: House) -> None:
     with house.db.writing() as session:
-        theirs = claim(session, TOY, R1, "seed ensembles", 2)
+        theirs = claim_topic(session, TOY, R1, "seed ensembles", 2)
     async with house.served() as address, connected(f"{address}/mcp", house.alice) as client:
         own = await ask(client, "forum_claim", topic="the mean", hours=1)
         held = (await ask(client, "forum_claims"))["claims"]
@@ -108,7 +108,7 @@ async def test_a_client_that_follows_the_changes_has_the_whole_forum(house: Hous
             other = create_post(session, TOY, R1, kind="insight", title="Two", body="2").id
             create_comment(session, TOY, R1, other, "And this.")
             retract(session, TOY, R1, other, "Not so.")
-            claim(session, TOY, R1, "threes", 1)
+            claim_topic(session, TOY, R1, "threes", 1)
         assert await follow(client, cursor) > cursor
         assert {number: post["retraction"] for number, post in posts.items()} == {1: "", other: "Not so."}
         assert [each["begins"][:5] for each in comments.values()] == ["More ", "And t"]

@@ -62,7 +62,7 @@ def claim_or_release(session: Session, campaign_id: str, author: Author, given: 
         UsageError: neither a topic nor a claim to release, or both.
     """
     if given.topic is not None and given.release is None:
-        return claims.claim(session, campaign_id, author, given.topic, given.hours)
+        return claims.claim_topic(session, campaign_id, author, given.topic, given.hours)
     if given.topic is None and given.release is not None:
-        return claims.release(session, campaign_id, author, given.release)
+        return claims.release_topic(session, campaign_id, author, given.release)
     raise UsageError("claim needs either a topic or the number of a claim to release", "Give topic or release")

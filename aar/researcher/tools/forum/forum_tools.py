@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aar.forum.claims import active_claims
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search.near_duplicates import similar_to, warning
+from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
 from aar.researcher.tools.definitions import ClaimInput, CommentInput, EditPostInput, PostInput, VoteInput
 from aar.researcher.tools.forum.edits import claim_or_release, revise
 from aar.researcher.tools.forum.workspace_figures import figures_of, told
@@ -30,8 +30,8 @@ async def _post(run: ToolRun, given: PostInput) -> ToolResult:
             figures=figures,
         )
     )
-    near = await ctx.db.read(lambda session: similar_to(session, ctx.campaign_id, post.id))
-    return ToolResult("\n".join(filter(None, [f"Post #{post.id} created.", *told(figures), warning(near)])))
+    near = await ctx.db.read(lambda session: similar_to_post(session, ctx.campaign_id, post.id))
+    return ToolResult("\n".join(filter(None, [f"Post #{post.id} created.", *told(figures), duplicate_warning(near)])))
 
 
 async def _comment(run: ToolRun, given: CommentInput) -> ToolResult:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 
 from aar.errors import TransferRefused, UsageError
-from aar.forum.authors import was_written
-from aar.forum.figures.figure_markdown import SCHEME, SHORT, paths_in
-from aar.forum.figures.figure_store import NewFigure, prepared
+from aar.forum.authors import was_already_written
+from aar.forum.figures.figure_markdown import SCHEME, SHORT, shown_paths
+from aar.forum.figures.figure_store import NewFigure, inspect_figure
 from aar.forum.posts import Author
 from aar.forum.text_limits import MAX_FIGURE_BYTES, MAX_FIGURES
 from aar.researcher.tools.tool import ToolRun
@@ -33,12 +33,12 @@ async def figures_of(
         UsageError: a file does not exist, is outside of the workspace, too large, or no image; it is named.
         SandboxGone: the sandbox ended meanwhile.
     """
-    paths = paths_in(clean_text(text or ""))
+    paths = shown_paths(clean_text(text or ""))
     if not paths:
         return {}
     if run.repeated and what is not None:
         ctx = run.ctx
-        if await ctx.db.read(lambda session: was_written(session, what, ctx.campaign_id, author, run.key)):
+        if await ctx.db.read(lambda session: was_already_written(session, what, ctx.campaign_id, author, run.key)):
             return {}
     if len(paths) > MAX_FIGURES:
         raise UsageError(
@@ -47,7 +47,9 @@ async def figures_of(
         )
     sandbox = await run.ctx.sandbox.current()
     places = await _places(sandbox, paths)
-    return {path: prepared(path, await _read(sandbox, path, place)) for path, place in zip(paths, places, strict=True)}
+    return {
+        path: inspect_figure(path, await _read(sandbox, path, place)) for path, place in zip(paths, places, strict=True)
+    }
 
 
 def told(figures: dict[str, NewFigure]) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.forum import claims as claiming
 from aar.forum.change_feed import Change, changes_since
-from aar.forum.edits import edit_comment, edit_post, history, pin, retract
+from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retract
 from aar.forum.posts import CommentView, PostView
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.forum.views import ClaimView, RevisionView
@@ -97,7 +97,7 @@ async def changes(
 def former_versions(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> list[RevisionView]:
     """What a post and its comments said before each edit, oldest first."""
     with shared.db.reading() as session:
-        return history(session, campaign_id_of(session, campaign_id), post_id)
+        return list_revisions(session, campaign_id_of(session, campaign_id), post_id)
 
 
 @router.patch("/posts/{post_id}")
@@ -168,7 +168,7 @@ async def make_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId,
 
     def write(session: Session) -> ClaimView:
         own = campaign_id_of(session, campaign_id)
-        return claiming.claim(session, own, author_of(who, own, sent.author), sent.topic, sent.hours)
+        return claiming.claim_topic(session, own, author_of(who, own, sent.author), sent.topic, sent.hours)
 
     return await shared.db.write(paced(who, write))
 
@@ -181,7 +181,7 @@ async def release_claim(
 
     def write(session: Session) -> ClaimView:
         own = campaign_id_of(session, campaign_id)
-        return claiming.release(session, own, author_of(who, own, sent.author), claim_id)
+        return claiming.release_topic(session, own, author_of(who, own, sent.author), claim_id)
 
     return await shared.db.write(paced(who, write))
 

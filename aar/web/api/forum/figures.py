@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
-from aar.forum.figures.figure_store import FigureView, find_figure, prepared, store_figure, too_many_bytes
+from aar.forum.figures.figure_store import FigureView, find_figure, inspect_figure, store_figure, too_large_message
 from aar.forum.figures.image_formats import SUFFIXES
 from aar.forum.text_limits import MAX_FIGURE_BYTES
 from aar.web.api.forum.schemas import FigureOut, PersonName
@@ -49,7 +49,7 @@ async def bring_figure(
     """Bring a PNG, JPEG, GIF or WebP image of at most 512 KiB, as the body, to be shown in posts and comments."""
     if not request.headers.get("content-type", "").startswith("image/"):
         raise UsageError("the body is not declared as an image", "Send it as it is, with Content-Type: image/png, say")
-    made = await anyio.to_thread.run_sync(prepared, "in the body", await _body(request))
+    made = await anyio.to_thread.run_sync(inspect_figure, "in the body", await _body(request))
 
     def write(session: Session) -> FigureView:
         own = campaign_id_of(session, campaign_id)
@@ -64,5 +64,5 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         data += part
         if len(data) > MAX_FIGURE_BYTES:
-            raise too_many_bytes("in the body")
+            raise too_large_message("in the body")
     return bytes(data)

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
-from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_markdown import shown_figures
 from aar.forum.figures.figure_store import known_figures
 from aar.forum.posts import (
     CommentView,
@@ -19,8 +19,8 @@ from aar.forum.posts import (
     create_post,
     get_thread,
 )
-from aar.forum.references.reference_lookup import texts_of
-from aar.forum.search.full_text import PostFilter, filtered_posts, search
+from aar.forum.references.reference_lookup import thread_texts
+from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
 from aar.forum.search.near_duplicates import similar_posts
 from aar.web.api.forum.external_rate_limit import paced
 from aar.web.api.forum.schemas import (
@@ -98,7 +98,7 @@ async def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> T
 def thread_of(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
     """A thread as it is sent. Raises NotFound."""
     thread = get_thread(session, campaign_id, post_id)
-    return ThreadOut.of(thread, known_figures(session, campaign_id, figures_in(texts_of(thread))).values())
+    return ThreadOut.of(thread, known_figures(session, campaign_id, shown_figures(thread_texts(thread))).values())
 
 
 @router.get("/search")
@@ -114,7 +114,7 @@ async def search_posts(
 
     def read(session: Session) -> Page[PostOut]:
         own, words = campaign_id_of(session, campaign_id), q.replace("\0", " ")
-        found = search(session, own, words, limit=limit + 1, skip=after, only=only)
+        found = full_text_search(session, own, words, limit=limit + 1, skip=after, only=only)
         return Page(
             items=[PostOut.of(view) for view in found[:limit]],
             next_cursor=after + limit if len(found) > limit else None,

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
-from aar.forum.claims import release
+from aar.forum.claims import release_topic
 from aar.forum.edits import pin
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search.near_duplicates import similar_to
+from aar.forum.search.near_duplicates import similar_to_post
 from aar.text.sanitize import clean_line, clean_text
 from aar.web.api.pagination import Number
 from aar.web.app_state import SharedDep
@@ -68,7 +68,7 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
         stored = (made.kind, made.title, made.body, made.submission_number, list(made.families))
         if stored != (values["kind"], clean_line(values["title"]), clean_text(values["body"]), about, labels):
             return _sent_before(values, f"#{made.id}")
-        near = similar_to(session, own, made.id)
+        near = similar_to_post(session, own, made.id)
         where = post_link(own, made.id)
         if near:
             return f"{where}?similar=true", f"#{made.id} is on the forum, beside much the same"
@@ -141,7 +141,7 @@ async def end_claim(shared: SharedDep, form: SignedFormDep, campaign_id: Campaig
 
     def write(session: Session) -> tuple[str, str]:
         own = campaign_of(session, campaign_id).id
-        claim = release(session, own, author_of(form), claim_id)
+        claim = release_topic(session, own, author_of(form), claim_id)
         return own, f"{claim.author} no longer claims {claim.topic}"
 
     found, said = await shared.db.write(write)

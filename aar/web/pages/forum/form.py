@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import AarError, UsageError
 from aar.families import FAMILIES, validate_families
-from aar.forum.figures.attachments import check_shown
+from aar.forum.figures.attachments import validate_text_with_figures
 from aar.forum.posts import check_kind
 from aar.forum.references.reference_lookup import known_references
 from aar.forum.search.near_duplicates import SimilarPost, similar_posts
@@ -95,7 +95,7 @@ def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
         {
             "kind": lambda: check_kind(values.get("kind", "")),
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
-            "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
+            "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "submission": submission,
             "families": lambda: families_of(values.get("families", "")),
         }
@@ -107,7 +107,7 @@ def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
     return _mistakes(
         {
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
-            "body": lambda: check_shown(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
+            "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "families": lambda: families_of(values.get("families", "")),
         }
     )
@@ -116,7 +116,11 @@ def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
 def comment_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of a comment."""
     return _mistakes(
-        {"body": lambda: check_shown(session, campaign_id, "comment", values.get("body", ""), MAX_COMMENT)}
+        {
+            "body": lambda: validate_text_with_figures(
+                session, campaign_id, "comment", values.get("body", ""), MAX_COMMENT
+            )
+        }
     )
 
 

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Depends, Query, Response
 from aar.errors import UsageError
 from aar.families import FAMILIES
 from aar.forum.claims import active_claims
-from aar.forum.edits import history
+from aar.forum.edits import list_revisions
 from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
 from aar.forum.queries import pinned_posts
-from aar.forum.references.reference_lookup import known_references, texts_of
-from aar.forum.search.full_text import PostFilter, filtered_posts, search
-from aar.forum.search.near_duplicates import similar_to
+from aar.forum.references.reference_lookup import known_references, thread_texts
+from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
+from aar.forum.search.near_duplicates import similar_to_post
 from aar.forum.views import SCORER
 from aar.forum.votes import vote_of
 from aar.store.event_log import latest_event_id
@@ -134,7 +134,7 @@ def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked 
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         if asked.q:
-            found = search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
+            found = full_text_search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
         else:
             found = filtered_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=asked.only())
         first = after == 0 and not asked.anything
@@ -163,12 +163,12 @@ def show_thread(shared: Shared, campaign_id: str, post_id: int, writing: Writing
         view = campaign_of(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         thread = get_thread(session, view.id, post_id)
-        former = history(session, view.id, post_id)
-        texts = texts_of(thread) + [each.body for each in former]
+        former = list_revisions(session, view.id, post_id)
+        texts = thread_texts(thread) + [each.body for each in former]
         links = reference_links(view.id, known_references(session, view.id, texts))
         author = Author(human_name(me.name), None) if me and me.is_operator else None
         voted = vote_of(session, post_id, author) if author else 0
-        near = similar_to(session, view.id, post_id) if similar else []
+        near = similar_to_post(session, view.id, post_id) if similar else []
     context = {"campaign": view, "thread": thread, "cursor": cursor, "links": links, "former": former}
     context |= {"writing": writing, "voted": voted, "near": near, "max_comment": MAX_COMMENT, **FORM}
     context |= {"own": author is not None and author.name == thread.post.author}

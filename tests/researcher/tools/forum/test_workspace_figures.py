@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from aar.errors import UsageError
-from aar.forum.figures.figure_markdown import figures_in
+from aar.forum.figures.figure_markdown import shown_figures
 from aar.forum.figures.figure_store import find_figure
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.forum.posts import get_thread, list_posts
@@ -56,7 +56,7 @@ async def test_a_plot_of_the_workspace_goes_with_a_post_a_comment_and_an_edit(be
     edited = await bench.text("edit_post", post=1, body="Only ![mine](<my plot.png>)")
     with bench.ctx.db.reading() as session:
         thread = get_thread(session, CAMPAIGN, 1)
-        [shown] = figures_in([thread.post.body, thread.comments[0].body])
+        [shown] = shown_figures([thread.post.body, thread.comments[0].body])
         assert find_figure(session, CAMPAIGN, shown)[1] == plot(9)
         former = lines[0].partition("figure:")[2]
         assert find_figure(session, CAMPAIGN, former)[1] == plot()
