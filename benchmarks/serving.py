@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from aar.web.serving.server import bind
+from aar.web.serving.server import bind_listener
 
 _READY_SECONDS = 60
 
@@ -150,5 +150,5 @@ def cpu_seconds(pid: int) -> float:
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with bind("127.0.0.1", 0) as listener:
+    with bind_listener("127.0.0.1", 0) as listener:
         return int(listener.getsockname()[1])

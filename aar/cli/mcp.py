@@ -38,9 +38,9 @@ def mcp(
     import asyncio
 
     from aar.cli.context import opened
-    from aar.web.mcp import require
+    from aar.web.mcp import require_sdk
 
-    require()
+    require_sdk()
     from aar.web.mcp.stdio import serve_stdio
 
     with opened(database) as workplace:

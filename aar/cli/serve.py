@@ -30,8 +30,8 @@ def serve(
     from aar.cli.context import opened
     from aar.errors import NotFound
     from aar.web.app import create_app
-    from aar.web.serving.server import address_of, bind, notice
-    from aar.web.serving.server import serve as run
+    from aar.web.serving.server import access_notice, bind_listener, page_address
+    from aar.web.serving.server import serve_app as run
 
     raise_limit()
     with opened(database) as workplace:
@@ -42,11 +42,11 @@ def serve(
             if campaign != LATEST:
                 raise
             view = None  # an empty house can be looked at as well
-        listener = bind(host, port)
+        listener = bind_listener(host, port)
         links = LoginLinks()
         served = view.id if view else None
         app = create_app(workplace.database, home=home, campaign_id=served, host=host, login_links=links)
-        print(f"{address_of(listener, host)}  (Ctrl-C ends)")
-        print(notice(host, str(home / "operator-token")))
-        print(login_line(address_of(listener, host), links.issue("operator", login_name())), flush=True)
+        print(f"{page_address(listener, host)}  (Ctrl-C ends)")
+        print(access_notice(host, str(home / "operator-token")))
+        print(login_line(page_address(listener, host), links.issue("operator", login_name())), flush=True)
         asyncio.run(run(app, listener, handle_signals=True))

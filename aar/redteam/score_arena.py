@@ -163,15 +163,15 @@ class Arena:
         Without its bounds on how often a client may ask: they would hide what the routes themselves refuse.
         """
         from aar.web.app import create_app
-        from aar.web.rate_limit import Rate, Rates
+        from aar.web.rate_limit import RateLimit, RateLimits
 
-        often = Rate(10**9, 1.0)
+        often = RateLimit(10**9, 1.0)
         app = create_app(
             self.db,
             home=self.folder / "home",
             campaign_id=self.campaign,
             snapshots=self.snapshots,
-            rates=Rates(refused=often, address=often, credential=often),
+            rates=RateLimits(refused=often, address=often, credential=often),
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")

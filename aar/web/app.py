@@ -18,15 +18,15 @@ from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web import api, error_handlers, pages
-from aar.web.app_state import Shared
+from aar.web.app_state import AppState
 from aar.web.event_feed import EventFeed
-from aar.web.mcp import installed as mcp_installed
+from aar.web.mcp import is_installed as mcp_installed
 from aar.web.mcp.http_endpoint import McpEndpoint
 from aar.web.middleware.audit_log import AuditLog
-from aar.web.middleware.render_cache import KeptPages
-from aar.web.middleware.security import Doorman, is_loopback
-from aar.web.pages.static_files import Assets
-from aar.web.rate_limit import Rates
+from aar.web.middleware.render_cache import RenderCache
+from aar.web.middleware.security import SecurityMiddleware, is_loopback
+from aar.web.pages.static_files import StaticAssets
+from aar.web.rate_limit import RateLimits
 
 _HERE = Path(__file__).parent
 
@@ -38,7 +38,7 @@ def create_app(
     campaign_id: str | None = None,
     host: str = "127.0.0.1",
     snapshots: SnapshotStore | None = None,
-    rates: Rates | None = None,
+    rates: RateLimits | None = None,
     login_links: LoginLinks | None = None,
 ) -> FastAPI:
     """The application over one database.
@@ -54,7 +54,7 @@ def create_app(
     """
     feed = EventFeed(db)
     tokens: dict[Role, str] = {"operator": operator_token(home), "viewer": viewer_token(home)}
-    shared = Shared(
+    shared = AppState(
         db=db,
         settings=get_settings().model_copy(update={"home": home}),
         own_snapshots=snapshots,
@@ -64,7 +64,7 @@ def create_app(
         viewer_token=tokens["viewer"],
         sessions=Sessions(tokens, home=home),
         open_reading=is_loopback(host),
-        rates=rates or Rates(),
+        rates=rates or RateLimits(),
         login_links=login_links or LoginLinks(),
     )
 
@@ -87,17 +87,17 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        responses=error_handlers.DOCUMENTED,  # type: ignore[arg-type]  # its keys are int | str
+        responses=error_handlers.DOCUMENTED_ERRORS,  # type: ignore[arg-type]  # its keys are int | str
     )
     app.state.aar = shared
-    error_handlers.install(app)
+    error_handlers.install_error_handlers(app)
     app.include_router(api.router)
     app.include_router(pages.router)
     if mcp_installed():
         app.router.routes.extend(mcp.routes)
-    app.mount("/static/report", Assets(directory=ASSETS), name="report-static")
-    app.mount("/static", Assets(directory=_HERE / "static"), name="static")
+    app.mount("/static/report", StaticAssets(directory=ASSETS), name="report-static")
+    app.mount("/static", StaticAssets(directory=_HERE / "static"), name="static")
     app.add_middleware(GZipMiddleware, compresslevel=5)
-    app.add_middleware(KeptPages, feed=feed)
-    app.add_middleware(Doorman, shared=shared, audit=AuditLog(home))
+    app.add_middleware(RenderCache, feed=feed)
+    app.add_middleware(SecurityMiddleware, shared=shared, audit=AuditLog(home))
     return app

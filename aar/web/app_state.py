@@ -17,14 +17,14 @@ from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.web.event_feed import EventFeed
-from aar.web.idempotency import Once
-from aar.web.rate_limit import Buckets, Rates
+from aar.web.idempotency import IdempotencyCache
+from aar.web.rate_limit import RateLimits, TokenBuckets
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class AppState:
     """The parts of one server.
 
     Args:
@@ -56,9 +56,9 @@ class Shared:
     sessions: Sessions
     open_reading: bool
     own_terminal: bool = False
-    once: Once = field(default_factory=Once)
-    rates: Rates = field(default_factory=Rates)
-    buckets: Buckets = field(default_factory=Buckets)
+    once: IdempotencyCache = field(default_factory=IdempotencyCache)
+    rates: RateLimits = field(default_factory=RateLimits)
+    buckets: TokenBuckets = field(default_factory=TokenBuckets)
     login_links: LoginLinks = field(default_factory=LoginLinks)
     limiters: dict[str, anyio.CapacityLimiter] = field(default_factory=dict)
     open_streams: set[object] = field(default_factory=set)
@@ -69,7 +69,7 @@ class Shared:
             return self.own_snapshots
         return kept_snapshots(self.settings.campaign_dir(campaign_id))
 
-    def take_write(self, address: str, key: str) -> None:
+    def count_write(self, address: str, key: str) -> None:
         """Count one write: of a token or login that is known, else of the machine that asks. Raises TooMany.
 
         Args:
@@ -86,11 +86,11 @@ class Shared:
             return fn(session)
 
 
-async def shared_of(request: Request) -> Shared:
+async def get_app_state(request: Request) -> AppState:
     """The parts of the server that a request came to; async, for FastAPI takes every other dependency to a thread."""
     shared = request.app.state.aar
-    assert isinstance(shared, Shared)
+    assert isinstance(shared, AppState)
     return shared
 
 
-SharedDep = Annotated[Shared, Depends(shared_of)]
+AppStateDep = Annotated[AppState, Depends(get_app_state)]

@@ -30,7 +30,7 @@ from aar.campaign.external_researchers import guests_invited
 from aar.errors import Forbidden
 from aar.forum.posts import Author
 from aar.scoring.visibility import Audience
-from aar.web.app_state import Shared, SharedDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.error_handlers import Unauthorized
 
 _REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` say where the operator's token lies"
@@ -110,9 +110,9 @@ class Authenticated:
                 return Audience.NOBODY
 
 
-def identify(shared: Shared, token: str) -> Identity | Viewer:
+def identity_of_token(shared: AppState, token: str) -> Identity | Viewer:
     """Whose token it is. Raises Unauthorized."""
-    role = role_of(shared, token)
+    role = role_of_token(shared, token)
     if role is not None:
         return Operator() if role == "operator" else Viewer()
     try:
@@ -122,27 +122,27 @@ def identify(shared: Shared, token: str) -> Identity | Viewer:
     return ResearcherIdentity(found.researcher_id, found.outside)
 
 
-async def authenticate(shared: Shared, request: Request) -> Authenticated:
+async def authenticate(shared: AppState, request: Request) -> Authenticated:
     """Find out who asks: by the token that the request carries, else by its cookie."""
     tokens = _tokens(request)
     if tokens:
         token = tokens[0]
         try:
-            if role_of(shared, token) is not None:
-                identity = identify(shared, token)
+            if role_of_token(shared, token) is not None:
+                identity = identity_of_token(shared, token)
             else:  # a researcher's token needs the database, and so a thread
-                identity = await anyio.to_thread.run_sync(identify, shared, token, limiter=_limiter(shared))
+                identity = await anyio.to_thread.run_sync(identity_of_token, shared, token, limiter=_limiter(shared))
         except Unauthorized:
             return Authenticated(wrong_token=True)
         return Authenticated(identity, token_key(token))
-    login = login_of(shared, request)
+    login = current_login(shared, request)
     if login is None:
         return Authenticated()
     who = Operator(login.name) if login.is_operator else Viewer(login.name)
     return Authenticated(who, f"login {login.nonce}", login=login)
 
 
-def _limiter(shared: Shared) -> anyio.CapacityLimiter:
+def _limiter(shared: AppState) -> anyio.CapacityLimiter:
     found = shared.limiters.get("tokens")
     if found is None:  # made within the loop that uses it
         found = shared.limiters["tokens"] = anyio.CapacityLimiter(_LOOKING_UP)
@@ -154,19 +154,19 @@ def token_key(token: str) -> str:
     return "token " + hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def keep_authenticated(scope: Scope, found: Authenticated) -> None:
+def store_authenticated(scope: Scope, found: Authenticated) -> None:
     """Keep with a request who asks, for all that handles it."""
     scope[_AUTHENTICATED] = found
 
 
-def authenticated(scope: Scope) -> Authenticated:
+def get_authenticated(scope: Scope) -> Authenticated:
     """Who asks, as it was found out before the request was let in."""
     found = scope.get(_AUTHENTICATED)
     assert isinstance(found, Authenticated)
     return found
 
 
-def role_of(shared: Shared, token: str) -> Role | None:
+def role_of_token(shared: AppState, token: str) -> Role | None:
     """Whether it is the operator's token or the viewer's, in constant time; None for neither."""
     given = token.encode("utf-8", "replace")
     operator = hmac.compare_digest(given, shared.operator_token.encode())
@@ -174,43 +174,43 @@ def role_of(shared: Shared, token: str) -> Role | None:
     return "operator" if operator else "viewer" if viewer else None
 
 
-def address_of(request: Request) -> str:
+def client_address(request: Request) -> str:
     """The machine that asks, for counting; empty where nothing says it."""
     return request.client.host if request.client else ""
 
 
-def login_of(shared: Shared, request: Request) -> Login | None:
+def current_login(shared: AppState, request: Request) -> Login | None:
     """Who logged in at the browser that asks; None for nobody."""
     return shared.sessions.find(request.cookies.get(COOKIE, ""))
 
 
-async def writer(
-    shared: SharedDep,
+async def require_writer(
+    shared: AppStateDep,
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Identity:
     """The identity behind a request that writes. Raises Unauthorized, Forbidden."""
     if credentials is not None:
-        identity = authenticated(request.scope).identity
+        identity = get_authenticated(request.scope).identity
         if identity is None:
             raise Unauthorized("nobody gave out this token", _REMEDY)
-        return note_who(request, identity)
-    login = login_of(shared, request)
+        return record_requester(request, identity)
+    login = current_login(shared, request)
     if login is None:
         raise Unauthorized("writing needs a token", _REMEDY)
-    return form_writer(shared, request, login, request.headers.get(CSRF_HEADER, ""))
+    return require_form_writer(shared, request, login, request.headers.get(CSRF_HEADER, ""))
 
 
-def form_writer(shared: Shared, request: Request, login: Login, csrf: str) -> Operator:
+def require_form_writer(shared: AppState, request: Request, login: Login, csrf: str) -> Operator:
     """The operator behind a form, or a page's script, that carries its login's token. Raises Forbidden."""
     if not shared.sessions.is_csrf(login, csrf):
         raise Forbidden("this form is not of a page that this login opened", "Open the page again and repeat")
-    identity = note_who(request, Operator(login.name) if login.is_operator else Viewer(login.name))
+    identity = record_requester(request, Operator(login.name) if login.is_operator else Viewer(login.name))
     assert isinstance(identity, Operator)
     return identity
 
 
-def note_who(request: Request, identity: Identity | Viewer) -> Identity:
+def record_requester(request: Request, identity: Identity | Viewer) -> Identity:
     """Remember for the audit log who it is. Raises Forbidden for a viewer, who only reads."""
     who = identity.researcher_id if isinstance(identity, ResearcherIdentity) else identity.name
     request.scope[_WHO] = f"{type(identity).__name__.removesuffix('Identity').lower()} {who}"
@@ -219,26 +219,26 @@ def note_who(request: Request, identity: Identity | Viewer) -> Identity:
     return identity
 
 
-def who_asked(scope: Scope) -> str:
+def get_requester(scope: Scope) -> str:
     """Who made a request that writes, for the audit log; empty where nobody known did."""
     return str(scope.get(_WHO, ""))
 
 
-async def operator(identity: Annotated[Identity, Depends(writer)]) -> Operator:
+async def require_operator(identity: Annotated[Identity, Depends(require_writer)]) -> Operator:
     """The operator, behind a request that only they may make. Raises Unauthorized, Forbidden."""
     if not isinstance(identity, Operator):
         raise Forbidden("only the operator may do this", "Use the operator's token")
     return identity
 
 
-async def person(request: Request) -> Operator | Viewer:
+async def require_person(request: Request) -> Operator | Viewer:
     """Who asks for what only people may see.
 
     Raises:
         Unauthorized: nobody is logged in, or the token is nobody's.
         Forbidden: it is a researcher's.
     """
-    identity = authenticated(request.scope).identity
+    identity = get_authenticated(request.scope).identity
     if identity is None:
         raise Unauthorized("only people may read this", _PEOPLE_REMEDY)
     if isinstance(identity, ResearcherIdentity):
@@ -248,13 +248,13 @@ async def person(request: Request) -> Operator | Viewer:
 
 async def audience_of(request: Request) -> Audience:
     """As whom somebody reads."""
-    return authenticated(request.scope).audience
+    return get_authenticated(request.scope).audience
 
 
-WriterDep = Annotated[Identity, Depends(writer)]
-PersonDep = Annotated[Operator | Viewer, Depends(person)]
+WriterDep = Annotated[Identity, Depends(require_writer)]
+PersonDep = Annotated[Operator | Viewer, Depends(require_person)]
 AudienceDep = Annotated[Audience, Depends(audience_of)]
-OperatorDep = Annotated[Operator, Depends(operator)]
+OperatorDep = Annotated[Operator, Depends(require_operator)]
 
 
 def human_name(name: str) -> str:
@@ -262,7 +262,7 @@ def human_name(name: str) -> str:
     return f"human:{name.strip()}"
 
 
-def author_of(identity: Identity, campaign_id: str, claimed: str | None) -> Author:
+def resolve_author(identity: Identity, campaign_id: str, claimed: str | None) -> Author:
     """The author that a write is signed with: a researcher as itself, the operator under the name they give.
 
     Raises:
@@ -277,7 +277,7 @@ def author_of(identity: Identity, campaign_id: str, claimed: str | None) -> Auth
     return Author(identity.name, identity.researcher_id)
 
 
-async def may_read(shared: Shared, found: Authenticated) -> bool:
+async def may_read(shared: AppState, found: Authenticated) -> bool:
     """Whether somebody may read at all.
 
     On loopback anybody may who carries no wrong token, but nobody unknown while a guest is invited: it might be that

@@ -20,14 +20,14 @@ from aar.report.charts.score_chart import score_range
 from aar.report.comparison import Side
 from aar.web.urls import campaign_link
 
-Plan = dict[str, Any]
+ChartConfig = dict[str, Any]
 """As JSON in the page; no agent's words are in it."""
 _ELSEWHERE = {"published": ", on other models"}
 
 
 def score_plot(
     view: CampaignView, found: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: Over
-) -> Plan:
+) -> ChartConfig:
     """Every submission by its researcher, and the best so far."""
     groups = [
         {"name": f"{each.name} {each.direction_key}".strip(), "colour": each.index, "by": each.name} for each in team
@@ -37,7 +37,7 @@ def score_plot(
     return plan | {"groups": groups, "best": best, "version": _version(found.points)}
 
 
-def comparison_plot(chosen: Sequence[tuple[CampaignView, Side]], metric: Metric | None, over: Over) -> Plan:
+def comparison_plot(chosen: Sequence[tuple[CampaignView, Side]], metric: Metric | None, over: Over) -> ChartConfig:
     """Both campaigns' submissions and their best so far."""
     sides = [(view, side.progress) for view, side in chosen]
     groups = [{"name": view.id, "colour": index, "by": ""} for index, (view, _) in enumerate(sides, 1)]
@@ -48,7 +48,7 @@ def comparison_plot(chosen: Sequence[tuple[CampaignView, Side]], metric: Metric 
     return _scores(sides, metric, over) | {"groups": groups, "best": best, "version": 0}
 
 
-def diversity_plot(view: CampaignView, found: Progress, team: int) -> Plan:
+def diversity_plot(view: CampaignView, found: Progress, team: int) -> ChartConfig:
     """The entropy with its band, and the Vendi score in bits."""
     return {
         "kind": "diversity",
@@ -60,8 +60,8 @@ def diversity_plot(view: CampaignView, found: Progress, team: int) -> Plan:
     }
 
 
-def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | None, over: Over) -> Plan:
-    lines: list[Plan] = []
+def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | None, over: Over) -> ChartConfig:
+    lines: list[ChartConfig] = []
     if metric is not None:
         known = (("human", "--human", metric.human_baseline), ("published", "--s4", metric.published))
         lines = [{"name": name, "colour": colour, "at": at} for name, colour, at in known if at is not None]

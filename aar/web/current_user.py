@@ -13,7 +13,7 @@ from aar.auth.sessions import Login, Role, Sessions
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class CurrentUser:
     """Somebody who logged in.
 
     Args:
@@ -40,7 +40,7 @@ class Visitor:
 
 
 @dataclass(frozen=True, slots=True)
-class Watcher:
+class PageRefresh:
     """An open page that takes its live parts anew: a role without a name or a form's token.
 
     One rendering serves all watchers of a role, so nothing that is one login's may get into it.
@@ -57,41 +57,43 @@ class Watcher:
         return self.role == "operator"
 
 
-SEEN = "aar-seen"
+SEEN_HEADER = "aar-seen"
 """Header in which an open page names the newest event that it must show, see ``aar.web.middleware.render_cache``."""
 
 
 def is_refresh(request: Request) -> bool:
     """Whether an open page takes its live parts, or a figure's data, anew."""
-    return request.method == "GET" and ("hx-request" in request.headers or SEEN in request.headers)
+    return request.method == "GET" and ("hx-request" in request.headers or SEEN_HEADER in request.headers)
 
 
-_who: ContextVar[Visitor | Watcher | None] = ContextVar("aar_who", default=None)
+_who: ContextVar[CurrentUser | PageRefresh | None] = ContextVar("aar_who", default=None)
 
 
 @contextmanager
-def visiting(sessions: Sessions, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
-    """Within, ``visitor`` tells who the cookie is of.
+def current_user_scope(sessions: Sessions, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
+    """Within, ``current_user`` tells who the cookie is of.
 
     Args:
         refreshing: whether an open page takes its live parts anew; it is then a watcher and no visitor.
     """
     login = sessions.find(cookie) if cookie else None
-    who: Visitor | Watcher | None = None if login is None else Visitor(login, sessions.csrf(login), sessions)
-    token = _who.set(Watcher(None if login is None else login.role) if refreshing else who)
+    who: CurrentUser | PageRefresh | None = (
+        None if login is None else CurrentUser(login, sessions.csrf(login), sessions)
+    )
+    token = _who.set(PageRefresh(None if login is None else login.role) if refreshing else who)
     try:
         yield
     finally:
         _who.reset(token)
 
 
-def visitor() -> Visitor | None:
+def current_user() -> CurrentUser | None:
     """Who logged in at the browser that asks; None for nobody, and for an open page that takes its parts anew."""
     who = _who.get()
-    return who if isinstance(who, Visitor) else None
+    return who if isinstance(who, CurrentUser) else None
 
 
-def watcher() -> Watcher | None:
+def current_refresh() -> PageRefresh | None:
     """The open page that takes its live parts anew; None where a page is asked for as a whole."""
     who = _who.get()
-    return who if isinstance(who, Watcher) else None
+    return who if isinstance(who, PageRefresh) else None

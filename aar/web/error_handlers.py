@@ -18,7 +18,7 @@ from aar.web.current_user import is_refresh
 
 _log = logging.getLogger(__name__)
 _FOR_PROGRAMS = ("/api/", "/mcp")
-LOGIN = "/login"
+LOGIN_PATH = "/login"
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer token", charset="UTF-8"'}
 _QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
 """For an open page whose login ended: a browser would ask for a password in the middle of reading."""
@@ -57,7 +57,7 @@ class ProblemDetails(BaseModel):
     errors: list[FieldProblem] = []
 
 
-DOCUMENTED = {
+DOCUMENTED_ERRORS = {
     code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {"application/problem+json": {}}}
     for code in (400, 401, 403, 404, 409, 422, 429)
 }
@@ -76,7 +76,7 @@ def retry_after(error: AarError) -> dict[str, str] | None:
     return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else None
 
 
-def respond(request: Request, error: AarError, headers: dict[str, str] | None = None) -> Response:
+def error_response(request: Request, error: AarError, headers: dict[str, str] | None = None) -> Response:
     """The answer to a request that failed with an error raised on purpose."""
     status = status_of(error)
     details = ProblemDetails(
@@ -89,16 +89,16 @@ def respond(request: Request, error: AarError, headers: dict[str, str] | None = 
     return _respond(request, details, headers)
 
 
-def turned_away(request: Request, refusal: AarError) -> Response:
+def refusal_response(request: Request, refusal: AarError) -> Response:
     """The answer to a request that is refused: a person at a browser who is not known is led to the login."""
     if not isinstance(refusal, Unauthorized):
-        return respond(request, refusal, retry_after(refusal))
+        return error_response(request, refusal, retry_after(refusal))
     reads, scripted = request.method in ("GET", "HEAD"), _is_scripted(request)
     wants_page = reads and not scripted and "text/html" in request.headers.get("accept", "")
     if wants_page and "authorization" not in request.headers:
         where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"{LOGIN}?next={quote(where)}", HTTPStatus.SEE_OTHER)
-    return respond(request, refusal, _QUIETLY if scripted or not reads else _CHALLENGE)
+        return RedirectResponse(f"{LOGIN_PATH}?next={quote(where)}", HTTPStatus.SEE_OTHER)
+    return error_response(request, refusal, _QUIETLY if scripted or not reads else _CHALLENGE)
 
 
 def _is_scripted(request: Request) -> bool:
@@ -106,12 +106,12 @@ def _is_scripted(request: Request) -> bool:
     return is_refresh(request) or "text/event-stream" in request.headers.get("accept", "")
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Answer every kind of failure of an app in the form that its asker reads."""
 
     def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AarError)
-        return turned_away(request, error)
+        return refusal_response(request, error)
 
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -146,7 +146,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_bug)
 
 
-def keep_unsent(request: Request, fields: Mapping[str, str]) -> None:
+def store_unsent_fields(request: Request, fields: Mapping[str, str]) -> None:
     """Have the page that refuses a form show what was written in it, so that a login that ended loses no words."""
     request.state.unsent = {name: words for name, words in fields.items() if name in _WORDS and words.strip()}
 
@@ -155,7 +155,7 @@ def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] 
     if request.url.path.startswith(_FOR_PROGRAMS):
         body = details.model_dump(mode="json")
         return JSONResponse(body, details.status, headers, media_type="application/problem+json")
-    from aar.web.rendering import render  # the pages' handlers import this module
+    from aar.web.rendering import render_page  # the pages' handlers import this module
 
     context = {"failure": details, "unsent": getattr(request.state, "unsent", {})}
-    return render("failure.html", context, status=details.status, headers=headers)
+    return render_page("failure.html", context, status=details.status, headers=headers)

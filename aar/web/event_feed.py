@@ -89,17 +89,17 @@ class EventFeed:
         finally:
             self._leave(campaign_id, tail)
 
-    def newest(self, campaign_id: str) -> int:
+    def newest_event_id(self, campaign_id: str) -> int:
         """The newest event that this campaign's watchers have got, or are getting; -1 while nobody watches it."""
         tail = self._tails.get(campaign_id)
         return -1 if tail is None else tail.newest
 
-    def note_controller(self, campaign_id: str, state: str) -> None:
+    def set_controller_state(self, campaign_id: str, state: str) -> None:
         """Take down whether a campaign's controller is alive: no event says that it died."""
         self._controllers[campaign_id] = state
 
-    def controller(self, campaign_id: str) -> str:
-        """What ``note_controller`` was last told; empty before."""
+    def controller_state(self, campaign_id: str) -> str:
+        """What ``set_controller_state`` was last told; empty before."""
         return self._controllers.get(campaign_id, "")
 
     def close(self) -> None:

@@ -12,14 +12,14 @@ T = TypeVar("T")
 _MOST = 1000
 
 
-class Once:
+class IdempotencyCache:
     """Remembers the newest results by key, until the server ends; work under one key waits for no other key's."""
 
     def __init__(self) -> None:
         self._done: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._working: dict[tuple[str, ...], _Turn] = {}
 
-    async def do(self, key: tuple[str, ...] | None, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, key: tuple[str, ...] | None, work: Callable[[], Awaitable[T]]) -> T:
         """The result of ``work``, or of the one that was done under this key before; None as key always works."""
         if key is None:
             return await work()

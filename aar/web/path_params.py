@@ -14,17 +14,17 @@ CampaignId = Annotated[str, Path(description="A campaign's id, its beginning, or
 ResearcherName = Annotated[str, Path(description="A researcher's name, such as `r1`", examples=["r1"])]
 
 
-def campaign_of(session: Session, name: str) -> CampaignView:
+def find_campaign(session: Session, name: str) -> CampaignView:
     """The campaign that an address names. Raises NotFound."""
     return get_campaign(session, _checked(name))
 
 
-def campaign_id_of(session: Session, name: str) -> str:
+def find_campaign_id(session: Session, name: str) -> str:
     """The id of the campaign that an address names, for what needs no more of it. Raises NotFound."""
-    return name if is_campaign(session, _checked(name)) else campaign_of(session, name).id
+    return name if is_campaign(session, _checked(name)) else find_campaign(session, name).id
 
 
-def researcher_of_address(session: Session, campaign_id: str, name: str) -> ResearcherView:
+def find_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:
     """The researcher that an address names. Raises NotFound."""
     return get_researcher(session, campaign_id, name)
 

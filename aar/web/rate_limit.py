@@ -17,7 +17,7 @@ _MOST_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """So many at once, and so many a second in the long run."""
 
     burst: int
@@ -25,7 +25,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class RateLimits:
     """Bounds of one server.
 
     Args:
@@ -36,14 +36,14 @@ class Rates:
         noted: refusals that the audit log notes, by token or login, and of all unknown clients together.
     """
 
-    login: Rate = Rate(10, 1 / 6)
-    refused: Rate = Rate(30, 0.5)
-    address: Rate = Rate(240, 8)
-    credential: Rate = Rate(120, 4)
-    noted: Rate = Rate(60, 0.2)
+    login: RateLimit = RateLimit(10, 1 / 6)
+    refused: RateLimit = RateLimit(30, 0.5)
+    address: RateLimit = RateLimit(240, 8)
+    credential: RateLimit = RateLimit(120, 4)
+    noted: RateLimit = RateLimit(60, 0.2)
 
 
-class Buckets:
+class TokenBuckets:
     """Counts by kind and key.
 
     Args:
@@ -54,22 +54,22 @@ class Buckets:
         self._clock = clock
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
-    def take(self, kind: str, key: str, rate: Rate) -> None:
+    def take(self, kind: str, key: str, rate: RateLimit) -> None:
         """Take one. Raises TooMany when there is none left."""
-        self.look(kind, key, rate)
+        self.check(kind, key, rate)
         left, now = self._level(kind, key, rate), self._clock()
         self._left[kind, key] = (left - 1, now)
         self._left.move_to_end((kind, key))
         while len(self._left) > _MOST_KEYS:
             self._left.popitem(last=False)
 
-    def look(self, kind: str, key: str, rate: Rate) -> None:
+    def check(self, kind: str, key: str, rate: RateLimit) -> None:
         """Take none. Raises TooMany when there is none left."""
         left = self._level(kind, key, rate)
         if left < 1:
             allowed = f"{rate.burst} at once and {rate.per_second * 60:g} a minute"
             raise TooMany(f"too many requests: {allowed} are allowed", (1 - left) / rate.per_second)
 
-    def _level(self, kind: str, key: str, rate: Rate) -> float:
+    def _level(self, kind: str, key: str, rate: RateLimit) -> float:
         left, then = self._left.get((kind, key), (float(rate.burst), self._clock()))
         return min(float(rate.burst), left + (self._clock() - then) * rate.per_second)

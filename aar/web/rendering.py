@@ -12,7 +12,7 @@ from aar.readmodels.formatting import moment
 from aar.report.html_report import environment
 from aar.store.event_log import LoggedEvent
 from aar.web.chart_config import comparison_plot, diversity_plot, score_plot
-from aar.web.current_user import visitor, watcher
+from aar.web.current_user import current_refresh, current_user
 from aar.web.urls import GLOBALS
 
 _templates = environment("aar.web")
@@ -30,7 +30,7 @@ _PART = Markup("data-live")
 _FRESH_PART = Markup('data-live hx-swap-oob="morph"')
 
 
-def render(
+def render_page(
     template: str, context: dict[str, Any] | None = None, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
     """A page, with who is logged in as ``me``; of an open page only its live parts. Every value is escaped.
@@ -38,8 +38,8 @@ def render(
     Templates mark a live part, which has an id, with ``live`` among its attributes; what else is long they leave out
     while ``refreshing``.
     """
-    watching = watcher()
-    who = visitor() if watching is None else watching if watching.role else None
+    watching = current_refresh()
+    who = current_user() if watching is None else watching if watching.role else None
     told = {
         "me": who,
         "refreshing": watching is not None,

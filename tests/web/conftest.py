@@ -22,7 +22,7 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.testing.examples.example_campaign import ExampleCampaign, write_example
 from aar.web.app import create_app
-from aar.web.serving.server import address_of, bind, serve
+from aar.web.serving.server import bind_listener, page_address, serve_app
 
 from .person import Person
 
@@ -73,9 +73,9 @@ class Site:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
         """The app behind a real server on a free port; its address."""
-        listener = bind("127.0.0.1", 0)
+        listener = bind_listener("127.0.0.1", 0)
         address = f"{BASE}:{listener.getsockname()[1]}"
-        task = asyncio.create_task(serve(self.app(), listener))
+        task = asyncio.create_task(serve_app(self.app(), listener))
         try:
             yield address
         finally:
@@ -119,13 +119,13 @@ async def ana(site: Site) -> AsyncIterator[Person]:
 @pytest.fixture(scope="module")
 def address(site: Site) -> Iterator[str]:
     """The site served from a thread of its own: the browser's own interface blocks this one."""
-    listener = bind("127.0.0.1", 0)
-    where = address_of(listener, "127.0.0.1")
+    listener = bind_listener("127.0.0.1", 0)
+    where = page_address(listener, "127.0.0.1")
     loop = asyncio.new_event_loop()
     stop = Event()
 
     async def live() -> None:
-        serving = asyncio.create_task(serve(site.app(), listener))
+        serving = asyncio.create_task(serve_app(site.app(), listener))
         await asyncio.to_thread(stop.wait)
         serving.cancel()
         await asyncio.wait([serving])

@@ -90,13 +90,13 @@ async def test_a_cursor_beyond_the_log_holds_up_nobody_else(db: Database) -> Non
     await asyncio.sleep(0.2)
     second = asyncio.create_task(anext(honest))
     await asyncio.sleep(0.2)
-    assert feed.newest(CAMPAIGN) == newest
+    assert feed.newest_event_id(CAMPAIGN) == newest
     number = happen(db, "now")
     async with asyncio.timeout(60):
         seen = await second
     assert seen is not None
     assert seen.id == number
-    assert feed.newest(CAMPAIGN) == number
+    assert feed.newest_event_id(CAMPAIGN) == number
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     await ahead.aclose()

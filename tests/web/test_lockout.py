@@ -15,9 +15,9 @@ from aar.auth.login_links import SECONDS, LoginLinks
 from aar.auth.sessions import Sessions
 from aar.auth.tokens import operator_token
 from aar.campaign.external_researchers import invite
-from aar.web.idempotency import Once
+from aar.web.idempotency import IdempotencyCache
 from aar.web.middleware.audit_log import AuditLog
-from aar.web.rate_limit import Rate, Rates
+from aar.web.rate_limit import RateLimit, RateLimits
 
 from .conftest import Site, write_site
 from .person import Person
@@ -25,7 +25,9 @@ from .person import Person
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 GUESS = {"Authorization": "Bearer aar_guess"}
-TIGHT = Rates(login=Rate(2, 0.001), refused=Rate(2, 0.001), address=Rate(2, 0.001), noted=Rate(3, 0.001))
+TIGHT = RateLimits(
+    login=RateLimit(2, 0.001), refused=RateLimit(2, 0.001), address=RateLimit(2, 0.001), noted=RateLimit(3, 0.001)
+)
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ async def test_what_another_site_sends_uses_up_nothing(fresh: Site) -> None:
 
 async def test_each_token_and_login_has_a_bucket_of_its_own(fresh: Site) -> None:
     post = {"kind": "result", "title": "t", "body": "b"}
-    async with fresh.client(rates=Rates(credential=Rate(2, 0.001))) as client:
+    async with fresh.client(rates=RateLimits(credential=RateLimit(2, 0.001))) as client:
         for who in (fresh.researcher("r1"), fresh.researcher("r2"), fresh.operator):
             codes = [(await client.post(f"{API}/posts", json=post, headers=who)).status_code for _ in range(3)]
             assert codes == [201, 201, 429]
@@ -193,7 +195,7 @@ def test_such_an_address_ends_by_itself_and_few_wait_at_once() -> None:
 
 
 async def test_work_under_one_key_waits_for_no_other_and_is_done_once() -> None:
-    once, may_end, done = Once(), asyncio.Event(), []
+    once, may_end, done = IdempotencyCache(), asyncio.Event(), []
 
     async def slow() -> str:
         await may_end.wait()
@@ -204,17 +206,17 @@ async def test_work_under_one_key_waits_for_no_other_and_is_done_once() -> None:
         done.append("quick")
         return "paused"
 
-    launches = [asyncio.create_task(once.do(("launch", "a"), slow)) for _ in range(3)]
+    launches = [asyncio.create_task(once.run(("launch", "a"), slow)) for _ in range(3)]
     async with asyncio.timeout(30):
-        assert await once.do(("control", "b"), quick) == "paused"
-        assert await once.do(("control", "b"), quick) == "paused"
+        assert await once.run(("control", "b"), quick) == "paused"
+        assert await once.run(("control", "b"), quick) == "paused"
         may_end.set()
         assert await asyncio.gather(*launches) == ["launched"] * 3
     assert done == ["quick", "slow"]
 
 
 async def test_what_failed_under_a_key_is_tried_again() -> None:
-    once, tries = Once(), []
+    once, tries = IdempotencyCache(), []
 
     async def fails() -> str:
         tries.append(1)
@@ -223,9 +225,9 @@ async def test_what_failed_under_a_key_is_tried_again() -> None:
         return "done"
 
     with pytest.raises(ValueError):  # noqa: PT011 - its own
-        await once.do(("x",), fails)
-    assert await once.do(("x",), fails) == "done"
-    assert await once.do(("x",), fails) == "done"
+        await once.run(("x",), fails)
+    assert await once.run(("x",), fails) == "done"
+    assert await once.run(("x",), fails) == "done"
     assert len(tries) == 2
 
 

@@ -16,7 +16,7 @@ from aar.auth.sessions import SECONDS, Sessions
 from aar.auth.tokens import operator_token, viewer_token
 from aar.errors import TooMany
 from aar.forum.news import news_since
-from aar.web.rate_limit import Buckets, Rate, Rates
+from aar.web.rate_limit import RateLimit, RateLimits, TokenBuckets
 
 from .conftest import Site, write_site
 
@@ -57,8 +57,8 @@ def _routes(site: Site, reading: bool) -> list[tuple[str, str]]:
 
 
 def _generous(site: Site, **options: Any) -> Any:
-    plenty = Rate(100_000, 1000)
-    return site.client(rates=Rates(plenty, plenty, plenty, plenty, plenty), **options)
+    plenty = RateLimit(100_000, 1000)
+    return site.client(rates=RateLimits(plenty, plenty, plenty, plenty, plenty), **options)
 
 
 async def _login(client: Any, token: str, name: str = "ana") -> str:
@@ -218,7 +218,7 @@ async def test_guessing_and_flooding_are_slowed_down_and_say_when_to_come_back(f
         assert 1 <= int(late.headers["retry-after"]) <= 7
         right = await client.post("/login", data={"token": operator_token(fresh.home)})
         assert right.status_code == 303
-    async with fresh.client(rates=Rates(credential=Rate(3, 0.001), refused=Rate(2, 0.001))) as client:
+    async with fresh.client(rates=RateLimits(credential=RateLimit(3, 0.001), refused=RateLimit(2, 0.001))) as client:
         body = {"kind": "result", "title": "t", "body": "b"}
         posts = [await client.post(f"{API}/posts", json=body, headers=fresh.researcher("r1")) for _ in range(4)]
         assert [answer.status_code for answer in posts] == [201, 201, 201, 429]
@@ -283,8 +283,8 @@ async def test_a_forged_changed_ended_or_old_cookie_is_nobody() -> None:
 
 async def test_buckets_refill_with_time_and_forget_the_oldest() -> None:
     now = [0.0]
-    buckets = Buckets(lambda: now[0])
-    rate = Rate(2, 0.5)
+    buckets = TokenBuckets(lambda: now[0])
+    rate = RateLimit(2, 0.5)
     buckets.take("x", "a", rate)
     buckets.take("x", "a", rate)
     with pytest.raises(TooMany) as caught:
@@ -294,4 +294,4 @@ async def test_buckets_refill_with_time_and_forget_the_oldest() -> None:
     now[0] += 2
     buckets.take("x", "a", rate)
     with pytest.raises(TooMany):
-        buckets.look("x", "a", rate)
+        buckets.check("x", "a", rate)

@@ -15,7 +15,7 @@ from aar.auth.tokens import viewer_token
 from aar.events import CampaignPaused
 from aar.store.event_log import append, latest_event_id
 from aar.web.api import event_stream
-from aar.web.serving.server import bind, serve
+from aar.web.serving.server import bind_listener, serve_app
 
 from .person import Person
 
@@ -118,9 +118,9 @@ async def test_watchers_share_one_poll_and_all_see_the_same(site: Any) -> None:
 
 
 async def test_an_open_stream_does_not_keep_the_server_from_stopping(site: Any) -> None:
-    listener = bind("127.0.0.1", 0)
+    listener = bind_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    serving = asyncio.create_task(serve(site.app(), listener))
+    serving = asyncio.create_task(serve_app(site.app(), listener))
     url = f"http://127.0.0.1:{port}{STREAM}"
     async with httpx.AsyncClient(timeout=30) as client, client.stream("GET", url) as answer:
         lines = answer.aiter_lines()
@@ -130,14 +130,14 @@ async def test_an_open_stream_does_not_keep_the_server_from_stopping(site: Any) 
             pass
     with pytest.raises(asyncio.CancelledError):
         await serving
-    bind("127.0.0.1", port).close()
+    bind_listener("127.0.0.1", port).close()
 
 
 @pytest.mark.parametrize("path", [STREAM, "/campaigns/k3v9qd/live"])
 async def test_a_stream_ends_with_the_login_that_opened_it(site: Any, path: str) -> None:
-    listener = bind("127.0.0.1", 0)
+    listener = bind_listener("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    serving = asyncio.create_task(serve(site.app(host="0.0.0.0"), listener))
+    serving = asyncio.create_task(serve_app(site.app(host="0.0.0.0"), listener))
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:

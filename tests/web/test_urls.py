@@ -10,12 +10,12 @@ import html5lib
 import pytest
 
 from aar.auth.tokens import operator_token, viewer_token
-from aar.web.rate_limit import Rate, Rates
+from aar.web.rate_limit import RateLimit, RateLimits
 
 from .person import Person
 
 pytestmark = pytest.mark.anyio
-PLENTY = Rate(10**6, 10**5)
+PLENTY = RateLimit(10**6, 10**5)
 LEADS = ("href", "src", "sse-connect")
 POINTS = ("aria-labelledby", "aria-describedby", "for", "form", "data-of")
 
@@ -47,7 +47,7 @@ def _checked(address: str, html: str) -> list[str]:
 async def test_every_link_of_every_page_leads_somewhere(site: Any, who: str) -> None:
     host = "0.0.0.0" if who == "viewer" else "127.0.0.1"
     seen, left = set[str](), ["/campaigns", "/login", "/launch"]
-    async with site.client(host=host, rates=Rates(PLENTY, PLENTY, PLENTY, PLENTY)) as client:
+    async with site.client(host=host, rates=RateLimits(PLENTY, PLENTY, PLENTY, PLENTY)) as client:
         if who:
             await Person(client).log_in((operator_token if who == "operator" else viewer_token)(site.home))
         while left:

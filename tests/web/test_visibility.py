@@ -37,8 +37,8 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
 from aar.testing.examples.example_audits import add_checks
-from aar.web.mcp.client import admit
-from aar.web.mcp.tool import as_text
+from aar.web.mcp.client import admit_client
+from aar.web.mcp.tool import tool_text
 
 from .conftest import Site, write_site
 
@@ -321,11 +321,11 @@ async def _tools(site: Site, token: str | None) -> str:
     assert {name for name, tool in REAL.items() if tool.writes} == {
         name for name, asked in TOOLS.items() if asked is None
     }
-    caller = admit(site.app().state.aar, token, HERE)
+    caller = admit_client(site.app().state.aar, token, HERE)
     said = [await read_resource(caller, BRIEF), await read_resource(caller, "aar://posts/1")]
     for name, asked in TOOLS.items():
         if asked is not None:
-            said.append(as_text(await REAL[name].run(caller, REAL[name].parse(asked))))
+            said.append(tool_text(await REAL[name].run(caller, REAL[name].parse(asked))))
     return "\n".join(said)
 
 

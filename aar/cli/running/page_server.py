@@ -106,7 +106,7 @@ def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     from aar.cli.context import opened
     from aar.cli.output.log_setup import log_to
     from aar.web.app import create_app
-    from aar.web.serving.server import serve
+    from aar.web.serving.server import serve_app
 
     raise_limit()
     os.nice(_NICE)
@@ -118,7 +118,7 @@ def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     with opened(None) as workplace, log_to(None, workplace.settings.log_level):
         home = workplace.settings.home
         app = create_app(workplace.database, home=home, campaign_id=campaign_id, host=host, login_links=links)
-        asyncio.run(serve(app, listener, handle_signals=True))
+        asyncio.run(serve_app(app, listener, handle_signals=True))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from aar.cli.running.page_server import serve_pages
 from aar.cli.running.start_summary import announce, confirm, farewell
 from aar.cli.views.live import live_view
 from aar.settings import get_settings
-from aar.web.serving.listen_address import address_of, bind
+from aar.web.serving.listen_address import bind_listener, page_address
 
 _Prepare = Callable[[Plan], Awaitable[str]]
 _DEFAULT_PORT = CampaignSpec().serve.port
@@ -103,7 +103,7 @@ async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | N
     address, links = "", LoginLinks()
     if listener is not None:
         host = plan.spec.serve.host
-        address = address_of(listener, host)
+        address = page_address(listener, host)
         companions.append(serve_pages(host, listener, links))
     say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
     console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
@@ -117,7 +117,7 @@ def _listen(spec: CampaignSpec, manner: _Manner, closing: ExitStack) -> socket.s
     if not spec.serve.enabled:
         return None
     any_port = manner.any_port and spec.serve.port == _DEFAULT_PORT
-    return closing.enter_context(bind(spec.serve.host, spec.serve.port, next_free=any_port))
+    return closing.enter_context(bind_listener(spec.serve.host, spec.serve.port, next_free=any_port))
 
 
 def _is_plain(asked: bool) -> bool:

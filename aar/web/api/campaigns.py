@@ -17,9 +17,9 @@ from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import submission_seen_by
 from aar.web.api.pagination import After, Limit, Page
 from aar.web.api.submissions import SubmissionOut
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.path_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"])
 _MOST_SKIPPED = 10**9
@@ -72,7 +72,7 @@ class CampaignDetail(CampaignOut):
 
 
 @router.get("")
-def campaigns(shared: SharedDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
+def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
     """All campaigns, newest first; the cursor counts those already seen."""
     skip = min(after, _MOST_SKIPPED)
     found = shared.read(lambda session: list_campaigns(session, limit=limit + 1, skip=skip))
@@ -81,10 +81,10 @@ def campaigns(shared: SharedDep, after: After = 0, limit: Limit = 50) -> Page[Ca
 
 
 @router.get("/{campaign_id}")
-def campaign(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> CampaignDetail:
+def campaign(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> CampaignDetail:
     """One campaign."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         metric = metric_of(view.problem)
         leader = best(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
         models = list(dict.fromkeys(each.model for each in list_researchers(session, view.id)))

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from aar.readmodels.alerts import alerts
 from aar.readmodels.chart_data import ChartTable, to_csv
 from aar.web.api.chart_tables import ChartName, chart_table
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.path_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["charts"])
 CSV = "text/csv; charset=utf-8"
@@ -51,28 +51,28 @@ class AlertOut(BaseModel):
 
 
 @router.get("/charts/{name}.csv", response_class=Response, responses=AS_CSV)
-def chart_csv(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> Response:
+def chart_csv(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> Response:
     """A chart's data as CSV."""
     with shared.db.reading() as session:
-        table = chart_table(session, campaign_of(session, campaign_id), name, audience)
-    return csv_answer(table, f"{campaign_id}-{name}")
+        table = chart_table(session, find_campaign(session, campaign_id), name, audience)
+    return csv_response(table, f"{campaign_id}-{name}")
 
 
 @router.get("/charts/{name}")
-def chart(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
+def chart(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
     """A chart's data."""
     with shared.db.reading() as session:
-        return ChartOut.of(chart_table(session, campaign_of(session, campaign_id), name, audience))
+        return ChartOut.of(chart_table(session, find_campaign(session, campaign_id), name, audience))
 
 
 @router.get("/alerts")
-def standing_alerts(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> list[AlertOut]:
+def standing_alerts(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> list[AlertOut]:
     """Limits near or reached, ideas that collapse, incidents in sandboxes, researchers that failed."""
     with shared.db.reading() as session:
-        found = alerts(session, campaign_of(session, campaign_id).id, audience)
+        found = alerts(session, find_campaign(session, campaign_id).id, audience)
     return [AlertOut(**asdict(each)) for each in found]
 
 
-def csv_answer(table: ChartTable, name: str) -> Response:
+def csv_response(table: ChartTable, name: str) -> Response:
     """A table as a file to save."""
     return Response(to_csv(table), media_type=CSV, headers={"Content-Disposition": f'inline; filename="{name}.csv"'})

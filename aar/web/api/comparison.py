@@ -18,9 +18,9 @@ from aar.scoring.visibility import Audience
 from aar.web.api.campaigns import public_spec
 from aar.web.api.charts import ChartOut
 from aar.web.api.submissions import SubmissionOut
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import campaign_of
+from aar.web.path_params import find_campaign
 
 router = APIRouter(prefix="/compare", tags=["campaigns"])
 Named = Annotated[str, Query(max_length=64, description="A campaign's id, its beginning, or `latest`")]
@@ -62,13 +62,13 @@ class CompareOut(BaseModel):
 
 
 @router.get("")
-def compare(shared: SharedDep, audience: AudienceDep, left: Named, right: Named) -> CompareOut:
+def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Named) -> CompareOut:
     """Two campaigns: specs, scores over time and dollars, boards, costs, diversity."""
     with shared.db.reading() as session:
-        one, other = campaign_of(session, left), campaign_of(session, right)
+        one, other = find_campaign(session, left), find_campaign(session, right)
         return CompareOut(
-            left=_side(one, read_side(session, one, audience)),
-            right=_side(other, read_side(session, other, audience)),
+            left=_side(one, load_compared_campaign(session, one, audience)),
+            right=_side(other, load_compared_campaign(session, other, audience)),
             spec=[
                 SpecRowOut(field=row.field, left=row.left, right=row.right, differs=row.differs)
                 for row in spec_rows(public_spec(one), public_spec(other))
@@ -76,7 +76,7 @@ def compare(shared: SharedDep, audience: AudienceDep, left: Named, right: Named)
         )
 
 
-def read_side(session: Session, view: CampaignView, audience: Audience) -> Side:
+def load_compared_campaign(session: Session, view: CampaignView, audience: Audience) -> Side:
     """How far one campaign came, as an audience may see it."""
     return side(session, view.id, metric_of(view.problem), audience)
 

@@ -13,8 +13,8 @@ from aar.budget.totals import Totals, totals
 from aar.campaign.costs.forecast import forecast
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR
 from aar.readmodels.usage_doubts import usage_doubts
-from aar.web.app_state import SharedDep
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.app_state import AppStateDep
+from aar.web.path_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/costs", tags=["costs"])
 
@@ -70,10 +70,10 @@ class CostsOut(BaseModel):
 
 
 @router.get("")
-def costs(shared: SharedDep, campaign_id: CampaignId) -> CostsOut:
+def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
     """Dollars, tokens and seconds, of the campaign and of each researcher."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         found = totals(session, view.id)
         doubts = usage_doubts(session, view.id)
         ahead = forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {})))

@@ -18,16 +18,16 @@ from aar.errors import TooMany
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read
 from aar.text.sanitize import clean_line
-from aar.web.api.pagination import BIGGEST, After, Limit, Page
-from aar.web.app_state import Shared, SharedDep
-from aar.web.authentication import AudienceDep, Authenticated, authenticate, authenticated, login_of, may_read
-from aar.web.path_params import CampaignId, campaign_of, researcher_of_address
+from aar.web.api.pagination import MAX_LIMIT, After, Limit, Page
+from aar.web.app_state import AppState, AppStateDep
+from aar.web.authentication import AudienceDep, Authenticated, authenticate, current_login, get_authenticated, may_read
+from aar.web.path_params import CampaignId, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")]
 _made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
 _MOST_MADE = 500
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 """How often an open stream looks whether its token still holds."""
 _MOST_UNKNOWN = 100
 """Streams without token or login, all together: enough for the pages of one machine, with room for everybody else."""
@@ -64,7 +64,7 @@ class EventOut(BaseModel):
 
 @router.get("")
 def events(
-    shared: SharedDep,
+    shared: AppStateDep,
     audience: AudienceDep,
     campaign_id: CampaignId,
     after: After = 0,
@@ -74,8 +74,8 @@ def events(
 ) -> Page[EventOut]:
     """Events after a cursor, oldest first, without what who asks may not see of them."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
-        by = researcher_of_address(session, view.id, researcher).id if researcher else None
+        view = find_campaign(session, campaign_id)
+        by = find_researcher(session, view.id, researcher).id if researcher else None
         found = read(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
     shown = found[:limit]
     seen = [each for logged in shown if (each := event_seen_by(logged, audience)) is not None]
@@ -89,7 +89,7 @@ def events(
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events as they happen"}},
 )
 async def stream(
-    shared: SharedDep,
+    shared: AppStateDep,
     request: Request,
     campaign_id: CampaignId,
     after: After = 0,
@@ -98,32 +98,34 @@ async def stream(
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Server-sent events: everything after a cursor, then what happens, until the server stops."""
-    view = await shared.db.read(partial(campaign_of, name=campaign_id))
-    audience = authenticated(request.scope).audience
-    return as_stream(shared, request, _frames(shared, view.id, audience, cursor_of(after, last_event_id), brief, once))
+    view = await shared.db.read(partial(find_campaign, name=campaign_id))
+    audience = get_authenticated(request.scope).audience
+    return sse_response(
+        shared, request, _frames(shared, view.id, audience, start_cursor(after, last_event_id), brief, once)
+    )
 
 
-def cursor_of(after: int, last_event_id: str | None) -> int:
+def start_cursor(after: int, last_event_id: str | None) -> int:
     """Where a stream begins: where a broken one ended, if its client says so."""
-    return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, BIGGEST)
+    return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, MAX_LIMIT)
 
 
-def as_stream(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
+def sse_response(shared: AppState, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
     """Frames as server-sent events, unbuffered on their way, for as long as whoever asked may read."""
-    if authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
+    if get_authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
         raise TooMany(f"too many streams are open: {_MOST_UNKNOWN} without a login are allowed", _STREAM_SECONDS)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_while_allowed(shared, request, frames), media_type="text/event-stream", headers=headers)
 
 
-async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
-    first, looked = authenticated(request.scope), time.monotonic()
+async def _while_allowed(shared: AppState, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    first, looked = get_authenticated(request.scope), time.monotonic()
     async with aclosing(frames), _counted(shared, first):
         async for each in frames:
             if first.login is not None:
-                if login_of(shared, request) is None:
+                if current_login(shared, request) is None:
                     return
-            elif time.monotonic() - looked > _LOOK_SECONDS:  # a token may end, and a guest be invited
+            elif time.monotonic() - looked > _POLL_SECONDS:  # a token may end, and a guest be invited
                 found, looked = await authenticate(shared, request), time.monotonic()
                 if found.audience is not first.audience or not await may_read(shared, found):
                     return
@@ -131,7 +133,7 @@ async def _while_allowed(shared: Shared, request: Request, frames: AsyncGenerato
 
 
 @asynccontextmanager
-async def _counted(shared: Shared, found: Authenticated) -> AsyncIterator[None]:
+async def _counted(shared: AppState, found: Authenticated) -> AsyncIterator[None]:
     """Count a stream of nobody known among the open ones."""
     if found.audience is not Audience.NOBODY:
         yield
@@ -145,29 +147,29 @@ async def _counted(shared: Shared, found: Authenticated) -> AsyncIterator[None]:
 
 
 async def _frames(
-    shared: Shared, campaign_id: str, audience: Audience, after: int, brief: bool, once: bool
+    shared: AppState, campaign_id: str, audience: Audience, after: int, brief: bool, once: bool
 ) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     if once:
         for logged in await shared.db.read(partial(read, campaign_id=campaign_id, after=after)):
-            yield frame(logged, brief, audience)
+            yield sse_frame(logged, brief, audience)
         return
     async for each in shared.feed.follow(campaign_id, after, idle=HEARTBEAT_SECONDS):
-        yield ": still here\n\n" if each is None else frame(each, brief, audience)
+        yield ": still here\n\n" if each is None else sse_frame(each, brief, audience)
 
 
-def frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
+def sse_frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
     """One event in the stream's own format; empty for one that an audience may not see."""
 
     def data(seen: LoggedEvent) -> str:
         shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
         return json.dumps(shown, separators=(",", ":"))
 
-    made = made_once(logged, f"json {brief}", audience, data)
+    made = format_once(logged, f"json {brief}", audience, data)
     return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {made}\n\n" if made else ""
 
 
-def made_once(logged: LoggedEvent, form: str, audience: Audience, make: Callable[[LoggedEvent], str]) -> str:
+def format_once(logged: LoggedEvent, form: str, audience: Audience, make: Callable[[LoggedEvent], str]) -> str:
     """An event in some form, made once for all watchers of an audience, who get the same object from the feed.
 
     Empty for one that the audience may not see.

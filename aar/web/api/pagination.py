@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 M = TypeVar("M", bound=BaseModel)
 V = TypeVar("V")
-BIGGEST = 2**63 - 1
+MAX_LIMIT = 2**63 - 1
 """The largest key that the database can hold."""
 
-After = Annotated[int, Query(ge=0, le=BIGGEST, description="Cursor: the next_cursor of the page before")]
+After = Annotated[int, Query(ge=0, le=MAX_LIMIT, description="Cursor: the next_cursor of the page before")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
-Number = Annotated[int, Path(ge=0, le=BIGGEST)]
+Number = Annotated[int, Path(ge=0, le=MAX_LIMIT)]
 
 
 class Page(BaseModel, Generic[M]):
@@ -25,7 +25,7 @@ class Page(BaseModel, Generic[M]):
     next_cursor: int | None
 
 
-def page_of(found: Sequence[V], limit: int, show: Callable[[V], M], cursor: Callable[[V], int]) -> Page[M]:
+def make_page(found: Sequence[V], limit: int, show: Callable[[V], M], cursor: Callable[[V], int]) -> Page[M]:
     """A page of views of which one more than ``limit`` was asked for, to know whether more follow."""
     shown = found[:limit]
     more = len(found) > limit

@@ -13,10 +13,10 @@ from aar.campaign.views import ResearcherView, list_researchers
 from aar.readmodels.formatting import is_offline, model_label
 from aar.readmodels.researchers.transcript import TranscriptItem, read_transcript
 from aar.scoring.visibility import Audience, doing_seen_by
-from aar.web.api.pagination import BIGGEST, Limit, Page
-from aar.web.app_state import SharedDep
+from aar.web.api.pagination import MAX_LIMIT, Limit, Page
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.path_params import CampaignId, ResearcherName, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers", tags=["researchers"])
 
@@ -71,35 +71,35 @@ class TranscriptOut(BaseModel):
 
 
 @router.get("")
-def researchers(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> Page[ResearcherOut]:
+def researchers(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> Page[ResearcherOut]:
     """The whole team."""
     with shared.db.reading() as session:
-        team = list_researchers(session, campaign_of(session, campaign_id).id)
+        team = list_researchers(session, find_campaign(session, campaign_id).id)
     return Page(items=[ResearcherOut.of(view, audience) for view in team], next_cursor=None)
 
 
 @router.get("/{name}")
 def researcher(
-    shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, name: ResearcherName
+    shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ResearcherName
 ) -> ResearcherOut:
     """One researcher."""
     with shared.db.reading() as session:
-        found = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        found = find_researcher(session, find_campaign(session, campaign_id).id, name)
     return ResearcherOut.of(found, audience)
 
 
 @router.get("/{name}/transcript")
 def transcript(
-    shared: SharedDep,
+    shared: AppStateDep,
     _who: PersonDep,
     campaign_id: CampaignId,
     name: ResearcherName,
-    before: Annotated[int, Query(ge=0, le=BIGGEST, description="Only what came before this event; 0: newest")] = 0,
+    before: Annotated[int, Query(ge=0, le=MAX_LIMIT, description="Only what came before this event; 0: newest")] = 0,
     limit: Limit = 50,
 ) -> Page[TranscriptOut]:
     """A researcher's conversation in order, for people; ``next_cursor`` is the ``before`` of the earlier page."""
     with shared.db.reading() as session:
-        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         found = read_transcript(session, view.id, before=before or None, limit=limit)
     return Page(items=[_entry(item) for item in found.items], next_cursor=found.earlier)
 

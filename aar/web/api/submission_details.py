@@ -16,9 +16,9 @@ from aar.readmodels.submissions.submission_lineage import parent_of
 from aar.scoring.submissions.submit import SubmissionView, get_submission
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.api.pagination import Number
-from aar.web.app_state import Shared, SharedDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import PersonDep
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.path_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/submissions/{number}", tags=["submissions"])
 
@@ -32,33 +32,35 @@ class DiffOut(BaseModel):
 
 
 @router.get("/diff")
-def diff(shared: SharedDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> DiffOut:
+def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> DiffOut:
     """The code against its parent's, as a unified diff a file; bounded."""
     with shared.db.reading() as session:
-        view = get_submission(session, campaign_of(session, campaign_id).id, number)
+        view = get_submission(session, find_campaign(session, campaign_id).id, number)
         parent = parent_of(view, all_submissions(session, view.campaign_id))
-    found = changes(shared, view, parent)
+    found = submission_diff(shared, view, parent)
     return DiffOut(parent=parent.number if parent and found is not None else None, files=found or [])
 
 
 @router.get("/seeds.csv", response_class=Response, responses=AS_CSV)
-def seeds_csv(shared: SharedDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> Response:
+def seeds_csv(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> Response:
     """The score on each split as CSV."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
-        found = per_seed(session, view.problem, get_submission(session, view.id, number))
+        view = find_campaign(session, campaign_id)
+        found = scores_per_seed(session, view.problem, get_submission(session, view.id, number))
     return Response(to_csv(seed_table(found)), media_type=CSV)
 
 
 @router.get("/seeds")
-def seeds(shared: SharedDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> list[SeedScore]:
+def seeds(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> list[SeedScore]:
     """The score on each split alone, rounded; empty where the problem is not installed here."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
-        return per_seed(session, view.problem, get_submission(session, view.id, number))
+        view = find_campaign(session, campaign_id)
+        return scores_per_seed(session, view.problem, get_submission(session, view.id, number))
 
 
-def changes(shared: Shared, view: SubmissionView, parent: SubmissionView | None) -> list[FileDifference] | None:
+def submission_diff(
+    shared: AppState, view: SubmissionView, parent: SubmissionView | None
+) -> list[FileDifference] | None:
     """What a submission changed against its parent; None where one of the two is not there."""
     store = shared.snapshots_of(view.campaign_id)
     if parent is None or store is None or not (store.exists(parent.digest) and store.exists(view.digest)):
@@ -66,7 +68,7 @@ def changes(shared: Shared, view: SubmissionView, parent: SubmissionView | None)
     return differences(read_code(store, parent.digest), read_code(store, view.digest))
 
 
-def per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
+def scores_per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
     """Scores by split, of every phase that has an estimate."""
     phases = [each.phase for each in close_up(session, view.campaign_id, view.number).phases]
     return seed_scores(session, problem, view.id, phases)

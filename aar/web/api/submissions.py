@@ -18,10 +18,10 @@ from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunR
 from aar.scoring.submissions.status_log import StatusView
 from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions
 from aar.scoring.visibility import Secret, may_see, submission_seen_by
-from aar.web.api.pagination import After, Limit, Number, Page, page_of
-from aar.web.app_state import SharedDep
+from aar.web.api.pagination import After, Limit, Number, Page, make_page
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, campaign_of, researcher_of_address
+from aar.web.path_params import CampaignId, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["submissions"])
 
@@ -125,7 +125,7 @@ class QueueOut(BaseModel):
 
 @router.get("/submissions")
 def submissions(
-    shared: SharedDep,
+    shared: AppStateDep,
     audience: AudienceDep,
     campaign_id: CampaignId,
     after: After = 0,
@@ -134,18 +134,18 @@ def submissions(
 ) -> Page[SubmissionOut]:
     """Submissions by number."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
-        by = researcher_of_address(session, view.id, researcher).id if researcher else None
+        view = find_campaign(session, campaign_id)
+        by = find_researcher(session, view.id, researcher).id if researcher else None
         found = list_submissions(session, view.id, researcher_id=by, after=after, limit=limit + 1)
     seen = [submission_seen_by(each, audience) for each in found]
-    return page_of(seen, limit, SubmissionOut.of, lambda each: each.number)
+    return make_page(seen, limit, SubmissionOut.of, lambda each: each.number)
 
 
 @router.get("/submissions/{number}")
-def submission(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> SubmissionDetail:
+def submission(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> SubmissionDetail:
     """A submission with the files of its frozen snapshot; phases and audits as far as who asks may see them."""
     with shared.db.reading() as session:
-        view = get_submission(session, campaign_of(session, campaign_id).id, number)
+        view = get_submission(session, find_campaign(session, campaign_id).id, number)
         close = close_up(session, view.campaign_id, number).seen_by(audience, told=view.told)
     files = [
         FileOut(path=file.path, size_bytes=file.size_bytes, text=file.text)
@@ -163,11 +163,11 @@ def submission(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId
 
 @router.get("/submissions/{number}/record")
 def record(
-    shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, number: Number, _who: PersonDep
+    shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number, _who: PersonDep
 ) -> SubmissionRecordOut:
     """The whole story of a submission, for people; seeds, split seeds and digests of outputs for the operator only."""
     with shared.db.reading() as session:
-        found = submission_record(session, campaign_of(session, campaign_id).id, number)
+        found = submission_record(session, find_campaign(session, campaign_id).id, number)
     runs: list[RunRecord] = list(found.runs)
     if not may_see(audience, Secret.SEEDS):
         runs = [replace(run, seed=None, split_seed=None, output_digest=None) for run in runs]
@@ -185,10 +185,12 @@ def record(
 
 
 @router.get("/leaderboard")
-def board(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, limit: Limit = 50) -> Page[LeaderboardOut]:
+def board(
+    shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, limit: Limit = 50
+) -> Page[LeaderboardOut]:
     """Measured submissions, best first; without those that were disqualified or refuted."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         metric = metric_of(view.problem)
         higher = metric is None or metric.higher_is_better
         rows = read_board(session, view.id, limit=limit, higher_is_better=higher, audience=audience).rows
@@ -206,9 +208,9 @@ def board(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, lim
 
 
 @router.get("/queue")
-def queue(shared: SharedDep, campaign_id: CampaignId) -> QueueOut:
+def queue(shared: AppStateDep, campaign_id: CampaignId) -> QueueOut:
     """Submissions that wait to be scored, with the expected wait."""
     with shared.db.reading() as session:
-        found = waiting_line(session, campaign_of(session, campaign_id).id)
+        found = waiting_line(session, find_campaign(session, campaign_id).id)
     waiting = [WaitingOut(number=each, expected_wait_seconds=found.expected_wait(each)) for each in found.waiting]
     return QueueOut(scoring=list(found.scoring), waiting=waiting)

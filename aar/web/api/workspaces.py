@@ -17,9 +17,9 @@ from aar.readmodels.researchers.background_jobs import researcher_jobs
 from aar.readmodels.researchers.transcript import scrubber_of
 from aar.readmodels.researchers.workspace_files import Folder, WorkspaceFile, look
 from aar.text.sanitize import clean_text
-from aar.web.app_state import Shared, SharedDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import PersonDep
-from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.path_params import CampaignId, ResearcherName, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers/{name}", tags=["researchers"])
 FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
@@ -48,7 +48,7 @@ class EntryOut(BaseModel):
     modified_at: datetime
 
 
-class LookOut(BaseModel):
+class WorkspacePathOut(BaseModel):
     """A folder of a workspace, or a file."""
 
     path: str
@@ -70,21 +70,21 @@ class NotebookOut(BaseModel):
 
 
 @router.get("/jobs")
-def jobs(shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> list[JobOut]:
+def jobs(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> list[JobOut]:
     """Background jobs, as the log tells of them."""
     with shared.db.reading() as session:
-        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         return [JobOut(**asdict(each)) for each in researcher_jobs(session, view.id)]
 
 
 @router.get("/files")
 def files(
-    shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
-) -> LookOut:
+    shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
+) -> WorkspacePathOut:
     """What stands at a path of the workspace; no link is followed."""
     with shared.db.reading() as session:
-        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
-        return LookOut(**seen(session, shared, view, path))
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+        return WorkspacePathOut(**read_scrubbed_path(session, shared, view, path))
 
 
 @router.get(
@@ -93,41 +93,41 @@ def files(
     responses={200: {"content": {"image/*": {}}, "description": "PNG, JPEG, GIF or WebP"}},
 )
 def image(
-    shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath
+    shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath
 ) -> Response:
     """An image of the workspace, up to 4 MiB."""
     with shared.db.reading() as session:
-        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
-    found = look(workspace_of(shared, view), path)
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+    found = look(workspace_path(shared, view), path)
     if not isinstance(found, WorkspaceFile) or found.image is None:
         raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG, GIF and WebP are shown")
     return Response(found.content, media_type=found.image)
 
 
 @router.get("/notebook")
-def notebook(shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> NotebookOut:
+def notebook(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> NotebookOut:
     """The notes that survive a researcher's context, in Markdown."""
     with shared.db.reading() as session:
-        view = researcher_of_address(session, campaign_of(session, campaign_id).id, name)
-        return NotebookOut(text=notes(session, shared, view))
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+        return NotebookOut(text=read_notebook(session, shared, view))
 
 
-def workspace_of(shared: Shared, view: ResearcherView) -> Path:
+def workspace_path(shared: AppState, view: ResearcherView) -> Path:
     """The folder of a researcher's workspace on this machine, if it is here."""
     return shared.settings.campaign_dir(view.campaign_id) / "workspaces" / view.name
 
 
-def notes(session: Session, shared: Shared, view: ResearcherView) -> str:
+def read_notebook(session: Session, shared: AppState, view: ResearcherView) -> str:
     """A researcher's notebook; empty where there is none."""
     try:
-        return str(seen(session, shared, view, NOTEBOOK)["text"] or "")
+        return str(read_scrubbed_path(session, shared, view, NOTEBOOK)["text"] or "")
     except NotFound:
         return ""
 
 
-def seen(session: Session, shared: Shared, view: ResearcherView, path: str) -> dict[str, Any]:
+def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView, path: str) -> dict[str, Any]:
     """What stands at a path of a workspace, without secrets and control characters. Raises NotFound."""
-    found = look(workspace_of(shared, view), path)
+    found = look(workspace_path(shared, view), path)
     if isinstance(found, Folder):
         entries = [asdict(each) for each in found.entries]
         return {

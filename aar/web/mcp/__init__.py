@@ -16,12 +16,12 @@ PATH = "/mcp"
 """Where a server answers; ``/mcp/CAMPAIGN`` names a campaign."""
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether the SDK is here."""
     return find_spec("mcp") is not None and find_spec("mcp_types") is not None
 
 
-def require() -> None:
+def require_sdk() -> None:
     """Raises SetupError where the SDK is missing."""
-    if not installed():
+    if not is_installed():
         raise SetupError("the MCP SDK is not installed", 'Install it with: pip install "aar[mcp]"')

@@ -10,16 +10,16 @@ from aar.campaign.external_researchers import guests_invited
 from aar.campaign.views import LATEST, CampaignView, get_campaign
 from aar.errors import Forbidden
 from aar.forum.posts import Author
-from aar.web.app_state import Shared
-from aar.web.authentication import ResearcherIdentity, author_of, identify
+from aar.web.app_state import AppState
+from aar.web.authentication import ResearcherIdentity, identity_of_token, resolve_author
 from aar.web.error_handlers import Unauthorized
-from aar.web.path_params import campaign_of
+from aar.web.path_params import find_campaign
 
 _REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar mcp invite` makes a researcher's token"
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class McpClient:
     """One client, admitted to one campaign.
 
     Args:
@@ -28,7 +28,7 @@ class Caller:
         key: what its token's requests are counted under.
     """
 
-    shared: Shared
+    shared: AppState
     campaign_id: str
     researcher: ResearcherIdentity | None
     address: str = ""
@@ -36,7 +36,7 @@ class Caller:
 
     def count_write(self) -> None:
         """Count one call of a writing tool, in the same buckets as writes over HTTP. Raises TooMany."""
-        self.shared.take_write(self.address, self.key or self.writer().researcher_id)
+        self.shared.count_write(self.address, self.key or self.writer().researcher_id)
 
     def view(self, session: Session) -> CampaignView:
         """The campaign as it stands."""
@@ -44,7 +44,7 @@ class Caller:
 
     def author(self) -> Author:
         """As whom it writes. Raises Forbidden for a watcher."""
-        return author_of(self.writer(), self.campaign_id, None)
+        return resolve_author(self.writer(), self.campaign_id, None)
 
     def writer(self) -> ResearcherIdentity:
         """The researcher that it is. Raises Forbidden for a watcher."""
@@ -53,7 +53,7 @@ class Caller:
         return self.researcher
 
 
-def admit(shared: Shared, token: str | None, campaign: str | None) -> Caller:
+def admit_client(shared: AppState, token: str | None, campaign: str | None) -> McpClient:
     """Let a client in.
 
     Args:
@@ -70,10 +70,10 @@ def admit(shared: Shared, token: str | None, campaign: str | None) -> Caller:
         raise Unauthorized("this server is reachable from other machines, so every request needs a token", _REMEDY)
     if token is None and not shared.own_terminal and shared.read(guests_invited):
         raise Unauthorized("every request needs a token while somebody from outside takes part", _REMEDY)
-    identity = None if token is None else identify(shared, token)
+    identity = None if token is None else identity_of_token(shared, token)
     researcher = identity if isinstance(identity, ResearcherIdentity) else None
     name = campaign or (researcher.campaign_id if researcher else shared.campaign_id) or LATEST
-    view = shared.read(lambda session: campaign_of(session, name))
+    view = shared.read(lambda session: find_campaign(session, name))
     if researcher is not None and researcher.campaign_id != view.id:
         raise Forbidden(f"this token is of campaign {researcher.campaign_id} only", "Use that campaign's address")
-    return Caller(shared, view.id, researcher)
+    return McpClient(shared, view.id, researcher)

@@ -25,13 +25,13 @@ from aar.forum.search.near_duplicates import similar_posts
 from aar.forum.views import ClaimView
 from aar.researcher.tools.forum.edits import claim_or_release, revise
 from aar.text.sanitize import shorten
-from aar.web.api.forum.external_rate_limit import paced
-from aar.web.api.forum.posts import in_utc
+from aar.web.api.forum.external_rate_limit import rate_limited_write
+from aar.web.api.forum.posts import as_utc
 from aar.web.api.forum.schemas import CommentOut, PostOut, WrittenPostOut
 from aar.web.mcp import tool_inputs
-from aar.web.mcp.client import Caller
-from aar.web.mcp.tool import Tool
-from aar.web.path_params import researcher_of_address
+from aar.web.mcp.client import McpClient
+from aar.web.mcp.tool import McpTool
+from aar.web.path_params import find_researcher
 
 T = TypeVar("T")
 _EXCERPT = 300
@@ -39,9 +39,9 @@ _LONGEST = 60_000
 """Characters of comments in one answer, so that a client with a small window can hold it."""
 
 
-async def _list(caller: Caller, given: tool_inputs.ForumListInput) -> Any:
+async def _list(caller: McpClient, given: tool_inputs.ForumListInput) -> Any:
     def read(session: Session) -> list[PostView]:
-        by = given.researcher and researcher_of_address(session, caller.campaign_id, given.researcher).id
+        by = given.researcher and find_researcher(session, caller.campaign_id, given.researcher).id
         return list_posts(
             session,
             caller.campaign_id,
@@ -58,7 +58,7 @@ async def _list(caller: Caller, given: tool_inputs.ForumListInput) -> Any:
     return {"posts": [_brief(post) for post in shown], "next": shown[-1].id if len(found) > given.limit else None}
 
 
-async def _read(caller: Caller, given: tool_inputs.ForumReadInput) -> Any:
+async def _read(caller: McpClient, given: tool_inputs.ForumReadInput) -> Any:
     thread = await caller.shared.db.read(lambda session: get_thread(session, caller.campaign_id, given.post))
     left = [comment for comment in thread.comments if comment.id > given.after_comment]
     shown: list[CommentView] = []
@@ -73,10 +73,10 @@ async def _read(caller: Caller, given: tool_inputs.ForumReadInput) -> Any:
     }
 
 
-async def _search(caller: Caller, given: tool_inputs.ForumSearchInput) -> Any:
+async def _search(caller: McpClient, given: tool_inputs.ForumSearchInput) -> Any:
     about = None if given.submission is None else int(given.submission.removeprefix("s"))
     only = PostFilter(
-        given.kind, given.author, about, in_utc(given.since), in_utc(given.until), given.retracted, given.family
+        given.kind, given.author, about, as_utc(given.since), as_utc(given.until), given.retracted, given.family
     )
     words, limit = given.query.replace("\0", " "), given.limit
     found = await caller.shared.db.read(
@@ -88,7 +88,7 @@ async def _search(caller: Caller, given: tool_inputs.ForumSearchInput) -> Any:
     return {"posts": [_brief(post) for post in found[:limit]], "next": more}
 
 
-async def _changes(caller: Caller, given: tool_inputs.ForumChangesInput) -> Any:
+async def _changes(caller: McpClient, given: tool_inputs.ForumChangesInput) -> Any:
     found = await caller.shared.db.read(
         lambda session: changes_since(session, caller.campaign_id, given.since, limit=given.limit)
     )
@@ -106,12 +106,12 @@ async def _changes(caller: Caller, given: tool_inputs.ForumChangesInput) -> Any:
     }
 
 
-async def _claims(caller: Caller, given: tool_inputs.ForumClaimsInput) -> Any:
+async def _claims(caller: McpClient, given: tool_inputs.ForumClaimsInput) -> Any:
     held = await caller.shared.db.read(lambda session: active_claims(session, caller.campaign_id))
     return {"claims": [_shown(each) for each in held]}
 
 
-async def _post(caller: Caller, given: tool_inputs.ForumPostInput) -> WrittenPostOut:
+async def _post(caller: McpClient, given: tool_inputs.ForumPostInput) -> WrittenPostOut:
     about = None if given.submission is None else int(given.submission.removeprefix("s"))
 
     def write(session: Session, author: Author) -> WrittenPostOut:
@@ -132,35 +132,35 @@ async def _post(caller: Caller, given: tool_inputs.ForumPostInput) -> WrittenPos
     return await _written(caller, write)
 
 
-async def _comment(caller: Caller, given: tool_inputs.ForumCommentInput) -> CommentOut:
+async def _comment(caller: McpClient, given: tool_inputs.ForumCommentInput) -> CommentOut:
     def write(session: Session, author: Author) -> CommentView:
         return create_comment(session, caller.campaign_id, author, given.post, given.body, idempotency_key=given.key)
 
     return CommentOut.of(await _written(caller, write))
 
 
-async def _vote(caller: Caller, given: tool_inputs.ForumVoteInput) -> Any:
+async def _vote(caller: McpClient, given: tool_inputs.ForumVoteInput) -> Any:
     def write(session: Session, author: Author) -> PostView:
         return cast_vote(session, caller.campaign_id, author, given.post, given.value)
 
     return _brief(await _written(caller, write))
 
 
-async def _edit(caller: Caller, given: tool_inputs.ForumEditInput) -> Any:
+async def _edit(caller: McpClient, given: tool_inputs.ForumEditInput) -> Any:
     return {"done": await _written(caller, lambda session, author: revise(session, caller.campaign_id, author, given))}
 
 
-async def _claim(caller: Caller, given: tool_inputs.ForumClaimInput) -> Any:
+async def _claim(caller: McpClient, given: tool_inputs.ForumClaimInput) -> Any:
     def write(session: Session, author: Author) -> ClaimView:
         return claim_or_release(session, caller.campaign_id, author, given)
 
     return _shown(await _written(caller, write))
 
 
-async def _written(caller: Caller, write: Callable[[Session, Author], T]) -> T:
+async def _written(caller: McpClient, write: Callable[[Session, Author], T]) -> T:
     """What a write of the caller's gives, unless it is more than a guest may write in an hour."""
     who, author = caller.writer(), caller.author()
-    return await caller.shared.db.write(paced(who, lambda session: write(session, author)))
+    return await caller.shared.db.write(rate_limited_write(who, lambda session: write(session, author)))
 
 
 def _brief(post: PostView) -> dict[str, Any]:
@@ -173,14 +173,14 @@ def _shown(claim: ClaimView) -> dict[str, Any]:
 
 
 TOOLS = (
-    Tool("forum_list", tool_inputs.ForumListInput, _list),
-    Tool("forum_read", tool_inputs.ForumReadInput, _read),
-    Tool("forum_search", tool_inputs.ForumSearchInput, _search),
-    Tool("forum_changes", tool_inputs.ForumChangesInput, _changes),
-    Tool("forum_claims", tool_inputs.ForumClaimsInput, _claims),
-    Tool("forum_post", tool_inputs.ForumPostInput, _post, writes=True),
-    Tool("forum_comment", tool_inputs.ForumCommentInput, _comment, writes=True),
-    Tool("forum_vote", tool_inputs.ForumVoteInput, _vote, writes=True),
-    Tool("forum_edit", tool_inputs.ForumEditInput, _edit, writes=True),
-    Tool("forum_claim", tool_inputs.ForumClaimInput, _claim, writes=True),
+    McpTool("forum_list", tool_inputs.ForumListInput, _list),
+    McpTool("forum_read", tool_inputs.ForumReadInput, _read),
+    McpTool("forum_search", tool_inputs.ForumSearchInput, _search),
+    McpTool("forum_changes", tool_inputs.ForumChangesInput, _changes),
+    McpTool("forum_claims", tool_inputs.ForumClaimsInput, _claims),
+    McpTool("forum_post", tool_inputs.ForumPostInput, _post, writes=True),
+    McpTool("forum_comment", tool_inputs.ForumCommentInput, _comment, writes=True),
+    McpTool("forum_vote", tool_inputs.ForumVoteInput, _vote, writes=True),
+    McpTool("forum_edit", tool_inputs.ForumEditInput, _edit, writes=True),
+    McpTool("forum_claim", tool_inputs.ForumClaimInput, _claim, writes=True),
 )

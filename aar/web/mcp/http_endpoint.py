@@ -21,11 +21,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aar.errors import AarError, SetupError
 from aar.text.sanitize import clean_text
-from aar.web.app_state import Shared
-from aar.web.authentication import address_of, authenticated
+from aar.web.app_state import AppState
+from aar.web.authentication import client_address, get_authenticated
 from aar.web.error_handlers import Unauthorized, status_of
 from aar.web.mcp import PATH
-from aar.web.mcp.client import Caller, admit
+from aar.web.mcp.client import McpClient, admit_client
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -48,7 +48,7 @@ class McpEndpoint:
         host: the address listened on; names in ``Host`` and ``Origin`` must be it, or this machine's.
     """
 
-    def __init__(self, shared: Shared, host: str) -> None:
+    def __init__(self, shared: AppState, host: str) -> None:
         self._shared = shared
         self._host = host
         self._lock = asyncio.Lock()
@@ -69,9 +69,9 @@ class McpEndpoint:
             return
         try:
             caller = await anyio.to_thread.run_sync(
-                admit, self._shared, _token(request), request.path_params.get("campaign")
+                admit_client, self._shared, _token(request), request.path_params.get("campaign")
             )
-            scope[_CALLER] = replace(caller, address=address_of(request), key=authenticated(scope).key)
+            scope[_CALLER] = replace(caller, address=client_address(request), key=get_authenticated(scope).key)
         except AarError as error:
             await _refusal(error)(scope, receive, send)
             return
@@ -176,7 +176,7 @@ def _refusal(error: AarError) -> Response:
     return JSONResponse(told, status_of(error), headers)
 
 
-async def _caller_of(ctx: Any) -> Caller:
+async def _caller_of(ctx: Any) -> McpClient:
     caller = ctx.request.scope[_CALLER]
-    assert isinstance(caller, Caller)
+    assert isinstance(caller, McpClient)
     return caller

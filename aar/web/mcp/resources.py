@@ -14,7 +14,7 @@ from aar.forum.posts import PostView, get_thread, list_posts
 from aar.problems.plugin_calls import read_brief
 from aar.problems.registry import find_problem
 from aar.text.sanitize import clean_text
-from aar.web.mcp.client import Caller
+from aar.web.mcp.client import McpClient
 
 BRIEF = "aar://brief"
 POST_TEMPLATE = "aar://posts/{post}"
@@ -27,14 +27,14 @@ def post_address(post: PostView) -> str:
     return f"aar://posts/{post.id}"
 
 
-async def newest_posts(caller: Caller) -> list[PostView]:
+async def newest_posts(caller: McpClient) -> list[PostView]:
     """The posts that a listing names; the others are found by their number."""
     return await caller.shared.db.read(
         lambda session: list_posts(session, caller.campaign_id, limit=_LISTED, newest_first=True)
     )
 
 
-async def read_resource(caller: Caller, address: str) -> str:
+async def read_resource(caller: McpClient, address: str) -> str:
     """A resource as Markdown. Raises NotFound."""
     if address == BRIEF:
         return await anyio.to_thread.run_sync(_brief, caller)
@@ -44,7 +44,7 @@ async def read_resource(caller: Caller, address: str) -> str:
     raise NotFound(f"nothing at {clean_text(address)[:100]!r}", f"There are {BRIEF} and {POST_TEMPLATE}")
 
 
-def _brief(caller: Caller) -> str:
+def _brief(caller: McpClient) -> str:
     with caller.shared.db.reading() as session:
         view = caller.view(session)
         name = caller.researcher.name if caller.researcher is not None else None

@@ -22,15 +22,15 @@ from aar.snapshots.listing import list_snapshots
 from aar.snapshots.store import SnapshotStore
 from aar.web.api.submissions import SubmissionOut
 from aar.web.mcp import tool_inputs
-from aar.web.mcp.client import Caller
-from aar.web.mcp.tool import Tool
-from aar.web.path_params import researcher_of_address
+from aar.web.mcp.client import McpClient
+from aar.web.mcp.tool import McpTool
+from aar.web.path_params import find_researcher
 
 _LONGEST = 60_000
 """Characters of code in one answer."""
 
 
-async def _board(caller: Caller, given: tool_inputs.LeaderboardInput) -> Any:
+async def _board(caller: McpClient, given: tool_inputs.McpLeaderboardInput) -> Any:
     def read(session: Session) -> Any:
         metric = metric_of(caller.view(session).problem)
         higher = metric is None or metric.higher_is_better
@@ -45,15 +45,15 @@ async def _board(caller: Caller, given: tool_inputs.LeaderboardInput) -> Any:
     return await caller.shared.db.read(read)
 
 
-async def _submission(caller: Caller, given: tool_inputs.SubmissionInput) -> SubmissionOut:
+async def _submission(caller: McpClient, given: tool_inputs.SubmissionInput) -> SubmissionOut:
     number = int(given.submission.removeprefix("s"))
     found = await caller.shared.db.read(lambda session: get_submission(session, caller.campaign_id, number))
     return SubmissionOut.of(submission_seen_by(found, Audience.RESEARCHER))
 
 
-async def _submissions(caller: Caller, given: tool_inputs.SubmissionsInput) -> Any:
+async def _submissions(caller: McpClient, given: tool_inputs.SubmissionsInput) -> Any:
     def read(session: Session) -> list[SubmissionView]:
-        by = given.researcher and researcher_of_address(session, caller.campaign_id, given.researcher).id
+        by = given.researcher and find_researcher(session, caller.campaign_id, given.researcher).id
         return list_submissions(
             session, caller.campaign_id, researcher_id=by or None, after=given.after, limit=given.limit + 1
         )
@@ -64,7 +64,7 @@ async def _submissions(caller: Caller, given: tool_inputs.SubmissionsInput) -> A
     return {"submissions": [_brief(submission_seen_by(each, Audience.RESEARCHER)) for each in shown], "next": more}
 
 
-async def _snapshots(caller: Caller, given: tool_inputs.SnapshotListInput) -> Any:
+async def _snapshots(caller: McpClient, given: tool_inputs.SnapshotListInput) -> Any:
     found = await caller.shared.db.read(
         lambda session: list_snapshots(session, caller.campaign_id, skip=given.skip, limit=given.limit)
     )
@@ -77,7 +77,7 @@ async def _snapshots(caller: Caller, given: tool_inputs.SnapshotListInput) -> An
     }
 
 
-async def _fetch(caller: Caller, given: tool_inputs.SnapshotFetchInput) -> Any:
+async def _fetch(caller: McpClient, given: tool_inputs.SnapshotFetchInput) -> Any:
     digest = await caller.shared.db.read(lambda session: resolve(session, caller.campaign_id, given.snapshot))
     files = await anyio.to_thread.run_sync(_code, caller.shared.snapshots_of(caller.campaign_id), digest)
     if given.path is not None:
@@ -106,7 +106,7 @@ def _code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
     return read_code(snapshots, digest)
 
 
-async def _budget(caller: Caller, given: tool_inputs.BudgetInput) -> Any:
+async def _budget(caller: McpClient, given: tool_inputs.McpBudgetInput) -> Any:
     def read(session: Session) -> Any:
         view, spent = caller.view(session), totals(session, caller.campaign_id).campaign
         limits = Limits.model_validate(view.spec.get("limits", {}))
@@ -136,10 +136,10 @@ def _brief(view: SubmissionView) -> dict[str, Any]:
 
 
 TOOLS = (
-    Tool("leaderboard", tool_inputs.LeaderboardInput, _board),
-    Tool("submission", tool_inputs.SubmissionInput, _submission),
-    Tool("submissions", tool_inputs.SubmissionsInput, _submissions),
-    Tool("snapshot_list", tool_inputs.SnapshotListInput, _snapshots),
-    Tool("snapshot_fetch", tool_inputs.SnapshotFetchInput, _fetch),
-    Tool("budget", tool_inputs.BudgetInput, _budget),
+    McpTool("leaderboard", tool_inputs.McpLeaderboardInput, _board),
+    McpTool("submission", tool_inputs.SubmissionInput, _submission),
+    McpTool("submissions", tool_inputs.SubmissionsInput, _submissions),
+    McpTool("snapshot_list", tool_inputs.SnapshotListInput, _snapshots),
+    McpTool("snapshot_fetch", tool_inputs.SnapshotFetchInput, _fetch),
+    McpTool("budget", tool_inputs.McpBudgetInput, _budget),
 )

@@ -31,11 +31,11 @@ from aar import __version__
 from aar.errors import AarError, Forbidden, NotFound
 from aar.text.sanitize import clean_line, clean_text
 from aar.web.mcp import forum_tools, resources, score_tools, submit_tool
-from aar.web.mcp.client import Caller
-from aar.web.mcp.tool import Tool, as_text
+from aar.web.mcp.client import McpClient
+from aar.web.mcp.tool import McpTool, tool_text
 
 Context = ServerRequestContext[Any, Any]
-CallerOf = Callable[[Context], Awaitable[Caller]]
+ClientOf = Callable[[Context], Awaitable[McpClient]]
 """Who is behind a request; may raise AarError."""
 
 TOOLS = {tool.name: tool for tool in (*forum_tools.TOOLS, *score_tools.TOOLS, *submit_tool.TOOLS)}
@@ -47,13 +47,13 @@ _BUG = "it failed inside the server, whose log says why"
 _log = logging.getLogger(__name__)
 
 
-def build_server(caller_of: CallerOf) -> Server[Any]:
+def build_server(caller_of: ClientOf) -> Server[Any]:
     """A server that asks ``caller_of`` at every request, so that a token ends the moment it is taken back."""
-    return _House(caller_of).server()
+    return _McpHandlers(caller_of).server()
 
 
-class _House:
-    def __init__(self, caller_of: CallerOf) -> None:
+class _McpHandlers:
+    def __init__(self, caller_of: ClientOf) -> None:
         self._caller_of = caller_of
 
     def server(self) -> Server[Any]:
@@ -85,7 +85,7 @@ class _House:
             if tool.writes:
                 caller.count_write()
             answer = await tool.run(caller, tool.parse(params.arguments or {}))
-            return CallToolResult(content=[TextContent(text=as_text(answer))])
+            return CallToolResult(content=[TextContent(text=tool_text(answer))])
         except AarError as error:
             return _failed(str(error))
         except Exception:  # noqa: BLE001 - a bug ends one call, not the server, and its text stays here
@@ -131,18 +131,18 @@ class _House:
         content = TextResourceContents(uri=str(params.uri), text=clean_text(text), mime_type="text/markdown")
         return ReadResourceResult(contents=[content])
 
-    async def _admitted(self, ctx: Context) -> Caller:
+    async def _admitted(self, ctx: Context) -> McpClient:
         try:
             return await self._caller_of(ctx)
         except AarError as error:
             raise MCPError(code=INVALID_PARAMS, message=clean_text(str(error))) from error
 
 
-def _may(caller: Caller, tool: Tool) -> bool:
+def _may(caller: McpClient, tool: McpTool) -> bool:
     return caller.researcher is not None or not tool.writes
 
 
-def _shown(tool: Tool) -> ToolShown:
+def _shown(tool: McpTool) -> ToolShown:
     return ToolShown(
         name=tool.name,
         description=tool.description,
@@ -156,7 +156,7 @@ def _shown(tool: Tool) -> ToolShown:
     )
 
 
-def _schema(tool: Tool) -> dict[str, Any]:
+def _schema(tool: McpTool) -> dict[str, Any]:
     schema = tool.given.model_json_schema()
     schema.pop("description", None)  # the tool's own
     schema.pop("title", None)

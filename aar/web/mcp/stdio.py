@@ -12,9 +12,9 @@ from aar.auth.sessions import Role, Sessions
 from aar.auth.tokens import operator_token, viewer_token
 from aar.settings import Settings
 from aar.store.database import Database
-from aar.web.app_state import Shared
+from aar.web.app_state import AppState
 from aar.web.event_feed import EventFeed
-from aar.web.mcp.client import Caller, admit
+from aar.web.mcp.client import McpClient, admit_client
 from aar.web.mcp.server import build_server
 
 
@@ -29,20 +29,20 @@ async def serve_stdio(db: Database, settings: Settings, token: str | None, campa
         Unauthorized, Forbidden, NotFound: as ``admit``, before anything is served.
     """
     shared = _shared(db, settings)
-    first = await anyio.to_thread.run_sync(admit, shared, token, campaign)
+    first = await anyio.to_thread.run_sync(admit_client, shared, token, campaign)
 
-    async def caller_of(_ctx: Any) -> Caller:
-        return await anyio.to_thread.run_sync(admit, shared, token, first.campaign_id)
+    async def caller_of(_ctx: Any) -> McpClient:
+        return await anyio.to_thread.run_sync(admit_client, shared, token, first.campaign_id)
 
     server = build_server(caller_of)
     async with stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _shared(db: Database, settings: Settings) -> Shared:
+def _shared(db: Database, settings: Settings) -> AppState:
     home: Path = settings.home
     tokens: dict[Role, str] = {"operator": operator_token(home), "viewer": viewer_token(home)}
-    return Shared(
+    return AppState(
         db=db,
         settings=settings,
         own_snapshots=None,

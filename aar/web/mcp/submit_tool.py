@@ -21,18 +21,18 @@ from aar.scoring.submissions.submit import SubmissionView, submit
 from aar.snapshots.store import Saved, SnapshotStore
 from aar.snapshots.tree_manifest import checked_name
 from aar.web.mcp import tool_inputs
-from aar.web.mcp.client import Caller
-from aar.web.mcp.tool import Tool
+from aar.web.mcp.client import McpClient
+from aar.web.mcp.tool import McpTool
 
 
-async def _submit(caller: Caller, given: tool_inputs.SubmitMethodInput) -> Any:
+async def _submit(caller: McpClient, given: tool_inputs.McpSubmitMethodInput) -> Any:
     researcher, db = caller.writer(), caller.shared.db
     snapshots = caller.shared.snapshots_of(caller.campaign_id)
     if snapshots is None:
         raise DataMissing("this machine does not hold the campaign's folder", "Hand in where the campaign runs")
     if given.key is None:  # with a key, this may be a submission that was taken before
         await db.read(lambda session: _check(session, caller, researcher.researcher_id))
-    saved, manifest = await anyio.to_thread.run_sync(freeze, snapshots, given.files)
+    saved, manifest = await anyio.to_thread.run_sync(freeze_files, snapshots, given.files)
     if given.parent is not None:
         manifest = manifest.model_copy(update={"parent": given.parent})
 
@@ -58,7 +58,7 @@ async def _submit(caller: Caller, given: tool_inputs.SubmitMethodInput) -> Any:
     }
 
 
-def freeze(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest]:
+def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest]:
     """Check a method given as text and keep it as a snapshot.
 
     Raises:
@@ -92,20 +92,20 @@ def _write(path: Path, name: str, text: str) -> None:
         raise UsageError(f"{name[:80]!r} cannot be a file's name: {error.strerror}", "Shorten it") from error
 
 
-def _check(session: Session, caller: Caller, researcher_id: str) -> None:
+def _check(session: Session, caller: McpClient, researcher_id: str) -> None:
     """Refuse early what would be refused anyway."""
     limits, runs = _open_limits(session, caller), _runs_each(session, caller)
     check_submission(session, caller.campaign_id, researcher_id, limits, runs)
 
 
-def _open_limits(session: Session, caller: Caller) -> Limits:
+def _open_limits(session: Session, caller: McpClient) -> Limits:
     view = caller.view(session)
     if view.state in OVER:
         raise Conflict(f"campaign {view.id} is {view.state}; nothing is scored any more", "Join one that runs")
     return Limits.model_validate(view.spec.get("limits", {}))
 
 
-def _runs_each(session: Session, caller: Caller) -> int:
+def _runs_each(session: Session, caller: McpClient) -> int:
     """Scoring runs that one submission takes, for the quotas."""
     view = caller.view(session)
     problem = find_problem(view.problem)
@@ -120,4 +120,4 @@ def _stored_key(researcher_id: str, key: str | None) -> str | None:
     return "mcp-" + hashlib.sha256(f"{researcher_id}\0{key}".encode("utf-8", "backslashreplace")).hexdigest()
 
 
-TOOLS = (Tool("submit_method", tool_inputs.SubmitMethodInput, _submit, writes=True),)
+TOOLS = (McpTool("submit_method", tool_inputs.McpSubmitMethodInput, _submit, writes=True),)

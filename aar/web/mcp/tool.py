@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 from aar.errors import UsageError
 from aar.researcher.tools.definitions import ToolInput
 from aar.text.sanitize import clean_text
-from aar.web.mcp.client import Caller
+from aar.web.mcp.client import McpClient
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class McpTool:
     """One tool.
 
     Args:
@@ -28,7 +28,7 @@ class Tool:
 
     name: str
     given: type[ToolInput]
-    run: Callable[[Caller, Any], Awaitable[Any]]
+    run: Callable[[McpClient, Any], Awaitable[Any]]
     writes: bool = False
 
     @property
@@ -45,7 +45,7 @@ class Tool:
             raise UsageError(f"{self.name}: {'; '.join(wrong)}", "See the tool's schema") from error
 
 
-def as_text(answer: Any) -> str:
+def tool_text(answer: Any) -> str:
     """An answer as JSON in which no text can do anything to a terminal or turn a reader's direction."""
     if isinstance(answer, BaseModel):
         answer = answer.model_dump(mode="json")

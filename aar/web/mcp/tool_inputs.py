@@ -113,7 +113,7 @@ class ForumClaimInput(ClaimInput):
     lists what others claim. The same words again move the end."""
 
 
-class LeaderboardInput(ToolInput):
+class McpLeaderboardInput(ToolInput):
     """Measured submissions of all researchers, best first, rounded."""
 
     limit: Limit = 20
@@ -150,7 +150,7 @@ class SnapshotFetchInput(ToolInput):
     offset: Annotated[int, Field(ge=0, description="In characters; only with `path`.")] = 0
 
 
-class SubmitMethodInput(ToolInput):
+class McpSubmitMethodInput(ToolInput):
     """Hand in a method for scoring. Code and claim are frozen now; the controller scores it on fresh seeds and splits:
     see `submission` later. The files must hold run.py, started as `python run.py --data DIR --seed N --out FILE`, and
     method.yaml with title, claim, families and, where it builds on one, parent. The resource aar://brief says the rest.
@@ -170,5 +170,5 @@ class SubmitMethodInput(ToolInput):
     key: Key = None
 
 
-class BudgetInput(ToolInput):
+class McpBudgetInput(ToolInput):
     """What is spent and what is left: of the campaign, and of what you handed in."""

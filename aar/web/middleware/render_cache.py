@@ -2,8 +2,8 @@
 
 An open page names the newest event that it waits to see in the header ``aar-seen``. Whatever was rendered since that
 event came in, for the same role, serves it; what is older, and every request without the header, is rendered for
-itself. What is rendered for such a request knows a role but no login (``aar.web.current_user.Watcher``), so there is no
-name, form token or one-time line in it that could reach somebody else.
+itself. What is rendered for such a request knows a role but no login (``aar.web.current_user.PageRefresh``), so there
+is no name, form token or one-time line in it that could reach somebody else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.web.current_user import SEEN, Watcher, watcher
+from aar.web.current_user import SEEN_HEADER, PageRefresh, current_refresh
 from aar.web.event_feed import EventFeed
 
 _MOST = 64
@@ -36,7 +36,7 @@ class _Page:
     rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class KeptPages:
+class RenderCache:
     """ASGI layer around the pages; it must stand behind whatever checks who may read.
 
     Args:
@@ -49,9 +49,9 @@ class KeptPages:
         self._pages: OrderedDict[tuple[str, ...], _Page] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watching = watcher()
+        watching = current_refresh()
         newest = -1 if watching is None else self._newest(scope)
-        seen = -1 if newest < 0 else _number(Request(scope).headers.get(SEEN, ""))
+        seen = -1 if newest < 0 else _number(Request(scope).headers.get(SEEN_HEADER, ""))
         if watching is None or not 0 <= seen <= newest:
             await self._app(scope, receive, send)
             return
@@ -69,11 +69,11 @@ class KeptPages:
         if scope.get("method") != "GET" or path.endswith(_ENDLESS):
             return -1
         campaign_id = _campaign(path)
-        return self._feed.newest(campaign_id) if campaign_id else -1
+        return self._feed.newest_event_id(campaign_id) if campaign_id else -1
 
-    def _page(self, request: Request, watching: Watcher) -> _Page:
+    def _page(self, request: Request, watching: PageRefresh) -> _Page:
         differs = (request.headers.get(name, "") for name in _DIFFERS_BY)
-        controller = self._feed.controller(_campaign(request.url.path))
+        controller = self._feed.controller_state(_campaign(request.url.path))
         key = (request.url.path, request.url.query, watching.role or "", controller, *differs)
         page = self._pages.setdefault(key, _Page())
         self._pages.move_to_end(key)

@@ -24,23 +24,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aar.auth.login_links import PATH as LOGIN_LINK
 from aar.auth.sessions import COOKIE
 from aar.errors import AarError, Forbidden, TooMany
-from aar.web.app_state import Shared
+from aar.web.app_state import AppState
 from aar.web.authentication import (
     Authenticated,
     ResearcherIdentity,
-    address_of,
     authenticate,
-    authenticated,
-    keep_authenticated,
+    client_address,
+    get_authenticated,
+    get_requester,
     may_read,
-    who_asked,
+    store_authenticated,
 )
-from aar.web.current_user import is_refresh, visiting
-from aar.web.error_handlers import LOGIN, Unauthorized, turned_away
+from aar.web.current_user import current_user_scope, is_refresh
+from aar.web.error_handlers import LOGIN_PATH, Unauthorized, refusal_response
 from aar.web.mcp import PATH as MCP
 from aar.web.middleware.audit_log import AuditLog
 
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -54,7 +54,7 @@ HEADERS = {
 """On every answer, unless the handler set its own."""
 _REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
 _STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
-_OPEN = frozenset({LOGIN, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
+_OPEN = frozenset({LOGIN_PATH, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
 """What the login page needs; a browser would ask for a password in front of it for whatever is missing here."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_UNDER_WAY = 32
@@ -73,14 +73,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Doorman:
+class SecurityMiddleware:
     """ASGI layer around the whole app.
 
     Args:
         audit: where tries to change something are noted.
     """
 
-    def __init__(self, app: ASGIApp, shared: Shared, audit: AuditLog) -> None:
+    def __init__(self, app: ASGIApp, shared: AppState, audit: AuditLog) -> None:
         self._app = app
         self._shared = shared
         self._rates = shared.rates
@@ -94,27 +94,27 @@ class Doorman:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        keep_authenticated(scope, Authenticated())
+        store_authenticated(scope, Authenticated())
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 await self._note(request, message["status"])
             await send(message)
 
         cookie = request.cookies.get(COOKIE, "")
-        with visiting(self._shared.sessions, cookie, refreshing=is_refresh(request)):
+        with current_user_scope(self._shared.sessions, cookie, refreshing=is_refresh(request)):
             try:
-                self._turn_away_foreign(request)
+                self._reject_foreign(request)
                 found = await authenticate(self._shared, request)
-                keep_authenticated(scope, found)
+                store_authenticated(scope, found)
                 self._check_rates(request, found)
                 await self._check_reading(request, found)
                 self._check_under_way(found)
             except AarError as refusal:
-                await turned_away(request, refusal)(scope, receive, send_guarded)
+                await refusal_response(request, refusal)(scope, receive, send_guarded)
             else:
                 bounded = receive if _asks_itself(request.url.path) else _bounded(receive)
                 self._under_way[found.key] += 1
@@ -125,7 +125,7 @@ class Doorman:
                     if not self._under_way[found.key]:
                         del self._under_way[found.key]
 
-    def _turn_away_foreign(self, request: Request) -> None:
+    def _reject_foreign(self, request: Request) -> None:
         """Turn away what another site sends, before it is counted.
 
         On loopback a foreign Host header means that a page elsewhere had its own name resolve to this machine (DNS
@@ -145,11 +145,11 @@ class Doorman:
         """Count by token or login; by address only who is not known. Raises TooMany."""
         path = request.url.path
         if found.wrong_token:
-            self._buckets.look("refused", address_of(request), self._rates.refused)
+            self._buckets.check("refused", client_address(request), self._rates.refused)
         if request.method in _READING or _asks_itself(path):
             return
-        if path != LOGIN or found.key:  # the handler counts wrong tries to log in; a right one is never held up
-            self._shared.take_write(address_of(request), found.key)
+        if path != LOGIN_PATH or found.key:  # the handler counts wrong tries to log in; a right one is never held up
+            self._shared.count_write(client_address(request), found.key)
 
     def _check_under_way(self, found: Authenticated) -> None:
         """Keep one researcher from filling the house with streams, or with answers that it does not take.
@@ -172,8 +172,8 @@ class Doorman:
         raise Unauthorized("this server is reachable from other machines, so every request needs a login", _REMEDY)
 
     async def _note(self, request: Request, status: int) -> None:
-        address, path = address_of(request), request.url.path
-        found = authenticated(request.scope)
+        address, path = client_address(request), request.url.path
+        found = get_authenticated(request.scope)
         if status == HTTPStatus.UNAUTHORIZED and found.wrong_token:
             with suppress(TooMany):
                 self._buckets.take("refused", address, self._rates.refused)
@@ -193,7 +193,7 @@ class Doorman:
             status=status,
             method=request.method,
             path=path,
-            who=who_asked(request.scope),
+            who=get_requester(request.scope),
             address=address,
             left_out=left_out,
         )

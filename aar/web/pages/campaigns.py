@@ -29,50 +29,50 @@ from aar.report.report_data import best_of, build_report
 from aar.scoring.results.leaderboard import best
 from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, campaign_of
-from aar.web.rendering import render
+from aar.web.path_params import CampaignId, find_campaign
+from aar.web.rendering import render_page
 from aar.web.urls import campaign_link, point_link
 
 router = APIRouter()
 
 
 @router.get("/")
-def start(shared: SharedDep) -> Response:
+def start(shared: AppStateDep) -> Response:
     """The campaign under way, or the list of all."""
     return RedirectResponse(campaign_link(shared.campaign_id) if shared.campaign_id else "/campaigns", 307)
 
 
 @router.get("/campaigns")
-def campaigns_page(shared: SharedDep, audience: AudienceDep) -> Response:
+def campaigns_page(shared: AppStateDep, audience: AudienceDep) -> Response:
     """All campaigns, newest first."""
     with shared.db.reading() as session:
         rows = [_row(session, view, audience) for view in list_campaigns(session)]
-    return render("campaigns.html", {"rows": rows})
+    return render_page("campaigns.html", {"rows": rows})
 
 
 @router.get("/campaigns/{campaign_id}")
 def campaign_page(
-    shared: SharedDep,
+    shared: AppStateDep,
     audience: AudienceDep,
     campaign_id: CampaignId,
     over: Annotated[Over, Query(description="What the chart of scores runs over")] = "hours",
 ) -> Response:
     """How one campaign stands."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         if view.id != campaign_id:
             return RedirectResponse(campaign_link(view.id), 307)
         context = _campaign_context(session, view, audience) | {"over": over}
-    return render("campaign.html", context)
+    return render_page("campaign.html", context)
 
 
 @router.get("/campaigns/{campaign_id}/report")
-def report_page(shared: SharedDep, _who: PersonDep, campaign_id: CampaignId) -> HTMLResponse:
+def report_page(shared: AppStateDep, _who: PersonDep, campaign_id: CampaignId) -> HTMLResponse:
     """The self-contained report, as ``aar report`` writes it; for people."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         html = render_report(build_report(session, shared.snapshots_of(view.id), view.id))
     return HTMLResponse(html, headers={"Content-Security-Policy": CONTENT_POLICY})
 

@@ -11,11 +11,11 @@ from aar.readmodels.problem_metric import metric_of
 from aar.readmodels.progress import Over
 from aar.report.comparison import spec_rows
 from aar.web.api.campaigns import public_spec
-from aar.web.api.comparison import read_side
-from aar.web.app_state import SharedDep
+from aar.web.api.comparison import load_compared_campaign
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import campaign_of
-from aar.web.rendering import render
+from aar.web.path_params import find_campaign
+from aar.web.rendering import render_page
 
 router = APIRouter()
 _Named = Annotated[str, Query(max_length=64)]
@@ -23,21 +23,24 @@ _Named = Annotated[str, Query(max_length=64)]
 
 @router.get("/compare")
 def compare_page(
-    shared: SharedDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: Over = "hours"
+    shared: AppStateDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: Over = "hours"
 ) -> Response:
     """Specs, scores, boards, costs and diversity of two campaigns; without two, the form only."""
     with shared.db.reading() as session:
         context: dict[str, Any] = {"campaigns": list_campaigns(session), "chosen": None, "over": over}
         context |= {"left": left, "right": right}
         if left and right:
-            one, other = campaign_of(session, left), campaign_of(session, right)
+            one, other = find_campaign(session, left), find_campaign(session, right)
             context |= {
                 "left": one.id,
                 "right": other.id,
-                "chosen": [(one, read_side(session, one, audience)), (other, read_side(session, other, audience))],
+                "chosen": [
+                    (one, load_compared_campaign(session, one, audience)),
+                    (other, load_compared_campaign(session, other, audience)),
+                ],
                 "spec": spec_rows(public_spec(one), public_spec(other)),
                 # Scores on one chart need one metric.
                 "metric": metric_of(one.problem),
                 "same_problem": one.problem == other.problem,
             }
-    return render("compare.html", context)
+    return render_page("compare.html", context)

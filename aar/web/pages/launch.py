@@ -16,16 +16,16 @@ from aar.campaign.presets import dotted, preset, presets
 from aar.campaign.spec import CampaignSpec
 from aar.problems.registry import installed_problems
 from aar.web.api.control.launch import launch_once
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.pages.signed_forms import SignedFormDep
-from aar.web.rendering import render
+from aar.web.rendering import render_page
 from aar.web.urls import campaign_link
 
 router = APIRouter(prefix="/launch")
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class LaunchField:
     """One field of the form.
 
     Args:
@@ -42,35 +42,37 @@ class Field:
     limit: bool = False
 
 
-FIELDS = (
-    Field("name", "Name"),
-    Field("problem", "Problem"),
-    Field("researchers.count", "Researchers", number=True),
-    Field("researchers.model", "Model", "auto: Claude where the server has a key, else the offline search baseline"),
-    Field("directions.deal", "Directions", "distinct: another one each", ("distinct", "same")),
-    Field("limits.hours", "Hours of running", "empty: no limit", number=True, limit=True),
-    Field("limits.usd", "Dollars", "never passed; empty: no limit", number=True, limit=True),
-    Field("limits.submissions", "Submissions", "empty: no limit", number=True, limit=True),
-    Field("limits.researcher.usd", "Dollars of each researcher", "empty: no limit", number=True, limit=True),
-    Field("sandbox.backend", "Sandbox", "", ("auto", "docker", "bubblewrap")),
-    Field("sandbox.cpus", "Cores of a sandbox", number=True),
-    Field("sandbox.memory_gib", "GiB of memory of a sandbox", number=True),
-    Field("scoring.seeds", "Seeds of a scoring", "empty: the problem's own", number=True),
+LAUNCH_FIELDS = (
+    LaunchField("name", "Name"),
+    LaunchField("problem", "Problem"),
+    LaunchField("researchers.count", "Researchers", number=True),
+    LaunchField(
+        "researchers.model", "Model", "auto: Claude where the server has a key, else the offline search baseline"
+    ),
+    LaunchField("directions.deal", "Directions", "distinct: another one each", ("distinct", "same")),
+    LaunchField("limits.hours", "Hours of running", "empty: no limit", number=True, limit=True),
+    LaunchField("limits.usd", "Dollars", "never passed; empty: no limit", number=True, limit=True),
+    LaunchField("limits.submissions", "Submissions", "empty: no limit", number=True, limit=True),
+    LaunchField("limits.researcher.usd", "Dollars of each researcher", "empty: no limit", number=True, limit=True),
+    LaunchField("sandbox.backend", "Sandbox", "", ("auto", "docker", "bubblewrap")),
+    LaunchField("sandbox.cpus", "Cores of a sandbox", number=True),
+    LaunchField("sandbox.memory_gib", "GiB of memory of a sandbox", number=True),
+    LaunchField("scoring.seeds", "Seeds of a scoring", "empty: the problem's own", number=True),
 )
-_KNOWN = frozenset(field.name for field in FIELDS)
+_KNOWN = frozenset(field.name for field in LAUNCH_FIELDS)
 
 
 @router.get("")
-def launch_page(shared: SharedDep, start: str = "quick") -> Response:
+def launch_page(shared: AppStateDep, start: str = "quick") -> Response:
     """The form, filled in from a ready-made campaign."""
     values = _shown(preset(start))
     return _page(values, draft(_given(values), shared.settings), start)
 
 
 @router.post("")
-async def launch_form(shared: SharedDep, form: SignedFormDep) -> Response:
+async def launch_form(shared: AppStateDep, form: SignedFormDep) -> Response:
     """Check it, or start it and go to its page."""
-    values = {field.name: form.text(field.name) for field in FIELDS}
+    values = {field.name: form.text(field.name) for field in LAUNCH_FIELDS}
     # Both read files, so neither is for the event loop
     made = await anyio.to_thread.run_sync(draft, _given(values), shared.settings)
     if made.spec is None or form.text("action") != "start":
@@ -78,7 +80,7 @@ async def launch_form(shared: SharedDep, form: SignedFormDep) -> Response:
         return await anyio.to_thread.run_sync(partial(_page, values, made, "", once=form.text("once"), status=status))
     key = ("form", form.login.nonce, form.text("once")) if form.text("once") else None
     campaign_id = await launch_once(shared, made, key)
-    return form.back(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher works in a moment")
+    return form.redirect(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher works in a moment")
 
 
 def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "", status: int = 200) -> Response:
@@ -86,7 +88,7 @@ def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "",
     for name, message in made.problems:
         wrong.setdefault(name if name in _KNOWN else "", []).append(message)
     context = {
-        "fields": FIELDS,
+        "fields": LAUNCH_FIELDS,
         "values": values,
         "wrong": wrong,
         "draft": made,
@@ -95,7 +97,7 @@ def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "",
         "problems": [each.name for each in installed_problems()],
         "once": once or secrets.token_urlsafe(12),
     }
-    return render("launch.html", context, status=status)
+    return render_page("launch.html", context, status=status)
 
 
 def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
@@ -104,12 +106,14 @@ def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
     # A spec that sets limits replaces the quick campaign's as a whole.
     unset = {name for name in defaults if name.startswith("limits.")} if fields else set()
     found = {name: None if name in unset else value for name, value in defaults.items()} | dict(fields)
-    return {name: "" if found.get(name) is None else str(found[name]) for name in (field.name for field in FIELDS)}
+    return {
+        name: "" if found.get(name) is None else str(found[name]) for name in (field.name for field in LAUNCH_FIELDS)
+    }
 
 
 def _given(values: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
-    for field in FIELDS:
+    for field in LAUNCH_FIELDS:
         value = values[field.name].removeprefix("$").replace(",", "") if field.number else values[field.name]
         if value:
             given[field.name] = value

@@ -9,20 +9,20 @@ from aar.readmodels.problem_metric import metric_of
 from aar.readmodels.progress import all_submissions, progress
 from aar.readmodels.submissions.submission_lineage import lineage_tree
 from aar.store.event_log import latest_event_id
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, campaign_of
-from aar.web.rendering import render
+from aar.web.path_params import CampaignId, find_campaign
+from aar.web.rendering import render_page
 from aar.web.urls import point_link
 
 router = APIRouter()
 
 
 @router.get("/campaigns/{campaign_id}/lineage")
-def lineage_page(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId) -> Response:
+def lineage_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> Response:
     """A campaign's submissions as a graph and as a tree."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         metric = metric_of(view.problem)
         cursor = latest_event_id(session, view.id)
         team = list_researchers(session, view.id)
@@ -39,4 +39,4 @@ def lineage_page(shared: SharedDep, audience: AudienceDep, campaign_id: Campaign
             "progress": progress(session, view.id, submissions, higher_is_better=higher),
             "link": point_link(view.id),
         }
-    return render("lineage.html", context)
+    return render_page("lineage.html", context)

@@ -14,38 +14,38 @@ from aar.scoring.visibility import Audience
 from aar.store.event_log import LoggedEvent
 from aar.web.api import event_stream
 from aar.web.api.pagination import After
-from aar.web.app_state import Shared, SharedDep
-from aar.web.authentication import authenticated
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.app_state import AppState, AppStateDep
+from aar.web.authentication import get_authenticated
+from aar.web.path_params import CampaignId, find_campaign
 from aar.web.rendering import log_row
 
 router = APIRouter()
-QUIET: Final = frozenset({"model_called", "tool_started", "tool_finished", "scoring_run_finished"})
+QUIET_KINDS: Final = frozenset({"model_called", "tool_started", "tool_finished", "scoring_run_finished"})
 """Kinds that come all the time and that a page shows in its log only."""
-ROWS = 60
+ROW_KINDS = 60
 """What a page's log holds. A page that was away for longer gets no more than these."""
 
 
 @router.get("/campaigns/{campaign_id}/live")
 async def live(
-    shared: SharedDep,
+    shared: AppStateDep,
     request: Request,
     campaign_id: CampaignId,
     after: After = 0,
     last_event_id: event_stream.LastEventId = None,
 ) -> StreamingResponse:
     """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
-    view = await shared.db.read(partial(campaign_of, name=campaign_id))
-    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROWS))  # their numbers alone
-    cursor = event_stream.cursor_of(after, last_event_id)
-    missed = len(newest) == ROWS and newest[-1].id - 1 > cursor
-    audience = authenticated(request.scope).audience
+    view = await shared.db.read(partial(find_campaign, name=campaign_id))
+    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROW_KINDS))  # their numbers alone
+    cursor = event_stream.start_cursor(after, last_event_id)
+    missed = len(newest) == ROW_KINDS and newest[-1].id - 1 > cursor
+    audience = get_authenticated(request.scope).audience
     frames = _frames(shared, view.id, audience, newest[-1].id - 1 if missed else cursor, missed)
-    return event_stream.as_stream(shared, request, frames)
+    return event_stream.sse_response(shared, request, frames)
 
 
 async def _frames(
-    shared: Shared, campaign_id: str, audience: Audience, after: int, missed: bool
+    shared: AppState, campaign_id: str, audience: Audience, after: int, missed: bool
 ) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     known, cursor = "alive", after  # a page that was away may show it so
@@ -55,14 +55,14 @@ async def _frames(
             yield _afresh(cursor) if known == "lost" != before else ": still here\n\n"
             continue
         cursor = each.id
-        yield frame(each, audience, loud=missed or each.event.kind not in QUIET)
+        yield live_frame(each, audience, loud=missed or each.event.kind not in QUIET_KINDS)
         missed = False
 
 
-async def _controller(shared: Shared, campaign_id: str) -> str:
+async def _controller(shared: AppState, campaign_id: str) -> str:
     """Whether a controller runs the campaign; that one died is in no event."""
-    state = (await shared.db.read(partial(campaign_of, name=campaign_id))).controller
-    shared.feed.note_controller(campaign_id, state)
+    state = (await shared.db.read(partial(find_campaign, name=campaign_id))).controller
+    shared.feed.set_controller_state(campaign_id, state)
     return state
 
 
@@ -71,7 +71,7 @@ def _afresh(cursor: int) -> str:
     return f"id: {cursor}\nevent: loud\ndata: \n\n"
 
 
-def frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:
+def live_frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:
     """One event in the stream's own format, its row as HTML on one line; without a row where it may not be seen."""
-    row = event_stream.made_once(logged, "row", audience, lambda each: " ".join(log_row(each).splitlines()))
+    row = event_stream.format_once(logged, "row", audience, lambda each: " ".join(log_row(each).splitlines()))
     return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"

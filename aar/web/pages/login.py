@@ -12,12 +12,12 @@ from fastapi.responses import RedirectResponse
 from aar.auth.login_links import PATH as LOGIN_LINK
 from aar.auth.sessions import COOKIE, SECONDS, Login, Role
 from aar.errors import UsageError
-from aar.web.app_state import Shared, SharedDep
-from aar.web.authentication import address_of, role_of
-from aar.web.current_user import visitor
+from aar.web.app_state import AppState, AppStateDep
+from aar.web.authentication import client_address, role_of_token
+from aar.web.current_user import current_user
 from aar.web.error_handlers import Unauthorized
-from aar.web.pages.signed_forms import fields_of
-from aar.web.rendering import render
+from aar.web.pages.signed_forms import read_form
+from aar.web.rendering import render_page
 
 router = APIRouter()
 _NAME = re.compile(r"[\w .-]{1,40}")
@@ -27,40 +27,40 @@ _WHO = "aar.who"
 @router.get("/login")
 def login_page(next: str = "/campaigns") -> Response:
     """The form."""
-    return render("login.html", {"next": _own(next), "wrong": "", "name": ""})
+    return render_page("login.html", {"next": _own(next), "wrong": "", "name": ""})
 
 
 @router.post("/login")
-async def log_in(shared: SharedDep, request: Request) -> Response:
+async def log_in(shared: AppStateDep, request: Request) -> Response:
     """Take the token; the answer sets the cookie."""
-    fields = await fields_of(request)
+    fields = await read_form(request)
     name, where = fields.get("name", "").strip() or "operator", _own(fields.get("next", ""))
-    role = role_of(shared, fields.get("token", "").strip())
+    role = role_of_token(shared, fields.get("token", "").strip())
     if role is None:  # a right token is never held up: it has too many bits to be guessed
-        shared.buckets.take("login", address_of(request), shared.rates.login)
+        shared.buckets.take("login", client_address(request), shared.rates.login)
     if not _NAME.fullmatch(name):
         wrong = "A name has 1 to 40 letters, digits, spaces, dots or dashes."
-        return render("login.html", {"next": where, "wrong": wrong, "name": ""}, status=400)
+        return render_page("login.html", {"next": where, "wrong": wrong, "name": ""}, status=400)
     if role is None:
         said = {"next": where, "wrong": "Nobody gave out this token.", "name": name}
-        return render("login.html", said, status=401)
+        return render_page("login.html", said, status=401)
     return _logged_in(shared, request, role, name, where)
 
 
 @router.get(LOGIN_LINK)
 async def log_in_once(
-    shared: SharedDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
+    shared: AppStateDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
     """Log in whoever opens the address that was printed where the server was started; it holds once."""
     found = shared.login_links.redeem(code)
     if found is None:
-        shared.buckets.take("login", address_of(request), shared.rates.login)
+        shared.buckets.take("login", client_address(request), shared.rates.login)
         wrong = "This address was used already, or is over. Log in with the token."
-        return render("login.html", {"next": "/", "wrong": wrong, "name": ""}, status=401)
+        return render_page("login.html", {"next": "/", "wrong": wrong, "name": ""}, status=401)
     return _logged_in(shared, request, *found, "/")
 
 
-def _logged_in(shared: Shared, request: Request, role: Role, name: str, where: str) -> Response:
+def _logged_in(shared: AppState, request: Request, role: Role, name: str, where: str) -> Response:
     request.scope[_WHO] = f"{role} {name}"
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
@@ -75,12 +75,12 @@ def _logged_in(shared: Shared, request: Request, role: Role, name: str, where: s
 
 
 @router.post("/logout")
-async def log_out(shared: SharedDep, request: Request) -> Response:
+async def log_out(shared: AppStateDep, request: Request) -> Response:
     """End the login, on this server also for whoever kept its cookie."""
-    who = visitor()
+    who = current_user()
     if who is None:
         raise Unauthorized("nobody is logged in here")
-    _check(who.login, shared, (await fields_of(request)).get("csrf", ""))
+    _check(who.login, shared, (await read_form(request)).get("csrf", ""))
     await anyio.to_thread.run_sync(shared.sessions.end, who.login)
     request.scope[_WHO] = f"{who.login.role} {who.name}"
     answer = RedirectResponse("/login", 303)
@@ -88,7 +88,7 @@ async def log_out(shared: SharedDep, request: Request) -> Response:
     return answer
 
 
-def _check(login: Login, shared: SharedDep, csrf: str) -> None:
+def _check(login: Login, shared: AppStateDep, csrf: str) -> None:
     if not shared.sessions.is_csrf(login, csrf):
         raise UsageError("this form is not of a page that this login opened", "Open the page again and repeat")
 

@@ -14,29 +14,29 @@ from aar.readmodels.researchers.transcript import read_transcript
 from aar.scoring.submissions.submit import list_submissions
 from aar.scoring.visibility import Secret, doing_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.api.pagination import BIGGEST
-from aar.web.api.workspaces import FilePath, notes, seen, workspace_of
-from aar.web.app_state import SharedDep
+from aar.web.api.pagination import MAX_LIMIT
+from aar.web.api.workspaces import FilePath, read_notebook, read_scrubbed_path, workspace_path
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
-from aar.web.rendering import render
+from aar.web.path_params import CampaignId, ResearcherName, find_campaign, find_researcher
+from aar.web.rendering import render_page
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers")
 
 
 @router.get("/{name}")
 def researcher_page(
-    shared: SharedDep,
+    shared: AppStateDep,
     audience: AudienceDep,
     campaign_id: CampaignId,
     name: ResearcherName,
-    before: Annotated[int, Query(ge=0, le=BIGGEST)] = 0,
+    before: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 0,
 ) -> Response:
     """One researcher; for people also its desk and its transcript, the newest part first, earlier parts by link."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
-        researcher = researcher_of_address(session, view.id, name)
+        researcher = find_researcher(session, view.id, name)
         submissions = list_submissions(session, view.id, researcher_id=researcher.id, limit=500)
         context: dict[str, Any] = {
             "campaign": view,
@@ -51,27 +51,27 @@ def researcher_page(
             "cursor": cursor,
         }
         if may_see(audience, Secret.WORKSPACES):
-            has_files = workspace_of(shared, researcher).is_dir()
-            context["desk"] = {"notebook": notes(session, shared, researcher), "has_files": has_files}
+            has_files = workspace_path(shared, researcher).is_dir()
+            context["desk"] = {"notebook": read_notebook(session, shared, researcher), "has_files": has_files}
             context["jobs"] = researcher_jobs(session, researcher.id)
         if may_see(audience, Secret.TRANSCRIPTS):
             context["transcript"] = read_transcript(session, researcher.id, before=before or None, limit=60)
-    return render("researcher.html", context)
+    return render_page("researcher.html", context)
 
 
 @router.get("/{name}/files")
 def files_page(
-    shared: SharedDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
+    shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
 ) -> Response:
     """A folder or a file of a researcher's workspace."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
-        researcher = researcher_of_address(session, view.id, name)
-        found = seen(session, shared, researcher, path)
+        researcher = find_researcher(session, view.id, name)
+        found = read_scrubbed_path(session, shared, researcher, path)
     steps = [step for step in found["path"].split("/") if step]
     above = [("/".join(steps[: end + 1]), step) for end, step in enumerate(steps)]
-    return render(
+    return render_page(
         "files.html",
         {"campaign": view, "researcher": researcher, "seen": found, "above": above, "cursor": cursor},
     )

@@ -12,9 +12,9 @@ from fastapi.responses import RedirectResponse
 
 from aar.auth.sessions import COOKIE, Login
 from aar.errors import Forbidden, UsageError
-from aar.web.app_state import Shared, SharedDep
-from aar.web.authentication import Operator, form_writer, human_name, login_of
-from aar.web.error_handlers import Unauthorized, keep_unsent
+from aar.web.app_state import AppState, AppStateDep
+from aar.web.authentication import Operator, current_login, human_name, require_form_writer
+from aar.web.error_handlers import Unauthorized, store_unsent_fields
 
 _MOST_BYTES = 64 * 1024
 _MOST_SIGNED_BYTES = 512 * 1024
@@ -32,7 +32,7 @@ class SignedForm:
 
     who: Operator
     login: Login
-    shared: Shared
+    shared: AppState
     fields: dict[str, str]
 
     @property
@@ -48,14 +48,14 @@ class SignedForm:
         """A field of several lines as it was typed, space and all; browsers send its line ends as CR and LF."""
         return self.fields.get(name, "").replace("\r\n", "\n")
 
-    def back(self, where: str, said: str = "") -> RedirectResponse:
+    def redirect(self, where: str, said: str = "") -> RedirectResponse:
         """To a page, with a line on top of it that says what became of the form."""
         if said:
             self.shared.sessions.note(self.login, said)
         return RedirectResponse(where, 303)
 
 
-async def fields_of(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str, str]:
+async def read_form(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str, str]:
     """The fields of a form. Raises UsageError for what is none, or is too large."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise UsageError("this is not a form", "Use the page, or the API under /api/v1")
@@ -72,7 +72,7 @@ async def fields_of(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str
         raise UsageError("the form cannot be read") from error
 
 
-async def signed_form(request: Request, shared: SharedDep) -> SignedForm:
+async def read_signed_form(request: Request, shared: AppStateDep) -> SignedForm:
     """The form and the operator behind it; of one that is refused, the page that says so shows the words.
 
     Raises:
@@ -80,19 +80,19 @@ async def signed_form(request: Request, shared: SharedDep) -> SignedForm:
         Forbidden: another login's form, or a viewer's.
         UsageError: no form, or too large a one.
     """
-    login = login_of(shared, request)
+    login = current_login(shared, request)
     if login is None:
         if COOKIE in request.cookies:
             with suppress(UsageError):
-                keep_unsent(request, await fields_of(request, _MOST_SIGNED_BYTES))
+                store_unsent_fields(request, await read_form(request, _MOST_SIGNED_BYTES))
         raise Unauthorized("nobody is logged in here", "Log in at /login with the operator's token")
-    fields = await fields_of(request, _MOST_SIGNED_BYTES)
+    fields = await read_form(request, _MOST_SIGNED_BYTES)
     try:
-        who = form_writer(shared, request, login, fields.pop("csrf", ""))
+        who = require_form_writer(shared, request, login, fields.pop("csrf", ""))
     except Forbidden:
-        keep_unsent(request, fields)
+        store_unsent_fields(request, fields)
         raise
     return SignedForm(who, login, shared, fields)
 
 
-SignedFormDep = Annotated[SignedForm, Depends(signed_form)]
+SignedFormDep = Annotated[SignedForm, Depends(read_signed_form)]

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 
-class Assets(StaticFiles):
+class StaticAssets(StaticFiles):
     """A folder of them; an unchanged one is not sent again (304)."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:

@@ -14,9 +14,9 @@ from aar.campaign.lifecycle.background_start import start_controller
 from aar.campaign.researchers.add_researchers import add_researchers
 from aar.errors import UsageError
 from aar.web.api.pagination import Number
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.pages.signed_forms import SignedForm, SignedFormDep
-from aar.web.path_params import CampaignId, ResearcherName, campaign_of, researcher_of_address
+from aar.web.path_params import CampaignId, ResearcherName, find_campaign, find_researcher
 from aar.web.urls import campaign_link, researcher_link, submission_link
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
@@ -24,33 +24,33 @@ _LIMITS = ("usd", "hours", "tokens", "submissions")
 
 
 @router.post("/steer")
-async def steer_campaign(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
+async def steer_campaign(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """Words to all, pause, resume or stop."""
     command = form.text("command")
     if command == "resume":
-        view = await shared.db.read(lambda session: campaign_of(session, campaign_id))
+        view = await shared.db.read(lambda session: find_campaign(session, campaign_id))
         await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
-        return form.back(campaign_link(view.id), f"{view.id} goes on")
+        return form.redirect(campaign_link(view.id), f"{view.id} goes on")
     found, asked = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=""))
-    return form.back(campaign_link(found), asked.told)
+    return form.redirect(campaign_link(found), asked.told)
 
 
 @router.post("/limits")
-async def change(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
+async def change(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """Other limits."""
     given = {name: form.text(name) for name in _LIMITS if form.text(name)}
     changes = {name: None if value.lower() == "none" else value.removeprefix("$") for name, value in given.items()}
 
     def write(session: Session) -> tuple[str, Asked]:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         return view.id, change_limits(session, view.id, changes, form.by)
 
     found, asked = await shared.db.write(write)
-    return form.back(campaign_link(found), asked.told)
+    return form.redirect(campaign_link(found), asked.told)
 
 
 @router.post("/team")
-async def add(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
+async def add(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """More researchers."""
     count = form.text("count")
     if not (count.isascii() and count.isdigit() and len(count) < 6):
@@ -58,31 +58,31 @@ async def add(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId) -
     direction, model = form.text("direction") or None, form.text("model") or None
 
     def write(session: Session) -> tuple[str, str]:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         made, heard = add_researchers(session, view.id, int(count), form.by, direction=direction, model=model)
         when = "begin now" if heard else "begin with the next start"
         return view.id, f"{', '.join(each.name for each in made)} {when}"
 
     found, told = await shared.db.write(write)
-    return form.back(campaign_link(found), told)
+    return form.redirect(campaign_link(found), told)
 
 
 @router.post("/researchers/{name}/steer")
 async def steer_researcher(
-    shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, name: ResearcherName
+    shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, name: ResearcherName
 ) -> Response:
     """Words to one researcher, a new direction, pause, resume or stop."""
     found, asked = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=name))
-    return form.back(researcher_link(found, name), asked.told)
+    return form.redirect(researcher_link(found, name), asked.told)
 
 
 @router.post("/submissions/{number}/decide")
-async def decide(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, number: Number) -> Response:
+async def decide(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, number: Number) -> Response:
     """Have a submission confirmed, take it off the board, or put it back."""
     action, reason = form.text("action"), form.text("reason")
 
     def write(session: Session) -> tuple[str, str]:
-        found = campaign_of(session, campaign_id).id
+        found = find_campaign(session, campaign_id).id
         if action == "confirmation":
             heard = confirm_submission(session, found, number, reason, form.by).heard
             return found, "A confirmation is asked for" + ("" if heard else "; it waits until the campaign goes on")
@@ -95,10 +95,10 @@ async def decide(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId
         raise UsageError(f"nothing to decide by {action[:32]!r}", "Use one of the form's buttons")
 
     found, told = await shared.db.write(write)
-    return form.back(submission_link(found, number), told)
+    return form.redirect(submission_link(found, number), told)
 
 
 def _ask(session: Session, *, form: SignedForm, campaign_id: str, researcher: str) -> tuple[str, Asked]:
-    view = campaign_of(session, campaign_id)
-    name = researcher_of_address(session, view.id, researcher).name if researcher else ""
+    view = find_campaign(session, campaign_id)
+    name = find_researcher(session, view.id, researcher).name if researcher else ""
     return view.id, ask(session, view.id, form.text("command"), form.text("words"), form.by, name)

@@ -16,21 +16,21 @@ from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import Secret, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.pagination import Number
-from aar.web.api.submission_details import changes
-from aar.web.app_state import SharedDep
+from aar.web.api.submission_details import submission_diff
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, campaign_of
-from aar.web.rendering import render
+from aar.web.path_params import CampaignId, find_campaign
+from aar.web.rendering import render_page
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
 
 
 @router.get("/{number}")
-def submission_page(shared: SharedDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> Response:
+def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> Response:
     """A method as it was handed in, and what was measured, as far as who asks may see it."""
     whole = may_see(audience, Secret.SEALED_SCORES)
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         found = get_submission(session, view.id, number)
         submission = submission_seen_by(found, audience)
@@ -48,7 +48,7 @@ def submission_page(shared: SharedDep, audience: AudienceDep, campaign_id: Campa
         "submission": submission,
         "parent": parent,
         "whole": whole,
-        "changes": changes(shared, submission, parent) if whole else None,
+        "changes": submission_diff(shared, submission, parent) if whole else None,
         "seeds": seeds,
         "twins": [each.number for each in every if each.digest == submission.digest and each.number != number],
         "alike": alike,
@@ -57,4 +57,4 @@ def submission_page(shared: SharedDep, audience: AudienceDep, campaign_id: Campa
         "files": read_code(shared.snapshots_of(view.id), submission.digest),
         "cursor": cursor,
     }
-    return render("submission.html", context)
+    return render_page("submission.html", context)

@@ -28,11 +28,11 @@ _LEAST = 64
 _OTHERS = 256
 """Descriptors that are left for the database, files and the rest."""
 _BY_ADDRESS = 200
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _QUIET_SECONDS = 10.0
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """A connection as the bounds see it."""
 
     @property
@@ -43,7 +43,7 @@ class Connection(Protocol):
         """Close it at once."""
 
 
-class Connections:
+class ConnectionLimiter:
     """Keeps count of one server's connections.
 
     Args:
@@ -63,17 +63,17 @@ class Connections:
         self.most = room if most is None else most
         self._by_address = by_address
         self._seconds = {"head": head_seconds, "body": body_seconds}
-        self._open: dict[Connection, str] = {}
+        self._open: dict[ClientConnection, str] = {}
         self._addresses: Counter[str] = Counter()
         # Oldest first, since each kind has one time that it may take.
-        self._late: dict[str, dict[Connection, float]] = {"head": {}, "body": {}}
+        self._late: dict[str, dict[ClientConnection, float]] = {"head": {}, "body": {}}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._open)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ClientConnection) -> None:
         """Take one up; another one, or it, is closed where that is one too many."""
         address = connection.address
         crowded = not is_loopback(address) and self._addresses[address] >= self._by_address
@@ -90,7 +90,7 @@ class Connections:
         self._addresses[address] += 1
         self.expect(connection, "head")
 
-    def expect(self, connection: Connection, part: str) -> None:
+    def expect(self, connection: ClientConnection, part: str) -> None:
         """The ``head`` or the ``body`` of a request must come whole from now on; empty: nothing is waited for."""
         if connection not in self._open:
             return
@@ -99,13 +99,13 @@ class Connections:
         if part:
             self._late[part][connection] = time.monotonic() + self._seconds[part]
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+                self._timer = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._look)
 
-    def waits_for(self, connection: Connection) -> bool:
+    def waits_for(self, connection: ClientConnection) -> bool:
         """Whether a part of a request must come."""
         return any(connection in late for late in self._late.values())
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: ClientConnection) -> None:
         """Forget one."""
         address = self._open.pop(connection, None)
         for late in self._late.values():
@@ -115,7 +115,7 @@ class Connections:
             if not self._addresses[address]:
                 del self._addresses[address]
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         self.closed(connection)
         connection.drop()
 
@@ -126,7 +126,7 @@ class Connections:
             while late and next(iter(late.values())) <= moment:
                 self._drop(next(iter(late)))
         if any(self._late.values()):
-            self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._look)
 
     def protocol(self) -> type[asyncio.Protocol]:
         """The class of uvicorn's protocol that keeps to these bounds."""
@@ -163,7 +163,7 @@ class Connections:
         return Bounded
 
 
-class AcceptErrors:
+class AcceptErrorHandler:
     """An exception handler for a loop: what asyncio tells many times a second when there are no descriptors, once."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from aar.errors import PortTaken, UsageError
 _NEXT_PORTS = 20
 
 
-def bind(host: str, port: int, *, next_free: bool = False) -> socket.socket:
+def bind_listener(host: str, port: int, *, next_free: bool = False) -> socket.socket:
     """Take an address to serve on.
 
     Args:
@@ -37,7 +37,7 @@ def bind(host: str, port: int, *, next_free: bool = False) -> socket.socket:
     raise PortTaken(f"{span} of {host} is in use", "Choose another with --port, or --port 0 for any free one")
 
 
-def address_of(listener: socket.socket, host: str) -> str:
+def page_address(listener: socket.socket, host: str) -> str:
     """The address that a person opens, such as ``http://127.0.0.1:8808``."""
     name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)  # noqa: S104 - compared only
     return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"

@@ -18,17 +18,17 @@ import uvicorn
 from fastapi import FastAPI
 
 from aar.web.middleware.security import is_loopback
-from aar.web.serving.connection_limits import AcceptErrors, Connections
-from aar.web.serving.listen_address import address_of, bind
+from aar.web.serving.connection_limits import AcceptErrorHandler, ConnectionLimiter
+from aar.web.serving.listen_address import bind_listener, page_address
 
-__all__ = ["address_of", "bind", "notice", "serve"]
+__all__ = ["access_notice", "bind_listener", "page_address", "serve_app"]
 
 _GRACE_SECONDS = 3
 _BACKLOG = 64
 """So many connections are accepted in one go, before any can be turned away."""
 
 
-def notice(host: str, token_file: str) -> str:
+def access_notice(host: str, token_file: str) -> str:
     """What to say at the start about who may do what."""
     if is_loopback(host):
         return (
@@ -41,12 +41,12 @@ def notice(host: str, token_file: str) -> str:
     )
 
 
-async def serve(
+async def serve_app(
     app: FastAPI,
     listener: socket.socket,
     *,
     handle_signals: bool = False,
-    connections: Connections | None = None,
+    connections: ConnectionLimiter | None = None,
 ) -> None:
     """Serve until cancelled, then close every stream and connection and return the listener's port.
 
@@ -64,12 +64,12 @@ async def serve(
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="on",
         ws="none",
-        http=(connections or Connections()).protocol(),
+        http=(connections or ConnectionLimiter()).protocol(),
         backlog=_BACKLOG,
     )
     loop = asyncio.get_running_loop()
     if loop.get_exception_handler() is None:
-        loop.set_exception_handler(AcceptErrors())
+        loop.set_exception_handler(AcceptErrorHandler())
     server = _Server(config, app, handle_signals)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -27,8 +27,8 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign
 from aar.web.app import create_app
-from aar.web.rate_limit import Rates
-from aar.web.serving.server import bind, serve
+from aar.web.rate_limit import RateLimits
+from aar.web.serving.server import bind_listener, serve_app
 
 TOY, OTHER = "toyaaa", "toybbb"
 METHOD = {
@@ -57,11 +57,11 @@ class House:
         return {"Authorization": f"Bearer {self.viewer}"}
 
     @asynccontextmanager
-    async def served(self, host: str = "127.0.0.1", rates: Rates | None = None) -> AsyncIterator[str]:
+    async def served(self, host: str = "127.0.0.1", rates: RateLimits | None = None) -> AsyncIterator[str]:
         """A real server that runs the first campaign; its address on loopback."""
-        listener = bind("127.0.0.1", 0)
+        listener = bind_listener("127.0.0.1", 0)
         app = create_app(self.db, home=self.home, campaign_id=TOY, host=host, rates=rates)
-        task = asyncio.create_task(serve(app, listener))
+        task = asyncio.create_task(serve_app(app, listener))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:

@@ -14,7 +14,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from aar.auth.tokens import operator_token
 from aar.campaign.external_researchers import revoke
 from aar.errors import SetupError
-from aar.web.mcp import require
+from aar.web.mcp import require_sdk
 from aar.web.mcp.http_endpoint import allowed_hosts
 
 from .conftest import OTHER, TOY, House, ask, connected
@@ -123,4 +123,4 @@ async def test_without_the_sdk_all_else_works(house: House, monkeypatch: pytest.
         assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 404
         assert (await http.get(f"{address}/campaigns")).status_code == 200
     with pytest.raises(SetupError, match="the MCP SDK is not installed"):
-        require()
+        require_sdk()

@@ -111,9 +111,9 @@ async def test_failures_say_what_to_do_and_hide_what_is_inside(house: House, mon
         raise RuntimeError("/secret/place")
 
     from aar.web.mcp import server
-    from aar.web.mcp.tool import Tool
+    from aar.web.mcp.tool import McpTool
 
-    monkeypatch.setitem(server.TOOLS, "budget", Tool("budget", server.TOOLS["budget"].given, breaks))
+    monkeypatch.setitem(server.TOOLS, "budget", McpTool("budget", server.TOOLS["budget"].given, breaks))
     async with house.served() as address, connected(f"{address}/mcp", house.viewer) as client:
         assert "There are: forum_list" in await refused(client, "nonsense")
         assert "limit: Input should be" in await refused(client, "forum_list", limit=10**9)

@@ -14,7 +14,7 @@ from aar.forum.claims import active_claims, claim_topic
 from aar.forum.edits import list_revisions, retract
 from aar.forum.posts import Author, create_comment, create_post, get_thread, list_posts
 from aar.store.event_log import read
-from aar.web.rate_limit import Rate, Rates
+from aar.web.rate_limit import RateLimit, RateLimits
 
 from .conftest import METHOD, TOY, House, ask, connected, refused
 
@@ -204,7 +204,7 @@ async def test_all_that_a_guest_writes_in_an_hour_is_bounded_and_nothing_of_a_re
 
 async def test_calls_that_write_share_the_buckets_of_writes_over_http(house: House) -> None:
     bearer = {"Authorization": f"Bearer {house.alice}"}
-    async with house.served(rates=Rates(credential=Rate(3, 0.001))) as address:
+    async with house.served(rates=RateLimits(credential=RateLimit(3, 0.001))) as address:
         async with connected(f"{address}/mcp", house.alice) as client:
             for value in (1, -1):
                 await ask(client, "forum_vote", post=1, value=value)

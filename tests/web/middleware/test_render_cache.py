@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aar.auth.sessions import Sessions
-from aar.web.current_user import visiting
-from aar.web.middleware.render_cache import KeptPages
+from aar.web.current_user import current_user_scope
+from aar.web.middleware.render_cache import RenderCache
 
 pytestmark = pytest.mark.anyio
 SESSIONS = Sessions({"operator": "o" * 40, "viewer": "v" * 40})
@@ -47,7 +47,7 @@ class Pages:
 
 
 async def ask(
-    app: KeptPages,
+    app: RenderCache,
     path: str = "/campaigns/k3v9qd",
     method: str = "GET",
     *,
@@ -66,21 +66,21 @@ async def ask(
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": named}
     scope["server"] = ("127.0.0.1", 80)
-    with visiting(SESSIONS, login, refreshing=refreshing):
+    with current_user_scope(SESSIONS, login, refreshing=refreshing):
         await app(scope, receive, send)
     return bytes(sent[1]["body"])
 
 
 async def test_a_crowd_gets_one_rendering() -> None:
     pages = Pages()
-    app = KeptPages(pages, Feed())  # type: ignore[arg-type]
+    app = RenderCache(pages, Feed())  # type: ignore[arg-type]
     assert await asyncio.gather(*(ask(app, aar_seen="7") for _ in range(50))) == [b"1"] * 50
     assert pages.rendered == 1
 
 
 async def test_a_newer_event_asks_for_a_new_rendering() -> None:
     feed = Feed()
-    app = KeptPages(Pages(), feed)  # type: ignore[arg-type]
+    app = RenderCache(Pages(), feed)  # type: ignore[arg-type]
     assert await ask(app, aar_seen="7") == b"1"
     feed.newest_id = 8
     assert await ask(app, aar_seen="7") == b"1"
@@ -90,14 +90,14 @@ async def test_a_newer_event_asks_for_a_new_rendering() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"aar_seen": "99999999999"}, {"aar_seen": "-1"}, {"aar_seen": "x"}])
 async def test_what_names_no_known_event_is_rendered_for_itself(headers: dict[str, str]) -> None:
-    app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
+    app = RenderCache(Pages(), Feed())  # type: ignore[arg-type]
     await ask(app, aar_seen="7")
     assert [await ask(app, **headers), await ask(app, **headers)] == [b"2", b"3"]
     assert await ask(app, aar_seen="7") == b"1"
 
 
 async def test_logins_of_one_role_share_and_roles_do_not() -> None:
-    app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
+    app = RenderCache(Pages(), Feed())  # type: ignore[arg-type]
     asked: list[dict[str, str]] = [
         {},
         {"login": ANA},
@@ -116,13 +116,13 @@ async def test_logins_of_one_role_share_and_roles_do_not() -> None:
 
 async def test_a_whole_page_is_never_shared() -> None:
     """It has a login's name and token in it, whatever header its request carries."""
-    app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
+    app = RenderCache(Pages(), Feed())  # type: ignore[arg-type]
     asked = [await ask(app, aar_seen="7", login=ANA, refreshing=False) for _ in range(2)]
     assert asked == [b"1", b"2"]
 
 
 async def test_figures_data_are_shared_and_streams_are_not() -> None:
-    app = KeptPages(Pages(), Feed())  # type: ignore[arg-type]
+    app = RenderCache(Pages(), Feed())  # type: ignore[arg-type]
     chart = "/api/v1/campaigns/k3v9qd/charts/score"
     assert [await ask(app, chart, aar_seen="7") for _ in range(2)] == [b"1", b"1"]
     for stream in ("/campaigns/k3v9qd/live", "/api/v1/campaigns/k3v9qd/events/stream"):
@@ -131,5 +131,5 @@ async def test_figures_data_are_shared_and_streams_are_not() -> None:
 
 
 async def test_a_failure_is_not_kept() -> None:
-    app = KeptPages(Pages(status=503), Feed())  # type: ignore[arg-type]
+    app = RenderCache(Pages(status=503), Feed())  # type: ignore[arg-type]
     assert [await ask(app, aar_seen="7"), await ask(app, aar_seen="7")] == [b"1", b"2"]

@@ -14,8 +14,8 @@ import pytest
 from aar.web.api import event_stream
 from aar.web.middleware import security
 from aar.web.serving import connection_limits
-from aar.web.serving.connection_limits import AcceptErrors, Connections
-from aar.web.serving.server import bind, serve
+from aar.web.serving.connection_limits import AcceptErrorHandler, ConnectionLimiter
+from aar.web.serving.server import bind_listener, serve_app
 
 pytestmark = pytest.mark.anyio
 HALF = b"GET /campaigns HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -23,10 +23,10 @@ WHOLE = HALF + b"\r\n"
 
 
 @asynccontextmanager
-async def served(site: Any, bounds: Connections) -> AsyncIterator[int]:
-    listener = bind("127.0.0.1", 0)
+async def served(site: Any, bounds: ConnectionLimiter) -> AsyncIterator[int]:
+    listener = bind_listener("127.0.0.1", 0)
     port = int(listener.getsockname()[1])
-    task = asyncio.create_task(serve(site.app(), listener, connections=bounds))
+    task = asyncio.create_task(serve_app(site.app(), listener, connections=bounds))
     try:
         yield port
     finally:
@@ -53,7 +53,7 @@ async def _get(port: int) -> int:
 
 
 async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: Any) -> None:
-    bounds = Connections(most=40)
+    bounds = ConnectionLimiter(most=40)
     async with served(site, bounds) as port:
         half = []
         for _ in range(200):
@@ -79,7 +79,7 @@ async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: 
     ids=["nothing", "half a head", "half a body", "a chunk"],
 )
 async def test_what_is_not_whole_in_time_is_closed(site: Any, sent: bytes) -> None:
-    async with served(site, Connections(head_seconds=0.2, body_seconds=0.2)) as port:
+    async with served(site, ConnectionLimiter(head_seconds=0.2, body_seconds=0.2)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         assert await _closed(reader)
@@ -88,7 +88,7 @@ async def test_what_is_not_whole_in_time_is_closed(site: Any, sent: bytes) -> No
 
 async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site: Any) -> None:
     for more in (HALF, b"\r\n"):
-        async with served(site, Connections(head_seconds=0.2)) as port:
+        async with served(site, ConnectionLimiter(head_seconds=0.2)) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(WHOLE)
             assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
@@ -98,8 +98,8 @@ async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site
 
 
 async def test_a_request_that_is_whole_may_take_its_time(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_limits, "_LOOK_SECONDS", 0.05)
-    async with served(site, Connections(head_seconds=0.1, body_seconds=0.1)) as port:
+    monkeypatch.setattr(connection_limits, "_POLL_SECONDS", 0.05)
+    async with served(site, ConnectionLimiter(head_seconds=0.1, body_seconds=0.1)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /api/v1/campaigns/k3v9qd/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         try:
@@ -126,7 +126,7 @@ class Peer:
 
 
 async def test_one_machine_cannot_take_the_place_of_others() -> None:
-    bounds = Connections(most=100, by_address=3)
+    bounds = ConnectionLimiter(most=100, by_address=3)
     first = [Peer("192.0.2.1") for _ in range(5)]
     for each in first:
         bounds.opened(each)
@@ -147,7 +147,7 @@ async def test_one_machine_cannot_take_the_place_of_others() -> None:
 
 
 async def test_a_full_house_turns_newcomers_away() -> None:
-    bounds = Connections(most=2)
+    bounds = ConnectionLimiter(most=2)
     inside = [Peer("127.0.0.1"), Peer("127.0.0.1")]
     for each in inside:
         bounds.opened(each)
@@ -159,7 +159,7 @@ async def test_a_full_house_turns_newcomers_away() -> None:
 
 
 async def test_bodies_that_come_slowly_make_place_after_heads_do() -> None:
-    bounds = Connections(most=3)
+    bounds = ConnectionLimiter(most=3)
     slow, half, busy = (Peer("127.0.0.1") for _ in range(3))
     for each in (slow, half, busy):
         bounds.opened(each)
@@ -178,7 +178,7 @@ async def test_bodies_that_come_slowly_make_place_after_heads_do() -> None:
 
 async def test_many_that_send_half_a_body_make_place_for_those_that_ask(site: Any) -> None:
     begun = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nname="
-    async with served(site, Connections(most=40)) as port:
+    async with served(site, ConnectionLimiter(most=40)) as port:
         half = []
         for _ in range(80):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -193,7 +193,7 @@ async def test_one_researcher_does_not_fill_the_house_with_streams(site: Any, mo
     monkeypatch.setattr(security, "_MOST_UNDER_WAY", 3)
     monkeypatch.setattr(event_stream, "_MOST_UNKNOWN", 3)
     path = "/api/v1/campaigns/k3v9qd/events/stream"
-    async with served(site, Connections()) as port:
+    async with served(site, ConnectionLimiter()) as port:
         for who in (f"Authorization: {site.researcher('r1')['Authorization']}\r\n", ""):
             opened = []
             for status in (200, 200, 200, 429):
@@ -211,7 +211,7 @@ async def test_one_researcher_does_not_fill_the_house_with_streams(site: Any, mo
 
 
 async def test_a_lack_of_descriptors_is_told_once_and_not_at_every_try(caplog: pytest.LogCaptureFixture) -> None:
-    handler, loop = AcceptErrors(), asyncio.get_running_loop()
+    handler, loop = AcceptErrorHandler(), asyncio.get_running_loop()
     for _ in range(1000):
         handler(loop, {"message": "socket.accept() out of system resource", "exception": OSError(24, "no files")})
     assert _told(caplog) == 1

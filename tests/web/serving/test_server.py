@@ -11,29 +11,29 @@ import httpx
 import pytest
 
 from aar.errors import PortTaken, UsageError
-from aar.web.serving.server import address_of, bind, notice, serve
+from aar.web.serving.server import access_notice, bind_listener, page_address, serve_app
 
 
 def test_a_taken_port_is_told_before_anything_starts() -> None:
-    with bind("127.0.0.1", 0) as first:
+    with bind_listener("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port} of 127.0.0.1 is in use") as caught:
-            bind("127.0.0.1", port)
+            bind_listener("127.0.0.1", port)
         assert "--port" in caught.value.remedy
 
 
 def test_the_next_free_port_will_do_where_that_is_asked() -> None:
-    with bind("127.0.0.1", 0) as first:
+    with bind_listener("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        with bind("127.0.0.1", port, next_free=True) as second:
+        with bind_listener("127.0.0.1", port, next_free=True) as second:
             assert port < second.getsockname()[1] <= port + 20
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(UsageError, match=r"cannot listen on 192\.0\.2\.1"):
-        bind("192.0.2.1", 0)
+        bind_listener("192.0.2.1", 0)
     with pytest.raises(UsageError, match="cannot listen on no-such-host"):
-        bind("no-such-host.invalid", 0)
+        bind_listener("no-such-host.invalid", 0)
 
 
 @pytest.mark.anyio
@@ -44,7 +44,7 @@ async def test_accepted_connections_send_at_once() -> None:
         delays.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
-    with bind("127.0.0.1", 0) as listener:
+    with bind_listener("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         async with await asyncio.start_server(accepted, sock=listener):
             reader, writer = await asyncio.open_connection(*address)
@@ -54,14 +54,14 @@ async def test_accepted_connections_send_at_once() -> None:
 
 
 def test_the_address_is_one_to_open() -> None:
-    with bind("127.0.0.1", 0) as listener:
-        assert address_of(listener, "127.0.0.1") == f"http://127.0.0.1:{listener.getsockname()[1]}"
-        assert address_of(listener, "::1").startswith("http://[::1]:")
+    with bind_listener("127.0.0.1", 0) as listener:
+        assert page_address(listener, "127.0.0.1") == f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert page_address(listener, "::1").startswith("http://[::1]:")
 
 
 def test_the_notice_says_what_a_reader_needs() -> None:
-    assert "anybody may read what researchers may" in notice("127.0.0.1", "/home/x/operator-token")
-    assert "every request needs the token" in notice("0.0.0.0", "/home/x/operator-token")
+    assert "anybody may read what researchers may" in access_notice("127.0.0.1", "/home/x/operator-token")
+    assert "every request needs the token" in access_notice("0.0.0.0", "/home/x/operator-token")
 
 
 @pytest.mark.anyio
@@ -77,10 +77,10 @@ async def test_by_itself_the_server_stops_on_a_signal(site: Any) -> None:
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(True))
     try:
-        listener = bind("127.0.0.1", 0)
-        serving = asyncio.create_task(serve(site.app(), listener, handle_signals=True))
+        listener = bind_listener("127.0.0.1", 0)
+        serving = asyncio.create_task(serve_app(site.app(), listener, handle_signals=True))
         async with httpx.AsyncClient() as client:
-            address = address_of(listener, "127.0.0.1")
+            address = page_address(listener, "127.0.0.1")
             assert (await client.get(f"{address}/campaigns")).status_code == 200
         signal.raise_signal(signal.SIGTERM)
         await serving

@@ -19,9 +19,9 @@ from aar.campaign.control.submission_decisions import (
 )
 from aar.web.api.pagination import Number
 from aar.web.api.submissions import SubmissionOut
-from aar.web.app_state import Shared, SharedDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import OperatorDep, human_name
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.path_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/submissions/{number}", tags=["submissions"])
 _Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
@@ -61,7 +61,7 @@ class RulingOut(BaseModel):
 
 @router.post("/confirmation", status_code=202)
 async def confirm(
-    shared: SharedDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: ConfirmationIn
+    shared: AppStateDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: ConfirmationIn
 ) -> RulingOut:
     """Have it run on new seeds and the sealed splits, and audited; without a controller it waits for a resume."""
     by = human_name(sent.by)
@@ -72,7 +72,7 @@ async def confirm(
 
 @router.post("/disqualification")
 async def disqualify(
-    shared: SharedDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: DisqualificationIn
+    shared: AppStateDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: DisqualificationIn
 ) -> RulingOut:
     """Take it off the board, and all submissions of the same code with it."""
     by = human_name(sent.by)
@@ -85,7 +85,7 @@ async def disqualify(
 
 @router.post("/reinstatement")
 async def reinstate(
-    shared: SharedDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: ReinstatementIn
+    shared: AppStateDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: ReinstatementIn
 ) -> RulingOut:
     """Put it back on the board."""
     by = human_name(sent.by)
@@ -94,6 +94,6 @@ async def reinstate(
     )
 
 
-async def _decide(shared: Shared, campaign_id: str, rule: Callable[[Session, str], Ruling]) -> RulingOut:
-    ruling = await shared.db.write(lambda session: rule(session, campaign_of(session, campaign_id).id))
+async def _decide(shared: AppState, campaign_id: str, rule: Callable[[Session, str], Ruling]) -> RulingOut:
+    ruling = await shared.db.write(lambda session: rule(session, find_campaign(session, campaign_id).id))
     return RulingOut(heard=ruling.heard, submission=SubmissionOut.of(ruling.submission))

@@ -14,7 +14,7 @@ from aar.campaign.costs.cost_estimate import CostEstimate
 from aar.campaign.lifecycle.background_start import Draft, draft, launch
 from aar.campaign.presets import dotted, preset
 from aar.web.api.forum.schemas import IdempotencyKey
-from aar.web.app_state import Shared, SharedDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import OperatorDep
 from aar.web.error_handlers import FieldProblem, ProblemDetails
 
@@ -54,29 +54,29 @@ class LaunchOut(BaseModel):
 
 @router.post("", status_code=201)
 async def launch_campaign(
-    shared: SharedDep, request: Request, _who: OperatorDep, sent: LaunchIn, idempotency_key: IdempotencyKey = None
+    shared: AppStateDep, request: Request, _who: OperatorDep, sent: LaunchIn, idempotency_key: IdempotencyKey = None
 ) -> LaunchOut:
     """Check a spec as ``aar spec validate`` does, and start it; keys come from the server's environment only."""
     made = await anyio.to_thread.run_sync(_drafted, shared, sent)
     if made.spec is None or made.cost is None:
-        return invalid(made)  # type: ignore[return-value]  # FastAPI sends a response as it is
+        return invalid_spec_response(made)  # type: ignore[return-value]  # FastAPI sends a response as it is
     if sent.check_only:
         return LaunchOut(campaign_id=None, cost=cost_out(made.cost))
     key = ("launch", idempotency_key) if idempotency_key else None
     return LaunchOut(campaign_id=await launch_once(shared, made, key), cost=cost_out(made.cost))
 
 
-def _drafted(shared: Shared, sent: LaunchIn) -> Draft:
+def _drafted(shared: AppState, sent: LaunchIn) -> Draft:
     """The spec that was sent, checked; it reads files, so not in the event loop."""
     fields = (preset(sent.preset) if sent.preset else {}) | dotted(sent.spec)
     return draft(fields, shared.settings)
 
 
-async def launch_once(shared: Shared, made: Draft, key: tuple[str, ...] | None) -> str:
+async def launch_once(shared: AppState, made: Draft, key: tuple[str, ...] | None) -> str:
     """Start what holds, once for a key. Raises AarError."""
     spec = made.spec
     assert spec is not None
-    return await shared.once.do(key, lambda: launch(spec, shared.settings, shared.db))
+    return await shared.once.run(key, lambda: launch(spec, shared.settings, shared.db))
 
 
 def cost_out(cost: CostEstimate) -> CostOut:
@@ -84,7 +84,7 @@ def cost_out(cost: CostEstimate) -> CostOut:
     return CostOut(**{name: getattr(cost, name) for name in CostOut.model_fields})
 
 
-def invalid(made: Draft) -> Response:
+def invalid_spec_response(made: Draft) -> Response:
     """The answer to a spec that does not hold, field by field."""
     problems = [FieldProblem(where=where or "spec", message=message) for where, message in made.problems]
     details = ProblemDetails(

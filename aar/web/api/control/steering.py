@@ -16,9 +16,9 @@ from aar.campaign.researchers.add_researchers import add_researchers
 from aar.scoring.visibility import Audience
 from aar.web.api.forum.schemas import IdempotencyKey
 from aar.web.api.researchers import ResearcherOut
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.authentication import Operator, OperatorDep, human_name
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.path_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["controls"])
 _Text = Annotated[str, Field(max_length=4000)]
@@ -80,7 +80,7 @@ class TeamOut(BaseModel):
 
 @router.post("/controls", status_code=202)
 async def control(
-    shared: SharedDep,
+    shared: AppStateDep,
     who: OperatorDep,
     campaign_id: CampaignId,
     sent: ControlIn,
@@ -90,22 +90,22 @@ async def control(
 
     async def work() -> ControlOut:
         if sent.command == "resume" and not sent.researcher:
-            view = await shared.db.read(lambda session: campaign_of(session, campaign_id))
+            view = await shared.db.read(lambda session: find_campaign(session, campaign_id))
             await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
             return ControlOut(command=sent.command, heard=True, told=f"{view.id} goes on")
         asked = await shared.db.write(partial(_ask, campaign_id=campaign_id, sent=sent, by=sent.signed(who)))
         return ControlOut(command=sent.command, heard=asked.heard, told=asked.told)
 
     key = ("control", campaign_id, idempotency_key) if idempotency_key else None
-    return await shared.once.do(key, work)
+    return await shared.once.run(key, work)
 
 
 @router.post("/limits", status_code=202)
-async def limits(shared: SharedDep, who: OperatorDep, campaign_id: CampaignId, sent: LimitsIn) -> ControlOut:
+async def limits(shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId, sent: LimitsIn) -> ControlOut:
     """Put other limits in force; asking again changes nothing."""
 
     def write(session: Session) -> Asked:
-        return change_limits(session, campaign_of(session, campaign_id).id, sent.limits, sent.signed(who))
+        return change_limits(session, find_campaign(session, campaign_id).id, sent.limits, sent.signed(who))
 
     asked = await shared.db.write(write)
     return ControlOut(command="limits", heard=asked.heard, told=asked.told)
@@ -113,21 +113,21 @@ async def limits(shared: SharedDep, who: OperatorDep, campaign_id: CampaignId, s
 
 @router.post("/team", status_code=201)
 async def add(
-    shared: SharedDep, who: OperatorDep, campaign_id: CampaignId, sent: TeamIn, idempotency_key: IdempotencyKey = None
+    shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId, sent: TeamIn, idempotency_key: IdempotencyKey = None
 ) -> TeamOut:
     """Add researchers; those of a campaign that runs begin at once. `controls` removes one."""
 
     def write(session: Session) -> TeamOut:
-        found = campaign_of(session, campaign_id).id
+        found = find_campaign(session, campaign_id).id
         made, heard = add_researchers(
             session, found, sent.count, sent.signed(who), direction=sent.direction, model=sent.model
         )
         return TeamOut(heard=heard, researchers=[ResearcherOut.of(view, Audience.OPERATOR) for view in made])
 
     key = ("team", campaign_id, idempotency_key) if idempotency_key else None
-    return await shared.once.do(key, lambda: shared.db.write(write))
+    return await shared.once.run(key, lambda: shared.db.write(write))
 
 
 def _ask(session: Session, *, campaign_id: str, sent: ControlIn, by: str) -> Asked:
-    view = campaign_of(session, campaign_id)
+    view = find_campaign(session, campaign_id)
     return ask(session, view.id, sent.command, sent.argument, by, sent.researcher)

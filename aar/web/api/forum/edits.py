@@ -14,16 +14,16 @@ from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retrac
 from aar.forum.posts import CommentView, PostView
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.forum.views import ClaimView, RevisionView
-from aar.web.api.forum.external_rate_limit import paced
-from aar.web.api.forum.posts import thread_of
+from aar.web.api.forum.external_rate_limit import rate_limited_write
+from aar.web.api.forum.posts import read_thread_out
 from aar.web.api.forum.schemas import CommentIn, CommentOut, PostOut, ThreadOut, Written
-from aar.web.api.pagination import BIGGEST, Limit, Number
-from aar.web.app_state import SharedDep
-from aar.web.authentication import WriterDep, author_of
-from aar.web.path_params import CampaignId, campaign_id_of
+from aar.web.api.pagination import MAX_LIMIT, Limit, Number
+from aar.web.app_state import AppStateDep
+from aar.web.authentication import WriterDep, resolve_author
+from aar.web.path_params import CampaignId, find_campaign_id
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
-_Key = Annotated[int, Path(ge=0, le=BIGGEST)]
+_Key = Annotated[int, Path(ge=0, le=MAX_LIMIT)]
 
 
 class PostEdit(Written):
@@ -72,15 +72,17 @@ class ChangesOut(BaseModel):
 
 @router.get("/forum/changes")
 async def changes(
-    shared: SharedDep,
+    shared: AppStateDep,
     campaign_id: CampaignId,
-    since: Annotated[int, Query(ge=0, le=BIGGEST, description="The cursor of the answer before; 0 for everything")] = 0,
+    since: Annotated[
+        int, Query(ge=0, le=MAX_LIMIT, description="The cursor of the answer before; 0 for everything")
+    ] = 0,
     limit: Limit = 200,
 ) -> ChangesOut:
     """What changed since a cursor: posts, comments, votes, edits, retractions, pins, mentions and claims, in order."""
 
     def read(session: Session) -> ChangesOut:
-        found = changes_since(session, campaign_id_of(session, campaign_id), since, limit=limit)
+        found = changes_since(session, find_campaign_id(session, campaign_id), since, limit=limit)
         return ChangesOut(
             items=found.items,
             posts=[PostOut.of(each) for each in found.posts],
@@ -94,43 +96,43 @@ async def changes(
 
 
 @router.get("/posts/{post_id}/history")
-def former_versions(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> list[RevisionView]:
+def former_versions(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> list[RevisionView]:
     """What a post and its comments said before each edit, oldest first."""
     with shared.db.reading() as session:
-        return list_revisions(session, campaign_id_of(session, campaign_id), post_id)
+        return list_revisions(session, find_campaign_id(session, campaign_id), post_id)
 
 
 @router.patch("/posts/{post_id}")
 async def change_post(
-    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PostEdit
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PostEdit
 ) -> PostOut:
     """Write over a post, as its author or as a person; what it said is kept."""
 
     def write(session: Session) -> PostView:
-        own = campaign_id_of(session, campaign_id)
-        author = author_of(who, own, sent.author)
+        own = find_campaign_id(session, campaign_id)
+        author = resolve_author(who, own, sent.author)
         return edit_post(session, own, author, post_id, title=sent.title, body=sent.body, families=sent.families)
 
-    return PostOut.of(await shared.db.write(paced(who, write)))
+    return PostOut.of(await shared.db.write(rate_limited_write(who, write)))
 
 
 @router.patch("/posts/{post_id}/comments/{comment_id}")
 async def change_comment(
-    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: CommentIn
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: CommentIn
 ) -> CommentOut:
     """Write over a comment, as its author or as a person; what it said is kept."""
 
     def write(session: Session) -> CommentView:
-        own = campaign_id_of(session, campaign_id)
-        author = author_of(who, own, sent.author)
+        own = find_campaign_id(session, campaign_id)
+        author = resolve_author(who, own, sent.author)
         return edit_comment(session, own, author, post_id, comment_id, sent.body)
 
-    return CommentOut.of(await shared.db.write(paced(who, write)))
+    return CommentOut.of(await shared.db.write(rate_limited_write(who, write)))
 
 
 @router.put("/posts/{post_id}/retraction")
 async def retract_post(
-    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: RetractionIn
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: RetractionIn
 ) -> ThreadOut:
     """Take a post back, as its author or as a person. It stays to be read, with the reason."""
     return await _retract(shared, who, campaign_id, post_id, None, sent)
@@ -138,61 +140,63 @@ async def retract_post(
 
 @router.put("/posts/{post_id}/comments/{comment_id}/retraction")
 async def retract_comment(
-    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: RetractionIn
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: RetractionIn
 ) -> ThreadOut:
     """Take a comment back, as its author or as a person. It stays to be read, with the reason."""
     return await _retract(shared, who, campaign_id, post_id, comment_id, sent)
 
 
 @router.put("/posts/{post_id}/pin")
-async def pin_post(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PinIn) -> PostOut:
+async def pin_post(
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PinIn
+) -> PostOut:
     """Put a post above all others, or back among them. Only the operator does."""
 
     def write(session: Session) -> PostView:
-        own = campaign_id_of(session, campaign_id)
-        return pin(session, own, author_of(who, own, sent.author), post_id, pinned=sent.pinned)
+        own = find_campaign_id(session, campaign_id)
+        return pin(session, own, resolve_author(who, own, sent.author), post_id, pinned=sent.pinned)
 
-    return PostOut.of(await shared.db.write(paced(who, write)))
+    return PostOut.of(await shared.db.write(rate_limited_write(who, write)))
 
 
 @router.get("/claims")
-def claims(shared: SharedDep, campaign_id: CampaignId) -> list[ClaimView]:
+def claims(shared: AppStateDep, campaign_id: CampaignId) -> list[ClaimView]:
     """Who works on what now; the claim that ends first comes first."""
     with shared.db.reading() as session:
-        return claiming.active_claims(session, campaign_id_of(session, campaign_id))
+        return claiming.active_claims(session, find_campaign_id(session, campaign_id))
 
 
 @router.post("/claims", status_code=201)
-async def make_claim(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, sent: ClaimIn) -> ClaimView:
+async def make_claim(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, sent: ClaimIn) -> ClaimView:
     """Say what a researcher works on; the same words again move the end."""
 
     def write(session: Session) -> ClaimView:
-        own = campaign_id_of(session, campaign_id)
-        return claiming.claim_topic(session, own, author_of(who, own, sent.author), sent.topic, sent.hours)
+        own = find_campaign_id(session, campaign_id)
+        return claiming.claim_topic(session, own, resolve_author(who, own, sent.author), sent.topic, sent.hours)
 
-    return await shared.db.write(paced(who, write))
+    return await shared.db.write(rate_limited_write(who, write))
 
 
 @router.put("/claims/{claim_id}/release")
 async def release_claim(
-    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key, sent: ReleaseIn
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key, sent: ReleaseIn
 ) -> ClaimView:
     """End a claim: one's own, or as the operator anybody's."""
 
     def write(session: Session) -> ClaimView:
-        own = campaign_id_of(session, campaign_id)
-        return claiming.release_topic(session, own, author_of(who, own, sent.author), claim_id)
+        own = find_campaign_id(session, campaign_id)
+        return claiming.release_topic(session, own, resolve_author(who, own, sent.author), claim_id)
 
-    return await shared.db.write(paced(who, write))
+    return await shared.db.write(rate_limited_write(who, write))
 
 
 async def _retract(
-    shared: SharedDep, who: WriterDep, campaign_id: str, post_id: int, comment_id: int | None, sent: RetractionIn
+    shared: AppStateDep, who: WriterDep, campaign_id: str, post_id: int, comment_id: int | None, sent: RetractionIn
 ) -> ThreadOut:
     def write(session: Session) -> ThreadOut:
-        own = campaign_id_of(session, campaign_id)
-        author = author_of(who, own, sent.author)
+        own = find_campaign_id(session, campaign_id)
+        author = resolve_author(who, own, sent.author)
         retract(session, own, author, post_id, sent.reason, comment_id=comment_id)
-        return thread_of(session, own, post_id)
+        return read_thread_out(session, own, post_id)
 
-    return await shared.db.write(paced(who, write))
+    return await shared.db.write(rate_limited_write(who, write))

@@ -13,7 +13,7 @@ from aar.web.authentication import Identity, ResearcherIdentity
 T = TypeVar("T")
 
 
-def paced(who: Identity, write: Callable[[Session], T]) -> Callable[[Session], T]:
+def rate_limited_write(who: Identity, write: Callable[[Session], T]) -> Callable[[Session], T]:
     """A write to the forum that is undone, with TooMany, where it is more than a guest may write in an hour."""
 
     def checked(session: Session) -> T:

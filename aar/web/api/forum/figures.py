@@ -13,9 +13,9 @@ from aar.forum.figures.figure_store import FigureView, find_figure, inspect_figu
 from aar.forum.figures.image_formats import SUFFIXES
 from aar.forum.text_limits import MAX_FIGURE_BYTES
 from aar.web.api.forum.schemas import FigureOut, PersonName
-from aar.web.app_state import SharedDep
-from aar.web.authentication import WriterDep, author_of
-from aar.web.path_params import CampaignId, campaign_id_of
+from aar.web.app_state import AppStateDep
+from aar.web.authentication import WriterDep, resolve_author
+from aar.web.path_params import CampaignId, find_campaign_id
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/figures", tags=["forum"])
 Digits = Annotated[str, Path(pattern=r"^[0-9a-f]{12,64}$", description="At least 12 digits of its SHA-256")]
@@ -29,10 +29,10 @@ _IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "fo
 @router.get(
     "/{digest}", response_class=Response, responses={200: {"content": dict(_IMAGES), "description": "The image"}}
 )
-async def figure(shared: SharedDep, campaign_id: CampaignId, digest: Digits) -> Response:
+async def figure(shared: AppStateDep, campaign_id: CampaignId, digest: Digits) -> Response:
     """A figure's bytes, as nothing but an image."""
     view, data = await shared.db.read(
-        lambda session: find_figure(session, campaign_id_of(session, campaign_id), digest)
+        lambda session: find_figure(session, find_campaign_id(session, campaign_id), digest)
     )
     headers = {**_SERVED, "Content-Disposition": f'inline; filename="{view.file_name}"'}
     return Response(data, media_type=view.media_type, headers=headers)
@@ -40,7 +40,7 @@ async def figure(shared: SharedDep, campaign_id: CampaignId, digest: Digits) -> 
 
 @router.post("", status_code=201, openapi_extra={"requestBody": {"content": dict(_IMAGES), "required": True}})
 async def bring_figure(
-    shared: SharedDep,
+    shared: AppStateDep,
     who: WriterDep,
     request: Request,
     campaign_id: CampaignId,
@@ -52,8 +52,8 @@ async def bring_figure(
     made = await anyio.to_thread.run_sync(inspect_figure, "in the body", await _body(request))
 
     def write(session: Session) -> FigureView:
-        own = campaign_id_of(session, campaign_id)
-        return store_figure(session, own, author_of(who, own, author), made)
+        own = find_campaign_id(session, campaign_id)
+        return store_figure(session, own, resolve_author(who, own, author), made)
 
     return FigureOut.of(await shared.db.write(write))
 

@@ -22,7 +22,7 @@ from aar.forum.posts import (
 from aar.forum.references.reference_lookup import thread_texts
 from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
 from aar.forum.search.near_duplicates import similar_posts
-from aar.web.api.forum.external_rate_limit import paced
+from aar.web.api.forum.external_rate_limit import rate_limited_write
 from aar.web.api.forum.schemas import (
     CommentIn,
     CommentOut,
@@ -33,10 +33,10 @@ from aar.web.api.forum.schemas import (
     VoteIn,
     WrittenPostOut,
 )
-from aar.web.api.pagination import After, Limit, Number, Page, page_of
-from aar.web.app_state import SharedDep
-from aar.web.authentication import WriterDep, author_of
-from aar.web.path_params import CampaignId, campaign_id_of, researcher_of_address
+from aar.web.api.pagination import After, Limit, Number, Page, make_page
+from aar.web.app_state import AppStateDep
+from aar.web.authentication import WriterDep, resolve_author
+from aar.web.path_params import CampaignId, find_campaign_id, find_researcher
 
 OneFamily = Annotated[str | None, Query(max_length=60, description="Labelled with this family of ideas")]
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
@@ -52,10 +52,10 @@ async def search_filter(
     family: OneFamily = None,
 ) -> PostFilter:
     """Which posts a search considers."""
-    return PostFilter(kind, author, submission, in_utc(since), in_utc(until), retracted, family)
+    return PostFilter(kind, author, submission, as_utc(since), as_utc(until), retracted, family)
 
 
-def in_utc(moment: datetime | None) -> datetime | None:
+def as_utc(moment: datetime | None) -> datetime | None:
     """A moment that somebody wrote, in UTC; one without a zone is meant so."""
     if moment is None or moment.tzinfo is None:
         return None if moment is None else moment.replace(tzinfo=UTC)
@@ -67,7 +67,7 @@ def in_utc(moment: datetime | None) -> datetime | None:
 
 @router.get("/posts")
 async def posts(
-    shared: SharedDep,
+    shared: AppStateDep,
     campaign_id: CampaignId,
     only: Annotated[PostFilter, Depends(search_filter)],
     after: After = 0,
@@ -79,23 +79,25 @@ async def posts(
     """Posts by id, oldest first unless ``newest_first``; the forum's page without words has the same filters."""
 
     def read(session: Session) -> Page[PostOut]:
-        own = campaign_id_of(session, campaign_id)
-        by = researcher_of_address(session, own, researcher).id if researcher else None
+        own = find_campaign_id(session, campaign_id)
+        by = find_researcher(session, own, researcher).id if researcher else None
         wanted = replace(only, researcher_id=by, retracted=retracted)
         found = filtered_posts(session, own, after=after, limit=limit + 1, newest_first=newest_first, only=wanted)
-        return page_of(found, limit, PostOut.of, lambda post: post.id)
+        return make_page(found, limit, PostOut.of, lambda post: post.id)
 
     return await shared.db.read(read)
 
 
 @router.get("/posts/{post_id}")
-async def post(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
+async def post(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
     """A post with its comments, and the figures that they show."""
 
-    return await shared.db.read(lambda session: thread_of(session, campaign_id_of(session, campaign_id), post_id))
+    return await shared.db.read(
+        lambda session: read_thread_out(session, find_campaign_id(session, campaign_id), post_id)
+    )
 
 
-def thread_of(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
+def read_thread_out(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
     """A thread as it is sent. Raises NotFound."""
     thread = get_thread(session, campaign_id, post_id)
     return ThreadOut.of(thread, known_figures(session, campaign_id, shown_figures(thread_texts(thread))).values())
@@ -103,7 +105,7 @@ def thread_of(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
 
 @router.get("/search")
 async def search_posts(
-    shared: SharedDep,
+    shared: AppStateDep,
     campaign_id: CampaignId,
     q: Annotated[str, Query(max_length=400, description="Free text")],
     only: Annotated[PostFilter, Depends(search_filter)],
@@ -113,7 +115,7 @@ async def search_posts(
     """Posts that match, best first."""
 
     def read(session: Session) -> Page[PostOut]:
-        own, words = campaign_id_of(session, campaign_id), q.replace("\0", " ")
+        own, words = find_campaign_id(session, campaign_id), q.replace("\0", " ")
         found = full_text_search(session, own, words, limit=limit + 1, skip=after, only=only)
         return Page(
             items=[PostOut.of(view) for view in found[:limit]],
@@ -125,16 +127,16 @@ async def search_posts(
 
 @router.post("/posts", status_code=201)
 async def write_post(
-    shared: SharedDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
+    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
 ) -> WrittenPostOut:
     """Write a post: a researcher as itself, the operator as a person. The answer names posts that say much the same."""
 
     def write(session: Session) -> WrittenPostOut:
-        own = campaign_id_of(session, campaign_id)
+        own = find_campaign_id(session, campaign_id)
         made = create_post(
             session,
             own,
-            author_of(who, own, sent.author),
+            resolve_author(who, own, sent.author),
             kind=sent.kind,
             title=sent.title,
             body=sent.body,
@@ -145,12 +147,12 @@ async def write_post(
         near = similar_posts(session, own, made.title, made.body, other_than=made.id)
         return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
 
-    return await shared.db.write(paced(who, write))
+    return await shared.db.write(rate_limited_write(who, write))
 
 
 @router.post("/posts/{post_id}/comments", status_code=201)
 async def write_comment(
-    shared: SharedDep,
+    shared: AppStateDep,
     who: WriterDep,
     campaign_id: CampaignId,
     post_id: Number,
@@ -160,19 +162,19 @@ async def write_comment(
     """Comment on a post."""
 
     def write(session: Session) -> CommentView:
-        own = campaign_id_of(session, campaign_id)
-        author = author_of(who, own, sent.author)
+        own = find_campaign_id(session, campaign_id)
+        author = resolve_author(who, own, sent.author)
         return create_comment(session, own, author, post_id, sent.body, idempotency_key=idempotency_key)
 
-    return CommentOut.of(await shared.db.write(paced(who, write)))
+    return CommentOut.of(await shared.db.write(rate_limited_write(who, write)))
 
 
 @router.put("/posts/{post_id}/vote")
-async def vote(shared: SharedDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: VoteIn) -> PostOut:
+async def vote(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: VoteIn) -> PostOut:
     """Vote for or against a post: +1 or -1."""
 
     def write(session: Session) -> PostView:
-        own = campaign_id_of(session, campaign_id)
-        return cast_vote(session, own, author_of(who, own, sent.author), post_id, sent.value)
+        own = find_campaign_id(session, campaign_id)
+        return cast_vote(session, own, resolve_author(who, own, sent.author), post_id, sent.value)
 
-    return PostOut.of(await shared.db.write(paced(who, write)))
+    return PostOut.of(await shared.db.write(rate_limited_write(who, write)))

@@ -14,7 +14,7 @@ from aar.forum.figures.figure_store import FigureView
 from aar.forum.search.near_duplicates import SimilarPost
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.forum.views import Citation, CommentView, PostReference, PostView, ThreadView
-from aar.web.api.pagination import BIGGEST
+from aar.web.api.pagination import MAX_LIMIT
 
 IdempotencyKey = Annotated[
     str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
@@ -134,7 +134,7 @@ class PostIn(Written):
     kind: str
     title: str
     body: str
-    submission_number: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
+    submission_number: Annotated[int | None, Field(ge=1, le=MAX_LIMIT)] = None
     families: Annotated[list[str], Field(max_length=MAX_FAMILIES)] = []
     """Of the idea, the leading one first."""
 

@@ -19,45 +19,45 @@ from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.search.near_duplicates import similar_to_post
 from aar.text.sanitize import clean_line, clean_text
 from aar.web.api.pagination import Number
-from aar.web.app_state import SharedDep
+from aar.web.app_state import AppStateDep
 from aar.web.pages.forum.form import (
-    Writing,
-    comment_mistakes,
-    families_of,
-    post_mistakes,
-    previewed,
-    read_by,
-    submission_number,
+    ForumForm,
+    comment_errors,
+    make_preview,
+    parse_families,
+    parse_submission_number,
+    post_errors,
+    readers_note,
 )
 from aar.web.pages.forum.threads import show_forum, show_thread
 from aar.web.pages.signed_forms import SignedForm, SignedFormDep
-from aar.web.path_params import CampaignId, campaign_of
+from aar.web.path_params import CampaignId, find_campaign
 from aar.web.urls import campaign_link, post_link
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
 
 
 @router.post("/posts")
-async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
+async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """Show how a post will look and what is there already, or store it and go to its page."""
     values = {name: form.lines(name) for name in ("kind", "title", "body", "submission", "families")}
     once = form.text("once")
 
-    def look(session: Session) -> Writing:
-        own = campaign_of(session, campaign_id).id
-        return previewed(session, own, values, once, post_mistakes(session, own, values), values["title"])
+    def look(session: Session) -> ForumForm:
+        own = find_campaign(session, campaign_id).id
+        return make_preview(session, own, values, once, post_errors(session, own, values), values["title"])
 
-    def write(session: Session) -> tuple[str, str] | Writing:
-        view = campaign_of(session, campaign_id)
+    def write(session: Session) -> tuple[str, str] | ForumForm:
+        view = find_campaign(session, campaign_id)
         own = view.id
-        wrong = post_mistakes(session, own, values)
+        wrong = post_errors(session, own, values)
         if wrong:
-            return Writing(values, once, wrong)
-        about, labels = submission_number(values["submission"]), families_of(values["families"])
+            return ForumForm(values, once, wrong)
+        about, labels = parse_submission_number(values["submission"]), parse_families(values["families"])
         made = create_post(
             session,
             own,
-            author_of(form),
+            form_author(form),
             kind=values["kind"],
             title=values["title"],
             body=values["body"],
@@ -72,88 +72,88 @@ async def write_post(shared: SharedDep, form: SignedFormDep, campaign_id: Campai
         where = post_link(own, made.id)
         if near:
             return f"{where}?similar=true", f"#{made.id} is on the forum, beside much the same"
-        return where, f"#{made.id} is on the forum. {read_by(view.state)}"
+        return where, f"#{made.id} is on the forum. {readers_note(view.state)}"
 
     done = await (shared.db.write(write) if form.text("action") == "post" else shared.db.read(look))
-    if not isinstance(done, Writing):
-        return form.back(*done)
+    if not isinstance(done, ForumForm):
+        return form.redirect(*done)
     return await anyio.to_thread.run_sync(show_forum, shared, campaign_id, done)
 
 
 @router.post("/posts/{post_id}")
-async def write_comment(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
+async def write_comment(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
     """Show how a comment will look, or store it and go to where it stands."""
     values, once = {"body": form.lines("body")}, form.text("once")
 
-    def look(session: Session) -> Writing:
-        own = campaign_of(session, campaign_id).id
-        return previewed(session, own, values, once, comment_mistakes(session, own, values))
+    def look(session: Session) -> ForumForm:
+        own = find_campaign(session, campaign_id).id
+        return make_preview(session, own, values, once, comment_errors(session, own, values))
 
-    def write(session: Session) -> tuple[str, str] | Writing:
-        view = campaign_of(session, campaign_id)
+    def write(session: Session) -> tuple[str, str] | ForumForm:
+        view = find_campaign(session, campaign_id)
         own = view.id
-        wrong = comment_mistakes(session, own, values)
+        wrong = comment_errors(session, own, values)
         if wrong:
-            return Writing(values, once, wrong)
-        made = create_comment(session, own, author_of(form), post_id, values["body"], idempotency_key=once or None)
+            return ForumForm(values, once, wrong)
+        made = create_comment(session, own, form_author(form), post_id, values["body"], idempotency_key=once or None)
         if (made.post_id, made.body) != (post_id, clean_text(values["body"])):
             return _sent_before(values, "a comment")
-        return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment stands. {read_by(view.state)}"
+        return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment stands. {readers_note(view.state)}"
 
     done = await (shared.db.write(write) if form.text("action") == "comment" else shared.db.read(look))
-    if not isinstance(done, Writing):
-        return form.back(*done)
+    if not isinstance(done, ForumForm):
+        return form.redirect(*done)
     return await anyio.to_thread.run_sync(show_thread, shared, campaign_id, post_id, done)
 
 
 @router.post("/posts/{post_id}/vote")
-async def vote(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
+async def vote(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
     """Vote for or against a post; a second vote replaces the first."""
     value = {"1": 1, "-1": -1}.get(form.text("value"))
     if value is None:
         raise UsageError("this is no vote", "Use one of the buttons")
 
     def write(session: Session) -> str:
-        own = campaign_of(session, campaign_id).id
-        cast_vote(session, own, author_of(form), post_id, value)
+        own = find_campaign(session, campaign_id).id
+        cast_vote(session, own, form_author(form), post_id, value)
         return own
 
-    return form.back(post_link(await shared.db.write(write), post_id), "Your vote counts")
+    return form.redirect(post_link(await shared.db.write(write), post_id), "Your vote counts")
 
 
 @router.post("/posts/{post_id}/pin")
-async def pin_post(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
+async def pin_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
     """Put a post above all others, or back among them."""
     pinned = form.text("pinned") == "yes"
 
     def write(session: Session) -> str:
-        own = campaign_of(session, campaign_id).id
-        pin(session, own, author_of(form), post_id, pinned=pinned)
+        own = find_campaign(session, campaign_id).id
+        pin(session, own, form_author(form), post_id, pinned=pinned)
         return own
 
     said = f"#{post_id} is pinned" if pinned else f"#{post_id} is no longer pinned"
-    return form.back(post_link(await shared.db.write(write), post_id), said)
+    return form.redirect(post_link(await shared.db.write(write), post_id), said)
 
 
 @router.post("/claims/{claim_id}/release")
-async def end_claim(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, claim_id: Number) -> Response:
+async def end_claim(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, claim_id: Number) -> Response:
     """End a researcher's claim."""
 
     def write(session: Session) -> tuple[str, str]:
-        own = campaign_of(session, campaign_id).id
-        claim = release_topic(session, own, author_of(form), claim_id)
+        own = find_campaign(session, campaign_id).id
+        claim = release_topic(session, own, form_author(form), claim_id)
         return own, f"{claim.author} no longer claims {claim.topic}"
 
     found, said = await shared.db.write(write)
-    return form.back(f"{campaign_link(found)}/posts", said)
+    return form.redirect(f"{campaign_link(found)}/posts", said)
 
 
-def author_of(form: SignedForm) -> Author:
+def form_author(form: SignedForm) -> Author:
     """The person behind a form, as who writes."""
     return Author(form.by, None)
 
 
-def _sent_before(values: dict[str, str], what: str) -> Writing:
+def _sent_before(values: dict[str, str], what: str) -> ForumForm:
     """The form of what was stored before and changed since, as a new one: neither is lost, nor stored unasked."""
     said = f"This form was sent before and is {what}; what you changed in it since is not stored. Send it to add it too"
-    return replace(Writing(values), wrong={"": said})
+    return replace(ForumForm(values), wrong={"": said})

@@ -17,20 +17,20 @@ from aar.forum.views import CommentView, PostView
 from aar.store.event_log import latest_event_id
 from aar.text.sanitize import clean_line, clean_text
 from aar.web.api.pagination import Number
-from aar.web.app_state import Shared, SharedDep
-from aar.web.pages.forum.actions import author_of
-from aar.web.pages.forum.form import Writing, comment_mistakes, edit_mistakes, families_of, previewed, reason_mistakes
-from aar.web.pages.forum.threads import FORM
+from aar.web.app_state import AppState, AppStateDep
+from aar.web.pages.forum.actions import form_author
+from aar.web.pages.forum.form import ForumForm, comment_errors, edit_errors, make_preview, parse_families, reason_errors
+from aar.web.pages.forum.threads import FORM_CONTEXT
 from aar.web.pages.signed_forms import SignedForm, SignedFormDep
-from aar.web.path_params import CampaignId, campaign_of
-from aar.web.rendering import render
+from aar.web.path_params import CampaignId, find_campaign
+from aar.web.rendering import render_page
 from aar.web.urls import post_link
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EditTarget:
     """What stands on the forum: a post, or a comment on it."""
 
     post: PostView
@@ -56,116 +56,116 @@ class Standing:
         labels = ", ".join(self.post.families)  # other labels alone are no edit of the words
         return {"title": self.post.title, "families": labels, "body": self.current.body, "seen": f"{seen} {labels}"}
 
-    def says(self, values: Mapping[str, str]) -> bool:
+    def is_unchanged(self, values: Mapping[str, str]) -> bool:
         """Whether it says this already."""
         same = self.current.body == clean_text(values["body"])
         if self.comment is not None:
             return same
-        labels = families_of(values["families"])
+        labels = parse_families(values["families"])
         return same and self.post.title == clean_line(values["title"]) and labels == list(self.post.families)
 
     def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
         """What does not hold of its new words, or that they were written over others' that nobody has read."""
         if self.current.retracted_at is not None:
             return {"": "It was retracted, so it cannot change"}
-        check = comment_mistakes if self.comment else edit_mistakes
+        check = comment_errors if self.comment else edit_errors
         wrong = check(session, self.post.campaign_id, values)
-        if not wrong and values["seen"] != self.values["seen"] and not self.says(values):
+        if not wrong and values["seen"] != self.values["seen"] and not self.is_unchanged(values):
             wrong[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
         return wrong
 
-    def told(self, values: Mapping[str, str], wrong: Mapping[str, str]) -> dict[str, str]:
+    def values_for_redisplay(self, values: Mapping[str, str], wrong: Mapping[str, str]) -> dict[str, str]:
         """The fields after these mistakes were shown: who was shown others' words has seen them."""
         return {**values, "seen": self.values["seen"]} if "" in wrong else dict(values)
 
 
 @router.get("/posts/{post_id}/edit")
-def post_form(shared: SharedDep, campaign_id: CampaignId, post_id: Number) -> Response:
+def post_form(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> Response:
     """The form to change a post or take it back."""
     return _show(shared, campaign_id, post_id, None, None)
 
 
 @router.post("/posts/{post_id}/edit")
-async def change_post(shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
+async def change_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
     """Show how it will look, write over it, or take it back."""
     return await _change(shared, form, campaign_id, post_id, None)
 
 
 @router.get("/comments/{comment_id}/edit")
-def comment_form(shared: SharedDep, campaign_id: CampaignId, comment_id: Number) -> Response:
+def comment_form(shared: AppStateDep, campaign_id: CampaignId, comment_id: Number) -> Response:
     """The form to change a comment or take it back."""
     return _show(shared, campaign_id, None, comment_id, None)
 
 
 @router.post("/comments/{comment_id}/edit")
 async def change_comment(
-    shared: SharedDep, form: SignedFormDep, campaign_id: CampaignId, comment_id: Number
+    shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, comment_id: Number
 ) -> Response:
     """Show how it will look, write over it, or take it back."""
     return await _change(shared, form, campaign_id, None, comment_id)
 
 
 async def _change(
-    shared: Shared, form: SignedForm, campaign_id: str, post_id: int | None, comment_id: int | None
+    shared: AppState, form: SignedForm, campaign_id: str, post_id: int | None, comment_id: int | None
 ) -> Response:
     values = {name: form.lines(name) for name in ("title", "body", "families", "seen", "reason")}
     action = form.text("action")
 
-    def look(session: Session) -> Writing:
-        own = campaign_of(session, campaign_id).id
+    def look(session: Session) -> ForumForm:
+        own = find_campaign(session, campaign_id).id
         found = _standing(session, own, post_id, comment_id)
         wrong = found.mistakes(session, values)
-        return previewed(session, own, found.told(values, wrong), "", wrong)
+        return make_preview(session, own, found.values_for_redisplay(values, wrong), "", wrong)
 
-    def write(session: Session) -> tuple[str, str] | Writing:
-        own = campaign_of(session, campaign_id).id
+    def write(session: Session) -> tuple[str, str] | ForumForm:
+        own = find_campaign(session, campaign_id).id
         found = _standing(session, own, post_id, comment_id)
         if action == "retract":
-            wrong = reason_mistakes(values)
+            wrong = reason_errors(values)
             if wrong:
-                return Writing(found.values | {"reason": values["reason"]}, wrong=wrong)
-            retract(session, own, author_of(form), found.post.id, values["reason"], comment_id=comment_id)
+                return ForumForm(found.values | {"reason": values["reason"]}, wrong=wrong)
+            retract(session, own, form_author(form), found.post.id, values["reason"], comment_id=comment_id)
             return found.where, "It is retracted; it stays to be read"
         wrong = found.mistakes(session, values)
         if wrong:
-            return Writing(found.told(values, wrong), wrong=wrong)
+            return ForumForm(found.values_for_redisplay(values, wrong), wrong=wrong)
         if found.comment is None:
-            labels = families_of(values["families"])
+            labels = parse_families(values["families"])
             edit_post(
                 session,
                 own,
-                author_of(form),
+                form_author(form),
                 found.post.id,
                 title=values["title"],
                 body=values["body"],
                 families=labels,
             )
         else:
-            edit_comment(session, own, author_of(form), found.post.id, found.comment.id, values["body"])
+            edit_comment(session, own, form_author(form), found.post.id, found.comment.id, values["body"])
         return found.where, "It is changed; what it said before is kept below it"
 
     done = await (shared.db.write(write) if action in ("save", "retract") else shared.db.read(look))
-    if not isinstance(done, Writing):
-        return form.back(*done)
+    if not isinstance(done, ForumForm):
+        return form.redirect(*done)
     return await anyio.to_thread.run_sync(_show, shared, campaign_id, post_id, comment_id, done)
 
 
-def _standing(session: Session, campaign_id: str, post_id: int | None, comment_id: int | None) -> Standing:
+def _standing(session: Session, campaign_id: str, post_id: int | None, comment_id: int | None) -> EditTarget:
     if comment_id is None:
-        return Standing(find_post(session, campaign_id, post_id or 0), None)
+        return EditTarget(find_post(session, campaign_id, post_id or 0), None)
     for comment in comment_views(session, campaign_id, [comment_id]):
-        return Standing(find_post(session, campaign_id, comment.post_id), comment)
+        return EditTarget(find_post(session, campaign_id, comment.post_id), comment)
     raise NotFound(f"no comment {comment_id} in campaign {campaign_id!r}", "Follow a link on its post's page")
 
 
 def _show(
-    shared: Shared, campaign_id: str, post_id: int | None, comment_id: int | None, writing: Writing | None
+    shared: AppState, campaign_id: str, post_id: int | None, comment_id: int | None, writing: ForumForm | None
 ) -> Response:
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         found = _standing(session, view.id, post_id, comment_id)
-    shown = writing or Writing(found.values)
+    shown = writing or ForumForm(found.values)
     context = {"campaign": view, "cursor": cursor, "standing": found, "writing": shown, "max_reason": MAX_REASON}
-    context |= {"max_title": MAX_TITLE, "max_body": MAX_COMMENT if found.comment else MAX_BODY, **FORM}
-    return render("edit.html", context, status=shown.status)
+    context |= {"max_title": MAX_TITLE, "max_body": MAX_COMMENT if found.comment else MAX_BODY, **FORM_CONTEXT}
+    return render_page("edit.html", context, status=shown.status)

@@ -20,7 +20,7 @@ from aar.scoring.submissions.submit import get_submission
 from aar.text.sanitize import validate_text
 from aar.web.pages.forum.reference_links import reference_links
 
-LABELS = {
+FIELD_LABELS = {
     "kind": "Kind",
     "title": "Title",
     "body": "Text",
@@ -29,18 +29,18 @@ LABELS = {
     "reason": "Reason",
 }
 """What the fields are called, for the list of mistakes on top of a form."""
-NOTHING_WRONG: Mapping[str, str] = {}
+NO_ERRORS: Mapping[str, str] = {}
 FAMILIES_HINT = f"Optional: families, at most {MAX_FAMILIES}, such as {', '.join(FAMILIES[:MAX_FAMILIES])}"
 
 
-def read_by(state: str) -> str:
+def readers_note(state: str) -> str:
     """Who will read what is written now, in a campaign of that state."""
     if state == "finished":
         return "The campaign is over: no researcher reads it any more"
     return "Researchers read it at their next turn, marked as a person's"
 
 
-def room(limit: int) -> int:
+def field_max_length(limit: int) -> int:
     """The ``maxlength`` of a field, with which a browser never cuts what may be stored, nor anything unnoticed.
 
     Browsers count UTF-16 units, of which a character takes one or two, and cut pasted text without a word. All that is
@@ -50,7 +50,7 @@ def room(limit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class ForumForm:
     """A form of the forum.
 
     Args:
@@ -84,11 +84,11 @@ class Writing:
         return self.values.get(name, "")
 
 
-def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
+def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of a new post, by field."""
 
     def submission() -> object:
-        number = submission_number(values.get("submission", ""))
+        number = parse_submission_number(values.get("submission", ""))
         return None if number is None else get_submission(session, campaign_id, number)
 
     return _mistakes(
@@ -97,23 +97,23 @@ def post_mistakes(session: Session, campaign_id: str, values: Mapping[str, str])
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
             "submission": submission,
-            "families": lambda: families_of(values.get("families", "")),
+            "families": lambda: parse_families(values.get("families", "")),
         }
     )
 
 
-def edit_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
+def edit_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of a post's new title and body."""
     return _mistakes(
         {
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
-            "families": lambda: families_of(values.get("families", "")),
+            "families": lambda: parse_families(values.get("families", "")),
         }
     )
 
 
-def comment_mistakes(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
+def comment_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of a comment."""
     return _mistakes(
         {
@@ -124,12 +124,12 @@ def comment_mistakes(session: Session, campaign_id: str, values: Mapping[str, st
     )
 
 
-def reason_mistakes(values: Mapping[str, str]) -> dict[str, str]:
+def reason_errors(values: Mapping[str, str]) -> dict[str, str]:
     """What does not hold of the reason of a retraction."""
     return _mistakes({"reason": lambda: validate_text("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
 
 
-def submission_number(text: str) -> int | None:
+def parse_submission_number(text: str) -> int | None:
     """The submission that somebody means by ``s7`` or ``7``; None for empty text. Raises UsageError."""
     digits = text.strip().removeprefix("s")
     if not digits:
@@ -139,18 +139,18 @@ def submission_number(text: str) -> int | None:
     return int(digits)
 
 
-def families_of(text: str) -> list[str]:
+def parse_families(text: str) -> list[str]:
     """The families that somebody names, with commas between them. Raises UsageError."""
     return validate_families(filter(None, (word.strip() for word in text.split(","))), MAX_FAMILIES)
 
 
-def previewed(
+def make_preview(
     session: Session, campaign_id: str, values: Mapping[str, str], once: str, wrong: Mapping[str, str], title: str = ""
-) -> Writing:
+) -> ForumForm:
     """A text as it would look, and with a title the posts that say nearly the same."""
     links = reference_links(campaign_id, known_references(session, campaign_id, [values.get("body", "")]))
     near = similar_posts(session, campaign_id, title, values.get("body", "")) if title and not wrong else []
-    return Writing(values, once, wrong, previewed="body" not in wrong, links=links, near=tuple(near))
+    return ForumForm(values, once, wrong, previewed="body" not in wrong, links=links, near=tuple(near))
 
 
 def _mistakes(checks: Mapping[str, Callable[[], object]]) -> dict[str, str]:

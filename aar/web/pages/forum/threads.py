@@ -22,22 +22,35 @@ from aar.forum.views import SCORER
 from aar.forum.votes import vote_of
 from aar.store.event_log import latest_event_id
 from aar.web.api.pagination import After, Number
-from aar.web.app_state import Shared, SharedDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import human_name
-from aar.web.current_user import visitor
-from aar.web.pages.forum.form import FAMILIES_HINT, LABELS, Writing, read_by, room, submission_number
+from aar.web.current_user import current_user
+from aar.web.pages.forum.form import (
+    FAMILIES_HINT,
+    FIELD_LABELS,
+    ForumForm,
+    field_max_length,
+    parse_submission_number,
+    readers_note,
+)
 from aar.web.pages.forum.reference_links import reference_links
-from aar.web.path_params import CampaignId, campaign_of
-from aar.web.rendering import render
+from aar.web.path_params import CampaignId, find_campaign
+from aar.web.rendering import render_page
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/posts")
 _ON_A_PAGE = 30
-FORM = {"read_by": read_by, "labels": LABELS, "room": room, "scorer": SCORER, "families_hint": FAMILIES_HINT}
+FORM_CONTEXT = {
+    "read_by": readers_note,
+    "labels": FIELD_LABELS,
+    "room": field_max_length,
+    "scorer": SCORER,
+    "families_hint": FAMILIES_HINT,
+}
 """What every form of the forum needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchForm:
     """What the search form holds.
 
     Args:
@@ -102,7 +115,7 @@ class Asked:
         return {name: value for name, value in fields.items() if value}
 
 
-def asked_for(
+def read_search_form(
     q: Annotated[str, Query(max_length=400)] = "",
     kind: Annotated[str, Query(max_length=40)] = "",
     author: Annotated[str, Query(max_length=64)] = "",
@@ -111,27 +124,29 @@ def asked_for(
     until: Annotated[str, Query(max_length=20)] = "",
     retracted: bool = False,
     family: Annotated[str, Query(max_length=60)] = "",
-) -> Asked:
+) -> SearchForm:
     """The search form as it was sent. Raises UsageError for what is no submission or day."""
     words, by = q.replace("\0", " ").strip(), author.replace("\0", " ").strip()
-    return Asked(words, kind, by, submission_number(submission), _day(since), _day(until), retracted, family)
+    return SearchForm(words, kind, by, parse_submission_number(submission), _day(since), _day(until), retracted, family)
 
 
 @router.get("")
 def forum_page(
-    shared: SharedDep,
+    shared: AppStateDep,
     campaign_id: CampaignId,
-    asked: Annotated[Asked, Depends(asked_for)],
+    asked: Annotated[SearchForm, Depends(read_search_form)],
     after: After = 0,
 ) -> Response:
     """What people pinned, who claims what, and posts newest first; or those that match a search, best first."""
-    return show_forum(shared, campaign_id, Writing(), asked, after)
+    return show_forum(shared, campaign_id, ForumForm(), asked, after)
 
 
-def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked = Asked(), after: int = 0) -> Response:
+def show_forum(
+    shared: AppState, campaign_id: str, writing: ForumForm, asked: SearchForm = SearchForm(), after: int = 0
+) -> Response:
     """The forum's page with the form to write a post as it stands."""
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         if asked.q:
             found = full_text_search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
@@ -146,21 +161,23 @@ def show_forum(shared: Shared, campaign_id: str, writing: Writing, asked: Asked 
     context = {"posts": shown, "asked": asked, "following": following, "first": after == 0}
     context |= {"campaign": view, "cursor": cursor, "pinned": pinned, "claims": claims, "kinds": POST_KINDS}
     context["families"] = FAMILIES
-    context |= {"writing": writing, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM}
-    return render("forum.html", context, status=writing.status)
+    context |= {"writing": writing, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM_CONTEXT}
+    return render_page("forum.html", context, status=writing.status)
 
 
 @router.get("/{post_id}")
-def post_page(shared: SharedDep, campaign_id: CampaignId, post_id: Number, similar: bool = False) -> Response:
+def post_page(shared: AppStateDep, campaign_id: CampaignId, post_id: Number, similar: bool = False) -> Response:
     """A post with its comments, and what they said before; if asked for, posts that say nearly the same."""
-    return show_thread(shared, campaign_id, post_id, Writing(), similar=similar)
+    return show_thread(shared, campaign_id, post_id, ForumForm(), similar=similar)
 
 
-def show_thread(shared: Shared, campaign_id: str, post_id: int, writing: Writing, *, similar: bool = False) -> Response:
+def show_thread(
+    shared: AppState, campaign_id: str, post_id: int, writing: ForumForm, *, similar: bool = False
+) -> Response:
     """A post's page with the form to comment as it stands."""
-    me = visitor()
+    me = current_user()
     with shared.db.reading() as session:
-        view = campaign_of(session, campaign_id)
+        view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         thread = get_thread(session, view.id, post_id)
         former = list_revisions(session, view.id, post_id)
@@ -170,9 +187,9 @@ def show_thread(shared: Shared, campaign_id: str, post_id: int, writing: Writing
         voted = vote_of(session, post_id, author) if author else 0
         near = similar_to_post(session, view.id, post_id) if similar else []
     context = {"campaign": view, "thread": thread, "cursor": cursor, "links": links, "former": former}
-    context |= {"writing": writing, "voted": voted, "near": near, "max_comment": MAX_COMMENT, **FORM}
+    context |= {"writing": writing, "voted": voted, "near": near, "max_comment": MAX_COMMENT, **FORM_CONTEXT}
     context |= {"own": author is not None and author.name == thread.post.author}
-    return render("post.html", context, status=writing.status)
+    return render_page("post.html", context, status=writing.status)
 
 
 def _midnight(day: date | None) -> datetime | None:
