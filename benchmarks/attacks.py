@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aar.cli.problem.attack import answer
+from aar.cli.problem.attack import outcome_summary
 from aar.problems.registry import find_problem
 from aar.redteam import SUBMISSIONS, Outcome, attack_all
 from aar.sandbox.backends import choose_backend
@@ -26,7 +26,9 @@ def row(outcome: Outcome) -> str:
         "–" if result is None or result.gain is None else f"{result.gain.mean:+.3f} ± {result.gain.standard_error:.3f}"
     )
     noise = {True: "inside", False: "**above**", None: "–"}[outcome.inside_noise]
-    return f"| `{outcome.name}` | {outcome.goal} | {gain} | {noise} | {answer(outcome)} | {outcome.seconds:.0f} |"
+    return (
+        f"| `{outcome.name}` | {outcome.goal} | {gain} | {noise} | {outcome_summary(outcome)} | {outcome.seconds:.0f} |"
+    )
 
 
 async def main() -> None:

@@ -77,7 +77,7 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
 def test_log_lines_and_tracebacks_hold_none(tmp_path: Path) -> None:
     register_secret(PASSWORD)
     file = tmp_path / "log"
-    with log_setup.log_to(file, "debug"):
+    with log_setup.configure_logging(file, "debug"):
         structlog.get_logger("x").warning("opened", url=f"postgresql://u:{PASSWORD}@h/db")
         try:
             raise ValueError(PASSWORD)

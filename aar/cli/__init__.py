@@ -13,11 +13,11 @@ def main() -> None:
     from aar.cli.output import streams
     from aar.redaction import install_excepthook
 
-    streams.prepare()
+    streams.prepare_streams()
     install_excepthook()
     from aar.cli.app import app
 
     try:
         app(prog_name="aar")
     except SystemExit as done:
-        sys.exit(streams.finish(done.code))
+        sys.exit(streams.finish_output(done.code))

@@ -8,7 +8,7 @@ import typer
 
 from aar.cli import doctor, mcp, sandbox, serve
 from aar.cli.campaign import costs, events, report, spec, status, steering, transcript
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.forum import posts
 from aar.cli.problem import commands
 from aar.cli.running import start
@@ -18,7 +18,7 @@ _RUN, _READ, _PARTS = "Run a campaign", "Look at a campaign", "Parts"
 
 app = typer.Typer(
     name="aar",
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def person(name: str | None = None) -> str:
+def author_name(name: str | None = None) -> str:
     """The name a person writes under: ``human:ana``; their login where they give none. Raises UsageError."""
     import getpass
     import re
@@ -30,4 +30,4 @@ def login_line(address: str, path: str) -> str:
 
 def login_name() -> str:
     """The name that such a login is under."""
-    return person().removeprefix("human:")
+    return author_name().removeprefix("human:")

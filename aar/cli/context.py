@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class CliContext:
     """The settings in force and the open database."""
 
     settings: Settings
@@ -40,7 +40,7 @@ class Workplace:
         return self.settings.campaign_dir(campaign_id) / "report.html"
 
 
-def settings_for(database: str | None) -> Settings:
+def load_settings(database: str | None) -> Settings:
     """The machine's settings, with another database if one is named."""
     from aar.settings import get_settings
 
@@ -49,7 +49,7 @@ def settings_for(database: str | None) -> Settings:
 
 
 @contextmanager
-def opened(database: str | None) -> Iterator[Workplace]:
+def open_context(database: str | None) -> Iterator[CliContext]:
     """Open the database named, or the default one, for one command.
 
     Raises:
@@ -57,9 +57,9 @@ def opened(database: str | None) -> Iterator[Workplace]:
     """
     from aar.store import open_database
 
-    settings = settings_for(database)
+    settings = load_settings(database)
     found = open_database(settings.database_url)
     try:
-        yield Workplace(settings, found)
+        yield CliContext(settings, found)
     finally:
         found.close()

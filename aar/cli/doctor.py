@@ -9,7 +9,7 @@ import typer
 from aar.cli.options import DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
-    from aar.cli.doctor_checks import Finding
+    from aar.cli.doctor_checks import CheckResult
 
 
 def doctor(
@@ -27,26 +27,26 @@ def doctor(
     """
     import asyncio
 
-    from aar.cli.context import settings_for
-    from aar.cli.doctor_checks import examine
-    from aar.cli.output.printing import plain, print_json
+    from aar.cli.context import load_settings
+    from aar.cli.doctor_checks import run_doctor_checks
+    from aar.cli.output.printing import print_json, to_json_value
 
-    findings = asyncio.run(examine(settings_for(database), only or []))
+    findings = asyncio.run(run_doctor_checks(load_settings(database), only or []))
     fit = all(finding.ok or not finding.needed for finding in findings)
     if json:
-        print_json({"ok": fit, "checks": plain(findings)})
+        print_json({"ok": fit, "checks": to_json_value(findings)})
     elif not quiet:
         _print(findings, fit)
     raise typer.Exit(0 if fit else 3)
 
 
-def _print(findings: list[Finding], fit: bool) -> None:
+def _print(findings: list[CheckResult], fit: bool) -> None:
     from rich.text import Text
 
     from aar.cli.output.formatting import clean_text
-    from aar.cli.output.printing import console
+    from aar.cli.output.printing import make_console
 
-    out = console()
+    out = make_console()
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         sign, style = ("✓", "green") if finding.ok else ("✗", "red") if finding.needed else ("–", "yellow")

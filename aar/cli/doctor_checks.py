@@ -21,7 +21,7 @@ _FREE_GIB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What one check found.
 
     Args:
@@ -41,10 +41,10 @@ class Finding:
     notes: Sequence[str] = ()
 
 
-_Check = Callable[[Settings], Awaitable[list[Finding]]]
+_Check = Callable[[Settings], Awaitable[list[CheckResult]]]
 
 
-async def examine(settings: Settings, only: Sequence[str]) -> list[Finding]:
+async def run_doctor_checks(settings: Settings, only: Sequence[str]) -> list[CheckResult]:
     """Run the checks named, or all, one after the other.
 
     Raises:
@@ -53,39 +53,41 @@ async def examine(settings: Settings, only: Sequence[str]) -> list[Finding]:
     for name in only:
         if name not in CHECKS:
             raise UsageError(f"no check {name}", f"There are: {', '.join(CHECKS)}")
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for name, check in CHECKS.items():
         if name in only or not only:
             found += await check(settings)
     return found
 
 
-async def _machine(_settings: Settings) -> list[Finding]:
+async def _machine(_settings: Settings) -> list[CheckResult]:
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_memory()}"
     linux = sys.platform == "linux"
     python = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     return [
-        Finding("machine", linux, False, system, "Only Docker sandboxes can work outside Linux"),
-        Finding("python", sys.version_info >= (3, 11), True, python, "Install Python 3.11 or newer"),
+        CheckResult("machine", linux, False, system, "Only Docker sandboxes can work outside Linux"),
+        CheckResult("python", sys.version_info >= (3, 11), True, python, "Install Python 3.11 or newer"),
     ]
 
 
-async def _home(settings: Settings) -> list[Finding]:
+async def _home(settings: Settings) -> list[CheckResult]:
     home = settings.home
     existing = next(path for path in (home, *home.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1024**3
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     if not writable:
-        return [Finding("home", False, True, f"{home} is not writable", "Set AAR_HOME to a folder of your own")]
+        return [CheckResult("home", False, True, f"{home} is not writable", "Set AAR_HOME to a folder of your own")]
     detail = f"{home}, {free:.1f} GiB free"
-    return [Finding("home", free >= _FREE_GIB, True, detail, f"A campaign needs {_FREE_GIB:g} GiB: free some space")]
+    return [
+        CheckResult("home", free >= _FREE_GIB, True, detail, f"A campaign needs {_FREE_GIB:g} GiB: free some space")
+    ]
 
 
-async def _database(settings: Settings) -> list[Finding]:
+async def _database(settings: Settings) -> list[CheckResult]:
     return [await anyio.to_thread.run_sync(_open_and_close, settings.database_url)]
 
 
-def _open_and_close(url: str) -> Finding:
+def _open_and_close(url: str) -> CheckResult:
     from aar.store import open_database
     from aar.store.engine import parse_url, shown_url
 
@@ -93,43 +95,43 @@ def _open_and_close(url: str) -> Finding:
         parsed = parse_url(url)
         shown = shown_url(parsed)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").expanduser().exists():
-            return Finding("database", True, True, f"{shown} (made at the first campaign)")
+            return CheckResult("database", True, True, f"{shown} (made at the first campaign)")
         open_database(url).close()
     except AarError as error:
-        return Finding("database", False, True, error.message, error.remedy)
-    return Finding("database", True, True, shown)
+        return CheckResult("database", False, True, error.message, error.remedy)
+    return CheckResult("database", True, True, shown)
 
 
-async def _sandbox(_settings: Settings) -> list[Finding]:
+async def _sandbox(_settings: Settings) -> list[CheckResult]:
     from aar.sandbox.backends import list_availability
 
     found = [
-        Finding(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))
+        CheckResult(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))
         for name, state in (await list_availability()).items()
     ]
     usable = [each.name for each in found if each.ok]
     detail = f"campaigns here use {usable[0]}" if usable else "no sandbox works here"
     remedy = "Install bubblewrap (Debian: apt-get install bubblewrap), or Docker and then run: aar sandbox build"
-    return [*found, Finding("sandbox", bool(usable), True, detail, remedy)]
+    return [*found, CheckResult("sandbox", bool(usable), True, detail, remedy)]
 
 
-async def _problem(_settings: Settings) -> list[Finding]:
+async def _problem(_settings: Settings) -> list[CheckResult]:
     from aar.problems.plugin_calls import call_plugin
     from aar.problems.registry import find_problem, installed_problems
 
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for each in installed_problems():
         try:
             problem = find_problem(each.name)
             await call_plugin(problem, "check_data")
         except AarError as error:
-            found.append(Finding("problem", False, each.name == "weak_to_strong", error.message, error.remedy))
+            found.append(CheckResult("problem", False, each.name == "weak_to_strong", error.message, error.remedy))
         else:
-            found.append(Finding("problem", True, True, f"{problem.name}: {problem.title}; its data is complete"))
+            found.append(CheckResult("problem", True, True, f"{problem.name}: {problem.title}; its data is complete"))
     return found
 
 
-async def _model(settings: Settings) -> list[Finding]:
+async def _model(settings: Settings) -> list[CheckResult]:
     from aar.campaign.model_assignment import CLAUDE_MODEL
     from aar.llm.pricing.price_book import PriceBook
     from aar.readmodels.formatting import OFFLINE_LABEL
@@ -142,16 +144,16 @@ async def _model(settings: Settings) -> list[Finding]:
         if has_key
         else f"no ANTHROPIC_API_KEY: researchers are the {OFFLINE_LABEL}"
     )
-    return [Finding("model", has_key, False, detail, "Set ANTHROPIC_API_KEY to use Claude")]
+    return [CheckResult("model", has_key, False, detail, "Set ANTHROPIC_API_KEY to use Claude")]
 
 
-async def _extras(_settings: Settings) -> list[Finding]:
+async def _extras(_settings: Settings) -> list[CheckResult]:
     extras = (
         ("postgres", "psycopg", "PostgreSQL instead of SQLite, for a team"),
         ("minilm", "torch", "fine-tuning the encoder in methods"),
     )
     return [
-        Finding(
+        CheckResult(
             f"extra {name}",
             find_spec(module) is not None,
             False,

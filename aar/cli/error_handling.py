@@ -19,7 +19,7 @@ from aar.errors import AarError, UsageError
 from aar.redaction import redact
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """A command group whose commands may raise ``AarError``."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -30,26 +30,26 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except AarError as error:
-            show(find_disk_full(error) or error)
+            print_error(find_disk_full(error) or error)
             raise typer.Exit(error.exit_code) from error
         except UnicodeError as error:
-            show(
+            print_error(
                 UsageError(
                     f"text is not UTF-8: {error.reason if hasattr(error, 'reason') else error}", "Write it in UTF-8"
                 )
             )
             raise typer.Exit(UsageError.exit_code) from error
         except OverflowError as error:
-            show(UsageError(f"number is too large: {error}", "Give a smaller one"))
+            print_error(UsageError(f"number is too large: {error}", "Give a smaller one"))
             raise typer.Exit(UsageError.exit_code) from error
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and streams.is_left():
-                streams.leave()
-                raise typer.Exit(streams.LEFT) from error
+            if isinstance(error, BrokenPipeError) and streams.is_reader_gone():
+                streams.discard_output()
+                raise typer.Exit(streams.READER_GONE) from error
             full = find_disk_full(error)
             if full is None:
                 raise
-            show(full)
+            print_error(full)
             raise typer.Exit(full.exit_code) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -68,7 +68,7 @@ class Commands(TyperGroup):
                 formatter.write_dl(rows, col_max=12)
 
 
-def show(error: AarError) -> None:
+def print_error(error: AarError) -> None:
     """Print an error the way all commands do."""
     from aar.cli.output.formatting import clean_text
 

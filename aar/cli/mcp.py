@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     rich_markup_mode=None,
     help="Join a campaign with Claude Code or any MCP client.\n\n"
     "Without a command it serves one client on standard input and output, as `claude mcp add` starts it: with a token "
@@ -37,13 +37,13 @@ def mcp(
         return
     import asyncio
 
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.web.mcp import require_sdk
 
     require_sdk()
     from aar.web.mcp.stdio import serve_stdio
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         asyncio.run(serve_stdio(workplace.database, workplace.settings, token, campaign))
 
 
@@ -64,15 +64,15 @@ def invite_(
     import os
 
     from aar.campaign.external_researchers import invite
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.cli.output.printing import print_json
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             token = invite(session, view.id, name, direction)
     address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
-    ways = ways_in(address, token, home=str(workplace.settings.home) if os.environ.get("AAR_HOME") else "")
+    ways = connection_commands(address, token, home=str(workplace.settings.home) if os.environ.get("AAR_HOME") else "")
     if json:
         made = {"campaign_id": view.id, "name": name, "token": token, "address": address}
         print_json(made | ways)
@@ -84,7 +84,7 @@ def invite_(
     print(f"While {name} may come, pages and API on this machine ask everybody for a login or a token.")
 
 
-def ways_in(address: str, token: str, *, home: str) -> dict[str, str]:
+def connection_commands(address: str, token: str, *, home: str) -> dict[str, str]:
     """The commands that add a campaign to Claude Code, by transport; ``home`` is AAR_HOME where that is set."""
     from shlex import quote
 
@@ -99,9 +99,9 @@ def ways_in(address: str, token: str, *, home: str) -> dict[str, str]:
 def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
     """End an outside researcher's token; what it wrote and handed in stays."""
     from aar.campaign.external_researchers import revoke
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             gone = revoke(session, view.id, name)

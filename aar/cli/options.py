@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 LATEST = "latest"
-BIGGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 """Of numbers that a database compares."""
 MOST_ROWS = 1_000_000
 
@@ -15,11 +15,11 @@ MOST_ROWS = 1_000_000
 def _campaign_ids(incomplete: str) -> list[tuple[str, str]]:
     """For shell completion: ids that exist, with their names."""
     from aar.campaign.views import list_campaigns
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.errors import AarError
 
     try:
-        with opened(None) as workplace, workplace.database.reading() as session:
+        with open_context(None) as workplace, workplace.database.reading() as session:
             views = list_campaigns(session, limit=30)
     except AarError:
         return []

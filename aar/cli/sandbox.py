@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.options import DatabaseOption, JsonFlag
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Sandboxes: build the image, list, look into, and remove them.",
@@ -29,10 +29,10 @@ def build(
     import asyncio
 
     from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import console, print_json
+    from aar.cli.output.printing import make_console, print_json
     from aar.sandbox.images.build import build_image as make
 
-    progress = console(stderr=True)
+    progress = make_console(stderr=True)
 
     def say(line: str) -> None:
         progress.print(clean_line(line), style="dim")
@@ -51,16 +51,16 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     import asyncio
 
     from aar.cli.output.formatting import duration
-    from aar.cli.output.printing import plain, print_json, print_table, table
-    from aar.cli.sandbox_inventory import alive, by_name
+    from aar.cli.output.printing import make_table, print_json, print_table, to_json_value
+    from aar.cli.sandbox_inventory import campaigns_alive, sort_by_name
     from aar.sandbox.inventory import list_sandboxes
 
-    campaigns = alive(database)
-    rows = by_name(asyncio.run(list_sandboxes()))
+    campaigns = campaigns_alive(database)
+    rows = sort_by_name(asyncio.run(list_sandboxes()))
     if json:
-        print_json([{**plain(row), "in_use": campaigns.get(row.campaign_id, False)} for row in rows])
+        print_json([{**to_json_value(row), "in_use": campaigns.get(row.campaign_id, False)} for row in rows])
         return
-    made = table("name", "backend", "campaign", "state", "age", "in use", right=("age",))
+    made = make_table("name", "backend", "campaign", "state", "age", "in use", right=("age",))
     for row in rows:
         use = {True: "yes", False: "no", None: "not in this database"}[campaigns.get(row.campaign_id)]
         state = "running" if row.running else "ended"
@@ -74,16 +74,16 @@ def stats(json: JsonFlag = False) -> None:
     import asyncio
 
     from aar.cli.output.formatting import duration
-    from aar.cli.output.printing import print_json, print_table, table
-    from aar.cli.sandbox_inventory import by_name
+    from aar.cli.output.printing import make_table, print_json, print_table
+    from aar.cli.sandbox_inventory import sort_by_name
     from aar.sandbox.inventory import list_sandboxes
 
-    rows = by_name(asyncio.run(list_sandboxes()))
+    rows = sort_by_name(asyncio.run(list_sandboxes()))
     if json:
         print_json(rows)
         return
     numbers = ("memory", "processes", "CPU time", "workspace")
-    made = table("name", "backend", *numbers, right=numbers)
+    made = make_table("name", "backend", *numbers, right=numbers)
     for row in rows:
         if row.stats is None:
             made.add_row(row.name, row.backend, *("–" for _ in numbers))
@@ -114,7 +114,7 @@ def prune(
 
     from aar.cli.output.formatting import clean_line
     from aar.cli.output.printing import print_json
-    from aar.cli.sandbox_inventory import prune as remove
+    from aar.cli.sandbox_inventory import prune_sandboxes as remove
 
     swept = asyncio.run(remove(database, unknown_too=everything))
     if json:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aar.campaign.runtime import orphan_cleanup
-from aar.cli.context import opened
+from aar.cli.context import open_context
 from aar.sandbox.cleanup import SweepResult
 from aar.sandbox.inventory_row import SandboxRow
 
 
-def alive(database: str | None) -> Mapping[str, bool]:
+def campaigns_alive(database: str | None) -> Mapping[str, bool]:
     """Every campaign that the database holds, and whether somebody runs it. Raises DatabaseError."""
-    with opened(database) as workplace, workplace.database.reading() as session:
+    with open_context(database) as workplace, workplace.database.reading() as session:
         return orphan_cleanup.all_run(session)
 
 
-async def prune(database: str | None, *, unknown_too: bool) -> SweepResult:
+async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepResult:
     """Remove what no live controller uses.
 
     Args:
         database: where campaigns are looked up; None for the default one.
         unknown_too: also those of campaigns that this database does not hold; another one may.
     """
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         return await orphan_cleanup.prune(workplace.database, workplace.settings, unknown_too=unknown_too)
 
 
-def by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:
+def sort_by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:
     """Rows in the order of their names, with numbers by their value."""
     return sorted(rows, key=lambda row: [(len(part), part) for part in row.name.split("-")])

@@ -27,14 +27,14 @@ def serve(
     from aar.auth.login_links import LoginLinks
     from aar.campaign.runtime.file_descriptors import raise_limit
     from aar.cli.author_name import login_line, login_name
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.errors import NotFound
     from aar.web.app import create_app
     from aar.web.serving.server import access_notice, bind_listener, page_address
     from aar.web.serving.server import serve_app as run
 
     raise_limit()
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         home = workplace.settings.home
         try:
             view = workplace.campaign(campaign)

@@ -22,11 +22,11 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     from aar.budget.totals import totals
     from aar.campaign.costs.forecast import forecast
     from aar.campaign.views import list_researchers
-    from aar.cli.context import opened
-    from aar.cli.output.printing import console, plain, print_json
+    from aar.cli.context import open_context
+    from aar.cli.output.printing import make_console, print_json, to_json_value
     from aar.readmodels.usage_doubts import usage_doubts
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             spent = totals(session, view.id)
@@ -39,8 +39,8 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
             {
                 "campaign_id": view.id,
                 "limits": view.spec.get("limits", {}),
-                "forecast": plain(ahead),
-                "usage_doubts": plain(doubts),
+                "forecast": to_json_value(ahead),
+                "usage_doubts": to_json_value(doubts),
                 "campaign": _json(spent.campaign),
                 "researchers": {key: _json(each) for key, each in spent.researchers.items()},
             }
@@ -49,42 +49,42 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     _print(spent, team, limits)
     for doubt in doubts:
         whose = f" ({', '.join(doubt.researchers)})" if doubt.researchers else ""
-        console().print(f"charged at the worst case: {doubt.cause}{whose}", style="yellow")
+        make_console().print(f"charged at the worst case: {doubt.cause}{whose}", style="yellow")
     if view.state in ("created", "running", "paused"):
         _look_ahead(ahead)
 
 
 def _json(each: Totals) -> dict[str, object]:
-    from aar.cli.output.printing import plain
-    from aar.cli.views.overview import per_hour
+    from aar.cli.output.printing import to_json_value
+    from aar.cli.views.overview import hourly_rate
 
     return {
-        **plain(each),
+        **to_json_value(each),
         "total_tokens": each.total_tokens,
-        "usd_per_agent_hour": per_hour(each),
+        "usd_per_agent_hour": hourly_rate(each),
     }
 
 
 def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
-    from aar.cli.output.formatting import clean_line, count, duration, money
-    from aar.cli.output.printing import console, table
+    from aar.cli.output.formatting import clean_line, duration, format_count, format_money
+    from aar.cli.output.printing import make_console, make_table
     from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
 
     numbers = ("$", "$/agent-hour", "worked", "calls", "input", "cache write", "cache read", "output", "core time")
-    made = table("", "model", *numbers, right=numbers)
+    made = make_table("", "model", *numbers, right=numbers)
 
     def add(name: str, model: str, each: Totals, style: str = "") -> None:
         made.add_row(
             name,
             model,
-            money(each.usd),
-            money(each.usd_per_agent_hour),
+            format_money(each.usd),
+            format_money(each.usd_per_agent_hour),
             duration(each.agent_seconds),
             str(each.calls),
-            count(each.tokens.input_tokens),
-            count(each.tokens.cache_write_5m_tokens + each.tokens.cache_write_1h_tokens),
-            count(each.tokens.cache_read_tokens),
-            count(each.tokens.output_tokens),
+            format_count(each.tokens.input_tokens),
+            format_count(each.tokens.cache_write_5m_tokens + each.tokens.cache_write_1h_tokens),
+            format_count(each.tokens.cache_read_tokens),
+            format_count(each.tokens.output_tokens),
             duration(each.core_seconds),
             style=style,
         )
@@ -92,20 +92,23 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
     for researcher in team:
         add(clean_line(researcher.name), model_label(researcher.model), spent.researchers[researcher.id])
     add("all", "", spent.campaign, style="bold")
-    out = console()
+    out = make_console()
     out.print(made)
     whole = spent.campaign
-    parts = [f"models {money(whole.model_usd)}", f"compute {money(whole.compute_usd)}"]
+    parts = [f"models {format_money(whole.model_usd)}", f"compute {format_money(whole.compute_usd)}"]
     if whole.reserved_usd:
-        parts.append(f"{money(whole.reserved_usd)} more set aside for what runs now")
+        parts.append(f"{format_money(whole.reserved_usd)} more set aside for what runs now")
     if whole.lost_usd or whole.lost_tokens:
-        parts.append(f"{money(whole.lost_usd)} and {count(whole.lost_tokens)} tokens charged for calls a crash cut off")
+        parts.append(
+            f"{format_money(whole.lost_usd)} and {format_count(whole.lost_tokens)} tokens charged for calls a crash "
+            "cut off"
+        )
     parts.append("no limit in dollars" if limits.usd is None else f"limit ${limits.usd}")
     out.print("; ".join(parts))
     rate = (
         "no hours worked yet"
         if whole.usd_per_agent_hour is None
-        else f"{money(whole.usd_per_agent_hour)} per agent-hour"
+        else f"{format_money(whole.usd_per_agent_hour)} per agent-hour"
     )
     out.print(
         f"{rate}; the public study paid ${PUBLIC_USD_PER_AGENT_HOUR}, GPUs included",
@@ -114,14 +117,14 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
 
 
 def _look_ahead(ahead: Forecast) -> None:
-    from aar.cli.output.formatting import duration, money
-    from aar.cli.output.printing import console
+    from aar.cli.output.formatting import duration, format_money
+    from aar.cli.output.printing import make_console
 
-    out = console()
+    out = make_console()
     if ahead.usd_per_hour is None:
         out.print("too early for a forecast", style="dim")
         return
-    line = f"spending {money(ahead.usd_per_hour)} an hour of late"
+    line = f"spending {format_money(ahead.usd_per_hour)} an hour of late"
     if ahead.hours_left is None:
         out.print(f"{line}; no limit is in sight")
     else:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.options import BIGGEST, LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
+from aar.cli.options import LATEST, MAX_INTEGER, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
-    from aar.cli.context import Workplace
+    from aar.cli.context import CliContext
     from aar.store.event_log import LoggedEvent
 
 _PAGE = 500
@@ -28,7 +28,7 @@ def events(
         int, typer.Option("--last", "-n", min=0, max=MOST_ROWS, help="So many of the latest; 0 for all.")
     ] = 50,
     after: Annotated[
-        int, typer.Option("--after", metavar="CURSOR", min=0, max=BIGGEST, help="Only events past this id.")
+        int, typer.Option("--after", metavar="CURSOR", min=0, max=MAX_INTEGER, help="Only events past this id.")
     ] = 0,
     researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only this kind; may be repeated.")] = None,
@@ -40,10 +40,10 @@ def events(
     One line an event; with --json one JSON object a line, whose id is the cursor for --after.
     """
     from aar.campaign.views import get_researcher
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
 
-    line = as_json if json else as_line
-    with opened(database) as workplace:
+    line = event_json if json else event_line
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             by = None if researcher is None else get_researcher(session, view.id, researcher).id
@@ -62,7 +62,7 @@ def events(
 
 
 def _pages(
-    workplace: Workplace, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
+    workplace: CliContext, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
 ) -> Iterator[list[LoggedEvent]]:
     from aar.store.event_log import read
 
@@ -76,20 +76,20 @@ def _pages(
 
 
 def _follow(
-    workplace: Workplace,
+    workplace: CliContext,
     campaign_id: str,
     pages: Callable[[int], Iterator[list[LoggedEvent]]],
     after: int,
     line: Callable[[LoggedEvent], str],
 ) -> None:
-    from aar.cli.output.formatting import moment
+    from aar.cli.output.formatting import format_datetime
 
     lost = False
     while True:
         view = workplace.campaign(campaign_id)
         over = view.state in ("finished", "failed")
         if view.controller == "lost" and not lost:
-            print(f"{campaign_id} is {view.standing(moment)}", file=sys.stderr, flush=True)
+            print(f"{campaign_id} is {view.standing(format_datetime)}", file=sys.stderr, flush=True)
         lost = view.controller == "lost"
         for page in pages(after):
             for each in page:
@@ -100,18 +100,18 @@ def _follow(
         time.sleep(_POLL_SECONDS)
 
 
-def as_line(logged: LoggedEvent) -> str:
+def event_line(logged: LoggedEvent) -> str:
     """An event for people: local time, who, what."""
-    from aar.cli.output.formatting import clock, shorten
+    from aar.cli.output.formatting import format_clock, shorten
 
     who = logged.researcher_id.rpartition("-")[2] if logged.researcher_id else "--"
-    return f"{clock(logged.at)} {who:>4} {shorten(logged.event.summary(), 400)}"
+    return f"{format_clock(logged.at)} {who:>4} {shorten(logged.event.summary(), 400)}"
 
 
-def as_json(logged: LoggedEvent) -> str:
+def event_json(logged: LoggedEvent) -> str:
     """An event for programs, on one line; ``id`` is the cursor."""
     from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import plain
+    from aar.cli.output.printing import to_json_value
 
     payload = logged.event.model_dump(mode="json", exclude={"kind"})
     return json_library.dumps(
@@ -119,7 +119,7 @@ def as_json(logged: LoggedEvent) -> str:
             "id": logged.id,
             "campaign_id": logged.campaign_id,
             "researcher_id": logged.researcher_id,
-            "at": plain(logged.at),
+            "at": to_json_value(logged.at),
             "kind": logged.event.kind,
             "line": clean_line(logged.event.summary()),
             "payload": payload,

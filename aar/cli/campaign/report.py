@@ -22,11 +22,11 @@ def report(
 
     It opens from disk and needs nothing else. Prints where it is.
     """
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.cli.output.printing import print_json
     from aar.report.html_report import write_report
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         path = output or workplace.report_path(view.id)
         write_report(workplace.database, view.id, path, snapshots=workplace.snapshots(view.id))

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.options import JsonFlag
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode=None, help="Write and check a campaign's spec.")
+app = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Write and check a campaign's spec."
+)
 
 
 @app.command()
@@ -23,8 +25,8 @@ def validate(
     from aar.campaign.model_assignment import resolve_team
     from aar.campaign.preflight import price_book
     from aar.campaign.spec_loader import load_spec
-    from aar.cli.output.printing import plain, print_json
-    from aar.cli.views.dashboard import limits_line
+    from aar.cli.output.printing import print_json, to_json_value
+    from aar.cli.views.dashboard import format_limits
     from aar.problems.registry import find_problem
     from aar.settings import get_settings
 
@@ -44,7 +46,7 @@ def validate(
             print(f"  {model} is priced as {other}")
     for index, (direction, model) in enumerate(zip(dealt, team.models, strict=True), start=1):
         print(f"  r{index}  {model}  {direction.key}")
-    print(f"  limits: {limits_line(plain(loaded.limits.model_dump(exclude_none=True)))}")
+    print(f"  limits: {format_limits(to_json_value(loaded.limits.model_dump(exclude_none=True)))}")
 
 
 @app.command()

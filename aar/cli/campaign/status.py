@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.campaign.steering import Reason, ResearcherOption, steer
+from aar.cli.campaign.steering import Reason, ResearcherOption, send_request
 from aar.cli.options import LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
 
 
@@ -17,23 +17,23 @@ def list_(
 ) -> None:
     """List campaigns, newest first."""
     from aar.campaign.views import list_campaigns
-    from aar.cli.context import opened
-    from aar.cli.output.formatting import clean_line, moment, shorten
-    from aar.cli.output.printing import plain, print_json, print_table, table
+    from aar.cli.context import open_context
+    from aar.cli.output.formatting import clean_line, format_datetime, shorten
+    from aar.cli.output.printing import make_table, print_json, print_table, to_json_value
 
-    with opened(database) as workplace, workplace.database.reading() as session:
+    with open_context(database) as workplace, workplace.database.reading() as session:
         views = list_campaigns(session, limit=limit)
     if json:
-        print_json([{key: value for key, value in plain(view).items() if key != "spec"} for view in views])
+        print_json([{key: value for key, value in to_json_value(view).items() if key != "spec"} for view in views])
         return
-    made = table("id", "name", "problem", "state", "created", "why")
+    made = make_table("id", "name", "problem", "state", "created", "why")
     for view in views:
         made.add_row(
             view.id,
             clean_line(view.name),
             clean_line(view.problem),
-            view.standing(moment),
-            moment(view.created_at),
+            view.standing(format_datetime),
+            format_datetime(view.created_at),
             shorten(view.cause, 60),
         )
     print_table(made, empty="There is no campaign yet. Start one with: aar start")
@@ -45,22 +45,22 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
     The team, the best score against the human baseline, idea diversity, cost, limits and the newest posts.
     """
     from aar.campaign.run_timer import seconds_run
-    from aar.cli.context import opened
-    from aar.cli.output.printing import console, print_json
-    from aar.cli.views.overview import overview, overview_json
+    from aar.cli.context import open_context
+    from aar.cli.output.printing import make_console, print_json
+    from aar.cli.views.overview import overview_json, read_overview
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            found = overview(session, view.id)
+            found = read_overview(session, view.id)
             seconds = seconds_run(session, view.id)
     if json:
         print_json({**overview_json(found), "seconds_run": round(seconds, 3)})
         return
-    from aar.cli.views.dashboard import dashboard
+    from aar.cli.views.dashboard import render_dashboard
 
     hint = f"aar resume {view.id}" if view.resumable else ""
-    console().print(dashboard(found, seconds=seconds, hint=f"Go on with: {hint}" if hint else ""))
+    make_console().print(render_dashboard(found, seconds=seconds, hint=f"Go on with: {hint}" if hint else ""))
 
 
 def pause(
@@ -90,6 +90,6 @@ def stop(
 
 
 def _ask(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
-    asked = steer(campaign, command, reason, researcher, None, database)
+    asked = send_request(campaign, command, reason, researcher, None, database)
     if asked.heard:
         print("see it happen with: aar events --follow")

@@ -6,48 +6,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.options import LATEST, CampaignId, CampaignOption, DatabaseOption
 
 if TYPE_CHECKING:
     from aar.campaign.control.steering import Asked
 
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; your login by default.")]
+AuthorOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; your login by default.")]
 ResearcherOption = Annotated[
     str | None, typer.Option("--researcher", "-r", metavar="NAME", help="Only this one, such as r2.")
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
 _Words = Annotated[str | None, typer.Argument(metavar="TEXT", help="Left out, standard input.", show_default=False)]
 _Limit = Annotated[str | None, typer.Option(metavar="N", help="A number; `none` lifts it.")]
-team = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode=None, help="Change who works on a campaign.")
+team = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Change who works on a campaign."
+)
 
 
 def message(
     researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r2; `all` for everybody.")],
     text: _Words = None,
     campaign: CampaignOption = LATEST,
-    name: As = None,
+    name: AuthorOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Write to one researcher, or to all.
 
     It is read at the next turn, marked as a person's; a researcher that waits wakes up.
     """
-    steer(campaign, "message", _words(text), researcher, name, database)
+    send_request(campaign, "message", _words(text), researcher, name, database)
 
 
 def redirect(
     researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r2.")],
     text: _Words = None,
     campaign: CampaignOption = LATEST,
-    name: As = None,
+    name: AuthorOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Give a researcher a new direction.
 
     It reads it at its next turn, marked as a person's.
     """
-    steer(campaign, "redirect", _words(text), researcher, name, database)
+    send_request(campaign, "redirect", _words(text), researcher, name, database)
 
 
 def limits(
@@ -62,7 +64,7 @@ def limits(
     researcher_tokens: _Limit = None,
     researcher_turns: _Limit = None,
     researcher_submissions: _Limit = None,
-    name: As = None,
+    name: AuthorOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Change a campaign's limits, also while it runs.
@@ -70,8 +72,8 @@ def limits(
     Researchers that rest because of a limit try again.
     """
     from aar.campaign.control.steering import change_limits
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
 
     given = {
         "usd": usd,
@@ -85,10 +87,10 @@ def limits(
         "researcher.turns": researcher_turns,
         "researcher.submissions": researcher_submissions,
     }
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            asked = change_limits(session, view.id, limit_values(given), person(name))
+            asked = change_limits(session, view.id, parse_limits(given), author_name(name))
     print(asked.told)
 
 
@@ -100,18 +102,18 @@ def add(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model id; else the team's.")] = None,
     campaign: CampaignOption = LATEST,
-    name: As = None,
+    name: AuthorOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Add researchers; those of a campaign that runs begin at once."""
     from aar.campaign.researchers.add_researchers import add_researchers
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made, heard = add_researchers(session, view.id, count, person(name), direction=direction, model=model)
+            made, heard = add_researchers(session, view.id, count, author_name(name), direction=direction, model=model)
     for each in made:
         print(f"{each.name}  {each.model}  {each.direction_key}")
     print("they begin now" if heard else f"they begin with: aar resume {view.id}")
@@ -122,30 +124,30 @@ def remove(
     researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r3, or one from outside.")],
     reason: Reason = "",
     campaign: CampaignOption = LATEST,
-    name: As = None,
+    name: AuthorOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Take a researcher off the team for good; what it wrote and handed in stays."""
-    steer(campaign, "remove", reason, researcher, name, database)
+    send_request(campaign, "remove", reason, researcher, name, database)
 
 
-def steer(
+def send_request(
     campaign: str, command: str, argument: str, researcher: str | None, name: str | None, database: str | None
 ) -> Asked:
     """Ask, and say what became of it."""
     from aar.campaign.control.steering import ask
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            asked = ask(session, view.id, command, argument, person(name), researcher or "")
+            asked = ask(session, view.id, command, argument, author_name(name), researcher or "")
     print(asked.told)
     return asked
 
 
-def limit_values(given: dict[str, str | None]) -> dict[str, Any]:
+def parse_limits(given: dict[str, str | None]) -> dict[str, Any]:
     """What was typed, as values of a spec: `none` lifts a limit, signs and grouping are left out."""
     return {
         limit: None if value.lower() == "none" else value.removeprefix("$").replace("_", "")

@@ -36,10 +36,10 @@ def transcript(
     Whole and in order, with secrets taken out. On a terminal it is shown page by page.
     """
     from aar.campaign.views import get_researcher
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.readmodels.researchers.transcript import whole_transcript
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             who = get_researcher(session, view.id, researcher)
@@ -49,26 +49,26 @@ def transcript(
                 print(write_inspect_log(session, who.id, inspect.expanduser()))
             elif jsonl:
                 for each in whole_transcript(session, who.id):
-                    print(as_json(each))
+                    print(transcript_json(each))
             else:
                 _page(whole_transcript(session, who.id), who.name)
 
 
-def as_json(logged: LoggedEvent) -> str:
+def transcript_json(logged: LoggedEvent) -> str:
     """An event of a transcript on one line of ASCII."""
-    from aar.cli.output.printing import plain
+    from aar.cli.output.printing import to_json_value
 
     payload = logged.event.model_dump(mode="json", exclude={"kind"})
-    return json.dumps({"id": logged.id, "at": plain(logged.at), "kind": logged.event.kind, **payload})
+    return json.dumps({"id": logged.id, "at": to_json_value(logged.at), "kind": logged.event.kind, **payload})
 
 
 def _page(events: Iterator[LoggedEvent], name: str) -> None:
     import os
 
-    from aar.cli.output.printing import console
+    from aar.cli.output.printing import make_console
     from aar.readmodels.researchers.transcript import item_of
 
-    out, empty = console(), True
+    out, empty = make_console(), True
     os.environ.setdefault("LESS", "-R")  # the usual pager then shows colours instead of their codes
     with out.pager(styles=True) if sys.stdout.isatty() else out:
         for each in events:
@@ -81,11 +81,11 @@ def _page(events: Iterator[LoggedEvent], name: str) -> None:
 def _shown(item: TranscriptItem, name: str) -> Text:
     from rich.text import Text
 
-    from aar.cli.output.formatting import clean_line, clock
+    from aar.cli.output.formatting import clean_line, format_clock
 
     speaker = name if item.who == "researcher" else item.who
     style = "bold red" if item.is_error else _STYLES.get(item.who, "")
-    made = Text.assemble((f"── {clock(item.at)} {speaker}", style), (f"  {clean_line(item.note)}\n", "dim"))
+    made = Text.assemble((f"── {format_clock(item.at)} {speaker}", style), (f"  {clean_line(item.note)}\n", "dim"))
     for block in item.blocks:
         if block.type == "thinking":
             made.append(f"(thinking) {block.text}\n", "italic dim")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.forum.options import Body, CommentId, Families, Name, PostId, number, text
-from aar.cli.options import BIGGEST, LATEST, CampaignOption, DatabaseOption, JsonFlag
+from aar.cli.forum.options import Body, CommentId, Families, Name, PostId, parse_post_number, read_text
+from aar.cli.options import LATEST, MAX_INTEGER, CampaignOption, DatabaseOption, JsonFlag
 
 
 def edit(
@@ -21,17 +21,17 @@ def edit(
     database: DatabaseOption = None,
 ) -> None:
     """Write over a post or comment; what it said is kept and shown."""
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.errors import UsageError
     from aar.forum.edits import edit_comment, edit_post
     from aar.forum.posts import Author
 
-    author, post_id = Author(person(name), None), number(post)
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
     if comment is not None and family is not None:
         raise UsageError("a comment has no families", "Leave --family out")
-    said = None if body is None and comment is None and (title, family) != (None, None) else text(body)
-    with opened(database) as workplace:
+    said = None if body is None and comment is None and (title, family) != (None, None) else read_text(body)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             if comment is None:
@@ -50,13 +50,13 @@ def retract(
     database: DatabaseOption = None,
 ) -> None:
     """Take back a post or comment: it stays to be read, marked, and search passes over it."""
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.forum.edits import retract as take_back
     from aar.forum.posts import Author
 
-    author, post_id = Author(person(name), None), number(post)
-    with opened(database) as workplace:
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             take_back(session, view.id, author, post_id, reason, comment_id=comment)
@@ -71,13 +71,13 @@ def pin(
     database: DatabaseOption = None,
 ) -> None:
     """Put a post above all others, for people and researchers."""
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.forum.edits import pin as put_up
     from aar.forum.posts import Author
 
-    author, post_id = Author(person(name), None), number(post)
-    with opened(database) as workplace:
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             put_up(session, view.id, author, post_id, pinned=not off)
@@ -86,38 +86,38 @@ def pin(
 
 def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """List who works on what, and until when."""
-    from aar.cli.context import opened
-    from aar.cli.output.formatting import clean_line, moment
-    from aar.cli.output.printing import print_json, print_table, table
+    from aar.cli.context import open_context
+    from aar.cli.output.formatting import clean_line, format_datetime
+    from aar.cli.output.printing import make_table, print_json, print_table
     from aar.forum.claims import active_claims
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             found = active_claims(session, view.id)
     if json:
         print_json(found)
         return
-    made = table("claim", "by", "until", "works on")
+    made = make_table("claim", "by", "until", "works on")
     for each in found:
-        made.add_row(str(each.id), clean_line(each.author), moment(each.expires_at), clean_line(each.topic))
+        made.add_row(str(each.id), clean_line(each.author), format_datetime(each.expires_at), clean_line(each.topic))
     print_table(made, empty="Nobody claims anything now.")
 
 
 def release(
-    claim: Annotated[int, typer.Argument(min=1, max=BIGGEST, help="Number of the claim; see `aar forum claims`.")],
+    claim: Annotated[int, typer.Argument(min=1, max=MAX_INTEGER, help="Number of the claim; see `aar forum claims`.")],
     name: Name = None,
     campaign: CampaignOption = LATEST,
     database: DatabaseOption = None,
 ) -> None:
     """End a researcher's claim."""
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.forum.claims import release_topic as end
     from aar.forum.posts import Author
 
-    author = Author(person(name), None)
-    with opened(database) as workplace:
+    author = Author(author_name(name), None)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             ended = end(session, view.id, author, claim)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.options import BIGGEST
+from aar.cli.options import MAX_INTEGER
 
 if TYPE_CHECKING:
     from aar.forum.figures.figure_store import NewFigure
@@ -18,7 +18,7 @@ Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your nam
 CommentId = Annotated[
     int | None,
     typer.Option(
-        "--comment", metavar="ID", min=1, max=BIGGEST, help="A comment on the post instead of the post itself."
+        "--comment", metavar="ID", min=1, max=MAX_INTEGER, help="A comment on the post instead of the post itself."
     ),
 ]
 Body = Annotated[
@@ -50,7 +50,7 @@ Figures = Annotated[
 ]
 
 
-def number(given: str) -> int:
+def parse_post_number(given: str) -> int:
     """The number of a post as somebody writes it. Raises UsageError."""
     from aar.errors import UsageError
 
@@ -60,12 +60,12 @@ def number(given: str) -> int:
     return int(digits[:19])
 
 
-def text(body: str | None) -> str:
+def read_text(body: str | None) -> str:
     """The text given, or else what standard input holds."""
     return sys.stdin.read() if body in (None, "-") else str(body)
 
 
-def with_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, NewFigure]]:
+def attach_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, NewFigure]]:
     """The text, in which every file is shown, and the figures by the paths under which it shows them.
 
     Raises:

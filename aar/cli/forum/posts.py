@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.forum.edits import COMMANDS
-from aar.cli.forum.options import Body, Families, Figures, Name, OneFamily, PostId, number, text, with_figures
+from aar.cli.forum.options import (
+    Body,
+    Families,
+    Figures,
+    Name,
+    OneFamily,
+    PostId,
+    attach_figures,
+    parse_post_number,
+    read_text,
+)
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
     from aar.forum.views import CommentView, PostView
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Read and search the forum, or write to it as a person.",
@@ -37,10 +47,10 @@ def list_(
 ) -> None:
     """List posts, newest first."""
     from aar.campaign.views import get_researcher
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.forum.posts import list_posts
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             by = None if researcher is None else get_researcher(session, view.id, researcher).id
@@ -68,7 +78,7 @@ def search(
     database: DatabaseOption = None,
 ) -> None:
     """Search posts and comments, best match first."""
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.forum.search.full_text import PostFilter
     from aar.forum.search.full_text import full_text_search as find
 
@@ -76,7 +86,7 @@ def search(
     only = PostFilter(
         kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
     )
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             posts = find(session, view.id, " ".join(words), limit=limit, only=only)
@@ -92,14 +102,14 @@ def show(
     database: DatabaseOption = None,
 ) -> None:
     """Show a post with its comments, or with --history what they said before."""
-    from aar.cli.context import opened
-    from aar.cli.output.formatting import clean_line, clean_text, moment, signed
-    from aar.cli.output.printing import console, print_json
+    from aar.cli.context import open_context
+    from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_signed
+    from aar.cli.output.printing import make_console, print_json
     from aar.forum.edits import list_revisions
     from aar.forum.posts import get_thread
 
-    post_id = number(post)
-    with opened(database) as workplace:
+    post_id = parse_post_number(post)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             thread = get_thread(session, view.id, post_id)
@@ -107,18 +117,19 @@ def show(
     if json:
         print_json(former if past else thread)
         return
-    out, first = console(), thread.post
+    out, first = make_console(), thread.post
     if past:
         for each in former:
             what = "post" if each.comment_id is None else f"comment {each.comment_id}"
-            out.print(f"{what} until {moment(each.at)}, written over by {clean_line(each.by)}", style="dim")
+            out.print(f"{what} until {format_datetime(each.at)}, written over by {clean_line(each.by)}", style="dim")
             out.print(f"{clean_line(each.title)}\n{clean_text(each.body)}\n".lstrip(), soft_wrap=True)
         return
     about = f", about s{first.submission_number}" if first.submission_number is not None else ""
     cites = ", ".join(f"s{each.number} {each.status}" for each in first.cites)
     out.print(f"#{first.id} {clean_line(first.title)}", style="bold")
     out.print(
-        f"{first.kind} by {clean_line(first.author)}, {moment(first.created_at)}, votes {signed(first.score)}{about}"
+        f"{first.kind} by {clean_line(first.author)}, {format_datetime(first.created_at)}, votes "
+        f"{format_signed(first.score)}{about}"
         f"{', pinned' if first.pinned else ''}{_fate(first)}",
         style="dim",
     )
@@ -131,7 +142,7 @@ def show(
         out.print(f"refers to {refers}", style="dim")
     out.print(f"\n{clean_text(first.body)}", soft_wrap=True)
     for comment in thread.comments:
-        out.print(f"\n{clean_line(comment.author)}, {moment(comment.created_at)}{_fate(comment)}", style="dim")
+        out.print(f"\n{clean_line(comment.author)}, {format_datetime(comment.created_at)}{_fate(comment)}", style="dim")
         out.print(clean_text(comment.body), soft_wrap=True)
 
 
@@ -148,16 +159,16 @@ def post(
     database: DatabaseOption = None,
 ) -> None:
     """Write a post; every researcher reads it, marked as a person's."""
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.cli.output.formatting import clean_line
     from aar.cli.output.printing import print_json
     from aar.forum.posts import Author, create_post
     from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
 
-    author = Author(person(name), None)
-    said, figures = with_figures(text(body), figure)
-    with opened(database) as workplace:
+    author = Author(author_name(name), None)
+    said, figures = attach_figures(read_text(body), figure)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             made = create_post(
@@ -184,14 +195,14 @@ def comment(
     database: DatabaseOption = None,
 ) -> None:
     """Comment on a post; its author reads it, marked as a person's."""
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.cli.output.printing import print_json
     from aar.forum.posts import Author, create_comment
 
-    author, post_id = Author(person(name), None), number(post)
-    said, figures = with_figures(text(body), figure)
-    with opened(database) as workplace:
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
+    said, figures = attach_figures(read_text(body), figure)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             made = create_comment(session, view.id, author, post_id, said, figures=figures)
@@ -211,29 +222,29 @@ def _submission(given: str) -> int:
 
 
 def _fate(said: PostView | CommentView) -> str:
-    from aar.cli.output.formatting import clean_line, moment
+    from aar.cli.output.formatting import clean_line, format_datetime
 
-    edited = "" if said.edited_at is None else f", edited {moment(said.edited_at)}"
+    edited = "" if said.edited_at is None else f", edited {format_datetime(said.edited_at)}"
     if said.retracted_at is None:
         return edited
-    return f"{edited}\nRETRACTED {moment(said.retracted_at)}: {clean_line(said.retraction)}"
+    return f"{edited}\nRETRACTED {format_datetime(said.retracted_at)}: {clean_line(said.retraction)}"
 
 
 def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
-    from aar.cli.output.formatting import clean_line, moment, signed
-    from aar.cli.output.printing import print_json, print_table, table
+    from aar.cli.output.formatting import clean_line, format_datetime, format_signed
+    from aar.cli.output.printing import make_table, print_json, print_table
 
     if json:
         print_json(posts)
         return
-    made = table("", "kind", "by", "at", "votes", "replies", "title", "cites", right=("votes", "replies"))
+    made = make_table("", "kind", "by", "at", "votes", "replies", "title", "cites", right=("votes", "replies"))
     for each in posts:
         made.add_row(
             f"#{each.id}",
             each.kind,
             clean_line(each.author),
-            moment(each.created_at),
-            signed(each.score),
+            format_datetime(each.created_at),
+            format_signed(each.score),
             str(each.comments),
             ("RETRACTED " if each.retracted_at else "") + clean_line(each.title),
             ", ".join(f"s{cited.number} {cited.status}" for cited in each.cites),

@@ -12,21 +12,21 @@ from aar.readmodels.formatting import duration
 from aar.text.sanitize import clean_line, clean_text, shorten
 
 __all__ = [
-    "ago",
     "clean_line",
     "clean_text",
-    "clock",
-    "count",
     "duration",
-    "moment",
-    "money",
-    "score",
+    "format_ago",
+    "format_clock",
+    "format_count",
+    "format_datetime",
+    "format_money",
+    "format_score",
+    "format_signed",
     "shorten",
-    "signed",
 ]
 
 
-def money(usd: Decimal | float | None) -> str:
+def format_money(usd: Decimal | float | None) -> str:
     """Dollars to the cent, rounded up so that a cost never looks smaller than it is: ``$1,234.57``; ``–`` for none."""
     if usd is None:
         return "–"
@@ -34,22 +34,22 @@ def money(usd: Decimal | float | None) -> str:
     return f"${exact.quantize(Decimal('0.01'), ROUND_CEILING):,}"
 
 
-def moment(at: datetime | None) -> str:
+def format_datetime(at: datetime | None) -> str:
     """A point in time in the local zone: ``2026-11-05 14:03:20``; ``–`` for none."""
     return "–" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def clock(at: datetime) -> str:
+def format_clock(at: datetime) -> str:
     """The time of day in the local zone: ``14:03:20``."""
     return f"{at.astimezone():%H:%M:%S}"
 
 
-def ago(at: datetime, now: datetime) -> str:
+def format_ago(at: datetime, now: datetime) -> str:
     """How long ago: ``12 s ago``, ``3 min ago``, ``2 h 05 min ago``."""
     return f"{duration(max((now - at).total_seconds(), 0))} ago"
 
 
-def count(number: int) -> str:
+def format_count(number: int) -> str:
     """A count in at most four characters and a unit: ``812``, ``12.3k``, ``4.56M``."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
@@ -58,13 +58,13 @@ def count(number: int) -> str:
     return str(number)
 
 
-def score(mean: float | None, standard_error: float | None = None) -> str:
+def format_score(mean: float | None, standard_error: float | None = None) -> str:
     """A score with its standard error: ``0.31 ± 0.02``; ``–`` for none."""
     if mean is None:
         return "–"
     return f"{mean:.2f}" if standard_error is None else f"{mean:.2f} ± {standard_error:.2f}"
 
 
-def signed(number: int) -> str:
+def format_signed(number: int) -> str:
     """A sum of votes: ``+3``, ``-1``, ``0``."""
     return f"{number:+d}" if number else "0"

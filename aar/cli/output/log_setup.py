@@ -25,7 +25,7 @@ def log_to_stderr(level: str) -> None:
 
 
 @contextmanager
-def log_to(file: Path | None, level: str) -> Iterator[None]:
+def configure_logging(file: Path | None, level: str) -> Iterator[None]:
     """Send log lines of ``level`` and above to a file, or to standard error where there is none.
 
     Args:

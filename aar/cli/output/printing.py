@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 160
 
 
-def console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """A console that takes text as it stands: no markup, no guessing at numbers, no emoji codes.
 
     In a pipe, where there is no screen to fit, lines are long unless COLUMNS says otherwise.
@@ -34,10 +34,10 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as indented ASCII JSON: views by their fields, decimals and times as strings."""
-    print(json.dumps(plain(value), indent=2))
+    print(json.dumps(to_json_value(value), indent=2))
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A value as JSON knows it."""
     match value:
         case Enum():
@@ -51,24 +51,24 @@ def plain(value: Any) -> Any:
         case Path():
             return str(value)
         case Mapping():
-            return {str(key): plain(each) for key, each in value.items()}
+            return {str(key): to_json_value(each) for key, each in value.items()}
         case _ if dataclasses.is_dataclass(value):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return {field.name: to_json_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
         case Iterable():
-            return [plain(each) for each in value]
+            return [to_json_value(each) for each in value]
         case _:
             raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
+def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
     """An empty table without lines between its rows, its cells one below another on a narrow screen.
 
     Columns named in ``right`` are set to the right."""
     from rich import box
 
-    from aar.cli.output.responsive_table import FittingTable
+    from aar.cli.output.responsive_table import ResponsiveTable
 
-    made = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    made = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -76,4 +76,4 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def print_table(made: Table, *, empty: str) -> None:
     """Print a table, or a sentence where it has no row."""
-    console().print(made if made.row_count else empty)
+    make_console().print(made if made.row_count else empty)

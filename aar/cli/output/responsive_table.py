@@ -11,7 +11,7 @@ from rich.text import Text
 _WIDE = 10_000
 
 
-class FittingTable(Table):
+class ResponsiveTable(Table):
     """A table where the screen is wide enough for its words; else its rows one below another, a cell a line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -37,11 +37,11 @@ _PLAIN = str.maketrans(
 _STANDARD = 3
 _TERMINALS = tuple(number for number in range(_STANDARD) if os.isatty(number))
 """Told at the start: a terminal that hung up no longer says that it is one."""
-LEFT = 1
+READER_GONE = 1
 """Exit code of a command whose reader has gone away; typer and rich end so too, where they meet it first."""
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make the standard streams fit for any text, whatever this process was started with.
 
     A stream that was closed (``>&-``) becomes one to nowhere: a file opened later, such as the database, would take its
@@ -56,7 +56,7 @@ def prepare() -> None:
     sys.stderr = _fit(sys.stderr)
 
 
-def is_left() -> bool:
+def is_reader_gone() -> bool:
     """Whether whoever read what is printed here has gone away."""
     poll = select.poll()
     for number in (1, 2):
@@ -64,22 +64,22 @@ def is_left() -> bool:
     return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))
 
 
-def finish(code: str | int | None) -> str | int | None:
+def finish_output(code: str | int | None) -> str | int | None:
     """Print what waits to be printed; returns the exit code of a command that was about to end with ``code``."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # `aar list | head` has read enough
-        leave()
-        return LEFT
+        discard_output()
+        return READER_GONE
     except OSError as error:
         with contextlib.suppress(OSError):
             print(f"error: output cannot be written: {error.strerror or error}", file=sys.stderr)
-        leave()
+        discard_output()
         return code or 1
     return code
 
 
-def leave() -> None:
+def discard_output() -> None:
     """Send what is still printed to nowhere: nobody reads it any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
@@ -88,7 +88,7 @@ def leave() -> None:
     os.close(nowhere)
 
 
-def leave_terminal() -> None:
+def detach_terminal() -> None:
     """Let go of a terminal that hung up: whoever reads or writes there would get an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in _TERMINALS:

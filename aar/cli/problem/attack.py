@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aar.cli.output.formatting import clean_line, duration
-from aar.cli.output.printing import console, plain, print_json, table
+from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.problems.protocol import Problem
 from aar.redteam import ATTACKS, Outcome, Result, attack_all
 from aar.sandbox.backends import choose_backend
@@ -19,7 +19,7 @@ from aar.sandbox.scratch_folders import temporary_folder
 _SAID = 160
 
 
-def carry_out(
+def run_attacks(
     problem: Problem,
     *,
     only: Collection[str],
@@ -52,7 +52,7 @@ async def _carry_out(
 ) -> list[Outcome]:
     backend = await choose_backend(sandbox)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=console(stderr=True), disable=quiet, transient=True)
+    progress = Progress(*columns, console=make_console(stderr=True), disable=quiet, transient=True)
     bar = progress.add_task("attacks", total=len(only) or len(ATTACKS))
 
     def step(name: str, what: str) -> None:
@@ -83,12 +83,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def show_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool) -> None:
+def print_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool) -> None:
     """Print the table, or the documented JSON: the outcomes with ``held``."""
     if json:
-        print_json([{**plain(outcome), "held": outcome.held} for outcome in outcomes])
+        print_json([{**to_json_value(outcome), "held": outcome.held} for outcome in outcomes])
         return
-    made = table("attack", "what it tries", "gain when sealed", "noise", "answered by", right=("gain when sealed",))
+    made = make_table(
+        "attack", "what it tries", "gain when sealed", "noise", "answered by", right=("gain when sealed",)
+    )
     for outcome in outcomes:
         result = outcome.result
         if result is None:
@@ -96,8 +98,8 @@ def show_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool) 
             continue
         gain = "–" if result.gain is None else f"{result.gain.mean:+.3f} ± {result.gain.standard_error:.3f}"
         noise = {True: "inside", False: "above", None: "–"}[outcome.inside_noise]
-        made.add_row(outcome.name, outcome.goal, gain, noise, clean_line(answer(outcome)))
-    out = console()
+        made.add_row(outcome.name, outcome.goal, gain, noise, clean_line(outcome_summary(outcome)))
+    out = make_console()
     out.print(made)
     for outcome in outcomes:
         if outcome.result is not None and outcome.result.said:
@@ -107,7 +109,7 @@ def show_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool) 
     out.print(f"\n{len(outcomes)} attacks on {problem.metric.name} of {problem.name}, {verdict}", style="bold")
 
 
-def answer(outcome: Outcome) -> str:
+def outcome_summary(outcome: Outcome) -> str:
     """By what an attack was stopped or marked, or what got through."""
     result = outcome.result
     if result is None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from aar.cli.output.formatting import clean_line, duration, score
-from aar.cli.output.printing import console, plain, print_json, table
+from aar.cli.output.formatting import clean_line, duration, format_score
+from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.errors import UsageError
 from aar.problems.protocol import Problem, Stage
 from aar.sandbox.backends import choose_backend
@@ -19,7 +19,7 @@ from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 
 
-def measure(
+def run_baselines(
     problem: Problem,
     *,
     keys: Sequence[str] | None,
@@ -53,7 +53,7 @@ async def _measure(
 ) -> list[BaselineResult]:
     backend = await choose_backend(sandbox)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=console(stderr=True), disable=quiet, transient=True)
+    progress = Progress(*columns, console=make_console(stderr=True), disable=quiet, transient=True)
     bars = {each.key: progress.add_task(each.key, visible=False) for each in problem.baselines()}
 
     def ran(key: str, done: int, whole: int) -> None:
@@ -80,14 +80,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def show_results(problem: Problem, results: Sequence[BaselineResult], *, json: bool) -> None:
+def print_results(problem: Problem, results: Sequence[BaselineResult], *, json: bool) -> None:
     """Print the table, or the documented JSON: a list of key, estimate or verdict, seconds."""
     if json:
-        print_json([plain(result) for result in results])
+        print_json([to_json_value(result) for result in results])
         return
     domains = sorted({name for result in results if result.estimate for name in result.estimate.by_domain})
     numbers = (problem.metric.name, "90 % interval", *domains)
-    made = table("baseline", *numbers, "time", right=(*numbers, "time"))
+    made = make_table("baseline", *numbers, "time", right=(*numbers, "time"))
     for result in results:
         pooled = result.estimate
         if pooled is None:
@@ -96,9 +96,9 @@ def show_results(problem: Problem, results: Sequence[BaselineResult], *, json: b
         parts = [pooled.by_domain.get(name) for name in domains]
         made.add_row(
             result.key,
-            score(pooled.mean, pooled.standard_error),
+            format_score(pooled.mean, pooled.standard_error),
             f"{pooled.low:.2f} … {pooled.high:.2f}",
-            *(score(part.mean, part.standard_error) if part else "–" for part in parts),
+            *(format_score(part.mean, part.standard_error) if part else "–" for part in parts),
             duration(result.seconds),
         )
-    console().print(made)
+    make_console().print(made)

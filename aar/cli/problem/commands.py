@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.options import JsonFlag
 
 if TYPE_CHECKING:
     from aar.problems.protocol import Problem
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Problems: what can be worked on, and its baselines.",
@@ -36,14 +36,14 @@ DEFAULT = "weak_to_strong"
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """List the installed problems."""
-    from aar.cli.output.printing import print_json, print_table, table
+    from aar.cli.output.printing import make_table, print_json, print_table
     from aar.problems.registry import installed_problems
 
     found = installed_problems()
     if json:
         print_json(found)
         return
-    made = table("name", "from")
+    made = make_table("name", "from")
     for each in found:
         made.add_row(each.name, each.distribution)
     print_table(made, empty="No problem is installed.")
@@ -53,14 +53,14 @@ def list_(json: JsonFlag = False) -> None:
 def show(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
     """Show a problem: its metric, domains, baselines, limits, and the brief that researchers read."""
     from aar.cli.output.formatting import clean_text
-    from aar.cli.output.printing import console, print_json
+    from aar.cli.output.printing import make_console, print_json
     from aar.problems.registry import find_problem
 
     found = find_problem(problem)
     if json:
         print_json(_json(found))
         return
-    metric, out = found.metric, console()
+    metric, out = found.metric, make_console()
     human = "" if metric.human_baseline is None else f"; people reached {metric.human_baseline}"
     source = f" ({metric.human_baseline_source})" if metric.human_baseline_source else ""
     better = "higher" if metric.higher_is_better else "lower"
@@ -87,15 +87,15 @@ def validate(
     Brief and directions are read too, and the problem's own checks come last.
     """
     from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import console, print_json
-    from aar.cli.problem.validation import run_checks
+    from aar.cli.output.printing import make_console, print_json
+    from aar.cli.problem.validation import run_problem_checks
     from aar.errors import ProblemError
 
     def told(step: str) -> None:
         if not json:
-            console(stderr=True).print(f"{step} …", style="dim")
+            make_console(stderr=True).print(f"{step} …", style="dim")
 
-    name, flaws = run_checks(problem, sandbox=sandbox, on_step=told)
+    name, flaws = run_problem_checks(problem, sandbox=sandbox, on_step=told)
     if json:
         print_json({"problem": name, "sound": not flaws, "flaws": flaws})
     elif not flaws:
@@ -119,13 +119,13 @@ def baselines(
     json: JsonFlag = False,
 ) -> None:
     """Measure the baselines in the clean room, as submissions are, and print the table with standard errors."""
-    from aar.cli.problem.baselines import measure, show_results
+    from aar.cli.problem.baselines import print_results, run_baselines
     from aar.problems.registry import find_problem
 
     found = find_problem(problem)
     found.check_data()
-    results = measure(found, keys=keys, seeds=seeds, transfer=transfer, sandbox=sandbox, quiet=json)
-    show_results(found, results, json=json)
+    results = run_baselines(found, keys=keys, seeds=seeds, transfer=transfer, sandbox=sandbox, quiet=json)
+    print_results(found, results, json=json)
 
 
 @app.command()
@@ -143,15 +143,15 @@ def attack(
     json: JsonFlag = False,
 ) -> None:
     """Attack the scores in every way known, and show what each attack gains on the sealed split."""
-    from aar.cli.problem.attack import carry_out, show_outcomes
+    from aar.cli.problem.attack import print_outcomes, run_attacks
     from aar.problems.registry import find_problem
 
     found = find_problem(problem)
     found.check_data()
-    outcomes = carry_out(
+    outcomes = run_attacks(
         found, only=only or (), submissions=submissions, seeds=seeds, base=base, sandbox=sandbox, quiet=json
     )
-    show_outcomes(found, outcomes, json=json)
+    print_outcomes(found, outcomes, json=json)
     if not all(outcome.held for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -181,16 +181,16 @@ def fetch(problem: Name = DEFAULT, json: JsonFlag = False) -> None:
 
 
 def _json(found: Problem) -> dict[str, object]:
-    from aar.cli.output.printing import plain
+    from aar.cli.output.printing import to_json_value
 
     return {
         "name": found.name,
         "title": found.title,
-        "metric": plain(found.metric),
+        "metric": to_json_value(found.metric),
         "climbed_domains": list(found.climbed_domains),
         "transfer_domains": list(found.transfer_domains),
         "default_seeds": found.default_seeds,
-        "run_limits": plain(found.run_limits),
+        "run_limits": to_json_value(found.run_limits),
         "baselines": [{"key": each.key, "summary": each.summary} for each in found.baselines()],
         "brief": found.brief(),
     }

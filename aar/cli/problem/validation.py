@@ -15,7 +15,7 @@ from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 
 
-def run_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
+def run_problem_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
     """Carry out all checks of a problem; returns its name and what is wrong with it.
 
     Raises:

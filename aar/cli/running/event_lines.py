@@ -7,7 +7,7 @@ import asyncio
 from sqlalchemy.orm import Session
 
 from aar.campaign.controller.controller import Running
-from aar.cli.campaign.events import as_line
+from aar.cli.campaign.events import event_line
 from aar.errors import DatabaseError
 from aar.store.event_log import LoggedEvent, read
 
@@ -23,7 +23,7 @@ async def plain_view(running: Running) -> None:
         nonlocal after
         for each in page:
             after = each.id
-            print(as_line(each), flush=True)
+            print(event_line(each), flush=True)
 
     try:
         while True:

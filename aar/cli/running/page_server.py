@@ -103,8 +103,8 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     """Serve until SIGTERM, or until the controller is no more."""
     from aar.campaign.runtime.file_descriptors import raise_limit
-    from aar.cli.context import opened
-    from aar.cli.output.log_setup import log_to
+    from aar.cli.context import open_context
+    from aar.cli.output.log_setup import configure_logging
     from aar.web.app import create_app
     from aar.web.serving.server import serve_app
 
@@ -115,7 +115,7 @@ def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     end_with_parent(told)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
-    with opened(None) as workplace, log_to(None, workplace.settings.log_level):
+    with open_context(None) as workplace, configure_logging(None, workplace.settings.log_level):
         home = workplace.settings.home
         app = create_app(workplace.database, home=home, campaign_id=campaign_id, host=host, login_links=links)
         asyncio.run(serve_app(app, listener, handle_signals=True))

@@ -23,12 +23,12 @@ from aar.campaign.runtime.file_descriptors import raise_limit
 from aar.campaign.spec import CampaignSpec
 from aar.cli.author_name import login_line, login_name
 from aar.cli.campaign_process import report_path, run_campaign
-from aar.cli.output.log_setup import log_to
-from aar.cli.output.printing import console
-from aar.cli.output.streams import leave_terminal
+from aar.cli.output.log_setup import configure_logging
+from aar.cli.output.printing import make_console
+from aar.cli.output.streams import detach_terminal
 from aar.cli.running.event_lines import plain_view
 from aar.cli.running.page_server import serve_pages
-from aar.cli.running.start_summary import announce, confirm, farewell
+from aar.cli.running.start_summary import confirm_spending, print_end_summary, print_start_summary
 from aar.cli.views.live import live_view
 from aar.settings import get_settings
 from aar.web.serving.listen_address import bind_listener, page_address
@@ -38,7 +38,7 @@ _DEFAULT_PORT = CampaignSpec().serve.port
 
 
 @dataclass(frozen=True, slots=True)
-class _Manner:
+class _RunOptions:
     """How to run: ``plain`` lines instead of the live view, ``yes`` to every question, any free port or just one."""
 
     plain: bool
@@ -46,7 +46,7 @@ class _Manner:
     any_port: bool
 
 
-def run_new(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> int:
+def run_new_campaign(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> int:
     """Create a campaign and run it here to its end or pause; returns the exit code.
 
     Args:
@@ -63,42 +63,44 @@ def run_new(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> in
     async def prepare(plan: Plan) -> str:
         return await plan.database.write(lambda session: create(session, plan))
 
-    return asyncio.run(_run(spec, prepare, _Manner(_is_plain(plain), yes, any_port)))
+    return asyncio.run(_run(spec, prepare, _RunOptions(_is_plain(plain), yes, any_port)))
 
 
-def run_again(
+def resume_campaign(
     campaign_id: str, spec: CampaignSpec, overrides: Mapping[str, Any], *, plain: bool, yes: bool, any_port: bool
 ) -> int:
-    """Take an earlier campaign up again with this spec, which overrides changed; otherwise like ``run_new``."""
+    """Take an earlier campaign up again with this spec, which overrides changed; otherwise like
+    ``run_new_campaign``.
+    """
 
     async def prepare(plan: Plan) -> str:
         await plan.database.write(lambda session: save_spec(session, campaign_id, overrides))
         return campaign_id
 
-    return asyncio.run(_run(spec, prepare, _Manner(_is_plain(plain), yes, any_port)))
+    return asyncio.run(_run(spec, prepare, _RunOptions(_is_plain(plain), yes, any_port)))
 
 
-async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _Manner) -> int:
+async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _RunOptions) -> int:
     raise_limit()
     with ExitStack() as closing:
         listener = _listen(spec, manner, closing)
         plan = await check(spec, get_settings())
         closing.callback(plan.database.close)
-        announce(plan)
+        print_start_summary(plan)
         try:
-            confirm(plan, yes=manner.yes)
+            confirm_spending(plan, yes=manner.yes)
             campaign_id = await prepare(plan)
         except BaseException:
             await plan.backend.close()
             raise
         log = None if manner.plain else plan.settings.campaign_dir(campaign_id) / "controller.log"
-        closing.enter_context(log_to(log, plan.settings.log_level))
-        ending = await _accompanied(plan, campaign_id, listener, manner)
-        farewell(plan, campaign_id, ending, report_path(plan, campaign_id))
+        closing.enter_context(configure_logging(log, plan.settings.log_level))
+        ending = await _run_with_view(plan, campaign_id, listener, manner)
+        print_end_summary(plan, campaign_id, ending, report_path(plan, campaign_id))
         return 1 if ending.state == "failed" else 0
 
 
-async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | None, manner: _Manner) -> Ending:
+async def _run_with_view(plan: Plan, campaign_id: str, listener: socket.socket | None, manner: _RunOptions) -> Ending:
     companions: list[Companion] = [plain_view if manner.plain else live_view]
     address, links = "", LoginLinks()
     if listener is not None:
@@ -106,13 +108,15 @@ async def _accompanied(plan: Plan, campaign_id: str, listener: socket.socket | N
         address = page_address(listener, host)
         companions.append(serve_pages(host, listener, links))
     say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
-    console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
+    make_console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
     if address:  # to the terminal alone, never to a log
-        console().print(login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False)
-    return await run_campaign(plan, campaign_id, address=address, companions=companions, on_hangup=leave_terminal)
+        make_console().print(
+            login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False
+        )
+    return await run_campaign(plan, campaign_id, address=address, companions=companions, on_hangup=detach_terminal)
 
 
-def _listen(spec: CampaignSpec, manner: _Manner, closing: ExitStack) -> socket.socket | None:
+def _listen(spec: CampaignSpec, manner: _RunOptions, closing: ExitStack) -> socket.socket | None:
     """Take the address before anything is started, so that a taken port costs nothing."""
     if not spec.serve.enabled:
         return None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aar.cli.campaign.steering import ResearcherOption, limit_values, steer
+from aar.cli.campaign.steering import ResearcherOption, parse_limits, send_request
 from aar.cli.options import LATEST, CampaignId, DatabaseOption
 
 _Usd = Annotated[str | None, typer.Option("--usd", metavar="N", help="Most dollars; `none` for no limit.")]
@@ -71,13 +71,13 @@ def start(
         "database": database,
     }
     given = {field: value for field, value in changes.items() if value is not None}
-    given |= _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)
+    given |= _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
     loaded = load_spec(spec, given)
     from aar.cli.running.run_campaign import (
-        run_new,  # loads the server and all else, which a wrong spec need not wait for
+        run_new_campaign,  # loads the server and all else, which a wrong spec need not wait for
     )
 
-    raise typer.Exit(run_new(loaded, plain=plain, yes=yes, any_port=port is None))
+    raise typer.Exit(run_new_campaign(loaded, plain=plain, yes=yes, any_port=port is None))
 
 
 def resume(
@@ -101,31 +101,31 @@ def resume(
     nothing is started here: the controller that runs lets that one go on, or the next one does.
     """
     if researcher is not None:
-        steer(campaign, "resume", "", researcher, None, database)
+        send_request(campaign, "resume", "", researcher, None, database)
         return
     from aar.campaign.control.heartbeat import holding
     from aar.campaign.lifecycle.resume import changed_spec
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
 
-    given = _limits(usd, tokens, hours, submissions) | _serving(sandbox, host, port, no_serve)
-    with opened(database) as workplace:
+    given = _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             spec = changed_spec(session, view.id, given)
         with holding(workplace.database, view.id):  # before all that is slow, so that nobody else takes it up
-            from aar.cli.running.run_campaign import run_again
+            from aar.cli.running.run_campaign import resume_campaign
 
             if database is not None:
                 spec = spec.model_copy(update={"database": database})
-            raise typer.Exit(run_again(view.id, spec, given, plain=plain, yes=yes, any_port=port is None))
+            raise typer.Exit(resume_campaign(view.id, spec, given, plain=plain, yes=yes, any_port=port is None))
 
 
 def _limits(usd: str | None, tokens: str | None, hours: str | None, submissions: str | None) -> dict[str, Any]:
     given = {"usd": usd, "tokens": tokens, "hours": hours, "submissions": submissions}
-    return {f"limits.{limit}": value for limit, value in limit_values(given).items()}
+    return {f"limits.{limit}": value for limit, value in parse_limits(given).items()}
 
 
-def _serving(sandbox: str | None, host: str | None, port: int | None, no_serve: bool) -> dict[str, Any]:
+def _serve_options(sandbox: str | None, host: str | None, port: int | None, no_serve: bool) -> dict[str, Any]:
     given: dict[str, Any] = {"sandbox.backend": sandbox, "serve.host": host, "serve.port": port}
     return {field: value for field, value in given.items() if value is not None} | (
         {"serve.enabled": False} if no_serve else {}

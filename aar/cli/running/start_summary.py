@@ -11,10 +11,10 @@ import typer
 from aar.budget.totals import totals
 from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import Plan
-from aar.cli.output.formatting import clean_line, count, duration, money
-from aar.cli.output.printing import console, plain
-from aar.cli.submissions.leaderboard import board
-from aar.cli.views.dashboard import limits_line
+from aar.cli.output.formatting import clean_line, duration, format_count, format_money
+from aar.cli.output.printing import make_console, to_json_value
+from aar.cli.submissions.leaderboard import leaderboard_table
+from aar.cli.views.dashboard import format_limits
 from aar.errors import UsageError
 from aar.readmodels.formatting import OFFLINE_LABEL, model_label
 from aar.readmodels.submissions.board import read_board
@@ -22,13 +22,13 @@ from aar.readmodels.submissions.board import read_board
 _TOP = 5
 
 
-def announce(plan: Plan) -> None:
+def print_start_summary(plan: Plan) -> None:
     """Say what will run, where, and what it may spend."""
-    out, spec = console(), plan.spec
+    out, spec = make_console(), plan.spec
     team = ", ".join(f"{number} on {model_label(model)}" for model, number in Counter(plan.team.models).items())
     out.print(f"problem   {clean_line(plan.problem.title)} ({plan.problem.name})")
     out.print(f"team      {team}; sandboxes by {plan.backend.name}")
-    out.print(f"limits    {limits_line(plain(spec.limits.model_dump(exclude_none=True)))}")
+    out.print(f"limits    {format_limits(to_json_value(spec.limits.model_dump(exclude_none=True)))}")
     if plan.team.paid:
         limit = spec.limits.usd
         said = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
@@ -45,7 +45,7 @@ def announce(plan: Plan) -> None:
         out.print(f"spending  {said}", style="bold")
 
 
-def confirm(plan: Plan, *, yes: bool) -> None:
+def confirm_spending(plan: Plan, *, yes: bool) -> None:
     """Ask before money can be spent, where there is somebody to ask.
 
     Raises:
@@ -62,22 +62,24 @@ def confirm(plan: Plan, *, yes: bool) -> None:
         )
 
 
-def farewell(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None:
+def print_end_summary(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None:
     """Say how it ended: the best submissions, the cost, the report, and what to do next."""
-    out, metric = console(), plan.problem.metric
+    out, metric = make_console(), plan.problem.metric
     with plan.database.reading() as session:
         rows = read_board(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better).rows
         spent = totals(session, campaign_id).campaign
     out.print()
     out.print(f"campaign {campaign_id} {ending.state}: {clean_line(ending.cause)}", style="bold")
     out.print()
-    out.print(board(rows, metric.name) if rows else "Nothing was measured.")
+    out.print(leaderboard_table(rows, metric.name) if rows else "Nothing was measured.")
     if metric.human_baseline is not None:
         source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
         out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
-    rate = f" ({money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
+    rate = f" ({format_money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
     worked = duration(spent.agent_seconds)
-    out.print(f"cost: {money(spent.usd)}{rate} for {count(spent.total_tokens)} tokens and {worked} of work")
+    out.print(
+        f"cost: {format_money(spent.usd)}{rate} for {format_count(spent.total_tokens)} tokens and {worked} of work"
+    )
     if report.exists():
         out.print(f"report: {report}", soft_wrap=True)
     nexts = [f"aar leaderboard {campaign_id}", f"aar forum list -c {campaign_id}", f"aar serve {campaign_id}"]

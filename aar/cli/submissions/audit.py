@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aar.cli.error_handling import Commands
+from aar.cli.error_handling import CommandGroup
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aar.campaign.control.submission_decisions import Ruling
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Look closely at a submission; confirm or disqualify it.",
@@ -35,23 +35,23 @@ def show(
 
     For people: researchers see neither confirmed scores nor evidence.
     """
-    from aar.cli.context import opened
-    from aar.cli.output.printing import plain, print_json
-    from aar.cli.submissions.details import print_close_up
-    from aar.cli.submissions.listing import submission_number
+    from aar.cli.context import open_context
+    from aar.cli.output.printing import print_json, to_json_value
+    from aar.cli.submissions.details import print_details
+    from aar.cli.submissions.listing import parse_submission_number
     from aar.readmodels.submissions.submission_details import close_up
     from aar.scoring.submissions.submit import get_submission
 
-    wanted = submission_number(number)
-    with opened(database) as workplace:
+    wanted = parse_submission_number(number)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             found = get_submission(session, view.id, wanted)
             close = close_up(session, view.id, wanted)
     if json:
-        print_json({**plain(found), **plain(close)})
+        print_json({**to_json_value(found), **to_json_value(close)})
     else:
-        print_close_up(found, close)
+        print_details(found, close)
 
 
 @app.command()
@@ -121,13 +121,13 @@ def _decide(
     json: bool,
     database: str | None,
 ) -> None:
-    from aar.cli.author_name import person
-    from aar.cli.context import opened
+    from aar.cli.author_name import author_name
+    from aar.cli.context import open_context
     from aar.cli.output.printing import print_json
-    from aar.cli.submissions.listing import submission_number
+    from aar.cli.submissions.listing import parse_submission_number
 
-    wanted, by = submission_number(number), person(name)
-    with opened(database) as workplace:
+    wanted, by = parse_submission_number(number), author_name(name)
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             ruling = decide(session, view.id, wanted, by)

@@ -23,7 +23,7 @@ _STYLES = {
 }
 
 
-def standing(found: SubmissionView) -> str:
+def submission_standing(found: SubmissionView) -> str:
     """How it stands, in a few words: ``confirmed``, ``disqualified: static.network``, ``queued``."""
     from aar.forum.references.citations import submission_status_word
 
@@ -32,31 +32,34 @@ def standing(found: SubmissionView) -> str:
     return found.state if not found.finished else submission_status_word(found.state, found.status, "")
 
 
-def print_close_up(found: SubmissionView, close: CloseUp) -> None:
+def print_details(found: SubmissionView, close: CloseUp) -> None:
     """Print scores by phase, audits, checks and history."""
-    from aar.cli.output.formatting import clean_line, moment
-    from aar.cli.output.printing import console
+    from aar.cli.output.formatting import clean_line, format_datetime
+    from aar.cli.output.printing import make_console
 
-    out = console()
+    out = make_console()
     out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
-    out.print(f"by {clean_line(found.researcher_name)}, {moment(found.created_at)}; {clean_line(standing(found))}")
+    out.print(
+        f"by {clean_line(found.researcher_name)}, {format_datetime(found.created_at)}; "
+        f"{clean_line(submission_standing(found))}"
+    )
     print_checks(out, close)
 
 
 def print_checks(out: Console, close: CloseUp) -> None:
     """Print what is known beside the board score, part by part; parts that are empty are left out."""
-    from aar.cli.output.formatting import clean_line, clean_text, moment, score, shorten
-    from aar.cli.output.printing import table
+    from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score, shorten
+    from aar.cli.output.printing import make_table
     from aar.readmodels.submissions.phase_labels import phase_label
 
     if close.phases:
-        made = table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))
+        made = make_table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))
         for phase in close.phases:
             each = phase.score
-            domains = ", ".join(f"{clean_line(name)} {score(part.mean)}" for name, part in phase.domains.items())
+            domains = ", ".join(f"{clean_line(name)} {format_score(part.mean)}" for name, part in phase.domains.items())
             made.add_row(
                 phase_label(phase.phase),
-                score(each.mean, each.standard_error),
+                format_score(each.mean, each.standard_error),
                 f"{each.low:.2f} … {each.high:.2f}",
                 str(phase.seeds),
                 domains or "–",
@@ -70,11 +73,11 @@ def print_checks(out: Console, close: CloseUp) -> None:
         if audit.evidence:
             out.print(clean_text(json.dumps(audit.evidence, indent=1, ensure_ascii=False)), style="dim", soft_wrap=True)
     if close.history:
-        made = table("history", "", "by", "why")
+        made = make_table("history", "", "by", "why")
         for change in close.history:
             why = shorten(change.cause, 400)
             made.add_row(
-                moment(change.at),
+                format_datetime(change.at),
                 f"{change.old} → {change.new}" if change.old else change.new,
                 clean_line(change.by),
                 why,

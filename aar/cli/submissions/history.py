@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aar.cli.context import Workplace
+    from aar.cli.context import CliContext
     from aar.scoring.submission_history import SubmissionRecord
 
 
-def show_record(workplace: Workplace, campaign: str, number: int, json: bool) -> None:
+def print_history(workplace: CliContext, campaign: str, number: int, json: bool) -> None:
     """Print it. Raises NotFound."""
-    from aar.cli.output.printing import console, print_json
+    from aar.cli.output.printing import make_console, print_json
     from aar.scoring.submission_history import submission_record
 
     view = workplace.campaign(campaign)
@@ -23,22 +23,22 @@ def show_record(workplace: Workplace, campaign: str, number: int, json: bool) ->
     if json:
         print_json(found)
         return
-    out = console()
+    out = make_console()
     _print_frozen(out, found)
     _print_measured(out, found)
     _print_judged(out, found)
 
 
 def _print_frozen(out: Console, found: SubmissionRecord) -> None:
-    from aar.cli.output.formatting import clean_line, clean_text, moment
-    from aar.cli.submissions.details import standing
+    from aar.cli.output.formatting import clean_line, clean_text, format_datetime
+    from aar.cli.submissions.details import submission_standing
 
     view = found.submission
     same, alike = (", ".join(f"s{number}" for number in which) for which in (found.same_code, found.alike))
     out.print(f"s{view.number}: {clean_line(view.title)}", style="bold")
     for name, value in (
-        ("by", f"{clean_line(view.researcher_name)}, {moment(view.created_at)}"),
-        ("stands", clean_line(standing(view))),
+        ("by", f"{clean_line(view.researcher_name)}, {format_datetime(view.created_at)}"),
+        ("stands", clean_line(submission_standing(view))),
         ("digest", view.digest + (f", the same files as {same}" if same else "")),
         ("alike", f"the same code as {alike} but for layout and names" if alike else "–"),
         ("parent", view.parent or "–"),
@@ -51,15 +51,15 @@ def _print_frozen(out: Console, found: SubmissionRecord) -> None:
 
 
 def _print_measured(out: Console, found: SubmissionRecord) -> None:
-    from aar.cli.output.formatting import clean_line, moment, score
-    from aar.cli.output.printing import table
+    from aar.cli.output.formatting import clean_line, format_datetime, format_score
+    from aar.cli.output.printing import make_table
 
-    runs = table("run", "domain", "drawn", "seed", "split", "state", "output", "s", right=("seed", "split", "s"))
+    runs = make_table("run", "domain", "drawn", "seed", "split", "state", "output", "s", right=("seed", "split", "s"))
     for run in found.runs:
         runs.add_row(
             f"{run.phase} {run.index}",
             clean_line(run.domain),
-            moment(run.drawn_at),
+            format_datetime(run.drawn_at),
             str(run.seed),
             str(run.split_seed),
             run.state,
@@ -72,39 +72,44 @@ def _print_measured(out: Console, found: SubmissionRecord) -> None:
     for run in found.runs:
         if run.verdict:
             out.print(f"{run.phase} {run.index}: {clean_line(run.verdict)}", style="dim", soft_wrap=True)
-    estimates = table("scores", "score", "90 % interval", "seeds", right=("seeds",))
+    estimates = make_table("scores", "score", "90 % interval", "seeds", right=("seeds",))
     for each in found.estimates:
         interval = f"{each.low:.2f} … {each.high:.2f}"
-        estimates.add_row(each.phase, score(each.mean, each.standard_error), interval, str(each.seeds))
+        estimates.add_row(each.phase, format_score(each.mean, each.standard_error), interval, str(each.seeds))
     if found.estimates:
         out.print()
         out.print(estimates)
 
 
 def _print_judged(out: Console, found: SubmissionRecord) -> None:
-    from aar.cli.output.formatting import clean_line, clean_text, moment
-    from aar.cli.output.printing import table
+    from aar.cli.output.formatting import clean_line, clean_text, format_datetime
+    from aar.cli.output.printing import make_table
 
     for audit in found.audits:
         rule = f" {clean_line(audit.rule)}" if audit.rule else ""
-        out.print(f"\n{moment(audit.at)} {clean_line(audit.audit)} audit: {audit.verdict}{rule}")
+        out.print(f"\n{format_datetime(audit.at)} {clean_line(audit.audit)} audit: {audit.verdict}{rule}")
         out.print(clean_text(audit.reason), soft_wrap=True)
         if audit.evidence:
             evidence = json_module.dumps(audit.evidence, indent=1, ensure_ascii=False)
             out.print(clean_text(evidence), style="dim", soft_wrap=True)
-    changes = table("changes", "", "by", "why")
+    changes = make_table("changes", "", "by", "why")
     for change in found.changes:
         changes.add_row(
-            moment(change.at), f"{change.old or '–'} → {change.new}", clean_line(change.by), clean_line(change.cause)
+            format_datetime(change.at),
+            f"{change.old or '–'} → {change.new}",
+            clean_line(change.by),
+            clean_line(change.cause),
         )
     if found.changes:
         out.print()
         out.print(changes)
     for check in found.checks:
-        out.print(f"\n{check.kind} asked for by {clean_line(check.by)}, {moment(check.created_at)}: {check.state}")
+        out.print(
+            f"\n{check.kind} asked for by {clean_line(check.by)}, {format_datetime(check.created_at)}: {check.state}"
+        )
         out.print(clean_line(check.cause), soft_wrap=True)
-    log = table("event", "", "", right=("event",))
+    log = make_table("event", "", "", right=("event",))
     for event in found.happenings:
-        log.add_row(str(event.id), moment(event.at), clean_line(event.line))
+        log.add_row(str(event.id), format_datetime(event.at), clean_line(event.line))
     out.print()
     out.print(log)

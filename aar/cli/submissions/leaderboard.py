@@ -27,12 +27,12 @@ def leaderboard(
     apart. Once a submission is confirmed on unseen data, the best confirmed one leads. What was disqualified or refuted
     stands below, without a rank.
     """
-    from aar.cli.context import opened
+    from aar.cli.context import open_context
     from aar.cli.output.printing import print_json, print_table
     from aar.readmodels.problem_metric import metric_of
     from aar.readmodels.submissions.board import read_board
 
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         metric = metric_of(view.problem)
         higher = metric is None or metric.higher_is_better
@@ -41,17 +41,17 @@ def leaderboard(
     if json:
         print_json(found.rows)
         return
-    print_table(board(found.rows, metric.name if metric else "score"), empty="Nothing is measured yet.")
+    print_table(leaderboard_table(found.rows, metric.name if metric else "score"), empty="Nothing is measured yet.")
     _print_fallen("Disqualified", found.disqualified)
     _print_fallen("Refuted at confirmation", found.refuted)
 
 
-def board(rows: list[BoardRow], metric: str) -> Table:
+def leaderboard_table(rows: list[BoardRow], metric: str) -> Table:
     """Rows of the leaderboard as a table."""
-    from aar.cli.output.formatting import clean_line, score
-    from aar.cli.output.printing import table
+    from aar.cli.output.formatting import clean_line, format_score
+    from aar.cli.output.printing import make_table
 
-    made = table(
+    made = make_table(
         "#", "band", metric, "90 % interval", "confirmed", "seeds", "", "by", "status", "title", right=("#", "seeds")
     )
     for row in rows:
@@ -61,9 +61,9 @@ def board(rows: list[BoardRow], metric: str) -> Table:
         made.add_row(
             str(row.rank),
             str(row.band),
-            score(each.mean, each.standard_error),
+            format_score(each.mean, each.standard_error),
             interval,
-            score(sealed.mean, sealed.standard_error) if sealed else "–",
+            format_score(sealed.mean, sealed.standard_error) if sealed else "–",
             str(each.seeds),
             f"s{each.number}",
             clean_line(each.researcher_name) + (" (outside)" if each.outside else ""),
@@ -75,9 +75,9 @@ def board(rows: list[BoardRow], metric: str) -> Table:
 
 def _print_fallen(head: str, found: list[SubmissionView]) -> None:
     from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import console
+    from aar.cli.output.printing import make_console
 
-    out = console()
+    out = make_console()
     if found:
         out.print(f"\n{head}", style="bold")
     for each in found:

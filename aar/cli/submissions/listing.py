@@ -9,7 +9,7 @@ import typer
 from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 
 if TYPE_CHECKING:
-    from aar.cli.context import Workplace
+    from aar.cli.context import CliContext
     from aar.readmodels.submissions.submission_code import CodeFile
     from aar.readmodels.submissions.submission_details import CloseUp
     from aar.scoring.submissions.submit import SubmissionView
@@ -28,26 +28,26 @@ def submissions(
     database: DatabaseOption = None,
 ) -> None:
     """List what was handed in, or show one with its code."""
-    from aar.cli.context import opened
-    from aar.cli.submissions.history import show_record
+    from aar.cli.context import open_context
+    from aar.cli.submissions.history import print_history
     from aar.errors import UsageError
 
     if record and number is None:
         raise UsageError("--record is about one submission", "Give its number: aar submissions s12 --record")
-    with opened(database) as workplace:
+    with open_context(database) as workplace:
         if record and number is not None:
-            show_record(workplace, campaign, submission_number(number), json)
+            print_history(workplace, campaign, parse_submission_number(number), json)
         elif number is None:
             _list(workplace, campaign, researcher, json)
         else:
             _show(workplace, campaign, number, json)
 
 
-def _list(workplace: Workplace, campaign: str, researcher: str | None, json: bool) -> None:
+def _list(workplace: CliContext, campaign: str, researcher: str | None, json: bool) -> None:
     from aar.campaign.views import get_researcher
-    from aar.cli.output.formatting import clean_line, clock, score
-    from aar.cli.output.printing import print_json, print_table, table
-    from aar.cli.submissions.details import standing
+    from aar.cli.output.formatting import clean_line, format_clock, format_score
+    from aar.cli.output.printing import make_table, print_json, print_table
+    from aar.cli.submissions.details import submission_standing
     from aar.scoring.submissions.submit import list_submissions
 
     view = workplace.campaign(campaign)
@@ -61,38 +61,38 @@ def _list(workplace: Workplace, campaign: str, researcher: str | None, json: boo
     if json:
         print_json(found)
         return
-    made = table("", "by", "at", "state", "score", "title")
+    made = make_table("", "by", "at", "state", "score", "title")
     for each in found:
         made.add_row(
             f"s{each.number}",
             clean_line(each.researcher_name),
-            clock(each.created_at),
-            clean_line(standing(each)),
-            score(each.mean, each.standard_error),
+            format_clock(each.created_at),
+            clean_line(submission_standing(each)),
+            format_score(each.mean, each.standard_error),
             clean_line(each.title),
         )
     print_table(made, empty="Nothing was handed in yet.")
 
 
-def _show(workplace: Workplace, campaign: str, number: str, json: bool) -> None:
-    from aar.cli.output.printing import plain, print_json
+def _show(workplace: CliContext, campaign: str, number: str, json: bool) -> None:
+    from aar.cli.output.printing import print_json, to_json_value
     from aar.readmodels.submissions.submission_code import read_code
     from aar.readmodels.submissions.submission_details import close_up
     from aar.scoring.submissions.submit import get_submission
 
-    wanted = submission_number(number)
+    wanted = parse_submission_number(number)
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:
         found = get_submission(session, view.id, wanted)
         close = close_up(session, view.id, wanted)
     files = read_code(workplace.snapshots(view.id), found.digest)
     if json:
-        print_json({**plain(found), **plain(close), "files": files})
+        print_json({**to_json_value(found), **to_json_value(close), "files": files})
         return
     _print(found, close, files)
 
 
-def submission_number(given: str) -> int:
+def parse_submission_number(given: str) -> int:
     """The number that `12` or `s12` stands for. Raises UsageError."""
     from aar.errors import UsageError
 
@@ -105,16 +105,16 @@ def submission_number(given: str) -> int:
 def _print(found: SubmissionView, close: CloseUp, files: list[CodeFile]) -> None:
     from rich.rule import Rule
 
-    from aar.cli.output.formatting import clean_line, clean_text, moment, score
-    from aar.cli.output.printing import console
-    from aar.cli.submissions.details import print_checks, standing
+    from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score
+    from aar.cli.output.printing import make_console
+    from aar.cli.submissions.details import print_checks, submission_standing
 
-    out = console()
+    out = make_console()
     out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
     for name, value in (
-        ("by", f"{clean_line(found.researcher_name)}, {moment(found.created_at)}"),
-        ("state", clean_line(standing(found))),
-        ("score", f"{score(found.mean, found.standard_error)} over {found.seeds} seeds" if found.seeds else "–"),
+        ("by", f"{clean_line(found.researcher_name)}, {format_datetime(found.created_at)}"),
+        ("state", clean_line(submission_standing(found))),
+        ("score", f"{format_score(found.mean, found.standard_error)} over {found.seeds} seeds" if found.seeds else "–"),
         ("verdict", clean_text(found.verdict) or "–"),
         ("families", ", ".join(clean_line(family) for family in found.families) or "–"),
         ("digest", found.digest + (f", built on {found.parent}" if found.parent else "")),

@@ -12,9 +12,19 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aar.cli.output.formatting import ago, clean_line, count, duration, moment, money, score, shorten, signed
-from aar.cli.output.responsive_table import FittingTable
-from aar.cli.views.overview import Overview, Row
+from aar.cli.output.formatting import (
+    clean_line,
+    duration,
+    format_ago,
+    format_count,
+    format_datetime,
+    format_money,
+    format_score,
+    format_signed,
+    shorten,
+)
+from aar.cli.output.responsive_table import ResponsiveTable
+from aar.cli.views.overview import CampaignOverview, ResearcherRow
 from aar.readmodels.alerts import Alert
 from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.readmodels.submissions.board import BoardRow
@@ -38,7 +48,9 @@ _LIMITS = {
 }
 
 
-def dashboard(found: Overview, *, seconds: float, hint: str = "", height: int | None = None) -> RenderableType:
+def render_dashboard(
+    found: CampaignOverview, *, seconds: float, hint: str = "", height: int | None = None
+) -> RenderableType:
     """The whole view.
 
     Args:
@@ -82,12 +94,12 @@ class _Gauges(Table):
             yield Text.assemble((f"{name} ", "dim"), str(said), overflow="fold")
 
 
-def _head(found: Overview, seconds: float) -> Text:
+def _head(found: CampaignOverview, seconds: float) -> Text:
     campaign = found.campaign
     head = Text.assemble((f"{campaign.id} ", "bold"), clean_line(campaign.name), overflow="fold")
     head.append(f"  on {clean_line(campaign.problem)}  ")
     lost = campaign.controller == "lost"
-    head.append(campaign.standing(moment), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
+    head.append(campaign.standing(format_datetime), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
     if campaign.cause:
         head.append(f" ({clean_line(campaign.cause)})")
     head.append(f"  {duration(seconds)}", "bold")
@@ -100,8 +112,8 @@ def _head(found: Overview, seconds: float) -> Text:
     return head
 
 
-def _team(found: Overview, most: int) -> Table:
-    made = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
+def _team(found: CampaignOverview, most: int) -> Table:
+    made = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
     for name in ("", "direction", "state"):
         made.add_column(name, no_wrap=True)
     made.add_column("doing", ratio=1, no_wrap=True, overflow="ellipsis")
@@ -118,16 +130,16 @@ def _team(found: Overview, most: int) -> Table:
         "",
         "",
         f"{found.measured} measured",
-        score(found.best.submission.mean if found.best else None),
-        count(whole.total_tokens),
-        money(whole.usd),
-        money(whole.usd_per_agent_hour),
+        format_score(found.best.submission.mean if found.best else None),
+        format_count(whole.total_tokens),
+        format_money(whole.usd),
+        format_money(whole.usd_per_agent_hour),
         style="bold",
     )
     return made
 
 
-def _cells(row: Row) -> list[Text]:
+def _cells(row: ResearcherRow) -> list[Text]:
     who, best = row.researcher, row.best
     star = "*" if who.model == "offline-search" else ""
     cells = (
@@ -135,17 +147,17 @@ def _cells(row: Row) -> list[Text]:
         shorten(who.direction_key, 26),
         who.state,
         shorten(who.doing or who.cause, 200),
-        score(best.submission.mean, best.submission.standard_error) if best else "–",
-        count(row.spent.total_tokens),
-        money(row.spent.usd),
-        money(row.spent.usd_per_agent_hour),
+        format_score(best.submission.mean, best.submission.standard_error) if best else "–",
+        format_count(row.spent.total_tokens),
+        format_money(row.spent.usd),
+        format_money(row.spent.usd_per_agent_hour),
     )
     return [
         Text(cell, style=_STATE_STYLES.get(who.state, "") if place == 2 else "") for place, cell in enumerate(cells)
     ]
 
 
-def _gauges(found: Overview) -> Table:
+def _gauges(found: CampaignOverview) -> Table:
     grid = _Gauges.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
@@ -153,7 +165,9 @@ def _gauges(found: Overview) -> Table:
     metric, leader = found.metric, found.best
     if metric is not None and leader is not None and leader.submission.mean is not None:
         mean = leader.submission.mean
-        said = f"{score(mean, leader.submission.standard_error)} by {clean_line(leader.submission.researcher_name)}"
+        said = (
+            f"{format_score(mean, leader.submission.standard_error)} by {clean_line(leader.submission.researcher_name)}"
+        )
         said += f" (s{leader.submission.number}, {_trust(leader)})"
         marks = {} if metric.human_baseline is None else {metric.human_baseline / metric.ceiling: "┃"}
         if metric.human_baseline is not None:
@@ -172,13 +186,13 @@ def _gauges(found: Overview) -> Table:
     ceiling = found.limits.get("usd")
     if ceiling is not None and float(ceiling) > 0 and not _free(found):
         used = float(found.spent.usd + found.spent.reserved_usd)
-        said = f"{money(found.spent.usd)} of ${ceiling}"
+        said = f"{format_money(found.spent.usd)} of ${ceiling}"
         if found.spent.reserved_usd:
-            said += f", {money(found.spent.reserved_usd)} set aside"
+            said += f", {format_money(found.spent.reserved_usd)} set aside"
         grid.add_row("spent", _bar(used / float(ceiling), {}, "yellow"), said)
     if found.queue.scoring or found.queue.waiting:
         grid.add_row("scoring", "", _queue(found.queue))
-    grid.add_row("limits", "", limits_line(found.limits))
+    grid.add_row("limits", "", format_limits(found.limits))
     return grid
 
 
@@ -198,7 +212,7 @@ def _trust(leader: BoardRow) -> str:
     if leader.confirmed is None:
         return "not confirmed yet"
     sealed = leader.confirmed.score
-    return f"confirmed at {score(sealed.mean, sealed.standard_error)}"
+    return f"confirmed at {format_score(sealed.mean, sealed.standard_error)}"
 
 
 def _queue(queue: QueueState) -> str:
@@ -211,11 +225,11 @@ def _queue(queue: QueueState) -> str:
     return "; ".join(said)
 
 
-def _free(found: Overview) -> bool:
+def _free(found: CampaignOverview) -> bool:
     return not found.spent.usd and not found.spent.reserved_usd and found.offline
 
 
-def limits_line(limits: Mapping[str, Any]) -> str:
+def format_limits(limits: Mapping[str, Any]) -> str:
     """The limits in force, in one line."""
     said = [pattern.format(limits[key]) for key, pattern in _LIMITS.items() if limits.get(key) is not None]
     own = {key: value for key, value in (limits.get("researcher") or {}).items() if value is not None}
@@ -234,15 +248,17 @@ def _bar(share: float, marks: Mapping[float, str], style: str) -> Text:
     return bar
 
 
-def _forum(found: Overview) -> Table:
-    grid = FittingTable.grid(padding=(0, 1), expand=True)
+def _forum(found: CampaignOverview) -> Table:
+    grid = ResponsiveTable.grid(padding=(0, 1), expand=True)
     for _ in range(3):
         grid.add_column(no_wrap=True, style="dim")
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     for post in found.posts:
         title = Text(shorten(post.title, 200), style="bold" if post.by_human else "")
         said = f"{clean_line(post.author)} {post.kind}"
-        votes = f" {signed(post.score)}" if post.score else ""
+        votes = f" {format_signed(post.score)}" if post.score else ""
         replies = f" ({post.comments} comments)" if post.comments else ""
-        grid.add_row(f"#{post.id}", ago(post.created_at, found.at), said, title + Text(votes + replies, style="dim"))
+        grid.add_row(
+            f"#{post.id}", format_ago(post.created_at, found.at), said, title + Text(votes + replies, style="dim")
+        )
     return grid

@@ -16,10 +16,10 @@ from rich.live import Live
 from aar.campaign.controller.controller import Running
 from aar.campaign.run_timer import seconds_run
 from aar.cli.output.formatting import clean_line
-from aar.cli.output.printing import console
-from aar.cli.output.streams import leave_terminal
-from aar.cli.views.dashboard import dashboard
-from aar.cli.views.overview import Overview, overview
+from aar.cli.output.printing import make_console
+from aar.cli.output.streams import detach_terminal
+from aar.cli.views.dashboard import render_dashboard
+from aar.cli.views.overview import CampaignOverview, read_overview
 from aar.errors import DatabaseError
 
 _REFRESH_SECONDS = 0.7
@@ -31,26 +31,26 @@ async def live_view(running: Running) -> None:
     db, campaign_id = running.database, running.campaign_id
     began = time.monotonic()
     before = await db.read(lambda session: seconds_run(session, campaign_id))
-    out = console()
+    out = make_console()
 
-    def draw(found: Overview, hint: str) -> None:
+    def draw(found: CampaignOverview, hint: str) -> None:
         seconds = before + time.monotonic() - began
         try:
-            view.update(dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
+            view.update(render_dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            leave_terminal()  # it hung up; the signal that says so may come later than this
+            detach_terminal()  # it hung up; the signal that says so may come later than this
 
     # Without redirection: a view that ends with an error would leave its own stream in the place of standard output.
     picture = Live(
         console=out, auto_refresh=False, vertical_overflow="crop", redirect_stdout=False, redirect_stderr=False
     )
-    with keys_unseen(), picture as view:
+    with suppress_key_echo(), picture as view:
         try:
             while True:
                 try:
-                    found = await db.read(lambda session: overview(session, campaign_id))
+                    found = await db.read(lambda session: read_overview(session, campaign_id))
                 except DatabaseError:
                     pass  # busy for longer than is worth waiting for a picture; the next one comes
                 else:
@@ -58,7 +58,7 @@ async def live_view(running: Running) -> None:
                 await asyncio.sleep(_REFRESH_SECONDS)
         finally:
             with db.reading() as session:
-                draw(overview(session, campaign_id), "")
+                draw(read_overview(session, campaign_id), "")
 
 
 def _hint(running: Running) -> str:
@@ -71,7 +71,7 @@ def _hint(running: Running) -> str:
 
 
 @contextmanager
-def keys_unseen() -> Iterator[None]:
+def suppress_key_echo() -> Iterator[None]:
     """Keep the terminal from writing typed keys (a Ctrl-C's ``^C`` too) into the picture; the keys work as ever."""
     if not sys.stdin.isatty():
         yield

@@ -26,7 +26,7 @@ _NEWEST_POSTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResearcherRow:
     """One researcher: as it is, its best measured submission, and what it spent."""
 
     researcher: ResearcherView
@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class CampaignOverview:
     """A campaign at a moment.
 
     Args:
@@ -55,7 +55,7 @@ class Overview:
     at: datetime
     campaign: CampaignView
     metric: Metric | None
-    rows: list[Row]
+    rows: list[ResearcherRow]
     spent: Totals
     best: BoardRow | None
     measured: int
@@ -78,7 +78,7 @@ class Overview:
         return self.metric.name if self.metric else "score"
 
 
-def overview(session: Session, campaign_id: str) -> Overview:
+def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
     """Read how a campaign stands. Raises NotFound."""
     campaign = get_campaign(session, campaign_id)
     metric = metric_of(campaign.problem)
@@ -88,11 +88,11 @@ def overview(session: Session, campaign_id: str) -> Overview:
         best.setdefault(place.submission.researcher_id, place)
     spent = totals(session, campaign.id)
     team = list_researchers(session, campaign.id)
-    return Overview(
+    return CampaignOverview(
         at=now(),
         campaign=campaign,
         metric=metric,
-        rows=[Row(each, best.get(each.id), spent.researchers[each.id]) for each in team],
+        rows=[ResearcherRow(each, best.get(each.id), spent.researchers[each.id]) for each in team],
         spent=spent.campaign,
         best=board[0] if board else None,
         measured=len(board),
@@ -106,32 +106,32 @@ def overview(session: Session, campaign_id: str) -> Overview:
     )
 
 
-def overview_json(found: Overview) -> dict[str, Any]:
+def overview_json(found: CampaignOverview) -> dict[str, Any]:
     """The documented shape of ``aar status --json``."""
-    from aar.cli.output.printing import plain
+    from aar.cli.output.printing import to_json_value
 
-    campaign = plain(found.campaign)
+    campaign = to_json_value(found.campaign)
     del campaign["spec"]  # the seed and a database's password stand there
     return {
         **campaign,
         "limits": found.limits,
         "offline": found.offline,
-        "metric": plain(found.metric),
-        "best": plain(found.best.submission) if found.best else None,
+        "metric": to_json_value(found.metric),
+        "best": to_json_value(found.best.submission) if found.best else None,
         "measured": found.measured,
         "diversity_bits": round(found.bits, 4),
         "vendi": found.vendi,
         "spent": _spent(found.spent),
         "researchers": [
             {
-                **plain(row.researcher),
-                "best": plain(row.best.submission) if row.best else None,
+                **to_json_value(row.researcher),
+                "best": to_json_value(row.best.submission) if row.best else None,
                 "spent": _spent(row.spent),
             }
             for row in found.rows
         ],
-        "newest_posts": plain(found.posts),
-        "alerts": plain(found.alerts),
+        "newest_posts": to_json_value(found.posts),
+        "alerts": to_json_value(found.alerts),
         "queue": {
             "scoring": list(found.queue.scoring),
             "waiting": [
@@ -143,19 +143,19 @@ def overview_json(found: Overview) -> dict[str, Any]:
 
 
 def _spent(each: Totals) -> dict[str, Any]:
-    from aar.cli.output.printing import plain
+    from aar.cli.output.printing import to_json_value
 
     return {
-        "usd": plain(each.usd),
-        "reserved_usd": plain(each.reserved_usd),
+        "usd": to_json_value(each.usd),
+        "reserved_usd": to_json_value(each.reserved_usd),
         "total_tokens": each.total_tokens,
         "calls": each.calls,
         "agent_seconds": each.agent_seconds,
         "core_seconds": each.core_seconds,
-        "usd_per_agent_hour": per_hour(each),
+        "usd_per_agent_hour": hourly_rate(each),
     }
 
 
-def per_hour(each: Totals) -> str | None:
+def hourly_rate(each: Totals) -> str | None:
     """The rate as programs read it; None before any work."""
     return None if each.usd_per_agent_hour is None else f"{each.usd_per_agent_hour:.6f}"

@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.cli.output.formatting import ago, clean_line, clean_text, count, duration, money, score, signed
-from aar.cli.output.printing import plain
+from aar.cli.output.formatting import (
+    clean_line,
+    clean_text,
+    duration,
+    format_ago,
+    format_count,
+    format_money,
+    format_score,
+    format_signed,
+)
+from aar.cli.output.printing import to_json_value
 
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -35,7 +44,7 @@ def test_escapes_become_visible(text: str) -> None:
     ],
 )
 def test_money_never_looks_smaller_than_it_is(usd: Decimal | None, shown: str) -> None:
-    assert money(usd) == shown
+    assert format_money(usd) == shown
 
 
 @pytest.mark.parametrize(
@@ -49,15 +58,15 @@ def test_durations(seconds: float, shown: str) -> None:
     ("number", "shown"), [(0, "0"), (812, "812"), (12_345, "12.3k"), (4_560_000, "4.56M"), (812_000, "812k")]
 )
 def test_counts(number: int, shown: str) -> None:
-    assert count(number) == shown
+    assert format_count(number) == shown
 
 
 def test_small_things() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    assert ago(at, at + timedelta(seconds=70)) == "1 min 10 s ago"
-    assert (score(None), score(0.314), score(0.314, 0.02)) == ("–", "0.31", "0.31 ± 0.02")
-    assert (signed(3), signed(-1), signed(0)) == ("+3", "-1", "0")
-    assert plain({"at": at, "usd": Decimal("1E+2"), "many": (1, None)}) == {
+    assert format_ago(at, at + timedelta(seconds=70)) == "1 min 10 s ago"
+    assert (format_score(None), format_score(0.314), format_score(0.314, 0.02)) == ("–", "0.31", "0.31 ± 0.02")
+    assert (format_signed(3), format_signed(-1), format_signed(0)) == ("+3", "-1", "0")
+    assert to_json_value({"at": at, "usd": Decimal("1E+2"), "many": (1, None)}) == {
         "at": "2026-01-01T00:00:00+00:00",
         "usd": "100",
         "many": [1, None],

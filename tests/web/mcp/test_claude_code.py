@@ -93,10 +93,10 @@ async def test_claude_code_posts_and_hands_in(house: House) -> None:
 @pytest.mark.parametrize("way", ["http", "stdio"])
 async def test_the_command_that_invite_prints_connects(house: House, way: str) -> None:
     """Word for word, with nothing but the program's name and the server's address put in."""
-    from aar.cli.mcp import ways_in
+    from aar.cli.mcp import connection_commands
 
     async with house.served() as address:
-        printed = ways_in(f"{address}/mcp", house.alice, home=str(house.home))[way]
+        printed = connection_commands(f"{address}/mcp", house.alice, home=str(house.home))[way]
         words = shlex.split(printed)
         assert words[0] == "claude"
         environment = os.environ | quiet(house.home) | {"PATH": f"{_bin()}:{os.environ['PATH']}"}
