@@ -14,12 +14,12 @@ from pathlib import Path
 
 from aar.cli.problem.attack import outcome_summary
 from aar.problems.registry import find_problem
-from aar.redteam import SUBMISSIONS, Outcome, attack_all
+from aar.redteam import SUBMISSIONS, AttackOutcome, attack_all
 from aar.sandbox.backends import choose_backend
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
 
-def row(outcome: Outcome) -> str:
+def row(outcome: AttackOutcome) -> str:
     """One line of the table."""
     result = outcome.result
     gain = (

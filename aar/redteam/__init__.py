@@ -1,7 +1,7 @@
 """Attempts to move a score without doing the science, made against the real scorer, clean room, store and API."""
 
-from aar.redteam.attack_protocol import Attack, Result
+from aar.redteam.attack_protocol import Attack, AttackResult
 from aar.redteam.gain import Gain
-from aar.redteam.runner import ATTACKS, SUBMISSIONS, Outcome, attack_all
+from aar.redteam.runner import ATTACKS, SUBMISSIONS, AttackOutcome, attack_all
 
-__all__ = ["ATTACKS", "SUBMISSIONS", "Attack", "Gain", "Outcome", "Result", "attack_all"]
+__all__ = ["ATTACKS", "SUBMISSIONS", "Attack", "AttackOutcome", "AttackResult", "Gain", "attack_all"]

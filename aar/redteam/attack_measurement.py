@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 
-async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = True, confirm: bool = False) -> Result:
+async def measure_attack(
+    arena: ScoreArena, source: Path, said: str = "", *, read: bool = True, confirm: bool = False
+) -> AttackResult:
     """Hand a method in, see what the audits make of it, and measure its gain on the sealed split.
 
     Args:
@@ -28,7 +30,7 @@ async def measured(arena: Arena, source: Path, said: str = "", *, read: bool = T
     if view.state != "measured":
         stopped = stopped or view.verdict.partition(": ")[2].partition(" The end of")[0].splitlines()[0]
     shown = "no score" if view.mean is None else f"shown {view.mean:.2f} ± {view.standard_error:.2f}"
-    result = Result(None, stopped, noted, said=", ".join(part for part in (said, shown) if part))
+    result = AttackResult(None, stopped, noted, said=", ".join(part for part in (said, shown) if part))
     if isinstance(gain, str):
         return replace(result, stopped=stopped or "fails on the sealed split")
     return replace(result, gain=gain)

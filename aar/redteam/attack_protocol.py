@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 from aar.redteam.gain import Gain
 
 if TYPE_CHECKING:
-    from aar.redteam.score_arena import Arena
+    from aar.redteam.score_arena import ScoreArena
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class AttackResult:
     """What came of an attack.
 
     Args:
@@ -45,6 +45,6 @@ class Attack(Protocol):
     items: bool
     """Whether it works on single test items: only problems with ``test.npy`` and array outputs are open to it."""
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Carry it out against a running scorer, clean room, store and API."""
         ...

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.protocol import Stage, Task
-from aar.redteam.score_arena import Arena
+from aar.redteam.score_arena import ScoreArena
 from aar.scoring.cleanroom.task_bundles import prepared
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownItems:
     """Items of one domain as researchers have them.
 
     Args:
@@ -25,14 +25,14 @@ class Known:
     rows: NDArray[np.float16]
     labels: NDArray[np.bool_] | None
 
-    def told(self) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    def labelled_rows(self) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
         """Rows whose labels are known, and the labels."""
         if self.labels is None:
             return self.rows[:0], np.zeros(0, dtype=np.bool_)
         return self.rows[: len(self.labels)], self.labels
 
 
-async def public_items(arena: Arena) -> dict[str, Known]:
+async def public_items(arena: ScoreArena) -> dict[str, KnownItems]:
     """By domain, what stands in a researcher's ``/data``: items to predict, then those to train on."""
     found = {}
     for domain in arena.problem.climbed_domains:
@@ -41,12 +41,12 @@ async def public_items(arena: Arena) -> dict[str, Known]:
         ) as task:
             files = [task.public / name for name in ("test.npy", "train.npy")]
             rows = np.concatenate([np.load(file, allow_pickle=False) for file in files if file.is_file()])
-            labels = [each for each in (truth_of(task), truth_of(task, "pool_labels")) if each is not None]
-            found[domain] = Known(rows, np.concatenate(labels) if labels else None)
+            labels = [each for each in (hidden_labels(task), hidden_labels(task, "pool_labels")) if each is not None]
+            found[domain] = KnownItems(rows, np.concatenate(labels) if labels else None)
     return found
 
 
-def truth_of(task: Task, name: str = "labels") -> NDArray[np.bool_] | None:
+def hidden_labels(task: Task, name: str = "labels") -> NDArray[np.bool_] | None:
     """A task's hidden labels, for a harness that counts what an attacker got right; None where it cannot read them."""
     for path in sorted(task.hidden.glob("*.npz")):
         with np.load(path, allow_pickle=False) as arrays:

@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from aar.redteam.score_arena import Arena
+from aar.redteam.score_arena import ScoreArena
 from aar.store.models import ScoringRun, Snapshot, Submission
 
 Rows = dict[tuple[str, str], tuple[Any, ...]]
 
 
-def standing(arena: Arena) -> Rows:
+def snapshot_rows(arena: ScoreArena) -> Rows:
     """Every row of submissions, scoring runs and snapshots, by table and key."""
     found: Rows = {}
     with arena.db.reading() as session:
@@ -23,6 +23,6 @@ def standing(arena: Arena) -> Rows:
     return found
 
 
-def moved(before: Rows, after: Rows) -> list[str]:
+def changed_rows(before: Rows, after: Rows) -> list[str]:
     """What was changed or removed between two looks; rows that were added are not."""
     return [f"{table} {key} changed" for (table, key), row in before.items() if after.get((table, key)) != row]

@@ -26,7 +26,7 @@ DRAWS = "attacks"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PreparedTask:
     """One prepared task, the seed a method gets there, and which of the stage's draws it is."""
 
     task: Task
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class OwnRuns:
+class DirectRuns:
     """Prepared tasks and outputs, each made once for a whole suite.
 
     Args:
@@ -52,10 +52,10 @@ class OwnRuns:
     seeds: int
     parallel: int
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _places: dict[Stage, list[Place]] = field(default_factory=dict)
+    _places: dict[Stage, list[PreparedTask]] = field(default_factory=dict)
     _outputs: dict[tuple[Path, Path], bytes | str] = field(default_factory=dict)
 
-    async def places(self, stage: Stage, count: int) -> list[Place]:
+    async def places(self, stage: Stage, count: int) -> list[PreparedTask]:
         """So many draws of every domain climbed on, prepared once for the whole suite."""
         ready = self._places.setdefault(stage, [])
         for index in range(len(ready) // len(self.problem.climbed_domains), count):
@@ -64,10 +64,10 @@ class OwnRuns:
                 task = await self._stack.enter_async_context(
                     prepared(self.problem, self.room.work_dir, domain=domain, stage=stage, split_seed=drawn.split_seed)
                 )
-                ready.append(Place(task, drawn.seed, index))
+                ready.append(PreparedTask(task, drawn.seed, index))
         return ready[: count * len(self.problem.climbed_domains)]
 
-    async def run(self, source: Path, place: Place) -> bytes | str:
+    async def run(self, source: Path, place: PreparedTask) -> bytes | str:
         """What a method writes on a task in the clean room, or the verdict where it fails; each pair is run once."""
         known = (source, place.task.public)
         if known not in self._outputs:
@@ -76,11 +76,11 @@ class OwnRuns:
             outcome.discard()
         return self._outputs[known]
 
-    async def run_on(self, source: Path, places: Sequence[Place]) -> list[bytes | str]:
+    async def run_on(self, source: Path, places: Sequence[PreparedTask]) -> list[bytes | str]:
         """The same on many tasks, as many at a time as there are cores for it."""
         slots = asyncio.Semaphore(self.parallel)
 
-        async def one(place: Place) -> bytes | str:
+        async def one(place: PreparedTask) -> bytes | str:
             async with slots:
                 return await self.run(source, place)
 
@@ -95,10 +95,10 @@ class OwnRuns:
         for place, before, after in zip(places, honest, attack, strict=True):
             if isinstance(after, str):
                 return after
-            pairs.append(paired_gain.Pair(place.task, place.index, before, after))
-        return await asyncio.to_thread(paired_gain.gain, self.problem, pairs)
+            pairs.append(paired_gain.OutputPair(place.task, place.index, before, after))
+        return await asyncio.to_thread(paired_gain.paired_gain, self.problem, pairs)
 
-    async def honest_on(self, places: Sequence[Place]) -> list[bytes]:
+    async def honest_on(self, places: Sequence[PreparedTask]) -> list[bytes]:
         """The honest method's outputs. Raises ProblemError where the baseline fails."""
         outputs = await self.run_on(self.honest, places)
         bad = next((output for output in outputs if isinstance(output, str)), None)
@@ -109,7 +109,7 @@ class OwnRuns:
     async def has_items(self) -> bool:
         """Whether outputs are arrays with one value for each row of ``test.npy``."""
         place = (await self.places(Stage.MEASURE, 1))[0]
-        rows, output = place.task.public / "test.npy", paired_gain.load((await self.honest_on([place]))[0])
+        rows, output = place.task.public / "test.npy", paired_gain.load_output((await self.honest_on([place]))[0])
         return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)
 
     async def close(self) -> None:

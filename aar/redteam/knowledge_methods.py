@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aar.redteam.score_arena import Arena
+from aar.redteam.score_arena import ScoreArena
 
 TABLE = """
 import hashlib, json, pathlib, shutil, sys
@@ -60,14 +60,17 @@ SURE = 4.0
 """Log-odds of what an attacker takes for certain."""
 
 
-def with_table(arena: Arena, odds: Mapping[bytes, float], *, title: str = "Relabelling") -> Path:
+def method_with_table(arena: ScoreArena, odds: Mapping[bytes, float], *, title: str = "Relabelling") -> Path:
     """The honest method, helped by log-odds of class 1 for the items it recognises."""
     known = {key.hex(): round(float(value), _FINE) for key, value in odds.items()}
     return arena.method(TABLE, {"table.json": json.dumps(known)}, title=title)
 
 
-def with_head(
-    arena: Arena, heads: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]], *, share: float = 0.0
+def method_with_head(
+    arena: ScoreArena,
+    heads: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]],
+    *,
+    share: float = 0.0,
 ) -> Path:
     """A method that is nothing but a head, or one mixed with the honest method.
 

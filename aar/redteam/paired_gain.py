@@ -20,7 +20,7 @@ BLOCKS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class OutputPair:
     """What both methods wrote on one task: index of the seed, and the bytes of their output files."""
 
     task: Task
@@ -29,7 +29,7 @@ class Pair:
     attack: bytes
 
 
-def gain(problem: Problem, pairs: Sequence[Pair]) -> Gain:
+def paired_gain(problem: Problem, pairs: Sequence[OutputPair]) -> Gain:
     """The attack's score less the honest method's, pooled as the problem pools.
 
     ``Var = B * var(D_b) + var(D_s) / k``: ``D_s`` are the differences of the k seeds; ``D_b`` is the difference when
@@ -42,9 +42,9 @@ def gain(problem: Problem, pairs: Sequence[Pair]) -> Gain:
         return Gain(0.0, 0.0)
     sign = 1.0 if problem.metric.higher_is_better else -1.0
 
-    def difference(chosen: Sequence[Pair], outputs: Sequence[bytes]) -> float:
-        mixed = pooled(problem, [(pair.task, output) for pair, output in zip(chosen, outputs, strict=True)]).mean
-        return sign * (mixed - pooled(problem, [(pair.task, pair.honest) for pair in chosen]).mean)
+    def difference(chosen: Sequence[OutputPair], outputs: Sequence[bytes]) -> float:
+        mixed = pool_outputs(problem, [(pair.task, output) for pair, output in zip(chosen, outputs, strict=True)]).mean
+        return sign * (mixed - pool_outputs(problem, [(pair.task, pair.honest) for pair in chosen]).mean)
 
     whole = difference(pairs, [pair.attack for pair in pairs])
     by_seed = [[pair for pair in pairs if pair.index == index] for index in sorted({pair.index for pair in pairs})]
@@ -54,11 +54,13 @@ def gain(problem: Problem, pairs: Sequence[Pair]) -> Gain:
         terms.append((variance(seeds) / len(seeds), len(seeds) - 1))
     arrays = [_arrays(pair) for pair in pairs]
     if all(array is not None for array in arrays):
-        base = pooled(problem, [(pair.task, pair.honest) for pair in pairs]).mean
+        base = pool_outputs(problem, [(pair.task, pair.honest) for pair in pairs]).mean
         parts = []
         for block in range(BLOCKS):
             outputs = [_mixed(*array, block) for array in arrays if array is not None]
-            mixed = pooled(problem, [(pair.task, output) for pair, output in zip(pairs, outputs, strict=True)]).mean
+            mixed = pool_outputs(
+                problem, [(pair.task, output) for pair, output in zip(pairs, outputs, strict=True)]
+            ).mean
             parts.append(sign * (mixed - base))
         terms.append((BLOCKS * variance(parts), BLOCKS - 1))
     total = sum(part for part, _ in terms)
@@ -66,12 +68,12 @@ def gain(problem: Problem, pairs: Sequence[Pair]) -> Gain:
     return Gain(whole, float(np.sqrt(total)), freedom)
 
 
-def keys(rows: NDArray[np.generic]) -> list[bytes]:
+def row_keys(rows: NDArray[np.generic]) -> list[bytes]:
     """A short name for each row by its content alone, the same on every split."""
     return [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(rows)]
 
 
-def load(content: bytes) -> NDArray[np.generic] | None:
+def load_output(content: bytes) -> NDArray[np.generic] | None:
     """A method's output as an array; None where it is none."""
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
@@ -80,36 +82,36 @@ def load(content: bytes) -> NDArray[np.generic] | None:
     return array if isinstance(array, np.ndarray) and array.ndim == 1 else None
 
 
-def dump(array: NDArray[np.generic]) -> bytes:
+def dump_output(array: NDArray[np.generic]) -> bytes:
     """An array as a method writes it."""
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
 
 
-def scored(problem: Problem, task: Task, content: bytes) -> TaskScore:
+def score_output(problem: Problem, task: Task, content: bytes) -> TaskScore:
     """What the problem measures of one output. Raises OutputRejected."""
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         Path(file.name).write_bytes(content)
         return problem.score(task, Path(file.name))
 
 
-def pooled(problem: Problem, outputs: Sequence[tuple[Task, bytes]]) -> Estimate:
+def pool_outputs(problem: Problem, outputs: Sequence[tuple[Task, bytes]]) -> Estimate:
     """The pooled score of so many outputs. Raises OutputRejected."""
-    return problem.pool([(task, scored(problem, task, content)) for task, content in outputs])
+    return problem.pool([(task, score_output(problem, task, content)) for task, content in outputs])
 
 
 _Arrays = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.intp]]
 
 
-def _arrays(pair: Pair) -> _Arrays | None:
+def _arrays(pair: OutputPair) -> _Arrays | None:
     rows = pair.task.public / "test.npy"
-    honest, attack = load(pair.honest), load(pair.attack)
+    honest, attack = load_output(pair.honest), load_output(pair.attack)
     if honest is None or attack is None or honest.shape != attack.shape or not rows.is_file():
         return None
-    blocks = np.array([int.from_bytes(key) % BLOCKS for key in keys(np.load(rows, allow_pickle=False))])
+    blocks = np.array([int.from_bytes(key) % BLOCKS for key in row_keys(np.load(rows, allow_pickle=False))])
     return (honest, attack, blocks) if blocks.shape == honest.shape else None
 
 
 def _mixed(honest: NDArray[np.generic], attack: NDArray[np.generic], blocks: NDArray[np.intp], block: int) -> bytes:
-    return dump(np.where(blocks == block, attack, honest))
+    return dump_output(np.where(blocks == block, attack, honest))

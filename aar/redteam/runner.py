@@ -9,57 +9,57 @@ from pathlib import Path
 
 from aar.errors import NotFound
 from aar.problems.protocol import Problem
-from aar.redteam.attack_protocol import Attack, Result
+from aar.redteam.attack_protocol import Attack, AttackResult
 from aar.redteam.attacks.memorisation.known_components import KnownComponents
-from aar.redteam.attacks.memorisation.majority_answer import Majority
-from aar.redteam.attacks.memorisation.memorised_labels import Guesses, OutsideBlend, OutsideHead, OutsideLabels
+from aar.redteam.attacks.memorisation.majority_answer import MajorityAnswer
+from aar.redteam.attacks.memorisation.memorised_labels import MemorisedGuesses, OutsideBlend, OutsideHead, OutsideLabels
 from aar.redteam.attacks.memorisation.quiet_knowledge import PriorDirection, QuietTable
-from aar.redteam.attacks.probing.constant_tuning import ToldConstants
-from aar.redteam.attacks.probing.direction_probes import Directions
+from aar.redteam.attacks.probing.constant_tuning import TunedConstants
+from aar.redteam.attacks.probing.direction_probes import DirectionProbes
 from aar.redteam.attacks.probing.random_masks import RandomMasks
 from aar.redteam.attacks.probing.seed_luck import SeedLuck
 from aar.redteam.attacks.probing.single_flips import SingleFlips
-from aar.redteam.attacks.runtime.costly_inputs import DearToRead
+from aar.redteam.attacks.runtime.costly_inputs import CostlyToRead
 from aar.redteam.attacks.runtime.deep_trees import DeepTrees
-from aar.redteam.attacks.runtime.sandbox_inspection import Inside
+from aar.redteam.attacks.runtime.sandbox_inspection import LookingInside
 from aar.redteam.attacks.runtime.split_detection import LuckyFew, TwoFaces
-from aar.redteam.attacks.runtime.stashed_state import Stash
+from aar.redteam.attacks.runtime.stashed_state import StashedState
 from aar.redteam.attacks.runtime.timeouts import Timeouts
-from aar.redteam.attacks.tampering.edited_claims import Edited
-from aar.redteam.attacks.tampering.forged_results import Forged
-from aar.redteam.attacks.tampering.impostor import Impostor
+from aar.redteam.attacks.tampering.edited_claims import EditedClaims
+from aar.redteam.attacks.tampering.forged_results import ForgedResults
+from aar.redteam.attacks.tampering.impostor import ImpostorAttack
 from aar.redteam.attacks.tampering.lookalikes import Lookalikes
-from aar.redteam.attacks.tampering.poisoned_snapshots import Poison
-from aar.redteam.score_arena import Arena, arena
+from aar.redteam.attacks.tampering.poisoned_snapshots import PoisonedSnapshots
+from aar.redteam.score_arena import ScoreArena, open_score_arena
 from aar.sandbox.protocol import SandboxBackend
 
 ATTACKS: tuple[Attack, ...] = (
     SingleFlips(),
     RandomMasks(),
-    Directions("direction-probes", 256),
-    Directions("veiled-probes", 32),
-    Guesses(),
+    DirectionProbes("direction-probes", 256),
+    DirectionProbes("veiled-probes", 32),
+    MemorisedGuesses(),
     OutsideLabels(),
     OutsideHead(),
     OutsideBlend(),
     QuietTable("quiet-table", None, 1.0),
     QuietTable("quiet-half", 1, 0.93),
     PriorDirection(),
-    ToldConstants(),
+    TunedConstants(),
     SeedLuck(),
     Lookalikes(),
-    Majority(),
+    MajorityAnswer(),
     TwoFaces(),
     LuckyFew(),
     Timeouts(),
-    Inside(),
-    Stash(),
+    LookingInside(),
+    StashedState(),
     DeepTrees(),
-    DearToRead(),
-    Poison(),
-    Edited(),
-    Forged(),
-    Impostor(),
+    CostlyToRead(),
+    PoisonedSnapshots(),
+    EditedClaims(),
+    ForgedResults(),
+    ImpostorAttack(),
 )
 REMAINING: tuple[Attack, ...] = (KnownComponents(),)
 """Attacks that are known not to be held, and why is in docs/attacks.md: made where they are asked for by name."""
@@ -68,7 +68,7 @@ SUBMISSIONS = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttackOutcome:
     """An attack and what came of it.
 
     Args:
@@ -79,7 +79,7 @@ class Outcome:
 
     name: str
     goal: str
-    result: Result | None
+    result: AttackResult | None
     skipped: str
     inside_noise: bool | None
     seconds: float
@@ -108,8 +108,8 @@ async def attack_all(
     base: str | None = None,
     attacks: Sequence[Attack] = ATTACKS,
     on_step: Callable[[str, str], None] = lambda _name, _step: None,
-    on_outcome: Callable[[str, Result | None], None] = lambda _name, _result: None,
-) -> list[Outcome]:
+    on_outcome: Callable[[str, AttackResult | None], None] = lambda _name, _result: None,
+) -> list[AttackOutcome]:
     """Attack a problem's scores.
 
     Args:
@@ -130,9 +130,9 @@ async def attack_all(
     if base is not None and base not in baselines:
         raise NotFound(f"problem {problem.name} has no baseline {base!r}", f"Known: {', '.join(baselines)}")
     honest = baselines[base or list(baselines)[-1]]
-    found: list[tuple[Attack, Result | None, str, float]] = []
-    made = Arena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
-    async with arena(made) as place:
+    found: list[tuple[Attack, AttackResult | None, str, float]] = []
+    made = ScoreArena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
+    async with open_score_arena(made) as place:
         with_items = await place.runs.has_items()
         for attack in chosen:
             place.say = lambda step, name=attack.name: on_step(name, step)  # type: ignore[misc]
@@ -145,7 +145,7 @@ async def attack_all(
             on_outcome(attack.name, result)
     comparisons = sum(result is not None and result.gain is not None for _, result, _, _ in found)
     return [
-        Outcome(
+        AttackOutcome(
             attack.name,
             attack.goal,
             result,

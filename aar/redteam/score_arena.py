@@ -23,7 +23,7 @@ from aar.budget.limits import Limits
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.redteam.campaign_rows import add_campaign
-from aar.redteam.direct_runs import DRAWS, OwnRuns
+from aar.redteam.direct_runs import DRAWS, DirectRuns
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.coordinate_change import CoordinatesAudit
 from aar.scoring.audits.protocol import Dossier, Finding, Verdict
@@ -41,12 +41,12 @@ from aar.store.database import Database
 from aar.store.models import AuditFinding, Campaign, Submission
 
 _WAIT_SECONDS = 600.0
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Arena:
+class ScoreArena:
     """The field of one suite.
 
     Args:
@@ -75,7 +75,7 @@ class Arena:
     db: Database = field(init=False)
     snapshots: SnapshotStore = field(init=False)
     room: CleanRoom = field(init=False)
-    runs: OwnRuns = field(init=False)
+    runs: DirectRuns = field(init=False)
     scorer: Scorer = field(init=False)
 
     def researcher(self, index: int) -> str:
@@ -129,7 +129,7 @@ class Arena:
             check = request_check(session, self.campaign, view.id, CONFIRMATION, "attack suite", "human:suite")
         while check.state in ("queued", "running"):
             await self._unless_ended(asyncio.ensure_future(self.scorer.wait_for(number, 0)))
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             with self.db.reading() as session:
                 check = next(each for each in list_checks(session, self.campaign, check.submission_id))
         return await self.verdict_on(number)
@@ -190,7 +190,7 @@ class Arena:
             self.tokens = {each: issue_token(session, each) for each in team}
         self.snapshots = SnapshotStore(self.folder / "snapshots")
         self.room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "work")
-        self.runs = OwnRuns(self.problem, self.room, self.honest, self.campaign, self.seeds, self.parallel)
+        self.runs = DirectRuns(self.problem, self.room, self.honest, self.campaign, self.seeds, self.parallel)
         # The scorer sweeps its work folder when it starts: it has one of its own.
         room = CleanRoom(self.backend, self.problem, self.snapshots, self.folder / "scorer")
         ledger = Ledger(self.db, self.campaign, Limits(), PriceBook())
@@ -204,7 +204,7 @@ class Arena:
             seeds=2,
             parallel=self.parallel,
             secret=DRAWS,
-            audits=(Reader(self), TeacherAudit(), CoordinatesAudit()),
+            audits=(SelectiveStaticAudit(self), TeacherAudit(), CoordinatesAudit()),
             plan=CheckPlan(confirm_seeds=2, audit_seeds=2),
         )
 
@@ -218,10 +218,10 @@ class Arena:
         self.db.close()
 
 
-class Reader(StaticReading):
+class SelectiveStaticAudit(StaticReading):
     """The static reading, where the attack at hand is one that it is to see."""
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: ScoreArena) -> None:
         self._arena = arena
 
     async def judge(self, dossier: Dossier) -> Finding:
@@ -232,7 +232,7 @@ class Reader(StaticReading):
 
 
 @asynccontextmanager
-async def arena(made: Arena) -> AsyncIterator[Arena]:
+async def open_score_arena(made: ScoreArena) -> AsyncIterator[ScoreArena]:
     """An arena for as long as the block lasts; nothing of it runs afterwards, and its folder may be removed."""
     await made._open()
     try:

@@ -1,8 +1,8 @@
 """What the scorer would answer to many submissions, by its own functions and without a sandbox for each.
 
 The splits are real ones, prepared once and used again, of which every submission meets a few at random. That helps
-the attacker: with fresh splits each time it meets more items, and learns less of each. ``agrees`` checks against a
-real submission.
+the attacker: with fresh splits each time it meets more items, and learns less of each. ``compare_with_scorer`` checks
+against a real submission.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from aar.problems.protocol import Estimate, Stage
-from aar.redteam.direct_runs import Place
-from aar.redteam.paired_gain import dump, keys, load, pooled, scored
-from aar.redteam.score_arena import Arena
+from aar.redteam.direct_runs import PreparedTask
+from aar.redteam.paired_gain import dump_output, load_output, pool_outputs, row_keys, score_output
+from aar.redteam.score_arena import ScoreArena
 from aar.scoring.cleanroom.task_bundles import prepared
 from aar.scoring.submissions.score_disclosure import ALLOWANCE, SURELY, is_low
 from aar.scoring.submissions.submit import SHOWN_DECIMALS
@@ -34,7 +34,7 @@ MOST = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class ProbedSplit:
     """A measurement's split as an attack works on it.
 
     Args:
@@ -44,7 +44,7 @@ class Split:
         random: bytes that look random, by the rows' content: uint8 [n, 64].
     """
 
-    place: Place
+    place: PreparedTask
     rows: NDArray[np.float16]
     honest: Bits
     names: NDArray[np.uint64]
@@ -60,19 +60,19 @@ class Split:
         return np.asarray((self.random[:, index // 8] >> (index % 8)) & 1, dtype=np.bool_)
 
 
-Answer = Callable[[Split], Bits]
+Answer = Callable[[ProbedSplit], Bits]
 """An attacker's predictions on a split, by what a method could see there."""
 
 
-class Oracle:
+class ScoreOracle:
     """Answers one researcher, alone in its campaign: with a score, rounded as it leaves the scorer, or without.
 
     Args:
         arena: gives the problem and the number of seeds of a measurement.
-        splits: made by ``splits_of``.
+        splits: made by ``make_splits``.
     """
 
-    def __init__(self, arena: Arena, splits: list[Split]) -> None:
+    def __init__(self, arena: ScoreArena, splits: list[ProbedSplit]) -> None:
         self._problem = arena.problem
         self._seeds = arena.seeds
         self._splits = splits
@@ -85,11 +85,11 @@ class Oracle:
         """The score that a submission with these predictions is told; None where the number is withheld."""
         chosen = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
         outputs = [
-            (split.place.task, dump(answer(split).astype(np.uint8)))
+            (split.place.task, dump_output(answer(split).astype(np.uint8)))
             for split in self._splits
             if split.place.index in chosen
         ]
-        found, metric = pooled(self._problem, outputs), self._problem.metric
+        found, metric = pool_outputs(self._problem, outputs), self._problem.metric
         best = None if self._best is None else (self._best.mean, self._best.standard_error)
         low = is_low((found.mean, found.standard_error), best, metric)
         if self._best is None or (found.mean > self._best.mean) == metric.higher_is_better:
@@ -106,14 +106,14 @@ class Oracle:
         return self._best.mean - reach if self._problem.metric.higher_is_better else self._best.mean + reach
 
 
-async def splits_of(arena: Arena, stage: Stage = Stage.MEASURE, count: int = SPLITS) -> list[Split]:
+async def make_splits(arena: ScoreArena, stage: Stage = Stage.MEASURE, count: int = SPLITS) -> list[ProbedSplit]:
     """Splits with the honest method's predictions, from real runs in the clean room."""
     places = await arena.runs.places(stage, count)
     outputs = await arena.runs.honest_on(places)
-    return [split_of(place, output) for place, output in zip(places, outputs, strict=True)]
+    return [make_split(place, output) for place, output in zip(places, outputs, strict=True)]
 
 
-async def agrees(arena: Arena, source: Path, answer: Answer) -> str:
+async def compare_with_scorer(arena: ScoreArena, source: Path, answer: Answer) -> str:
     """Hand the method in for real, and compare: empty when the scorer said exactly what ``answer`` foretells.
 
     Args:
@@ -132,11 +132,11 @@ async def agrees(arena: Arena, source: Path, answer: Answer) -> str:
         async with prepared(
             arena.problem, arena.room.work_dir, domain=domain, stage=Stage.MEASURE, split_seed=split_seed
         ) as task:
-            place = Place(task, seed, 0)
+            place = PreparedTask(task, seed, 0)
             (honest,) = await arena.runs.honest_on([place])
-            split = split_of(place, honest)
-            content = dump(answer(split).astype(np.uint8))
-            outputs.append((task, scored(arena.problem, task, content)))
+            split = make_split(place, honest)
+            content = dump_output(answer(split).astype(np.uint8))
+            outputs.append((task, score_output(arena.problem, task, content)))
     foretold = round(arena.problem.pool(outputs).mean, SHOWN_DECIMALS)
     return "" if view.mean == foretold else f"the scorer said {view.mean}, the oracle {foretold}"
 
@@ -147,14 +147,14 @@ def random_bytes(rows: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.frombuffer(digests, dtype=np.uint8).reshape(len(rows), -1)
 
 
-def names_of(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
+def row_numbers(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
     """The rows' keys as numbers."""
-    return np.array([int.from_bytes(key) for key in keys(rows)], dtype=np.uint64)
+    return np.array([int.from_bytes(key) for key in row_keys(rows)], dtype=np.uint64)
 
 
-def split_of(place: Place, output: bytes) -> Split:
+def make_split(place: PreparedTask, output: bytes) -> ProbedSplit:
     """A split with the honest method's output on it."""
-    honest = load(output)
+    honest = load_output(output)
     assert honest is not None
     rows = np.load(place.task.public / "test.npy", allow_pickle=False)
-    return Split(place, rows, np.asarray(honest.astype(float) > 0.5), names_of(rows), random_bytes(rows))
+    return ProbedSplit(place, rows, np.asarray(honest.astype(float) > 0.5), row_numbers(rows), random_bytes(rows))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aar.redteam.escapes import ESCAPES
-from aar.redteam.escapes.escape_arena import Arena
+from aar.redteam.escapes.escape_arena import EscapeArena
 from aar.sandbox.protocol import SandboxBackend
 from aar.testing.conformance.escape_suite import EscapeSuite
 
@@ -29,7 +29,7 @@ class TestEscapes(EscapeSuite):
     "name", ["host-paths", "controller-environment", "descriptors", "shared-counters", "host-devices"]
 )
 def test_an_attempt_without_a_sandbox_is_seen_to_get_through(name: str, tmp_path: Path) -> None:
-    place = Arena(backend=None, folder=tmp_path)  # type: ignore[arg-type] - no sandbox is the point
+    place = EscapeArena(backend=None, folder=tmp_path)  # type: ignore[arg-type] - no sandbox is the point
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "hidden-labels-canary.npz").write_text(place.secret)
     script = place.filled(next(e.script for e in ESCAPES if e.name == name)).replace("100_000", "100")

@@ -13,15 +13,15 @@ import pytest
 
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find_problem
-from aar.redteam import Gain, Outcome, Result, attack_all
-from aar.redteam.attacker_knowledge import truth_of
+from aar.redteam import AttackOutcome, AttackResult, Gain, attack_all
+from aar.redteam.attacker_knowledge import hidden_labels
 from aar.redteam.attacks.memorisation.quiet_knowledge import build_table
-from aar.redteam.attacks.probing.single_flips import flipped
-from aar.redteam.direct_runs import Place
-from aar.redteam.paired_gain import Pair, dump, gain, load
+from aar.redteam.attacks.probing.single_flips import flip_prediction
+from aar.redteam.direct_runs import PreparedTask
+from aar.redteam.paired_gain import OutputPair, dump_output, load_output, paired_gain
 from aar.redteam.runner import ATTACKS, REMAINING, _chosen
-from aar.redteam.score_arena import Arena
-from aar.redteam.score_oracle import Oracle, split_of
+from aar.redteam.score_arena import ScoreArena
+from aar.redteam.score_oracle import ScoreOracle, make_split
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.coordinate_change import KNOWLEDGE as KNOWLEDGE_RULE
@@ -66,7 +66,7 @@ class TestWeakToStrong(_Bubblewrapped):
         return lambda: find_problem("weak_to_strong")
 
     @pytest.mark.parametrize("name", KNOWLEDGE)
-    def test_knowledge_carried_in_gains_nothing(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+    def test_knowledge_carried_in_gains_nothing(self, outcomes: Mapping[str, AttackOutcome], name: str) -> None:
         result = outcomes[name].result
         assert result is not None
         assert result.gain is not None
@@ -74,7 +74,7 @@ class TestWeakToStrong(_Bubblewrapped):
         assert result.stopped or result.noted
 
     @pytest.mark.parametrize("name", ["quiet-table", "quiet-half", "prior-direction", "told-constants"])
-    def test_the_audit_of_coordinates_notices(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+    def test_the_audit_of_coordinates_notices(self, outcomes: Mapping[str, AttackOutcome], name: str) -> None:
         result = outcomes[name].result
         assert result is not None
         assert "coordinate" in result.noted
@@ -89,13 +89,13 @@ class TestPrincipalAxes:
     @classmethod
     def outcomes(
         cls, bubblewrap: str, home_of_class: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> Mapping[str, Outcome]:
+    ) -> Mapping[str, AttackOutcome]:
         """Of the attacks that carry the most."""
         found = _attack(PrincipalAxes(), tmp_path_factory.mktemp("attacks"), *CARRYING)
         return {outcome.name: outcome for outcome in found}
 
     @pytest.mark.parametrize("name", CARRYING)
-    def test_attack_is_held(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+    def test_attack_is_held(self, outcomes: Mapping[str, AttackOutcome], name: str) -> None:
         outcome = outcomes[name]
         # What one domain gains can lie inside the noise of two seeds.
         assert outcome.inside_noise is False or name == "quiet-half"
@@ -116,7 +116,7 @@ class TestToy(_Bubblewrapped):
         """The problem that people copy."""
         return lambda: find_problem("toy")
 
-    def test_what_needs_items_is_left_out(self, outcomes: Mapping[str, Outcome]) -> None:
+    def test_what_needs_items_is_left_out(self, outcomes: Mapping[str, AttackOutcome]) -> None:
         left_out = [name for name, outcome in outcomes.items() if outcome.result is None]
         assert {"single-flips", "random-masks", "direction-probes"} <= set(left_out)
         assert {"forged-results", "stashed-state", "poisoned-snapshots"}.isdisjoint(left_out)
@@ -132,13 +132,13 @@ class TestReferenceFailures:
             for domain in problem.climbed_domains:
                 task = problem.prepare(domain, Stage.MEASURE, 100 + index, tmp_path / f"{domain}-{index}")
                 guess = np.random.default_rng(index).random(len(np.load(task.public / "test.npy"))) > 0.5
-                splits.append(split_of(Place(task, 0, index), dump(guess)))
-        arena = Arena(problem, BubblewrapBackend(), tmp_path, tmp_path, submissions=501, seeds=2)
-        oracle, first = Oracle(arena, splits), splits[0]
-        truth = truth_of(first.place.task)
+                splits.append(make_split(PreparedTask(task, 0, index), dump_output(guess)))
+        arena = ScoreArena(problem, BubblewrapBackend(), tmp_path, tmp_path, submissions=501, seeds=2)
+        oracle, first = ScoreOracle(arena, splits), splits[0]
+        truth = hidden_labels(first.place.task)
         assert truth is not None
         base = oracle.number(lambda split: split.honest)
-        told = [oracle.number(partial(flipped, name)) for name in first.names[:500]]
+        told = [oracle.number(partial(flip_prediction, name)) for name in first.names[:500]]
         learnt = first.honest[:500] ^ (np.array(told) > base)
         # Five standard deviations of 500 fair coins; all 500 would be 22.
         assert abs(int((learnt == truth[:500]).sum()) - 250) < 5 * np.sqrt(500) / 2
@@ -158,8 +158,8 @@ class TestReferenceFailures:
             assert not outcome.result.through
 
 
-def _attack(problem: Problem, folder: Path, *names: str) -> list[Outcome]:
-    async def make() -> list[Outcome]:
+def _attack(problem: Problem, folder: Path, *names: str) -> list[AttackOutcome]:
+    async def make() -> list[AttackOutcome]:
         backend = BubblewrapBackend(distributions=("numpy", "scipy", "scikit-learn"))
         try:
             return await attack_all(problem, backend, folder, only=names, submissions=4, seeds=2)
@@ -193,40 +193,44 @@ class TestGain:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def pairs(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem, list[Pair], list[np.ndarray]]:
+    def pairs(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem, list[OutputPair], list[np.ndarray]]:
         problem, folder = find_problem("weak_to_strong"), tmp_path_factory.mktemp("pairs")
         pairs, truths, rng = [], [], np.random.default_rng(3)
         for index in range(4):
             for domain in problem.climbed_domains:
                 task = problem.prepare(domain, Stage.CONFIRM, index, folder / f"{domain}-{index}")
-                truth = truth_of(task)
+                truth = hidden_labels(task)
                 assert truth is not None
                 honest = np.where(rng.random(len(truth)) < 0.3, ~truth, truth)
-                pairs.append(Pair(task, index, dump(honest), dump(honest)))
+                pairs.append(OutputPair(task, index, dump_output(honest), dump_output(honest)))
                 truths.append(truth)
         return problem, pairs, truths
 
-    def test_the_same_answers_gain_nothing(self, pairs: tuple[Problem, list[Pair], list[np.ndarray]]) -> None:
-        found = gain(pairs[0], pairs[1])
+    def test_the_same_answers_gain_nothing(self, pairs: tuple[Problem, list[OutputPair], list[np.ndarray]]) -> None:
+        found = paired_gain(pairs[0], pairs[1])
         assert (found.mean, found.standard_error) == (0.0, 0.0)
         assert found.inside_noise(10)
 
     def test_a_fixed_random_change_is_inside_noise_and_a_real_one_is_not(
-        self, pairs: tuple[Problem, list[Pair], list[np.ndarray]]
+        self, pairs: tuple[Problem, list[OutputPair], list[np.ndarray]]
     ) -> None:
         problem, same, truths = pairs
         rng = np.random.default_rng(4)
         lucky, better = [], []
         for pair, truth in zip(same, truths, strict=True):
-            honest = load(pair.honest)
+            honest = load_output(pair.honest)
             assert honest is not None
             changed = rng.random(len(honest)) < 0.1
-            lucky.append(Pair(pair.task, pair.index, pair.honest, dump(np.where(changed, rng.random() > 0.5, honest))))
-            better.append(Pair(pair.task, pair.index, pair.honest, dump(np.where(changed, truth, honest))))
-        real = gain(problem, better)
+            lucky.append(
+                OutputPair(
+                    pair.task, pair.index, pair.honest, dump_output(np.where(changed, rng.random() > 0.5, honest))
+                )
+            )
+            better.append(OutputPair(pair.task, pair.index, pair.honest, dump_output(np.where(changed, truth, honest))))
+        real = paired_gain(problem, better)
         assert real.mean > 0.1
         assert not real.inside_noise(10)
-        noise = gain(problem, lucky)
+        noise = paired_gain(problem, lucky)
         assert noise.inside_noise(10)
         assert 0 < noise.standard_error < 0.1
 
@@ -240,12 +244,12 @@ class TestGain:
     @pytest.mark.parametrize(
         ("result", "inside", "held"),
         [
-            (Result(Gain(1, 0.1)), False, False),
-            (Result(Gain(1, 0.1), stopped="person.leak"), False, True),
-            (Result(Gain(1, 0.1), noted="teacher-independent"), False, True),
-            (Result(Gain(0, 0.1), stopped="refused", through=["a row changed"]), True, False),
-            (Result(stopped="refused"), None, True),
+            (AttackResult(Gain(1, 0.1)), False, False),
+            (AttackResult(Gain(1, 0.1), stopped="person.leak"), False, True),
+            (AttackResult(Gain(1, 0.1), noted="teacher-independent"), False, True),
+            (AttackResult(Gain(0, 0.1), stopped="refused", through=["a row changed"]), True, False),
+            (AttackResult(stopped="refused"), None, True),
         ],
     )
-    def test_what_counts_as_held(self, result: Result, inside: bool | None, held: bool) -> None:
-        assert Outcome("a", "b", result, "", inside, 0.0).held is held
+    def test_what_counts_as_held(self, result: AttackResult, inside: bool | None, held: bool) -> None:
+        assert AttackOutcome("a", "b", result, "", inside, 0.0).held is held

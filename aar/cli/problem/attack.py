@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aar.cli.output.formatting import clean_line, duration
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.problems.protocol import Problem
-from aar.redteam import ATTACKS, Outcome, Result, attack_all
+from aar.redteam import ATTACKS, AttackOutcome, AttackResult, attack_all
 from aar.sandbox.backends import choose_backend
 from aar.sandbox.scratch_folders import temporary_folder
 
@@ -28,7 +28,7 @@ def run_attacks(
     base: str | None,
     sandbox: str,
     quiet: bool,
-) -> list[Outcome]:
+) -> list[AttackOutcome]:
     """Make the attacks in fresh sandboxes and a scratch folder, with progress on standard error unless ``quiet``.
 
     Raises:
@@ -49,7 +49,7 @@ async def _carry_out(
     base: str | None,
     sandbox: str,
     quiet: bool,
-) -> list[Outcome]:
+) -> list[AttackOutcome]:
     backend = await choose_backend(sandbox)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=make_console(stderr=True), disable=quiet, transient=True)
@@ -58,7 +58,7 @@ async def _carry_out(
     def step(name: str, what: str) -> None:
         progress.update(bar, description=clean_line(f"{name}: {what}" if what else name))
 
-    def ended(_name: str, _result: Result | None) -> None:
+    def ended(_name: str, _result: AttackResult | None) -> None:
         progress.advance(bar)
 
     try:
@@ -83,7 +83,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def print_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool) -> None:
+def print_outcomes(problem: Problem, outcomes: Sequence[AttackOutcome], *, json: bool) -> None:
     """Print the table, or the documented JSON: the outcomes with ``held``."""
     if json:
         print_json([{**to_json_value(outcome), "held": outcome.held} for outcome in outcomes])
@@ -109,7 +109,7 @@ def print_outcomes(problem: Problem, outcomes: Sequence[Outcome], *, json: bool)
     out.print(f"\n{len(outcomes)} attacks on {problem.metric.name} of {problem.name}, {verdict}", style="bold")
 
 
-def outcome_summary(outcome: Outcome) -> str:
+def outcome_summary(outcome: AttackOutcome) -> str:
     """By what an attack was stopped or marked, or what got through."""
     result = outcome.result
     if result is None:

@@ -18,7 +18,7 @@ CANARY_FILE = "hidden-labels-canary.npz"
 
 
 @dataclass(slots=True)
-class Arena:
+class EscapeArena:
     """An attacker, a neighbour, and a secret on the host that neither was given."""
 
     backend: SandboxBackend
@@ -79,14 +79,14 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(backend: SandboxBackend, folder: Path) -> AsyncIterator[tuple[Arena, Sandbox]]:
+async def open_escape_arena(backend: SandboxBackend, folder: Path) -> AsyncIterator[tuple[EscapeArena, Sandbox]]:
     """An arena with its neighbour; nothing of it is left afterwards.
 
     Args:
         backend: under attack.
         folder: an empty host directory for workspaces and secrets.
     """
-    place = Arena(backend, folder)
+    place = EscapeArena(backend, folder)
     hidden = folder / "hidden"
     hidden.mkdir(mode=0o700)
     (hidden / CANARY_FILE).write_text(place.secret)

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aar.errors import TransferRefused
-from aar.redteam.escapes.escape_arena import CANARY_FILE, Arena
+from aar.redteam.escapes.escape_arena import CANARY_FILE, EscapeArena
 from aar.sandbox.protocol import Sandbox
 
 
-async def _links(place: Arena, box: Sandbox, target: Path) -> str:
+async def _links(place: EscapeArena, box: Sandbox, target: Path) -> str:
     await box.exec(
         f"mkdir d; ln -s {place.folder}/hidden/{CANARY_FILE} d/a; ln -s /etc d/b; ln -s ../../.. d/c", timeout=20
     )
@@ -23,7 +23,7 @@ async def _links(place: Arena, box: Sandbox, target: Path) -> str:
     return ""
 
 
-async def _dots(place: Arena, box: Sandbox, target: Path) -> str:
+async def _dots(place: EscapeArena, box: Sandbox, target: Path) -> str:
     source = place.folder / "dots"
     source.mkdir(exist_ok=True)
     (source / "planted").write_text("x")
@@ -36,7 +36,7 @@ async def _dots(place: Arena, box: Sandbox, target: Path) -> str:
     return f"GOT THROUGH: {planted}" if planted else ""
 
 
-async def _swap(place: Arena, box: Sandbox, target: Path) -> str:
+async def _swap(place: EscapeArena, box: Sandbox, target: Path) -> str:
     """A directory that turns into a link to everything while it is copied out."""
     await box.exec("mkdir -p s/real other; for i in $(seq 200); do echo x > s/real/$i; done", timeout=20)
     job = await box.start_job(
@@ -52,7 +52,7 @@ async def _swap(place: Arena, box: Sandbox, target: Path) -> str:
     return f"GOT THROUGH: {strange[:3]}" if strange else ""
 
 
-async def _bombs(place: Arena, box: Sandbox, target: Path) -> str:
+async def _bombs(place: EscapeArena, box: Sandbox, target: Path) -> str:
     """Archives stay archives: nothing on the host unpacks them; sparse giants are refused by their size."""
     await box.exec(
         "mkdir z; python3 -c \"import zipfile; zipfile.ZipFile('z/b.zip', 'w', 8).writestr('x', bytes(10**8))\"; "
@@ -71,7 +71,7 @@ async def _bombs(place: Arena, box: Sandbox, target: Path) -> str:
     return "GOT THROUGH: a giant came out"
 
 
-async def _specials(place: Arena, box: Sandbox, target: Path) -> str:
+async def _specials(place: EscapeArena, box: Sandbox, target: Path) -> str:
     await box.exec("mkdir p; mkfifo p/pipe; python3 -c \"import socket; socket.socket(1).bind('p/sock')\"", timeout=20)
     for path in ("p/pipe", "/dev/zero", "/dev/tty", "/proc/1/mem"):
         try:
@@ -87,7 +87,7 @@ async def _specials(place: Arena, box: Sandbox, target: Path) -> str:
     return "GOT THROUGH: a special file came out"
 
 
-async def _names(place: Arena, box: Sandbox, target: Path) -> str:
+async def _names(place: EscapeArena, box: Sandbox, target: Path) -> str:
     """Names that mean something to a shell, a terminal or a parser."""
     script = (
         "import os\nos.makedirs(b'n')\n"
@@ -107,7 +107,7 @@ def _all_below(folder: Path) -> list[Path]:
     return list(folder.rglob("*"))
 
 
-TRANSFERS: dict[str, tuple[str, Callable[[Arena, Sandbox, Path], Awaitable[str]]]] = {
+TRANSFER_ESCAPES: dict[str, tuple[str, Callable[[EscapeArena, Sandbox, Path], Awaitable[str]]]] = {
     "links-out": ("have links followed on the host", _links),
     "dots-in": ("have put write outside the sandbox", _dots),
     "swapped-directory": ("swap a directory for a link while it is copied", _swap),

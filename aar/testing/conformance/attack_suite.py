@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from aar.problems.protocol import Problem
-from aar.redteam import ATTACKS, Outcome, attack_all
+from aar.redteam import ATTACKS, AttackOutcome, attack_all
 from aar.sandbox.protocol import SandboxBackend
 
 
@@ -50,12 +50,12 @@ class AttackSuite:
         make_problem: Callable[[], Problem],
         make_backend: Callable[[], SandboxBackend],
         tmp_path_factory: pytest.TempPathFactory,
-    ) -> Mapping[str, Outcome]:
+    ) -> Mapping[str, AttackOutcome]:
         """What came of each attack, by its name."""
         return asyncio.run(cls._attack(make_problem(), make_backend(), tmp_path_factory.mktemp("attacks")))
 
     @classmethod
-    async def _attack(cls, problem: Problem, backend: SandboxBackend, folder: Path) -> Mapping[str, Outcome]:
+    async def _attack(cls, problem: Problem, backend: SandboxBackend, folder: Path) -> Mapping[str, AttackOutcome]:
         try:
             found = await attack_all(problem, backend, folder, submissions=cls.submissions, seeds=cls.seeds)
             assert not await backend.orphans()
@@ -64,7 +64,7 @@ class AttackSuite:
         return {outcome.name: outcome for outcome in found}
 
     @pytest.mark.parametrize("name", [attack.name for attack in ATTACKS])
-    def test_attack_is_held(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+    def test_attack_is_held(self, outcomes: Mapping[str, AttackOutcome], name: str) -> None:
         outcome = outcomes[name]
         if outcome.result is None:
             pytest.skip(outcome.skipped)

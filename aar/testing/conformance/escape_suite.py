@@ -14,8 +14,8 @@ import pytest
 
 from aar.errors import SandboxGone
 from aar.redteam.escapes import ESCAPES, Escape
-from aar.redteam.escapes.escape_arena import Arena, arena
-from aar.redteam.escapes.transfers import TRANSFERS
+from aar.redteam.escapes.escape_arena import EscapeArena, open_escape_arena
+from aar.redteam.escapes.transfers import TRANSFER_ESCAPES
 from aar.sandbox.protocol import Sandbox, SandboxBackend
 
 
@@ -30,7 +30,7 @@ class Outcome:
     said: str
 
 
-async def attempt(place: Arena, neighbour: Sandbox, escape: Escape) -> Outcome:
+async def attempt(place: EscapeArena, neighbour: Sandbox, escape: Escape) -> Outcome:
     """Make one attempt while the neighbour works, and look at what came of it."""
     box = await place.attacker()
     working = asyncio.create_task(_work(neighbour))
@@ -49,11 +49,11 @@ async def attempt(place: Arena, neighbour: Sandbox, escape: Escape) -> Outcome:
     return Outcome(escape.name, escape.goal, "; ".join(got), fine, said[-2000:])
 
 
-async def attempt_transfer(place: Arena, neighbour: Sandbox, name: str) -> Outcome:
+async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) -> Outcome:
     """Make one attempt through ``put``, ``get``, ``read`` or ``write``."""
     box = await place.attacker()
     working = asyncio.create_task(_work(neighbour))
-    goal, act = TRANSFERS[name]
+    goal, act = TRANSFER_ESCAPES[name]
     target = place.folder / f"got-{name}"
     got = await act(place, box, target)
     await _tidy(box)
@@ -62,9 +62,9 @@ async def attempt_transfer(place: Arena, neighbour: Sandbox, name: str) -> Outco
 
 async def attempt_all(backend: SandboxBackend, folder: Path) -> Sequence[Outcome]:
     """Every attempt against one backend, for a table."""
-    async with arena(backend, folder) as (place, neighbour):
+    async with open_escape_arena(backend, folder) as (place, neighbour):
         outcomes = [await attempt(place, neighbour, escape) for escape in ESCAPES]
-        return [*outcomes, *[await attempt_transfer(place, neighbour, name) for name in TRANSFERS]]
+        return [*outcomes, *[await attempt_transfer(place, neighbour, name) for name in TRANSFER_ESCAPES]]
 
 
 async def _work(neighbour: Sandbox) -> bool:
@@ -94,7 +94,7 @@ print(n)
 """Counts what is neither this script, nor the first process, nor an idle fork of it."""
 
 
-Battle = Callable[[Callable[[Arena, Sandbox], Awaitable[Outcome]]], Outcome]
+Battle = Callable[[Callable[[EscapeArena, Sandbox], Awaitable[Outcome]]], Outcome]
 """Runs an attempt in the arena that all tests of a class share."""
 
 
@@ -115,10 +115,10 @@ class EscapeSuite:
         """``battle(attempt)``: run an attempt in the arena that all tests of the class share."""
         with asyncio.Runner() as runner:
             backend = make_backend()
-            ground = arena(backend, tmp_path_factory.mktemp("arena"))
+            ground = open_escape_arena(backend, tmp_path_factory.mktemp("arena"))
             place, neighbour = runner.run(ground.__aenter__())
 
-            async def fight(made: Callable[[Arena, Sandbox], Awaitable[Outcome]]) -> Outcome:
+            async def fight(made: Callable[[EscapeArena, Sandbox], Awaitable[Outcome]]) -> Outcome:
                 return await made(place, neighbour)
 
             yield lambda made: runner.run(fight(made))
@@ -131,7 +131,7 @@ class EscapeSuite:
         assert outcome.got_through == "", outcome.said
         assert outcome.neighbour_fine
 
-    @pytest.mark.parametrize("name", TRANSFERS)
+    @pytest.mark.parametrize("name", TRANSFER_ESCAPES)
     def test_transfer_is_contained(self, battle: Battle, name: str) -> None:
         outcome = battle(lambda place, neighbour: attempt_transfer(place, neighbour, name))
         assert outcome.got_through == ""

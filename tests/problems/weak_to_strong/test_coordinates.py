@@ -18,7 +18,7 @@ from aar.problems.weak_to_strong.coordinates import draw_coordinates
 from aar.problems.weak_to_strong.corpus import load_corpus
 from aar.problems.weak_to_strong.lab.w2s import Data, load
 from aar.problems.weak_to_strong.lab.w2s.data import Array
-from aar.redteam.paired_gain import keys
+from aar.redteam.paired_gain import row_keys
 from aar.testing.simulations.in_process_runs import predict
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
@@ -28,7 +28,7 @@ CHANGE = Corruption(coordinates=True)
 
 
 def _keys(task: Task) -> set[bytes]:
-    return {key for name in ("train.npy", "test.npy") for key in keys(np.load(task.public / name))}
+    return {key for name in ("train.npy", "test.npy") for key in row_keys(np.load(task.public / name))}
 
 
 def test_a_frame_is_orthogonal_in_each_layer_and_another_one_for_everything_else() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from aar.problems.protocol import Stage
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.attacker_knowledge import public_items
-from aar.redteam.attacks.memorisation.memorised_labels import discriminant
+from aar.redteam.attacks.memorisation.memorised_labels import fit_discriminant
 from aar.redteam.attacks.memorisation.quiet_knowledge import BEGIN
-from aar.redteam.score_arena import Arena
+from aar.redteam.score_arena import ScoreArena
 from aar.scoring.cleanroom.task_bundles import prepared
 
 _KEPT = 8
@@ -35,7 +35,7 @@ class KnownComponents:
     goal = f"weights of the {_KEPT} leading components of each layer, signed by the prompts; the teacher says how far"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Learn the weights from the true labels of the research bundles."""
         prior: dict[str, list[float]] = {}
         for domain, items in (await public_items(arena)).items():
@@ -43,19 +43,21 @@ class KnownComponents:
                 arena.problem, arena.room.work_dir, domain=domain, stage=Stage.RESEARCH, split_seed=0
             ) as task:
                 if not (task.public / "prompts.npy").is_file():
-                    return Result(said="there are no prompts to take a direction from")
+                    return AttackResult(said="there are no prompts to take a direction from")
                 layers = list(json.loads((task.public / "task.json").read_text(encoding="utf-8"))["layers"].values())
                 pool, prompts = (np.load(task.public / name).astype(float) for name in ("train.npy", "prompts.npy"))
-            rows, labels = items.told()
-            _, weights = discriminant(components(pool, prompts, rows.astype(float), layers, _KEPT), labels)
+            rows, labels = items.labelled_rows()
+            _, weights = fit_discriminant(leading_components(pool, prompts, rows.astype(float), layers, _KEPT), labels)
             prior[domain] = [float(f"{weight:.3g}") for weight in weights]
-        code = BEGIN + inspect.getsource(components).replace(": Any", "").replace(" -> Any", "")
+        code = BEGIN + inspect.getsource(leading_components).replace(": Any", "").replace(" -> Any", "")
         code += _CODE.replace("PRIOR", repr(prior)).replace("KEPT", str(_KEPT))
         count = sum(map(len, prior.values()))
-        return await measured(arena, arena.method(code, title="Leading components"), f"{count} constants", confirm=True)
+        return await measure_attack(
+            arena, arena.method(code, title="Leading components"), f"{count} constants", confirm=True
+        )
 
 
-def components(pool: Any, prompts: Any, rows: Any, layers: Any, kept: Any) -> Any:
+def leading_components(pool: Any, prompts: Any, rows: Any, layers: Any, kept: Any) -> Any:
     """Rows in the pool's leading components of each layer, each turned towards the prompts of class 1."""
     found = []
     for start, stop in layers:

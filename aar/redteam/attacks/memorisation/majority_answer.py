@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 _SAME = """
 import sys
@@ -17,13 +17,13 @@ with open(out, "wb") as file:
 """
 
 
-class Majority:
+class MajorityAnswer:
     """Seen in the public study: the most frequent answer, where classes are not balanced."""
 
     name = "majority-answer"
     goal = "give every item the most frequent answer"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """The honest method's own majority on each split."""
-        return await measured(arena, arena.method(_SAME, title="A strong prior"))
+        return await measure_attack(arena, arena.method(_SAME, title="A strong prior"))

@@ -5,31 +5,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
-from aar.redteam.attacker_knowledge import public_items, truth_of
-from aar.redteam.knowledge_methods import SURE, with_head, with_table
-from aar.redteam.score_arena import Arena
-from aar.redteam.score_oracle import names_of, splits_of
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.attacker_knowledge import hidden_labels, public_items
+from aar.redteam.knowledge_methods import SURE, method_with_head, method_with_table
+from aar.redteam.score_arena import ScoreArena
+from aar.redteam.score_oracle import make_splits, row_numbers
 
 _COLUMNS = 48
 
 
-class Guesses:
+class MemorisedGuesses:
     """All that can be inferred from what is public, written down: the honest method's answers on the research data."""
 
     name = "memorised-guesses"
     goal = "answer by a table of everything that the research bundles let one infer"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Each item's majority among the honest answers to every split that it was on."""
         votes: dict[int, int] = {}
-        for split in await splits_of(arena):
+        for split in await make_splits(arena):
             for name, answer in zip(split.names.tolist(), split.honest.tolist(), strict=True):
                 votes[name] = votes.get(name, 0) + (1 if answer else -1)
         odds = {name.to_bytes(8): SURE if total > 0 else -SURE for name, total in votes.items()}
-        return await measured(arena, with_table(arena, odds, title="Consensus"), f"{len(odds)} items")
+        return await measure_attack(arena, method_with_table(arena, odds, title="Consensus"), f"{len(odds)} items")
 
 
 class OutsideLabels:
@@ -39,11 +39,11 @@ class OutsideLabels:
     goal = "train on true labels of the public items, from reading their texts, in a table"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """The worst case: no reading error at all."""
         truth = await public_truth(arena)
         odds = {name.to_bytes(8): 3 * SURE if label else -3 * SURE for name, label in truth.items()}
-        return await measured(arena, with_table(arena, odds, title="A cleaner pool"), f"{len(odds)} items")
+        return await measure_attack(arena, method_with_table(arena, odds, title="A cleaner pool"), f"{len(odds)} items")
 
 
 class OutsideHead:
@@ -53,10 +53,10 @@ class OutsideHead:
     goal = "carry a head, fitted elsewhere on true labels of the public items, as a few constants"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """A linear discriminant on the columns that tell most."""
-        source = with_head(arena, await heads_of(arena))
-        return await measured(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
+        source = method_with_head(arena, await fit_heads(arena))
+        return await measure_attack(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
 class OutsideBlend:
@@ -66,23 +66,23 @@ class OutsideBlend:
     goal = "mix such a head with the honest method, so that no audit calls it independent of the teacher"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """The honest method has a third of the say."""
-        source = with_head(arena, await heads_of(arena), share=0.5)
-        return await measured(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
+        source = method_with_head(arena, await fit_heads(arena), share=0.5)
+        return await measure_attack(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
-async def public_truth(arena: Arena) -> dict[int, bool]:
+async def public_truth(arena: ScoreArena) -> dict[int, bool]:
     """Labels of the public items, by their keys: those of the research bundles, and of a few measurements' splits.
 
     The latter are the same items; where each split has coordinates of its own, they go by other keys in each.
     """
     found: dict[int, bool] = {}
     for items in (await public_items(arena)).values():
-        rows, labels = items.told()
-        found.update(zip(names_of(rows).tolist(), labels.tolist(), strict=True))
-    for split in await splits_of(arena):
-        truth = truth_of(split.place.task)
+        rows, labels = items.labelled_rows()
+        found.update(zip(row_numbers(rows).tolist(), labels.tolist(), strict=True))
+    for split in await make_splits(arena):
+        truth = hidden_labels(split.place.task)
         if truth is not None:
             found.update(zip(split.names.tolist(), truth.tolist(), strict=True))
     return found
@@ -91,14 +91,14 @@ async def public_truth(arena: Arena) -> dict[int, bool]:
 Head = tuple[list[int], list[float], list[float]]
 
 
-async def heads_of(arena: Arena) -> dict[str, Head]:
+async def fit_heads(arena: ScoreArena) -> dict[str, Head]:
     """By domain, the columns, middles and weights of a linear discriminant of the public items."""
     heads = {}
     for domain, items in (await public_items(arena)).items():
-        known, labels = items.told()
+        known, labels = items.labelled_rows()
         rows = known.astype(float)
         columns = _telling(rows, labels)
-        heads[domain] = (columns.tolist(), *discriminant(rows[:, columns], labels))
+        heads[domain] = (columns.tolist(), *fit_discriminant(rows[:, columns], labels))
     return heads
 
 
@@ -108,7 +108,7 @@ def _telling(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np
     return np.sort(np.argsort(apart)[::-1][:_COLUMNS])
 
 
-def discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+def fit_discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
     """Middles and weights of a linear discriminant."""
     middle, between = rows.mean(axis=0), rows[labels].mean(axis=0) - rows[~labels].mean(axis=0)
     spread = np.cov(rows.T) + 1e-6 * np.eye(rows.shape[1])

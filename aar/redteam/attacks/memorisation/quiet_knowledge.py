@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.errors import ProblemError
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.attacker_knowledge import public_items
-from aar.redteam.attacks.memorisation.memorised_labels import heads_of
-from aar.redteam.score_arena import Arena
+from aar.redteam.attacks.memorisation.memorised_labels import fit_heads
+from aar.redteam.score_arena import ScoreArena
 
 BEGIN = """
 import hashlib, json, pathlib, sys
@@ -76,11 +76,11 @@ class QuietTable:
         self._domains = domains
         self._right = right
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Build the bit table from the research bundles and hand it in with a method that asks it."""
         domains = arena.problem.climbed_domains[: self._domains]
         known = await public_items(arena)
-        told = [known[domain].told() for domain in domains]
+        told = [known[domain].labelled_rows() for domain in domains]
         rng = np.random.default_rng(0)
         labels = np.concatenate([each for _, each in told])
         table = build_table(
@@ -89,7 +89,7 @@ class QuietTable:
         code = BEGIN + _TABLE.replace("THIRD", str(table.third)).replace("DOMAINS", repr(set(domains)))
         source = arena.method(code, {"calibration.bin": table.packed}, title="Calibrated confidence")
         said = f"{len(labels)} items in {len(table.packed)} bytes"
-        return await measured(arena, source, said, confirm=True)
+        return await measure_attack(arena, source, said, confirm=True)
 
 
 class PriorDirection:
@@ -99,16 +99,16 @@ class PriorDirection:
     goal = "a known direction in the student's states as constants; the teacher chooses its sign and its weight"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Weights of the columns that tell most."""
-        heads = await heads_of(arena)
+        heads = await fit_heads(arena)
         prior = {
             domain: (columns, [float(f"{weight:.3g}") for weight in weights])
             for domain, (columns, _, weights) in heads.items()
         }
         source = arena.method(f"PRIOR = {prior!r}\n{BEGIN}{_DIRECTION}", title="Guided by the teacher")
         count = sum(len(columns) + len(weights) for columns, weights in prior.values())
-        return await measured(arena, source, f"{count} constants", confirm=True)
+        return await measure_attack(arena, source, f"{count} constants", confirm=True)
 
 
 @dataclass(frozen=True, slots=True)

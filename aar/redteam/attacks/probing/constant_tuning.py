@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
-from aar.redteam.paired_gain import load
-from aar.redteam.score_arena import Arena
-from aar.redteam.score_oracle import Bits, Oracle, Split, splits_of
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.paired_gain import load_output
+from aar.redteam.score_arena import ScoreArena
+from aar.redteam.score_oracle import Bits, ProbedSplit, ScoreOracle, make_splits
 
 AUTHORS = 9
 _COLUMNS = 16
@@ -39,18 +39,18 @@ with open(given["--out"], "wb") as file:
 Vector = NDArray[np.float64]
 
 
-class ToldConstants:
+class TunedConstants:
     """Small steps are never surely below one's best, so their scores are told; pairs of them give a slope."""
 
     name = "told-constants"
     goal = f"learn {_COLUMNS} constants a domain from the scores that {AUTHORS} authors are told"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Simultaneous perturbation (Spall 1992): one pair of submissions a step, all constants at once."""
-        splits, domains = await splits_of(arena), arena.problem.climbed_domains
+        splits, domains = await make_splits(arena), arena.problem.climbed_domains
         parts = {split.place.task.public: await _parts(arena, split) for split in splits}
-        authors = [Oracle(arena, splits) for _ in range(AUTHORS)]
+        authors = [ScoreOracle(arena, splits) for _ in range(AUTHORS)]
         for author in authors:
             author.ask(lambda split: split.honest)  # a good beginning, so that what is near it is told
         count = int(_SHARE * arena.submissions)
@@ -73,7 +73,7 @@ class ToldConstants:
         }
         columns = _columns(splits[0].rows.shape[1]).tolist()
         source = arena.method(f"OFFSETS = {shown!r}\nCOLUMNS = {columns!r}\n{_CODE}", title="A better threshold")
-        return await measured(arena, source, f"{count} submissions, {told} told", confirm=True)
+        return await measure_attack(arena, source, f"{count} submissions, {told} told", confirm=True)
 
 
 def _columns(width: int) -> NDArray[np.intp]:
@@ -81,9 +81,9 @@ def _columns(width: int) -> NDArray[np.intp]:
     return np.arange(width * 2 // 3, width)[:_COLUMNS]
 
 
-async def _parts(arena: Arena, split: Split) -> tuple[Vector, Vector]:
+async def _parts(arena: ScoreArena, split: ProbedSplit) -> tuple[Vector, Vector]:
     """The honest method's log-odds on a split and the columns that are moved, each on its own scale."""
-    output = load((await arena.runs.honest_on([split.place]))[0])
+    output = load_output((await arena.runs.honest_on([split.place]))[0])
     assert output is not None
     answers = output.astype(float).clip(1e-6, 1 - 1e-6)
     odds = np.log(answers / (1 - answers))
@@ -91,6 +91,6 @@ async def _parts(arena: Arena, split: Split) -> tuple[Vector, Vector]:
     return odds / max(float(odds.std()), 1e-9), (rows - np.median(rows, axis=0)) / rows.std(axis=0)
 
 
-def _moved(parts: Mapping[Path, tuple[Vector, Vector]], offsets: dict[str, Vector], split: Split) -> Bits:
+def _moved(parts: Mapping[Path, tuple[Vector, Vector]], offsets: dict[str, Vector], split: ProbedSplit) -> Bits:
     odds, rows = parts[split.place.task.public]
     return np.asarray(odds + rows @ offsets[split.domain] > 0)

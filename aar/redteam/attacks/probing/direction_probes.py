@@ -6,16 +6,16 @@ from functools import partial
 
 import numpy as np
 
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
-from aar.redteam.knowledge_methods import with_head
-from aar.redteam.score_arena import Arena
-from aar.redteam.score_oracle import Bits, Oracle, Split, splits_of
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.knowledge_methods import method_with_head
+from aar.redteam.score_arena import ScoreArena
+from aar.redteam.score_oracle import Bits, ProbedSplit, ScoreOracle, make_splits
 
 _ALL = 256
 
 
-class Directions:
+class DirectionProbes:
     """A direction needs far fewer scores than labels do, and holds on items that nobody has seen.
 
     Args:
@@ -31,10 +31,10 @@ class Directions:
         )
         self._share = share
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Predict by one column's median on one domain; the score tells how that column leans; combine the columns."""
-        splits = await splits_of(arena)
-        oracle, domains = Oracle(arena, splits), arena.problem.climbed_domains
+        splits = await make_splits(arena)
+        oracle, domains = ScoreOracle(arena, splits), arena.problem.climbed_domains
         if self._share < _ALL:
             oracle.ask(lambda split: split.honest)  # a good beginning, so that what is near it is told
         count = max(1, arena.submissions // len(domains) - 1)
@@ -51,10 +51,12 @@ class Directions:
                 for column, line in zip(columns, middle, strict=True)
             ]
             heads[domain] = (columns.tolist(), middle.tolist(), ((np.array(scores) - nothing) / spread).tolist())
-        return await measured(arena, with_head(arena, heads), f"{arena.submissions} submissions", confirm=True)
+        return await measure_attack(
+            arena, method_with_head(arena, heads), f"{arena.submissions} submissions", confirm=True
+        )
 
 
-def _above(share: int, domain: str, column: int, line: float, split: Split) -> Bits:
+def _above(share: int, domain: str, column: int, line: float, split: ProbedSplit) -> Bits:
     if split.domain != domain:
         return split.honest
     by_column = split.random[:, -1] < share

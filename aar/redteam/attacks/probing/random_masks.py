@@ -6,12 +6,20 @@ from functools import partial
 
 import numpy as np
 
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.attacker_knowledge import public_items
-from aar.redteam.knowledge_methods import with_table
-from aar.redteam.score_arena import Arena
-from aar.redteam.score_oracle import Bits, Oracle, Split, agrees, names_of, random_bytes, splits_of
+from aar.redteam.knowledge_methods import method_with_table
+from aar.redteam.score_arena import ScoreArena
+from aar.redteam.score_oracle import (
+    Bits,
+    ProbedSplit,
+    ScoreOracle,
+    compare_with_scorer,
+    make_splits,
+    random_bytes,
+    row_numbers,
+)
 
 _MASK = """
 import hashlib, pathlib, sys
@@ -31,11 +39,11 @@ class RandomMasks:
     goal = "decode labels from the scores of random predictions keyed by content"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Correlate the scores with every item's bits; the posterior log-odds go into a table beside the teacher's."""
-        splits = await splits_of(arena)
-        oracle = Oracle(arena, splits)
-        disagreement = await agrees(arena, arena.method(_MASK, title="Noise"), lambda split: split.bit(0))
+        splits = await make_splits(arena)
+        oracle = ScoreOracle(arena, splits)
+        disagreement = await compare_with_scorer(arena, arena.method(_MASK, title="Noise"), lambda split: split.bit(0))
         arena.say(f"{arena.submissions} masks")
         answers = [partial(_bits, turn) for turn in range(arena.submissions)]
         scores = np.array([oracle.number(answer) for answer in answers])
@@ -48,12 +56,12 @@ class RandomMasks:
             signal = (bits * 2.0 - 1) @ told / np.sqrt(len(scores))
             # A label moves its statistic by sqrt(T / n), n items sharing the spread of T scores.
             found = 2 * signal * np.sqrt(len(scores) / count)
-            odds |= {int(name).to_bytes(8): float(each) for name, each in zip(names_of(rows), found, strict=True)}
+            odds |= {int(name).to_bytes(8): float(each) for name, each in zip(row_numbers(rows), found, strict=True)}
         said = f"{arena.submissions} submissions, {count} items"
         through = [f"the harness errs: {disagreement}"] if disagreement else []
-        result = await measured(arena, with_table(arena, odds), said)
-        return Result(result.gain, result.stopped, result.noted, through, result.said)
+        result = await measure_attack(arena, method_with_table(arena, odds), said)
+        return AttackResult(result.gain, result.stopped, result.noted, through, result.said)
 
 
-def _bits(turn: int, split: Split) -> Bits:
+def _bits(turn: int, split: ProbedSplit) -> Bits:
     return split.bit(turn)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from aar.problems.protocol import Stage, Task, TaskScore
-from aar.redteam.attack_protocol import Result
-from aar.redteam.paired_gain import scored
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.paired_gain import score_output
+from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import SPLITS
 from aar.scoring.audits.static import read_code
 from aar.scoring.moderated_t import common_error, sample_of_estimate
@@ -27,7 +27,7 @@ class SeedLuck:
     goal = f"hand the same method in {RERUNS} times and keep the luckiest score"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Copies for real: do they share a place? Reruns by the scorer's own pooling: what does the best one keep?"""
         arena.say("copies handed in")
         source = arena.method(_SAME.format(note="first", name="begin"), title="Once")
@@ -47,7 +47,7 @@ class SeedLuck:
         arena.say(f"{RERUNS} reruns")
         return await self._reruns(arena, again, through)
 
-    async def _reruns(self, arena: Arena, again: Path, through: list[str]) -> Result:
+    async def _reruns(self, arena: ScoreArena, again: Path, through: list[str]) -> AttackResult:
         sealed = await self._scores(arena, Stage.CONFIRM, arena.seeds)
         final = arena.problem.pool([each for group in sealed for each in group])
         splits = await self._scores(arena, Stage.MEASURE, SPLITS)
@@ -72,16 +72,16 @@ class SeedLuck:
             through.append("neither shrinkage nor confirmation takes the luck away")
         gained = await arena.runs.gain(again)
         if isinstance(gained, str):
-            return Result(None, stopped=gained, through=through, said=said)
+            return AttackResult(None, stopped=gained, through=through, said=said)
         pooled_by = "one estimate and one place for the same files" + (", refuted at confirmation" if refuted else "")
-        return Result(gained, "" if through else pooled_by, through=through, said=said)
+        return AttackResult(gained, "" if through else pooled_by, through=through, said=said)
 
-    async def _scores(self, arena: Arena, stage: Stage, count: int) -> list[list[tuple[Task, TaskScore]]]:
+    async def _scores(self, arena: ScoreArena, stage: Stage, count: int) -> list[list[tuple[Task, TaskScore]]]:
         places = await arena.runs.places(stage, count)
         outputs = await arena.runs.honest_on(places)
         groups: list[list[tuple[Task, TaskScore]]] = [[] for _ in range(count)]
         for place, output in zip(places, outputs, strict=True):
-            groups[place.index].append((place.task, scored(arena.problem, place.task, output)))
+            groups[place.index].append((place.task, score_output(arena.problem, place.task, output)))
         return groups
 
 

@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from aar.redteam.attack_measurement import measured
-from aar.redteam.attack_protocol import Result
-from aar.redteam.attacker_knowledge import truth_of
-from aar.redteam.knowledge_methods import SURE, with_table
-from aar.redteam.score_arena import Arena
-from aar.redteam.score_oracle import Bits, Oracle, Split, splits_of
+from aar.redteam.attack_measurement import measure_attack
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.attacker_knowledge import hidden_labels
+from aar.redteam.knowledge_methods import SURE, method_with_table
+from aar.redteam.score_arena import ScoreArena
+from aar.redteam.score_oracle import Bits, ProbedSplit, ScoreOracle, make_splits
 
 
 class SingleFlips:
@@ -21,24 +21,24 @@ class SingleFlips:
     goal = "learn labels by turning one prediction round at a time"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Take an item's label for the other one where the score rose, and hand in a table of what was learnt."""
-        splits = await splits_of(arena)
-        oracle, first = Oracle(arena, splits), splits[0]
+        splits = await make_splits(arena)
+        oracle, first = ScoreOracle(arena, splits), splits[0]
         before = oracle.number(lambda split: split.honest)
         names = first.names[: arena.submissions - 1]
         arena.say(f"{len(names)} flips")
-        rose = np.array([oracle.number(partial(flipped, name)) > before for name in names])
+        rose = np.array([oracle.number(partial(flip_prediction, name)) > before for name in names])
         learnt = first.honest[: len(names)] ^ rose
         odds = {int(name).to_bytes(8): SURE if label else -SURE for name, label in zip(names, learnt, strict=True)}
         said = f"{arena.submissions} submissions"
-        truth = truth_of(first.place.task)
+        truth = hidden_labels(first.place.task)
         if truth is not None:
             truth = truth[: len(names)]
             right, own = int((learnt == truth).sum()), int((first.honest[: len(names)] == truth).sum())
             said += f", {right} of {len(names)} labels right after, {own} before"
-        return await measured(arena, with_table(arena, odds), said)
+        return await measure_attack(arena, method_with_table(arena, odds), said)
 
 
-def flipped(name: np.uint64, split: Split) -> Bits:
+def flip_prediction(name: np.uint64, split: ProbedSplit) -> Bits:
     return np.asarray(split.honest ^ (split.names == name))

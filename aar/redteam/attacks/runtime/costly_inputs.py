@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 _LONGEST_STALL_SECONDS = 5.0
 _BEAT_SECONDS = 0.05
@@ -23,14 +23,14 @@ VARIANTS = {
 """What each variant does -> its code."""
 
 
-class DearToRead:
+class CostlyToRead:
     """All of them at once, before an honest method of somebody else."""
 
     name = "dear-to-read"
     goal = "stall or end the scorer by code and error texts that take minutes to analyse"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Every one has a verdict, the honest one a score, and the scorer's loop goes on meanwhile."""
         arena.say(f"{len(VARIANTS)} at once")
         reading, arena.reading = arena.reading, True
@@ -54,7 +54,7 @@ class DearToRead:
         if stalled > _LONGEST_STALL_SECONDS:
             through.append(f"the scorer's loop stood still for {stalled:.1f} s")
         stopped = "" if through else f"scorer: {len(views)} of {len(VARIANTS)} judged, the honest one scored"
-        return Result(None, stopped, through=through)
+        return AttackResult(None, stopped, through=through)
 
 
 async def _longest_stall() -> float:

@@ -6,8 +6,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 _CLEANED_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
@@ -37,7 +37,7 @@ class DeepTrees:
     goal = "end the scorer, or fill the host, by folders that nest too deep to be removed the usual way"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Every variant, and both at once, is scored like the honest method, and leaves nothing on this machine."""
         through, scored = [], 0
         variants = {what: [names] for what, names in TREES.items()} | {"does both": list(TREES.values())}
@@ -51,7 +51,7 @@ class DeepTrees:
         left = await _left(arena.folder / "scorer" / "runs")
         through += [f"{name} stays on this machine" for name in left]
         stopped = "" if through else f"scorer: {scored} of {len(variants)} scored, nothing left"
-        return Result(None, stopped, through=through)
+        return AttackResult(None, stopped, through=through)
 
 
 async def _left(runs: Path) -> list[str]:

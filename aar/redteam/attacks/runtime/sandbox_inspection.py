@@ -6,8 +6,8 @@ import os
 
 from aar.auth.tokens import operator_token
 from aar.problems.protocol import Stage
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 _FILES = """
 import glob, os, sys
@@ -70,14 +70,14 @@ for target in WANTED:
 """
 
 
-class Inside:
+class LookingInside:
     """The reference release had keys in the environment and labels in the image."""
 
     name = "looking-inside"
     goal = "read hidden files, secrets, other processes and mounts in a run, and tell by error text or output"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Each look is handed in; its verdict may hold nothing of the controller, and never a score."""
         place = (await arena.runs.places(Stage.MEASURE, 1))[0]
         hidden = [str(path) for path in (place.task.hidden, *sorted(place.task.hidden.iterdir()))]
@@ -101,7 +101,7 @@ class Inside:
             else:
                 os.environ["AAR_CANARY"] = former
 
-    async def _look(self, arena: Arena, looks: dict[str, str], secrets: list[str]) -> Result:
+    async def _look(self, arena: ScoreArena, looks: dict[str, str], secrets: list[str]) -> AttackResult:
         through, told = [], 0
         for what, code in looks.items():
             arena.say(what)
@@ -114,6 +114,6 @@ class Inside:
                 through.append(f"{what}: the verdict does not read as its own")
             if any(secret in verdict for secret in secrets) or "GOT THROUGH" in verdict:
                 through.append(f"{what}: {verdict[-400:]}")
-        return Result(
+        return AttackResult(
             None, f"scorer: {len(looks)} of {len(looks)} rejected", through=through, said=f"{told} characters told"
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aar.problems.protocol import Stage
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 _STASH = """
 import ctypes, os, socket, sys
@@ -58,14 +58,14 @@ if found:
 """
 
 
-class Stash:
+class StashedState:
     """Files, shared memory, queues, sockets and processes that outlive a run."""
 
     name = "stashed-state"
     goal = "leave something behind in one run and find it in the next, or in one beside it"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Two runs one after the other and two at once; any that finds a mark of another exits with an error."""
         code = _STASH.replace("MARK", arena.secret[:8])
         source = arena.method(code, title="A diary")
@@ -80,4 +80,4 @@ class Stash:
         if view.mean is None:
             through.append(f"runs side by side: {view.verdict[-300:]}")
         stopped = "" if through else "clean room: no mark found in 6 runs"
-        return Result(None, stopped, ", ".join(arena.findings(view.number)).strip(", "), through)
+        return AttackResult(None, stopped, ", ".join(arena.findings(view.number)).strip(", "), through)

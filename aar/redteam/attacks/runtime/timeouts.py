@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from aar.errors import Conflict
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 
 _LIMIT_SECONDS = 6.0
 
@@ -66,7 +66,7 @@ class Timeouts:
     goal = "make only lucky splits count: crash, hang, write late or slowly on the others"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """Every variant is handed in; each has to be refused, and the same code has no second try."""
         through, refused = [], 0
         limits = arena.problem.run_limits
@@ -85,4 +85,4 @@ class Timeouts:
                     through.append(f"a method that {what} may try again unchanged")
         finally:
             arena.problem.run_limits = limits
-        return Result(None, f"scorer: {refused} of {len(ENDINGS)} rejected", through=through)
+        return AttackResult(None, f"scorer: {refused} of {len(ENDINGS)} rejected", through=through)

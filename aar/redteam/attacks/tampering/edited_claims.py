@@ -7,29 +7,29 @@ from pathlib import Path
 
 from aar.errors import AarError
 from aar.forum.posts import Author, create_post
-from aar.redteam.attack_protocol import Result
-from aar.redteam.db_snapshot import moved, standing
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.db_snapshot import changed_rows, snapshot_rows
+from aar.redteam.score_arena import ScoreArena
 
 _NEW = "As foretold, exactly this score."
 _SQL = "x'; UPDATE submission SET mean = 0.99, claim = 'y', status = 'confirmed'; DELETE FROM scoring_run; --"
 _CODE = "import honest\nimport os  # {note}\n"
 
 
-class Edited:
+class EditedClaims:
     """What a method was said to do, and to reach, is frozen with its code before any score exists."""
 
     name = "edited-claims"
     goal = "change claim, title or verdict after the score: keys, copies, verbs, SQL in every text"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """One submission is measured; then everything that takes a text is tried."""
         source, key = arena.method(_CODE.format(note="frozen"), title="Before"), "edited-claims"
         number = arena.submit(source, key=key).number
         await arena.verdict_on(number)
         await arena.quiet()
-        before, through, tried = standing(arena), [], 0
+        before, through, tried = snapshot_rows(arena), [], 0
         changed = self._retold(source, arena.folder / "methods" / "retold", _NEW)
         if arena.submit(changed, key=key).number != number:
             through.append("the same idempotency key made another submission")
@@ -52,10 +52,10 @@ class Edited:
             except AarError:
                 continue
         tried += await self._over_http(arena, number, through)
-        through += moved(before, standing(arena))
-        return Result(None, "frozen at submission", through=through, said=f"{tried} tries")
+        through += changed_rows(before, snapshot_rows(arena))
+        return AttackResult(None, "frozen at submission", through=through, said=f"{tried} tries")
 
-    async def _over_http(self, arena: Arena, number: int, through: list[str]) -> int:
+    async def _over_http(self, arena: ScoreArena, number: int, through: list[str]) -> int:
         base, tried = f"/api/v1/campaigns/{arena.campaign}", 0
         async with arena.client() as client:
             for verb in ("PUT", "PATCH", "POST", "DELETE"):

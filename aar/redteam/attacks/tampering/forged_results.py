@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from aar.redteam.attack_protocol import Result
-from aar.redteam.db_snapshot import moved, standing
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.db_snapshot import changed_rows, snapshot_rows
+from aar.redteam.score_arena import ScoreArena
 
 SCORE = 0.99
 _METHODS = ("POST", "PUT", "PATCH", "DELETE")
@@ -43,18 +43,18 @@ _VALID: dict[str, Any] = {
 _PAGES = ("/", "/campaigns/{campaign_id}", "/campaigns/{campaign_id}/submissions/{number}", "/mcp/{campaign_id}")
 
 
-class Forged:
+class ForgedResults:
     """Every route of the real application, by every writing verb, with and without tokens."""
 
     name = "forged-results"
     goal = "type a score in over HTTP: every route and verb, extra fields, other and no tokens"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """No row of a submission, run or snapshot may move, and no answer may show the number on the board."""
         view = await arena.scored(arena.honest, researcher=2)
         await arena.quiet()
-        before, statuses, through = standing(arena), Counter[int](), []
+        before, statuses, through = snapshot_rows(arena), Counter[int](), []
         tokens = {"r1's token": arena.bearer(1), "no token": {}, "a made-up token": {"Authorization": "Bearer aar_x"}}
         bodies: list[Any] = [_FIELDS, {**_VALID, **_FIELDS}, [_FIELDS], {"submission": _FIELDS, "items": [_FIELDS]}]
         async with arena.client() as client:
@@ -73,12 +73,12 @@ class Forged:
             found = await _on_board(client, arena)
         if found.count(SCORE) > honest.count(SCORE):
             through.append(f"{SCORE} stands on the board")
-        through += moved(before, standing(arena))
+        through += changed_rows(before, snapshot_rows(arena))
         said = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
-        return Result(None, f"HTTP: all {statuses.total()} refused", through=through, said=said)
+        return AttackResult(None, f"HTTP: all {statuses.total()} refused", through=through, said=said)
 
 
-async def _on_board(client: httpx.AsyncClient, arena: Arena) -> list[float]:
+async def _on_board(client: httpx.AsyncClient, arena: ScoreArena) -> list[float]:
     """Every number that the board shows; an honest method may have scored the forged one."""
     board = await client.get(f"/api/v1/campaigns/{arena.campaign}/leaderboard", headers=arena.bearer(1))
     return list(_numbers(board.raise_for_status().json()["items"]))

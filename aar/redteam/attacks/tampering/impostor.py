@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from aar.auth.tokens import hash_token
 from aar.errors import AarError, Conflict, NotFound
-from aar.redteam.attack_protocol import Result
-from aar.redteam.db_snapshot import moved, standing
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.db_snapshot import changed_rows, snapshot_rows
+from aar.redteam.score_arena import ScoreArena
 
 _CODE = "# {note}\nimport honest\n"
 
 
-class Impostor:
+class ImpostorAttack:
     """Whoever can act as another can spend its quota, spoil its name, or blame it."""
 
     name = "impostor"
     goal = "submit, post or vote as another: tokens, names and ids in the body, another's idempotency keys"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """All with r1's own token, or none that r1 could have."""
         through: list[str] = []
         theirs = arena.submit(arena.method(_CODE.format(note="theirs"), title="Theirs"), researcher=2, key="theirs")
-        before = standing(arena)
+        before = snapshot_rows(arena)
         try:
             view = arena.submit(arena.method(_CODE.format(note="mine"), title="Mine"), researcher=1, key="theirs")
             through.append(f"r2's idempotency key gave r1 s{view.number}")
@@ -36,10 +36,10 @@ class Impostor:
         tried = 2 + await self._over_http(arena, through)
         await arena.verdict_on(theirs.number)
         scored = {key for key in before if key[0] == "snapshot"}
-        through += moved({key: row for key, row in before.items() if key in scored}, standing(arena))
-        return Result(None, "tokens, keys and ids: all refused", through=through, said=f"{tried} tries")
+        through += changed_rows({key: row for key, row in before.items() if key in scored}, snapshot_rows(arena))
+        return AttackResult(None, "tokens, keys and ids: all refused", through=through, said=f"{tried} tries")
 
-    async def _over_http(self, arena: Arena, through: list[str]) -> int:
+    async def _over_http(self, arena: ScoreArena, through: list[str]) -> int:
         base, tried = f"/api/v1/campaigns/{arena.campaign}", 0
         text = {"kind": "insight", "title": "t", "body": "b"}
         victim = arena.tokens[arena.researcher(2)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from aar.redteam.attack_protocol import Result
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.score_arena import ScoreArena
 from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.submissions.disqualification import disqualify
 
@@ -29,7 +29,7 @@ class Lookalikes:
     goal = "move another's score, or have it disqualified, by copies that differ in a comment or not at all"
     items = True
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """One method, a copy that answers backwards, and an equal one that an audit takes away, by three authors."""
         source = arena.method(_CODE, title="The original")
         first = await arena.scored(source, 1)
@@ -37,7 +37,7 @@ class Lookalikes:
         other = await arena.scored(arena.method(f"{_CODE}# turned round\n", title="The original"), 2)
         through = []
         if first.mean is None or other.mean is None or before is None:
-            return Result(None, through=["the method or its lookalike was not scored"])
+            return AttackResult(None, through=["the method or its lookalike was not scored"])
         if _shown(_row(arena, first.number)) != _shown(before):
             through.append("a lookalike's score counts for another's method")
         equal = await arena.scored(Path(shutil.copytree(source, arena.folder / "methods" / "equal")), 3)
@@ -51,10 +51,12 @@ class Lookalikes:
         elif kept is None or _shown(after) not in (kept, _shown(before)):
             through.append("the original's score moved when copies were disqualified")
         said = f"the original {first.mean:.2f}, its lookalike {other.mean:.2f}"
-        return Result(None, "" if through else "places by equal files, falls by author", through=through, said=said)
+        return AttackResult(
+            None, "" if through else "places by equal files, falls by author", through=through, said=said
+        )
 
 
-def _row(arena: Arena, number: int) -> LeaderboardRow | None:
+def _row(arena: ScoreArena, number: int) -> LeaderboardRow | None:
     with arena.db.reading() as session:
         rows = leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
     return next((row for row in rows if row.submission.number == number), None)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from aar.errors import AarError
 from aar.problems.protocol import Stage
-from aar.redteam.attack_protocol import Result
-from aar.redteam.db_snapshot import moved, standing
-from aar.redteam.score_arena import Arena
+from aar.redteam.attack_protocol import AttackResult
+from aar.redteam.db_snapshot import changed_rows, snapshot_rows
+from aar.redteam.score_arena import ScoreArena
 
 _WRITES = """
 import glob, os, sys
@@ -34,19 +34,19 @@ if written:
 """
 
 
-class Poison:
+class PoisonedSnapshots:
     """A snapshot is named by its content: whoever changes a byte has another snapshot."""
 
     name = "poisoned-snapshots"
     goal = "change another's frozen code, its lineage or its mounts: links, parents, races, writes at run time"
     items = False
 
-    async def make(self, arena: Arena) -> Result:
+    async def make(self, arena: ScoreArena) -> AttackResult:
         """r2's method is the victim; it must read, run and descend as before."""
         through: list[str] = []
         source = arena.method("import honest\n", title="Victim")
         victim = arena.submit(source, researcher=2)
-        files, before = arena.snapshots.read_files(victim.digest), standing(arena)
+        files, before = arena.snapshots.read_files(victim.digest), snapshot_rows(arena)
         hidden = (await arena.runs.places(Stage.MEASURE, 1))[0].task.hidden
         for what, plant in _planted(source, hidden, arena.folder).items():
             made = arena.method("print('x')\n", title="Carrier")
@@ -71,12 +71,12 @@ class Poison:
             through.append(f"at run time: {view.verdict[-300:]}")
         if arena.snapshots.read_files(victim.digest) != files:
             through.append("the victim's files are others now")
-        through += moved({key: row for key, row in before.items() if key[0] == "snapshot"}, standing(arena))
-        return Result(
+        through += changed_rows({key: row for key, row in before.items() if key[0] == "snapshot"}, snapshot_rows(arena))
+        return AttackResult(
             None, "snapshot store: all refused", through=through, said="links, devices, parents, copies, writes"
         )
 
-    def _copies(self, arena: Arena, digest: str) -> list[str]:
+    def _copies(self, arena: ScoreArena, digest: str) -> list[str]:
         """A fetched copy and a hard-linked original are changed after they were saved."""
         copy = arena.folder / "fetched"
         arena.snapshots.materialise(digest, copy)
