@@ -20,8 +20,8 @@ from statistics import fmean, stdev
 from aar.problems.protocol import Baseline, Stage, Task, TaskScore
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.coordinate_change import LIMIT, departure
-from aar.testing.simulations.in_process_runs import predict
-from aar.testing.simulations.principal_axes import write_principal
+from aar.testing.simulations.in_process_runs import run_in_process
+from aar.testing.simulations.principal_axes import write_principal_axes
 
 PRINCIPAL, TURNED, RESEARCH = "principal axes", "turned", "research bundle's"
 Scores = dict[str, dict[str, list[tuple[Task, TaskScore]]]]
@@ -49,11 +49,11 @@ def score_all(problem: WeakToStrong, methods: list[Baseline], stage: Stage, seed
                 task = problem.prepare(domain, stage, 7_000 + seed, Path(folder))
                 for coordinates in (TURNED, PRINCIPAL, RESEARCH):
                     if coordinates == PRINCIPAL:
-                        write_principal(task)
+                        write_principal_axes(task)
                     elif coordinates == RESEARCH:
                         problem.change_coordinates(task, seed)
                     for method in methods:
-                        scored = problem.score(task, predict(problem, method, task, seed))
+                        scored = problem.score(task, run_in_process(problem, method, task, seed))
                         found[method.key][coordinates].append((task, scored))
     return found
 

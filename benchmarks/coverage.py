@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.table import Table
 
 from aar.problems.weak_to_strong.problem import WeakToStrong
-from aar.testing.simulations.interval_coverage import World, collect_hits, corpus_coverage, made_up_coverage
+from aar.testing.simulations.interval_coverage import SimulatedDomain, collect_hits, corpus_coverage, made_up_coverage
 
 SPLITS = (1, 2, 3, 4, 8)
 METHODS = ("vanilla", "strong_l2", "zero_shot", "noisy_channel_em")
 WORLDS = {
-    "one small domain": {"d": World((0.66, 0.60, 0.80), (0.02, 0.02, 0.01), 0.3, 400, 1000)},
+    "one small domain": {"d": SimulatedDomain((0.66, 0.60, 0.80), (0.02, 0.02, 0.01), 0.3, 400, 1000)},
     "like the shipped domains": {
-        "movie": World((0.68, 0.60, 0.79), (0.012, 0.012, 0.006), 0.3, 2990, 6228),
-        "sarcasm": World((0.65, 0.60, 0.84), (0.008, 0.008, 0.004), 0.3, 6000, 13096),
+        "movie": SimulatedDomain((0.68, 0.60, 0.79), (0.012, 0.012, 0.006), 0.3, 2990, 6228),
+        "sarcasm": SimulatedDomain((0.65, 0.60, 0.84), (0.008, 0.008, 0.004), 0.3, 6000, 13096),
     },
-    "split noise alone": {"d": World((0.70, 0.60, 0.80), (0.03, 0.03, 0.01), 0.3, 3000, 15_000)},
-    "item noise alone": {"d": World((0.70, 0.60, 0.80), (0, 0, 0), 0.3, 500, 1000)},
-    "a fixed test set": {"d": World((0.70, 0.60, 0.80), (0.02, 0.02, 0.01), 0.3, 1000, 1000)},
+    "split noise alone": {"d": SimulatedDomain((0.70, 0.60, 0.80), (0.03, 0.03, 0.01), 0.3, 3000, 15_000)},
+    "item noise alone": {"d": SimulatedDomain((0.70, 0.60, 0.80), (0, 0, 0), 0.3, 500, 1000)},
+    "a fixed test set": {"d": SimulatedDomain((0.70, 0.60, 0.80), (0.02, 0.02, 0.01), 0.3, 1000, 1000)},
 }
 
 

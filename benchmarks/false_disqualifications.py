@@ -27,13 +27,13 @@ from aar.problems.search_space.protocol import SearchableProblem
 from aar.scoring.audits.protocol import Verdict
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.static import finding, modules_in, read_code
-from aar.testing.simulations.false_positive_check import Answer, judge_baselines
+from aar.testing.simulations.false_positive_check import AuditAnswer, judge_baselines
 from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
 
 NOISE = (0.2, 0.4)
 
 
-def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[Answer]:
+def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[AuditAnswer]:
     problem = find_problem(name)
     audits = available_audits(noise_levels=NOISE)
     return judge_baselines(problem, problem.baselines(), audits, seeds=seeds, audit_seeds=audit_seeds, first=first)

@@ -21,8 +21,8 @@ from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 
-from aar.testing.faults.fault_campaigns import make_template, run_schedule
-from aar.testing.faults.ledger_comparison import Verdict
+from aar.testing.faults.fault_campaigns import make_template_database, run_schedule
+from aar.testing.faults.ledger_comparison import ScheduleVerdict
 
 
 def main() -> None:
@@ -38,11 +38,11 @@ def main() -> None:
     show(verdicts, time.monotonic() - began)
 
 
-def run(seeds: Sequence[int]) -> list[Verdict]:
+def run(seeds: Sequence[int]) -> list[ScheduleVerdict]:
     """Run schedules one after the other; complaints are printed at once."""
-    verdicts: list[Verdict] = []
+    verdicts: list[ScheduleVerdict] = []
     with tempfile.TemporaryDirectory() as scratch:
-        template = make_template(Path(scratch) / "template.db")
+        template = make_template_database(Path(scratch) / "template.db")
         for seed in seeds:
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 verdicts.append(asyncio.run(run_schedule(seed, template, Path(folder))))
@@ -51,7 +51,7 @@ def run(seeds: Sequence[int]) -> list[Verdict]:
     return verdicts
 
 
-def show(verdicts: list[Verdict], seconds: float) -> None:
+def show(verdicts: list[ScheduleVerdict], seconds: float) -> None:
     """Print the worst of each limit, and how much was really at stake."""
     for limit in ("usd", "tokens", "researcher.usd", "researcher.tokens", "researcher.turns"):
         held = [verdict.overshoot[limit] for verdict in verdicts if limit in verdict.overshoot]

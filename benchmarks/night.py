@@ -30,7 +30,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import Campaign, Researcher
-from aar.testing.examples.backdate_events import stretch
+from aar.testing.examples.backdate_events import spread_events
 
 CAMPAIGN = "k3v9qd"
 MODEL = "claude-sonnet-5-5"
@@ -80,7 +80,7 @@ class Night:
         while self._count() < size.events:
             await self._turn(ledger, turns := turns + 1)
         with self._db.writing() as session:
-            stretch(session, size.minutes)
+            spread_events(session, size.minutes)
 
     def words(self, count: int) -> str:
         """Text as long as asked, in words of natural frequency."""

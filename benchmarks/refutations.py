@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aar.testing.simulations.refutation_rates import Setting, share_caught, share_refuted
+from aar.testing.simulations.refutation_rates import SimulatedCampaign, share_caught, share_refuted
 
 SEEDS = (2, 3, 4, 8)
 CODES = (20, 50, 200)
@@ -33,12 +33,14 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     console = Console()
 
-    def table(title: str, share: Callable[[Setting], float]) -> None:
+    def table(title: str, share: Callable[[SimulatedCampaign], float]) -> None:
         columns = (f"{codes} codes{', floor' if floor else ''}" for floor in (False, True) for codes in CODES)
         found = Table("seeds", *columns, title=title)
         for seeds in SEEDS:
             kinds = [
-                Setting(seeds, codes, floor=floor, unlike=options.unlike) for floor in (False, True) for codes in CODES
+                SimulatedCampaign(seeds, codes, floor=floor, unlike=options.unlike)
+                for floor in (False, True)
+                for codes in CODES
             ]
             found.add_row(str(seeds), *(f"{100 * share(kind):.1f}" for kind in kinds))
         console.print(found)
@@ -47,7 +49,8 @@ def main() -> None:
     for fall in FALLS:
         caught = max(100, campaigns // 10)
         table(
-            f"winner overfitted by {fall} ({fall / Setting(2, 20).noise:.1f} times a seed's noise): refuted, %",
+            f"winner overfitted by {fall} ({fall / SimulatedCampaign(2, 20).noise:.1f} times a seed's noise): refuted, "
+            "%",
             lambda kind, fall=fall, caught=caught: share_caught(kind, fall, caught, rng),
         )
     console.print(f"Monte Carlo error of a 5 % cell about {100 * math.sqrt(0.05 * 0.95 / campaigns):.1f}")

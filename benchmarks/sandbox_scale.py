@@ -18,7 +18,7 @@ from pathlib import Path
 from aar.sandbox.backends import get_backend
 from aar.sandbox.inventory import list_sandboxes
 from aar.sandbox.protocol import SandboxSpec
-from aar.testing.conformance.escape_suite import attempt_all
+from aar.testing.conformance.escape_suite import attempt_all_escapes
 
 _AT_ONCE = 4
 
@@ -77,7 +77,7 @@ async def escapes(names: Sequence[str], folder: Path) -> None:
         place = folder / f"escapes-{name}"
         place.mkdir()
         backend = get_backend(name)
-        outcomes = await attempt_all(backend, place)
+        outcomes = await attempt_all_escapes(backend, place)
         await backend.close()
         through = [outcome.name for outcome in outcomes if outcome.got_through]
         noticed = [outcome.name for outcome in outcomes if not outcome.neighbour_fine]

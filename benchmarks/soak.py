@@ -45,7 +45,7 @@ from soak_world import (
 
 from aar.auth.tokens import operator_token
 from aar.sandbox.docker.image_tags import default_tag
-from aar.testing.docker_engine import OwnEngine, own_engine, why_no_engine
+from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
 MODEL = "claude-sonnet-4-6"
 PATIENCE_MINUTES = 0.4
@@ -184,7 +184,7 @@ class Night:
         keep_full(self.home.folder.parent, self.size.is_down)
         self.recovered("disk full", began)
 
-    def engine(self, engine: OwnEngine) -> None:
+    def engine(self, engine: PrivateDockerEngine) -> None:
         """Restart the Docker engine."""
         began = time.time()
         engine.stop()
@@ -257,7 +257,7 @@ def spec_of(address: str, problem: Path, researchers: int, backend: str) -> dict
     }
 
 
-def steps(night: Night, *, short: bool, disk: bool, engine: OwnEngine | None) -> list[Callable[[], None]]:
+def steps(night: Night, *, short: bool, disk: bool, engine: PrivateDockerEngine | None) -> list[Callable[[], None]]:
     """What happens, in order; the team works a little between."""
     sandboxes = night.sandbox_killed if engine is None else partial(night.engine, engine)
     if short:
@@ -279,7 +279,7 @@ def steps(night: Night, *, short: bool, disk: bool, engine: OwnEngine | None) ->
     ]
 
 
-def run(options: argparse.Namespace, scratch: Path, engine: OwnEngine | None) -> bool:
+def run(options: argparse.Namespace, scratch: Path, engine: PrivateDockerEngine | None) -> bool:
     """Live through the night and judge it."""
     began = time.monotonic()
     backend = "docker" if engine is not None else "bubblewrap"
@@ -344,11 +344,11 @@ def main() -> None:
     parser.add_argument("--aar", default=f"{sys.executable} -m aar", help="the command to put to the test")
     parser.add_argument("--keep", metavar="FOLDER", help="copy the campaign's home there")
     options = parser.parse_args()
-    why = "not asked for" if options.backend == "bubblewrap" or options.short else why_no_engine()
+    why = "not asked for" if options.backend == "bubblewrap" or options.short else docker_missing_reason()
     if why and options.backend == "docker":
         sys.exit(f"no Docker engine of its own: {why}")
     with contextlib.ExitStack() as stack:
-        engine = None if why else stack.enter_context(own_engine(default_tag("cpu")))
+        engine = None if why else stack.enter_context(private_docker_engine(default_tag("cpu")))
         scratch = stack.enter_context(scratch_folder())
         whole = run(options, scratch, engine)
     sys.exit(0 if whole else 1)

@@ -39,7 +39,7 @@ from aar.testing.fake_messages_api import (
     text_block,
     tool_use_block,
 )
-from aar.testing.faults.ledger_comparison import bill_of
+from aar.testing.faults.ledger_comparison import price_response
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
 _AT_ONCE = 0.5
@@ -200,7 +200,7 @@ def bill(service: Service, exchanges: deque[Any]) -> list[dict[str, Any]]:
         refused = each.status >= 400 and not each.fault  # by its rules, before anything went wrong on purpose
         unknown = Asked(each.number, researcher_of(each.body), "", 0.0)
         asked = unknown if refused else service.asked.get(each.number, unknown)
-        cost = bill_of(each.answer) if each.status == 200 and each.answer is not None else None
+        cost = price_response(each.answer) if each.status == 200 and each.answer is not None else None
         paid = {"usd": str(cost.usd), "tokens": cost.tokens} if cost else {"usd": None, "tokens": 0}
         said = json.dumps(each.answer)[:300] if refused else ""
         rows.append({**asdict(asked), **paid, "status": each.status, "refused": said})

@@ -20,7 +20,7 @@ from aar.sandbox.docker import DockerBackend
 _START_SECONDS = 60.0
 
 
-class OwnEngine:
+class PrivateDockerEngine:
     """A Docker engine that a test may stop.
 
     Args:
@@ -66,7 +66,7 @@ class OwnEngine:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
-def why_no_engine() -> str:
+def docker_missing_reason() -> str:
     """Why none can be had here; empty where one can."""
 
     async def missing() -> str:
@@ -79,10 +79,10 @@ def why_no_engine() -> str:
 
 
 @contextmanager
-def own_engine(image: str) -> Iterator[OwnEngine]:
+def private_docker_engine(image: str) -> Iterator[PrivateDockerEngine]:
     """Start an engine that has one image, and remove it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="aar-engine-", dir="/tmp"))
-    engine = OwnEngine(folder)
+    engine = PrivateDockerEngine(folder)
     try:
         engine.start()
         with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:

@@ -20,7 +20,7 @@ from aar.sandbox.docker.image_tags import default_tag
 from aar.scoring.results.leaderboard import leaderboard
 from aar.settings import Settings, get_settings
 from aar.store.event_log import read
-from aar.testing.docker_engine import OwnEngine, own_engine, why_no_engine
+from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -28,17 +28,17 @@ _AWAY_SECONDS = 12.0
 
 
 @pytest.fixture
-def engine() -> Iterator[OwnEngine]:
-    if why := why_no_engine():
+def engine() -> Iterator[PrivateDockerEngine]:
+    if why := docker_missing_reason():
         (pytest.fail if os.environ.get("AAR_REQUIRE_ALL") == "1" else pytest.skip)(why)
-    with own_engine(default_tag("cpu")) as made:
+    with private_docker_engine(default_tag("cpu")) as made:
         yield made
 
 
 # The docker SDK never closes the socket of a request that finds nobody: one for each call that is under way just then.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_an_engine_that_is_restarted_loses_nobody(
-    engine: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: PrivateDockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AAR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("AAR_DOCKER_HOST", engine.address)

@@ -20,7 +20,7 @@ from aar.settings import Settings, get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.examples.example_campaign import write_example
+from aar.testing.examples.example_campaign import write_example_campaign
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def written_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = open_database(Settings(home=home).database_url)
     try:
         snapshots = SnapshotStore(Settings(home=home).campaign_dir("k3v9qd") / "snapshots")
-        asyncio.run(write_example(database, snapshots, home / "methods"))
+        asyncio.run(write_example_campaign(database, snapshots, home / "methods"))
     finally:
         database.close()
     return home

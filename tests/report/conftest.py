@@ -11,7 +11,7 @@ import pytest
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.examples.example_campaign import ExampleCampaign, write_example
+from aar.testing.examples.example_campaign import ExampleCampaign, write_example_campaign
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     snapshots = SnapshotStore(home / "snapshots")
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     try:
-        example = asyncio.run(write_example(db, snapshots, methods))
+        example = asyncio.run(write_example_campaign(db, snapshots, methods))
         yield Archive(db, snapshots, example)
     finally:
         db.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.testing.faults.fault_campaigns import make_template, run_schedule
+from aar.testing.faults.fault_campaigns import make_template_database, run_schedule
 
 _SCHEDULES, _BATCH = 40, 5
 FOUND = (117, 213, 395)
@@ -16,7 +16,7 @@ FOUND = (117, 213, 395)
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_template(tmp_path_factory.mktemp("template") / "aar.db")
+    return make_template_database(tmp_path_factory.mktemp("template") / "aar.db")
 
 
 @pytest.mark.parametrize("first", range(0, _SCHEDULES, _BATCH))

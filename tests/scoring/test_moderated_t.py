@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aar.problems.protocol import Estimate
 from aar.scoring.moderated_t import FEWEST, CommonError, Sample, common_error, sample_of, sample_of_estimate
-from aar.testing.simulations.refutation_rates import Setting, share_caught, share_refuted
+from aar.testing.simulations.refutation_rates import SimulatedCampaign, share_caught, share_refuted
 
 
 def drawn(noises: list[float], freedom: int, seed: int = 1) -> list[Sample]:
@@ -86,10 +86,10 @@ def test_a_score_without_degrees_of_freedom_has_the_fewest_that_its_seeds_allow(
 @pytest.mark.parametrize("unlike", [0.0, 0.6], ids=["alike", "unlike"])
 def test_honest_winners_are_hardly_ever_refuted(seeds: int, floor: bool, unlike: float) -> None:
     """The best five of 50 are confirmed: in at most 5 % of campaigns is any refuted (benchmarks/refutations.py)."""
-    setting = Setting(seeds, 50, floor=floor, unlike=unlike)
+    setting = SimulatedCampaign(seeds, 50, floor=floor, unlike=unlike)
     assert share_refuted(setting, 60, np.random.default_rng(seeds)) <= 0.05
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_an_overfitted_winner_is_refuted_with_few_seeds(seeds: int) -> None:
-    assert share_caught(Setting(seeds, 50), 0.3, 25, np.random.default_rng(seeds)) > 0.9
+    assert share_caught(SimulatedCampaign(seeds, 50), 0.3, 25, np.random.default_rng(seeds)) > 0.9

@@ -20,7 +20,7 @@ from aar.auth.tokens import operator_token, viewer_token
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.examples.example_campaign import ExampleCampaign, write_example
+from aar.testing.examples.example_campaign import ExampleCampaign, write_example_campaign
 from aar.web.app import create_app
 from aar.web.serving.server import bind_listener, page_address, serve_app
 
@@ -93,7 +93,9 @@ def write_site(home: Path) -> Site:
     methods.mkdir()
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     try:
-        example = asyncio.run(write_example(db, SnapshotStore(home / "campaigns" / "k3v9qd" / "snapshots"), methods))
+        example = asyncio.run(
+            write_example_campaign(db, SnapshotStore(home / "campaigns" / "k3v9qd" / "snapshots"), methods)
+        )
     finally:
         db.close()
     return Site(home, open_database(f"sqlite:///{home / 'aar.db'}"), example)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from aar.snapshots.store import SnapshotStore
-from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks
+from aar.testing.examples.example_audits import PEOPLE_ONLY, add_example_audits
 from aar.testing.examples.planted_secrets import PART, SECRET
 
 from .conftest import Site, write_site
@@ -22,7 +22,7 @@ CAMPAIGN = "/campaigns/k3v9qd"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = write_site(tmp_path_factory.mktemp("home"))
-    add_checks(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
+    add_example_audits(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
     yield made
     made.db.close()
 

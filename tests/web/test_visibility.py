@@ -36,7 +36,7 @@ from aar.scoring.visibility import EVENT_FIELDS, VISIBLE, Audience, Secret
 from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
-from aar.testing.examples.example_audits import add_checks
+from aar.testing.examples.example_audits import add_example_audits
 from aar.web.mcp.client import admit_client
 from aar.web.mcp.tool import tool_text
 
@@ -199,7 +199,7 @@ def _text(word: str) -> list[dict[str, Any]]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The example campaign with its closer looks, and something planted for every kind of secret."""
     made = write_site(tmp_path_factory.mktemp("home"))
-    add_checks(made.db, SnapshotStore(made.home / "campaigns" / HERE / "snapshots"), made.home / "methods")
+    add_example_audits(made.db, SnapshotStore(made.home / "campaigns" / HERE / "snapshots"), made.home / "methods")
     desk = made.home / "campaigns" / HERE / "workspaces" / "r2"
     (desk / "exp").mkdir(parents=True)
     (desk / "NOTEBOOK.md").write_text("planted-notebook")

@@ -1,6 +1,6 @@
 """The escape suite: every attempt to break out of a sandbox, made against a backend, with a neighbour looking on.
 
-As tests: subclass ``EscapeSuite`` and override ``make_backend``. As a table: ``attempt_all``.
+As tests: subclass ``EscapeSuite`` and override ``make_backend``. As a table: ``attempt_all_escapes``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aar.sandbox.protocol import Sandbox, SandboxBackend
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EscapeOutcome:
     """How an attempt ended: what got through (empty when nothing did), and whether the neighbour noticed."""
 
     name: str
@@ -30,7 +30,7 @@ class Outcome:
     said: str
 
 
-async def attempt(place: EscapeArena, neighbour: Sandbox, escape: Escape) -> Outcome:
+async def attempt_escape(place: EscapeArena, neighbour: Sandbox, escape: Escape) -> EscapeOutcome:
     """Make one attempt while the neighbour works, and look at what came of it."""
     box = await place.attacker()
     working = asyncio.create_task(_work(neighbour))
@@ -46,10 +46,10 @@ async def attempt(place: EscapeArena, neighbour: Sandbox, escape: Escape) -> Out
     except SandboxGone as gone:
         said = str(gone)
     fine = await working
-    return Outcome(escape.name, escape.goal, "; ".join(got), fine, said[-2000:])
+    return EscapeOutcome(escape.name, escape.goal, "; ".join(got), fine, said[-2000:])
 
 
-async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) -> Outcome:
+async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) -> EscapeOutcome:
     """Make one attempt through ``put``, ``get``, ``read`` or ``write``."""
     box = await place.attacker()
     working = asyncio.create_task(_work(neighbour))
@@ -57,13 +57,13 @@ async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) ->
     target = place.folder / f"got-{name}"
     got = await act(place, box, target)
     await _tidy(box)
-    return Outcome(name, goal, got, await working, "")
+    return EscapeOutcome(name, goal, got, await working, "")
 
 
-async def attempt_all(backend: SandboxBackend, folder: Path) -> Sequence[Outcome]:
+async def attempt_all_escapes(backend: SandboxBackend, folder: Path) -> Sequence[EscapeOutcome]:
     """Every attempt against one backend, for a table."""
     async with open_escape_arena(backend, folder) as (place, neighbour):
-        outcomes = [await attempt(place, neighbour, escape) for escape in ESCAPES]
+        outcomes = [await attempt_escape(place, neighbour, escape) for escape in ESCAPES]
         return [*outcomes, *[await attempt_transfer(place, neighbour, name) for name in TRANSFER_ESCAPES]]
 
 
@@ -94,7 +94,7 @@ print(n)
 """Counts what is neither this script, nor the first process, nor an idle fork of it."""
 
 
-Battle = Callable[[Callable[[EscapeArena, Sandbox], Awaitable[Outcome]]], Outcome]
+Battle = Callable[[Callable[[EscapeArena, Sandbox], Awaitable[EscapeOutcome]]], EscapeOutcome]
 """Runs an attempt in the arena that all tests of a class share."""
 
 
@@ -118,7 +118,7 @@ class EscapeSuite:
             ground = open_escape_arena(backend, tmp_path_factory.mktemp("arena"))
             place, neighbour = runner.run(ground.__aenter__())
 
-            async def fight(made: Callable[[EscapeArena, Sandbox], Awaitable[Outcome]]) -> Outcome:
+            async def fight(made: Callable[[EscapeArena, Sandbox], Awaitable[EscapeOutcome]]) -> EscapeOutcome:
                 return await made(place, neighbour)
 
             yield lambda made: runner.run(fight(made))
@@ -127,7 +127,7 @@ class EscapeSuite:
 
     @pytest.mark.parametrize("escape", ESCAPES, ids=lambda e: e.name)
     def test_attempt_fails_and_the_neighbour_works_on(self, battle: Battle, escape: Escape) -> None:
-        outcome = battle(lambda place, neighbour: attempt(place, neighbour, escape))
+        outcome = battle(lambda place, neighbour: attempt_escape(place, neighbour, escape))
         assert outcome.got_through == "", outcome.said
         assert outcome.neighbour_fine
 

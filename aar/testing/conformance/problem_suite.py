@@ -152,7 +152,7 @@ class ProblemSuite:
             out = tmp_path / f"{baseline.key}.out"
             run_baseline(problem, baseline, task, out)
             estimate = problem.pool([(task, problem.score(task, out))])
-            check_estimate(estimate, 1)
+            assert_sound_estimate(estimate, 1)
 
     def test_a_method_leaves_its_data_alone(self, problem: Problem, task: Task, tmp_path: Path) -> None:
         before = folder_bytes(task.public)
@@ -183,7 +183,7 @@ class ProblemSuite:
     def test_pools_in_any_order(self, problem: Problem, tmp_path: Path) -> None:
         scores = self._scores(problem, tmp_path)
         forward, backward = problem.pool(scores), problem.pool(scores[::-1])
-        check_estimate(forward, len(scores))
+        assert_sound_estimate(forward, len(scores))
         assert set(forward.by_domain) == set(problem.climbed_domains)
         assert backward.mean == pytest.approx(forward.mean)
         assert backward.standard_error == pytest.approx(forward.standard_error)
@@ -220,7 +220,7 @@ class ProblemSuite:
         return scores
 
 
-def check_estimate(estimate: Estimate, tasks: int) -> None:
+def assert_sound_estimate(estimate: Estimate, tasks: int) -> None:
     """Assert that an estimate is one: finite, ordered, and built from so many tasks."""
     assert estimate.low <= estimate.mean <= estimate.high
     assert 0 <= estimate.standard_error < float("inf")

@@ -225,13 +225,13 @@ class StoreSuite(HistorySuite):
             for query in _ODD_QUERIES:
                 assert isinstance(full_text_search(session, CAMPAIGN, query), list)
 
-    def test_hostile_text_is_kept_visibly(self, db: Database) -> None:
+    def test_hostile_text_is_stored_visibly(self, db: Database) -> None:
         with db.writing() as session:
             hostile = "a\x00b\x1b[2J\ud800\u202e\r\n; DROP TABLE post; --"
             post = create_post(session, CAMPAIGN, _author(1), kind="error", title=hostile, body=hostile)
             assert get_thread(session, CAMPAIGN, post.id).post.body == ("a␀b␛[2J\\ud800\\u202e\n; DROP TABLE post; --")
 
-    def test_figures_are_kept_once_whoever_brings_them_at_the_same_time(self, db: Database) -> None:
+    def test_figures_are_stored_once_under_concurrent_writes(self, db: Database) -> None:
         pixel = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
         figure = inspect_figure("dot.gif", pixel)
         brought = [partial(store_figure, campaign_id=CAMPAIGN, author=_author(n), figure=figure) for n in (1, 2, 3)]

@@ -12,7 +12,7 @@ from aar.store.column_types import now
 from aar.store.models import Campaign, Comment, EventRecord, LedgerEntry, Post, Submission
 
 
-def stretch(session: Session, minutes: int) -> None:
+def spread_events(session: Session, minutes: int) -> None:
     """Spread the log evenly over so many minutes until now, and all else to where its events are."""
     log = list(session.scalars(select(EventRecord).order_by(EventRecord.id)))
     written = [each.at for each in log]

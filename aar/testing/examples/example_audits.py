@@ -33,14 +33,14 @@ PEOPLE_ONLY: Final = 0.4711
 _PLAN = CheckPlan(confirm_seeds=8)
 
 
-def add_checks(db: Database, snapshots: SnapshotStore, folder: Path) -> None:
-    """Look closer at the campaign that ``write_example`` wrote.
+def add_example_audits(db: Database, snapshots: SnapshotStore, folder: Path) -> None:
+    """Look closer at the campaign that ``write_example_campaign`` wrote.
 
     Afterwards s12 leads, confirmed; s10 is confirmed and labelled as teacher-independent; s7 is refuted; s13 is
     disqualified; s9 was, and is reinstated; a confirmation of s14 waits; s15 and s16 wait to be scored.
 
     Args:
-        snapshots, folder: as for ``write_example``.
+        snapshots, folder: as for ``write_example_campaign``.
     """
     with db.writing() as session:
         for number in (6, 9, 10, 12, 14):

@@ -35,9 +35,9 @@ from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import append
 from aar.store.models import Campaign, Researcher
-from aar.testing.examples.backdate_events import stretch
-from aar.testing.examples.example_forum import talk
-from aar.testing.examples.example_methods import METHODS, hand_in, score
+from aar.testing.examples.backdate_events import spread_events
+from aar.testing.examples.example_forum import write_example_forum
+from aar.testing.examples.example_methods import METHODS, score_next_submission, submit_example
 from aar.testing.examples.planted_secrets import SECRET
 
 _DIRECTIONS: Final = (
@@ -62,7 +62,9 @@ class ExampleCampaign:
     hostile_post: int
 
 
-async def write_example(db: Database, snapshots: SnapshotStore, folder: Path, *, minutes: int = 48) -> ExampleCampaign:
+async def write_example_campaign(
+    db: Database, snapshots: SnapshotStore, folder: Path, *, minutes: int = 48
+) -> ExampleCampaign:
     """Write the campaign, as if it had run for so many minutes until now.
 
     Args:
@@ -76,20 +78,20 @@ async def write_example(db: Database, snapshots: SnapshotStore, folder: Path, *,
         _describe(session, team)
     await _spend(db, team)
     for index, (author, title, family, value, parent) in enumerate(METHODS, start=1):
-        hand_in(db, snapshots, folder, (index, team[author - 1], title, family, parent))
-        score(db, value)
+        submit_example(db, snapshots, folder, (index, team[author - 1], title, family, parent))
+        score_next_submission(db, value)
         with db.writing() as session:
             bits = round(2 * math.exp(-index / 22), 3)
             band = {"low": round(0.7 * bits, 3), "high": round(min(2.0, 1.05 * bits), 3)}
             append(session, "k3v9qd", DiversityMeasured(bits=bits, families=4, vendi=round(3.6 - index / 9, 2), **band))
     with db.writing() as session:
-        hostile = talk(session, team)
+        hostile = write_example_forum(session, team)
         hit = LimitHit(
             scope="campaign", limit="submissions", ceiling=Decimal(14), committed=Decimal(14), asked=Decimal(1)
         )
         append(session, "k3v9qd", hit)
     with db.writing() as session:
-        stretch(session, minutes)
+        spread_events(session, minutes)
     return ExampleCampaign("k3v9qd", tokens, hostile)
 
 

@@ -8,7 +8,7 @@ from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.testing.examples.planted_secrets import HOSTILE
 
 
-def talk(session: Session, team: list[str]) -> int:
+def write_example_forum(session: Session, team: list[str]) -> int:
     """Write posts, comments and votes; returns the id of the post whose text attacks its reader."""
     authors = [Author(f"r{index}", researcher_id) for index, researcher_id in enumerate(team, start=1)]
     first = create_post(

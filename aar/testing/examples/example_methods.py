@@ -36,7 +36,7 @@ METHODS: Final = (
 """Researcher, title, family, score (None where it crashes) and parent of each."""
 
 
-def hand_in(
+def submit_example(
     db: Database, snapshots: SnapshotStore, folder: Path, method: tuple[int, str, str, str, int | None]
 ) -> None:
     """Write a method's code and submit it: its number, its researcher's id, title, family and parent."""
@@ -61,7 +61,7 @@ def hand_in(
         submit(session, campaign_id="k3v9qd", researcher_id=researcher_id, saved=saved, manifest=manifest)
 
 
-def score(db: Database, value: float | None) -> None:
+def score_next_submission(db: Database, value: float | None) -> None:
     """Give the next submission in the queue a score, or have it crash."""
     with db.writing() as session:
         work = submission_queue.claim_next(session, "k3v9qd", domains=("movie", "sarcasm"), seeds=3, secret=SECRET)

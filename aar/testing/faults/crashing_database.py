@@ -12,11 +12,11 @@ from aar.store.database import Database
 T = TypeVar("T")
 
 
-class Killed(BaseException):
+class ControllerKilled(BaseException):
     """The controller died here."""
 
 
-class MortalDatabase(Database):
+class CrashingDatabase(Database):
     """Dies at its n-th write, before it or right after it was committed, and writes nothing from then on."""
 
     def __init__(self, url: str, dies_at: int | None, *, after_commit: bool, died: Callable[[], None]) -> None:
@@ -41,4 +41,4 @@ class MortalDatabase(Database):
     def _die(self) -> None:
         self._dead = True
         self._died()
-        raise Killed
+        raise ControllerKilled

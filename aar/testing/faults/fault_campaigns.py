@@ -31,8 +31,8 @@ from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
 from aar.testing.fake_messages_api import FakeMessagesApi, FunctionModel, ServerRules, serve_app
-from aar.testing.faults.crashing_database import Killed, MortalDatabase
-from aar.testing.faults.ledger_comparison import CAMPAIGN, Verdict, judge
+from aar.testing.faults.crashing_database import ControllerKilled, CrashingDatabase
+from aar.testing.faults.ledger_comparison import CAMPAIGN, ScheduleVerdict, judge_schedule
 from aar.testing.faults.schedules import SILENCE, TEAM, Schedule
 
 _FALLBACK = "claude-haiku-4-5"
@@ -52,7 +52,7 @@ class _Direction:
 
 
 @contextlib.contextmanager
-def hurried() -> Iterator[None]:
+def shortened_waits() -> Iterator[None]:
     """Let the loop wait for milliseconds where it waits for seconds, between the calls of a broken service."""
     before = loop._LONGEST_BREATH, call_reservation._POLL_SECONDS
     loop._LONGEST_BREATH, call_reservation._POLL_SECONDS = 0.01, 0.01
@@ -62,7 +62,7 @@ def hurried() -> Iterator[None]:
         loop._LONGEST_BREATH, call_reservation._POLL_SECONDS = before
 
 
-def make_template(file: Path) -> Path:
+def make_template_database(file: Path) -> Path:
     """A database with a campaign that did nothing yet, to copy for each schedule."""
     db = open_database(f"sqlite:///{file}")
     with db.writing() as session:
@@ -71,12 +71,12 @@ def make_template(file: Path) -> Path:
     return file
 
 
-async def run_schedule(seed: int, template: Path, folder: Path) -> Verdict:
+async def run_schedule(seed: int, template: Path, folder: Path) -> ScheduleVerdict:
     """Live through a schedule, all its lives, and judge.
 
     Args:
         seed: what the schedule is drawn from.
-        template: of ``make_template``.
+        template: of ``make_template_database``.
         folder: an empty one for its files.
     """
     schedule = Schedule(seed)
@@ -89,12 +89,12 @@ async def run_schedule(seed: int, template: Path, folder: Path) -> Verdict:
         most_logged=100_000,
     )
     outcomes: list[Outcome] = []
-    with hurried():
+    with shortened_waits():
         async with serve_app(double) as base_url:
             for how, moment in [*schedule.lives, ("", 0)]:
                 outcomes += await _live(schedule, double, base_url, file, how, moment)
     with contextlib.closing(Database(f"sqlite:///{file}")) as db:
-        return judge(seed, schedule.limits, db, double.requests, _who, outcomes)
+        return judge_schedule(seed, schedule.limits, db, double.requests, _who, outcomes)
 
 
 def _who(body: Any) -> str:
@@ -115,13 +115,13 @@ async def _live(
             task.cancel()
 
     dies_at = moment if how.startswith("kill") else None
-    db = MortalDatabase(f"sqlite:///{file}", dies_at, after_commit=how.endswith("after"), died=cut)
+    db = CrashingDatabase(f"sqlite:///{file}", dies_at, after_commit=how.endswith("after"), died=cut)
     ledger = Ledger(db, CAMPAIGN, schedule.limits, PriceBook())
     policy = RetryPolicy(deadline=0.4, first=0.005, longest=0.05)
     paces = PacePolicy(first=schedule.dice.randint(1, 8), failures=4, rest=0.01, longest_rest=0.05)
     gateways = [Gateway(base_url, timeout=SILENCE, policy=policy, pacer=Pacer(paces)) for _ in range(2)]
     try:
-        with contextlib.suppress(Killed):
+        with contextlib.suppress(ControllerKilled):
             await ledger.load()
             contexts = [_context(schedule, index, db, ledger, gateways, stopping) for index in range(schedule.team)]
             tasks += [asyncio.create_task(run_researcher(context)) for context in contexts]
@@ -131,7 +131,7 @@ async def _live(
                     stopping.set() if how == "stop" else cut()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         for error in ended:
-            if isinstance(error, BaseException) and not isinstance(error, (Killed, asyncio.CancelledError)):
+            if isinstance(error, BaseException) and not isinstance(error, (ControllerKilled, asyncio.CancelledError)):
                 raise error
         return [outcome for outcome in ended if isinstance(outcome, Outcome)]
     finally:

@@ -28,20 +28,20 @@ _NUMBER = re.compile(r"^#(\d+) ")
 
 
 @dataclass(slots=True)
-class Bill:
+class ServiceBill:
     """What a service charges for."""
 
     usd: Decimal = Decimal(0)
     tokens: int = 0
     calls: int = 0
 
-    def __iadd__(self, other: Bill) -> Bill:
+    def __iadd__(self, other: ServiceBill) -> ServiceBill:
         self.usd, self.tokens, self.calls = self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls
         return self
 
 
 @dataclass(slots=True)
-class Verdict:
+class ScheduleVerdict:
     """What became of a schedule.
 
     Args:
@@ -64,14 +64,14 @@ class Verdict:
     outcomes: Counter[str] = field(default_factory=Counter)
 
 
-def judge(
+def judge_schedule(
     seed: int,
     limits: Limits,
     db: Database,
     exchanges: Iterable[RecordedExchange],
     who: Callable[[Any], str],
     outcomes: Sequence[Outcome],
-) -> Verdict:
+) -> ScheduleVerdict:
     """Hold both books beside each other.
 
     Args:
@@ -83,11 +83,11 @@ def judge(
     """
     asked = [each for each in exchanges if each.path == "/v1/messages"]
     begun = [each for each in asked if each.status == 200 and each.answer is not None]
-    verdict = Verdict(seed, faults=Counter(each.fault for each in asked if each.fault))
+    verdict = ScheduleVerdict(seed, faults=Counter(each.fault for each in asked if each.fault))
     verdict.outcomes = Counter(outcome.reason for outcome in outcomes)
-    whole, each_own = Bill(), defaultdict[str, Bill](Bill)
+    whole, each_own = ServiceBill(), defaultdict[str, ServiceBill](ServiceBill)
     for exchange in begun:
-        bill = bill_of(exchange.answer or {})
+        bill = price_response(exchange.answer or {})
         whole += bill
         each_own[who(exchange.body)] += bill
         verdict.summaries += len((exchange.answer or {})["usage"].get("iterations") or [0]) - 1
@@ -105,9 +105,9 @@ def judge(
     return verdict
 
 
-def bill_of(answer: Mapping[str, Any]) -> Bill:
+def price_response(answer: Mapping[str, Any]) -> ServiceBill:
     """An answer at the price library's prices, pass by pass, unrounded."""
-    bill = Bill(calls=1)
+    bill = ServiceBill(calls=1)
     regional = REGIONAL_SURCHARGE if answer["usage"].get("inference_geo") == "us" else Decimal(1)
     for part in answer["usage"].get("iterations") or [answer["usage"]]:
         created = part["cache_creation"]
@@ -126,18 +126,18 @@ def bill_of(answer: Mapping[str, Any]) -> Bill:
     return bill
 
 
-def _over(verdict: Verdict, limit: str, ceiling: Decimal | int | None, used: Iterable[Decimal | int]) -> None:
+def _over(verdict: ScheduleVerdict, limit: str, ceiling: Decimal | int | None, used: Iterable[Decimal | int]) -> None:
     if ceiling is not None:
         verdict.overshoot[limit] = max([Decimal(0), *(Decimal(each) - ceiling for each in used)])
 
 
-def _ledger(verdict: Verdict, db: Database, whole: Bill, each_own: Mapping[str, Bill]) -> None:
+def _ledger(verdict: ScheduleVerdict, db: Database, whole: ServiceBill, each_own: Mapping[str, ServiceBill]) -> None:
     with db.reading() as session:
         rows = session.scalars(select(LedgerEntry).where(LedgerEntry.campaign_id == CAMPAIGN)).all()
-    charged = defaultdict[str, Bill](Bill)
+    charged = defaultdict[str, ServiceBill](ServiceBill)
     for row in rows:
         charge = charge_of(row)
-        charged[str(row.researcher_id)] += Bill(charge.usd, charge.tokens, charge.calls)
+        charged[str(row.researcher_id)] += ServiceBill(charge.usd, charge.tokens, charge.calls)
         if row.state == RESERVED:
             verdict.complaints.append(f"{row.request_id} is still reserved")
     verdict.counted = sum((bill.usd for bill in charged.values()), Decimal(0))
@@ -148,7 +148,9 @@ def _ledger(verdict: Verdict, db: Database, whole: Bill, each_own: Mapping[str, 
                 verdict.complaints.append(f"{name}: the ledger says {held} {what}, the service billed {billed}")
 
 
-def _turns(verdict: Verdict, db: Database, begun: Sequence[RecordedExchange], who: Callable[[Any], str]) -> None:
+def _turns(
+    verdict: ScheduleVerdict, db: Database, begun: Sequence[RecordedExchange], who: Callable[[Any], str]
+) -> None:
     with db.reading() as session:
         events = read(session, CAMPAIGN, limit=100_000)
         rows = {row.request_id: row for row in session.scalars(select(LedgerEntry))}
@@ -169,7 +171,7 @@ def _turns(verdict: Verdict, db: Database, begun: Sequence[RecordedExchange], wh
         if (number := _number(turn.content)) is None:
             continue
         source = sources[str(logged.researcher_id), number]
-        bill = bill_of(source.answer or {})
+        bill = price_response(source.answer or {})
         # What is told wrongly is charged at the worst case.
         most = Decimal("Infinity") if source.fault == "Misreport" else Decimal("0.000001")
         if not Decimal(0) <= turn.usd - bill.usd < most:

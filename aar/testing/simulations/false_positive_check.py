@@ -14,13 +14,13 @@ from aar.problems.label_corruption import supports_corruption
 from aar.problems.protocol import Baseline, Problem
 from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
-from aar.testing.simulations.in_process_runs import dossier, runs
+from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
 
 _APART = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AuditAnswer:
     """What one audit said of one baseline, and why."""
 
     baseline: str
@@ -38,7 +38,7 @@ def judge_baselines(
     seeds: int,
     audit_seeds: int,
     first: int,
-) -> list[Answer]:
+) -> list[AuditAnswer]:
     """Every audit's answer about every baseline.
 
     Args:
@@ -50,16 +50,18 @@ def judge_baselines(
     phases = [MEASURE, CONFIRM, *(phase for phase in asked if phase not in (MEASURE, CONFIRM))]
     series = {phase.key: place for place, phase in enumerate(phases)}
     scores = {
-        phase.key: runs(problem, baselines, phase, _seeds(phase, series[phase.draws], seeds, audit_seeds, first))
+        phase.key: measure_in_process(
+            problem, baselines, phase, _seeds(phase, series[phase.draws], seeds, audit_seeds, first)
+        )
         for phase in phases
         if phase.corruption is None or supports_corruption(problem, phase.corruption)
     }
     answers = []
     for baseline in baselines:
-        about = dossier(problem, baseline, {key: found[baseline.key] for key, found in scores.items()})
+        about = make_audit_input(problem, baseline, {key: found[baseline.key] for key, found in scores.items()})
         for audit in audits:
             answer = asyncio.run(_judge(audit, about))
-            answers.append(Answer(baseline.key, audit.name, answer.verdict, answer.rule, answer.reason))
+            answers.append(AuditAnswer(baseline.key, audit.name, answer.verdict, answer.rule, answer.reason))
     return answers
 
 

@@ -19,7 +19,7 @@ from aar.scoring.audits.protocol import Dossier, PhaseScores
 from aar.scoring.phases import MEASURE, Phase
 
 
-def predict(problem: Problem, baseline: Baseline, task: Task, seed: int) -> Path:
+def run_in_process(problem: Problem, baseline: Baseline, task: Task, seed: int) -> Path:
     """Run a baseline on a task and return its output, beside the task's bundles."""
     output = task.public.parent / f"{baseline.key}.out"
     script = str(baseline.directory / "run.py")
@@ -34,7 +34,7 @@ def predict(problem: Problem, baseline: Baseline, task: Task, seed: int) -> Path
 
 
 @contextmanager
-def drawn(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE) -> Iterator[Task]:
+def draw_task(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE) -> Iterator[Task]:
     """A task of a phase in a scratch folder that is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="aar-bare-"))
     try:
@@ -46,20 +46,24 @@ def drawn(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def runs(
+def measure_in_process(
     problem: Problem, baselines: Sequence[Baseline], phase: Phase, seeds: Iterable[int]
 ) -> dict[str, list[tuple[Task, TaskScore]]]:
     """What each baseline reaches in a phase, by its key: on every domain climbed on, for every seed in turn."""
     found: dict[str, list[tuple[Task, TaskScore]]] = {baseline.key: [] for baseline in baselines}
     for seed in seeds:
         for domain in problem.climbed_domains:
-            with drawn(problem, domain, seed, phase) as task:
+            with draw_task(problem, domain, seed, phase) as task:
                 for baseline in baselines:
-                    found[baseline.key].append((task, problem.score(task, predict(problem, baseline, task, seed))))
+                    found[baseline.key].append(
+                        (task, problem.score(task, run_in_process(problem, baseline, task, seed)))
+                    )
     return found
 
 
-def dossier(problem: Problem, baseline: Baseline, runs: Mapping[str, Sequence[tuple[Task, TaskScore]]]) -> Dossier:
+def make_audit_input(
+    problem: Problem, baseline: Baseline, runs: Mapping[str, Sequence[tuple[Task, TaskScore]]]
+) -> Dossier:
     """What audits would see of a baseline with these scores, by phase key."""
     seeds = {key: len(scores) // len(problem.climbed_domains) for key, scores in runs.items()}
     return Dossier(

@@ -20,11 +20,11 @@ from aar.problems.weak_to_strong.predictions import read_predictions
 from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.problems.weak_to_strong.splits import SIZES
 from aar.scoring.phases import CONFIRM
-from aar.testing.simulations.in_process_runs import drawn, predict
+from aar.testing.simulations.in_process_runs import draw_task, run_in_process
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatedDomain:
     """A made-up domain.
 
     Args:
@@ -62,7 +62,7 @@ class World:
         return found
 
 
-def made_up_coverage(worlds: Mapping[str, World], k: int, repeats: int, rng: np.random.Generator) -> float:
+def made_up_coverage(worlds: Mapping[str, SimulatedDomain], k: int, repeats: int, rng: np.random.Generator) -> float:
     """Share of repeats whose interval from k splits of each world holds the mean truth."""
     truth = float(np.mean([world.truth for world in worlds.values()]))
     covered = 0
@@ -73,7 +73,7 @@ def made_up_coverage(worlds: Mapping[str, World], k: int, repeats: int, rng: np.
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
+class SealedHits:
     """Whether method, teacher and ceiling are right on each sealed row after each training: bool [s, rows]."""
 
     method: NDArray[np.bool_]
@@ -97,27 +97,27 @@ class Hits:
         return found
 
 
-def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> dict[str, Hits]:
+def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> dict[str, SealedHits]:
     """Run each method on so many confirmation splits of a domain: all rows are sealed, so none is ever trained on."""
     problem = WeakToStrong()
     ends: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
     right: dict[str, list[NDArray[np.bool_]]] = {method.key: [] for method in methods}
     for training in range(trainings):
-        with drawn(problem, domain, training, CONFIRM) as task:
+        with draw_task(problem, domain, training, CONFIRM) as task:
             hidden = read_hidden(task.hidden)
             # The test rows of every split are the same ones, each time in another order.
             order = np.argsort(hidden["test_rows"])
             labels = hidden["labels"].astype(bool)
             ends.append((hidden["weak_right"][order], hidden["ceiling_right"][order]))
             for method in methods:
-                output = predict(problem, method, task, training)
+                output = run_in_process(problem, method, task, training)
                 judged = read_predictions(output, len(labels), problem.run_limits.output_bytes)
                 right[method.key].append((judged == labels)[order])
     weak, ceiling = (np.stack(each) for each in zip(*ends, strict=True))
-    return {key: Hits(np.stack(each), weak, ceiling) for key, each in right.items()}
+    return {key: SealedHits(np.stack(each), weak, ceiling) for key, each in right.items()}
 
 
-def corpus_coverage(hits: Mapping[str, Hits], k: int, repeats: int, rng: np.random.Generator) -> float:
+def corpus_coverage(hits: Mapping[str, SealedHits], k: int, repeats: int, rng: np.random.Generator) -> float:
     """Share of repeats whose interval from k resampled measurement splits of each domain holds the truth."""
     truth = float(np.mean([each.truth for each in hits.values()]))
     sizes = {domain: (SIZES[domain].test, len(load_corpus(domain).labels) - SIZES[domain].sealed) for domain in hits}

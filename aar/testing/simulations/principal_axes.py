@@ -20,7 +20,7 @@ class PrincipalAxes(WeakToStrong):
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
         """The same rows, labels and teacher as the default problem's, as version 1 wrote them."""
         task = super().prepare(domain, stage, split_seed, into)
-        write_principal(task)
+        write_principal_axes(task)
         return task
 
     def change_coordinates(self, task: Task, seed: int) -> None:
@@ -32,7 +32,7 @@ class PrincipalAxes(WeakToStrong):
         )
 
 
-def write_principal(task: Task) -> None:
+def write_principal_axes(task: Task) -> None:
     """Write a task's states as they are shipped, on the student's principal axes."""
     data = corpus.load_corpus(task.domain)
     plain = CoordinateFrame(

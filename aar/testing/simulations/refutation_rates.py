@@ -21,7 +21,7 @@ ITEMS = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SimulatedCampaign:
     """One kind of campaign.
 
     Args:
@@ -41,17 +41,17 @@ class Setting:
     confirmed: int = 5
 
 
-def share_refuted(setting: Setting, campaigns: int, rng: np.random.Generator) -> float:
+def share_refuted(setting: SimulatedCampaign, campaigns: int, rng: np.random.Generator) -> float:
     """The share of campaigns of honest methods in which any confirmation refutes."""
     return sum(_refutes_any(setting, rng) for _ in range(campaigns)) / campaigns
 
 
-def share_caught(setting: Setting, fall: float, campaigns: int, rng: np.random.Generator) -> float:
+def share_caught(setting: SimulatedCampaign, fall: float, campaigns: int, rng: np.random.Generator) -> float:
     """The share of campaigns whose winner, better by ``fall`` where it is measured than sealed, is refuted."""
     return sum(_refutes_any(setting, rng, fall) for _ in range(campaigns)) / campaigns
 
 
-def _refutes_any(setting: Setting, rng: np.random.Generator, fall: float = 0.0) -> bool:
+def _refutes_any(setting: SimulatedCampaign, rng: np.random.Generator, fall: float = 0.0) -> bool:
     noise = setting.noise * np.exp(rng.normal(0, setting.unlike, setting.codes))
     if setting.floor:
         noise = np.maximum(noise, setting.noise)
@@ -65,7 +65,9 @@ def _refutes_any(setting: Setting, rng: np.random.Generator, fall: float = 0.0) 
     )
 
 
-def _samples(setting: Setting, noise: NDArray[np.float64], rng: np.random.Generator, fall: float = 0.0) -> list[Sample]:
+def _samples(
+    setting: SimulatedCampaign, noise: NDArray[np.float64], rng: np.random.Generator, fall: float = 0.0
+) -> list[Sample]:
     """Pooled scores of methods that are all worth 0.3, but for the first, which is better by ``fall``."""
     seeds = setting.seeds
     scores = 0.3 + rng.normal(0, 1, (len(noise), DOMAINS, seeds)) * noise[:, None, None]

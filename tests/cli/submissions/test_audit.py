@@ -12,7 +12,7 @@ import pytest
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
-from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks
+from aar.testing.examples.example_audits import PEOPLE_ONLY, add_example_audits
 
 from ..conftest import Terminal, _terminal
 
@@ -24,7 +24,9 @@ def checked_home(written_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     home = tmp_path_factory.mktemp("checked") / "home"
     shutil.copytree(written_home, home)
     database = open_database(Settings(home=home).database_url)
-    add_checks(database, SnapshotStore(Settings(home=home).campaign_dir("k3v9qd") / "snapshots"), home / "methods")
+    add_example_audits(
+        database, SnapshotStore(Settings(home=home).campaign_dir("k3v9qd") / "snapshots"), home / "methods"
+    )
     database.close()
     return home
 

@@ -19,7 +19,7 @@ from aar.problems.weak_to_strong.corpus import load_corpus
 from aar.problems.weak_to_strong.lab.w2s import Data, load
 from aar.problems.weak_to_strong.lab.w2s.data import Array
 from aar.redteam.paired_gain import row_keys
-from aar.testing.simulations.in_process_runs import predict
+from aar.testing.simulations.in_process_runs import run_in_process
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
 PROBLEM = WeakToStrong()
@@ -119,7 +119,8 @@ def test_baselines_score_as_before(tmp_path: Path) -> None:
     ]
     for baseline in PROBLEM.baselines():
         now, before = (
-            PROBLEM.pool([(task, PROBLEM.score(task, predict(PROBLEM, baseline, task, 1)))]).mean for task in tasks
+            PROBLEM.pool([(task, PROBLEM.score(task, run_in_process(PROBLEM, baseline, task, 1)))]).mean
+            for task in tasks
         )
         changes[baseline.key] = abs(now - before)
     assert len(changes) == 8

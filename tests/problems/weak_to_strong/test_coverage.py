@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.testing.simulations.interval_coverage import World, collect_hits, corpus_coverage, made_up_coverage
+from aar.testing.simulations.interval_coverage import SimulatedDomain, collect_hits, corpus_coverage, made_up_coverage
 
 REPEATS = 300
 # Nominal 0.90; four Monte Carlo errors of 0.017 to both sides.
@@ -15,7 +15,7 @@ LOW, HIGH = 0.83, 0.97
 
 @pytest.mark.parametrize("k", [2, 3, 4, 8])
 def test_on_made_up_splits(k: int) -> None:
-    world = World((0.66, 0.60, 0.80), (0.02, 0.02, 0.01), 0.3, 400, 1000)
+    world = SimulatedDomain((0.66, 0.60, 0.80), (0.02, 0.02, 0.01), 0.3, 400, 1000)
     assert LOW <= made_up_coverage({"d": world}, k, REPEATS, np.random.default_rng(k)) <= HIGH
 
 

@@ -17,8 +17,8 @@ from aar.report.report_data import ReportData, build_report
 from aar.scoring.ranking_statistics import shrink
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
-from aar.testing.examples.example_audits import PEOPLE_ONLY, add_checks
-from aar.testing.examples.example_campaign import write_example
+from aar.testing.examples.example_audits import PEOPLE_ONLY, add_example_audits
+from aar.testing.examples.example_campaign import write_example_campaign
 from aar.testing.examples.planted_secrets import PART, SECRET
 
 PGR = Metric("PGR", True, 1.0, 0.23, "people")
@@ -31,8 +31,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportData]:
     snapshots = SnapshotStore(home / "snapshots")
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     try:
-        asyncio.run(write_example(db, snapshots, home / "methods"))
-        add_checks(db, snapshots, home / "methods")
+        asyncio.run(write_example_campaign(db, snapshots, home / "methods"))
+        add_example_audits(db, snapshots, home / "methods")
         with db.reading() as session:
             yield build_report(session, snapshots, "k3v9qd")
     finally:

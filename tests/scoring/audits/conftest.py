@@ -6,7 +6,7 @@ import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED, REFRAMED, noisy
-from aar.testing.simulations.in_process_runs import runs
+from aar.testing.simulations.in_process_runs import measure_in_process
 
 from .scored import METHODS, SEEDS, Scored
 
@@ -21,6 +21,6 @@ def scored() -> Scored:
     for phase in phases:
         first = 1000 * series[phase.draws]
         seeds = range(first, first + SEEDS)
-        by_phase[phase.key] = runs(problem, list(baselines.values()), phase, seeds)
+        by_phase[phase.key] = measure_in_process(problem, list(baselines.values()), phase, seeds)
     by_method = {key: {phase: found[key] for phase, found in by_phase.items()} for key in METHODS}
     return Scored(problem, baselines, by_method)

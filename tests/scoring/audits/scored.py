@@ -9,7 +9,7 @@ from aar.problems.protocol import Baseline, Estimate, Task, TaskScore
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.protocol import Dossier
-from aar.testing.simulations.in_process_runs import dossier
+from aar.testing.simulations.in_process_runs import make_audit_input
 
 Runs = Mapping[str, list[tuple[Task, TaskScore]]]
 
@@ -36,7 +36,9 @@ class Scored:
     def dossier(self, method: str, **phases: list[tuple[Task, TaskScore]]) -> Dossier:
         """What audits see of a method; ``phases`` puts other runs in the place of its own."""
         chosen = {**self.by_method[method], **{key.replace("_", "-"): scores for key, scores in phases.items()}}
-        return dossier(self.problem, self.baselines[method], {key: scores for key, scores in chosen.items() if scores})
+        return make_audit_input(
+            self.problem, self.baselines[method], {key: scores for key, scores in chosen.items() if scores}
+        )
 
     def at(self, method: str, **means: float) -> Dossier:
         """The same with the means of some phases moved, their errors kept."""

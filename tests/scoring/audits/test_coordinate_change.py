@@ -16,7 +16,7 @@ from aar.problems.weak_to_strong.lab import w2s
 from aar.scoring.audits.coordinate_change import DEPENDENT, KNOWLEDGE, CoordinatesAudit
 from aar.scoring.audits.protocol import Audit, Moment, Verdict
 from aar.scoring.phases import CONFIRM, REFRAMED, Phase, phase_of
-from aar.testing.simulations.in_process_runs import dossier, runs
+from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
 from .scored import METHODS, Scored
@@ -90,8 +90,10 @@ async def test_carried_knowledge_is_flagged_wherever_it_holds(dishonest: tuple[W
     """In the default problem it shows in known coordinates alone; without turned splits it is gone in other ones."""
     problem, folder = dishonest
     method = Baseline("carried", folder, "A method")
-    seen = {phase.key: runs(problem, [method], phase, range(2))["carried"] for phase in (CONFIRM, REFRAMED)}
-    found = await AUDIT.judge(dossier(problem, method, seen))
+    seen = {
+        phase.key: measure_in_process(problem, [method], phase, range(2))["carried"] for phase in (CONFIRM, REFRAMED)
+    }
+    found = await AUDIT.judge(make_audit_input(problem, method, seen))
     assert (found.verdict, found.rule) == (Verdict.FLAGGED, KNOWLEDGE)
     gain = found.evidence["undisturbed"] - found.evidence["in_other_coordinates"]
     assert (gain > 0.1) if isinstance(problem, PrincipalAxes) else (gain < -0.1)
@@ -100,8 +102,8 @@ async def test_carried_knowledge_is_flagged_wherever_it_holds(dishonest: tuple[W
 
 async def test_a_method_that_picks_columns_is_labelled_at_most(tmp_path: Path) -> None:
     problem, method = WeakToStrong(), _method(tmp_path / "picky", _PICKY)
-    seen = {phase.key: runs(problem, [method], phase, range(2))["picky"] for phase in (CONFIRM, REFRAMED)}
-    found = await AUDIT.judge(dossier(problem, method, seen))
+    seen = {phase.key: measure_in_process(problem, [method], phase, range(2))["picky"] for phase in (CONFIRM, REFRAMED)}
+    found = await AUDIT.judge(make_audit_input(problem, method, seen))
     assert (found.verdict, found.rule) == (Verdict.LABELLED, DEPENDENT)
 
 

@@ -12,7 +12,7 @@ from aar.problems.toy import Toy
 from aar.scoring.audits.protocol import Audit, Moment, Verdict
 from aar.scoring.audits.teacher_permutation import INDEPENDENT, TeacherAudit
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED
-from aar.testing.simulations.in_process_runs import dossier, runs
+from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
 
 from .scored import USERS, Scored, Untaught
 
@@ -84,9 +84,12 @@ async def test_without_a_teacher_or_a_score_it_is_skipped_with_a_reason(scored: 
 async def test_where_lower_is_better_a_rise_is_what_shows_the_teacher() -> None:
     problem = Unexplained()
     baseline = next(each for each in problem.baselines() if each.key == "nearest_points")
-    phases = {phase.key: runs(problem, [baseline], phase, range(8))[baseline.key] for phase in (CONFIRM, PERMUTED)}
-    made = dossier(problem, baseline, phases)
+    phases = {
+        phase.key: measure_in_process(problem, [baseline], phase, range(8))[baseline.key]
+        for phase in (CONFIRM, PERMUTED)
+    }
+    made = make_audit_input(problem, baseline, phases)
     assert made.phases[PERMUTED.key].estimate.mean > made.phases[CONFIRM.key].estimate.mean
     assert (await AUDIT.judge(made)).verdict is Verdict.PASSED
-    deaf = dossier(problem, baseline, {**phases, PERMUTED.key: phases[CONFIRM.key]})
+    deaf = make_audit_input(problem, baseline, {**phases, PERMUTED.key: phases[CONFIRM.key]})
     assert (await AUDIT.judge(deaf)).rule == INDEPENDENT

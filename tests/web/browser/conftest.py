@@ -13,7 +13,7 @@ import pytest
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.models import Campaign
-from aar.testing.examples.example_audits import add_checks
+from aar.testing.examples.example_audits import add_example_audits
 
 from ..conftest import Site, write_site
 from .addresses import pages_of
@@ -23,7 +23,7 @@ from .addresses import pages_of
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A campaign that has of everything: confirmations, audits, a disqualification, a queue, an attack in a post."""
     made = write_site(tmp_path_factory.mktemp("home"))
-    add_checks(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
+    add_example_audits(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
     desk = made.home / "campaigns" / "k3v9qd" / "workspaces" / "r2"
     (desk / "exp").mkdir(parents=True)
     (desk / "NOTEBOOK.md").write_text("# What I know\n\n<script>alert(1)</script> **Ten** components.\n")

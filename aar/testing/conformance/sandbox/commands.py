@@ -37,7 +37,7 @@ class CommandTests(SandboxTests):
 
         run(scenario)
 
-    def test_a_signal_is_told_from_an_exit_code(self, run: Run) -> None:
+    def test_a_signal_is_distinguished_from_an_exit_code(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:
             result = await box.exec("kill -TERM $$", timeout=20)
             assert (result.reason, result.code) == (ExitReason.SIGNALLED, 143)
@@ -77,7 +77,7 @@ class CommandTests(SandboxTests):
 
         run(scenario)
 
-    def test_running_out_of_memory_is_told_apart(self, run: Run) -> None:
+    def test_running_out_of_memory_is_distinguished(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:
             notes = (await backend.check()).notes
             result = await box.exec(["python3", "-c", "x = bytearray(1 << 30)"], timeout=60)

@@ -49,7 +49,7 @@ class LifeTests(SandboxTests):
 
         run(scenario)
 
-    def test_what_nests_too_deep_is_not_kept_and_the_rest_is(
+    def test_deep_trees_are_pruned_and_the_rest_is_saved(
         self, make_backend: Callable[[], SandboxBackend], spec: SandboxSpec
     ) -> None:
         nest = (
@@ -76,7 +76,7 @@ class LifeTests(SandboxTests):
 
         asyncio.run(whole())
 
-    def test_a_workspace_that_nobody_wants_is_removed(
+    def test_an_unwanted_workspace_is_removed(
         self, make_backend: Callable[[], SandboxBackend], spec: SandboxSpec
     ) -> None:
         unwanted = dataclasses.replace(spec, keep_workspace=False)
