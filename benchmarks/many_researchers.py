@@ -71,7 +71,7 @@ async def measure(
 ) -> tuple[list[float], int, float, float]:
     """Overheads of the counted turns in seconds, number of all turns, CPU seconds and wall seconds."""
     from aar.researcher.loop import run_researcher
-    from aar.store.event_log import read
+    from aar.store.event_log import read_events
 
     db, gateway, contexts = await contexts_of(port, team, folder)
     cpu, wall = time.process_time(), time.monotonic()
@@ -89,7 +89,7 @@ async def measure(
     after = 0
     turns: defaultdict[str, int] = defaultdict(int)
     with db.reading() as session:
-        while page := read(session, CAMPAIGN, after=after, limit=5000, kinds=("turn_received",)):
+        while page := read_events(session, CAMPAIGN, after=after, limit=5000, kinds=("turn_received",)):
             after = page[-1].id
             for logged in page:
                 who, at = str(logged.researcher_id), logged.at.timestamp()

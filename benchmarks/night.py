@@ -28,7 +28,7 @@ from aar.scoring.submissions.method_manifest import MethodManifest
 from aar.scoring.submissions.submit import submit
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
-from aar.store.event_log import append, latest_event_id
+from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import Campaign, Researcher
 from aar.testing.examples.backdate_events import spread_events
 
@@ -94,7 +94,7 @@ class Night:
         campaign = session.get_one(Campaign, CAMPAIGN)
         campaign.name, campaign.state, campaign.sandbox = "a night", "running", "bubblewrap"
         campaign.spec = {"name": "a night", "limits": Limits(hours=10).model_dump(mode="json")}
-        append(session, CAMPAIGN, CampaignStarted(pid=1, sandbox="bubblewrap"))
+        append_event(session, CAMPAIGN, CampaignStarted(pid=1, sandbox="bubblewrap"))
         for researcher_id in self._team:
             researcher = session.get_one(Researcher, researcher_id)
             researcher.model, researcher.state, researcher.active_seconds = MODEL, "running", 36_000.0
@@ -109,7 +109,7 @@ class Night:
             model=MODEL,
             input_tokens=40_000,
             max_output_tokens=8_000,
-            beside=lambda session: append(session, CAMPAIGN, asked, author) > 0,
+            beside=lambda session: append_event(session, CAMPAIGN, asked, author) > 0,
         )
         used = Usage(input_tokens=900, cache_read_tokens=39_000, output_tokens=700)
         content = [
@@ -123,10 +123,12 @@ class Night:
             received = TurnReceived(
                 request_id=request, model=MODEL, content=content, stop_reason="tool_use", output_tokens=700, usd=usd
             )
-            append(session, CAMPAIGN, received, author)
-            append(session, CAMPAIGN, ToolStarted(tool_use_id=f"t{turn}", tool="bash", about=self.words(6)), author)
+            append_event(session, CAMPAIGN, received, author)
+            append_event(
+                session, CAMPAIGN, ToolStarted(tool_use_id=f"t{turn}", tool="bash", about=self.words(6)), author
+            )
             done = ToolFinished(tool_use_id=f"t{turn}", tool="bash", content=said, is_error=False, seconds=3.0)
-            append(session, CAMPAIGN, done, author)
+            append_event(session, CAMPAIGN, done, author)
 
     def _post(self) -> None:
         self._posted += 1
@@ -172,4 +174,4 @@ class Night:
                 score_writer.finish_run(session, CAMPAIGN, ticket.run_id, trial)
             estimate = Estimate(mean, 0.03, mean - 0.05, mean + 0.05, 6)
             score_writer.measure(session, work.submission_id, estimate, seeds=3, domains=2, metric=METRIC)
-            append(session, CAMPAIGN, DiversityMeasured(bits=round(rng.uniform(1.5, 2.5), 3), families=5))
+            append_event(session, CAMPAIGN, DiversityMeasured(bits=round(rng.uniform(1.5, 2.5), 3), families=5))

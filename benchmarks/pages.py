@@ -32,7 +32,7 @@ from aar.auth.tokens import operator_token
 from aar.events import ToolStarted
 from aar.forum.posts import Author, create_post
 from aar.store import Database, open_database
-from aar.store.event_log import append, latest_event_id
+from aar.store.event_log import append_event, latest_event_id
 
 AT = f"/campaigns/{CAMPAIGN}"
 PAGES = {
@@ -197,7 +197,7 @@ async def watched(address: str, pid: int, db: Database, count: int, seconds: int
 
 def _small(db: Database, step: int) -> int:
     with db.writing() as session:
-        return append(
+        return append_event(
             session, CAMPAIGN, ToolStarted(tool_use_id=f"w{step}", tool="bash", about="ls"), WRITER.researcher_id
         )
 

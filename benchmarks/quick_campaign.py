@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aar.scoring.results.leaderboard import leaderboard
 from aar.store import open_database
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, read_events
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -75,7 +75,7 @@ def _report(home: Path, moment: datetime, took: float, cpu: float) -> None:
 
 def _all_events(session: object, campaign_id: str) -> list[LoggedEvent]:
     events: list[LoggedEvent] = []
-    while page := read(session, campaign_id, after=events[-1].id if events else 0):  # type: ignore[arg-type]
+    while page := read_events(session, campaign_id, after=events[-1].id if events else 0):  # type: ignore[arg-type]
         events.extend(page)
     return events
 

@@ -18,7 +18,7 @@ from aar.cli.output import log_setup
 from aar.errors import DatabaseError
 from aar.redaction import redact, register_secret
 from aar.store.database import Database
-from aar.store.engine import make_engine, parse_url, shown_url
+from aar.store.engine import display_url, make_engine, parse_url
 
 PASSWORD = "wide-open sesame/7"
 
@@ -60,7 +60,7 @@ def test_a_url_that_will_not_do_is_not_quoted(url: str) -> None:
 
 def test_a_url_is_shown_without_its_password_wherever_that_stands() -> None:
     for url in ("postgresql+psycopg://u:sEcret-word@h/db", "postgresql+psycopg://u@h/db?password=sEcret-word"):
-        assert "sEcret" not in shown_url(parse_url(url))
+        assert "sEcret" not in display_url(parse_url(url))
         assert redact("it says sEcret-word") == "it says ***"
 
 

@@ -12,7 +12,7 @@ from aar.llm.api_errors import StreamBroken
 from aar.llm.pricing.usage import Bill, Usage
 from aar.llm.request.model_request import CallRequest
 from aar.llm.response.message_accumulator import Reply
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 
 _KINDS = ("usage_doubted",)
 _MOST_CAUSES = 1000
@@ -42,7 +42,7 @@ def doubted(
         return []
     told = {
         logged.event.cause
-        for logged in read(session, campaign_id, limit=_MOST_CAUSES, researcher_id=researcher_id, kinds=_KINDS)
+        for logged in read_events(session, campaign_id, limit=_MOST_CAUSES, researcher_id=researcher_id, kinds=_KINDS)
         if isinstance(logged.event, UsageDoubted) and logged.researcher_id == researcher_id
     }
     return [UsageDoubted(request_id=request_id, cause=cause) for cause in bill.doubts if cause not in told]

@@ -28,7 +28,7 @@ from aar.errors import Conflict, NotFound
 from aar.llm.pricing.price_book import PriceBook, round_up
 from aar.llm.pricing.usage import Bill, Served, Usage
 from aar.store.database import Database
-from aar.store.on_commit import when_committed
+from aar.store.on_commit import on_commit
 
 _MOST_ANSWERING = 8
 
@@ -194,7 +194,7 @@ class Ledger:
                 missing = max(entry.reserved_tokens - usage.total, 0)
                 usage = replace(usage, input_tokens=usage.input_tokens + missing)
             if bill.served != Served():
-                when_committed(session, lambda: self._learn(entry.model, bill.served))
+                on_commit(session, lambda: self._learn(entry.model, bill.served))
             return {"usd": usd, **ledger_rows.used_by_call(usage, seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
@@ -282,7 +282,7 @@ class Ledger:
 
             if beside is not None and not beside(session):
                 return False
-            when_committed(session, mark)
+            on_commit(session, mark)
             ledger_rows.insert(session, row)
             return True
 
@@ -312,7 +312,7 @@ class Ledger:
                 self._sums.add(researcher_id, change)
                 self._open.pop(request_id, None)
 
-        when_committed(session, count)
+        on_commit(session, count)
         return Decimal(entry.usd)
 
     def _compute_usd(self, core_ms: int) -> Decimal:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, RESERVED, SETTLED
 from aar.store.models import LedgerEntry
-from aar.store.session_cache import keep, kept
+from aar.store.session_cache import get_cached, put_cached
 
 T = TypeVar("T")
 Read = Callable[[ColumnElement[bool]], tuple[T, int]]
@@ -42,12 +42,12 @@ def in_parts(session: Session, campaign_id: str, name: str, read: Read[T]) -> li
     of_campaign = _entry.campaign_id == campaign_id
     settled = and_(of_campaign, _entry.state == SETTLED)
     key = ("ledger", name, campaign_id)
-    part: _Part | None = kept(session, key)
+    part: _Part | None = get_cached(session, key)
     if part is None or not _holds(session, settled, part):
         until = session.scalar(select(func.max(_entry.settled_at)).where(settled)) or datetime.min.replace(tzinfo=UTC)
         value, count = read(and_(settled, _entry.settled_at <= until))
         part = _Part(until, count, value)
-        keep(session, key, part)
+        put_cached(session, key, part)
     rest = (and_(settled, _entry.settled_at > part.until), and_(of_campaign, _entry.state.in_((RESERVED, LOST))))
     return [part.value, *(read(which)[0] for which in rest)]
 

@@ -16,7 +16,7 @@ from aar.campaign.views import ResearcherView, get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ResearcherStarted
 from aar.forum.views import EXTERNAL_MODEL
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Researcher
 from aar.text.sanitize import clean_line
 
@@ -98,5 +98,5 @@ def _add(session: Session, campaign_id: str, name: str, direction: str) -> Resea
     )
     session.add(made)
     session.flush()
-    append(session, campaign_id, ResearcherStarted(direction="outside", model=EXTERNAL), made.id)
+    append_event(session, campaign_id, ResearcherStarted(direction="outside", model=EXTERNAL), made.id)
     return made

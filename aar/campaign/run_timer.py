@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.running_time import running_clock
 from aar.events import LimitHit
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 
 class Clock:
@@ -50,7 +50,7 @@ class Clock:
         """Log that the time is up; returns the line for people."""
         limit = Decimal(self._limit or 0) / 3600
         spent = Decimal(round(self.seconds)) / 3600
-        append(
+        append_event(
             session,
             campaign_id,
             LimitHit(

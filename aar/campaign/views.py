@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.control.control_requests import ControllerState, controller_state
 from aar.errors import NotFound
 from aar.store.models import Campaign, Researcher
-from aar.store.session_cache import keep, kept
+from aar.store.session_cache import get_cached, put_cached
 
 LATEST = "latest"
 _BY_ID = select(Campaign.__table__.c.id).where(Campaign.__table__.c.id == bindparam("campaign"))
@@ -108,7 +108,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
     found = session.scalars(query.where(Campaign.id.startswith(name, autoescape=True)).limit(5)).all()
     exact = [campaign for campaign in found if campaign.id == name]
     if len(exact or found) == 1:
-        keep(session, ("campaign", (exact or found)[0].id), True)
+        put_cached(session, ("campaign", (exact or found)[0].id), True)
         return _campaign_view((exact or found)[0])
     if found:
         raise NotFound(
@@ -119,9 +119,9 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
 
 def is_campaign(session: Session, campaign_id: str) -> bool:
     """Whether a campaign has exactly this id; cheap, where a campaign's spec is not needed."""
-    known = kept(session, ("campaign", campaign_id)) is not None  # none is ever deleted
+    known = get_cached(session, ("campaign", campaign_id)) is not None  # none is ever deleted
     if not known and session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None:
-        keep(session, ("campaign", campaign_id), True)
+        put_cached(session, ("campaign", campaign_id), True)
         return True
     return known
 

@@ -89,11 +89,11 @@ async def _database(settings: Settings) -> list[CheckResult]:
 
 def _open_and_close(url: str) -> CheckResult:
     from aar.store import open_database
-    from aar.store.engine import parse_url, shown_url
+    from aar.store.engine import display_url, parse_url
 
     try:
         parsed = parse_url(url)
-        shown = shown_url(parsed)
+        shown = display_url(parsed)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").expanduser().exists():
             return CheckResult("database", True, True, f"{shown} (made at the first campaign)")
         open_database(url).close()

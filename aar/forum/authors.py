@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.forum.views import SCORER, Author
 from aar.store.models import Campaign, Comment, Post, Researcher
-from aar.store.session_cache import kept
+from aar.store.session_cache import get_cached
 from aar.text.sanitize import validate_text
 
 _MAX_NAME = 64
@@ -36,7 +36,7 @@ def validate_author(session: Session, campaign_id: str, author: Author) -> Autho
                 f"no researcher {author.researcher_id!r} in campaign {campaign_id!r}", "See `aar status` for its names"
             )
         return Author(name, author.researcher_id)
-    known = kept(session, ("campaign", campaign_id)) is not None
+    known = get_cached(session, ("campaign", campaign_id)) is not None
     if not known and session.scalar(_IS_CAMPAIGN, {"campaign": campaign_id}) is None:
         raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
     name = validate_text("author's name", author.name, _MAX_NAME, one_line=True)

@@ -58,7 +58,7 @@ def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, 
     found.expires_at = begun + timedelta(hours=hours)
     session.flush()
     happened = ClaimMade(claim_id=found.id, author=author.name, topic=found.topic, expires_at=found.expires_at)
-    event_log.append(session, campaign_id, happened, author.researcher_id)
+    event_log.append_event(session, campaign_id, happened, author.researcher_id)
     return _view(found)
 
 
@@ -81,7 +81,7 @@ def release_topic(session: Session, campaign_id: str, author: Author, claim_id: 
     if found.expires_at > ended:
         found.expires_at = ended
         happened = ClaimReleased(claim_id=found.id, author=author.name, topic=found.topic)
-        event_log.append(session, campaign_id, happened, author.researcher_id)
+        event_log.append_event(session, campaign_id, happened, author.researcher_id)
     return _view(found)
 
 

@@ -57,6 +57,6 @@ def create_comment(
     session.add(comment)
     session.flush()
     happened = CommentCreated(post_id=post.id, comment_id=comment.id, author=author.name)
-    event_log.append(session, campaign_id, happened, author.researcher_id)
+    event_log.append_event(session, campaign_id, happened, author.researcher_id)
     record_mentions(session, campaign_id, author, (comment.body,), post_id=post.id, comment_id=comment.id)
     return comment_view(comment)

@@ -110,7 +110,7 @@ def retract(
     row = comment or post
     row.retracted_at, row.retraction = now(), why
     happened = TextRetracted(post_id=post_id, comment_id=comment_id, author=author.name, reason=why)
-    event_log.append(session, campaign_id, happened, author.researcher_id)
+    event_log.append_event(session, campaign_id, happened, author.researcher_id)
 
 
 def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pinned: bool = True) -> PostView:
@@ -128,7 +128,7 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
     if view.pinned == pinned:
         return view
     session.get_one(Post, post_id).pinned_at = now() if pinned else None
-    event_log.append(session, campaign_id, PostPinned(post_id=post_id, author=author.name, pinned=pinned))
+    event_log.append_event(session, campaign_id, PostPinned(post_id=post_id, author=author.name, pinned=pinned))
     return find_post(session, campaign_id, post_id)
 
 
@@ -195,5 +195,5 @@ def _tell_of_edit(
     families: list[str] | None = None,
 ) -> None:
     happened = TextEdited(post_id=post_id, comment_id=comment_id, author=author.name, families=families)
-    event_log.append(session, campaign_id, happened, author.researcher_id)
+    event_log.append_event(session, campaign_id, happened, author.researcher_id)
     record_mentions(session, campaign_id, author, after, post_id=post_id, comment_id=comment_id, before=before)

@@ -101,7 +101,7 @@ def create_post(
     happened = PostCreated(
         post_id=post_id, author=author.name, post_kind=kind, title=row["title"], families=row["families"]
     )
-    event_log.append(session, campaign_id, happened, author.researcher_id)
+    event_log.append_event(session, campaign_id, happened, author.researcher_id)
     record_mentions(session, campaign_id, author, (row["title"], row["body"]), post_id=post_id)
     return find_post(session, campaign_id, post_id)
 

@@ -42,7 +42,7 @@ def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, 
     session.execute(
         update(Post).where(Post.id == post_id).values(score=total), execution_options={"synchronize_session": False}
     )
-    event_log.append(session, campaign_id, VoteCast(post_id=post_id, value=value), author.researcher_id)
+    event_log.append_event(session, campaign_id, VoteCast(post_id=post_id, value=value), author.researcher_id)
     return find_post(session, campaign_id, post_id)
 
 

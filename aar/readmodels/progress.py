@@ -13,8 +13,8 @@ from aar.events import DiversityMeasured
 from aar.readmodels.spending import Spending, spending
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
-from aar.store.event_log import LoggedEvent, read
-from aar.store.session_cache import keep, kept
+from aar.store.event_log import LoggedEvent, read_events
+from aar.store.session_cache import get_cached, put_cached
 
 _BATCH = 500
 Over = Literal["hours", "usd"]
@@ -123,14 +123,14 @@ def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[Scor
 
 def _diversity(session: Session, campaign_id: str, clock: RunningClock) -> list[DiversityPoint]:
     key = ("diversity", campaign_id)
-    found: list[LoggedEvent] = list(kept(session, key) or ())
+    found: list[LoggedEvent] = list(get_cached(session, key) or ())
     known = len(found)
-    while batch := read(
+    while batch := read_events(
         session, campaign_id, after=found[-1].id if found else 0, limit=_BATCH, kinds=["diversity_measured"]
     ):
         found += batch
     if len(found) > known:
-        keep(session, key, tuple(found))  # what is in the log stays as it is
+        put_cached(session, key, tuple(found))  # what is in the log stays as it is
     return [
         DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi)
         for each in found

@@ -36,7 +36,7 @@ from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.submissions.submit import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import Campaign, Researcher
 
 _TOP_POSTS = 10
@@ -171,7 +171,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
         best_code=read_code(snapshots, board.rows[0].submission.digest) if board.rows else [],
         top_posts=sorted(posts, key=lambda post: (-post.score, -post.comments, post.id))[:_TOP_POSTS],
         posts=len(posts),
-        limits_hit=read(session, campaign_id, kinds=["limit_hit"]),
+        limits_hit=read_events(session, campaign_id, kinds=["limit_hit"]),
         disturbances=disturbances(session, campaign_id),
         written_at=now(),
     )

@@ -12,8 +12,8 @@ from aar.llm.request.request_encoding import MessageEncoder
 from aar.researcher.activity import note_doing
 from aar.researcher.conversation import Conversation
 from aar.store.database import Database
-from aar.store.event_log import append_all, read
-from aar.store.on_commit import when_committed
+from aar.store.event_log import append_events, read_events
+from aar.store.on_commit import on_commit
 
 KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
 _PAGE = 500
@@ -72,9 +72,9 @@ class Journal:
         held = tuple(self._held)
         if held:
             # Held until then: a transaction that is rolled back leaves it to the next one.
-            when_committed(session, lambda: self._held.__delitem__(slice(len(held))))
+            on_commit(session, lambda: self._held.__delitem__(slice(len(held))))
         events = (*held, *events)
-        append_all(session, self._campaign_id, events, self._researcher_id)
+        append_events(session, self._campaign_id, events, self._researcher_id)
         note_doing(session, self._researcher_id, events)
 
 
@@ -88,7 +88,9 @@ def replay(session: Session, campaign_id: str, researcher_id: str) -> Conversati
     """Fold a researcher's events into its conversation."""
     conversation = Conversation()
     cursor = 0
-    while page := read(session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS):
+    while page := read_events(
+        session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS
+    ):
         for logged in page:
             conversation.apply(logged.event)
         cursor = page[-1].id

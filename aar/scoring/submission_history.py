@@ -20,7 +20,7 @@ from aar.scoring.phases import CONFIRMATION, TRANSFER
 from aar.scoring.submissions.status_log import StatusView, history
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS, SubmissionView
 from aar.scoring.submissions.submit import get_submission
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import AuditFinding, ScoringRun, StageEstimate, Submission
 
 _KINDS = (
@@ -127,7 +127,7 @@ def _events(session: Session, submission: Submission) -> list[LoggedEvent]:
     """The submission's own part of its campaign's log."""
     found: list[LoggedEvent] = []
     author, after = submission.researcher_id, 0
-    while page := read(session, submission.campaign_id, after=after, researcher_id=author, kinds=_KINDS):
+    while page := read_events(session, submission.campaign_id, after=after, researcher_id=author, kinds=_KINDS):
         found += [each for each in page if getattr(each.event, "submission_id", None) == submission.id]
         after = page[-1].id
     return found

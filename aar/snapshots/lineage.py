@@ -46,7 +46,7 @@ def record(session: Session, campaign_id: str, researcher_id: str | None, saved:
             size_bytes=saved.size_bytes,
         )
     )
-    event_log.append(session, campaign_id, SnapshotTaken(digest=saved.digest, parent=parent), researcher_id)
+    event_log.append_event(session, campaign_id, SnapshotTaken(digest=saved.digest, parent=parent), researcher_id)
 
 
 def lineage(session: Session, campaign_id: str, digest: str) -> list[str]:

@@ -20,9 +20,9 @@ import anyio.to_thread
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from aar.store.engine import make_engine, shown_url
-from aar.store.errors import friendly, retryable
-from aar.store.session_cache import STORE, WRITES, Kept
+from aar.store.engine import display_url, make_engine
+from aar.store.errors import is_retryable, translate_errors
+from aar.store.session_cache import CACHE_KEY, WRITING_KEY, SessionCache
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
@@ -41,42 +41,42 @@ class Database:
 
     def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.engine = make_engine(url, busy_seconds)
-        self.shown = shown_url(self.engine.url)
+        self.shown = display_url(self.engine.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.url = str(self.engine.url) if self.is_sqlite else url
-        kept = Kept()
+        kept = SessionCache()
         # A reader sees one moment, however many statements it takes; a file gives that by itself.
         reads = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
-        self._sessions = sessionmaker(reads, expire_on_commit=False, info={STORE: kept})
+        self._sessions = sessionmaker(reads, expire_on_commit=False, info={CACHE_KEY: kept})
         writes = self.engine.execution_options(aar_write=True)
-        self._writers = sessionmaker(writes, expire_on_commit=False, info={STORE: kept, WRITES: True})
+        self._writers = sessionmaker(writes, expire_on_commit=False, info={CACHE_KEY: kept, WRITING_KEY: True})
         self._limiter: anyio.CapacityLimiter | None = None
         self._listeners: tuple[Callable[[], None], ...] = ()
 
-    def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``heard`` after each write of this object, in the thread that wrote; returns what ends that.
 
         A hint only: other processes write to the same database unheard.
         """
-        self._listeners = (*self._listeners, heard)
+        self._listeners = (*self._listeners, callback)
 
         def end() -> None:
-            self._listeners = tuple(each for each in self._listeners if each is not heard)
+            self._listeners = tuple(each for each in self._listeners if each is not callback)
 
         return end
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session for reading; rolled back at the end. Raises DatabaseError."""
-        with friendly(self.shown), self._sessions() as session:
+        with translate_errors(self.shown), self._sessions() as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session in one transaction, committed at the end unless an exception leaves it. Raises DatabaseError."""
-        with friendly(self.shown), self._writers.begin() as session:
+        with translate_errors(self.shown), self._writers.begin() as session:
             yield session
-        self._tell()
+        self._notify()
 
     async def read(self, fn: Callable[[Session], T]) -> T:
         """Run ``fn`` with a reading session in a thread. Raises what ``fn`` raises, and DatabaseError."""
@@ -100,9 +100,9 @@ class Database:
 
     def write_now(self, fn: Callable[[Session], T]) -> T:
         """``write`` for code that is not async. Raises what ``fn`` raises, and DatabaseError."""
-        with friendly(self.shown):
+        with translate_errors(self.shown):
             done = self._attempt(fn)
-        self._tell()
+        self._notify()
         return done
 
     def close(self) -> None:
@@ -119,14 +119,14 @@ class Database:
                 with self._writers.begin() as session:
                     return fn(session)
             except DBAPIError as error:
-                if not retryable(error):
+                if not is_retryable(error):
                     raise
                 # Two that rolled each other back must not meet again at once.
                 time.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret hangs on it
         with self._writers.begin() as session:
             return fn(session)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for heard in self._listeners:
             heard()
 

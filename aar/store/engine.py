@@ -71,7 +71,7 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
-def shown_url(url: URL) -> str:
+def display_url(url: URL) -> str:
     """A URL for people: without its password, wherever that stands."""
     kept = {name: REDACTED_MARK if name in _SECRET_OPTIONS else value for name, value in url.query.items()}
     return url.set(query=kept).render_as_string(hide_password=True)

@@ -52,12 +52,12 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-def retryable(error: DBAPIError) -> bool:
+def is_retryable(error: DBAPIError) -> bool:
     """Whether the server rolled the transaction back only because of another one, so that it may be run again."""
     return getattr(error.orig, "sqlstate", None) in _RETRYABLE
 
 
-def is_failure(error: DBAPIError) -> bool:
+def is_database_fault(error: DBAPIError) -> bool:
     """Whether the database is at fault, rather than a statement or a row that breaks a constraint."""
     text = str(error.orig)
     if type(error).__name__ == "OperationalError" or getattr(error.orig, "sqlstate", None) in _OUT_OF_ORDER:
@@ -66,7 +66,7 @@ def is_failure(error: DBAPIError) -> bool:
 
 
 @contextmanager
-def friendly(shown: str) -> Iterator[None]:
+def translate_errors(shown: str) -> Iterator[None]:
     """Raise DatabaseError for what the database, not the caller, did wrong.
 
     Args:
@@ -80,7 +80,7 @@ def friendly(shown: str) -> Iterator[None]:
     except PoolTimeout as error:
         raise DatabaseError(f"database {shown}: all connections are in use", "Try again in a moment") from error
     except DBAPIError as error:
-        if not is_failure(error):
+        if not is_database_fault(error):
             raise
         text = redact(" ".join(str(error.orig).split()))
         for signs, message, remedy in _KNOWN:

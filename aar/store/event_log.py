@@ -51,14 +51,16 @@ def lock_campaign(session: Session, campaign_id: str) -> None:
         session.execute(_LOCK, {"campaign": campaign_id})
 
 
-def append(session: Session, campaign_id: str, happened: Event, researcher_id: str | None = None) -> int:
+def append_event(session: Session, campaign_id: str, happened: Event, researcher_id: str | None = None) -> int:
     """Append one event in the caller's transaction; returns its id, which is larger than all that readers saw."""
     session.flush()
     lock_campaign(session, campaign_id)
     return int(session.connection().execute(_INSERT, _row(campaign_id, happened, researcher_id)).scalar_one())
 
 
-def append_all(session: Session, campaign_id: str, happened: Sequence[Event], researcher_id: str | None = None) -> None:
+def append_events(
+    session: Session, campaign_id: str, happened: Sequence[Event], researcher_id: str | None = None
+) -> None:
     """Append events in the caller's transaction, in one statement."""
     session.flush()
     lock_campaign(session, campaign_id)
@@ -82,7 +84,7 @@ def _row(campaign_id: str, happened: Event, researcher_id: str | None) -> dict[s
     }
 
 
-def read(
+def read_events(
     session: Session,
     campaign_id: str,
     *,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 _KEY = "aar.store.on_commit"
 
 
-def when_committed(session: Session, then: Callable[[], None]) -> None:
+def on_commit(session: Session, then: Callable[[], None]) -> None:
     """Call ``then`` once, right after the session's outermost transaction commits; never when it rolls back.
 
     A savepoint around the caller that is rolled back drops it too. ``then`` runs in the committing thread, must be

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from aar.errors import DatabaseError
 from aar.store.database import Database
-from aar.store.errors import friendly
+from aar.store.errors import translate_errors
 
 HEAD = "0011"
 """The newest migration; known here so that an up-to-date database opens without loading Alembic."""
@@ -22,7 +22,7 @@ def ensure_schema(database: Database) -> None:
     Raises:
         DatabaseError: the database is newer than this program, is not one of aar's, or cannot be used.
     """
-    with friendly(database.shown):
+    with translate_errors(database.shown):
         with database.engine.connect() as connection:
             current = _is_current(connection, database)
         if not current:

@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-STORE = "aar_kept"
-"""Where a session of a database has its ``Kept``."""
-WRITES = "aar_writes"
+CACHE_KEY = "aar_kept"
+"""Where a session of a database has its ``SessionCache``."""
+WRITING_KEY = "aar_writes"
 """Whether a session may write."""
 _MOST = 256
 
 
-class Kept:
+class SessionCache:
     """A few values by key, the least used forgotten first; safe in threads. Values must not be changed."""
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class Kept:
                 self._values.popitem(last=False)
 
 
-def kept(session: Session, key: Hashable) -> Any:
+def get_cached(session: Session, key: Hashable) -> Any:
     """What a reader of this session's database kept; None where there is nothing."""
-    store = session.info.get(STORE)
-    return store.get(key) if isinstance(store, Kept) else None
+    store = session.info.get(CACHE_KEY)
+    return store.get(key) if isinstance(store, SessionCache) else None
 
 
-def keep(session: Session, key: Hashable, value: Any) -> None:
+def put_cached(session: Session, key: Hashable, value: Any) -> None:
     """Keep something for later sessions; does nothing in one that may write."""
-    store = session.info.get(STORE)
-    if isinstance(store, Kept) and not session.info.get(WRITES):
+    store = session.info.get(CACHE_KEY)
+    if isinstance(store, SessionCache) and not session.info.get(WRITING_KEY):
         store.put(key, value)

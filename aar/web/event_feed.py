@@ -12,7 +12,7 @@ from functools import partial
 
 from aar.errors import DatabaseError
 from aar.store.database import Database
-from aar.store.event_log import LoggedEvent, latest_event_id, read
+from aar.store.event_log import LoggedEvent, latest_event_id, read_events
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
@@ -124,7 +124,7 @@ class EventFeed:
         return await self._read(campaign_id, cursor)
 
     async def _read(self, campaign_id: str, after: int) -> list[LoggedEvent]:
-        return await self._db.read(partial(read, campaign_id=campaign_id, after=after, limit=_BATCH))
+        return await self._db.read(partial(read_events, campaign_id=campaign_id, after=after, limit=_BATCH))
 
     def _join(self, campaign_id: str, after: int) -> _Tail:
         tail = self._tails.get(campaign_id)

@@ -33,7 +33,7 @@ from aar.sandbox.protocol import ExitReason, SandboxSpec
 from aar.scoring.results.leaderboard import leaderboard
 from aar.settings import Settings
 from aar.store import open_database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Campaign, Submission
 
 pytestmark = [pytest.mark.bubblewrap]
@@ -106,7 +106,7 @@ def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settin
     assert "tokens = 120000 reached" in ending.cause
     with _session(settings) as session:
         assert totals(session, campaign_id).campaign.tokens.total <= 120_000
-        assert any(logged.event.kind == "limit_hit" for logged in read(session, campaign_id, limit=10_000))
+        assert any(logged.event.kind == "limit_hit" for logged in read_events(session, campaign_id, limit=10_000))
         spec = save_spec(session, campaign_id, {"limits.tokens": None})
         session.commit()
     _, ending = asyncio.run(_run(spec, settings, campaign_id))
@@ -140,7 +140,9 @@ def test_incidents_become_events(settings: Settings, tmp_path: Path) -> None:
             assert result.reason is ExitReason.TIME_LIMIT
             await plan.database.write(lambda session: plan.incidents.write(session, campaign_id))
             assert len(plan.incidents) == 0
-            logged = await plan.database.read(lambda session: read(session, campaign_id, kinds=["sandbox_incident"]))
+            logged = await plan.database.read(
+                lambda session: read_events(session, campaign_id, kinds=["sandbox_incident"])
+            )
             return [(each.researcher_id and each.researcher_id[-2:], each.event.incident) for each in logged]
         finally:
             plan.database.close()
@@ -187,7 +189,9 @@ def test_what_cannot_be_removed_is_an_incident_and_stops_nobody(
                 assert removed == names[1:]
                 assert await remove_orphans(plan.backend, plan.database, next_one, plan.incidents) == []
             await plan.database.write(lambda session: plan.incidents.write(session, next_one))
-            logged = await plan.database.read(lambda session: read(session, next_one, kinds=["sandbox_incident"]))
+            logged = await plan.database.read(
+                lambda session: read_events(session, next_one, kinds=["sandbox_incident"])
+            )
             assert [(each.event.name, each.event.incident) for each in logged] == [(names[0], "left_behind")] * 2
             assert await remove_orphans(plan.backend, plan.database, next_one) == names[:1]
             assert (tmp_path / names[0] / "held").exists()

@@ -24,7 +24,7 @@ from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.protocol import SandboxSpec
 from aar.settings import Settings
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -56,7 +56,7 @@ async def _run(**more: Any) -> tuple[Ending, list[Any]]:
             ending = await run_campaign(plan, campaign_id, **more)
         with plan.database.reading() as session:
             assert get_campaign(session, campaign_id).state == ending.state
-            return ending, [each.event for each in read(session, campaign_id, kinds=["service_failed"])]
+            return ending, [each.event for each in read_events(session, campaign_id, kinds=["service_failed"])]
     finally:
         plan.database.close()
 

@@ -19,7 +19,7 @@ from aar.cli.campaign_process import run_campaign
 from aar.sandbox.docker.image_tags import default_tag
 from aar.scoring.results.leaderboard import leaderboard
 from aar.settings import Settings, get_settings
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -61,7 +61,9 @@ def test_an_engine_that_is_restarted_loses_nobody(
 
     async def restart(running: Running) -> None:
         database = running.plan.database
-        while not await database.read(lambda session: read(session, running.campaign_id, kinds=["tool_finished"])):  # noqa: ASYNC110
+        while not await database.read(  # noqa: ASYNC110
+            lambda session: read_events(session, running.campaign_id, kinds=["tool_finished"])
+        ):
             await asyncio.sleep(0.05)
         await asyncio.to_thread(engine.stop)
         await asyncio.sleep(_AWAY_SECONDS)
@@ -77,7 +79,7 @@ def test_an_engine_that_is_restarted_loses_nobody(
             with plan.database.reading() as session:
                 assert {view.state for view in list_researchers(session, campaign_id)} == {"finished"}
                 assert len(leaderboard(session, campaign_id)) == 3
-                failed = [each.event for each in read(session, campaign_id, kinds=["service_failed"])]
+                failed = [each.event for each in read_events(session, campaign_id, kinds=["service_failed"])]
             said = [each.then for each in failed if each.service == "Docker engine"]
             assert said[0].startswith("try 1, next in")
             assert said[-1].startswith("answers again after")

@@ -21,7 +21,7 @@ from aar.scoring.submissions.submit import submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Campaign, Researcher
 
 
@@ -48,7 +48,7 @@ def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None
         assert model_label(guest.model) != EXTERNAL
         assert working_researchers(session, "k3v9qd") == ["k3v9qd-r1", "k3v9qd-r2"]
         assert totals(session, "k3v9qd").researchers["k3v9qd-alice"].agent_seconds == 0
-        [event] = read(session, "k3v9qd", researcher_id="k3v9qd-alice")
+        [event] = read_events(session, "k3v9qd", researcher_id="k3v9qd-alice")
         assert event.event.kind == "researcher_started"
         stored = session.get_one(Researcher, "k3v9qd-alice").token_hash
     assert re.fullmatch(r"[0-9a-f]{64}", stored)

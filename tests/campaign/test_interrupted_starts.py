@@ -34,7 +34,7 @@ from aar.sandbox.leases import Lease, Leases
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 
 pytestmark = [pytest.mark.bubblewrap]
 
@@ -279,7 +279,7 @@ def _happened(settings: Settings, kind: str) -> bool:
 
 def _events(settings: Settings, campaign_id: str, kind: str) -> list[Any]:
     with _session(settings) as db, db.reading() as session:
-        return read(session, get_campaign(session, campaign_id).id, kinds=[kind], limit=10_000)
+        return read_events(session, get_campaign(session, campaign_id).id, kinds=[kind], limit=10_000)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from aar.campaign.run_timer import Clock, seconds_run
 from aar.events import CampaignPaused, CampaignStarted, DiversityMeasured, Event
 from aar.store.column_types import now
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import EventRecord
 
 CAMPAIGN = "abc234"
@@ -60,4 +60,4 @@ def test_time_expires_and_is_recorded(database: Database) -> None:
     with database.writing() as session:
         assert clock.record(session, CAMPAIGN) == "limit hours = 1 reached"
     with database.reading() as session:
-        assert [logged.event.kind for logged in read(session, CAMPAIGN)] == ["limit_hit"]
+        assert [logged.event.kind for logged in read_events(session, CAMPAIGN)] == ["limit_hit"]

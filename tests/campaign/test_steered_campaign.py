@@ -22,7 +22,7 @@ from aar.cli.campaign_process import run_campaign
 from aar.events import MessageAdded
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.settings import Settings
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Campaign, Submission
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
@@ -65,7 +65,9 @@ class Person:
 
     async def until_told(self, name: str, words: str) -> None:
         def told(session: Session) -> bool:
-            found = read(session, self.id, researcher_id=f"{self.id}-{name}", kinds=["message_added"], limit=10_000)
+            found = read_events(
+                session, self.id, researcher_id=f"{self.id}-{name}", kinds=["message_added"], limit=10_000
+            )
             said = [each.event.content for each in found if isinstance(each.event, MessageAdded)]
             return any(words in block["text"] for content in said for block in content)
 

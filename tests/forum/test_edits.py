@@ -42,7 +42,7 @@ def test_the_same_edit_twice_changes_once(db: Database, post: Post, authors: Aut
             with pytest.raises(fails):
                 edit_post(session, CAMPAIGN, authors[who], mine.id, body=" " if who == "r1" else "mine")
         assert [(each.body, each.by) for each in list_revisions(session, CAMPAIGN, mine.id)] == [("b", "r1")]
-        assert len(event_log.read(session, CAMPAIGN, kinds=["text_edited"])) == 1
+        assert len(event_log.read_events(session, CAMPAIGN, kinds=["text_edited"])) == 1
         assert full_text_search(session, CAMPAIGN, "c") != []
 
 
@@ -71,7 +71,7 @@ def test_a_comment_is_edited_and_retracted_apart_from_its_post(db: Database, pos
         assert full_text_search(session, CAMPAIGN, "platypus") == []
         thread = get_thread(session, CAMPAIGN, mine.id)
         assert (thread.comments[0].retraction, thread.post.retracted_at) == ("not so", None)
-        assert len(event_log.read(session, CAMPAIGN, kinds=["text_retracted"])) == 1
+        assert len(event_log.read_events(session, CAMPAIGN, kinds=["text_retracted"])) == 1
 
 
 @both

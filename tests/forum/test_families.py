@@ -62,7 +62,7 @@ def test_labels_are_stored_told_and_asked_for(db: Database, post: Post) -> None:
     assert (plain.families, mine.families) == ((), ("self-training", "ensemble"))
     with db.reading() as session:
         assert get_thread(session, CAMPAIGN, mine.id).post == mine
-        told = [each.event.model_dump() for each in event_log.read(session, CAMPAIGN, kinds=["post_created"])]
+        told = [each.event.model_dump() for each in event_log.read_events(session, CAMPAIGN, kinds=["post_created"])]
         assert [each["families"] for each in told] == [[], ["self-training", "ensemble"], ["other"]]
         for family, found in (("ensemble", [mine.id]), ("self_training", [mine.id]), ("curriculum", [])):
             only = PostFilter(family=family)
@@ -107,7 +107,8 @@ def test_labels_change_without_a_former_version_of_the_words(db: Database, post:
         assert (kept.families, len(list_revisions(session, CAMPAIGN, mine.id))) == (now.families, 1)
         assert edit_post(session, CAMPAIGN, authors["r1"], mine.id, families=[]).families == ()
         told = [
-            each.event.model_dump()["families"] for each in event_log.read(session, CAMPAIGN, kinds=["text_edited"])
+            each.event.model_dump()["families"]
+            for each in event_log.read_events(session, CAMPAIGN, kinds=["text_edited"])
         ]
         assert told == [["curriculum", "other"], None, []]
         with pytest.raises(Forbidden):

@@ -28,7 +28,7 @@ def test_others_doings_are_short_lines_and_people_are_heard_in_full(
         measured = SubmissionMeasured(
             submission_id=1, number=7, metric="PGR", score=0.41234, standard_error=0.02, best=True
         )
-        event_log.append(session, "k3v9qd", measured, "k3v9qd-r2")
+        event_log.append_event(session, "k3v9qd", measured, "k3v9qd-r2")
     with db.reading() as session:
         news = news_since(session, "k3v9qd", "k3v9qd-r1", 0)
         assert news_since(session, "k3v9qd", "k3v9qd-r1", news.cursor).lines == []

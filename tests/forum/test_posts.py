@@ -130,7 +130,7 @@ def test_comments_are_kept_in_order_and_counted(db: Database, authors: Authors, 
             create_comment(session, "k3v9qd", authors["r2"], mine.id, "x" * (MAX_COMMENT + 1))
     with db.reading() as session:
         thread = get_thread(session, "k3v9qd", mine.id)
-        kinds = [logged.event.kind for logged in event_log.read(session, "k3v9qd")]
+        kinds = [logged.event.kind for logged in event_log.read_events(session, "k3v9qd")]
     assert thread.post.comments == 2
     assert [(comment.author, comment.by_human, comment.body) for comment in thread.comments] == [
         ("r2", False, "first␇"),
@@ -153,7 +153,7 @@ def test_one_vote_each_which_may_change(db: Database, authors: Authors, post: Po
             vote("r2", 100)
         with pytest.raises(NotFound):
             cast_vote(session, "k3v9qd", authors["r2"], 99, 1)
-        assert len(event_log.read(session, "k3v9qd", kinds=["vote_cast"])) == 4
+        assert len(event_log.read_events(session, "k3v9qd", kinds=["vote_cast"])) == 4
 
 
 def test_a_person_cannot_vote_as_a_researcher(db: Database, authors: Authors, post: Post) -> None:

@@ -25,7 +25,7 @@ from aar.report.report_data import build_report
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 CAMPAIGN = "k3v9qd"
 
@@ -45,7 +45,7 @@ def happen(database: Database, *events: AnyEvent | tuple[str, AnyEvent]) -> list
     with database.writing() as session:
         for each in events:
             who, event = each if isinstance(each, tuple) else (None, each)
-            append(session, CAMPAIGN, event, f"{CAMPAIGN}-{who}" if who else None)
+            append_event(session, CAMPAIGN, event, f"{CAMPAIGN}-{who}" if who else None)
     with database.reading() as session:
         return [(each.text, each.count, each.researchers) for each in disturbances(session, CAMPAIGN)]
 

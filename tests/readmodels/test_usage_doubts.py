@@ -12,7 +12,7 @@ from aar.readmodels.usage_doubts import UsageDoubt, usage_doubts
 from aar.redteam.campaign_rows import add_campaign
 from aar.settings import Settings, get_settings
 from aar.store import open_database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 
 def test_each_cause_once_with_those_it_concerns(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_each_cause_once_with_those_it_concerns(tmp_path: Path) -> None:
             one, two, _ = add_campaign(session)
             assert usage_doubts(session, "k3v9qd") == []
             for who, cause in ((two, "no input tokens"), (one, "no\x1boutput"), (one, "no input tokens")):
-                append(session, "k3v9qd", UsageDoubted(request_id=f"{who}{cause}", cause=cause), who)
+                append_event(session, "k3v9qd", UsageDoubted(request_id=f"{who}{cause}", cause=cause), who)
         with database.reading() as session:
             found = usage_doubts(session, "k3v9qd")
     finally:

@@ -13,7 +13,7 @@ from aar.events import ContextReset, MessageAdded, ModelCallFailed, ToolFinished
 from aar.readmodels.researchers.transcript import whole_transcript
 from aar.report.inspect_export import write_inspect_log
 from aar.scoring.submissions.submit import list_submissions
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 pytest.importorskip("inspect_ai", reason="the extra inspect (inspect_ai) is not installed")
 
@@ -51,7 +51,7 @@ def lived(archive: Any) -> Any:
     ]
     with archive.db.writing() as session:
         for event in life:
-            append(session, CAMPAIGN, event, RESEARCHER)
+            append_event(session, CAMPAIGN, event, RESEARCHER)
     return archive
 
 

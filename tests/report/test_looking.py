@@ -36,7 +36,7 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.submissions.submit import get_submission
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Campaign, EventRecord, Researcher
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
@@ -60,10 +60,10 @@ def test_alerts_tell_each_thing_once_the_grave_ones_first(db: Database) -> None:
     incident = SandboxIncident(name="x", incident="fork_bomb", detail="\x1b[31m900 processes")
     with db.writing() as session:
         assert alerts(session, "k3v9qd") == []
-        append(session, "k3v9qd", _near(50))
-        append(session, "k3v9qd", _near(80))
+        append_event(session, "k3v9qd", _near(50))
+        append_event(session, "k3v9qd", _near(80))
         for _ in range(3):
-            append(session, "k3v9qd", incident, who)
+            append_event(session, "k3v9qd", incident, who)
         session.get_one(Researcher, "k3v9qd-r1").state = "failed"
         session.get_one(Researcher, "k3v9qd-r1").cause = "no key"
         found = alerts(session, "k3v9qd")
@@ -75,7 +75,7 @@ def test_alerts_tell_each_thing_once_the_grave_ones_first(db: Database) -> None:
         assert [each.grave for each in found] == [True, True, False]
         assert not any("\x1b" in each.text for each in found)
         hit = LimitHit(scope="campaign", limit="usd", ceiling=Decimal(5), committed=Decimal(5), asked=Decimal(1))
-        append(session, "k3v9qd", hit)
+        append_event(session, "k3v9qd", hit)
         said = [each.text for each in alerts(session, "k3v9qd") if each.kind == "limit"]
         assert said == [hit.summary()]
 
@@ -87,10 +87,10 @@ def test_of_a_campaign_that_is_over_only_the_limit_that_ended_it_is_told(db: Dat
     with db.writing() as session:
         started = CampaignStarted(pid=1, sandbox="bubblewrap")
         for event in (started, hit("usd"), CampaignPaused(cause="limit"), started, _near(50), hit("tokens", "r1")):
-            append(session, "k3v9qd", event)
+            append_event(session, "k3v9qd", event)
         session.get_one(Campaign, "k3v9qd").state = "finished"
         assert alerts(session, "k3v9qd") == []
-        append(session, "k3v9qd", hit("hours"))
+        append_event(session, "k3v9qd", hit("hours"))
         assert [(each.text, each.grave) for each in alerts(session, "k3v9qd")] == [(hit("hours").summary(), False)]
 
 
@@ -101,11 +101,11 @@ def test_a_fall_of_diversity_is_told_until_it_is_over(db: Database) -> None:
             DiversityMeasured(bits=1.2, families=3),
             DiversityFell(bits=1.2, highest=3, minutes=12),
         ):
-            append(session, "k3v9qd", event)
+            append_event(session, "k3v9qd", event)
         assert [each.kind for each in alerts(session, "k3v9qd")] == ["diversity"]
-        append(session, "k3v9qd", DiversityMeasured(bits=1.4, families=3))
+        append_event(session, "k3v9qd", DiversityMeasured(bits=1.4, families=3))
         assert [each.kind for each in alerts(session, "k3v9qd")] == ["diversity"]
-        append(session, "k3v9qd", DiversityMeasured(bits=1.5, families=4))
+        append_event(session, "k3v9qd", DiversityMeasured(bits=1.5, families=4))
         assert alerts(session, "k3v9qd") == []
 
 
@@ -116,9 +116,9 @@ def test_jobs_are_read_from_what_tools_said(db: Database) -> None:
         nonlocal number
         number += 1
         use_id, content = f"t{number}", [{"type": "text", "text": said}]
-        append(session, "k3v9qd", ToolStarted(tool_use_id=use_id, tool=tool, about=about), who)
+        append_event(session, "k3v9qd", ToolStarted(tool_use_id=use_id, tool=tool, about=about), who)
         done = ToolFinished(tool_use_id=use_id, tool=tool, content=content, is_error=is_error, seconds=0.1)
-        append(session, "k3v9qd", done, who)
+        append_event(session, "k3v9qd", done, who)
 
     with db.writing() as session:
         use("start_job", "python a.py", "Job j1 started.\nIt is stopped after 60 minutes. `wait` for it.")
@@ -132,7 +132,7 @@ def test_jobs_are_read_from_what_tools_said(db: Database) -> None:
             ("j2", "python b.py", "running", "is still running after 4 s"),
             ("j1", "python a.py", "ended", "exited with code 0 after 12 s"),
         ]
-        append(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
+        append_event(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
         use("start_job", "python c.py", "Job j1 started.\nIt is stopped after 60 minutes. `wait` for it.")
         assert [(each.id, each.state) for each in researcher_jobs(session, who)] == [
             ("j1", "running"),
@@ -146,11 +146,11 @@ def test_an_older_look_at_jobs_that_ends_later_doubles_none(db: Database) -> Non
     with db.reading() as early:
         assert early.scalar(select(func.count()).select_from(EventRecord)) is not None  # its moment is this one
         with db.writing() as session:
-            append(session, "k3v9qd", ToolStarted(tool_use_id="t1", tool="start_job", about="python a.py"), who)
+            append_event(session, "k3v9qd", ToolStarted(tool_use_id="t1", tool="start_job", about="python a.py"), who)
             told = [{"type": "text", "text": "Job j1 started.\nIt is stopped after 60 minutes."}]
             done = ToolFinished(tool_use_id="t1", tool="start_job", content=told, is_error=False, seconds=0.1)
-            append(session, "k3v9qd", done, who)
-            append(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
+            append_event(session, "k3v9qd", done, who)
+            append_event(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
         with db.reading() as late:
             found = researcher_jobs(late, who)
         researcher_jobs(early, who)

@@ -18,7 +18,7 @@ from aar.readmodels.submissions.submission_lineage import lineage_tree
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import event_log, open_database
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 BEGIN = datetime(2026, 4, 1, 9, tzinfo=UTC)
 START, PAUSE = CampaignStarted(pid=1, sandbox="docker"), CampaignPaused(cause="asked")
@@ -38,7 +38,7 @@ def clock_of(db: Database, happened: list[tuple[float, Event]]) -> RunningClock:
     with db.writing() as session, pytest.MonkeyPatch.context() as patch:
         for minutes, event in happened:
             patch.setattr(event_log, "now", partial(BEGIN.__add__, timedelta(minutes=minutes)))
-            append(session, "k3v9qd", event)
+            append_event(session, "k3v9qd", event)
     with db.reading() as session:
         return running_clock(session, "k3v9qd")
 

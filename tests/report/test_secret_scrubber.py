@@ -15,7 +15,7 @@ from aar.events import ToolFinished
 from aar.readmodels.researchers.transcript import read_transcript
 from aar.readmodels.secret_scrubber import MARK, Scrubber, scrubber
 from aar.settings import Settings
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.testing.examples.planted_secrets import SECRET
 
 _WORDS = st.text(st.sampled_from("abcdefghij ,.:;()[]{}=+*/\n\"'0123456789"), max_size=200)
@@ -98,7 +98,7 @@ def test_pages_and_the_api_read_transcripts_without_secrets(archive: Any) -> Non
     content = [{"type": "text", "text": f"AAR_TOKEN={token}"}]
     happened = ToolFinished(tool_use_id="x", tool="bash", content=content, is_error=False, seconds=0.1)
     with archive.db.writing() as session:
-        append(session, "k3v9qd", happened, "k3v9qd-r4")
+        append_event(session, "k3v9qd", happened, "k3v9qd-r4")
     with archive.db.reading() as session:
         last = read_transcript(session, "k3v9qd-r4").items[-1]
     assert last.blocks[0].text == f"AAR_TOKEN={MARK}"

@@ -21,7 +21,7 @@ from aar.researcher.context import Fallback
 from aar.researcher.loop import run_researcher
 from aar.scoring.audits.review.reviewer import Reviewer
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry, Researcher
 
 from .conftest import CAMPAIGN, House, until
@@ -41,7 +41,7 @@ def rows(house: House) -> list[LedgerEntry]:
 
 def happened(house: House, kind: str) -> list[Any]:
     with house.db.reading() as session:
-        return [logged.event for logged in read(session, CAMPAIGN, limit=1000, kinds=(kind,))]
+        return [logged.event for logged in read_events(session, CAMPAIGN, limit=1000, kinds=(kind,))]
 
 
 @pytest.mark.parametrize(

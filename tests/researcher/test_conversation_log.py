@@ -16,7 +16,7 @@ from aar.researcher.conversation_log import open_journal
 from aar.researcher.loop import run_researcher
 from aar.researcher.tools.executor import UNKNOWN_EFFECT, first_started
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 
 from .conftest import CAMPAIGN, House
 from .messages_server import Turn, call, say
@@ -29,7 +29,7 @@ BASH, FINISH = Turn([call(1, "bash", command="make")]), Turn([call(2, "finish", 
 
 def logged(db: Database) -> list[AnyEvent]:
     with db.reading() as session:
-        return [each.event for each in read(session, CAMPAIGN, researcher_id=R1, limit=1000)]
+        return [each.event for each in read_events(session, CAMPAIGN, researcher_id=R1, limit=1000)]
 
 
 def kinds(events: Sequence[AnyEvent]) -> list[str]:

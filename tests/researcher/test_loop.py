@@ -20,7 +20,7 @@ from aar.researcher.loop import run_researcher
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.executor import CUT_OFF, UNKNOWN_EFFECT, UNREADABLE
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry, Researcher
 
 from .conftest import CAMPAIGN, KEY, House, until
@@ -33,7 +33,7 @@ FINISH = Turn([call(99, "finish", summary="all done")])
 
 def kinds(house: House) -> list[str]:
     with house.db.reading() as session:
-        return [logged.event.kind for logged in read(session, CAMPAIGN, limit=10_000)]
+        return [logged.event.kind for logged in read_events(session, CAMPAIGN, limit=10_000)]
 
 
 def entries(house: House) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from aar.forum.posts import get_thread, list_posts
 from aar.researcher.conversation import Conversation
 from aar.researcher.loop import run_researcher
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Base
 
 from .conftest import CAMPAIGN, House, Workbench, add_team
@@ -91,7 +91,7 @@ class MortalDatabase(Database):
 
 def state_of(db: Database) -> dict[str, Any]:
     with db.reading() as session:
-        events = [logged.event for logged in read(session, CAMPAIGN, limit=10_000)]
+        events = [logged.event for logged in read_events(session, CAMPAIGN, limit=10_000)]
         posts = list_posts(session, CAMPAIGN)
         return {
             "posts": [(post.title, post.score, len(get_thread(session, CAMPAIGN, post.id).comments)) for post in posts],
@@ -105,7 +105,7 @@ async def test_every_request_follows_from_the_events_before_it(house: House) -> 
     house.server.script = by_seen
     assert (await run_researcher(await house.context())).reason == "finished"
     with house.db.reading() as session:
-        events = [logged.event for logged in read(session, CAMPAIGN, researcher_id=f"{CAMPAIGN}-r1", limit=1000)]
+        events = [logged.event for logged in read_events(session, CAMPAIGN, researcher_id=f"{CAMPAIGN}-r1", limit=1000)]
     assert "context_reset" in [event.kind for event in events]
     conversation, sent = Conversation(), iter(house.server.requests)
     for event in events:

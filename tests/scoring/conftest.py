@@ -30,7 +30,7 @@ from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Campaign, Researcher
 
 CAMPAIGN = "k3v9qd"
@@ -177,4 +177,4 @@ def serving(desk: Desk, problem: Problem, clean_room: CleanRoom) -> Callable[...
 def events(desk: Desk, kind: str) -> list[Any]:
     """The logged events of a kind, oldest first."""
     with desk.db.reading() as session:
-        return [logged for logged in read(session, CAMPAIGN, limit=5000) if logged.event.kind == kind]
+        return [logged for logged in read_events(session, CAMPAIGN, limit=5000) if logged.event.kind == kind]

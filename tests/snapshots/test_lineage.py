@@ -45,7 +45,7 @@ def test_recording_again_changes_nothing_so_no_line_is_a_ring(session: Session) 
     note(session, B, A)
     note(session, A, B)
     assert lineage(session, "k3v9qd", A) == [A]
-    events = [logged.event for logged in event_log.read(session, "k3v9qd")]
+    events = [logged.event for logged in event_log.read_events(session, "k3v9qd")]
     assert events == [SnapshotTaken(digest=A, parent=None), SnapshotTaken(digest=B, parent=A)]
 
 

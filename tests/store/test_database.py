@@ -32,8 +32,10 @@ def test_many_tasks_write_and_read(db: Database) -> None:
         async with anyio.create_task_group() as group:
             for index in range(40):
                 event = CampaignPaused(cause=str(index))
-                group.start_soon(db.write, lambda session, event=event: event_log.append(session, "k3v9qd", event))
-        return len(await db.read(lambda session: event_log.read(session, "k3v9qd")))
+                group.start_soon(
+                    db.write, lambda session, event=event: event_log.append_event(session, "k3v9qd", event)
+                )
+        return len(await db.read(lambda session: event_log.read_events(session, "k3v9qd")))
 
     assert anyio.run(main) == 40
 
@@ -42,7 +44,7 @@ def test_a_cancelled_writer_finishes_what_it_began(db: Database) -> None:
     begun, go = threading.Event(), threading.Event()
 
     def slow(session: Session) -> None:
-        event_log.append(session, "k3v9qd", CampaignPaused(cause="kept"))
+        event_log.append_event(session, "k3v9qd", CampaignPaused(cause="kept"))
         begun.set()
         go.wait(10)
 
@@ -62,7 +64,7 @@ def test_a_writer_that_asyncio_cancels_is_waited_for(db: Database) -> None:
     begun, go = threading.Event(), threading.Event()
 
     def slow(session: Session) -> None:
-        event_log.append(session, "k3v9qd", CampaignPaused(cause="kept"))
+        event_log.append_event(session, "k3v9qd", CampaignPaused(cause="kept"))
         begun.set()
         go.wait(10)
 
@@ -90,7 +92,7 @@ def test_a_writer_cancelled_before_its_turn_does_nothing(db: Database) -> None:
         first = asyncio.create_task(db.write(slow))
         await asyncio.to_thread(begun.wait)
         second = asyncio.create_task(
-            db.write(lambda session: event_log.append(session, "k3v9qd", CampaignPaused(cause="never")))
+            db.write(lambda session: event_log.append_event(session, "k3v9qd", CampaignPaused(cause="never")))
         )
         await asyncio.sleep(0.01)
         second.cancel()
@@ -106,7 +108,7 @@ def test_a_writer_cancelled_before_its_turn_does_nothing(db: Database) -> None:
 
 def test_a_broken_constraint_stays_the_callers_error(db: Database) -> None:
     with pytest.raises(IntegrityError):
-        db.write_now(lambda session: event_log.append(session, "no campaign", CampaignPaused(cause="x")))
+        db.write_now(lambda session: event_log.append_event(session, "no campaign", CampaignPaused(cause="x")))
 
 
 def test_readers_do_not_wait_for_a_writer(db: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from aar.events import ModelCalled
 from aar.forum.posts import Author, create_post
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
@@ -41,7 +41,9 @@ def test_many_events_make_few_requests_and_quiet_ones_none(site: Any, address: s
     page.wait_for_selector('.live[data-on="yes"]')
     with site.db.writing() as session:
         for index in range(20):
-            append(session, "k3v9qd", ModelCalled(request_id=f"quiet-{index}", model="offline-search"), "k3v9qd-r2")
+            append_event(
+                session, "k3v9qd", ModelCalled(request_id=f"quiet-{index}", model="offline-search"), "k3v9qd-r2"
+            )
     page.wait_for_function("() => document.querySelectorAll('#log li').length >= 50")
     assert asked == []
     for index in range(20):

@@ -12,7 +12,7 @@ from aar.events import CampaignPaused
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.web import event_feed as feeding
 from aar.web.event_feed import EventFeed
 
@@ -32,7 +32,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def happen(db: Database, cause: str) -> int:
     with db.writing() as session:
-        return append(session, CAMPAIGN, CampaignPaused(cause=cause))
+        return append_event(session, CAMPAIGN, CampaignPaused(cause=cause))
 
 
 async def test_own_writes_are_heard_between_polls(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ async def test_asynchronous_writes_are_heard_too(db: Database, monkeypatch: pyte
     watching = feed.follow(CAMPAIGN, 0, idle=AGES)
     first = asyncio.create_task(anext(watching))
     await asyncio.sleep(0.2)
-    await db.write(lambda session: append(session, CAMPAIGN, CampaignPaused(cause="now")))
+    await db.write(lambda session: append_event(session, CAMPAIGN, CampaignPaused(cause="now")))
     async with asyncio.timeout(60):
         assert await first is not None
     feed.close()

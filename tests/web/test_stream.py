@@ -13,7 +13,7 @@ import pytest
 
 from aar.auth.tokens import viewer_token
 from aar.events import CampaignPaused
-from aar.store.event_log import append, latest_event_id
+from aar.store.event_log import append_event, latest_event_id
 from aar.web.api import event_stream
 from aar.web.serving.server import bind_listener, serve_app
 
@@ -48,7 +48,7 @@ async def frames(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
 
 def happen(site: Any, cause: str) -> int:
     with site.db.writing() as session:
-        return append(session, "k3v9qd", CampaignPaused(cause=cause))
+        return append_event(session, "k3v9qd", CampaignPaused(cause=cause))
 
 
 async def test_the_past_comes_first_then_what_happens(site: Any) -> None:

@@ -34,7 +34,7 @@ from aar.events import (
 from aar.events.base import Event
 from aar.scoring.visibility import EVENT_FIELDS, VISIBLE, Audience, Secret
 from aar.snapshots.store import SnapshotStore
-from aar.store.event_log import append, latest_event_id
+from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
 from aar.testing.examples.example_audits import add_example_audits
 from aar.web.mcp.client import admit_client
@@ -247,9 +247,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             ControlRequested(command="message", argument="planted-words", by="human:ana", researcher="r2"),
         ]
         for each in planted:
-            append(session, HERE, each, mine)
-        append(session, HERE, planted[8], mine)  # a job that stands after the sandbox that was lost
-        append(session, HERE, planted[9], mine)
+            append_event(session, HERE, each, mine)
+        append_event(session, HERE, planted[8], mine)  # a job that stands after the sandbox that was lost
+        append_event(session, HERE, planted[9], mine)
     yield made
     made.db.close()
 

@@ -14,7 +14,7 @@ from aar.campaign.control.controller_identity import is_dead_here
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.store.column_types import now
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Control
 
 Command = Literal["pause", "stop"]
@@ -59,7 +59,7 @@ def put_request(
     What is asked is carried out from what the database holds (rows, spec, log), never from the request alone, so that a
     controller that was killed before it looked is followed by one that knows.
     """
-    append(session, campaign.id, asked, researcher_id)
+    append_event(session, campaign.id, asked, researcher_id)
     if not controller_alive(campaign):
         return False
     command, argument = (ONE, asked.researcher) if researcher_id else (asked.command, asked.argument)

@@ -17,7 +17,7 @@ from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
 from aar.scoring.problem_version import require_version
 from aar.store.column_types import now
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Researcher
 
 __all__ = ["RESUMABLE", "beat", "claim", "identity", "is_run", "let_go", "release", "reserve", "show_life"]
@@ -78,7 +78,7 @@ def claim(session: Session, campaign_id: str, problem: Problem, *, sandbox: str,
     # A killed controller left them at work; their time counts again once they are.
     left = (Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting")))
     session.execute(update(Researcher).where(*left).values(state="paused", doing=""))
-    append(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
+    append_event(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
     return resumed
 
 
@@ -127,11 +127,11 @@ def let_go(session: Session, campaign_id: str, *, state: str, cause: str, second
     campaign.controller, campaign.address = "", ""
     campaign.heartbeat_at = now()
     if state == "paused":
-        append(session, campaign_id, CampaignPaused(cause=cause, seconds=seconds))
+        append_event(session, campaign_id, CampaignPaused(cause=cause, seconds=seconds))
         return
     campaign.finished_at = now()
     how: Literal["failed", "finished"] = "failed" if state == "failed" else "finished"
-    append(session, campaign_id, CampaignFinished(state=how, cause=cause, seconds=seconds))
+    append_event(session, campaign_id, CampaignFinished(state=how, cause=cause, seconds=seconds))
 
 
 def release(session: Session, campaign_id: str) -> None:

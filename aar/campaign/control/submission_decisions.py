@@ -17,7 +17,7 @@ from aar.scoring.confirmation.confirmation_queue import request_check
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.submissions.disqualification import disqualify, reinstate
 from aar.scoring.submissions.submit import SubmissionView, get_submission
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Campaign
 from aar.text.sanitize import validate_text
 
@@ -61,7 +61,7 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
     said = validate_text("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
     cause = f"asked for by {by}" + (f": {said}" if said else "")
     request_check(session, campaign_id, submission.id, CONFIRMATION, cause, by)
-    append(session, campaign_id, ControlRequested(command="confirm", argument=f"s{number} {said}".strip(), by=by))
+    append_event(session, campaign_id, ControlRequested(command="confirm", argument=f"s{number} {said}".strip(), by=by))
     return _ruling(session, campaign, number)
 
 

@@ -22,7 +22,7 @@ from aar.campaign.runtime.service_restarts import FaultLog
 from aar.campaign.views import working_researchers
 from aar.errors import Conflict
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 TICK_SECONDS = 0.5
 _BEAT_SECONDS = 3.0
@@ -157,6 +157,6 @@ async def write_faults(database: Database, campaign_id: str, faults: FaultLog) -
 
     def write(session: Session) -> None:
         for each in taken:
-            append(session, campaign_id, each)
+            append_event(session, campaign_id, each)
 
     await database.write(write)

@@ -14,7 +14,7 @@ from aar.campaign.costs.forecast import forecast
 from aar.campaign.run_timer import Clock
 from aar.events import LimitNear
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import EventRecord
 
 ALERTS = (50, 80, 95)
@@ -81,7 +81,7 @@ class BudgetWatch:
             committed=round(standing.committed, 6),
             hours_left=None if ahead.hours_left is None else round(ahead.hours_left, 2),
         )
-        append(session, self._campaign_id, near)
+        append_event(session, self._campaign_id, near)
 
 
 def _told(session: Session, campaign_id: str) -> set[tuple[str, int]]:

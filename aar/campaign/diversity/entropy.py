@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.external_researchers import EXTERNAL
 from aar.campaign.running_time import running_clock
 from aar.events import DiversityFell, DiversityMeasured
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import EventRecord, Post, Researcher, Submission
 
 RESAMPLES = 1000
@@ -137,7 +137,7 @@ def record_diversity(session: Session, campaign_id: str, vendi: float | None = N
     if last is None or last["bits"] != bits or (vendi is not None and last.get("vendi") != vendi):
         low, high = bootstrap_band(families)
         measured = DiversityMeasured(bits=bits, families=len(set(families)), low=low, high=high, vendi=vendi)
-        append(session, campaign_id, measured)
+        append_event(session, campaign_id, measured)
     return bits
 
 
@@ -200,5 +200,5 @@ def watch_fall(session: Session, campaign_id: str, now: DiversitySoFar | None = 
     if minutes < PATIENCE_MINUTES:
         return None
     fell = DiversityFell(bits=bits, highest=highest, minutes=round(minutes, 1))
-    append(session, campaign_id, fell)
+    append_event(session, campaign_id, fell)
     return fell

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.preflight import Plan
 from aar.events import CampaignCreated
 from aar.problems.protocol import version_of
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 
 _ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -49,5 +49,7 @@ def create_campaign(session: Session, plan: Plan) -> str:
             )
         )
     session.flush()
-    append(session, campaign_id, CampaignCreated(problem=plan.problem.name, researchers=plan.spec.researchers.count))
+    append_event(
+        session, campaign_id, CampaignCreated(problem=plan.problem.name, researchers=plan.spec.researchers.count)
+    )
     return campaign_id

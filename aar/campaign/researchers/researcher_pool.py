@@ -18,7 +18,7 @@ from aar.campaign.spec_loader import respecify
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.events import ResearcherStateChanged
 from aar.researcher.context import Outcome
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 
 _LATE = "the team had ended before it could begin"
@@ -88,5 +88,5 @@ class Crew:
 
 
 def _rest(session: Session, researcher: Researcher, state: str, cause: str) -> None:
-    append(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
+    append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
     researcher.state, researcher.cause, researcher.doing = state, cause, ""

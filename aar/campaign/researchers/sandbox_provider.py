@@ -17,7 +17,7 @@ from aar.sandbox.incidents import Incident, report_left_behind
 from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 
 
 class SandboxKeeper:
@@ -123,6 +123,6 @@ class SandboxKeeper:
 
     async def _log(self, happened: SandboxCreated | SandboxLost | SandboxIncident) -> None:
         def write(session: Session) -> None:
-            append(session, self._spec.campaign_id, happened, self._researcher_id)
+            append_event(session, self._spec.campaign_id, happened, self._researcher_id)
 
         await self._database.write(write)

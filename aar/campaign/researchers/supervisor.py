@@ -27,7 +27,7 @@ from aar.researcher.loop import run_researcher
 from aar.researcher.tools.executor import answer_broken
 from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Researcher
 from aar.transient_errors import is_transient
 
@@ -222,7 +222,7 @@ class Supervisor:
         view, db = self._view, self._workshop.plan.database
         if view.state == "created" and not self._begun:
             started = ResearcherStarted(direction=view.direction_key, model=view.model)
-            await db.write(lambda session: append(session, view.campaign_id, started, view.id))
+            await db.write(lambda session: append_event(session, view.campaign_id, started, view.id))
         self._begun = True
         await self._write("running", "")
 
@@ -251,7 +251,7 @@ class Supervisor:
         def write(session: Session) -> None:
             researcher = session.get_one(Researcher, view.id)
             if cause:
-                append(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
+                append_event(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
             researcher.state, researcher.cause, researcher.doing = state, cause, ""
 
         database = self._workshop.plan.database

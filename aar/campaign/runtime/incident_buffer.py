@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from aar.events import SandboxIncident
 from aar.sandbox.incidents import Incident
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Researcher
 
 _MOST = 1000
@@ -39,5 +39,5 @@ class IncidentLog:
         own = [incident for incident in taken if incident.campaign_id == campaign_id]
         for incident in own:
             happened = SandboxIncident(name=incident.sandbox, incident=str(incident.kind), detail=incident.detail)
-            append(session, campaign_id, happened, incident.sandbox if incident.sandbox in researchers else None)
+            append_event(session, campaign_id, happened, incident.sandbox if incident.sandbox in researchers else None)
         return len(own)

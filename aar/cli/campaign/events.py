@@ -64,11 +64,11 @@ def events(
 def _pages(
     workplace: CliContext, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
 ) -> Iterator[list[LoggedEvent]]:
-    from aar.store.event_log import read
+    from aar.store.event_log import read_events
 
     while True:
         with workplace.database.reading() as session:
-            page = read(session, campaign_id, after=after, limit=_PAGE, researcher_id=researcher_id, kinds=kinds)
+            page = read_events(session, campaign_id, after=after, limit=_PAGE, researcher_id=researcher_id, kinds=kinds)
         if not page:
             return
         yield page

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.controller.controller import Running
 from aar.cli.campaign.events import event_line
 from aar.errors import DatabaseError
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, read_events
 
 _POLL_SECONDS = 0.5
 
@@ -28,17 +28,17 @@ async def plain_view(running: Running) -> None:
     try:
         while True:
             try:
-                while page := await db.read(lambda session: read(session, campaign_id, after=after)):
+                while page := await db.read(lambda session: read_events(session, campaign_id, after=after)):
                     show(page)
             except DatabaseError:
                 pass  # busy; nothing is skipped, the next poll starts from the same place
             await asyncio.sleep(_POLL_SECONDS)
     finally:
         with db.reading() as session:
-            while page := read(session, campaign_id, after=after):
+            while page := read_events(session, campaign_id, after=after):
                 show(page)
 
 
 def _beginning(session: Session, campaign_id: str) -> int:
     """The cursor just before this controller's own start."""
-    return read(session, campaign_id, kinds=["campaign_started"])[-1].id - 1
+    return read_events(session, campaign_id, kinds=["campaign_started"])[-1].id - 1

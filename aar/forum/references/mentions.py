@@ -52,5 +52,5 @@ def record_mentions(
     names = [row.name for row in rows if row.id != author.researcher_id]
     if names:
         happened = ResearchersMentioned(post_id=post_id, comment_id=comment_id, author=author.name, names=names)
-        event_log.append(session, campaign_id, happened, author.researcher_id)
+        event_log.append_event(session, campaign_id, happened, author.researcher_id)
     return names

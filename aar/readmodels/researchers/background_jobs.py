@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from aar.readmodels.researchers.transcript import scrubber_of
 from aar.store.models import EventRecord
-from aar.store.session_cache import keep, kept
+from aar.store.session_cache import get_cached, put_cached
 from aar.text.sanitize import clean_line
 
 _TOOLS = ("start_job", "wait", "job_output", "stop_job")
@@ -68,7 +68,7 @@ def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
     """The newest events that tell of jobs, oldest first; only those since the last look are searched for."""
     own = EventRecord.researcher_id == researcher_id
     key = ("jobs", researcher_id)
-    cursor, known = kept(session, key) or (0, ())
+    cursor, known = get_cached(session, key) or (0, ())
     # Never back: a reader of an earlier moment may come after one of a later.
     newest = max(cursor, session.scalar(select(func.max(EventRecord.id)).where(own)) or 0)
     tool = EventRecord.payload["tool"].as_string()
@@ -83,7 +83,7 @@ def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
         .limit(_LOOKED_AT)
     ).all()
     found = (*known, *reversed(rows))[-_LOOKED_AT:]
-    keep(session, key, (newest, found))
+    put_cached(session, key, (newest, found))
     return found
 
 

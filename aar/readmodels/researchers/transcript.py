@@ -23,7 +23,7 @@ from aar.events import (
     parse_event,
 )
 from aar.readmodels.secret_scrubber import Scrubber, scrubber
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import EventRecord, Researcher
 from aar.text.sanitize import clean_text
 
@@ -94,7 +94,9 @@ def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEve
     """Every event of a researcher's transcript, oldest first, without secrets; read a few hundred at a time."""
     scrub = scrubber_of(session, researcher_id)
     campaign_id, cursor = session.get_one(Researcher, researcher_id).campaign_id, 0
-    while page := read(session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS):
+    while page := read_events(
+        session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS
+    ):
         for each in page:
             event = _scrubbed(each.event.model_dump(mode="json"), scrub)
             yield LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, event)

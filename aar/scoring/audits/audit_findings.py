@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.events import AuditFinished
 from aar.scoring.audits.protocol import Finding, Verdict
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import AuditFinding, Submission
 
 
@@ -60,7 +60,7 @@ def record_finding(session: Session, submission: Submission, finding: Finding) -
         rule=finding.rule,
         reason=finding.reason,
     )
-    append(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def newest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:

@@ -25,7 +25,7 @@ from aar.scoring.submissions.disqualification import disqualify, settle
 from aar.scoring.submissions.status_log import SCORER, same_code
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 from aar.store.column_types import now
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
 
 _SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
@@ -213,7 +213,7 @@ def _announce(
         score=None if estimate is None else round(estimate.mean, SHOWN_DECIMALS),
         standard_error=None if estimate is None else round(estimate.standard_error, SHOWN_DECIMALS),
     )
-    append(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def _tell_authors(session: Session, submission: Submission, last_line: str = "") -> None:

@@ -18,7 +18,7 @@ from aar.scoring.queue.scoring_job import Work
 from aar.scoring.queue.submission_queue import fair_order, last_served
 from aar.scoring.submissions.status_log import same_code
 from aar.store.column_types import now
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Submission, SubmissionCheck
 
 OPEN = ("queued", "running")
@@ -148,7 +148,7 @@ def claim_check(
     started = CheckStarted(
         submission_id=submission.id, number=submission.number, check=check.kind, runs=work.runs, cause=check.cause
     )
-    append(session, campaign_id, started, submission.researcher_id)
+    append_event(session, campaign_id, started, submission.researcher_id)
     return work
 
 

@@ -13,7 +13,7 @@ from aar.events import ScoringStarted
 from aar.scoring.phases import MEASURE
 from aar.scoring.queue.run_rows import work_of, write_runs
 from aar.scoring.queue.scoring_job import Work
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import ScoringRun, Submission
 
 
@@ -140,7 +140,7 @@ def claim_next(
         write_runs(session, submission, MEASURE, domains=domains, seeds=seeds, secret=secret)
         work = work_of(session, submission)
     started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=work.runs)
-    append(session, campaign_id, started, submission.researcher_id)
+    append_event(session, campaign_id, started, submission.researcher_id)
     return work
 
 

@@ -22,7 +22,7 @@ from aar.scoring.submissions.score_disclosure import KEPT, label, telling
 from aar.scoring.submissions.status_log import log_change, same_code
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 from aar.store.column_types import now
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import ScoringRun, Submission
 
 
@@ -66,7 +66,7 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
         verdict="scored" if trial.failure is None else trial.failure.value.replace("_", " "),
         seconds=trial.seconds,
     )
-    append(session, campaign_id, finished, submission.researcher_id)
+    append_event(session, campaign_id, finished, submission.researcher_id)
     if trial.fault:
         note_fault(session, submission, trial.fault)
     return True
@@ -75,7 +75,7 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
 def note_fault(session: Session, submission: Submission, cause: str) -> None:
     """Tell people that a problem's own code failed over a submission."""
     happened = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
-    append(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
@@ -148,7 +148,7 @@ def measure(
         told=how != KEPT,
         best=any(leading.submission.identity == submission.identity for leading in first),
     )
-    append(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
@@ -198,5 +198,5 @@ def _reject(session: Session, submission: Submission, verdict: str) -> None:
     submission.state, submission.finished_at, submission.verdict = "rejected", now(), verdict
     headline = submission.verdict.splitlines()[0].removeprefix(f"s{submission.number} rejected: ")
     happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
-    append(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, happened, submission.researcher_id)
     log_change(session, submission, "claimed", "rejected", headline)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import StatusChanged
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import StatusChange, Submission
 
 SCORER = "scorer"
@@ -38,7 +38,7 @@ def log_change(session: Session, submission: Submission, old: str, new: str, cau
     happened = StatusChanged(
         submission_id=submission.id, number=submission.number, old=old, new=new, cause=cause, by=by
     )
-    append(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def history(session: Session, submission_id: int) -> list[StatusView]:

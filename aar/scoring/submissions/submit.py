@@ -27,7 +27,7 @@ from aar.scoring.submissions.submission_views import (
     view_of_row,
 )
 from aar.snapshots.store import Saved, record, resolve
-from aar.store.event_log import append, lock_campaign
+from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Researcher, Submission
 
 __all__ = [
@@ -105,7 +105,7 @@ def submit(
     received = SubmissionReceived(
         submission_id=submission.id, number=submission.number, title=submission.title, digest=submission.digest
     )
-    append(session, campaign_id, received, researcher_id)
+    append_event(session, campaign_id, received, researcher_id)
     log_change(session, submission, "", "claimed", "handed in", by=author.name)
     return view_of(submission, author.name, author.model)
 

@@ -134,18 +134,18 @@ class StoreSuite(HistorySuite):
     def test_events_are_read_by_cursor_researcher_and_kind(self, db: Database) -> None:
         with db.writing() as session:
             ids = [
-                event_log.append(
+                event_log.append_event(
                     session, CAMPAIGN, CampaignPaused(cause=str(index)), _author(1 + index % 2).researcher_id
                 )
                 for index in range(4)
             ]
         assert ids == sorted(ids)
         with db.reading() as session:
-            assert [entry.id for entry in event_log.read(session, CAMPAIGN, after=ids[1], limit=1)] == [ids[2]]
-            assert [entry.id for entry in event_log.read(session, CAMPAIGN, researcher_id=f"{CAMPAIGN}-r2")] == ids[
-                1::2
-            ]
-            assert event_log.read(session, CAMPAIGN, kinds=["post_created"]) == []
+            assert [entry.id for entry in event_log.read_events(session, CAMPAIGN, after=ids[1], limit=1)] == [ids[2]]
+            assert [
+                entry.id for entry in event_log.read_events(session, CAMPAIGN, researcher_id=f"{CAMPAIGN}-r2")
+            ] == ids[1::2]
+            assert event_log.read_events(session, CAMPAIGN, kinds=["post_created"]) == []
             assert event_log.latest_event_id(session, CAMPAIGN) == ids[-1]
 
     def test_a_cursor_skips_no_event_of_concurrent_writers(self, db: Database) -> None:
@@ -153,12 +153,12 @@ class StoreSuite(HistorySuite):
 
         def write() -> None:
             for _ in range(each):
-                db.write_now(lambda session: event_log.append(session, CAMPAIGN, CampaignPaused(cause="x")))
+                db.write_now(lambda session: event_log.append_event(session, CAMPAIGN, CampaignPaused(cause="x")))
 
         def follow() -> None:
             while len(seen) < each * (_THREADS - 1):
                 with db.reading() as session:
-                    events = event_log.read(session, CAMPAIGN, after=seen[-1] if seen else 0)
+                    events = event_log.read_events(session, CAMPAIGN, after=seen[-1] if seen else 0)
                     seen.extend(event.id for event in events)
                     if not events and done:
                         return
@@ -184,7 +184,7 @@ class StoreSuite(HistorySuite):
 
         assert len(set(_at_once([lambda: send("t")] * _THREADS))) == 1
         with db.reading() as session:
-            assert len(event_log.read(session, CAMPAIGN)) == 1
+            assert len(event_log.read_events(session, CAMPAIGN)) == 1
 
     def test_concurrent_votes_are_all_counted(self, db: Database) -> None:
         with db.writing() as session:
@@ -197,7 +197,7 @@ class StoreSuite(HistorySuite):
         _at_once([partial(vote, _author(index)) for index in range(1, _THREADS + 1)])
         with db.reading() as session:
             assert get_thread(session, CAMPAIGN, post).post.score == _THREADS
-            assert len(event_log.read(session, CAMPAIGN, kinds=["vote_cast"])) == 3 * _THREADS
+            assert len(event_log.read_events(session, CAMPAIGN, kinds=["vote_cast"])) == 3 * _THREADS
 
     def test_search_ranks_finds_stems_and_reads_comments(self, db: Database) -> None:
         with db.writing() as session:

@@ -33,7 +33,7 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now
 from aar.store.database import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 from aar.testing.examples.backdate_events import spread_events
 from aar.testing.examples.example_forum import write_example_forum
@@ -83,13 +83,15 @@ async def write_example_campaign(
         with db.writing() as session:
             bits = round(2 * math.exp(-index / 22), 3)
             band = {"low": round(0.7 * bits, 3), "high": round(min(2.0, 1.05 * bits), 3)}
-            append(session, "k3v9qd", DiversityMeasured(bits=bits, families=4, vendi=round(3.6 - index / 9, 2), **band))
+            append_event(
+                session, "k3v9qd", DiversityMeasured(bits=bits, families=4, vendi=round(3.6 - index / 9, 2), **band)
+            )
     with db.writing() as session:
         hostile = write_example_forum(session, team)
         hit = LimitHit(
             scope="campaign", limit="submissions", ceiling=Decimal(14), committed=Decimal(14), asked=Decimal(1)
         )
-        append(session, "k3v9qd", hit)
+        append_event(session, "k3v9qd", hit)
     with db.writing() as session:
         spread_events(session, minutes)
     return ExampleCampaign("k3v9qd", tokens, hostile)
@@ -101,20 +103,20 @@ def _describe(session: Session, team: list[str]) -> None:
     campaign.name, campaign.secret, campaign.state = "four directions", SECRET, "running"
     campaign.sandbox, campaign.started_at = "bubblewrap", now()
     campaign.spec = {"name": "four directions", "seed": 7, "limits": limits}
-    append(session, "k3v9qd", CampaignStarted(pid=1, sandbox="bubblewrap"))
+    append_event(session, "k3v9qd", CampaignStarted(pid=1, sandbox="bubblewrap"))
     for researcher_id, (key, direction) in zip(team, _DIRECTIONS, strict=True):
         researcher = session.get_one(Researcher, researcher_id)
         researcher.direction_key, researcher.direction = key, direction
         researcher.state, researcher.active_seconds = "running", 2700.0
         researcher.doing = "trying a confidence floor on the PCA-10 head"
         started = ResearcherStarted(direction=key, model="offline-search")
-        append(session, "k3v9qd", started, researcher_id)
+        append_event(session, "k3v9qd", started, researcher_id)
         _converse(session, researcher_id)
 
 
 def _converse(session: Session, researcher_id: str) -> None:
     def say(event: MessageAdded | TurnReceived | ToolStarted | ToolFinished) -> None:
-        append(session, "k3v9qd", event, researcher_id)
+        append_event(session, "k3v9qd", event, researcher_id)
 
     code = {"command": "python run.py --data /data/movie --seed 1 --out /tmp/out.npz && ls -l /tmp"}
     say(MessageAdded(reason="the opening", content=[{"type": "text", "text": "Begin.\n\n" + "The brief. " * 80}]))

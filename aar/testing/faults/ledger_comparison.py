@@ -19,7 +19,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.messages_api.server.app import RecordedExchange
 from aar.researcher.context import Outcome
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry
 
 CAMPAIGN = "fa0175"
@@ -152,7 +152,7 @@ def _turns(
     verdict: ScheduleVerdict, db: Database, begun: Sequence[RecordedExchange], who: Callable[[Any], str]
 ) -> None:
     with db.reading() as session:
-        events = read(session, CAMPAIGN, limit=100_000)
+        events = read_events(session, CAMPAIGN, limit=100_000)
         rows = {row.request_id: row for row in session.scalars(select(LedgerEntry))}
     resets = [e for e in events if isinstance(e.event, ContextReset)]
     called = Counter(e.event.request_id for e in events if isinstance(e.event, ModelCalled))

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from aar.errors import TooMany
 from aar.scoring.visibility import Audience, event_seen_by
-from aar.store.event_log import LoggedEvent, read
+from aar.store.event_log import LoggedEvent, read_events
 from aar.text.sanitize import clean_line
 from aar.web.api.pagination import MAX_LIMIT, After, Limit, Page
 from aar.web.app_state import AppState, AppStateDep
@@ -76,7 +76,7 @@ def events(
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         by = find_researcher(session, view.id, researcher).id if researcher else None
-        found = read(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
+        found = read_events(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
     shown = found[:limit]
     seen = [each for logged in shown if (each := event_seen_by(logged, audience)) is not None]
     more = len(found) > limit
@@ -151,7 +151,7 @@ async def _frames(
 ) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
     if once:
-        for logged in await shared.db.read(partial(read, campaign_id=campaign_id, after=after)):
+        for logged in await shared.db.read(partial(read_events, campaign_id=campaign_id, after=after)):
             yield sse_frame(logged, brief, audience)
         return
     async for each in shared.feed.follow(campaign_id, after, idle=HEARTBEAT_SECONDS):

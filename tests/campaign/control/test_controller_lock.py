@@ -17,7 +17,7 @@ from aar.problems.toy import Toy
 from aar.settings import Settings
 from aar.store.column_types import now
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Campaign, Researcher
 
 CAMPAIGN = "abc234"
@@ -38,7 +38,7 @@ def test_a_claim_shows_and_is_let_go(database: Database) -> None:
     with database.reading() as session:
         view = get_campaign(session)
         assert (view.state, view.cause, view.address) == ("paused", "tea", "")
-        kinds = [logged.event.kind for logged in read(session, CAMPAIGN)]
+        kinds = [logged.event.kind for logged in read_events(session, CAMPAIGN)]
         assert kinds == ["campaign_started", "campaign_paused"]
     assert _claim(database) is True
 
@@ -59,7 +59,7 @@ def test_a_campaign_of_another_version_of_its_problem_is_not_taken_up(database: 
         assert "new campaign" in str(refusal.value.remedy)
     with database.writing() as session:
         view = get_campaign(session, CAMPAIGN)
-        assert (view.state, view.started_at, list(read(session, CAMPAIGN))) == ("created", None, [])
+        assert (view.state, view.started_at, list(read_events(session, CAMPAIGN))) == ("created", None, [])
         assert request_control(session, CAMPAIGN, "stop", "", "ana") is False
         assert get_campaign(session, CAMPAIGN).state == "finished"
 

@@ -22,7 +22,7 @@ from aar.problems.registry import find_problem
 from aar.store import open_database
 from aar.store.column_types import now
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Campaign, Control, Researcher
 
 ID = "abc234"
@@ -58,7 +58,7 @@ def test_every_request_is_an_event_with_who_and_whom(session: Session) -> None:
     ask(session, ID, "pause", "too loud", ANA, "r2")
     ask(session, ID, "redirect", "Try\nneighbours.", ANA, "2")
     change_limits(session, ID, {"usd": "7", "hours": None}, ANA)
-    logged = read(session, ID, kinds=["control_requested"])
+    logged = read_events(session, ID, kinds=["control_requested"])
     assert [(each.researcher_id, each.event.summary()) for each in logged] == [
         (f"{ID}-r2", "human:ana asked: pause r2 too loud"),
         (f"{ID}-r2", "human:ana asked: redirect r2 Try\nneighbours."),
@@ -103,7 +103,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(session: Session) -> Non
     for command in ("message", "redirect", "pause"):
         with pytest.raises(Conflict, match="finished"):
             ask(session, ID, command, "words", ANA, "r2")
-    assert read(session, ID, kinds=["control_requested"]) == []
+    assert read_events(session, ID, kinds=["control_requested"]) == []
 
 
 def test_one_from_outside_can_be_removed_and_nothing_else(session: Session) -> None:

@@ -19,7 +19,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.event_log import append, read
+from aar.store.event_log import append_event, read_events
 from aar.store.models import Campaign, Researcher
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
             )
         )
         session.flush()
-        append(session, CAMPAIGN, CampaignStarted(pid=1, sandbox="none"))
+        append_event(session, CAMPAIGN, CampaignStarted(pid=1, sandbox="none"))
     yield opened
     opened.close()
 
@@ -77,7 +77,7 @@ async def opened(
 
 def alerts(db: Database) -> list[tuple[str, int]]:
     with db.reading() as session:
-        events = [logged.event for logged in read(session, CAMPAIGN, after=0, limit=100)]
+        events = [logged.event for logged in read_events(session, CAMPAIGN, after=0, limit=100)]
     return [(event.limit, event.percent) for event in events if isinstance(event, LimitNear)]
 
 

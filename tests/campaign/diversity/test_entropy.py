@@ -26,7 +26,7 @@ from aar.forum.edits import edit_post, retract
 from aar.forum.posts import Author, create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.store.database import Database
-from aar.store.event_log import append, read
+from aar.store.event_log import append_event, read_events
 from aar.store.models import Campaign, EventRecord, Post, Researcher, Submission
 
 
@@ -72,7 +72,7 @@ def test_a_failed_researcher_does_not_count(database: Database) -> None:
         assert record_diversity(session, "k3v9qd") == 0
         record_diversity(session, "k3v9qd")
         record_diversity(session, "k3v9qd", 1.5)
-        found = read(session, "k3v9qd", kinds=["diversity_measured"])
+        found = read_events(session, "k3v9qd", kinds=["diversity_measured"])
     assert [each.event.model_dump(exclude={"kind"}) for each in found] == [
         {"bits": 0.9183, "families": 2, "low": 0.0, "high": 0.9183, "vendi": None},
         {"bits": 0.0, "families": 1, "low": 0.0, "high": 0.0, "vendi": None},
@@ -132,7 +132,7 @@ def test_a_look_reads_on_from_the_one_before_and_comes_to_the_same(database: Dat
         seen = [diversity_so_far(session, "k3v9qd")]
         assert watch_fall(session, "k3v9qd", seen[0]) is not None
         for bits in (0.7, 1.8, 0.4):
-            append(session, "k3v9qd", DiversityMeasured(bits=bits, families=2))
+            append_event(session, "k3v9qd", DiversityMeasured(bits=bits, families=2))
             session.flush()
             seen.append(diversity_so_far(session, "k3v9qd", seen[-1]))
             assert seen[-1] == diversity_so_far(session, "k3v9qd")

@@ -23,7 +23,7 @@ from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import SandboxSpec
 from aar.settings import Settings
 from aar.store.database import Database
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 
 from ..conftest import CAMPAIGN
 
@@ -133,7 +133,7 @@ def test_a_loop_that_always_dies_is_started_three_times_and_its_end_is_written_w
             await run_campaign(plan, campaign_id)
             with plan.database.reading() as session:
                 causes = [view.cause for view in list_researchers(session, campaign_id)]
-                logged = read(session, campaign_id, kinds=["researcher_state_changed", "sandbox_incident"])
+                logged = read_events(session, campaign_id, kinds=["researcher_state_changed", "sandbox_incident"])
                 said = [each.event.cause for each in logged if each.event.kind == "researcher_state_changed"]
                 incidents = [each.event.incident for each in logged if each.event.kind == "sandbox_incident"]
             return causes, said, incidents

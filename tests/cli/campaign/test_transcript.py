@@ -11,7 +11,7 @@ import pytest
 from aar.auth.tokens import new_token, operator_token, researcher_of
 from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
 from aar.readmodels.secret_scrubber import MARK
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.testing.examples.planted_secrets import SECRET
 
 from ..conftest import Terminal
@@ -56,7 +56,7 @@ def test_secrets_and_escapes_are_taken_out(writable: Terminal, monkeypatch: pyte
                 ModelCallFailed(request_id="q", error=text),
                 ResearcherStateChanged(state="failed", cause=text),
             ):
-                append(session, "k3v9qd", event, "k3v9qd-r3")
+                append_event(session, "k3v9qd", event, "k3v9qd-r3")
     finally:
         database.close()
     for options in ([], ["--jsonl"]):

@@ -15,7 +15,7 @@ from aar.forum.posts import Author, PostView, create_comment, get_thread, list_p
 from aar.forum.search.full_text import full_text_search
 from aar.forum.views import Citation
 from aar.store import Database
-from aar.store.event_log import append
+from aar.store.event_log import append_event
 from aar.store.models import Submission
 
 Post = Callable[..., PostView]
@@ -50,7 +50,7 @@ def change(db: Database, number: int, status: str) -> None:
         changed = StatusChanged(
             submission_id=found.id, number=number, old="measured", new=status, cause="it came out so", by="scorer"
         )
-        append(session, "k3v9qd", changed)
+        append_event(session, "k3v9qd", changed)
 
 
 @pytest.mark.usefixtures("submissions")

@@ -15,7 +15,7 @@ from aar.scoring.results import score_writer
 from aar.scoring.results.leaderboard import best, leaderboard
 from aar.scoring.submissions.submit import get_submission
 from aar.scoring.verdict_messages import Failure
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import ScoringRun
 
 CAMPAIGN = "k3v9qd"
@@ -75,7 +75,7 @@ def test_scores_leave_rounded_and_without_parts(desk: Any) -> None:
     shown = view(desk, 1)
     assert (shown.mean, shown.standard_error) == (0.33, 0.03)
     with desk.db.reading() as session:
-        events = [logged.event for logged in read(session, CAMPAIGN)]
+        events = [logged.event for logged in read_events(session, CAMPAIGN)]
     measured = next(event for event in events if event.kind == "submission_measured")
     assert (measured.score, measured.best) == (0.33, True)
     assert not any("0.333" in event.model_dump_json() or "parts" in event.model_dump_json() for event in events)
@@ -150,7 +150,7 @@ def test_the_first_failed_run_rejects_and_the_rest_is_skipped(desk: Any) -> None
             "skipped",
         ]
         assert leaderboard(session, CAMPAIGN, higher_is_better=True) == []
-        events = [logged.event for logged in read(session, CAMPAIGN)]
+        events = [logged.event for logged in read_events(session, CAMPAIGN)]
     assert [event.verdict for event in events if event.kind == "scoring_run_finished"] == ["scored", "crashed"]
     rejected = next(event for event in events if event.kind == "submission_rejected")
     assert rejected.verdict == "run 2 of 4 (b) crashed: run.py exited with code 1."

@@ -8,7 +8,7 @@ from aar.budget.limits import Limits, ResearcherLimits
 from aar.errors import Conflict, LimitReached, NotFound
 from aar.scoring.submissions.method_manifest import read_manifest
 from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions, submit
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.store.models import Researcher, Snapshot, Submission
 
 CAMPAIGN = "k3v9qd"
@@ -21,7 +21,7 @@ def test_a_submission_is_frozen_with_its_snapshot_and_event(desk: Any) -> None:
     with desk.db.reading() as session:
         assert get_submission(session, CAMPAIGN, 1) == view
         assert session.get(Snapshot, (view.digest, CAMPAIGN)) is not None
-        kinds = [logged.event.kind for logged in read(session, CAMPAIGN)]
+        kinds = [logged.event.kind for logged in read_events(session, CAMPAIGN)]
     assert kinds == ["snapshot_taken", "submission_received", "status_changed"]
     assert desk.snapshots.read_files(view.digest)["run.py"] == b"print(1)"
 
@@ -32,7 +32,7 @@ def test_a_repeated_call_returns_the_first_submission(desk: Any) -> None:
     assert again == first
     with desk.db.reading() as session:
         assert len(list_submissions(session, CAMPAIGN)) == 1
-        assert [logged.event.kind for logged in read(session, CAMPAIGN)].count("submission_received") == 1
+        assert [logged.event.kind for logged in read_events(session, CAMPAIGN)].count("submission_received") == 1
     with pytest.raises(Conflict, match="another researcher"):
         desk.submit(desk.method("print(3)"), researcher=2, key="toolu_1")
 

@@ -13,7 +13,7 @@ from aar.errors import TooMany
 from aar.forum.claims import active_claims, claim_topic
 from aar.forum.edits import list_revisions, retract
 from aar.forum.posts import Author, create_comment, create_post, get_thread, list_posts
-from aar.store.event_log import read
+from aar.store.event_log import read_events
 from aar.web.rate_limit import RateLimit, RateLimits
 
 from .conftest import METHOD, TOY, House, ask, connected, refused
@@ -166,7 +166,7 @@ async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
         assert (await ask(client, "budget"))["your_posts_this_hour"] == {"left": 0, "limit": most}
         with house.db.reading() as session:
             assert len(list_posts(session, TOY)) == most + 1
-            log = read(session, TOY, researcher_id=f"{TOY}-alice", kinds=("post_created",))
+            log = read_events(session, TOY, researcher_id=f"{TOY}-alice", kinds=("post_created",))
         later = log[0].at + timedelta(hours=1)  # when the first of them falls out
         monkeypatch.setattr(external_rate_limit, "now", lambda: later)
         await ask(client, "forum_post", **POST)

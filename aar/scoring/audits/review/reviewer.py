@@ -35,7 +35,7 @@ from aar.scoring.audits.review.code_listing import Exhibit, exhibit
 from aar.scoring.audits.review.review_verdict import REVIEWER, TOOL, definition, read_answer
 from aar.scoring.phases import Phase
 from aar.store.database import Database
-from aar.store.event_log import append_all
+from aar.store.event_log import append_events
 
 MOST_OUTPUT_TOKENS = 2000
 NO_MODEL = (
@@ -103,7 +103,7 @@ class Reviewer:
         async def settle(bill: Bill) -> str:
             def write(session: Session) -> Decimal:
                 usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
-                append_all(session, campaign_id, doubted(session, campaign_id, None, request_id, bill))
+                append_events(session, campaign_id, doubted(session, campaign_id, None, request_id, bill))
                 return usd
 
             with anyio.CancelScope(shield=True):
