@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.events import SnapshotTaken
-from aar.snapshots.tree_manifest import Saved
+from aar.snapshots.tree_manifest import SavedSnapshot
 from aar.store import event_log
 from aar.store.models import Snapshot, Submission
 
@@ -17,7 +17,9 @@ _NUMBER = re.compile(r"[sS]([0-9]{1,9})")
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
 
 
-def record(session: Session, campaign_id: str, researcher_id: str | None, saved: Saved, parent: str | None) -> None:
+def record_snapshot(
+    session: Session, campaign_id: str, researcher_id: str | None, saved: SavedSnapshot, parent: str | None
+) -> None:
     """Note a saved snapshot and its parent; once a campaign has a digest, recording it again changes nothing.
 
     Args:
@@ -49,7 +51,7 @@ def record(session: Session, campaign_id: str, researcher_id: str | None, saved:
     event_log.append_event(session, campaign_id, SnapshotTaken(digest=saved.digest, parent=parent), researcher_id)
 
 
-def lineage(session: Session, campaign_id: str, digest: str) -> list[str]:
+def list_ancestors(session: Session, campaign_id: str, digest: str) -> list[str]:
     """The digest itself, its parent, its parent's parent, and so on to the first. Raises NotFound."""
     line: list[str] = []
     current: str | None = digest
@@ -62,7 +64,7 @@ def lineage(session: Session, campaign_id: str, digest: str) -> list[str]:
     return line
 
 
-def resolve(session: Session, campaign_id: str, prefix_or_s_number: str) -> str:
+def resolve_digest(session: Session, campaign_id: str, prefix_or_s_number: str) -> str:
     """The digest that a person or a researcher means.
 
     Args:

@@ -10,16 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 from aar.errors import TransferRefused
-from aar.snapshots.tree_manifest import checked_name
+from aar.snapshots.tree_manifest import check_name
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_DEPTH = 40
 
-Visit = Callable[[str, int, os.stat_result], None]
+FileVisitor = Callable[[str, int, os.stat_result], None]
 
 
-def each_file(directory: Path, visit: Visit, *, max_entries: int) -> None:
+def walk_files(directory: Path, visit: FileVisitor, *, max_entries: int) -> None:
     """Call ``visit(relative name, open file descriptor, its stat)`` for every file below ``directory``.
 
     Every step goes through the descriptor of the directory above, and no link is followed, so that a rename or a
@@ -38,7 +38,7 @@ def each_file(directory: Path, visit: Visit, *, max_entries: int) -> None:
 
 
 class _Walk:
-    def __init__(self, visit: Visit, max_entries: int) -> None:
+    def __init__(self, visit: FileVisitor, max_entries: int) -> None:
         self._visit = visit
         self._left = max_entries
 
@@ -53,7 +53,7 @@ class _Walk:
         if self._left < 0:
             raise TransferRefused("the folder holds too many files", "Keep only what the method needs")
         for entry in sorted(entries):
-            name = checked_name(prefix + entry)
+            name = check_name(prefix + entry)
             mode = _stat(entry, directory, name).st_mode
             if stat.S_ISDIR(mode):
                 with _opened(entry, directory, _OPEN_DIRECTORY, name) as below:

@@ -15,11 +15,18 @@ from shutil import rmtree
 from typing import IO
 
 from aar.errors import Conflict, DataMissing, NotFound, SetupError, TransferRefused
-from aar.snapshots.lineage import lineage, record, resolve
-from aar.snapshots.safe_walk import each_file
-from aar.snapshots.tree_manifest import FileEntry, Saved, decode, digest_of, encode, is_digest
+from aar.snapshots.lineage import list_ancestors, record_snapshot, resolve_digest
+from aar.snapshots.safe_walk import walk_files
+from aar.snapshots.tree_manifest import (
+    FileEntry,
+    SavedSnapshot,
+    decode_manifest,
+    encode_manifest,
+    is_digest,
+    manifest_digest,
+)
 
-__all__ = ["Saved", "SnapshotStore", "lineage", "record", "resolve"]
+__all__ = ["SavedSnapshot", "SnapshotStore", "list_ancestors", "record_snapshot", "resolve_digest"]
 
 _CHUNK = 1 << 20
 _DRAFT_LIFE_SECONDS = 24 * 3600
@@ -49,7 +56,7 @@ class SnapshotStore:
                 folder.mkdir(exist_ok=True)
             _sweep(self._incoming)
 
-    def save(self, directory: Path) -> Saved:
+    def save(self, directory: Path) -> SavedSnapshot:
         """Copy the files below ``directory``; empty folders and modes other than "executable" are not kept.
 
         Raises:
@@ -68,14 +75,14 @@ class SnapshotStore:
             entries.append(FileEntry(name, bool(status.st_mode & stat.S_IXUSR), size, sha256))
 
         with _writing(self._contents):
-            each_file(directory, take, max_entries=2 * self._max_files + 10)
-            manifest = encode(entries)
-            digest = digest_of(manifest)
+            walk_files(directory, take, max_entries=2 * self._max_files + 10)
+            manifest = encode_manifest(entries)
+            digest = manifest_digest(manifest)
             if not self.exists(digest):
                 with self._draft() as file:
                     file.write(manifest)
                     _settle(file, self._manifests / digest)
-        return Saved(digest, len(entries), total)
+        return SavedSnapshot(digest, len(entries), total)
 
     def exists(self, digest: str) -> bool:
         """Whether the store holds the snapshot."""
@@ -126,7 +133,7 @@ class SnapshotStore:
         if not is_digest(digest):
             raise NotFound(f"{digest[:80]!r} is no snapshot's digest", "Give all 64 hex digits")
         try:
-            return decode(digest, (self._manifests / digest).read_bytes())
+            return decode_manifest(digest, (self._manifests / digest).read_bytes())
         except FileNotFoundError as error:
             raise NotFound(
                 f"no snapshot {digest:.12} in this store", "See `aar submissions` for their digests"

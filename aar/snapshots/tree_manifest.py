@@ -20,7 +20,7 @@ _MAX_NAME_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedSnapshot:
     """A snapshot as it was saved."""
 
     digest: str
@@ -50,7 +50,7 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def checked_name(name: str) -> str:
+def check_name(name: str) -> str:
     """A relative file name that stays below its root on every system.
 
     Raises:
@@ -70,26 +70,26 @@ def checked_name(name: str) -> str:
     return name
 
 
-def encode(entries: Iterable[FileEntry]) -> bytes:
+def encode_manifest(entries: Iterable[FileEntry]) -> bytes:
     """The canonical form of a manifest; independent of the order of ``entries``."""
     ordered = sorted(entries, key=lambda entry: entry.name.encode())
     rows = [[entry.name, entry.executable, entry.size_bytes, entry.sha256] for entry in ordered]
     return json.dumps({"version": 1, "files": rows}, separators=(",", ":")).encode()
 
 
-def digest_of(manifest: bytes) -> str:
+def manifest_digest(manifest: bytes) -> str:
     """The name of the snapshot with this manifest."""
     return hashlib.sha256(manifest).hexdigest()
 
 
-def decode(digest: str, manifest: bytes) -> list[FileEntry]:
+def decode_manifest(digest: str, manifest: bytes) -> list[FileEntry]:
     """The files of a manifest.
 
     Raises:
         DataMissing: the bytes are not the ones that ``digest`` names.
         TransferRefused: a file name in it would leave its directory.
     """
-    if digest_of(manifest) != digest:
+    if manifest_digest(manifest) != digest:
         raise DataMissing(f"snapshot {digest:.12} is damaged", "Restore the snapshots folder from a copy")
     rows = json.loads(manifest)["files"]
-    return [FileEntry(checked_name(name), bool(runs), int(size), str(sha)) for name, runs, size, sha in rows]
+    return [FileEntry(check_name(name), bool(runs), int(size), str(sha)) for name, runs, size, sha in rows]

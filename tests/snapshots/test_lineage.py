@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound
 from aar.events import SnapshotTaken
 from aar.redteam.campaign_rows import add_campaign
-from aar.snapshots.store import Saved, lineage, record, resolve
+from aar.snapshots.store import SavedSnapshot, list_ancestors, record_snapshot, resolve_digest
 from aar.store import event_log, open_database
 from aar.store.models import Submission
 
@@ -27,24 +27,24 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 def note(session: Session, digest: str, parent: str | None = None) -> None:
-    record(session, "k3v9qd", "k3v9qd-r1", Saved(digest, 2, 9), parent)
+    record_snapshot(session, "k3v9qd", "k3v9qd-r1", SavedSnapshot(digest, 2, 9), parent)
 
 
 def test_a_line_leads_back_to_its_start(session: Session) -> None:
     note(session, A)
     note(session, B, A)
     note(session, C, B)
-    assert lineage(session, "k3v9qd", C) == [C, B, A]
-    assert lineage(session, "k3v9qd", A) == [A]
+    assert list_ancestors(session, "k3v9qd", C) == [C, B, A]
+    assert list_ancestors(session, "k3v9qd", A) == [A]
     with pytest.raises(NotFound):
-        lineage(session, "other2", A)
+        list_ancestors(session, "other2", A)
 
 
 def test_recording_again_changes_nothing_so_no_line_is_a_ring(session: Session) -> None:
     note(session, A, A)
     note(session, B, A)
     note(session, A, B)
-    assert lineage(session, "k3v9qd", A) == [A]
+    assert list_ancestors(session, "k3v9qd", A) == [A]
     events = [logged.event for logged in event_log.read_events(session, "k3v9qd")]
     assert events == [SnapshotTaken(digest=A, parent=None), SnapshotTaken(digest=B, parent=A)]
 
@@ -64,10 +64,17 @@ def test_what_a_person_types_is_resolved(session: Session) -> None:
         )
     )
     session.flush()
-    assert [resolve(session, "k3v9qd", text) for text in ("s7", " S7 ", "abcd", B, "AAAA", A)] == [B, B, B, B, A, A]
+    assert [resolve_digest(session, "k3v9qd", text) for text in ("s7", " S7 ", "abcd", B, "AAAA", A)] == [
+        B,
+        B,
+        B,
+        B,
+        A,
+        A,
+    ]
     for text in ("s8", "a", "abc%", "dddd", "", "s", "aaaa_", "s" + "9" * 30):
         with pytest.raises(NotFound):
-            resolve(session, "k3v9qd", text)
+            resolve_digest(session, "k3v9qd", text)
     note(session, "abcd" + "e" * 60)
     with pytest.raises(NotFound, match="several snapshots: abcdbbbb"):
-        resolve(session, "k3v9qd", "abcd")
+        resolve_digest(session, "k3v9qd", "abcd")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aar.errors import TransferRefused
 from aar.snapshots.store import SnapshotStore
-from aar.snapshots.tree_manifest import FileEntry, checked_name, decode, digest_of, encode
+from aar.snapshots.tree_manifest import FileEntry, check_name, decode_manifest, encode_manifest, manifest_digest
 
 _part = st.text(st.characters(categories=["L", "N"], include_characters=" .-_'"), min_size=1, max_size=12).filter(
     lambda part: part not in (".", "..")
@@ -74,16 +74,16 @@ def test_any_change_changes_the_digest(files: Files, data: st.DataObject) -> Non
 
 @given(_entries, st.randoms(use_true_random=False))
 def test_a_manifest_has_one_form(entries: list[FileEntry], random: object) -> None:
-    manifest = encode(entries)
+    manifest = encode_manifest(entries)
     random.shuffle(entries)  # type: ignore[attr-defined]
-    assert encode(entries) == manifest
-    assert sorted(decode(digest_of(manifest), manifest), key=repr) == sorted(entries, key=repr)
+    assert encode_manifest(entries) == manifest
+    assert sorted(decode_manifest(manifest_digest(manifest), manifest), key=repr) == sorted(entries, key=repr)
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=60))
 def test_an_accepted_name_stays_below_its_root(name: str) -> None:
     try:
-        accepted = checked_name(name)
+        accepted = check_name(name)
     except TransferRefused:
         return
     assert accepted == name
@@ -97,7 +97,7 @@ def test_an_accepted_name_stays_below_its_root(name: str) -> None:
 )
 def test_names_that_leave_or_mislead_are_refused(name: str) -> None:
     with pytest.raises(TransferRefused):
-        checked_name(name)
-    manifest = encode([]).replace(b"[]", b'[["../x",false,0,"00"]]')
+        check_name(name)
+    manifest = encode_manifest([]).replace(b"[]", b'[["../x",false,0,"00"]]')
     with pytest.raises(TransferRefused):
-        decode(digest_of(manifest), manifest)
+        decode_manifest(manifest_digest(manifest), manifest)

@@ -16,8 +16,8 @@ from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import submit
 from aar.scoring.visibility import Audience, rows_seen_by
-from aar.snapshots.lineage import resolve
-from aar.snapshots.store import Saved, SnapshotStore
+from aar.snapshots.lineage import resolve_digest
+from aar.snapshots.store import SavedSnapshot, SnapshotStore
 from aar.transient_errors import is_transient
 
 SHORT_DIGEST = 12
@@ -68,14 +68,14 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
         raise UsageError(f"{path} cannot be taken: {error.strerror}", "Look at it with bash") from error
 
 
-def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[Saved, MethodManifest]:
+def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[SavedSnapshot, MethodManifest]:
     manifest = read_manifest(directory)
     return snapshots.save(directory), manifest
 
 
 async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
     ctx = run.ctx
-    digest = await ctx.db.read(lambda session: resolve(session, ctx.campaign_id, given.snapshot))
+    digest = await ctx.db.read(lambda session: resolve_digest(session, ctx.campaign_id, given.snapshot))
     sandbox = await ctx.sandbox.current()
     target = posixpath.normpath(posixpath.join(WORKSPACE, given.into or f"fetched/{given.snapshot}"))
     if not run.repeated and (await sandbox.exec(["test", "-e", target], timeout=30)).ok:

@@ -26,7 +26,7 @@ from aar.scoring.submissions.submission_views import (
     view_of,
     view_of_row,
 )
-from aar.snapshots.store import Saved, record, resolve
+from aar.snapshots.store import SavedSnapshot, record_snapshot, resolve_digest
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Researcher, Submission
 
@@ -48,7 +48,7 @@ def submit(
     *,
     campaign_id: str,
     researcher_id: str,
-    saved: Saved,
+    saved: SavedSnapshot,
     manifest: MethodManifest,
     idempotency_key: str | None = None,
     limits: Limits | None = None,
@@ -82,8 +82,8 @@ def submit(
     if limits is not None:
         check_submission(session, campaign_id, researcher_id, limits, runs)
     _refuse_known(session, campaign_id, saved.digest)
-    parent = None if manifest.parent is None else resolve(session, campaign_id, manifest.parent)
-    record(session, campaign_id, researcher_id, saved, parent)
+    parent = None if manifest.parent is None else resolve_digest(session, campaign_id, manifest.parent)
+    record_snapshot(session, campaign_id, researcher_id, saved, parent)
     last = session.scalar(select(func.max(Submission.number)).where(Submission.campaign_id == campaign_id))
     submission = Submission(
         campaign_id=campaign_id,

@@ -17,7 +17,7 @@ from aar.readmodels.submissions.submission_code import CodeFile, read_code
 from aar.scoring.results.leaderboard import leaderboard
 from aar.scoring.submissions.submit import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
-from aar.snapshots.lineage import resolve
+from aar.snapshots.lineage import resolve_digest
 from aar.snapshots.listing import list_snapshots
 from aar.snapshots.store import SnapshotStore
 from aar.web.api.submissions import SubmissionOut
@@ -78,7 +78,7 @@ async def _snapshots(caller: McpClient, given: tool_inputs.SnapshotListInput) ->
 
 
 async def _fetch(caller: McpClient, given: tool_inputs.SnapshotFetchInput) -> Any:
-    digest = await caller.shared.db.read(lambda session: resolve(session, caller.campaign_id, given.snapshot))
+    digest = await caller.shared.db.read(lambda session: resolve_digest(session, caller.campaign_id, given.snapshot))
     files = await anyio.to_thread.run_sync(_code, caller.shared.snapshots_of(caller.campaign_id), digest)
     if given.path is not None:
         files = [file for file in files if file.path == given.path]

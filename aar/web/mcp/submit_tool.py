@@ -18,8 +18,8 @@ from aar.problems.registry import find_problem
 from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import SubmissionView, submit
-from aar.snapshots.store import Saved, SnapshotStore
-from aar.snapshots.tree_manifest import checked_name
+from aar.snapshots.store import SavedSnapshot, SnapshotStore
+from aar.snapshots.tree_manifest import check_name
 from aar.web.mcp import tool_inputs
 from aar.web.mcp.client import McpClient
 from aar.web.mcp.tool import McpTool
@@ -58,7 +58,7 @@ async def _submit(caller: McpClient, given: tool_inputs.McpSubmitMethodInput) ->
     }
 
 
-def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Saved, MethodManifest]:
+def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[SavedSnapshot, MethodManifest]:
     """Check a method given as text and keep it as a snapshot.
 
     Raises:
@@ -74,7 +74,7 @@ def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Sa
         directory = scratch / "method"
         directory.mkdir()
         for name, text in files.items():
-            _write(directory / checked_name(name), name, text)
+            _write(directory / check_name(name), name, text)
         manifest = read_manifest(directory)
         return snapshots.save(directory), manifest
 
