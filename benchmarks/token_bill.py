@@ -31,11 +31,11 @@ from long_conversation import Story, double_of, used
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.totals import totals
-from aar.llm.capabilities import abilities_of
+from aar.llm.capabilities import capabilities_by_name
 from aar.llm.gateway import Gateway
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
-from aar.llm.request.cache_ttl import Rhythm
+from aar.llm.request.cache_ttl import CacheTtlPolicy
 from aar.problems.registry import find_problem
 from aar.researcher import conversation_log
 from aar.researcher.context import ModelOptions, ResearcherContext
@@ -94,7 +94,7 @@ def context_of(
         scorer=None,  # type: ignore[arg-type]
         stopping=asyncio.Event(),
         limits=ledger.limits,
-        abilities=abilities_of(model),
+        abilities=capabilities_by_name(model),
         options=options,
         **more,
     )
@@ -104,7 +104,7 @@ async def ours(turns: int, model: str, options: ModelOptions, context_tokens: in
     """The loop of this project, tools in a real sandbox, money in a real ledger."""
     story = Story(turns)
     double = double_of(story, turns)
-    conversation_log.Rhythm = partial(Rhythm, clock=lambda: story.now)  # type: ignore[misc, assignment]
+    conversation_log.CacheTtlPolicy = partial(CacheTtlPolicy, clock=lambda: story.now)  # type: ignore[misc, assignment]
     backend = BubblewrapBackend()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -8,34 +8,34 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.events import UsageDoubted
-from aar.llm.api_errors import StreamBroken
-from aar.llm.pricing.usage import Bill, Usage
-from aar.llm.request.model_request import CallRequest
-from aar.llm.response.message_accumulator import Reply
+from aar.llm.api_errors import StreamInterrupted
+from aar.llm.pricing.usage import CallBill, Usage
+from aar.llm.request.model_request import ModelRequest
+from aar.llm.response.message_accumulator import CompleteReply
 from aar.store.event_log import read_events
 
 _KINDS = ("usage_doubted",)
 _MOST_CAUSES = 1000
 
 
-def bill_of(ledger: Ledger, request: CallRequest, reply: Reply) -> Bill:
+def bill_of(ledger: Ledger, request: ModelRequest, reply: CompleteReply) -> CallBill:
     """What a whole reply is charged for."""
     bill = reply.reported.bill(asked=request.model, model=reply.model, content=bool(reply.content))
     return _with_price_doubts(ledger, request, bill)
 
 
-def bill_of_broken(ledger: Ledger, request: CallRequest, broken: StreamBroken, worst: Usage) -> Bill:
+def bill_of_broken(ledger: Ledger, request: ModelRequest, broken: StreamInterrupted, worst: Usage) -> CallBill:
     """What a reply is charged for that broke off.
 
     Args:
         worst: the most that it can have used.
     """
-    bill = broken.reported.bill_broken(worst, asked=request.model, model=broken.model)
+    bill = broken.reported.bill_partial(worst, asked=request.model, model=broken.model)
     return _with_price_doubts(ledger, request, replace(bill, usage=bill.at_least(worst)))
 
 
 def doubted(
-    session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: Bill
+    session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: CallBill
 ) -> list[UsageDoubted]:
     """The events that tell of a bill's doubts, each cause once for each researcher."""
     if not bill.doubts:
@@ -48,5 +48,5 @@ def doubted(
     return [UsageDoubted(request_id=request_id, cause=cause) for cause in bill.doubts if cause not in told]
 
 
-def _with_price_doubts(ledger: Ledger, request: CallRequest, bill: Bill) -> Bill:
+def _with_price_doubts(ledger: Ledger, request: ModelRequest, bill: CallBill) -> CallBill:
     return replace(bill, doubts=(*bill.doubts, *ledger.doubts(request.model, bill.served)))

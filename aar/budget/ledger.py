@@ -26,7 +26,7 @@ from aar.budget.limits import Limits
 from aar.budget.submission_quota import check_submission
 from aar.errors import Conflict, NotFound
 from aar.llm.pricing.price_book import PriceBook, round_up
-from aar.llm.pricing.usage import Bill, Served, Usage
+from aar.llm.pricing.usage import CallBill, ServedTerms, Usage
 from aar.store.database import Database
 from aar.store.on_commit import on_commit
 
@@ -62,7 +62,7 @@ class Ledger:
         self._open: dict[str, str | None] = {}
         """Whose model call each open reservation is of; None for all that is not one researcher's call."""
         """Reservations that this ledger made and nobody ended."""
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, ServedTerms] = {}
         """By model, what calls of it turned out to be served by that is dearer than what was asked for."""
         self._lock = threading.Lock()
 
@@ -109,7 +109,7 @@ class Ledger:
             await self._db.write(lose)
         return len(left)
 
-    def doubts(self, model: str, served: Served) -> tuple[str, ...]:
+    def doubts(self, model: str, served: ServedTerms) -> tuple[str, ...]:
         """What about the way a call of a model was served has no known price."""
         return self._prices.doubts(model, served)
 
@@ -142,7 +142,7 @@ class Ledger:
             Conflict: the request id was used before.
         """
         tokens = input_tokens + max_output_tokens
-        served = self._served.get(model, Served())
+        served = self._served.get(model, ServedTerms())
         worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens, served), tokens, calls=1)
         row = {"model": model, "reserved_tokens": tokens}
         made = await self._reserve(request_id, researcher_id, charges.MODEL, worst, row, beside)
@@ -166,7 +166,7 @@ class Ledger:
         await self._reserve(request_id, researcher_id, kind, worst, {"seconds": core_ms / 1000})
         return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
 
-    def settle_in(self, session: Session, request_id: str, used: Usage | Bill, seconds: float) -> Decimal:
+    def settle_in(self, session: Session, request_id: str, used: Usage | CallBill, seconds: float) -> Decimal:
         """Replace a call's worst case by what it used, in the caller's transaction.
 
         Settling again changes nothing. What is above the reservation is recorded as it is; a doubtful bill is never
@@ -185,23 +185,23 @@ class Ledger:
             NotFound: no such reservation in this campaign.
         """
 
-        bill = used if isinstance(used, Bill) else Bill(used)
+        bill = used if isinstance(used, CallBill) else CallBill(used)
 
         def use(entry: Row[Any]) -> dict[str, Any]:
             usd, usage = self._prices.cost(entry.model, bill.usage, bill.served), bill.usage
-            if bill.at_worst:
+            if bill.is_worst_case:
                 usd = max(usd, entry.reserved_usd)
                 missing = max(entry.reserved_tokens - usage.total, 0)
                 usage = replace(usage, input_tokens=usage.input_tokens + missing)
-            if bill.served != Served():
+            if bill.served != ServedTerms():
                 on_commit(session, lambda: self._learn(entry.model, bill.served))
             return {"usd": usd, **ledger_rows.used_by_call(usage, seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
 
-    def _learn(self, model: str, served: Served) -> None:
-        before = self._served.get(model, Served())
-        self._served[model] = Served(
+    def _learn(self, model: str, served: ServedTerms) -> None:
+        before = self._served.get(model, ServedTerms())
+        self._served[model] = ServedTerms(
             models=tuple(dict.fromkeys([*before.models, *served.models]))[-_MOST_ANSWERING:],
             regional=before.regional or served.regional,
             fast=before.fast or served.fast,

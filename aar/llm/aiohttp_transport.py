@@ -21,8 +21,8 @@ import httpx2
 from yarl import URL
 
 from aar.errors import UsageError
-from aar.llm.no_proxy import passes_by
-from aar.llm.request.model_request import FLIGHT, Flight
+from aar.llm.no_proxy import bypasses_proxy
+from aar.llm.request.model_request import SEND_STATUS, SendStatus
 
 _KEPT_SECONDS = 4.0
 """Below the five seconds after which common servers close: a request that crosses a close is charged as billed."""
@@ -57,7 +57,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         bounds: dict[str, float | None] = request.extensions.get("timeout", {})
         # To connect is all that comes before: the name, a proxy's leave, the certificate.
         timeout = aiohttp.ClientTimeout(total=None, connect=bounds.get("connect"), sock_read=bounds.get("read"))
-        body = _Outgoing(await request.aread(), FLIGHT.get())
+        body = _Outgoing(await request.aread(), SEND_STATUS.get())
         try:
             with _told_as_httpx():
                 async with asyncio.timeout(_until_an_answer(bounds)):
@@ -103,7 +103,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             return None
         key = (url.scheme, url.netloc)
         if key not in self._proxies:
-            self._proxies[key] = proxy_named(url.scheme, url.netloc.decode("ascii"))
+            self._proxies[key] = proxy_from_environment(url.scheme, url.netloc.decode("ascii"))
         return self._proxies[key]
 
 
@@ -129,7 +129,7 @@ async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
 class _Outgoing(io.BytesIO):
     """A request's body, which knows whether any of it was taken to be sent."""
 
-    def __init__(self, data: bytes, flight: Flight | None) -> None:
+    def __init__(self, data: bytes, flight: SendStatus | None) -> None:
         super().__init__(data)
         self.begun = False
         self._flight = flight
@@ -163,14 +163,14 @@ def _until_an_answer(bounds: dict[str, float | None]) -> float | None:
     return None if connect is None or write is None or read is None else connect + write + read
 
 
-def proxy_named(scheme: str, netloc: str) -> str | None:
+def proxy_from_environment(scheme: str, netloc: str) -> str | None:
     """The proxy that the environment names for an address, if any.
 
     Raises:
         UsageError: it is of a kind that is not spoken here; to go past it unasked would be no better than to fail.
     """
     named = urllib.request.getproxies()
-    if passes_by(named.get("no", ""), scheme, netloc):
+    if bypasses_proxy(named.get("no", ""), scheme, netloc):
         return None
     proxy = named.get(scheme) or named.get("all")
     if not proxy:

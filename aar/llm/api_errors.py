@@ -8,7 +8,7 @@ from typing import Any
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.llm.pricing.usage import ReportedUsage
-from aar.llm.retry_policy import is_retried, retry_after_seconds
+from aar.llm.retry_policy import is_retryable, retry_after_seconds
 
 _OVERLOADED = frozenset({429, 529})
 _SHOWN_CHARACTERS = 300
@@ -29,7 +29,7 @@ _STATUS_OF = {
 }
 
 
-class StreamBroken(ModelUnavailable):
+class StreamInterrupted(ModelUnavailable):
     """A call ended after the request was sent and before the reply was whole: it may be billed.
 
     Args:
@@ -48,11 +48,11 @@ class StreamBroken(ModelUnavailable):
         return self.reported.figures
 
 
-class ServiceMissing(ModelUnavailable):
+class ServiceUnreachable(ModelUnavailable):
     """Nobody answers at the address, or something that does not speak the Messages API."""
 
 
-class ServiceResting(ModelUnavailable):
+class ServicePausing(ModelUnavailable):
     """The service asks for a pause that is longer than the campaign can wait."""
 
 
@@ -60,15 +60,15 @@ class PromptTooLong(GatewayError):
     """The conversation does not fit the model's context window or the service's request size."""
 
 
-class ConversationRefused(PromptTooLong):
+class ConversationRejected(PromptTooLong):
     """The service will not take something back that stands in the conversation: a fresh one is the way out."""
 
 
-class ModelMissing(GatewayError):
+class ModelNotFound(GatewayError):
     """The service does not know the model, or the key may not use it."""
 
 
-class Refused(Exception):
+class RejectedAttempt(Exception):
     """The service refused an attempt before it streamed anything, so that nothing is billed.
 
     Args:
@@ -88,7 +88,7 @@ class Refused(Exception):
         self.crowded = crowded
 
 
-def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
+def error_for_status(status: int, text: str, headers: Mapping[str, str]) -> RejectedAttempt:
     """What an answer with an error status means.
 
     Args:
@@ -96,22 +96,22 @@ def refusal(status: int, text: str, headers: Mapping[str, str]) -> Refused:
     """
     said = f"the service answered {status}: {text}"
     if status < 400:
-        return no_stream("a redirect", text, headers, status=status)
-    if is_retried(status):
+        return unexpected_response("a redirect", text, headers, status=status)
+    if is_retryable(status):
         wait = retry_after_seconds(headers)
-        return Refused(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)
+        return RejectedAttempt(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)
     if status in (401, 403):
-        return Refused(KeyRefused(said, "Check the key and its permissions"), retried=False)
+        return RejectedAttempt(KeyRefused(said, "Check the key and its permissions"), retried=False)
     if status == 413 or (status == 400 and any(words in text.lower() for words in _TOO_LONG)):
-        return Refused(PromptTooLong(said), retried=False)
+        return RejectedAttempt(PromptTooLong(said), retried=False)
     if status == 400 and _NAMES_A_MESSAGE.search(text):
-        return Refused(ConversationRefused(said), retried=False)
+        return RejectedAttempt(ConversationRejected(said), retried=False)
     if status == 404:
-        return Refused(ModelMissing(said, "Check the model id in the spec"), retried=False)
-    return Refused(GatewayError(said), retried=False)
+        return RejectedAttempt(ModelNotFound(said, "Check the model id in the spec"), retried=False)
+    return RejectedAttempt(GatewayError(said), retried=False)
 
 
-def refusal_in_stream(error: object, text: str, headers: Mapping[str, str]) -> Refused:
+def error_in_stream(error: object, text: str, headers: Mapping[str, str]) -> RejectedAttempt:
     """What an error means that came with status 200, before any of a reply.
 
     Args:
@@ -119,10 +119,10 @@ def refusal_in_stream(error: object, text: str, headers: Mapping[str, str]) -> R
         text: the service's own words, without the key.
     """
     kind = error.get("type") if isinstance(error, Mapping) else None
-    return refusal(_STATUS_OF.get(str(kind), 500), text, headers)
+    return error_for_status(_STATUS_OF.get(str(kind), 500), text, headers)
 
 
-def no_stream(kind: str, text: str, headers: Mapping[str, str], *, status: int = 200) -> Refused:
+def unexpected_response(kind: str, text: str, headers: Mapping[str, str], *, status: int = 200) -> RejectedAttempt:
     """Something else than a reply came: a proxy's page, or nothing.
 
     Args:
@@ -130,23 +130,25 @@ def no_stream(kind: str, text: str, headers: Mapping[str, str], *, status: int =
         text: its first words, without the key.
     """
     said = f"no reply of the model but {kind or 'nothing'}: {text}" if text else "an empty answer"
-    error = ServiceMissing(f"the service answered {status} with {said}", "Check the base URL and proxies on the way")
-    return Refused(error, retried=True, retry_after=retry_after_seconds(headers))
+    error = ServiceUnreachable(
+        f"the service answered {status} with {said}", "Check the base URL and proxies on the way"
+    )
+    return RejectedAttempt(error, retried=True, retry_after=retry_after_seconds(headers))
 
 
-def unreachable(url: str) -> Refused:
+def unreachable_error(url: str) -> RejectedAttempt:
     """Nobody answers there."""
-    error = ServiceMissing(f"cannot reach {url}", "Check the network and the base URL")
-    return Refused(error, retried=True)
+    error = ServiceUnreachable(f"cannot reach {url}", "Check the network and the base URL")
+    return RejectedAttempt(error, retried=True)
 
 
 def cause_of(error: BaseException) -> str:
     """One bounded line about what lies under an error."""
     cause = error.__cause__ or error
-    return bounded(str(cause) or type(cause).__name__)
+    return shorten_line(str(cause) or type(cause).__name__)
 
 
-def bounded(text: str) -> str:
+def shorten_line(text: str) -> str:
     """One line of bounded length."""
     flat = " ".join(text.split())
     return flat if len(flat) <= _SHOWN_CHARACTERS else flat[:_SHOWN_CHARACTERS] + "…"

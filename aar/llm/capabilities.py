@@ -10,7 +10,7 @@ import anyio
 import structlog
 
 from aar.errors import KeyRefused
-from aar.llm.api_errors import bounded, unreachable
+from aar.llm.api_errors import shorten_line, unreachable_error
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -22,7 +22,7 @@ _NAME = re.compile(r"claude-(?:(?P<family>[a-z]+)-)?(?P<major>\d+)(?:-(?P<minor>
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class ModelCapabilities:
     """What may be asked of a model.
 
     Args:
@@ -42,34 +42,34 @@ class Abilities:
     max_tokens: int | None = None
 
 
-PLAIN = Abilities()
+NO_CAPABILITIES = ModelCapabilities()
 """Of a model that nothing is known of: what every server that speaks the Messages API can do."""
 
 
-def abilities_of(model: str) -> Abilities:
-    """What the name of a Claude model says; ``PLAIN`` for any other name.
+def capabilities_by_name(model: str) -> ModelCapabilities:
+    """What the name of a Claude model says; ``NO_CAPABILITIES`` for any other name.
 
     Context editing came with the fourth generation; adaptive thinking and compaction came with 4.6.
     """
     found = _NAME.search(model)
     if found is None:
-        return PLAIN
+        return NO_CAPABILITIES
     version = (int(found["major"]), int(found["minor"] or 0))
     late = version >= (4, 6)
-    return Abilities(
+    return ModelCapabilities(
         adaptive_thinking=late, clear_tool_uses=version >= (4, 0), compaction=late, images=True, effort=late
     )
 
 
-async def abilities_told(client: AsyncAnthropic, model: str, shown: str) -> Abilities:
-    """What the service tells of a model (``GET /v1/models/<id>``); ``PLAIN`` where it has no such address.
+async def query_capabilities(client: AsyncAnthropic, model: str, shown: str) -> ModelCapabilities:
+    """What the service tells of a model (``GET /v1/models/<id>``); ``NO_CAPABILITIES`` where it has no such address.
 
     Args:
         shown: the service, for people.
 
     Raises:
         KeyRefused: the key is wrong.
-        ServiceMissing: nobody answers at the address.
+        ServiceUnreachable: nobody answers at the address.
     """
     import anthropic
     import httpx2
@@ -78,16 +78,18 @@ async def abilities_told(client: AsyncAnthropic, model: str, shown: str) -> Abil
         with anyio.fail_after(_ASK_SECONDS):
             info = await client.models.retrieve(model)
     except anthropic.AuthenticationError as error:
-        raise KeyRefused(f"the service answered 401: {bounded(error.message)}", "Check ANTHROPIC_API_KEY") from error
+        raise KeyRefused(
+            f"the service answered 401: {shorten_line(error.message)}", "Check ANTHROPIC_API_KEY"
+        ) from error
     except (anthropic.APIError, TimeoutError, ValueError) as error:  # no JSON is a ValueError
         if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
-            raise unreachable(shown).error from error
+            raise unreachable_error(shown).error from error
         log.info("the service does not tell what the model can do", model=model, error=type(error).__name__)
-        return PLAIN
+        return NO_CAPABILITIES
     return _told_by(info)
 
 
-def _told_by(info: Any) -> Abilities:
+def _told_by(info: Any) -> ModelCapabilities:
     """What an answer tells. The SDK checks none, and gateways answer with pages, lists or half of it: what is not told
     cannot be done."""
 
@@ -98,7 +100,7 @@ def _told_by(info: Any) -> Abilities:
         return getattr(part, "supported", None) is True
 
     most = getattr(info, "max_tokens", None)
-    return Abilities(
+    return ModelCapabilities(
         adaptive_thinking=can("thinking", "types", "adaptive"),
         clear_tool_uses=can("context_management", "clear_tool_uses_20250919"),
         compaction=can("context_management", "compact_20260112"),

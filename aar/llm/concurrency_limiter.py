@@ -16,41 +16,41 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from aar.llm.api_errors import ServiceResting
-from aar.llm.outage_monitor import moment_in
+from aar.llm.api_errors import ServicePausing
+from aar.llm.outage_monitor import time_after
 
 
 @dataclass(frozen=True, slots=True)
-class PacePolicy:
+class LimiterPolicy:
     """Bounds of a pacer.
 
     Args:
         first, most: calls under way at the beginning and at most.
         failures: failures in a row, over all callers, that open the circuit.
-        rest, longest_rest: seconds of the circuit's first rest, which doubles each time, and of its longest.
-        longest_pause: seconds of the longest pause that a service may ask for.
+        rest, max_cooldown: seconds of the circuit's first rest, which doubles each time, and of its longest.
+        max_pause: seconds of the longest pause that a service may ask for.
     """
 
-    first: int = 64
-    most: int = 1024
+    initial: int = 64
+    maximum: int = 1024
     failures: int = 10
-    rest: float = 5.0
-    longest_rest: float = 120.0
-    longest_pause: float = 12 * 3600.0
+    cooldown: float = 5.0
+    max_cooldown: float = 120.0
+    max_pause: float = 12 * 3600.0
 
     @classmethod
-    def within(cls, patience: float) -> PacePolicy:
+    def within(cls, patience: float) -> LimiterPolicy:
         """The usual bounds, with rests so short that a service is tried several times while patience lasts.
 
         Args:
             patience: seconds for which a service that is away is waited for.
         """
         usual = cls()
-        longest = min(usual.longest_rest, patience / 8)
-        return replace(usual, rest=min(usual.rest, longest), longest_rest=longest)
+        longest = min(usual.max_cooldown, patience / 8)
+        return replace(usual, cooldown=min(usual.cooldown, longest), max_cooldown=longest)
 
 
-class Pacer:
+class AdaptiveLimiter:
     """Hands out leave to call. All callers share one event loop.
 
     Args:
@@ -61,13 +61,13 @@ class Pacer:
 
     def __init__(
         self,
-        policy: PacePolicy | None = None,
+        policy: LimiterPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
         time_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        self._policy = policy or PacePolicy()
+        self._policy = policy or LimiterPolicy()
         self._clock = clock
-        self._limit = float(self._policy.first)
+        self._limit = float(self._policy.initial)
         self._was_crowded = False
         self._time_left = time_left
         self._held_until = 0.0
@@ -83,28 +83,28 @@ class Pacer:
     @property
     def limit(self) -> int:
         """How many calls may be under way now."""
-        return 1 if self.open else int(self._limit)
+        return 1 if self.is_open else int(self._limit)
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the circuit is open: the service failed so often in a row that one call at a time tries it."""
         return self._failures >= self._policy.failures
 
-    def enter_at_once(self) -> float | None:
-        """Leave to call if nobody has to wait for it now, as ``enter`` gives it; else None."""
+    def try_acquire(self) -> float | None:
+        """Leave to call if nobody has to wait for it now, as ``acquire`` gives it; else None."""
         if self._waiting or not self._free():
             return None
         self.under_way += 1
         return self._clock()
 
-    async def enter(self) -> float:
+    async def acquire(self) -> float:
         """Wait for leave to call, first come first served; follow it by ``leave``. Returns when it was given.
 
         Raises:
-            ServiceResting: the service asks for a pause that is longer than the campaign can wait.
+            ServicePausing: the service asks for a pause that is longer than the campaign can wait.
         """
         if self._pause_is_too_long():
-            raise self._resting()
+            raise self._pause_error()
         if self._waiting or not self._free():
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -113,7 +113,7 @@ class Pacer:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled() and turn.exception() is None:
-                    self.leave()  # leave had been given already
+                    self.release()  # leave had been given already
                 elif turn in self._waiting:
                     self._waiting.remove(turn)
                 raise
@@ -121,16 +121,16 @@ class Pacer:
             self.under_way += 1
         return self._clock()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """The call is over, however it ended."""
         self.under_way -= 1
         self._wake()
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """The service answered."""
         self._failures = 0
         more = 1 / self._limit if self._was_crowded else 1.0
-        self._limit = min(self._limit + more, float(self._policy.most))
+        self._limit = min(self._limit + more, float(self._policy.maximum))
 
     @property
     def paused_seconds(self) -> float:
@@ -143,15 +143,15 @@ class Pacer:
         return max(0.0, self._pause_until - self._clock())
 
     @property
-    def held_seconds(self) -> float:
+    def blocked_seconds(self) -> float:
         """Seconds until anybody may call again."""
         return max(0.0, self._held_until - self._clock())
 
-    def crowded(self, entered: float) -> None:
+    def record_throttling(self, entered: float) -> None:
         """The service refused for rate or overload.
 
         Args:
-            entered: what ``enter`` returned for the refused call: of a crowd refused together, one halves the bound.
+            entered: what ``acquire`` returned for the refused call: of a crowd refused together, one halves the bound.
         """
         now = self._clock()
         self._was_crowded = True
@@ -171,25 +171,25 @@ class Pacer:
             while self._waiting:
                 turn = self._waiting.popleft()
                 if not turn.done():
-                    turn.set_exception(self._resting())
+                    turn.set_exception(self._pause_error())
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """The service failed, or nobody answered."""
         self._failures += 1
-        if self.open:
-            rest = self._policy.rest * 2.0 ** min(self._failures - self._policy.failures, 30)
-            self._held_until = max(self._held_until, self._clock() + min(rest, self._policy.longest_rest))
+        if self.is_open:
+            rest = self._policy.cooldown * 2.0 ** min(self._failures - self._policy.failures, 30)
+            self._held_until = max(self._held_until, self._clock() + min(rest, self._policy.max_cooldown))
 
     def _free(self, now: float | None = None) -> bool:
         return self.under_way < self.limit and (self._clock() if now is None else now) >= self._held_until
 
     def _pause_is_too_long(self) -> bool:
         left = self._pause_until - self._clock()
-        return left > 0 and left > min(self._time_left(), self._policy.longest_pause)
+        return left > 0 and left > min(self._time_left(), self._policy.max_pause)
 
-    def _resting(self) -> ServiceResting:
-        until = moment_in(self._pause_until - self._clock())
-        return ServiceResting(f"the service asks for a pause until {until}", "Resume the campaign then")
+    def _pause_error(self) -> ServicePausing:
+        until = time_after(self._pause_until - self._clock())
+        return ServicePausing(f"the service asks for a pause until {until}", "Resume the campaign then")
 
     def _wake(self) -> None:
         now = self._clock()  # once: a hold that ends between two looks would leave no timer

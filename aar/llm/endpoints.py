@@ -27,7 +27,7 @@ _VERTEX_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ModelEndpoint:
     """Where calls go and what opens the door.
 
     Args:
@@ -43,23 +43,23 @@ class Service:
     region: str | None = None
 
     @property
-    def takes_bytes(self) -> bool:
+    def accepts_raw_body(self) -> bool:
         """Whether a ready body is sent as it is: the other providers' clients put model and version elsewhere."""
         return self.provider == "anthropic"
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """For messages to people, without a login in it."""
         if self.base_url and "@" in (parts := urlsplit(self.base_url)).netloc:
             return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return self.base_url or {"anthropic": "api.anthropic.com"}.get(self.provider, self.provider)
 
-    def without_key(self, text: str) -> str:
+    def redact_key(self, text: str) -> str:
         """The text with the key blotted out."""
         return text.replace(self.api_key.get_secret_value(), "[key]") if self.api_key else text
 
 
-def open_client(service: Service, timeout: float) -> AsyncAnthropic:
+def open_client(service: ModelEndpoint, timeout: float) -> AsyncAnthropic:
     """The SDK's client for a service, without retries of its own. It may read files and ask the machine's metadata
     service for credentials: call it off the loop.
 
@@ -72,13 +72,13 @@ def open_client(service: Service, timeout: float) -> AsyncAnthropic:
     """
     import anthropic
 
-    from aar.llm.aiohttp_transport import AiohttpTransport, proxy_named
+    from aar.llm.aiohttp_transport import AiohttpTransport, proxy_from_environment
 
     # Proxies of the environment are for the outside; a loopback server is reached directly.
     address = urlsplit(service.base_url or "")
     direct = address.hostname in _LOOPBACK
     if not direct and (service.base_url or service.provider == "anthropic"):
-        proxy_named(address.scheme or "https", address.netloc or "api.anthropic.com")
+        proxy_from_environment(address.scheme or "https", address.netloc or "api.anthropic.com")
     bounds = anthropic.Timeout(timeout, connect=_CONNECT_SECONDS)
     shared: dict[str, Any] = {
         "base_url": service.base_url,
@@ -105,7 +105,7 @@ def open_client(service: Service, timeout: float) -> AsyncAnthropic:
         raise UsageError(f"provider {service.provider}: {error}", "Set its region and credentials") from error
 
 
-def _open_cloud(service: Service, shared: dict[str, Any]) -> AsyncAnthropic:
+def _open_cloud(service: ModelEndpoint, shared: dict[str, Any]) -> AsyncAnthropic:
     import anthropic
 
     opened: Any
@@ -118,7 +118,7 @@ def _open_cloud(service: Service, shared: dict[str, Any]) -> AsyncAnthropic:
     return client
 
 
-def _vertex_options(service: Service) -> dict[str, Any]:
+def _vertex_options(service: ModelEndpoint) -> dict[str, Any]:
     # The SDK finds the credentials at the first call, after it needed the project that they name.
     google = importlib.import_module("google.auth")
     try:

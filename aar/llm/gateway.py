@@ -2,7 +2,8 @@
 
 The SDK's own retries are off: an attempt that the service refused before it streamed anything is not billed and is
 tried again here, until the policy's deadline; an attempt that broke off once the request was on its way may be
-billed, so it is reported as ``StreamBroken`` with the usage seen, and the caller reserves anew before it tries again.
+billed, so it is reported as ``StreamInterrupted`` with the usage seen, and the caller reserves anew before it tries
+again.
 """
 
 from __future__ import annotations
@@ -18,37 +19,37 @@ from pydantic import SecretStr
 
 from aar.errors import ModelUnavailable
 from aar.llm.api_errors import (
-    ModelMissing,
+    ModelNotFound,
     PromptTooLong,
-    Refused,
-    StreamBroken,
-    bounded,
+    RejectedAttempt,
+    StreamInterrupted,
     cause_of,
-    no_stream,
-    refusal,
-    refusal_in_stream,
-    unreachable,
+    error_for_status,
+    error_in_stream,
+    shorten_line,
+    unexpected_response,
+    unreachable_error,
 )
-from aar.llm.capabilities import Abilities, abilities_of, abilities_told
-from aar.llm.concurrency_limiter import Pacer
-from aar.llm.endpoints import Service, open_client
-from aar.llm.outage_monitor import OutageWatch
-from aar.llm.request.model_request import FLIGHT, CallRequest, Flight
-from aar.llm.response.message_accumulator import Assembly, Reply
-from aar.llm.response.response_reader import Progress, Receiver
+from aar.llm.capabilities import ModelCapabilities, capabilities_by_name, query_capabilities
+from aar.llm.concurrency_limiter import AdaptiveLimiter
+from aar.llm.endpoints import ModelEndpoint, open_client
+from aar.llm.outage_monitor import ServiceOutageMonitor
+from aar.llm.request.model_request import SEND_STATUS, ModelRequest, SendStatus
+from aar.llm.response.message_accumulator import CompleteReply, MessageAccumulator
+from aar.llm.response.response_reader import ProgressCallback, ResponseReader
 from aar.llm.retry_policy import RetryPolicy
-from aar.llm.wait_notice import Tell, WaitNotice, tell_nobody
+from aar.llm.wait_notice import OnWait, WaitNotice, ignore_wait
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
-__all__ = ["CallRequest", "Flight", "Gateway", "ModelMissing", "PromptTooLong", "StreamBroken"]
+__all__ = ["Gateway", "ModelNotFound", "ModelRequest", "PromptTooLong", "SendStatus", "StreamInterrupted"]
 
-Interruptible = Callable[[Awaitable[Any]], Awaitable[Any]]
+InterruptibleCall = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Awaits something that the caller may break off; what it raises then ends the call, which was not billed."""
 
 
-async def _patiently(work: Awaitable[Any]) -> Any:
+async def _await_uninterrupted(work: Awaitable[Any]) -> Any:
     return await work
 
 
@@ -66,21 +67,23 @@ class Gateway:
 
     def __init__(
         self,
-        base_url: str | Service | None,
+        base_url: str | ModelEndpoint | None,
         api_key: SecretStr | None = None,
         timeout: float = 300.0,
         policy: RetryPolicy | None = None,
-        pacer: Pacer | None = None,
-        watch: OutageWatch | None = None,
+        pacer: AdaptiveLimiter | None = None,
+        watch: ServiceOutageMonitor | None = None,
     ) -> None:
-        self.service = base_url if isinstance(base_url, Service) else Service(base_url=base_url, api_key=api_key)
-        self.pacer = pacer or Pacer()
-        self.watch = watch or OutageWatch(self.service.shown)
+        self.service = (
+            base_url if isinstance(base_url, ModelEndpoint) else ModelEndpoint(base_url=base_url, api_key=api_key)
+        )
+        self.pacer = pacer or AdaptiveLimiter()
+        self.watch = watch or ServiceOutageMonitor(self.service.display_url)
         self._timeout = timeout
         self._policy = policy or RetryPolicy()
         self._client: AsyncAnthropic | None = None
         self._opening = anyio.Lock()
-        self._abilities: dict[str, Abilities] = {}
+        self._abilities: dict[str, ModelCapabilities] = {}
 
     async def warm_up(self) -> None:
         """Import the SDK in a thread: it takes most of a second, and the first call would hold up the loop for it."""
@@ -88,13 +91,13 @@ class Gateway:
 
     async def complete(
         self,
-        request: CallRequest,
+        request: ModelRequest,
         *,
-        interruptible: Interruptible = _patiently,
-        progress: Progress | None = None,
-        flight: Flight | None = None,
-        waiting: Tell = tell_nobody,
-    ) -> Reply:
+        interruptible: InterruptibleCall = _await_uninterrupted,
+        progress: ProgressCallback | None = None,
+        flight: SendStatus | None = None,
+        waiting: OnWait = ignore_wait,
+    ) -> CompleteReply:
         """Make one call, however many unbilled attempts it takes.
 
         Args:
@@ -107,43 +110,45 @@ class Gateway:
         Raises:
             KeyRefused: the key is wrong or may not use this model.
             PromptTooLong: the conversation is too long for the model.
-            ModelMissing: the service does not know the model.
-            StreamBroken: the call may be billed, yet there is no reply.
-            ServiceMissing: nobody answers there, or something else, until the deadline; nothing was billed.
-            ServiceResting: the service asks for a longer pause than the campaign can wait; nothing was billed.
+            ModelNotFound: the service does not know the model.
+            StreamInterrupted: the call may be billed, yet there is no reply.
+            ServiceUnreachable: nobody answers there, or something else, until the deadline; nothing was billed.
+            ServicePausing: the service asks for a longer pause than the campaign can wait; nothing was billed.
             ModelUnavailable: the deadline passed; nothing was billed.
             GatewayError: the service refused the request itself.
         """
-        flight = flight or Flight()
+        flight = flight or SendStatus()
         started, paused = time.monotonic(), self.pacer.paused_seconds
-        notice = WaitNotice(waiting, lambda: self.pacer.held_seconds)
+        notice = WaitNotice(waiting, lambda: self.pacer.blocked_seconds)
         attempt = 0
         while True:
             await notice.begins(attempt)
-            entered = self.pacer.enter_at_once()
+            entered = self.pacer.try_acquire()
             if entered is None:
                 entered = await interruptible(self._leave_given(started, paused))
             try:
                 await notice.ends(attempt)
                 attempt += 1
                 message = await self._attempt(request, progress, flight)
-            except Refused as refused:
+            except RejectedAttempt as refused:
                 flight.sent = False
-                wait = self._note(refused, entered, attempt, self._elapsed(started, paused))
+                wait = self._record_rejection(refused, entered, attempt, self._elapsed(started, paused))
                 if wait is None:
                     raise refused.error from refused.__cause__
-            except StreamBroken as broken:
-                self.pacer.failed()
+            except StreamInterrupted as broken:
+                self.pacer.record_failure()
                 if not broken.usage:
                     # Nothing of a reply came: the service is as good as away, for all. The call may be billed even so.
-                    self.watch.failed(ModelUnavailable(broken.message, broken.remedy), self.pacer.held_seconds)
+                    self.watch.record_failure(
+                        ModelUnavailable(broken.message, broken.remedy), self.pacer.blocked_seconds
+                    )
                 raise
             else:
-                self.pacer.succeeded()
-                self.watch.answered()
+                self.pacer.record_success()
+                self.watch.record_reply()
                 return message
             finally:
-                self.pacer.leave()
+                self.pacer.release()
             await notice.begins(attempt, wait)
             await interruptible(anyio.sleep(wait))
 
@@ -152,18 +157,18 @@ class Gateway:
         """How long a service that does not answer is waited for."""
         return self._policy.deadline
 
-    async def abilities(self, model: str) -> Abilities:
+    async def capabilities(self, model: str) -> ModelCapabilities:
         """What the service says that a model can do, asked once; what its name says where the service tells nothing.
 
         Raises:
             KeyRefused: the key is wrong.
-            ServiceMissing: nobody answers at the address.
+            ServiceUnreachable: nobody answers at the address.
         """
         if model not in self._abilities:
             told = (
-                abilities_of(model)
-                if not self.service.takes_bytes
-                else await abilities_told(await self._opened(), model, self.service.shown)
+                capabilities_by_name(model)
+                if not self.service.accepts_raw_body
+                else await query_capabilities(await self._opened(), model, self.service.display_url)
             )
             self._abilities[model] = told
         return self._abilities[model]
@@ -190,53 +195,57 @@ class Gateway:
 
         while (seconds := left()) > 0 or self.watch.error is None:
             with anyio.move_on_after(max(seconds, 1.0)):
-                return await self.pacer.enter()
+                return await self.pacer.acquire()
         error = self.watch.error
         raise type(error)(error.message, error.remedy)
 
-    def _note(self, refused: Refused, entered: float, attempt: int, elapsed: float) -> float | None:
+    def _record_rejection(self, refused: RejectedAttempt, entered: float, attempt: int, elapsed: float) -> float | None:
         """Take note of a refused attempt; returns how long to wait before the next one, None where there is none."""
         if not refused.retried:
-            self.pacer.succeeded()  # it answered, if only to say no
+            self.pacer.record_success()  # it answered, if only to say no
             return None
         asked = refused.retry_after or 0.0
         if refused.crowded:
-            self.pacer.crowded(entered)
+            self.pacer.record_throttling(entered)
         elif not asked:
-            self.pacer.failed()
+            self.pacer.record_failure()
         wait = self._policy.delay(attempt, elapsed, asked)
         if asked:
             self.pacer.pause(asked)
-        self.watch.failed(refused.error, max(wait or 0.0, self.pacer.held_seconds), asked)
+        self.watch.record_failure(refused.error, max(wait or 0.0, self.pacer.blocked_seconds), asked)
         return wait
 
-    async def _attempt(self, request: CallRequest, progress: Progress | None, flight: Flight) -> Reply:
+    async def _attempt(
+        self, request: ModelRequest, progress: ProgressCallback | None, flight: SendStatus
+    ) -> CompleteReply:
         import anthropic
         import httpx2
 
-        assembly = Assembly(may_summarise=request.may_summarise)
-        url, client = self.service.shown, await self._opened()
-        given: dict[str, Any] = {"content": request.body()} if self.service.takes_bytes else {"body": request.fields()}
+        assembly = MessageAccumulator(may_summarise=request.may_compact)
+        url, client = self.service.display_url, await self._opened()
+        given: dict[str, Any] = (
+            {"content": request.body()} if self.service.accepts_raw_body else {"body": request.fields()}
+        )
 
-        def broken(said: str) -> StreamBroken:
-            return StreamBroken(self._bounded(said), assembly.broken_usage, assembly.model)
+        def broken(said: str) -> StreamInterrupted:
+            return StreamInterrupted(self._bounded(said), assembly.partial_usage, assembly.model)
 
-        FLIGHT.set(flight)
+        SEND_STATUS.set(flight)
         try:
             async with await self._posted(client, request, given) as stream:
-                receiver = Receiver(assembly, self._timeout, self._bounded, progress)
-                await receiver.receive(stream, as_bytes=self.service.takes_bytes)
+                receiver = ResponseReader(assembly, self._timeout, self._bounded, progress)
+                await receiver.read_response(stream, as_bytes=self.service.accepts_raw_body)
         except anthropic.APIStatusError as error:
             if error.status_code != 200:
-                raise self._refusal(error) from error
+                raise self._error_for_status(error) from error
             if assembly.message is None:
                 headers = error.response.headers
-                raise refusal_in_stream(_error_of(error.body), self._said(error), headers) from error
+                raise error_in_stream(_error_of(error.body), self._error_text(error), headers) from error
             if not assembly.complete:
-                raise broken(f"the service failed in mid-stream: {self._said(error)}") from error
+                raise broken(f"the service failed in mid-stream: {self._error_text(error)}") from error
         except anthropic.APIConnectionError as error:
             if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
-                raise unreachable(url) from error
+                raise unreachable_error(url) from error
             if not assembly.complete:
                 raise broken(f"connection to {url} lost: {cause_of(error)}") from error
         except (httpx2.HTTPError, ValueError) as error:
@@ -249,7 +258,7 @@ class Gateway:
         except ValueError as error:
             raise broken(f"stream from {url} broke: {error}") from error
 
-    async def _posted(self, client: AsyncAnthropic, request: CallRequest, given: Mapping[str, Any]) -> Any:
+    async def _posted(self, client: AsyncAnthropic, request: ModelRequest, given: Mapping[str, Any]) -> Any:
         """The stream that answers a request. What the SDK raises of its own kinds, and what the transport does, may
         come after the request was sent; anything else comes of making it ready, such as credentials that are absent."""
         import anthropic
@@ -269,7 +278,7 @@ class Gateway:
         except Exception as error:
             said = self._bounded(f"the call could not be made ready: {type(error).__name__}: {error}")
             known = ModelUnavailable(said, "Check the provider's credentials")
-            raise Refused(known, retried=bool(getattr(error, "retryable", False))) from error
+            raise RejectedAttempt(known, retried=bool(getattr(error, "retryable", False))) from error
 
     async def _opened(self) -> AsyncAnthropic:
         if self._client is not None:
@@ -279,24 +288,24 @@ class Gateway:
                 self._client = await anyio.to_thread.run_sync(open_client, self.service, self._timeout)
             return self._client
 
-    def _refusal(self, error: Any) -> Refused:
+    def _error_for_status(self, error: Any) -> RejectedAttempt:
         """What an error status means. A page is of something on the way, whatever status it has: waited for in the
         place of a service that answered before, and else a sign of a wrong address."""
-        headers, said = error.response.headers, self._said(error)
-        found = refusal(error.status_code, said, headers)
+        headers, said = error.response.headers, self._error_text(error)
+        found = error_for_status(error.status_code, said, headers)
         kind = headers.get("content-type", "").partition(";")[0]
-        if kind == "text/html" and (self.watch.ever_answered or not found.retried):
-            page = no_stream(kind, said, headers, status=error.status_code)
-            return page if self.watch.ever_answered else Refused(page.error, retried=False)
+        if kind == "text/html" and (self.watch.has_ever_answered or not found.retried):
+            page = unexpected_response(kind, said, headers, status=error.status_code)
+            return page if self.watch.has_ever_answered else RejectedAttempt(page.error, retried=False)
         return found
 
-    def _said(self, error: Any) -> str:
+    def _error_text(self, error: Any) -> str:
         to = error.response.headers.get("location") if 300 <= error.response.status_code < 400 else None
         return self._bounded(f"to {to}" if to else str(error.api_message or error.message))
 
     def _bounded(self, text: str) -> str:
         """One line for people, without the key."""
-        return bounded(self.service.without_key(text))
+        return shorten_line(self.service.redact_key(text))
 
 
 def _error_of(body: object) -> object:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 _PORTS = {"http": 80, "https": 443}
 
 
-def passes_by(entries: str, scheme: str, netloc: str) -> bool:
+def bypasses_proxy(entries: str, scheme: str, netloc: str) -> bool:
     """Whether an address is reached without a proxy.
 
     Args:

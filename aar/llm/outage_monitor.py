@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from aar.errors import GatewayError
 from aar.events import AnyEvent, ModelServiceRecovered, ModelServiceUnavailable
 
-Tell = Callable[[AnyEvent], None]
+EventSink = Callable[[AnyEvent], None]
 
 _EVERY_SECONDS = 60.0
 _LASTING_SECONDS = 5.0
@@ -22,11 +22,11 @@ _TOLD_PAUSE_SECONDS = 60.0
 _FAR_OFF = timedelta(days=3650)
 
 
-def _nobody(_: AnyEvent) -> None:
+def _ignore(_: AnyEvent) -> None:
     return
 
 
-class OutageWatch:
+class ServiceOutageMonitor:
     """Counts failed attempts in a row, of all callers of one service.
 
     Args:
@@ -35,7 +35,7 @@ class OutageWatch:
         clock: seconds, for tests.
     """
 
-    def __init__(self, service: str, tell: Tell = _nobody, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, service: str, tell: EventSink = _ignore, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
         self._tell = tell
         self._clock = clock
@@ -52,11 +52,11 @@ class OutageWatch:
         self.on_recovery: Callable[[], None] = lambda: None
 
     @property
-    def ever_answered(self) -> bool:
+    def has_ever_answered(self) -> bool:
         """Whether any reply ever came."""
         return self.answered_at > float("-inf")
 
-    def failed(self, error: GatewayError, seconds: float, asked: float = 0.0) -> None:
+    def record_failure(self, error: GatewayError, seconds: float, asked: float = 0.0) -> None:
         """An attempt failed.
 
         Args:
@@ -82,11 +82,11 @@ class OutageWatch:
                 cause=error.message,
                 tries=self.tries,
                 seconds=round(seconds, 1),
-                until=moment_in(asked) if long_pause else "",
+                until=time_after(asked) if long_pause else "",
             )
         )
 
-    def answered(self) -> None:
+    def record_reply(self) -> None:
         """A reply came."""
         self.answered_at = self._clock()
         if self.error is None:
@@ -100,7 +100,7 @@ class OutageWatch:
         self.on_recovery()
 
 
-def moment_in(seconds: float) -> str:
+def time_after(seconds: float) -> str:
     """The time of day that is so many seconds off, for people."""
     off = timedelta(seconds=min(seconds, _FAR_OFF.total_seconds()))
     return (datetime.now(UTC) + off).strftime("%Y-%m-%d %H:%M UTC")

@@ -38,7 +38,7 @@ class RetryPolicy:
         return wait if elapsed + wait <= self.deadline or asked >= wait else None
 
 
-def is_retried(status: int) -> bool:
+def is_retryable(status: int) -> bool:
     """Whether a status is worth another attempt: timeouts, conflicts, rate limits, and every failure of the server."""
     return status in _RETRIED or status >= 500
 

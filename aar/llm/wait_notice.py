@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from aar.llm.outage_monitor import moment_in
+from aar.llm.outage_monitor import time_after
 
-Tell = Callable[[int, float], Awaitable[None]]
+OnWait = Callable[[int, float], Awaitable[None]]
 """Told of a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
 
 LEAST_SECONDS = 1.5
@@ -16,7 +16,7 @@ _LONGEST_IN_SECONDS = 120.0
 _WAITING = "waiting for the service"
 
 
-async def tell_nobody(_tries: int, _seconds: float) -> None:
+async def ignore_wait(_tries: int, _seconds: float) -> None:
     """Whoever makes the call shows nobody how it fares."""
 
 
@@ -29,7 +29,7 @@ class WaitNotice:
         clock: seconds, for tests.
     """
 
-    def __init__(self, tell: Tell, held: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: OnWait, held: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._held = held
         self._clock = clock
@@ -59,7 +59,7 @@ def waiting_line(tries: int, seconds: float) -> str:
     """What a researcher is doing whose call waits, for people: ``waiting for the service: try 3, next in 8 s``."""
     if seconds <= 0:
         return f"trying the service again: try {tries + 1}"
-    due = f"next in {seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"next at {moment_in(seconds)}"
+    due = f"next in {seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"next at {time_after(seconds)}"
     return f"{_WAITING}: try {tries}, {due}" if tries else f"{_WAITING}: {due}"
 
 

@@ -25,7 +25,7 @@ from aar.problems.label_corruption import corrupt_labels
 from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task, TaskScore, call_limits_of
 from aar.problems.registry import ProblemOrigin, find_problem, locate_error, origin_of, small_problem
 from aar.problems.statistics import check_estimate, is_finite
-from aar.text.characters import storable
+from aar.text.characters import make_storable
 from aar.workers.worker_pool import WorkerPool, run_in_worker, run_in_worker_sync
 
 _SLOW = {"check_data": 10, "validate": 10}
@@ -189,13 +189,13 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
         # It may quote what a method wrote, and that may be bytes that no text can hold.
         raise OutputRejected(_text(rejection)) from None
     except DataMissing as error:
-        raise DataMissing(storable(error.message), storable(error.remedy)) from None
+        raise DataMissing(make_storable(error.message), make_storable(error.remedy)) from None
     except PluginFailed as error:
         raise PluginFailed(_text(error.message), _text(error.remedy), _text(error.detail), cause=error.cause) from None
     except ProblemError as error:
         at = locate_error(error, problem)
-        message = storable(f"problem {problem.name}: {error.message}")
-        raise PluginFailed(message + _at(at), storable(error.remedy)) from None
+        message = make_storable(f"problem {problem.name}: {error.message}")
+        raise PluginFailed(message + _at(at), make_storable(error.remedy)) from None
     except MemoryError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plug-in raises is about that call
@@ -257,7 +257,7 @@ def _text(value: object) -> str:
         said = str(value)
     except Exception:  # noqa: BLE001 - of an error's own making
         said = f"a {type(value).__name__} without words"
-    return storable(said)
+    return make_storable(said)
 
 
 def _odd(problem: Problem, method: str, answer: object, wanted: str) -> PluginFailed:

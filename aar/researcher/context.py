@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeVar
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.llm.capabilities import PLAIN, Abilities
+from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
 from aar.llm.gateway import Gateway
 from aar.problems.protocol import Problem
 from aar.sandbox.protocol import Sandbox
@@ -132,7 +132,7 @@ class ResearcherContext:
     stopping: asyncio.Event
     limits: Limits
     max_output_tokens: int = 8192
-    abilities: Abilities = PLAIN
+    abilities: ModelCapabilities = NO_CAPABILITIES
     options: ModelOptions = ModelOptions()
     fallback: Fallback | None = None
     nearing: Callable[[], Awaitable[str | None]] = _far_off

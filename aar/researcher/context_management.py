@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aar.errors import SandboxError, SandboxGone
 from aar.events import ContextReset, MessageAdded
-from aar.llm.request.token_bounds import most_tokens
-from aar.llm.response.content_blocks import Block
+from aar.llm.request.token_bounds import token_upper_bound
+from aar.llm.response.content_blocks import ContentBlock
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Conversation
 from aar.researcher.conversation_log import Journal
@@ -22,7 +22,7 @@ _SERVED_SLACK = 1.5
 """A service that summarises old context itself gets so much room to do it before it is done here after all."""
 
 
-def text_block(text: str) -> Block:
+def text_block(text: str) -> ContentBlock:
     """A text block of a message."""
     return {"type": "text", "text": text}
 
@@ -65,7 +65,7 @@ def context_size(talk: Conversation) -> int:
     """About how many tokens the next prompt has: as the service counted the last one if it did, else by bytes."""
     if talk.prompt_tokens:
         return talk.prompt_tokens + talk.output_tokens
-    return most_tokens(talk.messages) // _BYTES_PER_TOKEN
+    return token_upper_bound(talk.messages) // _BYTES_PER_TOKEN
 
 
 async def _notebook(ctx: ResearcherContext, tries: int = 3) -> str:

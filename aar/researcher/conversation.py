@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
-from aar.llm.request.token_bounds import most_tokens
-from aar.llm.response.content_blocks import Block
-from aar.llm.response.tool_calls import REASONING, ToolCall, calls_of, content_of, is_void
+from aar.llm.request.token_bounds import token_upper_bound
+from aar.llm.response.content_blocks import ContentBlock
+from aar.llm.response.tool_calls import (
+    REASONING_BLOCK_TYPES,
+    ToolCall,
+    is_empty_turn,
+    resendable_content,
+    tool_calls_of,
+)
 
 Message = dict[str, Any]
 
@@ -53,8 +59,8 @@ class Conversation:
     _counted: int = 0
     """Messages that ``prompt_tokens`` covers."""
     _calls: dict[str, ToolCall] = field(default_factory=dict)
-    _results: dict[str, Block] = field(default_factory=dict)
-    _held: list[Block] = field(default_factory=list)
+    _results: dict[str, ContentBlock] = field(default_factory=dict)
+    _held: list[ContentBlock] = field(default_factory=list)
     """Said while calls were unanswered; follows their results."""
 
     @property
@@ -112,21 +118,21 @@ class Conversation:
             own: for the researcher's own model; another one may count tokens otherwise, so that bytes bound them all.
         """
         if not own:
-            return stable + most_tokens(self.messages)
+            return stable + token_upper_bound(self.messages)
         known = self.prompt_tokens if self._counted else stable
-        return known + most_tokens(self.messages[self._counted :]) + self.output_tokens
+        return known + token_upper_bound(self.messages[self._counted :]) + self.output_tokens
 
     def recent_turns(self, most: int, most_bytes: int) -> int:
         """How many of the last turns fit a hand-over: at most ``most``, of at most ``most_bytes`` together."""
         kept = size = 0
         for message in reversed(self.messages):
-            size += most_tokens([message])
+            size += token_upper_bound([message])
             if kept == most or size > most_bytes:
                 break
             kept += message["role"] == "assistant"
         return kept
 
-    def _say(self, content: Sequence[Block]) -> None:
+    def _say(self, content: Sequence[ContentBlock]) -> None:
         if self.messages and self.messages[-1]["role"] == "user":
             self.messages[-1] = {"role": "user", "content": [*self.messages[-1]["content"], *content]}
         else:
@@ -138,8 +144,8 @@ class Conversation:
         self.prompt_tokens, self.output_tokens = event.prompt_tokens, event.output_tokens
         self._clear(event.cleared_tool_uses)
         self._calls, self._results = {}, {}
-        content = content_of(event)
-        void = is_void(event, content)
+        content = resendable_content(event)
+        void = is_empty_turn(event, content)
         self.void = void
         grows = void or (self.messages and self.messages[-1]["role"] == "assistant")
         # A message that grows is counted anew as a whole: the bound must never be below the truth.
@@ -153,7 +159,7 @@ class Conversation:
         else:
             self.messages.append({"role": "assistant", "content": content})
         self._forget_compacted()
-        self._calls = {call.id: call for call in calls_of(event)}
+        self._calls = {call.id: call for call in tool_calls_of(event)}
         self.call_ids.update(self._calls)
 
     def _clear(self, tool_uses: int) -> None:
@@ -186,7 +192,7 @@ class Conversation:
     def _result(self, event: ToolFinished) -> None:
         if event.tool_use_id not in self._calls or event.tool_use_id in self._results:
             return
-        result: Block = {"type": "tool_result", "tool_use_id": event.tool_use_id, "content": event.content}
+        result: ContentBlock = {"type": "tool_result", "tool_use_id": event.tool_use_id, "content": event.content}
         if event.is_error:
             result["is_error"] = True
         self._results[event.tool_use_id] = result
@@ -216,7 +222,7 @@ def without_thinking(messages: Sequence[Message]) -> list[Message]:
     return [
         {**message, "content": kept}
         if message["role"] == "assistant"
-        and (kept := [block for block in message["content"] if block.get("type") not in REASONING])
+        and (kept := [block for block in message["content"] if block.get("type") not in REASONING_BLOCK_TYPES])
         else message
         for message in messages
     ]
@@ -228,6 +234,6 @@ def _with_breakpoint(message: Message, lifetime: str) -> Message:
     return {**message, "content": content}
 
 
-def _compacted(block: Block) -> bool:
+def _compacted(block: ContentBlock) -> bool:
     """Whether a block is a summary that stands for all before it; a failed one has no content and changes nothing."""
     return block.get("type") == "compaction" and bool(block.get("content"))

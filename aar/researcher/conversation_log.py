@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.orm import Session
 
 from aar.events import AnyEvent
-from aar.llm.request.cache_ttl import Rhythm
+from aar.llm.request.cache_ttl import CacheTtlPolicy
 from aar.llm.request.request_encoding import MessageEncoder
 from aar.researcher.activity import note_doing
 from aar.researcher.conversation import Conversation
@@ -30,7 +30,7 @@ class Journal:
     def __init__(self, db: Database, campaign_id: str, researcher_id: str, conversation: Conversation) -> None:
         self.conversation = conversation
         self.encoder = MessageEncoder()
-        self.rhythm = Rhythm()
+        self.rhythm = CacheTtlPolicy()
         self.news_seen = conversation.news_cursor
         """Up to which event the news are known; ahead of the log's own cursor while there are none."""
         self.announced: set[str] = set()

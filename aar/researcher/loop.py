@@ -27,10 +27,10 @@ from aar.errors import (
     StillInUse,
 )
 from aar.events import LimitHit, MessageAdded
-from aar.llm.api_errors import ConversationRefused, ServiceMissing, ServiceResting, StreamBroken
+from aar.llm.api_errors import ConversationRejected, ServicePausing, ServiceUnreachable, StreamInterrupted
 from aar.llm.gateway import PromptTooLong
 from aar.llm.response.content_blocks import INVALID_INPUT
-from aar.llm.response.tool_calls import REASONING, ToolCall
+from aar.llm.response.tool_calls import REASONING_BLOCK_TYPES, ToolCall
 from aar.researcher.context import Outcome, ResearcherContext, Stopping
 from aar.researcher.context_management import keep_context_small, open_conversation, tell_of_the_end, text_block
 from aar.researcher.conversation import Conversation
@@ -158,7 +158,7 @@ async def _use_tools(ctx: ResearcherContext, journal: Journal, strain: _Strain) 
 def _print_of(talk: Conversation, calls: Sequence[ToolCall]) -> str:
     """What a turn said and did, and what came of it, whatever ids its calls have."""
     turn, results = talk.messages[-2]["content"], talk.messages[-1]["content"]
-    said = [block.get("text") for block in turn if block.get("type") not in {*REASONING, "tool_use"}]
+    said = [block.get("text") for block in turn if block.get("type") not in {*REASONING_BLOCK_TYPES, "tool_use"}]
     asked = [(call.name, call.input) for call in calls]
     told = [block.get("content") for block in results if block.get("type") == "tool_result"]
     return json.dumps([said, asked, told], sort_keys=True)
@@ -187,8 +187,8 @@ async def _take_stock(ctx: ResearcherContext, journal: Journal, strain: _Strain,
 
 def _outcome_of_outage(ctx: ResearcherContext, journal: Journal, error: ModelUnavailable) -> Literal["away", "failed"]:
     """Whether a service that could not be had is away for a while, or never was one."""
-    known = ctx.gateway.watch.ever_answered or journal.conversation.turns
-    return "failed" if isinstance(error, ServiceMissing) and not known else "away"
+    known = ctx.gateway.watch.has_ever_answered or journal.conversation.turns
+    return "failed" if isinstance(error, ServiceUnreachable) and not known else "away"
 
 
 async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str], strain: _Strain) -> None:
@@ -206,15 +206,15 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
         strain.failed_calls += 1
         if strain.failed_calls > 1:
             raise
-        refused = isinstance(error, ConversationRefused)
+        refused = isinstance(error, ConversationRejected)
         await keep_context_small(ctx, journal, now="refused by the service" if refused else "too long for the model")
     except ModelUnavailable as error:
         if strain.failed_calls == 0:
             strain.failing_since, strain.paused_before = began, ctx.gateway.pacer.paused_seconds
         strain.failed_calls += 1
         # The gateway had its patience; only a broken stream, or an answer to somebody else, is worth a new call.
-        hopeful = isinstance(error, StreamBroken) or ctx.gateway.watch.answered_at > began
-        if isinstance(error, ServiceResting) or not hopeful:
+        hopeful = isinstance(error, StreamInterrupted) or ctx.gateway.watch.answered_at > began
+        if isinstance(error, ServicePausing) or not hopeful:
             raise
         # Streams that break may each be billed: they are waited for no longer than a service that says no.
         paused = ctx.gateway.pacer.paused_seconds - strain.paused_before

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from aar.llm.request.cache_ttl import Lifetime
-from aar.llm.request.model_request import CallRequest
-from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
+from aar.llm.request.cache_ttl import CacheLifetime
+from aar.llm.request.model_request import ModelRequest
+from aar.llm.request.token_bounds import FIXED_TOKENS, token_upper_bound
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Message, without_thinking
 from aar.researcher.conversation_log import Journal
@@ -35,7 +35,7 @@ _SUMMARY_TOKENS = 8192
 
 def request_of(
     ctx: ResearcherContext, journal: Journal, system: tuple[str, str], *, model: str | None = None
-) -> CallRequest:
+) -> ModelRequest:
     """The next call.
 
     Args:
@@ -46,7 +46,7 @@ def request_of(
     lifetime = lifetime_of(ctx, journal)
     messages: list[Message] = talk.request_messages(lifetime)
     extra, betas = _options(ctx) if own else ({}, ())
-    return CallRequest(
+    return ModelRequest(
         model=model or ctx.model,
         system=[{"type": "text", "text": part, "cache_control": _cached(lifetime)} for part in system],
         tools=tool_definitions(),
@@ -58,22 +58,22 @@ def request_of(
     )
 
 
-def lifetime_of(ctx: ResearcherContext, journal: Journal) -> Lifetime:
+def lifetime_of(ctx: ResearcherContext, journal: Journal) -> CacheLifetime:
     """How long the request's cache entries shall live."""
     if ctx.options.cache != "auto":
         return ctx.options.cache
     talk = journal.conversation
     new = talk.prompt_tokens // max(talk.turns, 1)
-    return journal.rhythm.lifetime(talk.prompt_tokens, new)
+    return journal.rhythm.choose_lifetime(talk.prompt_tokens, new)
 
 
 def worst_tokens(
-    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: CallRequest
+    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: ModelRequest
 ) -> tuple[int, int]:
     """Upper bounds of a call's prompt and output tokens, a compaction that the service may make first included."""
     own = request.model == ctx.model
     bound = journal.conversation.most_prompt_tokens(_stable_tokens(system), own=own)
-    if request.may_summarise and bound > ctx.context_tokens:
+    if request.may_compact and bound > ctx.context_tokens:
         return 2 * bound + _SUMMARY_TOKENS, ctx.max_output_tokens + _SUMMARY_TOKENS
     return bound, ctx.max_output_tokens
 
@@ -125,11 +125,11 @@ def _tokens(value: float) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _cached(lifetime: Lifetime) -> dict[str, str]:
+def _cached(lifetime: CacheLifetime) -> dict[str, str]:
     return {"type": "ephemeral", "ttl": lifetime}
 
 
 @lru_cache(maxsize=64)
 def _stable_tokens(system: tuple[str, str]) -> int:
     blocks = [{"type": "text", "text": part} for part in system]
-    return FIXED_TOKENS + most_tokens([*blocks, *tool_definitions()])
+    return FIXED_TOKENS + token_upper_bound([*blocks, *tool_definitions()])

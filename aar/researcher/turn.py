@@ -16,12 +16,12 @@ from aar.best_effort import best_effort, log_failure
 from aar.budget.call_billing import bill_of, bill_of_broken, doubted
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
-from aar.llm.api_errors import ModelMissing, StreamBroken
+from aar.llm.api_errors import ModelNotFound, StreamInterrupted
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.usage import Bill, Usage
-from aar.llm.request.model_request import CallRequest, Flight
+from aar.llm.pricing.usage import CallBill, Usage
+from aar.llm.request.model_request import ModelRequest, SendStatus
 from aar.llm.response.content_blocks import with_unique_ids
-from aar.llm.response.message_accumulator import Reply
+from aar.llm.response.message_accumulator import CompleteReply
 from aar.llm.wait_notice import waiting_line
 from aar.researcher.call_reservation import reserve
 from aar.researcher.context import Fallback, ResearcherContext, Stopping
@@ -53,7 +53,7 @@ async def take_turn(
     Raises:
         LimitReached: the worst case does not fit; nothing was called.
         Stopping: a pause was asked for while waiting to try again; nothing is owed.
-        StreamBroken: the call was charged at its worst case, and there is no turn.
+        StreamInterrupted: the call was charged at its worst case, and there is no turn.
         GatewayError: the call failed for good and was not charged.
     """
     if by_fallback and ctx.fallback is not None:
@@ -62,9 +62,9 @@ async def take_turn(
     try:
         if not await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway, with_news=with_news):
             await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway)
-    except StreamBroken:
+    except StreamInterrupted:
         raise
-    except (ModelUnavailable, ModelMissing):
+    except (ModelUnavailable, ModelNotFound):
         if ctx.fallback is None:
             raise
         await _ask_fallback(ctx, ctx.fallback, journal, system)
@@ -79,7 +79,7 @@ async def _call(
     ctx: ResearcherContext,
     journal: Journal,
     system: tuple[str, str],
-    request: CallRequest,
+    request: ModelRequest,
     gateway: Gateway,
     *,
     with_news: bool = False,
@@ -89,10 +89,10 @@ async def _call(
     request_id = await reserve(ctx, journal, request.model, most_input, most_output, with_news=with_news)
     if request_id is None:
         return False
-    started, flight = time.monotonic(), Flight()
+    started, flight = time.monotonic(), SendStatus()
     worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
 
-    async def charge(bill: Bill, error: str) -> None:
+    async def charge(bill: CallBill, error: str) -> None:
         """Settle a call that brings no turn."""
 
         def settle(session: Session) -> Sequence[AnyEvent]:
@@ -113,7 +113,7 @@ async def _call(
         with suppress(DatabaseError):  # nothing depends on whether people see it
             await journal.record(BlockBegun(request_id=request_id, doing=waiting_line(tries, seconds)))
 
-    journal.rhythm.called()
+    journal.rhythm.record_call()
     try:
         reply = await gateway.complete(
             request,
@@ -122,18 +122,20 @@ async def _call(
             flight=flight,
             waiting=wait,
         )
-    except StreamBroken as error:
+    except StreamInterrupted as error:
         await charge(bill_of_broken(ctx.ledger, request, error, worst), error.message)
         raise
     except DatabaseError as error:  # while the reply came in, whose progress could not be noted: it is billed
-        await charge(Bill(worst, unknown=True), error.message)
+        await charge(CallBill(worst, unknown=True), error.message)
         raise
     except (AarError, Stopping) as error:
         await release(str(error) or "pause asked for")
         raise
     except BaseException:
         # Not written down, it is charged at its worst case: see Ledger.write_off.
-        booked = charge(Bill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
+        booked = (
+            charge(CallBill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
+        )
         await best_effort(booked, log_failure("a call that was cut off could not be booked"))
         raise
     finally:
@@ -175,7 +177,7 @@ async def _call(
             await charge(replace(bill, usage=used), said)
             if isinstance(error, AarError):
                 raise
-            raise StreamBroken(said, reply.reported, reply.model) from error
+            raise StreamInterrupted(said, reply.reported, reply.model) from error
     journal.announced = {event.tool_use_id for event in written if isinstance(event, ToolStarted)}
     return True
 
@@ -214,7 +216,7 @@ def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]]
 
 def _turn(
     request_id: str,
-    reply: Reply,
+    reply: CompleteReply,
     renamed: dict[str, str],
     used: Usage,
     usd: Decimal,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def whole_characters(text: str) -> str:
+def repair_surrogates(text: str) -> str:
     """The text with pairs of half characters joined, and single halves, which no UTF-8 text can hold, replaced."""
     try:
         text.encode()
@@ -12,6 +12,6 @@ def whole_characters(text: str) -> str:
     return text
 
 
-def storable(text: str) -> str:
+def make_storable(text: str) -> str:
     """The text in whole characters and without NULs, which PostgreSQL does not store."""
-    return whole_characters(text).replace("\0", "\ufffd")
+    return repair_surrogates(text).replace("\0", "\ufffd")

@@ -18,7 +18,7 @@ from aar.errors import LimitReached
 from aar.llm.pricing import usage as reading
 from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
 from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Bill, ReportedUsage, Served, Usage
+from aar.llm.pricing.usage import CallBill, ReportedUsage, ServedTerms, Usage
 from aar.store.database import Database
 
 MODEL = "claude-opus-5-5"
@@ -26,7 +26,7 @@ WORST = Usage(cache_write_1h_tokens=5000, output_tokens=1000)
 TOLD = {"input_tokens": 100, "output_tokens": 20}
 
 
-def bill(*told: Any, model: str | None = MODEL, content: bool = True) -> Bill:
+def bill(*told: Any, model: str | None = MODEL, content: bool = True) -> CallBill:
     """Of a reply whose first figures come at its start, and whose last ones at its end."""
     seen = ReportedUsage()
     for place, each in enumerate(told):
@@ -36,7 +36,7 @@ def bill(*told: Any, model: str | None = MODEL, content: bool = True) -> Bill:
 
 def test_sound_figures_leave_no_doubt() -> None:
     start = {**TOLD, "output_tokens": 1, "cache_creation_input_tokens": 0, "server_tool_use": None}
-    assert bill(start, {"output_tokens": 20}) == Bill(replace(Usage(100, output_tokens=20), largest_prompt=100))
+    assert bill(start, {"output_tokens": 20}) == CallBill(replace(Usage(100, output_tokens=20), largest_prompt=100))
     assert not bill({**TOLD, "input_tokens": 0.0, "cache_read_input_tokens": 7}).doubts
     assert not bill({**TOLD, "output_tokens": 0}, content=False).doubts
 
@@ -114,26 +114,26 @@ def test_regions_speeds_and_other_models_have_their_price() -> None:
     assert book.doubts("claude-sonnet-5-5", fast)  # the tables have no fast price for it
     for tier in ("standard", "priority", "batch"):
         assert book.cost(MODEL, usage, bill({**TOLD, "service_tier": tier}).served) == plain
-    cheaper, dearer = Served(models=("claude-haiku-4-5",)), Served(models=("claude-opus-4-1",))
+    cheaper, dearer = ServedTerms(models=("claude-haiku-4-5",)), ServedTerms(models=("claude-opus-4-1",))
     assert book.cost(MODEL, usage, cheaper) == plain
     assert book.cost(MODEL, usage, dearer) == book.cost("claude-opus-4-1", usage) > plain
-    assert not book.doubts(MODEL, Served(models=(f"{MODEL}-20260101",)))
-    assert book.doubts(MODEL, Served(models=("somebody-else",)))
+    assert not book.doubts(MODEL, ServedTerms(models=(f"{MODEL}-20260101",)))
+    assert book.doubts(MODEL, ServedTerms(models=("somebody-else",)))
     assert bill(TOLD, model=None).served.models == ("",)
-    assert book.doubts(MODEL, Served(models=("",)))
+    assert book.doubts(MODEL, ServedTerms(models=("",)))
 
 
 def test_a_bedrock_reply_by_its_plain_name_is_the_same_model() -> None:
     asked = "us.anthropic.claude-opus-5-5-v1:0"
-    assert not PriceBook().doubts(asked, Served(models=("claude-opus-5-5-20260101",)))
+    assert not PriceBook().doubts(asked, ServedTerms(models=("claude-opus-5-5-20260101",)))
     usage = Usage(10**6)
-    assert PriceBook().cost(asked, usage, Served(models=("claude-opus-5-5",))) == PriceBook().cost(asked, usage)
+    assert PriceBook().cost(asked, usage, ServedTerms(models=("claude-opus-5-5",))) == PriceBook().cost(asked, usage)
 
 
 def test_worst_cases_include_a_region_that_nobody_asked_for() -> None:
     book = PriceBook()
     dearest = Usage(cache_write_1h_tokens=5000, output_tokens=1000)
-    assert book.worst_case(MODEL, 5000, 1000) >= book.cost(MODEL, dearest, Served(regional=True))
+    assert book.worst_case(MODEL, 5000, 1000) >= book.cost(MODEL, dearest, ServedTerms(regional=True))
 
 
 _FIGURE = st.one_of(
@@ -167,7 +167,7 @@ _USAGE = st.one_of(
 )
 
 
-def _least(usage: Usage, served: Served) -> Decimal:
+def _least(usage: Usage, served: ServedTerms) -> Decimal:
     """What it costs at the least: the end may say that what was written to the cache lives shorter than it seemed."""
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
     return PriceBook().cost(MODEL, replace(usage, cache_write_5m_tokens=written, cache_write_1h_tokens=0), served)
@@ -179,8 +179,8 @@ def test_what_a_reply_costs_never_falls_while_it_comes_in(told: list[Any], conte
     seen, before, worst = ReportedUsage(), Decimal(0), Usage(cache_write_1h_tokens=8000)
     for each in told:
         seen.take(each, last=False)
-        broken = seen.bill_broken(worst, asked=MODEL, model=MODEL)
-        known = _least(reading.usage_of(seen.figures), broken.served)
+        broken = seen.bill_partial(worst, asked=MODEL, model=MODEL)
+        known = _least(reading.parse_usage(seen.figures), broken.served)
         assert known >= before
         assert PriceBook().cost(MODEL, broken.usage, broken.served) >= known
         before = known
@@ -204,7 +204,7 @@ async def test_whatever_is_reported_no_limit_is_overshot_and_no_bill_is_below_wh
     for number in range(120):
         prompt, output = dice.randint(1, 4000), dice.randint(1, 900)
         served = dice.choice([{}, {"inference_geo": "us"}])
-        true = PriceBook().cost(MODEL, Usage(prompt, output_tokens=output), Served(regional=bool(served)))
+        true = PriceBook().cost(MODEL, Usage(prompt, output_tokens=output), ServedTerms(regional=bool(served)))
         start = {"input_tokens": dice.choice(shapes)(prompt), "output_tokens": 1, **served}
         # What is reported may be anything, but for a smaller figure that looks right in every respect.
         honest = start["input_tokens"] == prompt

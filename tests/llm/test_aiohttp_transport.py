@@ -14,7 +14,7 @@ import pytest
 
 from aar.errors import UsageError
 from aar.llm.aiohttp_transport import AiohttpTransport
-from aar.llm.endpoints import Service, open_client
+from aar.llm.endpoints import ModelEndpoint, open_client
 
 pytestmark = pytest.mark.anyio
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
@@ -254,7 +254,7 @@ def test_a_proxy_of_another_kind_is_named_before_anything_starts(monkeypatch: py
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:1080")
     with pytest.raises(UsageError, match=r"a socks5 proxy for api\.anthropic\.com") as refused:
-        open_client(Service(), 5.0)
+        open_client(ModelEndpoint(), 5.0)
     assert "secret" not in str(refused.value)
     monkeypatch.setenv("no_proxy", "api.anthropic.com")
-    assert open_client(Service(), 5.0) is not None
+    assert open_client(ModelEndpoint(), 5.0) is not None

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from aar.errors import KeyRefused
-from aar.llm.capabilities import PLAIN, abilities_of
+from aar.llm.capabilities import NO_CAPABILITIES, capabilities_by_name
 from aar.llm.gateway import Gateway
 from aar.testing.fake_messages_api import FakeMessagesApi, ServerRules, serve_app
 
@@ -31,12 +31,12 @@ def anyio_backend() -> str:
     ],
 )
 def test_generations(model: str, clears: bool, late: bool) -> None:
-    able = abilities_of(model)
+    able = capabilities_by_name(model)
     assert (able.clear_tool_uses, able.compaction, able.adaptive_thinking) == (clears, late, late)
 
 
 def test_nothing_is_known_of_other_names() -> None:
-    assert abilities_of("llama-9") == PLAIN
+    assert capabilities_by_name("llama-9") == NO_CAPABILITIES
 
 
 @pytest.mark.anyio
@@ -44,15 +44,15 @@ async def test_the_service_is_asked_and_what_it_does_not_know_is_plain() -> None
     rules = ServerRules(models={"claude-opus-5-5", "claude-sonnet-4-5"}, keys={"sk-right"})
     async with serve_app(FakeMessagesApi([], rules=rules)) as url:
         gateway = Gateway(url, SecretStr("sk-right"))
-        newest = await gateway.abilities("claude-opus-5-5")
+        newest = await gateway.capabilities("claude-opus-5-5")
         assert (newest.adaptive_thinking, newest.compaction, newest.images) == (True, True, True)
-        older = await gateway.abilities("claude-sonnet-4-5")
+        older = await gateway.capabilities("claude-sonnet-4-5")
         assert (older.adaptive_thinking, older.compaction, older.clear_tool_uses) == (False, False, True)
-        assert await gateway.abilities("mistral-9") == PLAIN
+        assert await gateway.capabilities("mistral-9") == NO_CAPABILITIES
         await gateway.close()
         stranger = Gateway(url, SecretStr("sk-wrong"))
         with pytest.raises(KeyRefused) as caught:
-            await stranger.abilities("claude-opus-5-5")
+            await stranger.capabilities("claude-opus-5-5")
         await stranger.close()
     assert "sk-wrong" not in str(caught.value)
 
@@ -76,5 +76,5 @@ async def test_what_an_odd_answer_does_not_tell_cannot_be_done(answer: bytes, ki
     head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(answer)}\r\n\r\n".encode()
     async with serving(answering(head + answer)) as url:
         gateway = Gateway(url, SecretStr("sk-any"))
-        assert await gateway.abilities("m") == PLAIN
+        assert await gateway.capabilities("m") == NO_CAPABILITIES
         await gateway.close()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SetupError, UsageError
-from aar.llm.endpoints import Service, open_client
+from aar.llm.endpoints import ModelEndpoint, open_client
 from aar.llm.gateway import Gateway
-from aar.llm.request.model_request import CallRequest
+from aar.llm.request.model_request import ModelRequest
 
 from ..researcher.cloud_server import serving
 from ..researcher.messages_server import Turn, call, say
@@ -26,9 +26,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def request(model: str) -> CallRequest:
+def request(model: str) -> ModelRequest:
     messages = [{"role": "user", "content": [say("go")]}]
-    return CallRequest(model, [say("s")], [], messages, 100, betas=("context-management-2025-06-27",))
+    return ModelRequest(model, [say("s")], [], messages, 100, betas=("context-management-2025-06-27",))
 
 
 async def test_bedrock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ async def test_bedrock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-real-secret")
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
     async with serving(Turn(CONTENT)) as server:
-        gateway = Gateway(Service("bedrock", base_url=server.url, region="eu-west-1"))
+        gateway = Gateway(ModelEndpoint("bedrock", base_url=server.url, region="eu-west-1"))
         message = await gateway.complete(request("anthropic.claude-sonnet-5-5-v1:0"))
         await gateway.close()
     assert message.content == CONTENT
@@ -68,7 +68,7 @@ async def test_vertex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         credentials.write_text(json.dumps(account))
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
         monkeypatch.delenv("ANTHROPIC_VERTEX_PROJECT_ID", raising=False)
-        gateway = Gateway(Service("vertex", base_url=server.url, region="us-east5"))
+        gateway = Gateway(ModelEndpoint("vertex", base_url=server.url, region="us-east5"))
         message = await gateway.complete(request("claude-sonnet-5-5@20260901"))
         await gateway.close()
     assert message.content == CONTENT
@@ -85,7 +85,7 @@ async def test_vertex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_the_extra_the_error_names_it(provider: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(SetupError) as caught:
-        open_client(Service(provider, region="eu-west-1"), 5.0)  # type: ignore[arg-type]
+        open_client(ModelEndpoint(provider, region="eu-west-1"), 5.0)  # type: ignore[arg-type]
     assert caught.value.remedy == f"pip install 'aar[{provider}]'"
 
 
@@ -94,9 +94,12 @@ def test_bedrock_without_a_region_says_so(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="region"):
-        open_client(Service("bedrock"), 5.0)
+        open_client(ModelEndpoint("bedrock"), 5.0)
 
 
 def test_a_login_in_an_address_is_not_shown() -> None:
-    assert Service(base_url="https://ana:secret@models.example:8443/v1").shown == "https://models.example:8443/v1"
-    assert Service(base_url="https://models.example/v1/@team").shown == "https://models.example/v1/@team"
+    assert (
+        ModelEndpoint(base_url="https://ana:secret@models.example:8443/v1").display_url
+        == "https://models.example:8443/v1"
+    )
+    assert ModelEndpoint(base_url="https://models.example/v1/@team").display_url == "https://models.example/v1/@team"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from aar.llm.aiohttp_transport import proxy_named
+from aar.llm.aiohttp_transport import proxy_from_environment
 
 FORMS = [
     "10.0.0.0/8",
@@ -56,4 +56,4 @@ def test_no_proxy_is_read_as_the_sdk_reads_it(entries: str, monkeypatch: pytest.
     for address in ADDRESSES:
         url = httpx2.URL(address)
         past = client._transport_for_url(url) is client._transport
-        assert (proxy_named(url.scheme, url.netloc.decode("ascii")) is None) == past, address
+        assert (proxy_from_environment(url.scheme, url.netloc.decode("ascii")) is None) == past, address

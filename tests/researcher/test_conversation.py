@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
-from aar.llm.request.request_encoding import MessageEncoder, compact
+from aar.llm.request.request_encoding import MessageEncoder, encode_json
 from aar.researcher.conversation import CLEARED, Conversation
 
 from .messages_server import byte_tokens, call, complaint_about, say
@@ -86,7 +86,7 @@ def test_any_log_makes_requests_that_the_service_takes(story: list[TurnReceived]
         messages = conversation.request_messages()
         request = {"system": [], "tools": [], "messages": messages}
         assert complaint_about(request) == ""
-        assert encoder.encode(messages) == compact(messages)
+        assert encoder.encode(messages) == encode_json(messages)
         if conversation.prompt_tokens == 0:
             assert conversation.most_prompt_tokens(0) >= byte_tokens(request)
 

@@ -16,15 +16,15 @@ from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.events import AnyEvent
-from aar.llm.api_errors import ConversationRefused, ServiceMissing, ServiceResting
-from aar.llm.capabilities import PLAIN
-from aar.llm.concurrency_limiter import PacePolicy, Pacer
-from aar.llm.gateway import CallRequest, Flight, Gateway, ModelMissing, PromptTooLong, StreamBroken
-from aar.llm.outage_monitor import OutageWatch
-from aar.llm.request.request_encoding import compact
-from aar.llm.response.content_blocks import INVALID_INPUT, SENT_BACK, sound_block
+from aar.llm.api_errors import ConversationRejected, ServicePausing, ServiceUnreachable
+from aar.llm.capabilities import NO_CAPABILITIES
+from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy
+from aar.llm.gateway import Gateway, ModelNotFound, ModelRequest, PromptTooLong, SendStatus, StreamInterrupted
+from aar.llm.outage_monitor import ServiceOutageMonitor
+from aar.llm.request.request_encoding import encode_json
+from aar.llm.response.content_blocks import INVALID_INPUT, RESENDABLE_TYPES, resendable_block
 from aar.llm.response.sse import _END as END
-from aar.llm.response.sse import events_of
+from aar.llm.response.sse import read_event_batches
 from aar.llm.retry_policy import RetryPolicy, retry_after_seconds
 
 from ..llm.test_aiohttp_transport import serving
@@ -37,9 +37,9 @@ SYSTEM = [{"type": "text", "text": "s"}]
 HELLO = [{"role": "user", "content": [say("hé\ud800llo")]}]
 
 
-def request(**changes: Any) -> CallRequest:
+def request(**changes: Any) -> ModelRequest:
     given = {"model": "m", "system": SYSTEM, "tools": [], "messages": HELLO, "max_tokens": 10}
-    return CallRequest(**{**given, **changes})
+    return ModelRequest(**{**given, **changes})
 
 
 async def test_a_reply_is_assembled_as_it_was_sent(house: House) -> None:
@@ -63,15 +63,15 @@ async def test_a_reply_is_assembled_as_it_was_sent(house: House) -> None:
     ("status", "message", "error"),
     [
         (400, "tools.0: no", GatewayError),
-        (400, "messages.3.content.0: no such block", ConversationRefused),
-        (400, "messages: text content blocks must be non-empty", ConversationRefused),
-        (400, "`tool_use` ids must be unique", ConversationRefused),
+        (400, "messages.3.content.0: no such block", ConversationRejected),
+        (400, "messages: text content blocks must be non-empty", ConversationRejected),
+        (400, "`tool_use` ids must be unique", ConversationRejected),
         (400, "prompt is too long: 3 tokens > 2 maximum", PromptTooLong),
         (400, "input length and `max_tokens` exceed context limit: 195000 + 8192 > 200000", PromptTooLong),
         (400, "Input is too long for requested model.", PromptTooLong),
         (401, "invalid x-api-key", KeyRefused),
         (403, "not allowed", KeyRefused),
-        (404, "model: m", ModelMissing),
+        (404, "model: m", ModelNotFound),
         (413, "request_too_large", PromptTooLong),
     ],
 )
@@ -96,7 +96,7 @@ async def test_nobody_tries_before_the_time_that_the_service_named_and_to_wait_f
     assert (await gateway.complete(request())).content == [say("here")]
     assert all(later - earlier >= 0.15 for earlier, later in itertools.pairwise(came))
     house.server.play(Refusal(429, headers={"retry-after": "1e9"}))
-    with pytest.raises(ServiceResting, match="asks for a pause until"):
+    with pytest.raises(ServicePausing, match="asks for a pause until"):
         await gateway.complete(request())
 
 
@@ -105,12 +105,12 @@ async def test_nobody_there_is_not_billed(house: House) -> None:
     with pytest.raises(ModelUnavailable, match="cannot reach") as caught:
         await gateway.complete(request())
     await gateway.close()
-    assert not isinstance(caught.value, StreamBroken)
+    assert not isinstance(caught.value, StreamInterrupted)
     assert KEY not in str(caught.value)
 
 
 async def test_nobody_waits_in_line_beyond_their_patience_for_a_service_that_is_away() -> None:
-    pacer = Pacer(PacePolicy(failures=4, rest=60.0))
+    pacer = AdaptiveLimiter(LimiterPolicy(failures=4, cooldown=60.0))
     gateway = Gateway(
         "http://127.0.0.1:1", SecretStr(KEY), policy=RetryPolicy(deadline=1.0, first=0.01, longest=0.1), pacer=pacer
     )
@@ -121,9 +121,9 @@ async def test_nobody_waits_in_line_beyond_their_patience_for_a_service_that_is_
         errors = await asyncio.wait_for(ended, 20)
     finally:
         await gateway.close()
-    assert pacer.open
+    assert pacer.is_open
     assert pacer.under_way == 0
-    assert [type(error) for error in errors] == [ServiceMissing] * 4
+    assert [type(error) for error in errors] == [ServiceUnreachable] * 4
     assert all("cannot reach" in str(error) for error in errors)
 
 
@@ -133,7 +133,7 @@ async def test_nobody_waits_in_line_beyond_their_patience_for_a_service_that_is_
 )
 async def test_a_broken_stream_tells_the_usage_it_saw(house: House, after: int, breaking: str) -> None:
     house.server.play(Turn([say("half")], breaks_after=after, breaking=breaking))
-    with pytest.raises(StreamBroken) as caught:
+    with pytest.raises(StreamInterrupted) as caught:
         await house.gateway(5, 0.3).complete(request())
     assert ("input_tokens" in caught.value.usage) is bool(after)
     assert len(house.server.requests) == 1
@@ -188,11 +188,11 @@ async def test_what_came_before_any_reply_is_free_and_tried_again(house: House, 
     house.server.script = lambda _: answer
     with pytest.raises(ModelUnavailable) as caught:
         await house.gateway(0.1, 5).complete(request())
-    assert not isinstance(caught.value, StreamBroken)
+    assert not isinstance(caught.value, StreamInterrupted)
 
 
 async def test_errors_in_place_of_a_stream_are_told_apart(house: House) -> None:
-    for kind, error in (("authentication_error", KeyRefused), ("not_found_error", ModelMissing)):
+    for kind, error in (("authentication_error", KeyRefused), ("not_found_error", ModelNotFound)):
         body = f'event: error\ndata: {{"type":"error","error":{{"type":"{kind}","message":"{KEY}"}}}}\n\n'
         house.server.play(Raw(body.encode()))
         with pytest.raises(error) as caught:
@@ -254,7 +254,7 @@ async def test_a_stream_that_goes_on_and_says_nothing_has_an_end() -> None:
 
     async with serving(serve) as url:
         gateway = Gateway(url, SecretStr(KEY), timeout=0.5)
-        with anyio.fail_after(20), pytest.raises(StreamBroken, match="no progress"):
+        with anyio.fail_after(20), pytest.raises(StreamInterrupted, match="no progress"):
             await gateway.complete(request())
         await gateway.close()
 
@@ -289,13 +289,13 @@ async def test_a_status_that_refuses_is_free_whatever_comes_with_it(how: str) ->
         writer.close()
         await writer.wait_closed()
 
-    flight = Flight()
+    flight = SendStatus()
     async with serving(serve) as url:
         gateway = Gateway(url, SecretStr(KEY), policy=RetryPolicy(deadline=0.01, first=0.1))
         with anyio.fail_after(10), pytest.raises(ModelUnavailable) as caught:
             await gateway.complete(request(), flight=flight)
         await gateway.close()
-    assert not isinstance(caught.value, StreamBroken)
+    assert not isinstance(caught.value, StreamInterrupted)
     assert not flight.sent
     assert len(heard) == 1  # a redirect would be sent the key
     if how == "elsewhere":
@@ -317,7 +317,7 @@ async def test_three_ways_a_stream_breaks(house: House, how: str) -> None:
     events = Turn([say("half")]).events("m", 3)[:5]
     half = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events)
     house.server.play({"in good order": Raw(half), "inside a chunk": Raw(half, cut=True)}.get(how, Raw(None)))
-    with pytest.raises(StreamBroken) as caught:
+    with pytest.raises(StreamInterrupted) as caught:
         await house.gateway(5, 5).complete(request())
     assert ("input_tokens" in caught.value.usage) is (how != "before the first byte")
     assert len(house.server.requests) == 1
@@ -328,7 +328,7 @@ async def test_the_key_is_in_no_error_of_a_stream(house: House) -> None:
     error = {"type": "error", "error": {"type": "api_error", "message": f"bad key {KEY}"}}
     for rest in (b"data: %s\n\n" % json.dumps(error).encode(), b"data: [%s]\n\n" % KEY.encode()):
         house.server.play(Raw(start + rest))
-        with pytest.raises(StreamBroken) as caught:
+        with pytest.raises(StreamInterrupted) as caught:
             await house.gateway(5, 5).complete(request())
         assert KEY not in str(caught.value)
 
@@ -347,7 +347,7 @@ async def test_the_key_is_in_no_error_of_a_stream(house: House) -> None:
 async def test_events_that_make_no_sense_break_the_stream(house: House, event: dict[str, Any]) -> None:
     start = Turn([]).events("m", 3)[0]
     house.server.play(Raw(b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in (start, event))))
-    with pytest.raises(StreamBroken) as caught:
+    with pytest.raises(StreamInterrupted) as caught:
         await house.gateway(5, 5).complete(request())
     assert caught.value.usage["input_tokens"] == 3
 
@@ -360,7 +360,7 @@ async def test_input_that_is_no_json_is_kept_for_the_tool_to_refuse(house: House
 
 
 async def test_what_was_never_sent_is_known(house: House) -> None:
-    flight = Flight()
+    flight = SendStatus()
     nobody = Gateway("http://127.0.0.1:1", policy=RetryPolicy(deadline=0.05, first=0.01))
     with pytest.raises(ModelUnavailable):
         await nobody.complete(request(), flight=flight)
@@ -392,7 +392,7 @@ async def test_capabilities_are_not_waited_for(house: House) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     asked = Gateway(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(KEY))
     with anyio.fail_after(5):
-        assert await asked.abilities("m") == PLAIN
+        assert await asked.capabilities("m") == NO_CAPABILITIES
     await asked.close()
     server.close()
     assert len(heard) == 1
@@ -415,7 +415,7 @@ async def test_a_whole_message_is_a_reply_whatever_type_it_is_said_to_have(house
 )
 async def test_what_was_generated_is_not_free_though_it_cannot_be_read(house: House, answer: Raw) -> None:
     house.server.play(answer)
-    with pytest.raises(StreamBroken):
+    with pytest.raises(StreamInterrupted):
         await house.gateway(1, 5).complete(request())
 
 
@@ -429,7 +429,7 @@ async def test_a_page_in_the_place_of_a_service_that_answered_is_waited_out(hous
 
 async def test_a_page_where_nobody_ever_answered_is_a_wrong_address(house: House) -> None:
     house.server.script = lambda _: Refusal(404, "<html>not here</html>", {"content-type": "text/html"})
-    with pytest.raises(ServiceMissing, match="answered 404 with no reply of the model but text/html") as caught:
+    with pytest.raises(ServiceUnreachable, match="answered 404 with no reply of the model but text/html") as caught:
         await house.gateway(5, 5).complete(request())
     assert caught.value.remedy == "Check the base URL and proxies on the way"
     assert len(house.server.requests) == 1
@@ -438,41 +438,41 @@ async def test_a_page_where_nobody_ever_answered_is_a_wrong_address(house: House
 async def test_an_outage_is_told_at_its_first_failure_once_a_minute_and_at_its_end() -> None:
     told: list[AnyEvent] = []
     now = [1000.0]
-    watch = OutageWatch("http://s", told.append, lambda: now[0])
+    watch = ServiceOutageMonitor("http://s", told.append, lambda: now[0])
     error = ModelUnavailable("cannot reach http://s")
     for _ in range(130):
-        watch.failed(error, 40)
+        watch.record_failure(error, 40)
         now[0] += 1
     assert [event.summary() for event in told] == [
         f"cannot reach http://s; try {tries}, next in 40 s" for tries in (1, 61, 121)
     ]
-    watch.failed(error, 3600, 3600)
+    watch.record_failure(error, 3600, 3600)
     now[0] += 1
-    watch.failed(error, 3599, 3599)
-    watch.answered()
+    watch.record_failure(error, 3599, 3599)
+    watch.record_reply()
     assert [event.kind for event in told[3:]] == ["model_service_unavailable", "model_service_recovered"]
     assert re.search(r"asks for a pause until \d{4}-.* UTC", told[3].summary())
-    assert (watch.ever_answered, watch.error, watch.tries) == (True, None, 0)
+    assert (watch.has_ever_answered, watch.error, watch.tries) == (True, None, 0)
 
 
 async def test_an_outage_that_lasts_is_told_however_lately_another_was() -> None:
     told: list[AnyEvent] = []
     now = [1000.0]
-    watch = OutageWatch("http://s", told.append, lambda: now[0])
-    watch.failed(ModelUnavailable("the service answered 500"), 1)
-    watch.answered()
+    watch = ServiceOutageMonitor("http://s", told.append, lambda: now[0])
+    watch.record_failure(ModelUnavailable("the service answered 500"), 1)
+    watch.record_reply()
     now[0] += 20
     for _ in range(15):
-        watch.failed(ModelUnavailable("cannot reach http://s"), 1)
+        watch.record_failure(ModelUnavailable("cannot reach http://s"), 1)
         now[0] += 1
-    watch.answered()
+    watch.record_reply()
     assert [event.summary() for event in told[2:]] == [
         "cannot reach http://s; try 6, next in 1 s",
         "http://s answers again, after 15 failed tries in 15 s",
     ]
-    watch.failed(ModelUnavailable("the service answered 500"), 1)
+    watch.record_failure(ModelUnavailable("the service answered 500"), 1)
     now[0] += 1
-    watch.failed(ModelUnavailable("the service answered 500"), 1)
+    watch.record_failure(ModelUnavailable("the service answered 500"), 1)
     assert len(told) == 4
 
 
@@ -490,8 +490,8 @@ ODD_BLOCKS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("block", "kind"), ODD_BLOCKS)
 def test_every_block_is_taken_in_as_one_that_can_go_back(block: dict[str, Any], kind: str) -> None:
-    sound = sound_block(block)
-    json.loads(compact([sound]), parse_constant=lambda name: pytest.fail(name))
+    sound = resendable_block(block)
+    json.loads(encode_json([sound]), parse_constant=lambda name: pytest.fail(name))
     assert sound["type"] == kind
     assert not re.search("[\ud800-\udfff]", json.dumps(sound, ensure_ascii=False))
     if kind == "tool_use":
@@ -505,9 +505,9 @@ def test_what_the_sdk_knows_of_replies_goes_back_as_it_came() -> None:
     from anthropic.types.beta import BetaContentBlock
 
     known = {get_args(each.model_fields["type"].annotation)[0] for each in get_args(get_args(BetaContentBlock)[0])}
-    assert known <= SENT_BACK
+    assert known <= RESENDABLE_TYPES
     block = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"new": None}], "later": 1}
-    assert sound_block(block) == block
+    assert resendable_block(block) == block
 
 
 async def test_an_event_that_never_ends_is_read_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -532,9 +532,9 @@ async def test_an_event_that_never_ends_is_read_once_and_bounded(monkeypatch: py
     text = b'data: {"a": "' + b"x" * 100_000 + b'"}\r\n\r\ndata: {"b": 1}\n\n'
     for size in (7, 64):
         searched = 0
-        found = [event async for batch in events_of(pieces(text, size)) for event in batch]
+        found = [event async for batch in read_event_batches(pieces(text, size)) for event in batch]
         assert [list(event) for event in found] == [["a"], ["b"]]
         assert searched < 3 * len(text)
     monkeypatch.setattr("aar.llm.response.sse.LONGEST_EVENT", 1000)
     with pytest.raises(ValueError, match="an event of over 1000 bytes"):
-        [event async for event in events_of(pieces(text, 64))]
+        [event async for event in read_event_batches(pieces(text, 64))]

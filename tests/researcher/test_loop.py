@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import totals
 from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
-from aar.llm.outage_monitor import OutageWatch
+from aar.llm.outage_monitor import ServiceOutageMonitor
 from aar.researcher import turn
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.loop import run_researcher
@@ -270,7 +270,7 @@ async def test_one_whose_calls_fail_while_others_are_answered_fails(
     ctx = await house.context(deadline=0.05, patience=3)
 
     async def answered() -> None:
-        ctx.gateway.watch.answered()
+        ctx.gateway.watch.record_reply()
 
     house.server.before_reply = answered
     outcome = await run_researcher(ctx)
@@ -330,7 +330,7 @@ async def test_connections_that_are_cut_before_any_reply_are_an_outage_that_peop
     house.server.play(Raw(None), Raw(None), FINISH)
     ctx = await house.context()
     told: list[str] = []
-    ctx.gateway.watch = OutageWatch("the service", lambda event: told.append(event.kind))
+    ctx.gateway.watch = ServiceOutageMonitor("the service", lambda event: told.append(event.kind))
     assert (await run_researcher(ctx)).reason == "finished"
     assert told == ["model_service_unavailable", "model_service_recovered"]
     assert len(entries(house)) == 3  # each cut call may be billed, and is in the ledger

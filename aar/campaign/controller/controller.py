@@ -28,7 +28,7 @@ from aar.campaign.runtime.service_restarts import PATIENCE_SECONDS, FaultLog, ke
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
 from aar.forum.mirror.forum_mirror import ForumMirror
-from aar.llm.api_errors import ServiceMissing
+from aar.llm.api_errors import ServiceUnreachable
 from aar.store.database import Database
 from aar.store.models import Campaign, EventRecord
 
@@ -281,7 +281,7 @@ class Controller:
 
     async def _out_of_time(self, ending: Ending, outage: GatewayError) -> Ending:
         """How a campaign ends whose hours ended while the model service was away."""
-        if isinstance(outage, ServiceMissing) and not await self._ever_answered():
+        if isinstance(outage, ServiceUnreachable) and not await self._ever_answered():
             return Ending("failed", f"no model call ever succeeded: {outage}")
         return Ending("paused", f"{ending.cause} while the model service was away: {outage.message}")
 

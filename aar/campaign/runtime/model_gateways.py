@@ -12,12 +12,12 @@ from aar.campaign.model_assignment import OFFLINE_MODEL
 from aar.campaign.preflight import Plan
 from aar.errors import GatewayError, SetupError
 from aar.events import AnyEvent
-from aar.llm.api_errors import ServiceMissing
-from aar.llm.capabilities import PLAIN, Abilities
-from aar.llm.concurrency_limiter import PacePolicy, Pacer
-from aar.llm.endpoints import Provider, Service
+from aar.llm.api_errors import ServiceUnreachable
+from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
+from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy
+from aar.llm.endpoints import ModelEndpoint, Provider
 from aar.llm.gateway import Gateway
-from aar.llm.outage_monitor import OutageWatch
+from aar.llm.outage_monitor import ServiceOutageMonitor
 from aar.llm.retry_policy import RetryPolicy
 from aar.researcher.context import Fallback
 from aar.researcher.offline.server_process import offline_server
@@ -50,7 +50,7 @@ class Endpoints:
         self._plan = plan
         self._seed = seed
         self._gateways: dict[str, Gateway] = {}
-        self._abilities: dict[str, Abilities] = {}
+        self._abilities: dict[str, ModelCapabilities] = {}
         self._services: dict[Provider, Gateway] = {}
         self._admitting = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -61,7 +61,7 @@ class Endpoints:
         Raises:
             ModelUnavailable: the offline model server does not start.
             KeyRefused: a key is wrong.
-            ServiceMissing: nobody answers at an address.
+            ServiceUnreachable: nobody answers at an address.
             SetupError, UsageError: a provider's library or credentials are absent.
         """
         async with asyncio.TaskGroup() as opening:
@@ -91,12 +91,12 @@ class Endpoints:
             asked = self._plan.spec.researchers
             patience = 60 * asked.patience_minutes
             key = self._plan.settings.claude_key if provider == "anthropic" else None
-            service = Service(provider, asked.base_url, key, asked.region)
+            service = ModelEndpoint(provider, asked.base_url, key, asked.region)
             gateway = Gateway(
                 service,
                 policy=RetryPolicy(deadline=patience),
-                pacer=Pacer(PacePolicy.within(patience), time_left=self._time_left),
-                watch=OutageWatch(service.shown, self._tell),
+                pacer=AdaptiveLimiter(LimiterPolicy.within(patience), time_left=self._time_left),
+                watch=ServiceOutageMonitor(service.display_url, self._tell),
             )
             gateway.watch.on_recovery = lambda: self._on_recovery()
             self._services[provider] = gateway
@@ -112,7 +112,7 @@ class Endpoints:
         return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
 
     async def _ask(self, model: str) -> None:
-        self._abilities[model] = await self._gateways[model].abilities(model)
+        self._abilities[model] = await self._gateways[model].capabilities(model)
 
     async def _ask_patiently(self, model: str) -> None:
         begun, tries = time.monotonic(), 0
@@ -121,12 +121,12 @@ class Endpoints:
             try:
                 await self._ask(model)
                 return
-            except ServiceMissing as error:
+            except ServiceUnreachable as error:
                 tries += 1
                 pause = policy.delay(tries, time.monotonic() - begun)
                 if pause is None:
                     raise
-                self._gateways[model].watch.failed(error, pause)
+                self._gateways[model].watch.record_failure(error, pause)
             await asyncio.sleep(pause)
 
     def _keep(self, model: str, gateway: Gateway) -> None:
@@ -155,16 +155,16 @@ class Endpoints:
                     "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
                 )
             self._keep(model, self._service(asked.provider))
-            with suppress(ServiceMissing):  # whoever calls it waits
+            with suppress(ServiceUnreachable):  # whoever calls it waits
                 await self._ask(model)
 
     def gateway(self, model: str) -> Gateway:
         """The gateway for a model of the team."""
         return self._gateways[model]
 
-    def abilities(self, model: str) -> Abilities:
+    def abilities(self, model: str) -> ModelCapabilities:
         """What a model of the team can do beyond plain messages."""
-        return self._abilities.get(model, PLAIN)
+        return self._abilities.get(model, NO_CAPABILITIES)
 
     def fallback(self, model: str) -> Fallback | None:
         """Whom to ask when a model is unavailable; None where nobody is named, or it is that very model."""

@@ -13,7 +13,7 @@ from genai_prices import types as library
 from genai_prices.data import providers
 
 from aar.llm.pricing.model_ids import BEDROCK, DATE, VERTEX
-from aar.llm.pricing.model_price import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
+from aar.llm.pricing.model_price import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scale_price
 
 _FAST = {"speed": "fast"}
 
@@ -23,7 +23,7 @@ def known_models() -> list[str]:
     return [model.id for model in _provider("anthropic").models]
 
 
-def look_up(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
+def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
     """The price tiers of a model id in Anthropic's, Bedrock's or Vertex's spelling; None where it is unknown.
 
     Args:
@@ -38,12 +38,12 @@ def look_up(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
         if plain is None or bedrock["region"] == "global":
             return plain
         # Endpoints bound to a region cost a tenth more than the global ones there too, as in the library's own tables.
-        return tuple(PriceTier(tier.above, scaled(tier.price, REGIONAL_SURCHARGE)) for tier in plain)
+        return tuple(PriceTier(tier.above, scale_price(tier.price, REGIONAL_SURCHARGE)) for tier in plain)
     vertex = VERTEX.match(model)
     return _anthropic(vertex["name"] if vertex is not None else model, fast=fast)
 
 
-def matched(model: str) -> str:
+def matched_model(model: str) -> str:
     """Id of the model in the tables whose price a model id is given; empty where there is none."""
     bedrock, vertex = BEDROCK.match(model), VERTEX.match(model)
     found = None if bedrock is None else _provider("aws").find_model(model)

@@ -29,10 +29,10 @@ class PriceTier:
     price: ModelPrice
 
 
-FREE = ModelPrice(*(Decimal(0) for _ in fields(ModelPrice)))
+FREE_PRICE = ModelPrice(*(Decimal(0) for _ in fields(ModelPrice)))
 
 
-def scaled(price: ModelPrice, factor: Decimal) -> ModelPrice:
+def scale_price(price: ModelPrice, factor: Decimal) -> ModelPrice:
     """A token price times a factor; searches keep theirs."""
     return replace(
         price,

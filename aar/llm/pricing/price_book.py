@@ -15,13 +15,13 @@ from functools import lru_cache
 
 from aar.errors import SpecError
 from aar.llm.pricing.model_ids import is_first_party, plain_name
-from aar.llm.pricing.model_price import FREE, REGIONAL_SURCHARGE, ModelPrice, PriceTier, scaled
-from aar.llm.pricing.usage import Served, Usage
+from aar.llm.pricing.model_price import FREE_PRICE, REGIONAL_SURCHARGE, ModelPrice, PriceTier, scale_price
+from aar.llm.pricing.usage import ServedTerms, Usage
 
 OFFLINE_MODEL = "offline-search"
 """The seeded search baseline that needs no key and costs nothing."""
 NO_MODEL = "the reply does not name the model that answered"
-_AS_ASKED = Served()
+_AS_ASKED = ServedTerms()
 _MILLION = Decimal(1_000_000)
 _NANO = Decimal(10) ** -9
 
@@ -48,12 +48,12 @@ class PriceBook:
         """Id of the model whose price is taken, where that is not the same id; else empty."""
         if model in self._overrides or model == OFFLINE_MODEL:
             return ""
-        from aar.llm.pricing.genai_prices_adapter import matched  # takes over half a second to load
+        from aar.llm.pricing.genai_prices_adapter import matched_model  # takes over half a second to load
 
-        other = matched(model)
+        other = matched_model(model)
         return "" if other == model else other
 
-    def cost(self, model: str, usage: Usage, served: Served = _AS_ASKED) -> Decimal:
+    def cost(self, model: str, usage: Usage, served: ServedTerms = _AS_ASKED) -> Decimal:
         """Dollars that the usage is billed at, at the dearest price known for how the call was served.
 
         Raises:
@@ -61,7 +61,9 @@ class PriceBook:
         """
         return max(_bill(_at(tiers, usage.tier_tokens), usage) for tiers in self._ways(model, served))
 
-    def worst_case(self, model: str, input_tokens: int, max_output_tokens: int, served: Served = _AS_ASKED) -> Decimal:
+    def worst_case(
+        self, model: str, input_tokens: int, max_output_tokens: int, served: ServedTerms = _AS_ASKED
+    ) -> Decimal:
         """The most that a call without server tools can cost: every prompt token at the dearest input kind, in the
         dearest tier that so long a prompt can reach, and the whole output.
 
@@ -88,7 +90,7 @@ class PriceBook:
             / _MILLION
         )
 
-    def doubts(self, model: str, served: Served) -> tuple[str, ...]:
+    def doubts(self, model: str, served: ServedTerms) -> tuple[str, ...]:
         """What about the way a call was served has no known price."""
         found = []
         for name in self._names(model, served):
@@ -98,7 +100,7 @@ class PriceBook:
                 found.append(f"no price is known for {name} in the fast mode")
         return tuple(found)
 
-    def _ways(self, model: str, served: Served) -> list[tuple[PriceTier, ...]]:
+    def _ways(self, model: str, served: ServedTerms) -> list[tuple[PriceTier, ...]]:
         """The price tiers of all that may have been billed, as far as they are known."""
         found = [self._tiers(model)]
         for name in self._names(model, served):
@@ -110,7 +112,7 @@ class PriceBook:
         return found
 
     @staticmethod
-    def _names(model: str, served: Served) -> list[str]:
+    def _names(model: str, served: ServedTerms) -> list[str]:
         """The model that was asked, and others that answered under another name than a fuller spelling of its own."""
         return [model, *(other for other in served.models if plain_name(other) != plain_name(model))]
 
@@ -124,7 +126,7 @@ class PriceBook:
         if model in self._overrides:
             return (PriceTier(0, self._overrides[model]),)
         if model == OFFLINE_MODEL:
-            return (PriceTier(0, FREE),)
+            return (PriceTier(0, FREE_PRICE),)
         return _library_tiers(model, fast)
 
 
@@ -155,9 +157,9 @@ def round_up(usd: Decimal) -> Decimal:
 @lru_cache(maxsize=256)
 def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
     # Imported here: the price tables take over half a second, which `aar --help` must not pay.
-    from aar.llm.pricing.genai_prices_adapter import known_models, look_up
+    from aar.llm.pricing.genai_prices_adapter import find_price_tiers, known_models
 
-    tiers = look_up(model, fast=fast)
+    tiers = find_price_tiers(model, fast=fast)
     if tiers is None:
         near = difflib.get_close_matches(model, [*known_models(), OFFLINE_MODEL], n=1)
         raise SpecError(
@@ -171,4 +173,4 @@ def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
 
 @lru_cache(maxsize=256)
 def _scaled_tiers(tiers: tuple[PriceTier, ...], factor: Decimal) -> tuple[PriceTier, ...]:
-    return tuple(PriceTier(tier.above, scaled(tier.price, factor)) for tier in tiers)
+    return tuple(PriceTier(tier.above, scale_price(tier.price, factor)) for tier in tiers)

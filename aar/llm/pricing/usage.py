@@ -79,7 +79,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedTerms:
     """How a call was served, where that changes its price.
 
     Args:
@@ -94,7 +94,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class CallBill:
     """What to charge a call for.
 
     Args:
@@ -105,18 +105,18 @@ class Bill:
     """
 
     usage: Usage
-    served: Served = Served()
+    served: ServedTerms = ServedTerms()
     doubts: tuple[str, ...] = ()
     unknown: bool = False
 
     @property
-    def at_worst(self) -> bool:
+    def is_worst_case(self) -> bool:
         """Whether no less than what was set aside is charged."""
         return self.unknown or bool(self.doubts)
 
     def at_least(self, worst: Usage) -> Usage:
         """What to charge, given the worst case."""
-        return self.usage.at_least(worst) if self.at_worst else self.usage
+        return self.usage.at_least(worst) if self.is_worst_case else self.usage
 
 
 class ReportedUsage:
@@ -145,7 +145,7 @@ class ReportedUsage:
         if _grow(self.figures, told):
             self._doubts[SHRANK] = None
 
-    def bill(self, *, asked: str, model: str | None, content: bool) -> Bill:
+    def bill(self, *, asked: str, model: str | None, content: bool) -> CallBill:
         """What a whole reply is to be charged for.
 
         Args:
@@ -156,27 +156,27 @@ class ReportedUsage:
         doubts = [*self._doubts, *_gaps(self.figures)]
         if MISSING not in doubts and not self._output_told:
             doubts.append(NO_END)
-        usage = usage_of(self.figures)
+        usage = parse_usage(self.figures)
         if not usage.prompt_tokens or (content and not usage.output_tokens):
             doubts.append(ZERO)
         return self._billed(usage, doubts, asked, model)
 
-    def bill_broken(self, worst: Usage, *, asked: str, model: str | None) -> Bill:
+    def bill_partial(self, worst: Usage, *, asked: str, model: str | None) -> CallBill:
         """What a reply is to be charged for that broke off: the prompt as the service counted it if it did, and the
         longest reply, for nobody knows how much was generated unseen."""
-        usage = usage_of(self.figures)
+        usage = parse_usage(self.figures)
         if "input_tokens" not in self.figures or not usage.prompt_tokens:
             bill = self._billed(usage.at_least(worst), self._doubts, asked, model or asked)
             return replace(bill, unknown=True)
         longest = replace(usage, output_tokens=max(usage.output_tokens, worst.output_tokens))
         return self._billed(longest, self._doubts, asked, model or asked)
 
-    def _billed(self, usage: Usage, doubts: Iterable[str], asked: str, model: str | None) -> Bill:
+    def _billed(self, usage: Usage, doubts: Iterable[str], asked: str, model: str | None) -> CallBill:
         served, known = _served(self.figures, asked, model)
-        return Bill(usage, served, tuple(dict.fromkeys([*doubts, *(() if known else (UNKNOWN_TERMS,))])))
+        return CallBill(usage, served, tuple(dict.fromkeys([*doubts, *(() if known else (UNKNOWN_TERMS,))])))
 
 
-def usage_of(usage: Mapping[str, Any]) -> Usage:
+def parse_usage(usage: Mapping[str, Any]) -> Usage:
     """The usage of a whole answer, from the ``usage`` that it came with.
 
     The tokens of a compaction are in no top-level figure, so where ``usage.iterations`` are listed the larger of their
@@ -271,7 +271,7 @@ def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
         if name in told and (name not in seen or told[name] not in _USUAL[name]):
             seen[name] = told[name]
     if "iterations" in told:
-        before, now = (usage_of({"iterations": each.get("iterations", [])}) for each in (seen, told))
+        before, now = (parse_usage({"iterations": each.get("iterations", [])}) for each in (seen, told))
         fell = any(getattr(now, kind) < getattr(before, kind) for kind in Usage.__slots__)
         seen["iterations"] = [_larger_pass(before, now)] if fell else told["iterations"]
         shrank |= fell
@@ -320,12 +320,12 @@ def _gaps(told: Mapping[str, Any]) -> list[str]:
     return [MISSING for each in whole if "input_tokens" not in each or "output_tokens" not in each][:1]
 
 
-def _served(told: Mapping[str, Any], asked: str, model: str | None) -> tuple[Served, bool]:
+def _served(told: Mapping[str, Any], asked: str, model: str | None) -> tuple[ServedTerms, bool]:
     """How a call was served, and whether a price may be known for that."""
     geo, speed, tier = (told.get(name, "").lower() for name in _TERMS)
     named = dict.fromkeys([model or "", *(row["model"] for row in told.get("iterations", ()) if "model" in row)])
     known = geo in _ANYWHERE | {"us"} and speed in _USUAL_SPEEDS | {"fast"} and tier in _USUAL_TIERS
-    served = Served(
+    served = ServedTerms(
         models=tuple(each for each in named if each != asked),
         regional=geo not in _ANYWHERE,
         fast=speed not in _USUAL_SPEEDS,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal
 
-Lifetime = Literal["5m", "1h"]
+CacheLifetime = Literal["5m", "1h"]
 
 _SHORT_SECONDS = 300.0
 _LONG_SECONDS = 3600.0
@@ -28,7 +28,7 @@ _PRIOR_LONG, _PRIOR_TURNS = 0.5, 50.0
 
 
 @dataclass(slots=True)
-class Rhythm:
+class CacheTtlPolicy:
     """The pauses between a researcher's calls, as this controller saw them.
 
     Args:
@@ -39,14 +39,14 @@ class Rhythm:
     _gaps: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     _last: float | None = None
 
-    def called(self) -> None:
+    def record_call(self) -> None:
         """A call begins: a cache entry lives from its last use."""
         now = self.clock()
         if self._last is not None:
             self._gaps.append(now - self._last)
         self._last = now
 
-    def lifetime(self, prompt_tokens: int, new_tokens: int) -> Lifetime:
+    def choose_lifetime(self, prompt_tokens: int, new_tokens: int) -> CacheLifetime:
         """The cheaper lifetime for the next call's cache entries.
 
         Args:

@@ -11,7 +11,7 @@ from aar.llm.request.request_encoding import MessageEncoder
 
 
 @dataclass(slots=True)
-class Flight:
+class SendStatus:
     """How far a call got, for whoever has to pay for it if it is cut off.
 
     Args:
@@ -21,12 +21,12 @@ class Flight:
     sent: bool = False
 
 
-FLIGHT: ContextVar[Flight | None] = ContextVar("flight", default=None)
+SEND_STATUS: ContextVar[SendStatus | None] = ContextVar("flight", default=None)
 """The call that a request belongs to, for the transport to say when it goes out."""
 
 
 @dataclass(frozen=True, slots=True)
-class CallRequest:
+class ModelRequest:
     """One model call.
 
     The body is made of bytes here: the SDK would copy the whole conversation and encode it anew at every turn.
@@ -52,7 +52,7 @@ class CallRequest:
     encoder: MessageEncoder = field(default_factory=MessageEncoder)
 
     @property
-    def may_summarise(self) -> bool:
+    def may_compact(self) -> bool:
         """Whether the service may summarise the conversation before it replies, at the caller's cost."""
         edits = self.extra.get("context_management", {}).get("edits", ())
         return any(edit["type"].startswith("compact_") for edit in edits)

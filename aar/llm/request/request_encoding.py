@@ -22,19 +22,19 @@ class MessageEncoder:
     def body(self, fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bytes:
         """A request body of ``fields``, which mostly are those of the last one, and the messages."""
         if fields != self._fields:
-            self._fields, self._prefix = fields, compact(fields)[:-1] + b',"messages":'
+            self._fields, self._prefix = fields, encode_json(fields)[:-1] + b',"messages":'
         return self._prefix + self.encode(messages) + b"}"
 
     def encode(self, messages: Sequence[Mapping[str, Any]]) -> bytes:
         """The messages as a JSON array."""
         known = self._known
         self._known = [
-            known[place] if place < len(known) and known[place][0] is message else (message, compact(message))
+            known[place] if place < len(known) and known[place][0] is message else (message, encode_json(message))
             for place, message in enumerate(messages)
         ]
         return b"[" + b",".join(encoded for _, encoded in self._known) + b"]"
 
 
-def compact(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """A value as JSON in UTF-8, without spaces. Raises ValueError for NaN and infinity, which JSON has not."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")

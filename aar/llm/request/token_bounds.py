@@ -19,7 +19,7 @@ IMAGE_TOKENS = 6000
 """More than the largest image costs after the service scaled it down."""
 
 
-def most_tokens(parts: Iterable[Mapping[str, Any]]) -> int:
+def token_upper_bound(parts: Iterable[Mapping[str, Any]]) -> int:
     """Upper bound of the tokens of messages, blocks or tool definitions."""
     return sum(_bound(part) for part in parts)
 
@@ -28,7 +28,7 @@ def _bound(part: Mapping[str, Any]) -> int:
     content = part.get("content")
     if isinstance(content, list):
         rest = {key: value for key, value in part.items() if key != "content"}
-        return _bound(rest) + most_tokens(content)
+        return _bound(rest) + token_upper_bound(content)
     if part.get("type") == "image":
         return IMAGE_TOKENS
     return len(json.dumps(part, ensure_ascii=False).encode("utf-8", "surrogatepass")) + BLOCK_TOKENS

@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from aar.text.characters import whole_characters
+from aar.text.characters import repair_surrogates
 
-Block = dict[str, Any]
+ContentBlock = dict[str, Any]
 
 INVALID_INPUT = "_not_valid_json"
 """Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
-SENT_BACK = frozenset(
+RESENDABLE_TYPES = frozenset(
     {
         "advisor_tool_result",
         "bash_code_execution_tool_result",
@@ -52,22 +52,22 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
 
 
-def sound_block(block: Mapping[str, Any]) -> Block:
+def resendable_block(block: Mapping[str, Any]) -> ContentBlock:
     """The block as it is sent back; one of an unknown kind, or that no JSON can hold, becomes a text that says so."""
     kind = block.get("type")
     if kind == "tool_use":
-        return _sound_call(block)
+        return _resendable_call(block)
     try:
         plain = _plain(dict(block))
     except ValueError as error:
         return _note(kind, str(error))
-    if not isinstance(kind, str) or kind not in SENT_BACK:
+    if not isinstance(kind, str) or kind not in RESENDABLE_TYPES:
         return _note(kind, json.dumps(plain, ensure_ascii=False))
     texts = {name: plain.get(name) for name in _TEXTS.get(kind, ())}
     return {**plain, **{name: text if isinstance(text, str) else "" for name, text in texts.items()}}
 
 
-def read_input(text: str) -> dict[str, Any]:
+def parse_tool_input(text: str) -> dict[str, Any]:
     """A tool's input from its JSON; kept under ``INVALID_INPUT`` where that is no object, is too deep or too long, or
     holds a number that JSON has not."""
     if len(text) <= _LONGEST_INPUT:
@@ -76,11 +76,13 @@ def read_input(text: str) -> dict[str, Any]:
         except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
             return _invalid(text)
         if isinstance(value, dict):
-            return _sound_input(value, text)
+            return _resendable_input(value, text)
     return _invalid(text)
 
 
-def with_unique_ids(content: Sequence[Block], taken: Container[str]) -> tuple[list[Block], dict[str, str]]:
+def with_unique_ids(
+    content: Sequence[ContentBlock], taken: Container[str]
+) -> tuple[list[ContentBlock], dict[str, str]]:
     """The blocks of a reply, calls renamed whose id was used before or is of a form that services refuse: some servers
     number them in each reply, and no request may hold an id twice.
 
@@ -101,7 +103,7 @@ def with_unique_ids(content: Sequence[Block], taken: Container[str]) -> tuple[li
     return found, renamed
 
 
-def _sound_call(block: Mapping[str, Any]) -> Block:
+def _resendable_call(block: Mapping[str, Any]) -> ContentBlock:
     """A tool call with what every one has, so that it can be answered and sent back."""
     own, name, given = block.get("id"), block.get("name"), block.get("input")
     try:
@@ -111,7 +113,7 @@ def _sound_call(block: Mapping[str, Any]) -> Block:
     spelled = _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME] if isinstance(name, str) else ""
     return {
         **rest,
-        "id": whole_characters(own) if isinstance(own, str) and own else _new_id(),
+        "id": repair_surrogates(own) if isinstance(own, str) and own else _new_id(),
         "name": spelled or "unnamed",
         "input": _given_input(given),
     }
@@ -120,13 +122,13 @@ def _sound_call(block: Mapping[str, Any]) -> Block:
 def _given_input(given: object) -> dict[str, Any]:
     """A call's input; some servers give it as the text of its JSON."""
     if isinstance(given, dict):
-        return _sound_input(given, "")
+        return _resendable_input(given, "")
     if isinstance(given, str):
-        return read_input(given) if given else {}
+        return parse_tool_input(given) if given else {}
     return {} if given is None else _invalid(str(given))
 
 
-def _sound_input(value: dict[str, Any], text: str) -> dict[str, Any]:
+def _resendable_input(value: dict[str, Any], text: str) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = _plain(value)
     except ValueError as error:
@@ -137,7 +139,7 @@ def _sound_input(value: dict[str, Any], text: str) -> dict[str, Any]:
 def _plain(value: Any, depth: int = 0) -> Any:
     """The value with whole characters. Raises ValueError where it nests too deep or holds a number JSON has not."""
     if isinstance(value, str):
-        return whole_characters(value)
+        return repair_surrogates(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"it holds {value}, which is no number of JSON")
     if not isinstance(value, (dict, list)):
@@ -146,16 +148,16 @@ def _plain(value: Any, depth: int = 0) -> Any:
         raise ValueError(f"it nests deeper than {_DEEPEST} levels")
     if isinstance(value, list):
         return [_plain(each, depth + 1) for each in value]
-    return {whole_characters(key): _plain(each, depth + 1) for key, each in value.items()}
+    return {repair_surrogates(key): _plain(each, depth + 1) for key, each in value.items()}
 
 
 def _invalid(text: str) -> dict[str, Any]:
-    return {INVALID_INPUT: whole_characters(text[:_SHOWN])}
+    return {INVALID_INPUT: repair_surrogates(text[:_SHOWN])}
 
 
-def _note(kind: object, about: str) -> Block:
+def _note(kind: object, about: str) -> ContentBlock:
     shown = about if len(about) <= _SHOWN else about[:_SHOWN] + "…"
-    return {"type": "text", "text": whole_characters(f"[A block of kind {kind!s:.64} was left out here: {shown}]")}
+    return {"type": "text", "text": repair_surrogates(f"[A block of kind {kind!s:.64} was left out here: {shown}]")}
 
 
 def _new_id() -> str:

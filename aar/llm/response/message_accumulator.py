@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.llm.pricing.usage import ReportedUsage
-from aar.llm.response.content_blocks import read_input, sound_block
-from aar.text.characters import storable
+from aar.llm.response.content_blocks import parse_tool_input, resendable_block
+from aar.text.characters import make_storable
 
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 _LONGEST_REPLY = 32 * 1024**2
@@ -23,7 +23,7 @@ _MOST_CLEARED = 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class CompleteReply:
     """A whole reply, as the service sent it.
 
     Args:
@@ -45,7 +45,7 @@ class Reply:
         return self.reported.figures
 
 
-class Assembly:
+class MessageAccumulator:
     """One reply under construction; feed it the data of each server-sent event.
 
     Args:
@@ -65,33 +65,33 @@ class Assembly:
     def model(self) -> str | None:
         """The model that the reply says it is of."""
         named = (self.message or {}).get("model")
-        return storable(named[:_LONGEST_NAME]) if isinstance(named, str) and named else None
+        return make_storable(named[:_LONGEST_NAME]) if isinstance(named, str) and named else None
 
     @property
-    def broken_usage(self) -> ReportedUsage:
+    def partial_usage(self) -> ReportedUsage:
         """What is known to be used if nothing more comes; nothing where it may leave out a summary, whose tokens are
         told with the end of a reply only."""
         content = (self.message or {}).get("content")
         summarised = self._may_summarise and (not content or content[0].get("type") == "compaction")
         return ReportedUsage() if summarised else self.reported
 
-    def reply(self) -> Reply:
+    def reply(self) -> CompleteReply:
         """The reply, once it is complete. Raises ValueError where it lacks what every reply has."""
         message = self.message
         if not self.complete or message is None:
             raise ValueError("the reply has no end")
         try:
-            return Reply(
+            return CompleteReply(
                 model=self.model,
-                content=[sound_block(block) for block in message["content"]],
-                stop_reason=storable(str(message.get("stop_reason") or "end_turn")[:_LONGEST_NAME]),
+                content=[resendable_block(block) for block in message["content"]],
+                stop_reason=make_storable(str(message.get("stop_reason") or "end_turn")[:_LONGEST_NAME]),
                 reported=self.reported,
                 cleared_tool_uses=_cleared(message.get("context_management")),
             )
         except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"the reply makes no sense: {error!r}") from error
 
-    def take_whole(self, message: Mapping[str, Any]) -> None:
+    def accept_message(self, message: Mapping[str, Any]) -> None:
         """Take a message that came in one piece. Raises ValueError where it makes no sense."""
         content = message.get("content")
         if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
@@ -100,7 +100,7 @@ class Assembly:
         self.reported.take(self.message.pop("usage", None))
         self.complete = True
 
-    def feed(self, event: Mapping[str, Any]) -> None:
+    def accept_event(self, event: Mapping[str, Any]) -> None:
         """Take one event. Raises ValueError when it, or its place in the order of events, makes no sense."""
         try:
             self._feed(event)
@@ -172,7 +172,7 @@ class Assembly:
         if block["type"] in ("text", "thinking"):
             block[block["type"]] = (block.get(block["type"]) or "") + joined
         elif "input" in block:
-            block["input"] = read_input(joined)
+            block["input"] = parse_tool_input(joined)
 
     @property
     def _content(self) -> list[dict[str, Any]]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import anyio
 
-from aar.llm.api_errors import StreamBroken, no_stream, refusal_in_stream
-from aar.llm.response.message_accumulator import Assembly
-from aar.llm.response.sse import events_of, read_json
+from aar.llm.api_errors import StreamInterrupted, error_in_stream, unexpected_response
+from aar.llm.response.message_accumulator import MessageAccumulator
+from aar.llm.response.sse import parse_lenient_json, read_event_batches
 
-Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+ProgressCallback = Callable[[Mapping[str, Any]], Awaitable[None]]
 """Told of each content block when it begins."""
 
 _SHOWN_BYTES = 2000
@@ -28,7 +28,7 @@ _OF_A_MESSAGE = ("choices", "usage")
 """Fields of an answer that was generated, in whatever protocol."""
 
 
-class Receiver:
+class ResponseReader:
     """Feeds one answer to an assembly.
 
     Args:
@@ -39,7 +39,11 @@ class Receiver:
     """
 
     def __init__(
-        self, assembly: Assembly, timeout: float, shown: Callable[[str], str], progress: Progress | None
+        self,
+        assembly: MessageAccumulator,
+        timeout: float,
+        shown: Callable[[str], str],
+        progress: ProgressCallback | None,
     ) -> None:
         self._assembly = assembly
         self._timeout = timeout
@@ -47,7 +51,7 @@ class Receiver:
         self._progress = progress
         self._often = min(1.0, timeout / 10)
 
-    async def receive(self, stream: Any, *, as_bytes: bool) -> None:
+    async def read_response(self, stream: Any, *, as_bytes: bool) -> None:
         """Take the answer in.
 
         Args:
@@ -56,7 +60,7 @@ class Receiver:
 
         Raises:
             Refused: it is no reply, and nothing is billed.
-            StreamBroken: it may be billed, and is not whole.
+            StreamInterrupted: it may be billed, and is not whole.
             ValueError: the same, of what makes no sense.
         """
         with anyio.move_on_after(self._timeout) as watch:
@@ -65,7 +69,7 @@ class Receiver:
             else:
                 await self._events(_one_by_one(stream), watch, {})
                 if self._assembly.message is None:
-                    raise no_stream("", "", {})
+                    raise unexpected_response("", "", {})
         if watch.cancelled_caught and not self._assembly.complete:
             raise self._broken(f"no progress on the stream in {self._timeout:g} s")
 
@@ -78,13 +82,13 @@ class Receiver:
             await self._whole(body, kind, headers, json_like=begins == b"{")
             return
         try:
-            await self._events(events_of(body.pieces()), watch, headers)
+            await self._events(read_event_batches(body.pieces()), watch, headers)
         except ValueError:
             if self._assembly.message is not None or b"message_start" in body.head:
                 raise
-            raise no_stream(kind, self._shown(body.head_text), headers) from None
+            raise unexpected_response(kind, self._shown(body.head_text), headers) from None
         if self._assembly.message is None:
-            raise no_stream(kind, self._shown(body.head_text), headers)
+            raise unexpected_response(kind, self._shown(body.head_text), headers)
 
     async def _events(
         self,
@@ -102,10 +106,10 @@ class Receiver:
                     # An overload comes as an event of a response with status 200.
                     said = self._shown(json.dumps(event.get("error")))
                     if assembly.message is None:
-                        raise refusal_in_stream(event.get("error"), said, headers)
+                        raise error_in_stream(event.get("error"), said, headers)
                     raise self._broken(f"the service failed in mid-stream: {said}")
                 if kind != "ping":
-                    assembly.feed(event)
+                    assembly.accept_event(event)
                 if self._progress is not None and kind == "content_block_start":
                     await self._progress(event["content_block"])
             # Now and then is enough: to move a deadline costs as much as to read an event.
@@ -118,26 +122,26 @@ class Receiver:
         text = await body.read(_LONGEST_MESSAGE_BYTES if json_like else _SHOWN_BYTES)
         shown = self._shown(body.head_text)
         if not json_like:
-            raise no_stream(kind, shown, headers)
+            raise unexpected_response(kind, shown, headers)
         if len(text) > _LONGEST_MESSAGE_BYTES:
             raise ValueError(f"a message of over {_LONGEST_MESSAGE_BYTES} bytes")
         try:
-            value = read_json(text)
+            value = parse_lenient_json(text)
         except ValueError:
             if any(f'"{name}"'.encode() in text for name in ("content", *_OF_A_MESSAGE)):
                 raise
-            raise no_stream(kind, shown, headers) from None
+            raise unexpected_response(kind, shown, headers) from None
         if "content" in value or value.get("type") == "message":
-            self._assembly.take_whole(value)
+            self._assembly.accept_message(value)
         elif any(name in value for name in _OF_A_MESSAGE):
             raise ValueError(f"it speaks another protocol than the Messages API: {shown}")
         elif "error" in value:
-            raise refusal_in_stream(value["error"], shown, headers)
+            raise error_in_stream(value["error"], shown, headers)
         else:
-            raise no_stream(kind, shown, headers)
+            raise unexpected_response(kind, shown, headers)
 
-    def _broken(self, said: str) -> StreamBroken:
-        return StreamBroken(self._shown(said), self._assembly.broken_usage, self._assembly.model)
+    def _broken(self, said: str) -> StreamInterrupted:
+        return StreamInterrupted(self._shown(said), self._assembly.partial_usage, self._assembly.model)
 
 
 class _Body:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
-Event: TypeAlias = dict[str, Any]
+SseEvent: TypeAlias = dict[str, Any]
 
 LONGEST_EVENT = 16 * 1024**2
 """Bytes of one event; the longest of a service is a few kilobytes."""
@@ -26,7 +26,7 @@ _SHARE = 0.02
 _SHORTEST_BREATH, _LONGEST_BREATH = 0.002, 0.25
 
 
-async def events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Event]]:
+async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[SseEvent]]:
     """The data of a stream's events, in batches as they come.
 
     Args:
@@ -35,11 +35,11 @@ async def events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Event]]:
     Raises:
         ValueError: the data of an event is not a JSON object, or an event does not end; what came before it was given.
     """
-    unended = _Unended()
+    unended = _EventBuffer()
     began = asked = time.monotonic()
     async for piece in pieces:
         came = time.monotonic()
-        batch: list[Event] = []
+        batch: list[SseEvent] = []
         try:
             batch.extend(event for block in unended.ended_by(piece) if (event := _event(block)) is not None)
         except ValueError:
@@ -56,7 +56,7 @@ async def events_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Event]]:
         yield [event]
 
 
-def read_json(text: bytes) -> Any:
+def parse_lenient_json(text: bytes) -> Any:
     """A JSON value; half characters and the numbers that JSON has not are let through, for the reader to judge.
 
     Raises:
@@ -71,7 +71,7 @@ def read_json(text: bytes) -> Any:
             raise ValueError("it nests too deep") from error
 
 
-class _Unended:
+class _EventBuffer:
     """What came of an event whose end has not come; each byte of it is searched once, however many pieces it has."""
 
     def __init__(self) -> None:
@@ -100,11 +100,11 @@ class _Unended:
         return whole
 
 
-def _event(block: bytes) -> Event | None:
+def _event(block: bytes) -> SseEvent | None:
     data = [line[5:] for line in block.splitlines() if line.startswith(b"data:")]
     if not any(data):
         return None
-    event = read_json(b"\n".join(data))
+    event = parse_lenient_json(b"\n".join(data))
     if not isinstance(event, dict):
         raise ValueError("the data of an event is not a JSON object")
     return event

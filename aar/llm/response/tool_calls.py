@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.events import TurnReceived
-from aar.llm.response.content_blocks import Block
+from aar.llm.response.content_blocks import ContentBlock
 
-TRUNCATED = frozenset({"max_tokens", "model_context_window_exceeded"})
+TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded"})
 """Stop reasons after which the last block is cut off."""
-REASONING = frozenset({"thinking", "redacted_thinking"})
+REASONING_BLOCK_TYPES = frozenset({"thinking", "redacted_thinking"})
 """Kinds of block that say nothing to others than the model itself."""
 
 
@@ -36,10 +36,10 @@ class ToolCall:
     interrupted: bool = False
 
 
-def calls_of(event: TurnReceived) -> list[ToolCall]:
+def tool_calls_of(event: TurnReceived) -> list[ToolCall]:
     """The calls that a turn asks for, in their order."""
-    content = content_of(event)
-    if is_void(event, content):
+    content = resendable_content(event)
+    if is_empty_turn(event, content):
         return []
     return [
         ToolCall(
@@ -47,18 +47,18 @@ def calls_of(event: TurnReceived) -> list[ToolCall]:
             key=f"{event.request_id}:{block['id']}",
             name=block["name"],
             input=block.get("input"),
-            cut_off=event.stop_reason in TRUNCATED and block is content[-1],
+            cut_off=event.stop_reason in TRUNCATED_STOP_REASONS and block is content[-1],
         )
         for block in content
         if block.get("type") == "tool_use"
     ]
 
 
-def content_of(event: TurnReceived) -> list[Block]:
+def resendable_content(event: TurnReceived) -> list[ContentBlock]:
     """A turn's blocks but those of text that say nothing, which no request may hold."""
     return [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
 
 
-def is_void(event: TurnReceived, content: Sequence[Block]) -> bool:
+def is_empty_turn(event: TurnReceived, content: Sequence[ContentBlock]) -> bool:
     """Whether a turn has nothing that may be part of a conversation."""
-    return event.stop_reason == "refusal" or all(block.get("type") in REASONING for block in content)
+    return event.stop_reason == "refusal" or all(block.get("type") in REASONING_BLOCK_TYPES for block in content)

@@ -17,7 +17,7 @@ server as a process of its own; ``python -m aar.researcher.offline`` is that pro
 ==================  ==============================================================
 """
 
-MODEL = "offline-search"
+OFFLINE_MODEL_ID = "offline-search"
 """Model id that the server answers to."""
 
 SELF = "offline search baseline, not an LLM"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from aar.messages_api.replies import ModelReply
 from aar.messages_api.request import MessagesRequest
 from aar.messages_api.server.app import FakeMessagesApi, ServerRules
-from aar.researcher.offline import MODEL
+from aar.researcher.offline import OFFLINE_MODEL_ID
 from aar.researcher.offline.observed_conversation import Conversation, read_conversation
 from aar.researcher.offline.planned_turn import Turn
 
@@ -36,4 +36,4 @@ def make_app(play: Player) -> FakeMessagesApi:
     Requests are held to the rules of the API, but not to the SDK's types: importing those would take this server longer
     than everything else it does at its start. Nothing is logged.
     """
-    return FakeMessagesApi(Played(play), rules=ServerRules(models=[MODEL], strict=False), most_logged=0)
+    return FakeMessagesApi(Played(play), rules=ServerRules(models=[OFFLINE_MODEL_ID], strict=False), most_logged=0)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from aar.errors import AarError, SandboxGone, SetupError, StillInUse
 from aar.events import ToolFinished, ToolStarted, TurnReceived
 from aar.llm.response.content_blocks import INVALID_INPUT
-from aar.llm.response.tool_calls import ToolCall, calls_of
+from aar.llm.response.tool_calls import ToolCall, tool_calls_of
 from aar.researcher.context import ResearcherContext, Stopping
 from aar.researcher.conversation_log import Journal, open_journal
 from aar.researcher.tools.definitions import INPUTS, ToolInput
@@ -70,7 +70,7 @@ async def answer_broken(ctx: ResearcherContext, cause: str) -> None:
 
 def first_started(turn: TurnReceived) -> ToolStarted | None:
     """The event that a turn's first call begins, to be logged with the turn; None where it will not run."""
-    for call in calls_of(turn)[:1]:
+    for call in tool_calls_of(turn)[:1]:
         if call.cut_off or call.name not in TOOLS:
             return None
         try:

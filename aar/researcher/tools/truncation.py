@@ -8,7 +8,7 @@ from aar.errors import SandboxError, SandboxGone
 from aar.llm.response.tool_calls import ToolCall
 from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.tool import ToolResult
-from aar.text.characters import storable
+from aar.text.characters import make_storable
 
 RESULT_CHARACTERS = 16_000
 _HEAD, _TAIL = 6_000, 9_000
@@ -21,7 +21,7 @@ async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) ->
     Raises:
         SandboxGone: the sandbox ended meanwhile.
     """
-    text = storable(result.text) or "(empty)"
+    text = make_storable(result.text) or "(empty)"
     if len(text) <= RESULT_CHARACTERS:
         return ToolResult(text, result.is_error, result.images)
     name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"

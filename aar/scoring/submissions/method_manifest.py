@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from aar.errors import BoundExceeded, UsageError
 from aar.families import normalize_family
 from aar.strict_yaml import YamlError, parse_yaml
-from aar.text.characters import storable
+from aar.text.characters import make_storable
 from aar.workers.worker_pool import run_in_worker_sync
 
 MANIFEST = "method.yaml"
@@ -29,7 +29,7 @@ _EXAMPLE = "title: ...\nclaim: ...\nfamilies: [ensemble]"
 
 
 def _one_line(value: Any) -> Any:
-    return " ".join(storable(value).split()) if isinstance(value, str) else value
+    return " ".join(make_storable(value).split()) if isinstance(value, str) else value
 
 
 def _family(value: Any) -> Any:

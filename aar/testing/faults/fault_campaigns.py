@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from aar.budget.ledger import Ledger
-from aar.llm.capabilities import abilities_of
-from aar.llm.concurrency_limiter import PacePolicy, Pacer
+from aar.llm.capabilities import capabilities_by_name
+from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy
 from aar.llm.gateway import Gateway
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.retry_policy import RetryPolicy
@@ -118,8 +118,8 @@ async def _live(
     db = CrashingDatabase(f"sqlite:///{file}", dies_at, after_commit=how.endswith("after"), died=cut)
     ledger = Ledger(db, CAMPAIGN, schedule.limits, PriceBook())
     policy = RetryPolicy(deadline=0.4, first=0.005, longest=0.05)
-    paces = PacePolicy(first=schedule.dice.randint(1, 8), failures=4, rest=0.01, longest_rest=0.05)
-    gateways = [Gateway(base_url, timeout=SILENCE, policy=policy, pacer=Pacer(paces)) for _ in range(2)]
+    paces = LimiterPolicy(initial=schedule.dice.randint(1, 8), failures=4, cooldown=0.01, max_cooldown=0.05)
+    gateways = [Gateway(base_url, timeout=SILENCE, policy=policy, pacer=AdaptiveLimiter(paces)) for _ in range(2)]
     try:
         with contextlib.suppress(ControllerKilled):
             await ledger.load()
@@ -159,7 +159,7 @@ def _context(
         stopping=stopping,
         limits=schedule.limits,
         max_output_tokens=schedule.max_output,
-        abilities=abilities_of(schedule.model),
+        abilities=capabilities_by_name(schedule.model),
         options=schedule.options,
         fallback=Fallback(_FALLBACK, gateways[1]) if schedule.fallback else None,
         context_tokens=50_000,

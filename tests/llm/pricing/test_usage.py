@@ -1,7 +1,7 @@
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
-from aar.llm.pricing.usage import Usage, usage_of
+from aar.llm.pricing.usage import Usage, parse_usage
 
 _SHELL = {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": [], "stop_reason": "end_turn"}
 
@@ -12,12 +12,12 @@ def _told(**usage: object) -> dict[str, object]:
 
 
 def test_plain_call() -> None:
-    usage = usage_of(_told(input_tokens=10, output_tokens=4))
+    usage = parse_usage(_told(input_tokens=10, output_tokens=4))
     assert (usage.input_tokens, usage.output_tokens, usage.total, usage.tier_tokens) == (10, 4, 14, 10)
 
 
 def test_every_kind_is_kept_apart() -> None:
-    usage = usage_of(
+    usage = parse_usage(
         _told(
             input_tokens=1,
             output_tokens=2,
@@ -31,7 +31,7 @@ def test_every_kind_is_kept_apart() -> None:
 
 
 def test_cache_writes_of_unknown_lifetime_count_as_the_dearer_kind() -> None:
-    usage = usage_of(_told(input_tokens=1, output_tokens=2, cache_creation_input_tokens=7))
+    usage = parse_usage(_told(input_tokens=1, output_tokens=2, cache_creation_input_tokens=7))
     assert (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) == (0, 7)
 
 
@@ -50,6 +50,6 @@ def test_compaction_is_billed_though_no_top_level_figure_holds_it() -> None:
             },
         }
     )
-    usage = usage_of(message.usage.to_dict())
+    usage = parse_usage(message.usage.to_dict())
     assert (usage.input_tokens, usage.output_tokens) == (153_000, 3100)
     assert usage.tier_tokens == 150_000

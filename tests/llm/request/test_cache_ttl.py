@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.llm.request.cache_ttl import Rhythm
+from aar.llm.request.cache_ttl import CacheTtlPolicy
 
 
-def rhythm(gaps: list[float]) -> Rhythm:
+def rhythm(gaps: list[float]) -> CacheTtlPolicy:
     now = [0.0]
-    made = Rhythm(clock=lambda: now[0])
-    made.called()
+    made = CacheTtlPolicy(clock=lambda: now[0])
+    made.record_call()
     for gap in gaps:
         now[0] += gap
-        made.called()
+        made.record_call()
     return made
 
 
@@ -29,7 +29,7 @@ def rhythm(gaps: list[float]) -> Rhythm:
     ],
 )
 def test_long_waits_within_an_hour_pay_for_the_hour(gaps: list[float], lifetime: str) -> None:
-    assert rhythm(gaps).lifetime(40_000, 1_000) == lifetime
+    assert rhythm(gaps).choose_lifetime(40_000, 1_000) == lifetime
 
 
 @given(st.lists(st.floats(0, 10_000), max_size=80), st.integers(1, 200_000), st.integers(1, 20_000))
@@ -40,4 +40,4 @@ def test_the_choice_is_the_cheaper_one_at_the_estimated_share(gaps: list[float],
     short = 1.25 * new + share * (1.25 - 0.1) * prompt
     long = 2.0 * new
     if abs(short - long) > 1e-6 * long:
-        assert rhythm(gaps).lifetime(prompt, new) == ("1h" if long < short else "5m")
+        assert rhythm(gaps).choose_lifetime(prompt, new) == ("1h" if long < short else "5m")

@@ -17,7 +17,7 @@ from anthropic import AsyncAnthropic
 
 from aar.problems.protocol import Stage
 from aar.problems.toy import Toy
-from aar.researcher.offline import MODEL
+from aar.researcher.offline import OFFLINE_MODEL_ID
 from aar.researcher.offline.server_process import offline_server
 from aar.scoring.submissions.method_manifest import read_manifest
 
@@ -159,7 +159,7 @@ class Life:
         self.finished = False
 
     def request(self) -> Reply:
-        return {"model": MODEL, "max_tokens": 16_000, "system": self.system, "messages": self.messages}
+        return {"model": OFFLINE_MODEL_ID, "max_tokens": 16_000, "system": self.system, "messages": self.messages}
 
     def take(self, content: list[Reply]) -> None:
         """Carry out an answer's calls and add the answer and their results to the conversation."""

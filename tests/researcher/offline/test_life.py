@@ -11,7 +11,7 @@ from anthropic import AsyncAnthropic
 
 from aar.messages_api.request import read_json, read_request
 from aar.problems.toy.search_space import ToySearchSpace
-from aar.researcher.offline import MODEL, SELF
+from aar.researcher.offline import OFFLINE_MODEL_ID, SELF
 from aar.researcher.offline.observed_conversation import read_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, Researcher
 
@@ -55,7 +55,7 @@ async def test_through_the_real_server(client: AsyncAnthropic, world: Any, born:
         request = life.request()
         async with client.messages.stream(**request) as stream:
             message = await stream.get_final_message()
-        assert message.model == MODEL
+        assert message.model == OFFLINE_MODEL_ID
         content = [
             block.model_dump(include={"type", "text", "id", "name", "input"}, exclude_none=True)
             for block in message.content

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError, NotFoundError
 
-from aar.researcher.offline import MODEL, SELF
+from aar.researcher.offline import OFFLINE_MODEL_ID, SELF
 
 pytestmark = pytest.mark.anyio
 
@@ -22,14 +22,20 @@ TOOLS: list[Any] = [
 
 
 async def ask(client: AsyncAnthropic, messages: list[Any], **extra: Any) -> Any:
-    arguments: dict[str, Any] = {"model": MODEL, "max_tokens": 4096, "system": SYSTEM, "tools": TOOLS, **extra}
+    arguments: dict[str, Any] = {
+        "model": OFFLINE_MODEL_ID,
+        "max_tokens": 4096,
+        "system": SYSTEM,
+        "tools": TOOLS,
+        **extra,
+    }
     return await client.messages.create(messages=messages, **arguments)
 
 
 async def test_a_whole_message(client: AsyncAnthropic) -> None:
     message = await ask(client, HELLO)
     assert message.role == "assistant"
-    assert message.model == MODEL
+    assert message.model == OFFLINE_MODEL_ID
     assert message.stop_reason == "tool_use"
     assert SELF in message.content[0].text
     assert message.content[1].name == "finish"
@@ -39,7 +45,7 @@ async def test_a_whole_message(client: AsyncAnthropic) -> None:
 async def test_a_stream_adds_up_to_the_same_message(client: AsyncAnthropic) -> None:
     whole = await ask(client, HELLO)
     async with client.messages.stream(
-        model=MODEL, max_tokens=4096, system=SYSTEM, tools=TOOLS, messages=HELLO
+        model=OFFLINE_MODEL_ID, max_tokens=4096, system=SYSTEM, tools=TOOLS, messages=HELLO
     ) as stream:
         kinds = [event.type async for event in stream]
         streamed = await stream.get_final_message()
@@ -55,7 +61,7 @@ async def test_a_stream_adds_up_to_the_same_message(client: AsyncAnthropic) -> N
 
 
 async def test_events_come_in_the_services_order(client: AsyncAnthropic) -> None:
-    body = {"model": MODEL, "max_tokens": 4096, "system": SYSTEM, "messages": HELLO, "stream": True}
+    body = {"model": OFFLINE_MODEL_ID, "max_tokens": 4096, "system": SYSTEM, "messages": HELLO, "stream": True}
     async with httpx.AsyncClient(base_url=str(client.base_url)) as plain:
         response = await plain.post("/v1/messages", json=body)
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -77,7 +83,7 @@ async def test_ids_differ_while_the_turn_is_the_same(client: AsyncAnthropic) -> 
 
 
 async def test_tokens_are_counted_without_a_turn(client: AsyncAnthropic) -> None:
-    counted = await client.messages.count_tokens(model=MODEL, system=SYSTEM, tools=TOOLS, messages=HELLO)
+    counted = await client.messages.count_tokens(model=OFFLINE_MODEL_ID, system=SYSTEM, tools=TOOLS, messages=HELLO)
     message = await ask(client, HELLO)
     assert counted.input_tokens == message.usage.input_tokens > 20
 

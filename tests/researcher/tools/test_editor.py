@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aar.errors import UsageError
-from aar.llm.capabilities import Abilities
+from aar.llm.capabilities import ModelCapabilities
 from aar.researcher.tools.definitions import EDITOR
 
 from .conftest import Bench
@@ -87,7 +87,7 @@ PNG = base64.b64decode(
 
 
 def seeing(bench: Bench) -> Bench:
-    return replace(bench, ctx=replace(bench.ctx, abilities=Abilities(images=True)))
+    return replace(bench, ctx=replace(bench.ctx, abilities=ModelCapabilities(images=True)))
 
 
 async def test_a_plot_is_shown_to_a_model_that_reads_images(bench: Bench) -> None:

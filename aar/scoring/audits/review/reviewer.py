@@ -22,13 +22,13 @@ from aar.best_effort import best_effort, log_failure
 from aar.budget.call_billing import bill_of, bill_of_broken, doubted
 from aar.budget.ledger import Ledger
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
-from aar.llm.api_errors import StreamBroken
+from aar.llm.api_errors import StreamInterrupted
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.usage import Bill, Usage
-from aar.llm.request.model_request import CallRequest, Flight
-from aar.llm.request.token_bounds import FIXED_TOKENS, most_tokens
-from aar.llm.response.message_accumulator import Reply
-from aar.llm.response.tool_calls import TRUNCATED
+from aar.llm.pricing.usage import CallBill, Usage
+from aar.llm.request.model_request import ModelRequest, SendStatus
+from aar.llm.request.token_bounds import FIXED_TOKENS, token_upper_bound
+from aar.llm.response.message_accumulator import CompleteReply
+from aar.llm.response.tool_calls import TRUNCATED_STOP_REASONS
 from aar.problems.protocol import Problem
 from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
 from aar.scoring.audits.review.code_listing import Exhibit, exhibit
@@ -73,7 +73,7 @@ class Reviewer:
             return _skipped(NO_MODEL, "no key")
         shown = await anyio.to_thread.run_sync(exhibit, dossier)
         request = _request(self._model, shown)
-        bound = FIXED_TOKENS + most_tokens([*request.system, *request.tools, *request.messages])
+        bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
         request_id = f"review-{uuid.uuid4().hex}"
         try:
             await self._ledger.reserve_call(
@@ -97,10 +97,12 @@ class Reviewer:
         found = read_answer(_given(reply), shown)
         return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
 
-    async def _ask(self, campaign_id: str, request: CallRequest, request_id: str, worst: Usage) -> tuple[Reply, str]:
-        started, flight = time.monotonic(), Flight()
+    async def _ask(
+        self, campaign_id: str, request: ModelRequest, request_id: str, worst: Usage
+    ) -> tuple[CompleteReply, str]:
+        started, flight = time.monotonic(), SendStatus()
 
-        async def settle(bill: Bill) -> str:
+        async def settle(bill: CallBill) -> str:
             def write(session: Session) -> Decimal:
                 usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
                 append_events(session, campaign_id, doubted(session, campaign_id, None, request_id, bill))
@@ -112,12 +114,12 @@ class Reviewer:
 
         try:
             reply = await self._gateway(request.model).complete(request, flight=flight)
-        except StreamBroken as error:
+        except StreamInterrupted as error:
             await settle(bill_of_broken(self._ledger, request, error, worst))
             raise
         except BaseException as error:
             cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
-            booked = settle(Bill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
+            booked = settle(CallBill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
             with anyio.CancelScope(shield=True):
                 await best_effort(booked, log_failure("a review that came to no end could not be booked"))
             raise
@@ -125,15 +127,15 @@ class Reviewer:
         return reply, await settle(replace(bill, usage=bill.at_least(worst)))
 
 
-def _request(model: str, shown: Exhibit) -> CallRequest:
+def _request(model: str, shown: Exhibit) -> ModelRequest:
     rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
     message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
     forced = {"tool_choice": {"type": "tool", "name": TOOL, "disable_parallel_tool_use": True}}
-    return CallRequest(model, [rubric], [definition()], [message], MOST_OUTPUT_TOKENS, extra=forced)
+    return ModelRequest(model, [rubric], [definition()], [message], MOST_OUTPUT_TOKENS, extra=forced)
 
 
-def _given(reply: Reply) -> dict[str, object] | None:
-    if reply.stop_reason in TRUNCATED:
+def _given(reply: CompleteReply) -> dict[str, object] | None:
+    if reply.stop_reason in TRUNCATED_STOP_REASONS:
         return None  # what was cut off may still read as a whole answer, and another one
     for block in reply.content:
         if block.get("type") == "tool_use" and block.get("name") == TOOL and isinstance(block.get("input"), dict):
