@@ -15,11 +15,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-FILE = "ended-logins"
+ENDED_SESSIONS_FILE = "ended-logins"
 _log = logging.getLogger(__name__)
 
 
-class EndedLogins:
+class EndedSessions:
     """The ended logins under one folder.
 
     Args:
@@ -28,7 +28,7 @@ class EndedLogins:
     """
 
     def __init__(self, home: Path | None, clock: Callable[[], float]) -> None:
-        self._path = None if home is None else home / FILE
+        self._path = None if home is None else home / ENDED_SESSIONS_FILE
         self._clock = clock
         self._own: dict[str, int] = {}
         self._read: dict[str, int] = {}
@@ -72,7 +72,7 @@ class EndedLogins:
             fcntl.flock(turn, fcntl.LOCK_EX)
             known = _parsed(path.read_text(encoding="utf-8")) if path.exists() else {}
             kept = {key: ends for key, ends in (known | self._own).items() if ends > now}
-            descriptor, draft = tempfile.mkstemp(prefix=f".{FILE}-", dir=path.parent)  # mode 0600
+            descriptor, draft = tempfile.mkstemp(prefix=f".{ENDED_SESSIONS_FILE}-", dir=path.parent)  # mode 0600
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(kept, file)
             Path(draft).replace(path)

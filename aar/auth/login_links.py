@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from aar.auth.sessions import Role
 
-PATH = "/login/once"
-SECONDS = 15 * 60
+LOGIN_LINK_PATH = "/login/once"
+LOGIN_LINK_SECONDS = 15 * 60
 """How long such an address holds."""
 _MOST = 16
 
@@ -34,18 +34,18 @@ class LoginLinks:
             name: of the person, for the record.
         """
         code = secrets.token_urlsafe(32)
-        self._waiting[_hash(code)] = (role, name, self._clock() + SECONDS)
+        self._waiting[_hash(code)] = (role, name, self._clock() + LOGIN_LINK_SECONDS)
         while len(self._waiting) > _MOST:
             self._waiting.pop(next(iter(self._waiting)))
-        return f"{PATH}?code={code}"
+        return f"{LOGIN_LINK_PATH}?code={code}"
 
-    def hand_over(self) -> list[list[str | float]]:
+    def export_pending(self) -> list[list[str | float]]:
         """What waits, for the process that serves; it is not good here any more."""
         given: list[list[str | float]] = [[key, *value] for key, value in self._waiting.items()]
         self._waiting.clear()
         return given
 
-    def take_over(self, given: list[list[str | float]]) -> None:
+    def import_pending(self, given: list[list[str | float]]) -> None:
         """Take what another process of this machine has given out; clocks that count from its start are the same."""
         for key, role, name, ends in given:
             self._waiting[str(key)] = ("operator" if role == "operator" else "viewer", str(name), float(ends))

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aar.auth.ended_sessions import EndedLogins
+from aar.auth.ended_sessions import EndedSessions
 
 Role = Literal["operator", "viewer"]
-COOKIE = "aar_session"
-SECONDS = 8 * 3600
+SESSION_COOKIE = "aar_session"
+SESSION_SECONDS = 8 * 3600
 """How long a login lasts."""
 
 
@@ -47,7 +47,7 @@ class Login:
         return self.role == "operator"
 
 
-class Sessions:
+class SessionStore:
     """The logins of one server.
 
     Args:
@@ -61,17 +61,17 @@ class Sessions:
     ) -> None:
         self._keys = {role: _mac(token.encode(), b"aar session") for role, token in tokens.items()}
         self._clock = clock
-        self._ended = EndedLogins(home, clock)
+        self._ended = EndedSessions(home, clock)
         self._notes: dict[str, str] = {}
 
-    def begin(self, role: Role, name: str) -> str:
+    def create_session(self, role: Role, name: str) -> str:
         """A new login, as the value of its cookie."""
-        login = Login(role, name, secrets.token_urlsafe(16), int(self._clock()) + SECONDS)
+        login = Login(role, name, secrets.token_urlsafe(16), int(self._clock()) + SESSION_SECONDS)
         said = json.dumps([login.role, login.name, login.nonce, login.ends]).encode()
         packed = base64.urlsafe_b64encode(said).decode().rstrip("=")
         return f"{packed}.{_mac(self._keys[role], packed.encode()).hex()}"
 
-    def find(self, cookie: str) -> Login | None:
+    def find_login(self, cookie: str) -> Login | None:
         """The login behind a cookie; None for one that is forged, over, or was ended."""
         packed, _, signature = cookie.partition(".")
         said, given = packed.encode("utf-8", "replace"), signature.encode("utf-8", "replace")
@@ -91,7 +91,7 @@ class Sessions:
             return None
         return Login(role, name, nonce, ends)
 
-    def end(self, login: Login) -> None:
+    def end_session(self, login: Login) -> None:
         """End a login before its time; blocks for a file."""
         self._ended.add(login.nonce, login.ends)
         self._notes.pop(login.nonce, None)

@@ -51,7 +51,7 @@ class TokenHolder:
     outside: bool
 
 
-def holder_of(session: Session, token: str) -> TokenHolder:
+def find_token_holder(session: Session, token: str) -> TokenHolder:
     """The researcher whose token this is. Raises Forbidden."""
     asked = hash_token(token)
     query = select(Researcher.id, Researcher.token_hash, Researcher.model).where(Researcher.token_hash == asked)
@@ -61,9 +61,9 @@ def holder_of(session: Session, token: str) -> TokenHolder:
     raise Forbidden("the token is nobody's", "Use the token that the researcher was given")
 
 
-def researcher_of(session: Session, token: str) -> str:
+def find_researcher_id(session: Session, token: str) -> str:
     """The id of the researcher whose token this is. Raises Forbidden."""
-    return holder_of(session, token).researcher_id
+    return find_token_holder(session, token).researcher_id
 
 
 def operator_token(home: Path) -> str:
@@ -84,7 +84,7 @@ def viewer_token(home: Path) -> str:
     return _kept(home / _VIEWER_FILE, "viewer")
 
 
-def is_operator(home: Path, token: str) -> bool:
+def is_operator_token(home: Path, token: str) -> bool:
     """Whether the token is the operator's. Raises SetupError like ``operator_token``."""
     return hmac.compare_digest(hash_token(operator_token(home)), hash_token(token))
 

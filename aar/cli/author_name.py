@@ -23,9 +23,9 @@ def author_name(name: str | None = None) -> str:
 
 def login_line(address: str, path: str) -> str:
     """What to say of an address that logs the person at this terminal in."""
-    from aar.auth.login_links import SECONDS
+    from aar.auth.login_links import LOGIN_LINK_SECONDS
 
-    return f"{address}{path}  logs you in, once, within {SECONDS // 60} minutes"
+    return f"{address}{path}  logs you in, once, within {LOGIN_LINK_SECONDS // 60} minutes"
 
 
 def login_name() -> str:

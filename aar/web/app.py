@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from aar import __version__
 from aar.auth.login_links import LoginLinks
-from aar.auth.sessions import Role, Sessions
+from aar.auth.sessions import Role, SessionStore
 from aar.auth.tokens import operator_token, viewer_token
 from aar.report import ASSETS
 from aar.settings import get_settings
@@ -62,7 +62,7 @@ def create_app(
         campaign_id=campaign_id,
         operator_token=tokens["operator"],
         viewer_token=tokens["viewer"],
-        sessions=Sessions(tokens, home=home),
+        sessions=SessionStore(tokens, home=home),
         open_reading=is_loopback(host),
         rates=rates or RateLimits(),
         login_links=login_links or LoginLinks(),

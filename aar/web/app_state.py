@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from aar.auth.login_links import LoginLinks
-from aar.auth.sessions import Sessions
+from aar.auth.sessions import SessionStore
 from aar.readmodels.submissions.submission_code import kept_snapshots
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
@@ -53,7 +53,7 @@ class AppState:
     campaign_id: str | None
     operator_token: str
     viewer_token: str
-    sessions: Sessions
+    sessions: SessionStore
     open_reading: bool
     own_terminal: bool = False
     once: IdempotencyCache = field(default_factory=IdempotencyCache)

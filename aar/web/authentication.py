@@ -24,8 +24,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
 
-from aar.auth.sessions import COOKIE, Login, Role
-from aar.auth.tokens import holder_of
+from aar.auth.sessions import SESSION_COOKIE, Login, Role
+from aar.auth.tokens import find_token_holder
 from aar.campaign.external_researchers import guests_invited
 from aar.errors import Forbidden
 from aar.forum.posts import Author
@@ -116,7 +116,7 @@ def identity_of_token(shared: AppState, token: str) -> Identity | Viewer:
     if role is not None:
         return Operator() if role == "operator" else Viewer()
     try:
-        found = shared.read(lambda session: holder_of(session, token))
+        found = shared.read(lambda session: find_token_holder(session, token))
     except Forbidden as error:
         raise Unauthorized("nobody gave out this token", _REMEDY) from error
     return ResearcherIdentity(found.researcher_id, found.outside)
@@ -181,7 +181,7 @@ def client_address(request: Request) -> str:
 
 def current_login(shared: AppState, request: Request) -> Login | None:
     """Who logged in at the browser that asks; None for nobody."""
-    return shared.sessions.find(request.cookies.get(COOKIE, ""))
+    return shared.sessions.find_login(request.cookies.get(SESSION_COOKIE, ""))
 
 
 async def require_writer(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from aar.auth.sessions import Login, Role, Sessions
+from aar.auth.sessions import Login, Role, SessionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class CurrentUser:
 
     login: Login
     csrf: str
-    sessions: Sessions
+    sessions: SessionStore
 
     @property
     def name(self) -> str:
@@ -70,13 +70,13 @@ _who: ContextVar[CurrentUser | PageRefresh | None] = ContextVar("aar_who", defau
 
 
 @contextmanager
-def current_user_scope(sessions: Sessions, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
+def current_user_scope(sessions: SessionStore, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
     """Within, ``current_user`` tells who the cookie is of.
 
     Args:
         refreshing: whether an open page takes its live parts anew; it is then a watcher and no visitor.
     """
-    login = sessions.find(cookie) if cookie else None
+    login = sessions.find_login(cookie) if cookie else None
     who: CurrentUser | PageRefresh | None = (
         None if login is None else CurrentUser(login, sessions.csrf(login), sessions)
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.auth.tokens import researcher_of
+from aar.auth.tokens import find_researcher_id
 from aar.budget.totals import totals
 from aar.campaign.diversity.entropy import current_families
 from aar.campaign.external_researchers import EXTERNAL, invite, is_outside, revoke
@@ -40,7 +40,7 @@ def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None
         for own in list_researchers(session, "k3v9qd")[:2]:
             session.get_one(Researcher, own.id).state = "running"
     with db.reading() as session:
-        assert researcher_of(session, token) == "k3v9qd-alice"
+        assert find_researcher_id(session, token) == "k3v9qd-alice"
         guest = get_researcher(session, "k3v9qd", "alice")
         assert (guest.index, guest.model, guest.state) == (3, EXTERNAL, EXTERNAL)
         assert guest.direction == "the mean␛[31m"
@@ -60,14 +60,14 @@ def test_inviting_again_replaces_the_token_and_revoking_ends_it(db: Database) ->
         first = invite(session, "k3v9qd", "alice")
         second = invite(session, "k3v9qd", "alice", "anew")
         assert [view.name for view in list_researchers(session, "k3v9qd")] == ["r1", "r2", "alice"]
-        assert researcher_of(session, second) == "k3v9qd-alice"
+        assert find_researcher_id(session, second) == "k3v9qd-alice"
         with pytest.raises(Forbidden):
-            researcher_of(session, first)
+            find_researcher_id(session, first)
         revoke(session, "k3v9qd", "alice")
         with pytest.raises(Forbidden):
-            researcher_of(session, second)
+            find_researcher_id(session, second)
         with pytest.raises(Forbidden):
-            researcher_of(session, "")
+            find_researcher_id(session, "")
         with pytest.raises(NotFound, match="works inside"):
             revoke(session, "k3v9qd", "r1")
 

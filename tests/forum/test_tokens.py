@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.auth.tokens import hash_token, is_operator, issue_token, new_token, operator_token, researcher_of
+from aar.auth.tokens import find_researcher_id, hash_token, is_operator_token, issue_token, new_token, operator_token
 from aar.errors import Forbidden, NotFound, SetupError
 from aar.store import Database
 from aar.store.models import Researcher
@@ -21,15 +21,15 @@ def test_only_the_hash_of_a_researchers_token_is_kept(db: Database) -> None:
         researcher = session.get(Researcher, "k3v9qd-r2")
         assert researcher is not None
         assert researcher.token_hash == hash_token(token)
-        assert researcher_of(session, token) == "k3v9qd-r2"
+        assert find_researcher_id(session, token) == "k3v9qd-r2"
 
 
 def test_a_new_token_ends_the_old_one(db: Database) -> None:
     with db.writing() as session:
         old, new = issue_token(session, "k3v9qd-r2"), issue_token(session, "k3v9qd-r2")
         with pytest.raises(Forbidden):
-            researcher_of(session, old)
-        assert researcher_of(session, new) == "k3v9qd-r2"
+            find_researcher_id(session, old)
+        assert find_researcher_id(session, new) == "k3v9qd-r2"
         with pytest.raises(NotFound):
             issue_token(session, "k3v9qd-r9")
 
@@ -37,7 +37,7 @@ def test_a_new_token_ends_the_old_one(db: Database) -> None:
 @pytest.mark.parametrize("token", ["", "x", "\ud800", "a" * 10**6, hash_token("")])
 def test_other_texts_are_nobodys(db: Database, token: str) -> None:
     with db.reading() as session, pytest.raises(Forbidden):
-        researcher_of(session, token)
+        find_researcher_id(session, token)
 
 
 def test_tokens_differ() -> None:
@@ -51,8 +51,8 @@ def test_the_operators_token_is_made_once_and_is_private(tmp_path: Path) -> None
     (path,) = home.iterdir()
     assert {path.read_text().strip()} == tokens
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert is_operator(home, tokens.pop())
-    assert not is_operator(home, "")
+    assert is_operator_token(home, tokens.pop())
+    assert not is_operator_token(home, "")
 
 
 def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from aar.auth.ended_sessions import EndedLogins
-from aar.auth.login_links import SECONDS, LoginLinks
-from aar.auth.sessions import Sessions
+from aar.auth.ended_sessions import EndedSessions
+from aar.auth.login_links import LOGIN_LINK_SECONDS, LoginLinks
+from aar.auth.sessions import SessionStore
 from aar.auth.tokens import operator_token
 from aar.campaign.external_researchers import invite
 from aar.web.idempotency import IdempotencyCache
@@ -127,12 +127,12 @@ async def test_a_login_that_was_ended_stays_ended_after_a_restart_and_on_other_s
 
 def test_ended_logins_are_kept_until_they_would_have_ended_and_no_longer(tmp_path: Path) -> None:
     now = [1000.0]
-    ended = EndedLogins(tmp_path, lambda: now[0])
+    ended = EndedSessions(tmp_path, lambda: now[0])
     ended.add("first", 2000)
     now[0] = 1999.0
     ended.add("second", 5000)
     assert {"first", "second"} == {each for each in ("first", "second", "third") if each in ended}
-    again = EndedLogins(tmp_path, lambda: now[0])
+    again = EndedSessions(tmp_path, lambda: now[0])
     assert "first" in again
     now[0] = 2001.0
     again.add("third", 6000)
@@ -144,12 +144,12 @@ def test_ended_logins_are_kept_until_they_would_have_ended_and_no_longer(tmp_pat
 
 def test_a_damaged_file_of_ended_logins_locks_nobody_out(tmp_path: Path) -> None:
     (tmp_path / "ended-logins").write_text("{")
-    sessions = Sessions({"operator": "a", "viewer": "b"}, home=tmp_path)
-    login = sessions.find(cookie := sessions.begin("operator", "ana"))
+    sessions = SessionStore({"operator": "a", "viewer": "b"}, home=tmp_path)
+    login = sessions.find_login(cookie := sessions.create_session("operator", "ana"))
     assert login is not None
-    sessions.end(login)
-    assert sessions.find(cookie) is None
-    assert Sessions({"operator": "a", "viewer": "b"}, home=tmp_path).find(cookie) is None
+    sessions.end_session(login)
+    assert sessions.find_login(cookie) is None
+    assert SessionStore({"operator": "a", "viewer": "b"}, home=tmp_path).find_login(cookie) is None
 
 
 async def test_a_printed_address_logs_its_person_in_once(fresh: Site) -> None:
@@ -190,7 +190,7 @@ def test_such_an_address_ends_by_itself_and_few_wait_at_once() -> None:
     assert links.redeem(codes[0]) is None
     assert links.redeem(codes[19]) == ("operator", "p19")
     assert links.redeem(codes[19]) is None
-    now[0] = SECONDS
+    now[0] = LOGIN_LINK_SECONDS
     assert links.redeem(codes[18]) is None
 
 
@@ -232,12 +232,14 @@ async def test_what_failed_under_a_key_is_tried_again() -> None:
 
 
 def test_a_cookie_that_nobody_signed_is_not_read() -> None:
-    sessions = Sessions({"operator": "a" * 40, "viewer": "b" * 40})
+    sessions = SessionStore({"operator": "a" * 40, "viewer": "b" * 40})
     deep = base64.urlsafe_b64encode(b"[" * 20_000).decode()
     for cookie in (deep, f"{deep}.{'0' * 64}", "\udcff.\udcff", "..", ""):
-        assert sessions.find(cookie) is None
-    right = sessions.begin("viewer", "ana")
+        assert sessions.find_login(cookie) is None
+    right = sessions.create_session("viewer", "ana")
     packed, _, signature = right.partition(".")
-    assert sessions.find(right) is not None
-    assert Sessions({"operator": "b" * 40, "viewer": "c" * 40}).find(right) is None, "signed with another role's key"
-    assert sessions.find(f"{packed}.{signature.upper()}") is None
+    assert sessions.find_login(right) is not None
+    assert SessionStore({"operator": "b" * 40, "viewer": "c" * 40}).find_login(right) is None, (
+        "signed with another role's key"
+    )
+    assert sessions.find_login(f"{packed}.{signature.upper()}") is None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fastapi import routing
 
-from aar.auth.sessions import SECONDS, Sessions
+from aar.auth.sessions import SESSION_SECONDS, SessionStore
 from aar.auth.tokens import operator_token, viewer_token
 from aar.errors import TooMany
 from aar.forum.news import news_since
@@ -178,7 +178,7 @@ async def test_the_cookie_cannot_be_read_by_scripts_nor_sent_by_other_sites(fres
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
         assert ("Secure" in cookie) is secure
-        assert f"Max-Age={SECONDS}" in cookie
+        assert f"Max-Age={SESSION_SECONDS}" in cookie
         assert fields["token"] not in cookie
         assert answer.headers["location"] == "/campaigns"
 
@@ -260,25 +260,25 @@ async def test_the_audit_log_names_who_and_holds_no_secret(tmp_path: Path) -> No
 
 async def test_a_forged_changed_ended_or_old_cookie_is_nobody() -> None:
     now = [1000.0]
-    sessions = Sessions({"operator": "secret", "viewer": "other"}, lambda: now[0])
-    cookie = sessions.begin("viewer", "vi")
-    login = sessions.find(cookie)
+    sessions = SessionStore({"operator": "secret", "viewer": "other"}, lambda: now[0])
+    cookie = sessions.create_session("viewer", "vi")
+    login = sessions.find_login(cookie)
     assert login is not None
     assert (login.role, login.name, login.is_operator) == ("viewer", "vi", False)
     packed, _, signature = cookie.partition(".")
-    raised = Sessions({"operator": "guess", "viewer": "guess"}).begin("operator", "vi").partition(".")[0]
+    raised = SessionStore({"operator": "guess", "viewer": "guess"}).create_session("operator", "vi").partition(".")[0]
     for bad in ("", ".", packed, f"{packed}.", f"{packed}.é", f"{raised}.{signature}", f"!!.{signature}", "a" * 9999):
-        assert sessions.find(bad) is None
-    assert Sessions({"operator": "new", "viewer": "new"}).find(cookie) is None
+        assert sessions.find_login(bad) is None
+    assert SessionStore({"operator": "new", "viewer": "new"}).find_login(cookie) is None
     assert sessions.is_csrf(login, sessions.csrf(login))
-    other = sessions.find(sessions.begin("viewer", "vi"))
+    other = sessions.find_login(sessions.create_session("viewer", "vi"))
     assert other is not None
     assert not sessions.is_csrf(login, sessions.csrf(other))
-    now[0] += SECONDS
-    assert sessions.find(cookie) is None
-    now[0] -= SECONDS
-    sessions.end(login)
-    assert sessions.find(cookie) is None
+    now[0] += SESSION_SECONDS
+    assert sessions.find_login(cookie) is None
+    now[0] -= SESSION_SECONDS
+    sessions.end_session(login)
+    assert sessions.find_login(cookie) is None
 
 
 async def test_buckets_refill_with_time_and_forget_the_oldest() -> None:

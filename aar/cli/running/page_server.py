@@ -73,7 +73,7 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Compan
             )
         assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(links.hand_over()).encode() + b"\n")
+            process.stdin.write(json.dumps(links.export_pending()).encode() + b"\n")
             code = await process.wait()
         finally:
             if process.returncode is None:
@@ -111,7 +111,7 @@ def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     raise_limit()
     os.nice(_NICE)
     links = LoginLinks()
-    links.take_over(json.loads(told.readline() or b"[]"))
+    links.import_pending(json.loads(told.readline() or b"[]"))
     end_with_parent(told)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)

@@ -8,7 +8,7 @@ from typing import Any
 import anyio.to_thread
 from mcp.server.stdio import stdio_server
 
-from aar.auth.sessions import Role, Sessions
+from aar.auth.sessions import Role, SessionStore
 from aar.auth.tokens import operator_token, viewer_token
 from aar.settings import Settings
 from aar.store.database import Database
@@ -50,7 +50,7 @@ def _shared(db: Database, settings: Settings) -> AppState:
         campaign_id=None,
         operator_token=tokens["operator"],
         viewer_token=tokens["viewer"],
-        sessions=Sessions(tokens),
+        sessions=SessionStore(tokens),
         open_reading=True,
         own_terminal=True,
     )

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.auth.login_links import PATH as LOGIN_LINK
-from aar.auth.sessions import COOKIE
+from aar.auth.login_links import LOGIN_LINK_PATH as LOGIN_LINK
+from aar.auth.sessions import SESSION_COOKIE
 from aar.errors import AarError, Forbidden, TooMany
 from aar.web.app_state import AppState
 from aar.web.authentication import (
@@ -104,7 +104,7 @@ class SecurityMiddleware:
                 await self._note(request, message["status"])
             await send(message)
 
-        cookie = request.cookies.get(COOKIE, "")
+        cookie = request.cookies.get(SESSION_COOKIE, "")
         with current_user_scope(self._shared.sessions, cookie, refreshing=is_refresh(request)):
             try:
                 self._reject_foreign(request)

@@ -9,8 +9,8 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from aar.auth.login_links import PATH as LOGIN_LINK
-from aar.auth.sessions import COOKIE, SECONDS, Login, Role
+from aar.auth.login_links import LOGIN_LINK_PATH as LOGIN_LINK
+from aar.auth.sessions import SESSION_COOKIE, SESSION_SECONDS, Login, Role
 from aar.errors import UsageError
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import client_address, role_of_token
@@ -64,9 +64,9 @@ def _logged_in(shared: AppState, request: Request, role: Role, name: str, where:
     request.scope[_WHO] = f"{role} {name}"
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
-        COOKIE,
-        shared.sessions.begin(role, name),
-        max_age=SECONDS,
+        SESSION_COOKIE,
+        shared.sessions.create_session(role, name),
+        max_age=SESSION_SECONDS,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
@@ -81,10 +81,10 @@ async def log_out(shared: AppStateDep, request: Request) -> Response:
     if who is None:
         raise Unauthorized("nobody is logged in here")
     _check(who.login, shared, (await read_form(request)).get("csrf", ""))
-    await anyio.to_thread.run_sync(shared.sessions.end, who.login)
+    await anyio.to_thread.run_sync(shared.sessions.end_session, who.login)
     request.scope[_WHO] = f"{who.login.role} {who.name}"
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 
-from aar.auth.sessions import COOKIE, Login
+from aar.auth.sessions import SESSION_COOKIE, Login
 from aar.errors import Forbidden, UsageError
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import Operator, current_login, human_name, require_form_writer
@@ -82,7 +82,7 @@ async def read_signed_form(request: Request, shared: AppStateDep) -> SignedForm:
     """
     login = current_login(shared, request)
     if login is None:
-        if COOKIE in request.cookies:
+        if SESSION_COOKIE in request.cookies:
             with suppress(UsageError):
                 store_unsent_fields(request, await read_form(request, _MOST_SIGNED_BYTES))
         raise Unauthorized("nobody is logged in here", "Log in at /login with the operator's token")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.auth.tokens import researcher_of
+from aar.auth.tokens import find_researcher_id
 from aar.campaign.control.researcher_commands import wishes
 from aar.campaign.control.steering import MAX_WORDS, ask, change_limits
 from aar.campaign.directions import deal, load_directions
@@ -113,7 +113,7 @@ def test_one_from_outside_can_be_removed_and_nothing_else(session: Session) -> N
             ask(session, ID, command, "words", ANA, "guest")
     ask(session, ID, "remove", "", ANA, "guest")
     with pytest.raises(Forbidden):
-        researcher_of(session, token)
+        find_researcher_id(session, token)
 
 
 def test_newcomers_take_the_next_names_and_the_least_used_directions(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from aar.auth.tokens import new_token, operator_token, researcher_of
+from aar.auth.tokens import find_researcher_id, new_token, operator_token
 from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
 from aar.readmodels.secret_scrubber import MARK
 from aar.store.event_log import append_event
@@ -90,7 +90,7 @@ def test_an_invitation_prints_a_token_that_holds(writable: Terminal) -> None:
     database = writable.database()
     try:
         with database.reading() as session:
-            assert researcher_of(session, again["token"]) == "k3v9qd-alice"
+            assert find_researcher_id(session, again["token"]) == "k3v9qd-alice"
     finally:
         database.close()
     assert "outside" in writable.ok("status")

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from aar.auth.sessions import Sessions
+from aar.auth.sessions import SessionStore
 from aar.web.current_user import current_user_scope
 from aar.web.middleware.render_cache import RenderCache
 
 pytestmark = pytest.mark.anyio
-SESSIONS = Sessions({"operator": "o" * 40, "viewer": "v" * 40})
-ANA, BEN = (SESSIONS.begin("operator", name) for name in ("ana", "ben"))
-VERA = SESSIONS.begin("viewer", "vera")
+SESSIONS = SessionStore({"operator": "o" * 40, "viewer": "v" * 40})
+ANA, BEN = (SESSIONS.create_session("operator", name) for name in ("ana", "ben"))
+VERA = SESSIONS.create_session("viewer", "vera")
 
 
 class Feed:
