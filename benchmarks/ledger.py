@@ -16,7 +16,7 @@ import anyio
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.store import Database, open_database
@@ -55,7 +55,7 @@ def main() -> None:
         print(f"{done} pairs by {team} researchers: {done / wall:.0f} pairs/s, {cpu / done * 1000:.2f} CPU ms a pair")
         wall = time.perf_counter()
         with db.reading() as session:
-            spent = totals(session, "bench2").campaign
+            spent = read_totals(session, "bench2").campaign
         print(f"totals over {done} rows: {(time.perf_counter() - wall) * 1000:.1f} ms; ${spent.usd:.2f} spent")
         db.close()
 

@@ -30,7 +30,7 @@ from long_conversation import Story, double_of, used
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.llm.capabilities import capabilities_by_name
 from aar.llm.gateway import Gateway
 from aar.llm.pricing.price_book import PriceBook
@@ -124,7 +124,7 @@ async def ours(turns: int, model: str, options: ModelOptions, context_tokens: in
                 outcome = await run_researcher(ctx)
                 await ctx.gateway.close()
             with db.reading() as session:
-                billed = totals(session, CAMPAIGN).campaign
+                billed = read_totals(session, CAMPAIGN).campaign
         finally:
             await sandbox.destroy()
             await backend.close()

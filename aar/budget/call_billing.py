@@ -18,13 +18,13 @@ _KINDS = ("usage_doubted",)
 _MOST_CAUSES = 1000
 
 
-def bill_of(ledger: Ledger, request: ModelRequest, reply: CompleteReply) -> CallBill:
+def bill_for_reply(ledger: Ledger, request: ModelRequest, reply: CompleteReply) -> CallBill:
     """What a whole reply is charged for."""
     bill = reply.reported.bill(asked=request.model, model=reply.model, content=bool(reply.content))
     return _with_price_doubts(ledger, request, bill)
 
 
-def bill_of_broken(ledger: Ledger, request: ModelRequest, broken: StreamInterrupted, worst: Usage) -> CallBill:
+def bill_for_partial_reply(ledger: Ledger, request: ModelRequest, broken: StreamInterrupted, worst: Usage) -> CallBill:
     """What a reply is charged for that broke off.
 
     Args:
@@ -34,7 +34,7 @@ def bill_of_broken(ledger: Ledger, request: ModelRequest, broken: StreamInterrup
     return _with_price_doubts(ledger, request, replace(bill, usage=bill.at_least(worst)))
 
 
-def doubted(
+def doubt_events(
     session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: CallBill
 ) -> list[UsageDoubted]:
     """The events that tell of a bill's doubts, each cause once for each researcher."""

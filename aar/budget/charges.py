@@ -45,7 +45,7 @@ class Charge:
         return self + -other
 
 
-class Sums:
+class ChargeSums:
     """Charges summed over the campaign and over each researcher; not locked, the ledger does that."""
 
     def __init__(self) -> None:
@@ -59,12 +59,12 @@ class Sums:
             self.researchers[researcher_id] += charge
 
 
-def milliseconds(core_seconds: float) -> int:
+def to_milliseconds(core_seconds: float) -> int:
     """Core-seconds as whole milliseconds, rounded up, so that sums are exact."""
     return math.ceil(round(core_seconds * 1000, 6))
 
 
-def charge_of(entry: Any) -> Charge:
+def entry_charge(entry: Any) -> Charge:
     """What one row counts for; anything with the columns of ``LedgerEntry`` as attributes is a row."""
     if entry.state == RELEASED:
         return Charge()
@@ -72,13 +72,13 @@ def charge_of(entry: Any) -> Charge:
     on_cores = entry.kind != MODEL
     return Charge(
         usd=entry.usd if used else entry.reserved_usd,
-        tokens=tokens_of(entry) if used else entry.reserved_tokens,
+        tokens=entry_tokens(entry) if used else entry.reserved_tokens,
         calls=0 if on_cores else 1,
-        core_ms=milliseconds(entry.seconds) if on_cores else 0,
+        core_ms=to_milliseconds(entry.seconds) if on_cores else 0,
     )
 
 
-def tokens_of(entry: Any) -> int:
+def entry_tokens(entry: Any) -> int:
     """Tokens of all kinds that a settled row used."""
     return int(
         entry.input_tokens
@@ -89,7 +89,7 @@ def tokens_of(entry: Any) -> int:
     )
 
 
-def sums_of(session: Session, campaign_id: str) -> Sums:
+def sum_charges(session: Session, campaign_id: str) -> ChargeSums:
     """The sums of a campaign's rows, computed by the database."""
     used_tokens = (
         LedgerEntry.input_tokens
@@ -113,7 +113,7 @@ def sums_of(session: Session, campaign_id: str) -> Sums:
         .where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state != RELEASED)
         .group_by(LedgerEntry.researcher_id, LedgerEntry.state, LedgerEntry.kind)
     )
-    sums = Sums()
+    sums = ChargeSums()
     for researcher_id, state, kind, usd, reserved_usd, tokens, reserved_tokens, count, core_ms in rows:
         used = state == SETTLED
         on_cores = kind != MODEL

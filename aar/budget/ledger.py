@@ -20,10 +20,10 @@ from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, log_failure
 from aar.budget import charges, ledger_rows
-from aar.budget.charges import Charge, Sums, milliseconds
-from aar.budget.limit_checks import Standing, check, standings
+from aar.budget.charges import Charge, ChargeSums, to_milliseconds
+from aar.budget.limit_checks import LimitUsage, check_limits, limit_usages
 from aar.budget.limits import Limits
-from aar.budget.submission_quota import check_submission
+from aar.budget.submission_quota import check_submission_quota
 from aar.errors import Conflict, NotFound
 from aar.llm.pricing.price_book import PriceBook, round_up
 from aar.llm.pricing.usage import CallBill, ServedTerms, Usage
@@ -58,7 +58,7 @@ class Ledger:
         self._campaign_id = campaign_id
         self._limits = limits
         self._prices = prices
-        self._sums = Sums()
+        self._sums = ChargeSums()
         self._open: dict[str, str | None] = {}
         """Whose model call each open reservation is of; None for all that is not one researcher's call."""
         """Reservations that this ledger made and nobody ended."""
@@ -84,7 +84,7 @@ class Ledger:
             stay charged at their worst case.
         """
 
-        lost, sums = await self._db.write(lambda session: ledger_rows.take_up(session, self._campaign_id))
+        lost, sums = await self._db.write(lambda session: ledger_rows.recover_open_entries(session, self._campaign_id))
         with self._lock:
             self._sums = sums
         return lost
@@ -161,7 +161,7 @@ class Ledger:
         Raises:
             LimitReached, Conflict: as for a call.
         """
-        core_ms = milliseconds(core_seconds)
+        core_ms = to_milliseconds(core_seconds)
         worst = Charge(self._compute_usd(core_ms), core_ms=core_ms)
         await self._reserve(request_id, researcher_id, kind, worst, {"seconds": core_ms / 1000})
         return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
@@ -194,12 +194,12 @@ class Ledger:
                 missing = max(entry.reserved_tokens - usage.total, 0)
                 usage = replace(usage, input_tokens=usage.input_tokens + missing)
             if bill.served != ServedTerms():
-                on_commit(session, lambda: self._learn(entry.model, bill.served))
-            return {"usd": usd, **ledger_rows.used_by_call(usage, seconds)}
+                on_commit(session, lambda: self._record_served_terms(entry.model, bill.served))
+            return {"usd": usd, **ledger_rows.call_columns(usage, seconds)}
 
         return self._end(session, request_id, charges.SETTLED, use)
 
-    def _learn(self, model: str, served: ServedTerms) -> None:
+    def _record_served_terms(self, model: str, served: ServedTerms) -> None:
         before = self._served.get(model, ServedTerms())
         self._served[model] = ServedTerms(
             models=tuple(dict.fromkeys([*before.models, *served.models]))[-_MOST_ANSWERING:],
@@ -211,7 +211,10 @@ class Ledger:
         """Replace a computation's worst case by the core-seconds it took; otherwise like ``settle_in``."""
 
         def use(_: Row[Any]) -> dict[str, Any]:
-            return {"usd": self._compute_usd(milliseconds(core_seconds)), **ledger_rows.used_by_compute(core_seconds)}
+            return {
+                "usd": self._compute_usd(to_milliseconds(core_seconds)),
+                **ledger_rows.compute_columns(core_seconds),
+            }
 
         return self._end(session, request_id, charges.SETTLED, use)
 
@@ -236,13 +239,13 @@ class Ledger:
 
     def check_submission_in(self, session: Session, researcher_id: str, runs: int = 0) -> None:
         """The same inside the transaction that hands the method in, so nobody comes between. Raises LimitReached."""
-        check_submission(session, self._campaign_id, researcher_id, self._limits, runs)
+        check_submission_quota(session, self._campaign_id, researcher_id, self._limits, runs)
 
-    async def standings(self, researcher_id: str | None = None) -> list[Standing]:
+    async def limit_usages(self, researcher_id: str | None = None) -> list[LimitUsage]:
         """How far each limit in force is used, the researcher's own included."""
         agent_seconds = await self._agent_seconds()
         with self._lock:
-            return standings(self._limits, self._sums, researcher_id, agent_seconds)
+            return limit_usages(self._limits, self._sums, researcher_id, agent_seconds)
 
     def committed(self, researcher_id: str | None = None) -> Charge:
         """What the campaign, or one researcher, has spent and reserved."""
@@ -269,7 +272,7 @@ class Ledger:
             **columns,
         }
         with self._lock:
-            check(self._limits, self._sums, researcher_id, agent_seconds, worst)
+            check_limits(self._limits, self._sums, researcher_id, agent_seconds, worst)
             self._sums.add(researcher_id, worst)
         written = False
 
@@ -283,7 +286,7 @@ class Ledger:
             if beside is not None and not beside(session):
                 return False
             on_commit(session, mark)
-            ledger_rows.insert(session, row)
+            ledger_rows.insert_reservation(session, row)
             return True
 
         try:
@@ -303,8 +306,8 @@ class Ledger:
                 self._sums.add(researcher_id, -worst)
         return made
 
-    def _end(self, session: Session, request_id: str, state: str, use: ledger_rows.Use) -> Decimal:
-        entry, change = ledger_rows.end(session, self._campaign_id, request_id, state, use)
+    def _end(self, session: Session, request_id: str, state: str, use: ledger_rows.UsedColumns) -> Decimal:
+        entry, change = ledger_rows.close_entry(session, self._campaign_id, request_id, state, use)
         researcher_id = entry.researcher_id
 
         def count() -> None:
@@ -321,4 +324,4 @@ class Ledger:
     async def _agent_seconds(self) -> float:
         if self._limits.usd_per_agent_hour is None:
             return 0.0
-        return await self._db.read(lambda session: ledger_rows.agent_seconds(session, self._campaign_id))
+        return await self._db.read(lambda session: ledger_rows.total_agent_seconds(session, self._campaign_id))

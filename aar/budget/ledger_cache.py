@@ -32,7 +32,7 @@ class _Part:
     value: Any
 
 
-def in_parts(session: Session, campaign_id: str, name: str, read: Read[T]) -> list[T]:
+def read_in_parts(session: Session, campaign_id: str, name: str, read: Read[T]) -> list[T]:
     """Read a campaign's ledger in parts, the one that was settled long ago from memory where that still holds.
 
     Args:

@@ -9,13 +9,13 @@ from typing import Any, cast
 from sqlalchemy import Row, Table, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import LOST, RESERVED, SETTLED, Charge, Sums, charge_of, milliseconds, sums_of
+from aar.budget.charges import LOST, RESERVED, SETTLED, Charge, ChargeSums, entry_charge, sum_charges, to_milliseconds
 from aar.errors import NotFound
 from aar.llm.pricing.usage import Usage
 from aar.store.column_types import now
 from aar.store.models import LedgerEntry, Researcher
 
-Use = Callable[[Row[Any]], Mapping[str, Any]]
+UsedColumns = Callable[[Row[Any]], Mapping[str, Any]]
 """From a reservation's row to the columns that say what was used."""
 
 # Core statements: two rows a turn through the unit of work cost more than the rest of the transaction.
@@ -29,7 +29,7 @@ _SELECT = (
 )
 
 
-def insert(session: Session, row: Mapping[str, Any]) -> None:
+def insert_reservation(session: Session, row: Mapping[str, Any]) -> None:
     """Write a reservation. Raises IntegrityError when its request id was used before."""
     session.flush()
     session.connection().execute(_INSERT, row)
@@ -43,7 +43,7 @@ def state_of(session: Session, campaign_id: str, request_id: str) -> str | None:
     return session.scalar(query)
 
 
-def take_up(session: Session, campaign_id: str) -> tuple[int, Sums]:
+def recover_open_entries(session: Session, campaign_id: str) -> tuple[int, ChargeSums]:
     """Turn open reservations into lost ones, charged at their worst case; returns their number and all sums."""
     orphans = session.scalars(
         select(LedgerEntry).where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state == RESERVED)
@@ -51,10 +51,12 @@ def take_up(session: Session, campaign_id: str) -> tuple[int, Sums]:
     for orphan in orphans:
         orphan.state, orphan.usd, orphan.settled_at = LOST, orphan.reserved_usd, now()
     session.flush()
-    return len(orphans), sums_of(session, campaign_id)
+    return len(orphans), sum_charges(session, campaign_id)
 
 
-def end(session: Session, campaign_id: str, request_id: str, state: str, use: Use) -> tuple[Any, Charge]:
+def close_entry(
+    session: Session, campaign_id: str, request_id: str, state: str, use: UsedColumns
+) -> tuple[Any, Charge]:
     """Settle or release a reservation.
 
     Returns:
@@ -74,10 +76,10 @@ def end(session: Session, campaign_id: str, request_id: str, state: str, use: Us
     changed = {**use(row), "state": state, "settled_at": now()}
     connection.execute(_UPDATE, {**changed, "ended": request_id})
     entry = SimpleNamespace(**{**row._mapping, **changed})
-    return entry, charge_of(entry) - charge_of(row)
+    return entry, entry_charge(entry) - entry_charge(row)
 
 
-def used_by_call(usage: Usage, seconds: float) -> dict[str, Any]:
+def call_columns(usage: Usage, seconds: float) -> dict[str, Any]:
     """The columns of what a call used."""
     return {
         "input_tokens": usage.input_tokens,
@@ -90,12 +92,12 @@ def used_by_call(usage: Usage, seconds: float) -> dict[str, Any]:
     }
 
 
-def used_by_compute(core_seconds: float) -> dict[str, Any]:
+def compute_columns(core_seconds: float) -> dict[str, Any]:
     """The columns of what a computation took."""
-    return {"seconds": milliseconds(core_seconds) / 1000}
+    return {"seconds": to_milliseconds(core_seconds) / 1000}
 
 
-def agent_seconds(session: Session, campaign_id: str) -> float:
+def total_agent_seconds(session: Session, campaign_id: str) -> float:
     """Seconds worked by all researchers of a campaign together."""
     worked = session.scalar(select(func.sum(Researcher.active_seconds)).where(Researcher.campaign_id == campaign_id))
     return float(worked or 0.0)

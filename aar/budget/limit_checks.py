@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from aar.budget.charges import Charge, Sums
+from aar.budget.charges import Charge, ChargeSums
 from aar.budget.limits import Limits
 from aar.errors import LimitBreach, LimitReached
 
@@ -15,7 +15,7 @@ _MS_PER_HOUR = Decimal(3_600_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitUsage:
     """How far a limit is used.
 
     Args:
@@ -36,7 +36,7 @@ class Standing:
         return max(self.ceiling - self.committed, Decimal(0))
 
 
-def standings(limits: Limits, sums: Sums, researcher_id: str | None, agent_seconds: float) -> list[Standing]:
+def limit_usages(limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float) -> list[LimitUsage]:
     """How far each limit in force is used; wall clock and submissions are counted elsewhere.
 
     Args:
@@ -48,7 +48,9 @@ def standings(limits: Limits, sums: Sums, researcher_id: str | None, agent_secon
     return [standing for standing, _ in _measured(limits, sums, researcher_id, agent_seconds, Charge())]
 
 
-def check(limits: Limits, sums: Sums, researcher_id: str | None, agent_seconds: float, asked: Charge) -> None:
+def check_limits(
+    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
+) -> None:
     """Refuse a request that would overshoot any limit.
 
     Raises:
@@ -74,28 +76,31 @@ def remedy_for(limit: str, scope: str) -> str:
 
 
 def _measured(
-    limits: Limits, sums: Sums, researcher_id: str | None, agent_seconds: float, asked: Charge
-) -> Iterator[tuple[Standing, Decimal]]:
+    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
+) -> Iterator[tuple[LimitUsage, Decimal]]:
     whole = sums.campaign
     if limits.usd is not None:
-        yield Standing(CAMPAIGN, "usd", limits.usd, whole.usd), asked.usd
+        yield LimitUsage(CAMPAIGN, "usd", limits.usd, whole.usd), asked.usd
     if limits.tokens is not None:
-        yield Standing(CAMPAIGN, "tokens", Decimal(limits.tokens), Decimal(whole.tokens)), Decimal(asked.tokens)
+        yield LimitUsage(CAMPAIGN, "tokens", Decimal(limits.tokens), Decimal(whole.tokens)), Decimal(asked.tokens)
     if limits.usd_per_agent_hour is not None:
         # Under one hour counts as one: a rate over the first minutes would refuse the first call.
         hours = max(Decimal(str(agent_seconds)) / 3600, Decimal(1))
-        yield Standing(CAMPAIGN, "usd_per_agent_hour", limits.usd_per_agent_hour, whole.usd / hours), asked.usd / hours
+        yield (
+            LimitUsage(CAMPAIGN, "usd_per_agent_hour", limits.usd_per_agent_hour, whole.usd / hours),
+            asked.usd / hours,
+        )
     if limits.core_hours is not None:
         yield (
-            Standing(CAMPAIGN, "core_hours", Decimal(str(limits.core_hours)), whole.core_ms / _MS_PER_HOUR),
+            LimitUsage(CAMPAIGN, "core_hours", Decimal(str(limits.core_hours)), whole.core_ms / _MS_PER_HOUR),
             asked.core_ms / _MS_PER_HOUR,
         )
     if researcher_id is None:
         return
     own, theirs = limits.researcher, sums.researchers[researcher_id]
     if own.usd is not None:
-        yield Standing(researcher_id, "usd", own.usd, theirs.usd), asked.usd
+        yield LimitUsage(researcher_id, "usd", own.usd, theirs.usd), asked.usd
     if own.tokens is not None:
-        yield Standing(researcher_id, "tokens", Decimal(own.tokens), Decimal(theirs.tokens)), Decimal(asked.tokens)
+        yield LimitUsage(researcher_id, "tokens", Decimal(own.tokens), Decimal(theirs.tokens)), Decimal(asked.tokens)
     if own.turns is not None:
-        yield Standing(researcher_id, "turns", Decimal(own.turns), Decimal(theirs.calls)), Decimal(asked.calls)
+        yield LimitUsage(researcher_id, "turns", Decimal(own.turns), Decimal(theirs.calls)), Decimal(asked.calls)

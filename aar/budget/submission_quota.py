@@ -13,7 +13,9 @@ from aar.errors import LimitBreach, LimitReached
 from aar.store.models import Researcher, Submission
 
 
-def check_submission(session: Session, campaign_id: str, researcher_id: str, limits: Limits, runs: int = 0) -> None:
+def check_submission_quota(
+    session: Session, campaign_id: str, researcher_id: str, limits: Limits, runs: int = 0
+) -> None:
     """Refuse when one more submission would pass a limit of the campaign or the researcher.
 
     Args:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import LOST, MODEL, RESERVED, SETTLED
-from aar.budget.ledger_cache import in_parts
+from aar.budget.ledger_cache import read_in_parts
 from aar.llm.pricing.usage import Usage
 from aar.store.models import LedgerEntry, Researcher
 
@@ -83,7 +83,7 @@ class CampaignTotals:
     researchers: dict[str, Totals] = field(default_factory=dict)
 
 
-def totals(session: Session, campaign_id: str) -> CampaignTotals:
+def read_totals(session: Session, campaign_id: str) -> CampaignTotals:
     """The sums of a campaign; every researcher appears, also one that spent nothing."""
     team = session.execute(
         select(Researcher.id, Researcher.active_seconds)
@@ -96,7 +96,7 @@ def totals(session: Session, campaign_id: str) -> CampaignTotals:
         rows = list(session.execute(_SUMS.where(which)))
         return rows, sum(row.entries for row in rows)
 
-    rows = [row for part in in_parts(session, campaign_id, "totals", read) for row in part]
+    rows = [row for part in read_in_parts(session, campaign_id, "totals", read) for row in part]
     own: dict[str | None, list[Row[Any]]] = {key: [] for key in worked}
     for row in rows:
         own.setdefault(row.researcher_id, []).append(row)

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, select, type_coerce
 from sqlalchemy.orm import Session
 
 from aar.budget.charges import RELEASED, RESERVED
-from aar.budget.ledger_cache import in_parts
+from aar.budget.ledger_cache import read_in_parts
 from aar.store.models import LedgerEntry
 
 _NANO = 10**9
@@ -62,4 +62,4 @@ def spending(session: Session, campaign_id: str) -> Spending:
         ]
         return Bill([at for at, _ in billed], list(accumulate(usd for _, usd in billed))), len(rows)
 
-    return Spending(in_parts(session, campaign_id, "spending", read))
+    return Spending(read_in_parts(session, campaign_id, "spending", read))

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import Totals, totals
+from aar.budget.totals import Totals, read_totals
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import score
 from aar.readmodels.progress import Over, Progress, all_submissions, progress
@@ -51,7 +51,7 @@ def side(session: Session, campaign_id: str, metric: Metric | None, audience: Au
     return Side(
         progress=progress(session, campaign_id, submissions, higher_is_better=higher),
         board=read_board(session, campaign_id, higher_is_better=higher, audience=audience),
-        totals=totals(session, campaign_id).campaign,
+        totals=read_totals(session, campaign_id).campaign,
         submissions=len(submissions),
     )
 

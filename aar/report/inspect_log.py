@@ -39,7 +39,7 @@ from inspect_ai.tool import ToolCall, ToolCallError
 from sqlalchemy.orm import Session
 
 from aar import __version__
-from aar.budget.totals import Totals, totals
+from aar.budget.totals import Totals, read_totals
 from aar.events import ToolFinished, TurnReceived
 from aar.readmodels.researchers.transcript import item_of, whole_transcript
 from aar.readmodels.secret_scrubber import scrubber
@@ -61,7 +61,7 @@ def build(session: Session, researcher_id: str) -> EvalLog:
     events = list(whole_transcript(session, researcher_id))
     messages = [message_of(each) for each in events]
     handed_in = list_submissions(session, campaign.id, researcher_id=researcher_id, limit=_ALL)
-    usage = _usage(totals(session, campaign.id).researchers[researcher_id])
+    usage = _usage(read_totals(session, campaign.id).researchers[researcher_id])
     began = events[0].at if events else campaign.created_at
     ended = events[-1].at if events else began
     about = {

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import CampaignTotals, totals
+from aar.budget.totals import CampaignTotals, read_totals
 from aar.errors import NotFound
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
@@ -166,7 +166,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
         board=board,
         close=close_ups(session, campaign_id),
         progress=progress(session, campaign_id, submissions, higher_is_better=higher_is_better),
-        totals=totals(session, campaign_id),
+        totals=read_totals(session, campaign_id),
         lineage=lineage_tree(submissions),
         best_code=read_code(snapshots, board.rows[0].submission.digest) if board.rows else [],
         top_posts=sorted(posts, key=lambda post: (-post.score, -post.comments, post.id))[:_TOP_POSTS],

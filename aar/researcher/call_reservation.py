@@ -11,7 +11,7 @@ import uuid
 
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.errors import LimitBreach, LimitReached
 from aar.events import MessageAdded, ModelCalled
 from aar.researcher.context import ResearcherContext
@@ -84,7 +84,7 @@ async def _may_pass(ctx: ResearcherContext, breach: LimitBreach) -> bool:
     """Whether calls that are under way hold what is missing."""
     if breach.limit not in _WAITED_FOR or breach.scope != "campaign":
         return False
-    spent = (await ctx.db.read(lambda session: totals(session, ctx.campaign_id))).campaign
+    spent = (await ctx.db.read(lambda session: read_totals(session, ctx.campaign_id))).campaign
     if not spent.reserved_usd:
         return False
     return breach.limit != "usd" or spent.usd + breach.asked <= breach.ceiling

@@ -13,7 +13,7 @@ import anyio
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, log_failure
-from aar.budget.call_billing import bill_of, bill_of_broken, doubted
+from aar.budget.call_billing import bill_for_partial_reply, bill_for_reply, doubt_events
 from aar.errors import AarError, DatabaseError, ModelUnavailable
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
 from aar.llm.api_errors import ModelNotFound, StreamInterrupted
@@ -98,7 +98,7 @@ async def _call(
         def settle(session: Session) -> Sequence[AnyEvent]:
             ctx.ledger.settle_in(session, request_id, bill, time.monotonic() - started)
             failed = ModelCallFailed(request_id=request_id, error=error)
-            return [*doubted(session, ctx.campaign_id, ctx.researcher_id, request_id, bill), failed]
+            return [*doubt_events(session, ctx.campaign_id, ctx.researcher_id, request_id, bill), failed]
 
         with anyio.CancelScope(shield=True):
             await journal.write(settle)
@@ -123,7 +123,7 @@ async def _call(
             waiting=wait,
         )
     except StreamInterrupted as error:
-        await charge(bill_of_broken(ctx.ledger, request, error, worst), error.message)
+        await charge(bill_for_partial_reply(ctx.ledger, request, error, worst), error.message)
         raise
     except DatabaseError as error:  # while the reply came in, whose progress could not be noted: it is billed
         await charge(CallBill(worst, unknown=True), error.message)
@@ -141,7 +141,7 @@ async def _call(
     finally:
         ctx.resting(False)
 
-    bill = bill_of(ctx.ledger, request, reply)
+    bill = bill_for_reply(ctx.ledger, request, reply)
     used = bill.at_least(worst)
     content, renamed = with_unique_ids(reply.content, journal.conversation.call_ids)
     taken_in = replace(reply, content=content)
@@ -155,7 +155,7 @@ async def _call(
         counted = not bill.doubts
         turn = _turn(request_id, taken_in, renamed, used, usd, counted=counted, asked=request.model, own=ctx.model)
         begun = None if ctx.stopping.is_set() else first_started(turn)
-        told = doubted(session, ctx.campaign_id, ctx.researcher_id, request_id, bill)
+        told = doubt_events(session, ctx.campaign_id, ctx.researcher_id, request_id, bill)
         return [*told, turn, begun] if begun else [*told, turn]
 
     with anyio.CancelScope(shield=True):

@@ -5,10 +5,10 @@ import anyio
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import Charge, sums_of
+from aar.budget.charges import Charge, sum_charges
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits, ResearcherLimits
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.errors import Conflict, LimitReached, NotFound, SpecError
 from aar.llm.pricing.usage import Usage
 from aar.store.database import Database
@@ -31,7 +31,7 @@ async def _settle(ledger: Ledger, db: Database, request_id: str, tokens: int) ->
 
 
 async def _same_as_table(ledger: Ledger, db: Database) -> None:
-    table = await db.read(lambda session: sums_of(session, "abc234"))
+    table = await db.read(lambda session: sum_charges(session, "abc234"))
     assert ledger.committed() == table.campaign
     for researcher_id in (ONE, TWO):
         assert ledger.committed(researcher_id) == table.researchers[researcher_id]
@@ -101,7 +101,7 @@ async def test_the_rate_grows_with_hours_worked(open_ledger: Opener, db: Databas
         for researcher_id in (ONE, TWO):
             session.get_one(Researcher, researcher_id).active_seconds = 3600
     await _reserve(ledger, "c", 10)
-    [rate] = await ledger.standings()
+    [rate] = await ledger.limit_usages()
     assert (rate.limit, rate.committed, rate.left) == ("usd_per_agent_hour", 10, 0)
 
 
@@ -114,7 +114,7 @@ async def test_compute_is_priced_by_the_hour_and_bounded(open_ledger: Opener, db
     assert await db.write(lambda session: ledger.settle_compute_in(session, "a", 30.0004)) == Decimal("0.010000334")
     await ledger.reserve_compute(request_id="c", researcher_id=None, kind="scoring", core_seconds=7100)
     await _same_as_table(ledger, db)
-    spent = await db.read(lambda session: totals(session, "abc234"))
+    spent = await db.read(lambda session: read_totals(session, "abc234"))
     assert spent.campaign.compute_usd == spent.campaign.usd == Decimal("0.010000334")
     assert spent.campaign.core_seconds == 30.001
     assert spent.campaign.calls == 0
@@ -182,7 +182,7 @@ async def test_open_reservations_of_a_crash_are_charged_at_their_worst_case(open
     assert await after.load() == 2
     assert after.committed() == Charge(Decimal(53), 53, 2, 12_500)
     assert await open_ledger().load() == 0
-    spent = (await db.read(lambda session: totals(session, "abc234"))).campaign
+    spent = (await db.read(lambda session: read_totals(session, "abc234"))).campaign
     assert (spent.usd, spent.lost_usd, spent.lost_tokens, spent.total_tokens) == (53, 50, 50, 53)
     assert await _settle(after, db, "open", 5) == 5
     await _same_as_table(after, db)
@@ -265,7 +265,7 @@ async def test_totals_name_every_researcher_and_add_up(open_ledger: Opener, db: 
     await _reserve(ledger, "b", 7, who=TWO)
     with db.writing() as session:
         session.get_one(Researcher, ONE).active_seconds = 1800
-    spent = await db.read(lambda session: totals(session, "abc234"))
+    spent = await db.read(lambda session: read_totals(session, "abc234"))
     assert len(spent.researchers) == 50
     assert spent.campaign.usd == spent.researchers[ONE].usd == 4
     assert (spent.researchers[TWO].usd, spent.researchers[TWO].reserved_usd, spent.campaign.reserved_usd) == (0, 7, 7)

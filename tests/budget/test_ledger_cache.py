@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from aar.budget import ledger_cache
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.budget.totals import CampaignTotals, totals
+from aar.budget.totals import CampaignTotals, read_totals
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.readmodels.spending import spending
@@ -46,7 +46,7 @@ async def settle(ledger: Ledger, db: Database, name: str, tokens: int) -> None:
 def told(session: Session) -> tuple[CampaignTotals, float, list[float]]:
     bill = spending(session, CAMPAIGN)
     moments = session.scalars(select(LedgerEntry.settled_at).order_by(LedgerEntry.id)).all()
-    return totals(session, CAMPAIGN), bill.total, [bill.until(at) for at in moments if at is not None]
+    return read_totals(session, CAMPAIGN), bill.total, [bill.until(at) for at in moments if at is not None]
 
 
 def both(db: Database) -> tuple[Any, Any]:
@@ -114,7 +114,7 @@ async def test_what_was_settled_is_read_once(
 
         event.listen(db.engine, "before_cursor_execute", rows)
         with db.reading() as session:
-            totals(session, CAMPAIGN)
+            read_totals(session, CAMPAIGN)
         event.remove(db.engine, "before_cursor_execute", rows)
         return len(read)
 
@@ -149,7 +149,7 @@ async def test_a_call_settled_between_two_looks_is_in_one_of_them(
 
     event.listen(db.engine, "before_cursor_execute", settle_first)
     with db.reading() as session:
-        sums = totals(session, CAMPAIGN).campaign
+        sums = read_totals(session, CAMPAIGN).campaign
     event.remove(db.engine, "before_cursor_execute", settle_first)
     assert settling
     assert sums.usd + sums.reserved_usd == 5

@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import sums_of
+from aar.budget.charges import sum_charges
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits, ResearcherLimits
 from aar.errors import LimitReached
@@ -112,7 +112,7 @@ class _Team:
 
 def _same(ledger: Ledger, db: Database) -> None:
     with db.reading() as session:
-        table = sums_of(session, CAMPAIGN)
+        table = sum_charges(session, CAMPAIGN)
     assert ledger.committed() == table.campaign
     for researcher_id in TEAM:
         assert ledger.committed(researcher_id) == table.researchers[researcher_id]

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.campaign.controller.controller import Running
 from aar.campaign.lifecycle.creation import create_campaign
 from aar.campaign.lifecycle.ending import Ending
@@ -91,7 +91,7 @@ def test_a_team_works_to_its_end(settings: Settings) -> None:
         assert len(board) == 3
         assert all(row.submission.standard_error for row in board)
         assert {post.author for post in list_posts(session, campaign_id)} == {"r1", "r2"}
-        spent = totals(session, campaign_id).campaign
+        spent = read_totals(session, campaign_id).campaign
         assert (spent.usd, spent.reserved_usd) == (0, 0)
         assert spent.tokens.total > 0
     home = settings.campaign_dir(campaign_id)
@@ -105,7 +105,7 @@ def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settin
     assert ending.state == "paused"
     assert "tokens = 120000 reached" in ending.cause
     with _session(settings) as session:
-        assert totals(session, campaign_id).campaign.tokens.total <= 120_000
+        assert read_totals(session, campaign_id).campaign.tokens.total <= 120_000
         assert any(logged.event.kind == "limit_hit" for logged in read_events(session, campaign_id, limit=10_000))
         spec = save_spec(session, campaign_id, {"limits.tokens": None})
         session.commit()
@@ -213,7 +213,7 @@ def test_a_refused_key_fails_the_campaign_and_is_written_nowhere(
     assert ending.state == "failed"
     assert "key" in ending.cause
     with _session(settings) as session:
-        assert totals(session, campaign_id).campaign.usd == 0
+        assert read_totals(session, campaign_id).campaign.usd == 0
     for path in settings.home.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 

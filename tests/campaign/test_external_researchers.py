@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aar.auth.tokens import find_researcher_id
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.campaign.diversity.entropy import current_families
 from aar.campaign.external_researchers import EXTERNAL, invite, is_outside, revoke
 from aar.campaign.views import get_researcher, list_researchers, working_researchers
@@ -47,7 +47,7 @@ def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None
         assert is_outside(guest.model)
         assert model_label(guest.model) != EXTERNAL
         assert working_researchers(session, "k3v9qd") == ["k3v9qd-r1", "k3v9qd-r2"]
-        assert totals(session, "k3v9qd").researchers["k3v9qd-alice"].agent_seconds == 0
+        assert read_totals(session, "k3v9qd").researchers["k3v9qd-alice"].agent_seconds == 0
         [event] = read_events(session, "k3v9qd", researcher_id="k3v9qd-alice")
         assert event.event.kind == "researcher_started"
         stored = session.get_one(Researcher, "k3v9qd-alice").token_hash

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.errors import UsageError
 from aar.events import ContextReset, MessageAdded, ModelCallFailed, ToolFinished, TurnReceived
 from aar.readmodels.researchers.transcript import whole_transcript
@@ -105,7 +105,7 @@ def test_scores_usage_and_model_are_the_campaigns(lived: Any, tmp_path: Path) ->
     [sample] = log.samples
     with lived.db.reading() as session:
         handed_in = list_submissions(session, CAMPAIGN, researcher_id=RESEARCHER)
-        spent = totals(session, CAMPAIGN).researchers[RESEARCHER]
+        spent = read_totals(session, CAMPAIGN).researchers[RESEARCHER]
     assert sample.scores is not None
     means = {f"s{each.number}": each.mean for each in handed_in}
     assert len(means) == 3

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
 from aar.llm.outage_monitor import ServiceOutageMonitor
@@ -49,7 +49,7 @@ async def test_works_until_it_finishes(house: House) -> None:
     assert (outcome.reason, outcome.detail) == ("finished", "all done")
     with house.db.reading() as session:
         assert [post.title for post in list_posts(session, CAMPAIGN)] == ["T"]
-        spent = totals(session, CAMPAIGN).campaign
+        spent = read_totals(session, CAMPAIGN).campaign
     assert spent.calls == 2
     assert spent.reserved_usd == 0
     results = house.server.requests[1]["messages"][2]["content"]
@@ -191,7 +191,7 @@ async def test_dollar_limit_is_not_overshot(house: House) -> None:
     outcome = await run_researcher(await house.context(ledger=ledger))
     assert outcome.reason == "limit"
     with house.db.reading() as session:
-        assert 0 < totals(session, CAMPAIGN).campaign.usd <= ledger.limits.usd
+        assert 0 < read_totals(session, CAMPAIGN).campaign.usd <= ledger.limits.usd
 
 
 async def test_reservation_covers_the_densest_tokenizer(house: House) -> None:
@@ -511,7 +511,7 @@ async def test_a_reply_whose_progress_cannot_be_noted_is_billed(house: House, mo
     with pytest.raises(DatabaseError):
         await run_researcher(ctx)
     with db.reading() as session:
-        spent = totals(session, CAMPAIGN).campaign
+        spent = read_totals(session, CAMPAIGN).campaign
     assert spent.usd > 0
     assert spent.reserved_usd == 0
     assert ctx.ledger.committed().usd == spent.usd

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.forum.posts import get_thread, list_posts
 from aar.researcher.conversation import Conversation
 from aar.researcher.loop import run_researcher
@@ -97,7 +97,7 @@ def state_of(db: Database) -> dict[str, Any]:
             "posts": [(post.title, post.score, len(get_thread(session, CAMPAIGN, post.id).comments)) for post in posts],
             "turns": [event.content for event in events if event.kind == "turn_received"],
             "messages": [event.content for event in events if event.kind == "message_added"],
-            "reserved": totals(session, CAMPAIGN).campaign.reserved_usd,
+            "reserved": read_totals(session, CAMPAIGN).campaign.reserved_usd,
         }
 
 

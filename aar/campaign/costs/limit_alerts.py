@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.budget.limit_checks import CAMPAIGN, Standing
+from aar.budget.limit_checks import CAMPAIGN, LimitUsage
 from aar.campaign.costs.forecast import forecast
 from aar.campaign.run_timer import Clock
 from aar.events import LimitNear
@@ -62,17 +62,17 @@ class BudgetWatch:
         ]
         return "; ".join(_words(standing) for standing in near) or None
 
-    async def _standings(self, researcher_id: str | None) -> list[Standing]:
-        found = await self._ledger.standings(researcher_id)
+    async def _standings(self, researcher_id: str | None) -> list[LimitUsage]:
+        found = await self._ledger.limit_usages(researcher_id)
         if self._clock.limit_hours is not None:
             found.append(
-                Standing(
+                LimitUsage(
                     CAMPAIGN, "hours", Decimal(str(self._clock.limit_hours)), Decimal(str(self._clock.seconds / 3600))
                 )
             )
         return found
 
-    def _tell(self, session: Session, standing: Standing, percent: int) -> None:
+    def _tell(self, session: Session, standing: LimitUsage, percent: int) -> None:
         ahead = forecast(session, self._campaign_id, self._ledger.limits)
         near = LimitNear(
             limit=standing.limit,
@@ -91,18 +91,18 @@ def _told(session: Session, campaign_id: str) -> set[tuple[str, int]]:
     return {(payload["limit"], alert) for payload in payloads for alert in ALERTS if alert <= payload["percent"]}
 
 
-def _percent(standing: Standing) -> Decimal:
+def _percent(standing: LimitUsage) -> Decimal:
     return 100 * standing.committed / standing.ceiling if standing.ceiling else Decimal(100)
 
 
-def _lands(standing: Standing) -> bool:
+def _lands(standing: LimitUsage) -> bool:
     if standing.limit == "hours":
         kept = max((1 - LANDING) * standing.ceiling, min(Decimal(str(_LANDING_SECONDS / 3600)), standing.ceiling / 4))
         return standing.left <= kept
     return _percent(standing) >= 100 * LANDING
 
 
-def _words(standing: Standing) -> str:
+def _words(standing: LimitUsage) -> str:
     if standing.limit == "hours":
         return f"{float(standing.left) * 60:.0f} minutes of the campaign are left"
     whose = "of the campaign" if standing.scope == CAMPAIGN else "of yours"

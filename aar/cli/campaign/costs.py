@@ -19,7 +19,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     Of the campaign and of each researcher, from the ledger. Worst cases of calls that a crash cut off count as spent.
     """
     from aar.budget.limits import Limits
-    from aar.budget.totals import totals
+    from aar.budget.totals import read_totals
     from aar.campaign.costs.forecast import forecast
     from aar.campaign.views import list_researchers
     from aar.cli.context import open_context
@@ -29,7 +29,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            spent = totals(session, view.id)
+            spent = read_totals(session, view.id)
             limits = Limits.model_validate(view.spec.get("limits", {}))
             ahead = forecast(session, view.id, limits)
             team = list_researchers(session, view.id)

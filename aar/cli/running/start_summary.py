@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.campaign.lifecycle.ending import Ending
 from aar.campaign.preflight import Plan
 from aar.cli.output.formatting import clean_line, duration, format_count, format_money
@@ -67,7 +67,7 @@ def print_end_summary(plan: Plan, campaign_id: str, ending: Ending, report: Path
     out, metric = make_console(), plan.problem.metric
     with plan.database.reading() as session:
         rows = read_board(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better).rows
-        spent = totals(session, campaign_id).campaign
+        spent = read_totals(session, campaign_id).campaign
     out.print()
     out.print(f"campaign {campaign_id} {ending.state}: {clean_line(ending.cause)}", style="bold")
     out.print()

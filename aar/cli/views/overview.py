@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aar.budget.totals import Totals, totals
+from aar.budget.totals import Totals, read_totals
 from aar.campaign.diversity.entropy import current_families, newest_vendi, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
@@ -86,7 +86,7 @@ def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
     best: dict[str, BoardRow] = {}
     for place in board:
         best.setdefault(place.submission.researcher_id, place)
-    spent = totals(session, campaign.id)
+    spent = read_totals(session, campaign.id)
     team = list_researchers(session, campaign.id)
     return CampaignOverview(
         at=now(),

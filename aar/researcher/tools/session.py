@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aar.budget.limit_checks import Standing
-from aar.budget.totals import totals
+from aar.budget.limit_checks import LimitUsage
+from aar.budget.totals import read_totals
 from aar.researcher.tools.definitions import BudgetInput, FinishInput
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, nothing
 from aar.scoring.submissions.submit import count_submissions
@@ -11,13 +11,13 @@ from aar.scoring.submissions.submit import count_submissions
 
 async def _budget(run: ToolRun, given: BudgetInput) -> ToolResult:
     ctx = run.ctx
-    spent = await ctx.db.read(lambda session: totals(session, ctx.campaign_id))
+    spent = await ctx.db.read(lambda session: read_totals(session, ctx.campaign_id))
     mine = spent.researchers.get(ctx.researcher_id)
     lines = [f"spent ${spent.campaign.usd:.4f}{_of(ctx.ledger.limits.usd)} (campaign)"]
     if mine is not None:
         own = ctx.ledger.limits.researcher
         lines.append(f"spent ${mine.usd:.4f}{_of(own.usd)} (you, {mine.calls} turns, {mine.total_tokens} tokens)")
-    lines += [_standing(standing) for standing in await ctx.ledger.standings(ctx.researcher_id)]
+    lines += [_standing(standing) for standing in await ctx.ledger.limit_usages(ctx.researcher_id)]
     handed_in = await ctx.db.read(lambda session: count_submissions(session, ctx.campaign_id))
     own_count = await ctx.db.read(lambda session: count_submissions(session, ctx.campaign_id, ctx.researcher_id))
     most, most_mine = ctx.ledger.limits.submissions, ctx.ledger.limits.researcher.submissions
@@ -33,7 +33,7 @@ def _of_count(ceiling: int | None) -> str:
     return "" if ceiling is None else f" of {ceiling}"
 
 
-def _standing(standing: Standing) -> str:
+def _standing(standing: LimitUsage) -> str:
     scope = "campaign" if standing.scope == "campaign" else "you"
     return (
         f"{standing.limit} ({scope}): {standing.committed:.6g} of {standing.ceiling:.6g} spent or reserved, "

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.submission_quota import check_submission
+from aar.budget.submission_quota import check_submission_quota
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.scoring.submissions.method_manifest import MethodManifest
@@ -80,7 +80,7 @@ def submit(
                 raise Conflict(f"idempotency key {idempotency_key} belongs to another researcher", "Use a fresh key")
             return view_of_row(earlier)
     if limits is not None:
-        check_submission(session, campaign_id, researcher_id, limits, runs)
+        check_submission_quota(session, campaign_id, researcher_id, limits, runs)
     _refuse_known(session, campaign_id, saved.digest)
     parent = None if manifest.parent is None else resolve_digest(session, campaign_id, manifest.parent)
     record_snapshot(session, campaign_id, researcher_id, saved, parent)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from aar.budget.charges import RESERVED, SETTLED, charge_of
+from aar.budget.charges import RESERVED, SETTLED, entry_charge
 from aar.budget.limits import Limits
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
@@ -136,7 +136,7 @@ def _ledger(verdict: ScheduleVerdict, db: Database, whole: ServiceBill, each_own
         rows = session.scalars(select(LedgerEntry).where(LedgerEntry.campaign_id == CAMPAIGN)).all()
     charged = defaultdict[str, ServiceBill](ServiceBill)
     for row in rows:
-        charge = charge_of(row)
+        charge = entry_charge(row)
         charged[str(row.researcher_id)] += ServiceBill(charge.usd, charge.tokens, charge.calls)
         if row.state == RESERVED:
             verdict.complaints.append(f"{row.request_id} is still reserved")

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.campaign.views import CampaignView, list_researchers
 from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table
 from aar.readmodels.problem_metric import metric_of
@@ -26,7 +26,7 @@ class ChartName(StrEnum):
 def chart_table(session: Session, view: CampaignView, name: ChartName, audience: Audience) -> ChartTable:
     """The data of one of a campaign's charts, as an audience may see it."""
     if name is ChartName.COSTS:
-        found = totals(session, view.id)
+        found = read_totals(session, view.id)
         team = list_researchers(session, view.id)
         return cost_table({each.name: found.researchers[each.id] for each in team}, found.campaign)
     metric = metric_of(view.problem)

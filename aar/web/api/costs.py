@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from aar.budget.limits import Limits
-from aar.budget.totals import Totals, totals
+from aar.budget.totals import Totals, read_totals
 from aar.campaign.costs.forecast import forecast
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR
 from aar.readmodels.usage_doubts import usage_doubts
@@ -74,7 +74,7 @@ def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
     """Dollars, tokens and seconds, of the campaign and of each researcher."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
-        found = totals(session, view.id)
+        found = read_totals(session, view.id)
         doubts = usage_doubts(session, view.id)
         ahead = forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
     return CostsOut(

@@ -9,7 +9,7 @@ import anyio.to_thread
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.campaign.researchers.external_rate_limit import POSTS_AN_HOUR, posts_left
 from aar.errors import DataMissing, NotFound
 from aar.readmodels.problem_metric import metric_of
@@ -108,7 +108,7 @@ def _code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
 
 async def _budget(caller: McpClient, given: tool_inputs.McpBudgetInput) -> Any:
     def read(session: Session) -> Any:
-        view, spent = caller.view(session), totals(session, caller.campaign_id).campaign
+        view, spent = caller.view(session), read_totals(session, caller.campaign_id).campaign
         limits = Limits.model_validate(view.spec.get("limits", {}))
         handed_in = count_submissions(session, caller.campaign_id)
         told = {

@@ -11,7 +11,7 @@ import anyio.to_thread
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.submission_quota import check_submission
+from aar.budget.submission_quota import check_submission_quota
 from aar.campaign.external_researchers import OVER
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find_problem
@@ -95,7 +95,7 @@ def _write(path: Path, name: str, text: str) -> None:
 def _check(session: Session, caller: McpClient, researcher_id: str) -> None:
     """Refuse early what would be refused anyway."""
     limits, runs = _open_limits(session, caller), _runs_each(session, caller)
-    check_submission(session, caller.campaign_id, researcher_id, limits, runs)
+    check_submission_quota(session, caller.campaign_id, researcher_id, limits, runs)
 
 
 def _open_limits(session: Session, caller: McpClient) -> Limits:

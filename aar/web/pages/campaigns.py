@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.campaign.costs.forecast import forecast
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
@@ -87,7 +87,7 @@ def _row(session: Session, view: CampaignView, audience: Audience) -> dict[str, 
         "best": None if leader is None else submission_seen_by(leader, audience),
         "team": len(team),
         "models": list(dict.fromkeys(each.model for each in team)),
-        "totals": totals(session, view.id).campaign,
+        "totals": read_totals(session, view.id).campaign,
     }
 
 
@@ -112,7 +112,7 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
         "submissions": submissions,
         "series": {each.id: each.index for each in team},
         "progress": progress(session, view.id, submissions, higher_is_better=higher_is_better),
-        "totals": totals(session, view.id),
+        "totals": read_totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
         "log": recent_events(session, view.id, limit=30, audience=audience),
         "alerts": alerts(session, view.id, audience),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from aar.budget.totals import totals
+from aar.budget.totals import read_totals
 from aar.forum.posts import list_posts
 from aar.readmodels.researchers.background_jobs import researcher_jobs
 from aar.readmodels.researchers.transcript import read_transcript
@@ -43,7 +43,7 @@ def researcher_page(
             "researcher": replace(researcher, doing=doing_seen_by(researcher.doing, audience)),
             "desk": None,
             "transcript": None,
-            "totals": totals(session, view.id).researchers[researcher.id],
+            "totals": read_totals(session, view.id).researchers[researcher.id],
             "submissions": [submission_seen_by(each, audience) for each in submissions],
             "newest": before == 0,
             "jobs": [],

@@ -19,7 +19,7 @@ import anyio.to_thread
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, log_failure
-from aar.budget.call_billing import bill_of, bill_of_broken, doubted
+from aar.budget.call_billing import bill_for_partial_reply, bill_for_reply, doubt_events
 from aar.budget.ledger import Ledger
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.llm.api_errors import StreamInterrupted
@@ -105,7 +105,7 @@ class Reviewer:
         async def settle(bill: CallBill) -> str:
             def write(session: Session) -> Decimal:
                 usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
-                append_events(session, campaign_id, doubted(session, campaign_id, None, request_id, bill))
+                append_events(session, campaign_id, doubt_events(session, campaign_id, None, request_id, bill))
                 return usd
 
             with anyio.CancelScope(shield=True):
@@ -115,7 +115,7 @@ class Reviewer:
         try:
             reply = await self._gateway(request.model).complete(request, flight=flight)
         except StreamInterrupted as error:
-            await settle(bill_of_broken(self._ledger, request, error, worst))
+            await settle(bill_for_partial_reply(self._ledger, request, error, worst))
             raise
         except BaseException as error:
             cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
@@ -123,7 +123,7 @@ class Reviewer:
             with anyio.CancelScope(shield=True):
                 await best_effort(booked, log_failure("a review that came to no end could not be booked"))
             raise
-        bill = bill_of(self._ledger, request, reply)
+        bill = bill_for_reply(self._ledger, request, reply)
         return reply, await settle(replace(bill, usage=bill.at_least(worst)))
 
 
