@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 
 from aar.problems.protocol import Baseline, Stage, Task, TaskScore
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.scoring.audits.coordinate_change import LIMIT, departure
+from aar.scoring.audits.coordinate_change import LIMIT, score_change
 from aar.testing.simulations.in_process_runs import run_in_process
 from aar.testing.simulations.principal_axes import write_principal_axes
 
@@ -79,7 +79,7 @@ def main() -> None:
         single = {name: [problem.pool([one]).mean for one in each] for name, each in scores.items()}
         changes = [after - before for after, before in zip(single[TURNED], single[PRINCIPAL], strict=True)]
         error = stdev(changes) / len(changes) ** 0.5 if len(changes) > 1 else 0.0
-        sized = asyncio.run(departure(problem, list(zip(scores[TURNED], scores[RESEARCH], strict=True))))
+        sized = asyncio.run(score_change(problem, list(zip(scores[TURNED], scores[RESEARCH], strict=True))))
         departures.append(sized)
         before, now = means[PRINCIPAL], means[TURNED]
         difference = f"{now - before:+.4f} ± {error:.4f} | {max(map(abs, changes)):.4f}"

@@ -24,9 +24,9 @@ from rich.table import Table
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem
 from aar.problems.search_space.protocol import SearchableProblem
-from aar.scoring.audits.protocol import Verdict
+from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.audits.registry import available_audits
-from aar.scoring.audits.static import finding, modules_in, read_code
+from aar.scoring.audits.static import audit_result, check_code, list_modules
 from aar.testing.simulations.false_positive_check import AuditAnswer, judge_baselines
 from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
 
@@ -39,10 +39,10 @@ def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[AuditAns
     return judge_baselines(problem, problem.baselines(), audits, seeds=seeds, audit_seeds=audit_seeds, first=first)
 
 
-def read_drawn(problem: Problem, count: int) -> Counter[Verdict]:
+def read_drawn(problem: Problem, count: int) -> Counter[AuditVerdict]:
     """What static reading says of methods drawn from the repertoire."""
-    found: Counter[Verdict] = Counter()
-    known = modules_in(problem.lab())
+    found: Counter[AuditVerdict] = Counter()
+    known = list_modules(problem.lab())
     if not isinstance(problem, SearchableProblem):
         return found
     repertoire, rng = problem.repertoire(), Random(5)
@@ -53,17 +53,17 @@ def read_drawn(problem: Problem, count: int) -> Counter[Verdict]:
             method.mkdir()
             for name, text in repertoire.render(genome, parent=None).items():
                 (method / name).write_text(text)
-            found[finding(read_code(method, known)).verdict] += 1
+            found[audit_result(check_code(method, known)).verdict] += 1
     return found
 
 
-def read_forms() -> Counter[Verdict]:
+def read_forms() -> Counter[AuditVerdict]:
     """What static reading says of honest ways to open files."""
-    found: Counter[Verdict] = Counter()
+    found: Counter[AuditVerdict] = Counter()
     for form in HONEST_FORMS:
         with tempfile.TemporaryDirectory() as method:
             Path(method, "run.py").write_text(honest_form(form))
-            found[finding(read_code(Path(method))).verdict] += 1
+            found[audit_result(check_code(Path(method))).verdict] += 1
     return found
 
 
@@ -81,19 +81,19 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         answers = [answer for found in pool.map(once, range(1, options.repeats + 1)) for answer in found]
     counts = Counter((answer.baseline, answer.audit, answer.verdict) for answer in answers)
-    table = Table("baseline", "audit", *map(str, Verdict))
+    table = Table("baseline", "audit", *map(str, AuditVerdict))
     for baseline, audit in dict.fromkeys((answer.baseline, answer.audit) for answer in answers):
-        table.add_row(baseline, audit, *(str(counts[baseline, audit, verdict] or "") for verdict in Verdict))
+        table.add_row(baseline, audit, *(str(counts[baseline, audit, verdict] or "") for verdict in AuditVerdict))
     drawn, forms = read_drawn(problem, options.drawn), read_forms()
     for found, what in ((drawn, "drawn methods"), (forms, "ways to open files")):
         if found:
-            table.add_row(f"{found.total()} {what}", "static", *(str(found[verdict] or "") for verdict in Verdict))
+            table.add_row(f"{found.total()} {what}", "static", *(str(found[verdict] or "") for verdict in AuditVerdict))
     console.print(table)
-    for flag in dict.fromkeys((a.baseline, a.audit, a.rule) for a in answers if a.verdict is Verdict.FLAGGED):
+    for flag in dict.fromkeys((a.baseline, a.audit, a.rule) for a in answers if a.verdict is AuditVerdict.FLAGGED):
         console.print("flagged:", *flag)
-    wrong = sum(count for (_, _, verdict), count in counts.items() if verdict is Verdict.DISQUALIFIED)
+    wrong = sum(count for (_, _, verdict), count in counts.items() if verdict is AuditVerdict.DISQUALIFIED)
     console.print(f"false disqualifications: {wrong} in {len(answers)} answers, {options.repeats} repeats")
-    marked = (drawn + forms).total() - (drawn + forms)[Verdict.PASSED]
+    marked = (drawn + forms).total() - (drawn + forms)[AuditVerdict.PASSED]
     console.print(f"marks of the static reading: {marked} on {(drawn + forms).total()} honest programs")
     sys.exit(1 if wrong or marked else 0)
 

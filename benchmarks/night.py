@@ -21,7 +21,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
 from aar.problems.protocol import Estimate, Metric, TaskScore
 from aar.redteam.campaign_rows import add_campaign
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.queue import submission_queue
 from aar.scoring.results import score_writer
 from aar.scoring.submissions.method_manifest import MethodManifest
@@ -164,14 +164,14 @@ class Night:
         with self._db.writing() as session:
             author = rng.choice(self._team)
             submit(session, campaign_id=CAMPAIGN, researcher_id=author, saved=saved, manifest=manifest)
-            work = submission_queue.claim_next(
+            work = submission_queue.claim_submission(
                 session, CAMPAIGN, domains=("movie", "sarcasm"), seeds=3, secret="0" * 64
             )
             assert work is not None
             mean = 0.6 * number / self._size.submissions + rng.gauss(0, 0.12)
             for ticket in work.pending:
-                trial = Trial(TaskScore(parts={"method": mean}), None, "", "f" * 64, 1.5)
+                trial = ScoringRunResult(TaskScore(parts={"method": mean}), None, "", "f" * 64, 1.5)
                 score_writer.finish_run(session, CAMPAIGN, ticket.run_id, trial)
             estimate = Estimate(mean, 0.03, mean - 0.05, mean + 0.05, 6)
-            score_writer.measure(session, work.submission_id, estimate, seeds=3, domains=2, metric=METRIC)
+            score_writer.record_measurement(session, work.submission_id, estimate, seeds=3, domains=2, metric=METRIC)
             append_event(session, CAMPAIGN, DiversityMeasured(bits=round(rng.uniform(1.5, 2.5), 3), families=5))

@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.store import open_database
 from aar.store.event_log import LoggedEvent, read_events
 
@@ -50,7 +50,7 @@ def _report(home: Path, moment: datetime, took: float, cpu: float) -> None:
 
         campaign = get_campaign(session)
         events = _all_events(session, campaign.id)
-        board = leaderboard(session, campaign.id)
+        board = read_leaderboard(session, campaign.id)
     db.close()
     turns = [logged for logged in events if logged.event.kind == "turn_received"]
     print(f"ended as {campaign.state}: {campaign.cause}; sandboxes by {campaign.sandbox}")

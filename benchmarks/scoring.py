@@ -41,8 +41,8 @@ from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.baselines import measure_baselines
 from aar.scoring.cleanroom import run_files, scoring_run, task_bundles
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.run_sandbox import Rooms
-from aar.scoring.cleanroom.sandbox_pool import Pool
+from aar.scoring.cleanroom.run_sandbox import RunSandboxFactory
+from aar.scoring.cleanroom.sandbox_pool import SandboxPool
 from aar.scoring.confirmation import finalizer
 from aar.scoring.scorer import Scorer
 from aar.scoring.submissions.method_manifest import read_manifest
@@ -135,7 +135,7 @@ class Bench:
 
     async def until_ready(self, rooms: int) -> None:
         async with asyncio.timeout(READY_SECONDS):
-            while self.room.ready(CAMPAIGN) < rooms:  # noqa: ASYNC110 - the pool tells nobody
+            while self.room.count_ready(CAMPAIGN) < rooms:  # noqa: ASYNC110 - the pool tells nobody
                 await asyncio.sleep(0.01)
 
 
@@ -167,9 +167,9 @@ def watch_all(stopwatch: Stopwatch) -> None:
     """Put the watch around every stage of a run."""
     stopwatch.watch(SnapshotStore, "save", "save the code")
     stopwatch.watch(task_bundles, "call_plugin", "split: teacher, ceiling, files")
-    stopwatch.watch(Pool, "take", "sandbox: take a warm one")
-    stopwatch.watch(Rooms, "make", "sandbox: make one (in the background when warm)")
-    stopwatch.watch(run_files, "fill", "sandbox: data and code in")
+    stopwatch.watch(SandboxPool, "take", "sandbox: take a warm one")
+    stopwatch.watch(RunSandboxFactory, "make", "sandbox: make one (in the background when warm)")
+    stopwatch.watch(run_files, "fill_run_folder", "sandbox: data and code in")
     stopwatch.watch(ChannelSandbox, "exec", "start and end of the command", lambda result: result.seconds)
     stopwatch.watch(ChannelSandbox, "read", "read the output")
     stopwatch.watch(scoring_run, "call_plugin", "score")
@@ -179,7 +179,7 @@ def watch_all(stopwatch: Stopwatch) -> None:
 
 @asynccontextmanager
 async def no_pool(_room: CleanRoom, _owner: str, _parallel: int) -> AsyncIterator[None]:
-    """In place of ``CleanRoom.warmed``."""
+    """In place of ``CleanRoom.warm_sandboxes``."""
     yield
 
 
@@ -203,7 +203,7 @@ async def main() -> None:
     stopwatch = Stopwatch()
     watch_all(stopwatch)
     if options.cold:
-        setattr(CleanRoom, "warmed", no_pool)  # noqa: B010 - a method is replaced on purpose
+        setattr(CleanRoom, "warm_sandboxes", no_pool)  # noqa: B010 - a method is replaced on purpose
     console = Console()
     console.print(
         f"{problem.name} by {backend.name}, {'cold' if options.cold else 'warm'}, "

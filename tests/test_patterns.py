@@ -19,7 +19,7 @@ from aar.problems.protocol import RunLimits
 from aar.readmodels.secret_scrubber import Scrubber
 from aar.report.markdown_html import render_markdown
 from aar.sandbox.protocol import ExecResult, ExitReason
-from aar.scoring.verdict_messages import rejected_output, scrub, why_it_ended
+from aar.scoring.verdict_messages import failure_message, output_rejected_message, remove_host_paths
 
 _PARSER: Any = re._parser  # type: ignore[attr-defined]  # the only way to see what a pattern is made of
 _SHORT, _TIMES = 1_500, 8
@@ -152,9 +152,9 @@ def _slow(pattern: re.Pattern[Any]) -> Iterator[tuple[str, str]]:
 def test_texts_that_were_made_to_be_slow_are_not(unit: str) -> None:
     hosts, limits = [Path("/a/b"), Path("/srv/x/a/b")], RunLimits(seconds=1, memory_bytes=1)
     for call in (
-        lambda text: scrub(text, hosts),
-        lambda text: rejected_output(text, hosts),
-        lambda text: why_it_ended(ExecResult(ExitReason.EXITED, 1, text, 0, 1.0), limits, hosts),
+        lambda text: remove_host_paths(text, hosts),
+        lambda text: output_rejected_message(text, hosts),
+        lambda text: failure_message(ExecResult(ExitReason.EXITED, 1, text, 0, 1.0), limits, hosts),
         Scrubber(["a-secret-of-the-test"]).text,
         shown_paths,
         lambda text: replace_image_addresses(text, {"a": "b"}),

@@ -14,7 +14,7 @@ from aar.problems.plugin_calls import GIVES, PROCESSES, call_plugin, read_brief
 from aar.problems.protocol import Metric, Problem, RunLimits, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
 from aar.workers.worker_pool import WorkerPool
 
 _SPLIT = 20_261
@@ -85,7 +85,9 @@ class ProblemChecks:
     async def _prepare_twice(self, domain: str, stage: Stage, other: WorkerPool) -> None:
         digests = []
         for pool in (PROCESSES, other):
-            made = prepared(self._problem, self._folder, domain=domain, stage=stage, split_seed=_SPLIT, pool=pool)
+            made = prepared_bundles(
+                self._problem, self._folder, domain=domain, stage=stage, split_seed=_SPLIT, pool=pool
+            )
             async with made as task:
                 digests.append({name: await anyio.to_thread.run_sync(_digest, getattr(task, name)) for name in _HALVES})
         for half in _HALVES:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aar.problems.protocol import Stage, Task
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ async def public_items(arena: ScoreArena) -> dict[str, KnownItems]:
     """By domain, what stands in a researcher's ``/data``: items to predict, then those to train on."""
     found = {}
     for domain in arena.problem.climbed_domains:
-        async with prepared(
+        async with prepared_bundles(
             arena.problem, arena.room.work_dir, domain=domain, stage=Stage.RESEARCH, split_seed=0
         ) as task:
             files = [task.public / name for name in ("test.npy", "train.npy")]

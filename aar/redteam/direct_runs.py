@@ -18,8 +18,8 @@ from aar.problems.protocol import Problem, Stage, Task
 from aar.redteam import paired_gain
 from aar.redteam.gain import Gain
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.task_bundles import prepared
-from aar.scoring.queue.seed_draws import draw
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.queue.seed_draws import draw_seeds
 
 DRAWS = "attacks"
 """All splits are drawn from this, the scorer's too, so that a suite repeats; nothing in an attack's code uses it."""
@@ -60,9 +60,11 @@ class DirectRuns:
         ready = self._places.setdefault(stage, [])
         for index in range(len(ready) // len(self.problem.climbed_domains), count):
             for domain in self.problem.climbed_domains:
-                drawn = draw(DRAWS, stage, 0, domain, index)
+                drawn = draw_seeds(DRAWS, stage, 0, domain, index)
                 task = await self._stack.enter_async_context(
-                    prepared(self.problem, self.room.work_dir, domain=domain, stage=stage, split_seed=drawn.split_seed)
+                    prepared_bundles(
+                        self.problem, self.room.work_dir, domain=domain, stage=stage, split_seed=drawn.split_seed
+                    )
                 )
                 ready.append(PreparedTask(task, drawn.seed, index))
         return ready[: count * len(self.problem.climbed_domains)]

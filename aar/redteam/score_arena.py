@@ -26,8 +26,8 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.redteam.direct_runs import DRAWS, DirectRuns
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.coordinate_change import CoordinatesAudit
-from aar.scoring.audits.protocol import Dossier, Finding, Verdict
-from aar.scoring.audits.static import StaticReading
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditVerdict
+from aar.scoring.audits.static import StaticAudit
 from aar.scoring.audits.teacher_permutation import TeacherAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.confirmation.confirmation_queue import CheckPlan, list_checks, request_check
@@ -218,17 +218,17 @@ class ScoreArena:
         self.db.close()
 
 
-class SelectiveStaticAudit(StaticReading):
+class SelectiveStaticAudit(StaticAudit):
     """The static reading, where the attack at hand is one that it is to see."""
 
     def __init__(self, arena: ScoreArena) -> None:
         self._arena = arena
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Read, or say that nobody did."""
         if self._arena.reading:
             return await super().judge(dossier)
-        return Finding(self.name, Verdict.SKIPPED, "", "this attack is made as if it had evaded the reading")
+        return AuditResult(self.name, AuditVerdict.SKIPPED, "", "this attack is made as if it had evaded the reading")
 
 
 @asynccontextmanager

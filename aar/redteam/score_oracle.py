@@ -21,8 +21,8 @@ from aar.problems.protocol import Estimate, Stage
 from aar.redteam.direct_runs import PreparedTask
 from aar.redteam.paired_gain import dump_output, load_output, pool_outputs, row_keys, score_output
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.cleanroom.task_bundles import prepared
-from aar.scoring.submissions.score_disclosure import ALLOWANCE, SURELY, is_low
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.submissions.score_disclosure import LOW_SCORE_ALLOWANCE, SURE_STANDARD_ERRORS, is_low
 from aar.scoring.submissions.submit import SHOWN_DECIMALS
 from aar.store.models import ScoringRun, Submission
 
@@ -95,14 +95,14 @@ class ScoreOracle:
         if self._best is None or (found.mean > self._best.mean) == metric.higher_is_better:
             self._best = found
         self._low += low
-        return None if low and self._low > ALLOWANCE else round(found.mean, SHOWN_DECIMALS)
+        return None if low and self._low > LOW_SCORE_ALLOWANCE else round(found.mean, SHOWN_DECIMALS)
 
     def number(self, answer: Answer) -> float:
         """The score that is told or, where none is, the most that it can be: what lies just below what is told."""
         told = self.ask(answer)
         if told is not None or self._best is None:
             return told or 0.0
-        reach = SURELY * math.sqrt(2) * self._best.standard_error
+        reach = SURE_STANDARD_ERRORS * math.sqrt(2) * self._best.standard_error
         return self._best.mean - reach if self._problem.metric.higher_is_better else self._best.mean + reach
 
 
@@ -129,7 +129,7 @@ async def compare_with_scorer(arena: ScoreArena, source: Path, answer: Answer) -
         drawn = [(run.domain, run.seed, run.split_seed) for run in runs]
     outputs = []
     for domain, seed, split_seed in drawn:
-        async with prepared(
+        async with prepared_bundles(
             arena.problem, arena.room.work_dir, domain=domain, stage=Stage.MEASURE, split_seed=split_seed
         ) as task:
             place = PreparedTask(task, seed, 0)

@@ -110,7 +110,7 @@ class ResearcherContext:
         fallback: whom to ask when its service fails; None asks nobody.
         nearing: tells which limit it will soon meet, in words for it; None while there is room.
         context_tokens: when a conversation passes this size it is handed over to a fresh one.
-        runs_each: scoring runs that each of its submissions takes, counted against the quotas.
+        runs_per_submission: scoring runs that each of its submissions takes, counted against the quotas.
         runs_at_once: scoring runs that go at the same time, for the expected wait.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
         resting: told when it begins and ends to wait for its service, which is no time at work.

@@ -13,10 +13,10 @@ from aar.errors import NotFound
 from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.scoring_run import Trial, run_trial
-from aar.scoring.cleanroom.task_bundles import prepared
-from aar.scoring.exception_groups import one_error
-from aar.scoring.queue.seed_draws import Draw, draw
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.exception_groups import unwrap_exception_group
+from aar.scoring.queue.seed_draws import SeedDraw, draw_seeds
 
 _PUBLIC_SECRET = "baselines"  # noqa: S105 - baselines have nothing to hide; fixed, so that the table repeats
 
@@ -62,11 +62,13 @@ async def measure_baselines(
 
     Raises:
         NotFound: no baseline of that key.
-        SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_trial``.
+        SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in ``run_with_retries``.
     """
     chosen = _choose(problem, keys)
     domains = problem.transfer_domains if stage is Stage.TRANSFER else problem.climbed_domains
-    draws = [(domain, draw(_PUBLIC_SECRET, stage, 0, domain, index)) for index in range(seeds) for domain in domains]
+    draws = [
+        (domain, draw_seeds(_PUBLIC_SECRET, stage, 0, domain, index)) for index in range(seeds) for domain in domains
+    ]
     threads, slots = CapacityLimiter(parallel), CapacityLimiter(parallel)
     async with AsyncExitStack() as stack:
         tasks: list[Task | None] = [None] * len(draws)
@@ -74,7 +76,7 @@ async def measure_baselines(
         async def prepare(place: int) -> None:
             domain, drawn = draws[place]
             tasks[place] = await stack.enter_async_context(
-                prepared(
+                prepared_bundles(
                     problem,
                     clean_room.work_dir,
                     domain=domain,
@@ -84,13 +86,13 @@ async def measure_baselines(
                 )
             )
 
-        with one_error():
+        with unwrap_exception_group():
             async with anyio.create_task_group() as preparing:
                 for place in range(len(draws)):
                     preparing.start_soon(prepare, place)
         ready = [(task, drawn) for task, (_, drawn) in zip(tasks, draws, strict=True) if task is not None]
         results = []
-        async with clean_room.warmed(DEFAULT_OWNER, parallel):
+        async with clean_room.warm_sandboxes(DEFAULT_OWNER, parallel):
             for baseline in chosen:
                 result = await _measure(problem, clean_room, baseline, ready, slots, threads, on_run)
                 results.append(result)
@@ -103,22 +105,22 @@ async def _measure(
     problem: Problem,
     clean_room: CleanRoom,
     baseline: Baseline,
-    ready: Sequence[tuple[Task, Draw]],
+    ready: Sequence[tuple[Task, SeedDraw]],
     slots: CapacityLimiter,
     threads: CapacityLimiter,
     on_run: Callable[[str, int, int], None] | None,
 ) -> BaselineResult:
-    trials: dict[int, Trial] = {}
+    trials: dict[int, ScoringRunResult] = {}
 
     async def one(place: int) -> None:
         task, drawn = ready[place]
-        trials[place] = await run_trial(
+        trials[place] = await run_with_retries(
             problem, clean_room, task, baseline.directory, drawn.seed, slot=slots, limiter=threads
         )
         if on_run is not None:
             on_run(baseline.key, len(trials), len(ready))
 
-    with one_error():
+    with unwrap_exception_group():
         async with anyio.create_task_group() as running:
             for place in range(len(ready)):
                 running.start_soon(one, place)

@@ -9,7 +9,7 @@ from aar.errors import AarError
 
 
 @contextmanager
-def one_error() -> Iterator[None]:
+def unwrap_exception_group() -> Iterator[None]:
     """Around a task group: let its first ``AarError`` out, or its only error, instead of a group of them.
 
     Tasks that run side by side usually break over the same thing.
@@ -17,11 +17,11 @@ def one_error() -> Iterator[None]:
     try:
         yield
     except ExceptionGroup as group:
-        error = _first(group)
+        error = _first_error(group)
         raise error from error.__cause__  # what it came of tells whether it passes, such as a full disk
 
 
-def _first(group: ExceptionGroup[Exception]) -> Exception:
+def _first_error(group: ExceptionGroup[Exception]) -> Exception:
     ours = group.subgroup(AarError)
     first: Exception = ours or group
     while isinstance(first, ExceptionGroup) and (ours is not None or len(first.exceptions) == 1):

@@ -16,14 +16,14 @@ from typing import Any
 
 from aar.problems.protocol import Estimate
 
-FEWEST = 5
+MIN_CODES = 5
 """With fewer variances than this nothing is known of how much they differ."""
 _NO_ERROR = 1e-12
 _NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ScoreSample:
     """A pooled score and what is known of its error.
 
     Args:
@@ -41,7 +41,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class CommonError:
+class VariancePrior:
     """What the errors of a campaign have in common.
 
     Args:
@@ -54,7 +54,7 @@ class CommonError:
     freedom: float
     seeds: float
 
-    def moderate(self, sample: Sample) -> tuple[float, float]:
+    def moderate(self, sample: ScoreSample) -> tuple[float, float]:
         """The variance to judge a score by, and its degrees of freedom.
 
         The average by degrees of freedom, but never less than the score's own, so that a method whose scores are
@@ -67,7 +67,7 @@ class CommonError:
         return max(own, (self.freedom * usual + sample.freedom * own) / total), total
 
 
-def sample_of(
+def make_sample(
     mean: float,
     standard_error: float,
     freedom: float | None,
@@ -75,7 +75,7 @@ def sample_of(
     by_domain: Mapping[str, Any],
     *,
     higher_is_better: bool = True,
-) -> Sample:
+) -> ScoreSample:
     """A score as it is kept.
 
     Args:
@@ -85,17 +85,17 @@ def sample_of(
     """
     known = _known(freedom, seeds)
     parts = [_known(part.get("freedom"), seeds) for part in by_domain.values()]
-    return Sample(mean if higher_is_better else -mean, standard_error, known, seeds, max(known, math.fsum(parts)))
+    return ScoreSample(mean if higher_is_better else -mean, standard_error, known, seeds, max(known, math.fsum(parts)))
 
 
-def sample_of_estimate(estimate: Estimate, seeds: int, *, higher_is_better: bool = True) -> Sample:
+def sample_from_estimate(estimate: Estimate, seeds: int, *, higher_is_better: bool = True) -> ScoreSample:
     """A score as a problem pooled it over so many seeds."""
     parts = {domain: {"freedom": part.freedom} for domain, part in estimate.by_domain.items()}
     mean, error = estimate.mean, estimate.standard_error
-    return sample_of(mean, error, estimate.freedom, seeds, parts, higher_is_better=higher_is_better)
+    return make_sample(mean, error, estimate.freedom, seeds, parts, higher_is_better=higher_is_better)
 
 
-def common_error(samples: Sequence[Sample]) -> CommonError | None:
+def fit_variance_prior(samples: Sequence[ScoreSample]) -> VariancePrior | None:
     """The common error of a campaign's different codes; None where there are too few.
 
     Scale and degrees of freedom are those that give ``log s^2`` the mean and the variance that it has (Smyth 2004)::
@@ -111,7 +111,7 @@ def common_error(samples: Sequence[Sample]) -> CommonError | None:
 
     # An error of nothing says nothing of the noise of others.
     known = [each for each in samples if each.standard_error > _NO_ERROR]
-    if len(known) < FEWEST:
+    if len(known) < MIN_CODES:
         return None
     logs = [
         math.log(each.standard_error**2 * max(1, each.seeds))
@@ -123,7 +123,7 @@ def common_error(samples: Sequence[Sample]) -> CommonError | None:
     apart, most = variance(logs) - by_chance, math.fsum(each.freedom for each in known)
     freedom = min(most, 2 * _trigamma_inverse(apart)) if apart > 0 else most
     scale = math.exp(fmean(logs) + float(digamma(freedom / 2)) - math.log(freedom / 2))
-    return CommonError(scale, freedom, median(each.seeds for each in known))
+    return VariancePrior(scale, freedom, median(each.seeds for each in known))
 
 
 def _known(freedom: float | None, seeds: int) -> float:

@@ -29,7 +29,7 @@ class Phase:
         return str(self.stage) if self.corruption is None else self.corruption.key
 
     @property
-    def draws(self) -> str:
+    def draw_series(self) -> str:
         """Name of the series that its seeds and splits come from.
 
         A change of coordinates is seen best on the very splits and seeds of the undisturbed runs.
@@ -39,15 +39,15 @@ class Phase:
 
 MEASURE = Phase(Stage.MEASURE)
 CONFIRM = Phase(Stage.CONFIRM)
-ELSEWHERE = Phase(Stage.TRANSFER)
+ON_TRANSFER_DOMAINS = Phase(Stage.TRANSFER)
 PERMUTED = Phase(Stage.MEASURE, Corruption(permute=True))
-REFRAMED = Phase(Stage.CONFIRM, Corruption(coordinates=True))
+IN_NEW_COORDINATES = Phase(Stage.CONFIRM, Corruption(coordinates=True))
 """The confirmation's own splits and seeds, in other coordinates."""
-DECISIVE = (MEASURE, CONFIRM, ELSEWHERE)
+DECISIVE = (MEASURE, CONFIRM, ON_TRANSFER_DOMAINS)
 """Phases in which a failed run decides; in the others it is for the audit that asked to judge."""
 
 
-def noisy(share: float) -> Phase:
+def noise_phase(share: float) -> Phase:
     """Splits of the measurement's kind on which ``share`` of the teacher's words are turned round."""
     return Phase(Stage.MEASURE, Corruption(noise=share))
 
@@ -56,8 +56,8 @@ def phase_of(key: str) -> Phase:
     """The phase of a key. Raises ValueError for a key that no phase has."""
     if key == PERMUTED.key:
         return PERMUTED
-    if key == REFRAMED.key:
-        return REFRAMED
+    if key == IN_NEW_COORDINATES.key:
+        return IN_NEW_COORDINATES
     if key.startswith("noise-"):
-        return noisy(int(key.removeprefix("noise-")) / 100)
+        return noise_phase(int(key.removeprefix("noise-")) / 100)
     return Phase(Stage(key))

@@ -9,7 +9,7 @@ from aar.problems.protocol import Problem, version_of
 from aar.store.models import Campaign
 
 
-def require_version(session: Session, campaign_id: str, problem: Problem) -> None:
+def check_problem_version(session: Session, campaign_id: str, problem: Problem) -> None:
     """Check that a campaign's submissions may be scored by the problem as installed.
 
     Raises:

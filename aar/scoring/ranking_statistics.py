@@ -10,21 +10,21 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, median_low
 
-from aar.scoring.moderated_t import CommonError, Sample
+from aar.scoring.moderated_t import ScoreSample, VariancePrior
 
 Score = tuple[float, float]
 
 REFUTATION_LEVEL = 0.05
 """Chance, over all confirmations of a campaign together, that an honest score is called refuted."""
-FEWEST_TO_SHRINK = 3
+MIN_SCORES_TO_SHRINK = 3
 """Two scores say next to nothing about the spread of the true values around their mean."""
-UNUSUAL = 2.0
+MAX_ERROR_RATIO = 2.0
 """Times the median: a standard error above that is no measure of what a place on the board is worth."""
 NEARLY_NORMAL = 1e6
 """Degrees of freedom from which Student's quantiles are the normal ones."""
 
 
-def shrink(scores: Sequence[Score]) -> list[Score]:
+def shrink_scores(scores: Sequence[Score]) -> list[Score]:
     """What each score is expected to be when it is measured again, whichever of them was picked for being best.
 
     The true values are taken as normal around a common mean, with a spread A estimated from the scores themselves
@@ -50,7 +50,7 @@ def shrink(scores: Sequence[Score]) -> list[Score]:
     """
     k = len(scores)
     largest = max((error for _, error in scores), default=0.0)
-    if k < FEWEST_TO_SHRINK or largest <= 0:
+    if k < MIN_SCORES_TO_SHRINK or largest <= 0:
         return list(scores)
     # A score without any error would outweigh all others: it counts as a very good one.
     noises = [max(error, largest / 1000) ** 2 for _, error in scores]
@@ -75,7 +75,9 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
     return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / math.fsum(weights)
 
 
-def refutes(measured: Sample, confirmed: Sample, *, tries: int, checks: int, common: CommonError | None = None) -> bool:
+def refutes(
+    measured: ScoreSample, confirmed: ScoreSample, *, tries: int, checks: int, common: VariancePrior | None = None
+) -> bool:
     """Whether a confirmation contradicts the score that it was to confirm.
 
     One-sided: only a fall refutes. ``measured`` is the score as it stands on the board, *not* shrunken: that it was
@@ -105,10 +107,10 @@ def refutes(measured: Sample, confirmed: Sample, *, tries: int, checks: int, com
     if total > 0:
         # Shares, not variances, are squared: the square of a tiny variance would underflow.
         freedom = 1 / ((before / total) ** 2 / free_before + (after / total) ** 2 / free_after)
-    return measured.mean - confirmed.mean > critical(tries * checks, freedom) * math.sqrt(total)
+    return measured.mean - confirmed.mean > critical_value(tries * checks, freedom) * math.sqrt(total)
 
 
-def critical(comparisons: int, freedom: float = math.inf, level: float = REFUTATION_LEVEL) -> float:
+def critical_value(comparisons: int, freedom: float = math.inf, level: float = REFUTATION_LEVEL) -> float:
     """The t above which one of so many one-sided comparisons is significant at ``level`` for all together."""
     from scipy.special import stdtrit
 
@@ -117,16 +119,16 @@ def critical(comparisons: int, freedom: float = math.inf, level: float = REFUTAT
     return -(NormalDist().inv_cdf(alone) if freedom > NEARLY_NORMAL else float(stdtrit(freedom, alone)))
 
 
-def bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int]:
+def assign_bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int]:
     """The band of each row of a board: rows of one band cannot be told apart.
 
     A new band begins where a row is below the first row of its band by more than the standard error of a difference.
     That is the ladder's rule (Blum & Hardt 2015, figure 1, with their step of a standard error): a place is gained by
     more than the noise or not at all, so that small changes handed in often say nothing of the labels.
 
-    The step is one for the whole board, of the root mean square of its usual errors: those up to ``UNUSUAL`` times
-    their median. A row with a larger one neither widens the step nor begins a band. It falls into the band that its
-    *expected* score belongs to, so one noisy score changes nobody else's band.
+    The step is one for the whole board, of the root mean square of its usual errors: those up to ``MAX_ERROR_RATIO``
+    times their median. A row with a larger one neither widens the step nor begins a band. It falls into the band that
+    its *expected* score belongs to, so one noisy score changes nobody else's band.
 
     Args:
         scores: (mean, standard error) of the rows, in any order.
@@ -137,7 +139,7 @@ def bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int]:
     """
     # An error of nothing is an accident of few seeds, not a noise that others could have.
     errors = [error for _, error in scores if error > 0]
-    most = UNUSUAL * median_low(errors) if errors else 0.0
+    most = MAX_ERROR_RATIO * median_low(errors) if errors else 0.0
     usual = [error for error in errors if error <= most]
     step = math.sqrt(2 * math.fsum(error**2 for error in usual) / len(usual)) if usual else 0.0
     steady = [place for place, (_, error) in enumerate(scores) if error <= most]

@@ -19,11 +19,11 @@ from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.run_meter import RunMeter
-from aar.scoring.cleanroom.scoring_run import Trial, run_trial
-from aar.scoring.cleanroom.task_bundles import open_up, prepared
-from aar.scoring.queue.scoring_job import CHECKS, RunTicket, Work
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
+from aar.scoring.cleanroom.task_bundles import make_readable, prepared_bundles
+from aar.scoring.queue.scoring_job import CHECKS_PAYER, RunSpec, ScoringJob
 from aar.scoring.results import score_writer
-from aar.scoring.verdict_messages import UNPREPARED, Failure
+from aar.scoring.verdict_messages import PREPARATION_FAILED_MESSAGE, RunFailure
 from aar.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ _PROBES = 3
 _PROBE_PAUSE_SECONDS = 1.0
 
 
-class Executor:
+class RunExecutor:
     """Makes the scoring runs of one campaign.
 
     Args:
@@ -56,17 +56,17 @@ class Executor:
         self._ended = anyio.Event()
         self._reserving = anyio.Lock()
 
-    async def execute(self, work: Work, ticket: RunTicket) -> Trial:
+    async def execute(self, work: ScoringJob, ticket: RunSpec) -> ScoringRunResult:
         """Make a run and record its result; cancelled before that, it leaves no result, and is charged for as long as
         its method ran.
 
         Raises:
             LimitReached: the run's worst case does not fit; nothing was run.
-            SandboxUnavailable, SandboxError, DataMissing: as in ``run_trial``.
+            SandboxUnavailable, SandboxError, DataMissing: as in ``run_with_retries``.
             ProblemError: the problem can prepare no split any more.
         """
         meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
-        meter.reserved(await self._reserve(work, ticket))
+        meter.use_reservation(await self._reserve(work, ticket))
         try:
             trial = await self._try(work, ticket, meter)
             with CancelScope(shield=True):
@@ -85,17 +85,17 @@ class Executor:
         self._ended.set()
         self._ended = anyio.Event()
 
-    async def _again(self, work: Work, ticket: RunTicket, meter: RunMeter) -> None:
+    async def _again(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> None:
         """Book an attempt whose sandbox was lost, and reserve the next."""
         await meter.close()
         self._end(work.payer)
         try:
-            meter.reserved(await self._reserve(work, ticket))
+            meter.use_reservation(await self._reserve(work, ticket))
         except BaseException:
             self._under_way[work.payer] += 1  # whoever made the run ends it
             raise
 
-    async def _reserve(self, work: Work, ticket: RunTicket) -> str:
+    async def _reserve(self, work: ScoringJob, ticket: RunSpec) -> str:
         """Set a run's worst case aside, with patience for runs in progress; returns the reservation's id."""
         limits, payer = self._problem.run_limits, work.payer
         request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
@@ -105,7 +105,7 @@ class Executor:
                 async with self._reserving:
                     await self._ledger.reserve_compute(
                         request_id=request_id,
-                        researcher_id=None if payer == CHECKS else payer,
+                        researcher_id=None if payer == CHECKS_PAYER else payer,
                         kind="scoring",
                         core_seconds=limits.seconds * limits.cpus,
                     )
@@ -114,7 +114,7 @@ class Executor:
             except LimitReached as limit:
                 scope, ended = limit.breach.scope, self._ended
                 under_way = self._under_way[scope] if scope == payer else self._under_way.total()
-                if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS:
+                if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS_PAYER:
                     await anyio.sleep(
                         _RATE_PAUSE_SECONDS
                     )  # a rate frees itself as hours are worked; at the end none are
@@ -123,7 +123,7 @@ class Executor:
                 else:
                     raise
 
-    async def _try(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
+    async def _try(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
         """Prepare and run; where the problem's own code fails at it twice, this run alone has no result.
 
         Raises:
@@ -138,9 +138,9 @@ class Executor:
                 log.warning("the problem could not prepare a run", submission=f"s{work.number}", cause=fault)
         if work.check_id is None:  # a check that cannot be made takes nothing from anybody
             await self._require_some_split(ticket, fault)
-        return Trial(None, Failure.PROBLEM_FAILED, UNPREPARED, None, 0.0, fault)
+        return ScoringRunResult(None, RunFailure.PROBLEM_FAILED, PREPARATION_FAILED_MESSAGE, None, 0.0, fault)
 
-    async def _require_some_split(self, ticket: RunTicket, fault: str) -> None:
+    async def _require_some_split(self, ticket: RunSpec, fault: str) -> None:
         """Return once the problem can prepare some other split: the one that it failed at is to blame, and no other.
 
         Raises:
@@ -149,7 +149,7 @@ class Executor:
         for probe in range(1, _PROBES + 1):
             await anyio.sleep(_PROBE_PAUSE_SECONDS)
             try:
-                async with prepared(
+                async with prepared_bundles(
                     self._problem,
                     self._clean_room.work_dir,
                     domain=ticket.domain,
@@ -165,8 +165,8 @@ class Executor:
             "Mend the problem, see `aar problem validate`, then `aar resume`: what waits to be scored is scored then",
         )
 
-    async def _prepare_and_run(self, work: Work, ticket: RunTicket, meter: RunMeter) -> Trial:
-        async with prepared(
+    async def _prepare_and_run(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
+        async with prepared_bundles(
             self._problem,
             self._clean_room.work_dir,
             domain=ticket.domain,
@@ -178,9 +178,9 @@ class Executor:
             if corruption is not None:
                 # Not the method's own seed, with which it could undo what is done here.
                 await call_plugin(self._problem, "corrupt", task, corruption, ticket.split_seed, limiter=self._threads)
-                await anyio.to_thread.run_sync(open_up, task.public)
+                await anyio.to_thread.run_sync(make_readable, task.public)
             await self._db.write(lambda session: score_writer.start_run(session, ticket.run_id))
-            return await run_trial(
+            return await run_with_retries(
                 self._problem,
                 self._clean_room,
                 task,
@@ -193,6 +193,6 @@ class Executor:
                 again=partial(self._again, work, ticket, meter),
             )
 
-    def _record(self, session: Session, ticket: RunTicket, trial: Trial, meter: RunMeter) -> None:
+    def _record(self, session: Session, ticket: RunSpec, trial: ScoringRunResult, meter: RunMeter) -> None:
         self._ledger.settle_compute_in(session, meter.request_id, meter.core_seconds)
         score_writer.finish_run(session, self._campaign_id, ticket.run_id, trial)

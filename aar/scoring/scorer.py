@@ -16,24 +16,24 @@ from aar.budget.ledger import Ledger
 from aar.errors import AarError, LimitReached
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem
-from aar.scoring.audits.audit_runner import Auditor
+from aar.scoring.audits.audit_runner import AuditRunner
 from aar.scoring.audits.protocol import Audit
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.confirmation import confirmation_queue, final_confirmations
 from aar.scoring.confirmation.confirmation_queue import CheckPlan
-from aar.scoring.confirmation.finalizer import Closer
-from aar.scoring.exception_groups import one_error
+from aar.scoring.confirmation.finalizer import Finalizer
+from aar.scoring.exception_groups import unwrap_exception_group
 from aar.scoring.phases import DECISIVE
-from aar.scoring.problem_version import require_version
+from aar.scoring.problem_version import check_problem_version
 from aar.scoring.queue import submission_queue
-from aar.scoring.queue.run_scheduler import Agenda
-from aar.scoring.queue.scoring_job import CHECKS, RunTicket, Work
-from aar.scoring.run_executor import Executor
+from aar.scoring.queue.run_scheduler import RunScheduler
+from aar.scoring.queue.scoring_job import CHECKS_PAYER, RunSpec, ScoringJob
+from aar.scoring.run_executor import RunExecutor
 from aar.scoring.submissions.submission_views import SubmissionView
 from aar.store.database import Database
 
-_LOOK_SECONDS = 5.0
+_POLL_SECONDS = 5.0
 
 
 class Scorer:
@@ -68,18 +68,20 @@ class Scorer:
         self._campaign_id = campaign_id
         self._problem = problem
         self._clean_room = clean_room
-        self._executor = Executor(db, campaign_id, problem, clean_room, ledger, parallel)
+        self._executor = RunExecutor(db, campaign_id, problem, clean_room, ledger, parallel)
         self._seeds = seeds
         self.parallel = parallel
         self._secret = secret
         self._plan = plan or CheckPlan(confirm_seeds=seeds)
-        self._auditor = Auditor(db, problem, clean_room.snapshots, clean_room.work_dir, audits, clean_room.on_incident)
-        self._closer = Closer(db, campaign_id, problem, self._auditor, self._plan)
-        self._agenda = Agenda(self._claim, self._claim_check, [])
+        self._auditor = AuditRunner(
+            db, problem, clean_room.snapshots, clean_room.work_dir, audits, clean_room.on_incident
+        )
+        self._closer = Finalizer(db, campaign_id, problem, self._auditor, self._plan)
+        self._agenda = RunScheduler(self._claim, self._claim_check, [])
         self._changed = anyio.Condition()
 
     @property
-    def runs_each(self) -> int:
+    def runs_per_submission(self) -> int:
         """How many scoring runs a submission takes."""
         return self._seeds * len(self._problem.climbed_domains)
 
@@ -93,17 +95,17 @@ class Scorer:
             ProblemError: the problem's own code can prepare no split any more; what waits stays in the queue.
             Conflict: the campaign was begun under another version of the problem.
         """
-        await self._db.read(lambda session: require_version(session, self._campaign_id, self._problem))
-        await self._clean_room.sweep(self._campaign_id)
-        left = await self._db.write(lambda session: submission_queue.take_up(session, self._campaign_id))
+        await self._db.read(lambda session: check_problem_version(session, self._campaign_id, self._problem))
+        await self._clean_room.remove_leftovers(self._campaign_id)
+        left = await self._db.write(lambda session: submission_queue.recover_submissions(session, self._campaign_id))
         for work in left:
-            work.audit = "due" if self._auditor.reads else ""
-        left += await self._db.write(lambda session: confirmation_queue.take_up_checks(session, self._campaign_id))
-        self._agenda = Agenda(self._claim, self._claim_check, left)
-        for work in [work for work in left if work.over and not work.audit]:
+            work.audit = "due" if self._auditor.has_static_audits else ""
+        left += await self._db.write(lambda session: confirmation_queue.recover_checks(session, self._campaign_id))
+        self._agenda = RunScheduler(self._claim, self._claim_check, left)
+        for work in [work for work in left if work.is_done and not work.audit]:
             await self._close(work)
-        with one_error():
-            warm = self._clean_room.warmed(self._campaign_id, self.parallel)
+        with unwrap_exception_group():
+            warm = self._clean_room.warm_sandboxes(self._campaign_id, self.parallel)
             async with warm, anyio.create_task_group() as lanes:
                 lanes.start_soon(self._auditor.warm_up)
                 lanes.start_soon(self._load_problem)
@@ -132,8 +134,8 @@ class Scorer:
         with anyio.move_on_after(timeout):
             async with self._changed:
                 while not view.finished:
-                    if view.researcher_id in self._agenda.parked:
-                        raise self._agenda.parked[view.researcher_id]
+                    if view.researcher_id in self._agenda.blocked:
+                        raise self._agenda.blocked[view.researcher_id]
                     # Read under the lock: a verdict that comes now cannot slip between the look and the wait.
                     view = await self._closer.view(submission_number)
                     if not view.finished:
@@ -146,7 +148,7 @@ class Scorer:
         async with self._changed:
             while await self._db.read(
                 lambda session: submission_queue.count_unfinished(
-                    session, self._campaign_id, tuple(self._agenda.parked)
+                    session, self._campaign_id, tuple(self._agenda.blocked)
                 )
             ):
                 await self._change()
@@ -161,28 +163,30 @@ class Scorer:
         Returns:
             What was left undone and why, for people; empty when all was done.
         """
-        await final_confirmations.look_closer(
+        await final_confirmations.run_final_confirmations(
             self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks
         )
-        limit = self._agenda.parked.get(CHECKS)
+        limit = self._agenda.blocked.get(CHECKS_PAYER)
         if limit is None:
             return ""
-        open_ones = await self._db.read(lambda session: confirmation_queue.count_open(session, self._campaign_id))
+        open_ones = await self._db.read(
+            lambda session: confirmation_queue.count_open_checks(session, self._campaign_id)
+        )
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
 
     async def _drain_checks(self) -> bool:
         """Wait until no check is open; False when those left do not fit a limit."""
         self.notify()
         async with self._changed:
-            while await self._db.read(lambda session: confirmation_queue.count_open(session, self._campaign_id)):
-                if CHECKS in self._agenda.parked:
+            while await self._db.read(lambda session: confirmation_queue.count_open_checks(session, self._campaign_id)):
+                if CHECKS_PAYER in self._agenda.blocked:
                     return False
                 await self._change()
         return True
 
-    async def _claim(self, skip: Collection[str]) -> Work | None:
+    async def _claim(self, skip: Collection[str]) -> ScoringJob | None:
         work = await self._db.write(
-            lambda session: submission_queue.claim_next(
+            lambda session: submission_queue.claim_submission(
                 session,
                 self._campaign_id,
                 domains=self._problem.climbed_domains,
@@ -192,19 +196,19 @@ class Scorer:
             )
         )
         if work is not None:
-            work.audit = "due" if self._auditor.reads else ""
-            if work.over and not work.audit:
+            work.audit = "due" if self._auditor.has_static_audits else ""
+            if work.is_done and not work.audit:
                 await self._close(work)  # it was reinstated after all its runs were made
         return work
 
-    async def _claim_check(self, skip: Collection[str]) -> Work | None:
+    async def _claim_check(self, skip: Collection[str]) -> ScoringJob | None:
         phases = self._auditor.phases()
         work = await self._db.write(
             lambda session: confirmation_queue.claim_check(
                 session, self._campaign_id, self._problem, self._plan, phases, self._secret
             )
         )
-        if work is not None and work.over:
+        if work is not None and work.is_done:
             await self._close(work)
         return work
 
@@ -225,48 +229,48 @@ class Scorer:
             if ticket is not None and trial is not None:
                 await self._count(work, ticket, trial)
 
-    async def _audit(self, work: Work) -> None:
-        await self._auditor.read(await self._closer.view(work.number))
+    async def _audit(self, work: ScoringJob) -> None:
+        await self._auditor.run_static(await self._closer.view(work.number))
         if (await self._closer.view(work.number)).state == "held":
             self._agenda.close(work)
-            await self._tell()
+            await self._notify_waiters()
             return
-        self._agenda.audited(work)
-        if work.over:
+        self._agenda.mark_audited(work)
+        if work.is_done:
             await self._close(work)
 
-    async def _make(self, work: Work, ticket: RunTicket) -> Trial | None:
+    async def _make(self, work: ScoringJob, ticket: RunSpec) -> ScoringRunResult | None:
         try:
             return await self._executor.execute(work, ticket)
         except LimitReached as limit:
             if limit.breach.scope == "campaign" and work.check_id is None:
                 raise
-            self._agenda.park(work, ticket, limit)
-            await self._tell()
+            self._agenda.block(work, ticket, limit)
+            await self._notify_waiters()
             return None
 
-    async def _count(self, work: Work, ticket: RunTicket, trial: Trial) -> None:
+    async def _count(self, work: ScoringJob, ticket: RunSpec, trial: ScoringRunResult) -> None:
         work.unfinished -= 1
         if work.failed:
             return
         if trial.score is None and ticket.phase in DECISIVE:
-            work.fail()
+            work.drop_remaining()
         elif trial.score is None:
-            work.drop(ticket.phase)
-        if work.over:
+            work.drop_phase(ticket.phase)
+        if work.is_done:
             await self._close(work)
 
-    async def _close(self, work: Work) -> None:
+    async def _close(self, work: ScoringJob) -> None:
         """Give a submission or a check its verdict."""
-        await self._closer.close(work)
+        await self._closer.finalize(work)
         self._agenda.close(work)
-        await self._tell()
+        await self._notify_waiters()
 
     async def _change(self) -> None:
         # A person may disqualify from another process, which tells nobody here.
-        with anyio.move_on_after(_LOOK_SECONDS):
+        with anyio.move_on_after(_POLL_SECONDS):
             await self._changed.wait()
 
-    async def _tell(self) -> None:
+    async def _notify_waiters(self) -> None:
         async with self._changed:
             self._changed.notify_all()

@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
-from aar.scoring.audits.audit_findings import FindingView, alike_submissions
+from aar.scoring.audits.audit_findings import FindingView, similar_submissions
 from aar.scoring.confirmation.confirmation_queue import CheckView, list_checks
 from aar.scoring.phases import CONFIRMATION, TRANSFER
-from aar.scoring.submissions.status_log import StatusView, history
+from aar.scoring.submissions.status_log import StatusView, status_history
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS, SubmissionView
 from aar.scoring.submissions.submit import get_submission
 from aar.store.event_log import LoggedEvent, read_events
@@ -100,7 +100,7 @@ class SubmissionRecord:
     happenings: Sequence[HappeningRecord]
 
 
-def submission_record(session: Session, campaign_id: str, number: int) -> SubmissionRecord:
+def read_submission_record(session: Session, campaign_id: str, number: int) -> SubmissionRecord:
     """The story of a submission. Raises NotFound."""
     view = get_submission(session, campaign_id, number)
     row = session.get_one(Submission, view.id)
@@ -112,12 +112,12 @@ def submission_record(session: Session, campaign_id: str, number: int) -> Submis
     return SubmissionRecord(
         submission=view,
         same_code=list(session.scalars(same.order_by(Submission.number))),
-        alike=alike_submissions(session, row.id),
+        alike=similar_submissions(session, row.id),
         charged_runs=row.charged_runs,
         runs=_runs(session, row, _drawn_at(events, checks)),
         estimates=_estimates(session, row),
         audits=_findings(session, row),
-        changes=history(session, row.id),
+        changes=status_history(session, row.id),
         checks=checks,
         happenings=[HappeningRecord(each.id, each.at, each.event.kind, each.event.summary()) for each in events],
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from aar.problems.protocol import Estimate, Metric, RunLimits
 from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.audits.audit_findings import FindingView
-from aar.scoring.audits.protocol import Verdict
+from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.results.leaderboard import LeaderboardRow
-from aar.scoring.submissions.score_disclosure import UNTOLD
+from aar.scoring.submissions.score_disclosure import UNDISCLOSED
 from aar.store.models import Submission
 
 _TAIL_LINES = 15
@@ -24,7 +24,7 @@ _GOES_ON = re.compile(r"[\w-]")
 _MIB = 1024**2
 
 
-class Failure(StrEnum):
+class RunFailure(StrEnum):
     """Why a run has no score."""
 
     CRASHED = "crashed"
@@ -37,7 +37,7 @@ class Failure(StrEnum):
     PROBLEM_FAILED = "problem_failed"
 
 
-def why_it_ended(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[Failure, str] | None:
+def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[RunFailure, str] | None:
     """What to say of a command that did not end well; None for one that did.
 
     Args:
@@ -48,60 +48,63 @@ def why_it_ended(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -
         case ExitReason.EXITED if result.code == 0:
             return None
         case ExitReason.TIME_LIMIT:
-            return Failure.TIME_LIMIT, (
+            return RunFailure.TIME_LIMIT, (
                 f"was stopped at the time limit of {limits.seconds:g} s.{_end_of(result.output, hosts)}"
             )
         case ExitReason.OUT_OF_MEMORY:
             gib = limits.memory_bytes / 1024**3
             return (
-                Failure.OUT_OF_MEMORY,
+                RunFailure.OUT_OF_MEMORY,
                 f"ran out of memory: a run may use {gib:.3g} GiB.{_end_of(result.output, hosts)}",
             )
         case ExitReason.EXITED:
             how = f"run.py exited with code {result.code}"
         case _:
             how = f"run.py was ended by signal {result.code - 128}"
-    return Failure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
+    return RunFailure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
 
 
-def no_output() -> tuple[Failure, str]:
+def output_missing_message() -> tuple[RunFailure, str]:
     """Of a run that ended well and left nothing where ``--out`` pointed."""
-    return Failure.NO_OUTPUT, "gave no output: run.py exited with code 0 but wrote no file to the path given as --out."
+    return (
+        RunFailure.NO_OUTPUT,
+        "gave no output: run.py exited with code 0 but wrote no file to the path given as --out.",
+    )
 
 
-def refused_output(limits: RunLimits) -> tuple[Failure, str]:
+def output_refused_message(limits: RunLimits) -> tuple[RunFailure, str]:
     """Of something at the output's path that is not fetched: too large, or not a regular file."""
     size = f"{limits.output_bytes / _MIB:.3g} MiB"
-    return Failure.OUTPUT_REFUSED, f"left an output that is not taken: it must be a regular file of at most {size}."
+    return RunFailure.OUTPUT_REFUSED, f"left an output that is not taken: it must be a regular file of at most {size}."
 
 
-def rejected_output(reason: str, hosts: Iterable[Path]) -> tuple[Failure, str]:
+def output_rejected_message(reason: str, hosts: Iterable[Path]) -> tuple[RunFailure, str]:
     """Of an output file that the problem cannot score; ``reason`` is the problem's text for the researcher."""
     # Bounded before anything looks at it: a problem may quote what a method wrote.
-    words = scrub(reason[: 8 * _TAIL_CHARACTERS], hosts)
+    words = remove_host_paths(reason[: 8 * _TAIL_CHARACTERS], hosts)
     short = words if len(words) <= _TAIL_CHARACTERS else words[: _TAIL_CHARACTERS - 1] + "…"
-    return Failure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {short}"
+    return RunFailure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {short}"
 
 
-def unreadable_output() -> tuple[Failure, str]:
+def output_unreadable_message() -> tuple[RunFailure, str]:
     """Of an output file that broke the problem's reader, whose own error may quote hidden data."""
     return (
-        Failure.OUTPUT_REJECTED,
+        RunFailure.OUTPUT_REJECTED,
         "wrote an output that cannot be scored: it is not in the format that the brief names.",
     )
 
 
-def ungraded_output() -> tuple[Failure, str]:
+def output_ungraded_message() -> tuple[RunFailure, str]:
     """Of an output file over which the problem's reader hung, ended or took too much memory."""
     return (
-        Failure.OUTPUT_REJECTED,
+        RunFailure.OUTPUT_REJECTED,
         "wrote an output that cannot be scored: the problem's grading came to no end with it. "
         "Is it in the format that the brief names?",
     )
 
 
 UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
-UNPREPARED = (
+PREPARATION_FAILED_MESSAGE = (
     f"could not be made: {UNPREPARED_CAUSE}, and again when tried anew. "
     "Your method was not run; hand it in again later."
 )
@@ -112,20 +115,20 @@ UNCONFIRMED = (
 )
 
 
-def sandbox_lost(times: int) -> tuple[Failure, str]:
+def sandbox_lost_message(times: int) -> tuple[RunFailure, str]:
     """Of a method whose sandbox ended under it each time, though an idle one holds."""
-    return Failure.SANDBOX_LOST, (
+    return RunFailure.SANDBOX_LOST, (
         f"ended its own sandbox {times} times in a row, while a fresh sandbox without it holds. "
         "Does it kill processes that it did not start?"
     )
 
 
-def rejected(number: int, index: int, runs: int, domain: str, text: str) -> str:
+def rejection_verdict(number: int, index: int, runs: int, domain: str, text: str) -> str:
     """The verdict on a submission one of whose runs failed."""
     return f"s{number} rejected: run {index + 1} of {runs} ({domain}) {text}\nEvery run has to succeed."
 
 
-def measured(
+def measurement_verdict(
     number: int,
     metric: Metric,
     estimate: Estimate,
@@ -164,7 +167,7 @@ def measured(
     )
 
 
-def withheld(submission: Submission, metric: Metric, best: Submission | None) -> str:
+def withheld_verdict(submission: Submission, metric: Metric, best: Submission | None) -> str:
     """The verdict on a measured submission whose number is not told.
 
     Args:
@@ -176,7 +179,9 @@ def withheld(submission: Submission, metric: Metric, best: Submission | None) ->
     else:
         whose = "your best" if best.researcher_id == submission.researcher_id else "the best of others"
         # A best may be of a number that was itself not told.
-        known = "" if best.telling in UNTOLD else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+        known = (
+            "" if best.telling in UNDISCLOSED else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
+        )
         than = f"s{best.number}, {whose}{known}"
     return (
         f"s{submission.number} measured, number withheld: it is surely worse than {than}. "
@@ -184,19 +189,19 @@ def withheld(submission: Submission, metric: Metric, best: Submission | None) ->
     )
 
 
-def closer_look(status: str, findings: Iterable[FindingView]) -> str:
+def confirmation_verdict(status: str, findings: Iterable[FindingView]) -> str:
     """What a confirmation and the audits came to, one line each; it names no number of the sealed split."""
     said = {
         "confirmed": "Confirmed: fresh seeds on the sealed split bear the score out.",
         "refuted": "Refuted: fresh seeds on the sealed split do not bear the score out; it is off the board.",
     }
     lines = [said[status]] if status in said else []
-    labelled = [finding for finding in findings if finding.label and finding.verdict != Verdict.SKIPPED]
+    labelled = [finding for finding in findings if finding.label and finding.verdict != AuditVerdict.SKIPPED]
     lines += [f"The {finding.audit} audit says {finding.label}: {finding.reason}" for finding in labelled]
     return "\n".join(lines)
 
 
-def scrub(text: str, hosts: Iterable[Path]) -> str:
+def remove_host_paths(text: str, hosts: Iterable[Path]) -> str:
     """Text without control characters and without the paths of host directories, which say nothing to a researcher.
 
     A path is found by its last two parts too, since the kernel's mount table shows some without their beginning.
@@ -226,7 +231,7 @@ def _without(text: str, tail: str) -> str:
 
 def _end_of(output: str, hosts: Iterable[Path]) -> str:
     # Bounded before the patterns run: what a method prints may be long.
-    lines = scrub(output[-8 * _TAIL_CHARACTERS :], hosts).strip().splitlines()[-_TAIL_LINES:]
+    lines = remove_host_paths(output[-8 * _TAIL_CHARACTERS :], hosts).strip().splitlines()[-_TAIL_LINES:]
     tail = "\n".join(lines)[-_TAIL_CHARACTERS:].strip()
     return f" The end of its output:\n{tail}" if tail else " It printed nothing."
 

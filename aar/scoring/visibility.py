@@ -15,7 +15,7 @@ from typing import Any, Final
 from aar.events import AuditFinished, Event, SubmissionMeasured
 from aar.problems.protocol import Stage
 from aar.scoring.audits.audit_findings import FindingView
-from aar.scoring.audits.protocol import Verdict
+from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.results.leaderboard import LeaderboardRow
 from aar.scoring.submissions.submission_views import SubmissionView
 from aar.store.event_log import LoggedEvent
@@ -40,7 +40,7 @@ class Audience(StrEnum):
         return self in (Audience.VIEWER, Audience.OPERATOR)
 
 
-class Secret(StrEnum):
+class RestrictedData(StrEnum):
     """What not everybody may see."""
 
     WITHHELD_SCORES = "withheld scores"
@@ -57,18 +57,18 @@ class Secret(StrEnum):
     """Turns, tool calls and their results, what people wrote to one researcher, errors of its model and sandbox."""
 
 
-_PEOPLE: Final = frozenset(Secret) - {Secret.SEEDS}
-VISIBLE: Final[Mapping[Audience, frozenset[Secret]]] = {
+_PEOPLE: Final = frozenset(RestrictedData) - {RestrictedData.SEEDS}
+VISIBLE_DATA: Final[Mapping[Audience, frozenset[RestrictedData]]] = {
     Audience.NOBODY: frozenset(),
     Audience.GUEST: frozenset(),
     Audience.RESEARCHER: frozenset(),
     Audience.VIEWER: _PEOPLE,
-    Audience.OPERATOR: frozenset(Secret),
+    Audience.OPERATOR: frozenset(RestrictedData),
 }
 """The table."""
 
 _HIDDEN = "…"
-_TOLD_VERDICTS = frozenset({Verdict.LABELLED, Verdict.FLAGGED, Verdict.DISQUALIFIED})
+_TOLD_VERDICTS = frozenset({AuditVerdict.LABELLED, AuditVerdict.FLAGGED, AuditVerdict.DISQUALIFIED})
 """Of findings that their submission's author reads."""
 
 EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -123,38 +123,38 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
 people only."""
 
 
-def may_see(audience: Audience, secret: Secret) -> bool:
+def may_see(audience: Audience, secret: RestrictedData) -> bool:
     """Whether an audience may see a kind of secret."""
-    return secret in VISIBLE[audience]
+    return secret in VISIBLE_DATA[audience]
 
 
 def submission_seen_by(view: SubmissionView, audience: Audience) -> SubmissionView:
     """A submission without a score that this audience is not told."""
-    if view.told or may_see(audience, Secret.WITHHELD_SCORES):
+    if view.told or may_see(audience, RestrictedData.WITHHELD_SCORES):
         return view
     return replace(view, mean=None, standard_error=None, low=None, high=None)
 
 
 def rows_seen_by(rows: Sequence[LeaderboardRow], audience: Audience) -> list[LeaderboardRow]:
     """The leaderboard without rows whose number this audience is not told, and without sealed scores."""
-    shown = [row for row in rows if row.submission.told or may_see(audience, Secret.WITHHELD_SCORES)]
-    if may_see(audience, Secret.SEALED_SCORES):
+    shown = [row for row in rows if row.submission.told or may_see(audience, RestrictedData.WITHHELD_SCORES)]
+    if may_see(audience, RestrictedData.SEALED_SCORES):
         return shown
     return [replace(row, score=row.submission.mean) for row in shown]
 
 
 def findings_seen_by(findings: Collection[FindingView], audience: Audience) -> list[FindingView]:
     """What audits found; without their evidence those alone that their author reads."""
-    if may_see(audience, Secret.EVIDENCE):
+    if may_see(audience, RestrictedData.EVIDENCE):
         return list(findings)
     return [replace(each, evidence={}) for each in findings if each.verdict in _TOLD_VERDICTS]
 
 
-def sees_phase(audience: Audience, phase: str, told: bool) -> bool:
+def may_see_phase(audience: Audience, phase: str, disclosed: bool) -> bool:
     """Whether an audience may see the score of a phase, by its key, of a submission that is told or not."""
     if phase == Stage.MEASURE:
-        return told or may_see(audience, Secret.WITHHELD_SCORES)
-    return may_see(audience, Secret.SEALED_SCORES)
+        return disclosed or may_see(audience, RestrictedData.WITHHELD_SCORES)
+    return may_see(audience, RestrictedData.SEALED_SCORES)
 
 
 def event_seen_by(logged: LoggedEvent, audience: Audience) -> LoggedEvent | None:
@@ -168,9 +168,9 @@ def event_seen_by(logged: LoggedEvent, audience: Audience) -> LoggedEvent | None
     return replace(logged, event=logged.event.model_copy(update=changes)) if changes else logged
 
 
-def doing_seen_by(doing: str, audience: Audience) -> str:
+def activity_seen_by(doing: str, audience: Audience) -> str:
     """What a researcher does now; its first word alone where the rest may quote its work."""
-    if not doing or may_see(audience, Secret.TRANSCRIPTS):
+    if not doing or may_see(audience, RestrictedData.TRANSCRIPTS):
         return doing
     return doing.split(maxsplit=1)[0].rstrip(":")
 

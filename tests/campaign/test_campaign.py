@@ -30,7 +30,7 @@ from aar.forum.posts import list_posts
 from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import ExitReason, SandboxSpec
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.event_log import read_events
@@ -87,7 +87,7 @@ def test_a_team_works_to_its_end(settings: Settings) -> None:
         team = list_researchers(session, campaign_id)
         assert {member.state for member in team} == {"finished"}
         assert len({member.direction_key for member in team}) == 2
-        board = leaderboard(session, campaign_id)
+        board = read_leaderboard(session, campaign_id)
         assert len(board) == 3
         assert all(row.submission.standard_error for row in board)
         assert {post.author for post in list_posts(session, campaign_id)} == {"r1", "r2"}
@@ -112,7 +112,7 @@ def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settin
     _, ending = asyncio.run(_run(spec, settings, campaign_id))
     assert ending.state == "finished"
     with _session(settings) as session:
-        assert len(leaderboard(session, campaign_id)) == 3
+        assert len(read_leaderboard(session, campaign_id)) == 3
 
 
 def test_the_clock_ends_a_campaign_and_what_was_handed_in_is_scored(settings: Settings) -> None:

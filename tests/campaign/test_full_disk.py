@@ -15,7 +15,7 @@ from aar.disk_full import find_disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
-from aar.scoring.cleanroom.run_files import keep
+from aar.scoring.cleanroom.run_files import store_output
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
@@ -61,7 +61,7 @@ def test_files_and_snapshots(small: Path, tmp_path: Path) -> None:
     store = SnapshotStore(small / "snapshots")
     _fill(small)
     with pytest.raises(OSError, match="No space left") as met:
-        keep(b"0" * 100_000, small)
+        store_output(b"0" * 100_000, small)
     _says_full(met.value)
     with pytest.raises(AarError) as frozen:
         store.save(method)

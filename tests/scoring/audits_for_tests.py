@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aar.problems.protocol import Problem
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
 from aar.scoring.phases import Phase
 
 
@@ -13,7 +13,7 @@ class WordAudit:
     """Disqualifies code in which a word stands; breaks over the word ``unreadable``."""
 
     name = "word"
-    moment = Moment.SUBMITTED
+    stage = AuditStage.SUBMITTED
 
     def __init__(self, word: str = "cheat") -> None:
         self.word = word
@@ -22,18 +22,18 @@ class WordAudit:
     def phases(self, problem: Problem) -> Sequence[Phase]:
         return ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         self.asked.append(dossier.number)
         code = (dossier.code / "run.py").read_text()
         if "unreadable" in code:
             raise ValueError("secret label 1")
         if self.word in code:
-            return Finding(self.name, Verdict.DISQUALIFIED, "word.cheat", "It says so itself.", {"line": 1})
-        return Finding(self.name, Verdict.PASSED, "", "The word does not stand in it.")
+            return AuditResult(self.name, AuditVerdict.DISQUALIFIED, "word.cheat", "It says so itself.", {"line": 1})
+        return AuditResult(self.name, AuditVerdict.PASSED, "", "The word does not stand in it.")
 
 
 class LastWord(WordAudit):
     """The same, but asked only at a confirmation."""
 
     name = "last-word"
-    moment = Moment.CONFIRMED
+    stage = AuditStage.CONFIRMED

@@ -22,7 +22,7 @@ from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
 from aar.scoring.scorer import Scorer
 from aar.scoring.submissions.method_manifest import read_manifest
 from aar.scoring.submissions.submit import SubmissionView, submit
@@ -109,7 +109,9 @@ def bubblewrap() -> str:
     """Skips where bubblewrap does not work; in CI that is an error."""
     availability = anyio.run(BubblewrapBackend().check)
     if not availability.ok:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{availability.detail}. {availability.remedy}")
+        (pytest.drop_remaining if os.environ.get("CI") else pytest.skip)(
+            f"{availability.detail}. {availability.remedy}"
+        )
     return availability.detail
 
 
@@ -147,7 +149,9 @@ def clean_room(backend: SandboxBackend, problem: Problem, desk: Desk, tmp_path: 
 
 @pytest.fixture
 async def task(problem: Problem, clean_room: CleanRoom) -> AsyncIterator[Task]:
-    async with prepared(problem, clean_room.work_dir, domain="heads", stage=Stage.MEASURE, split_seed=7) as made:
+    async with prepared_bundles(
+        problem, clean_room.work_dir, domain="heads", stage=Stage.MEASURE, split_seed=7
+    ) as made:
         yield made
 
 

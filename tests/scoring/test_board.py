@@ -13,7 +13,7 @@ from aar.problems.protocol import Estimate, Metric
 from aar.scoring.audits.protocol import PhaseScores
 from aar.scoring.confirmation import confirmation_outcome, confirmation_queue
 from aar.scoring.confirmation.confirmation_queue import CheckPlan
-from aar.scoring.results.leaderboard import best, leaderboard
+from aar.scoring.results.leaderboard import read_leader, read_leaderboard
 from aar.scoring.submissions.submit import get_submission
 from aar.store.models import ScoringRun, StageEstimate, Submission
 
@@ -43,7 +43,7 @@ def confirm(desk: Any, problem: Any, number: int, value: float, metric: Metric =
 
 def board(desk: Any, higher: bool = True) -> list[Any]:
     with desk.db.reading() as session:
-        return leaderboard(session, CAMPAIGN, higher_is_better=higher)
+        return read_leaderboard(session, CAMPAIGN, higher_is_better=higher)
 
 
 def test_a_place_is_gained_by_more_than_the_noise(desk: Any) -> None:
@@ -70,7 +70,7 @@ def test_first_place_is_provisional_until_one_is_confirmed_and_then_reserved(des
     confirm(desk, problem, 3, 0.88)
     assert [row.submission.number for row in board(desk)] == [3, 2, 1]
     with desk.db.reading() as session:
-        leader = best(session, CAMPAIGN)
+        leader = read_leader(session, CAMPAIGN)
     assert leader is not None
     assert (leader.number, leader.status) == (3, "confirmed")
 
@@ -95,8 +95,8 @@ def test_all_of_it_turned_round_where_lower_is_better(desk: Any, problem: Any) -
 def test_the_leader_is_asked_for_once(desk: Any) -> None:
     hand_in(desk, 0.4, 0.9)
     with desk.db.writing() as session:
-        assert confirmation_outcome.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
-        assert not confirmation_outcome.ask_for_leader(session, CAMPAIGN, higher_is_better=True)
+        assert confirmation_outcome.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
+        assert not confirmation_outcome.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
         (check,) = confirmation_queue.pending_checks(session, CAMPAIGN)
     assert (check.number, check.by, check.kind, check.state) == (2, "scorer", "confirmation", "queued")
 

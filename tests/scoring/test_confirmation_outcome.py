@@ -15,16 +15,16 @@ from aar.budget.limits import Limits
 from aar.errors import Conflict
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Problem, Task
-from aar.scoring.audits.audit_findings import newest_findings
+from aar.scoring.audits.audit_findings import latest_findings
 from aar.scoring.audits.coordinate_change import CoordinatesAudit
 from aar.scoring.audits.teacher_permutation import TeacherAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.confirmation import confirmation_queue
-from aar.scoring.confirmation.confirmation_outcome import estimates_of
+from aar.scoring.confirmation.confirmation_outcome import read_estimates
 from aar.scoring.confirmation.confirmation_queue import CheckPlan
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submissions.disqualification import reinstate
-from aar.scoring.submissions.status_log import history
+from aar.scoring.submissions.status_log import status_history
 from aar.scoring.submissions.submit import get_submission
 from aar.store.models import LedgerEntry, ScoringRun, StageEstimate, SubmissionCheck
 
@@ -46,7 +46,7 @@ async def done(desk: Any, seconds: float = 120) -> None:
     async with asyncio.timeout(seconds):
         while True:
             with desk.db.reading() as session:
-                if not confirmation_queue.count_open(session, CAMPAIGN):
+                if not confirmation_queue.count_open_checks(session, CAMPAIGN):
                     return
             await asyncio.sleep(0.05)
 
@@ -69,10 +69,10 @@ async def test_a_confirmation_bears_a_score_out(desk: Any, serving: Serving) -> 
     assert "Confirmed: fresh seeds on the sealed split bear the score out." in after.verdict
     with desk.db.reading() as session:
         runs = session.query(ScoringRun).all()
-        estimates = estimates_of(session, before.id)
-        (row,) = leaderboard(session, CAMPAIGN)
-        (finding,) = newest_findings(session, [before.id])[before.id]
-        assert [change.new for change in history(session, before.id)] == ["claimed", "measured", "confirmed"]
+        estimates = read_estimates(session, before.id)
+        (row,) = read_leaderboard(session, CAMPAIGN)
+        (finding,) = latest_findings(session, [before.id])[before.id]
+        assert [change.new for change in status_history(session, before.id)] == ["claimed", "measured", "confirmed"]
         paid = {entry.researcher_id for entry in session.query(LedgerEntry)}
     assert sorted({run.stage for run in runs}) == ["confirm", "measure", "permuted"]
     assert len({run.split_seed for run in runs}) == len({run.seed for run in runs}) == len(runs) == 12
@@ -106,7 +106,7 @@ async def test_a_score_that_falls_on_the_sealed_split_is_refuted(
     assert [view(desk, number).status for number in (1, 2, 3)] == ["refuted", "refuted", "measured"]
     assert "Refuted:" in view(desk, 1).verdict
     with desk.db.reading() as session:
-        assert [row.submission.number for row in leaderboard(session, CAMPAIGN)] == [3]
+        assert [row.submission.number for row in read_leaderboard(session, CAMPAIGN)] == [3]
         (check,) = session.query(SubmissionCheck).all()
         (post,) = list_posts(session, CAMPAIGN)
     assert (check.submission_id, check.by) == (view(desk, 1).id, "human:ana")
@@ -163,7 +163,7 @@ async def test_a_crash_on_spoilt_labels_alone_is_for_the_audit(
         await done(desk)
     assert view(desk).status == "confirmed"
     with desk.db.reading() as session:
-        (row,) = leaderboard(session, CAMPAIGN)
+        (row,) = read_leaderboard(session, CAMPAIGN)
         assert {estimate.stage for estimate in session.query(StageEstimate)} == {"confirm"}
     assert row.labels == ("flagged: teacher.unanswered",)
 
@@ -193,7 +193,7 @@ async def test_the_end_settles_the_top_and_runs_the_winners_elsewhere(desk: Any,
     assert [check.kind for check in made[:2]] == ["confirmation"] * 2  # a third moves up if one falls
     assert [check.kind for check in made].count("transfer") == 1
     with desk.db.reading() as session:
-        assert [row.submission.status for row in leaderboard(session, CAMPAIGN)][:2] == ["confirmed"] * 2
+        assert [row.submission.status for row in read_leaderboard(session, CAMPAIGN)][:2] == ["confirmed"] * 2
         elsewhere = session.query(ScoringRun).filter(ScoringRun.stage == "transfer").all()
     assert [run.domain for run in elsewhere] == ["edge"]
 
@@ -228,7 +228,7 @@ async def test_an_audit_can_disqualify_at_a_confirmation_and_a_person_stands_abo
         await done(desk)
     assert (view(desk).disqualified, view(desk).status) == ("", "confirmed")
     with desk.db.reading() as session:
-        changes = [change.new for change in history(session, view(desk).id)]
+        changes = [change.new for change in status_history(session, view(desk).id)]
         confirm = session.query(StageEstimate).filter(StageEstimate.stage == "confirm").one()
     assert changes == ["claimed", "measured", "confirmed", "disqualified", "reinstated"]
     assert confirm.seeds == 4  # the second confirmation adds seeds to the first
@@ -295,7 +295,7 @@ async def test_other_coordinates_are_tried_on_the_confirmations_own_splits(
             stage: {(run.domain, run.seed, run.split_seed) for run in session.query(ScoringRun).filter_by(stage=stage)}
             for stage in ("measure", "confirm", "coordinates")
         }
-        findings = newest_findings(session, [first.id])[first.id]
+        findings = latest_findings(session, [first.id])[first.id]
     assert len(drawn["coordinates"]) == len(met) == 4
     assert drawn["coordinates"] < drawn["confirm"]
     assert not drawn["confirm"] & drawn["measure"]

@@ -9,7 +9,7 @@ import pytest
 
 from aar.disk_full import find_disk_full
 from aar.errors import SetupError
-from aar.scoring.exception_groups import one_error
+from aar.scoring.exception_groups import unwrap_exception_group
 from aar.transient_errors import is_transient
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ async def _no_room() -> None:
 
 
 async def _side_by_side() -> None:
-    with one_error():
+    with unwrap_exception_group():
         async with anyio.create_task_group() as group:
             group.start_soon(_no_room)
             group.start_soon(anyio.sleep, 60)

@@ -10,24 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.problems.protocol import Estimate
-from aar.scoring.moderated_t import FEWEST, CommonError, Sample, common_error, sample_of, sample_of_estimate
+from aar.scoring.moderated_t import (
+    MIN_CODES,
+    ScoreSample,
+    VariancePrior,
+    fit_variance_prior,
+    make_sample,
+    sample_from_estimate,
+)
 from aar.testing.simulations.refutation_rates import SimulatedCampaign, share_caught, share_refuted
 
 
-def drawn(noises: list[float], freedom: int, seed: int = 1) -> list[Sample]:
+def drawn(noises: list[float], freedom: int, seed: int = 1) -> list[ScoreSample]:
     """Standard errors of ``freedom + 1`` seeds of methods with these standard deviations."""
     rng = np.random.default_rng(seed)
     variances = [noise**2 * rng.chisquare(freedom) / freedom / (freedom + 1) for noise in noises]
-    return [Sample(0.3, math.sqrt(each), freedom, freedom + 1, freedom) for each in variances]
+    return [ScoreSample(0.3, math.sqrt(each), freedom, freedom + 1, freedom) for each in variances]
 
 
 def test_methods_alike_in_noise_share_one_error_and_unlike_ones_do_not() -> None:
-    alike = common_error(drawn([0.04] * 400, 3))
+    alike = fit_variance_prior(drawn([0.04] * 400, 3))
     assert alike is not None
     assert alike.variance == pytest.approx(0.04**2, rel=0.15)
     assert alike.freedom > 50
     spread = np.random.default_rng(2).normal(0, 1.0, 400)
-    unlike = common_error(drawn([0.04 * math.exp(each) for each in spread], 3))
+    unlike = fit_variance_prior(drawn([0.04 * math.exp(each) for each in spread], 3))
     assert unlike is not None
     assert 0.2 < unlike.freedom < 4
 
@@ -36,7 +43,7 @@ def test_the_law_that_variances_were_drawn_from_is_found_again() -> None:
     """Variances of a scaled inverse chi-squared law with 6 degrees of freedom around 0.03^2."""
     rng = np.random.default_rng(3)
     noises = [math.sqrt(0.03**2 * 6 / rng.chisquare(6)) for _ in range(2000)]
-    found = common_error(drawn(noises, 4))
+    found = fit_variance_prior(drawn(noises, 4))
     assert found is not None
     assert found.variance == pytest.approx(0.03**2, rel=0.1)
     assert found.freedom == pytest.approx(6, rel=0.3)
@@ -44,19 +51,19 @@ def test_the_law_that_variances_were_drawn_from_is_found_again() -> None:
 
 
 def test_few_scores_or_such_without_an_error_say_nothing() -> None:
-    assert common_error(drawn([0.04] * (FEWEST - 1), 3)) is None
-    assert common_error([Sample(0.3, 0.0, 1)] * 20) is None
+    assert fit_variance_prior(drawn([0.04] * (MIN_CODES - 1), 3)) is None
+    assert fit_variance_prior([ScoreSample(0.3, 0.0, 1)] * 20) is None
 
 
 samples = st.builds(
-    Sample, st.floats(-1, 1), st.floats(0, 1), st.floats(0.5, 5000), st.integers(1, 16), st.floats(0, 9000)
+    ScoreSample, st.floats(-1, 1), st.floats(0, 1), st.floats(0.5, 5000), st.integers(1, 16), st.floats(0, 9000)
 )
 
 
 @settings(deadline=None)  # the first call loads scipy
 @given(st.lists(samples, max_size=12))
-def test_any_errors_give_a_sound_answer(found: list[Sample]) -> None:
-    common = common_error(found)
+def test_any_errors_give_a_sound_answer(found: list[ScoreSample]) -> None:
+    common = fit_variance_prior(found)
     if common is not None:
         assert 0 < common.variance < math.inf
         assert 0 < common.freedom <= math.fsum(each.freedom for each in found) * (1 + 1e-9)
@@ -68,17 +75,19 @@ def test_any_errors_give_a_sound_answer(found: list[Sample]) -> None:
 
 
 def test_more_seeds_than_usual_do_not_lower_the_common_part() -> None:
-    common = CommonError(variance=0.0032, freedom=1e9, seeds=2)
-    of_seeds = [common.moderate(Sample(0.3, 0.001, 1, seeds))[0] for seeds in (1, 2, 16)]
+    common = VariancePrior(variance=0.0032, freedom=1e9, seeds=2)
+    of_seeds = [common.moderate(ScoreSample(0.3, 0.001, 1, seeds))[0] for seeds in (1, 2, 16)]
     assert of_seeds == pytest.approx([0.0032, 0.0016, 0.0016])
 
 
 def test_a_score_without_degrees_of_freedom_has_the_fewest_that_its_seeds_allow() -> None:
-    assert [sample_of(0.3, 0.1, None, seeds, {}).freedom for seeds in (1, 2, 4)] == [1, 1, 3]
+    assert [make_sample(0.3, 0.1, None, seeds, {}).freedom for seeds in (1, 2, 4)] == [1, 1, 3]
     part = Estimate(0.3, 0.1, 0.1, 0.5, 4, freedom=3.0)
-    pooled = sample_of_estimate(Estimate(0.3, 0.1, 0.1, 0.5, 8, {"a": part, "b": part}, 4.5), 4, higher_is_better=False)
-    assert pooled == Sample(-0.3, 0.1, 4.5, 4, 6.0)
-    assert sample_of(0.3, 0.1, None, 4, {"a": {"mean": 0.3}, "b": {}}).most_freedom == 6
+    pooled = sample_from_estimate(
+        Estimate(0.3, 0.1, 0.1, 0.5, 8, {"a": part, "b": part}, 4.5), 4, higher_is_better=False
+    )
+    assert pooled == ScoreSample(-0.3, 0.1, 4.5, 4, 6.0)
+    assert make_sample(0.3, 0.1, None, 4, {"a": {"mean": 0.3}, "b": {}}).most_freedom == 6
 
 
 @pytest.mark.parametrize("seeds", [2, 4])

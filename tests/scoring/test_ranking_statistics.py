@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.scoring.moderated_t import CommonError, Sample
-from aar.scoring.ranking_statistics import UNUSUAL, Score, bands, critical, refutes, shrink
+from aar.scoring.moderated_t import ScoreSample, VariancePrior
+from aar.scoring.ranking_statistics import MAX_ERROR_RATIO, Score, assign_bands, critical_value, refutes, shrink_scores
 
 means = st.floats(-2, 2).map(lambda value: round(value, 6))
 errors = st.floats(1e-3, 0.5)
@@ -23,17 +23,17 @@ boards = st.lists(st.tuples(means, errors), max_size=30)
 
 @given(st.lists(st.tuples(means, errors), max_size=2))
 def test_one_or_two_scores_stay_as_they_are(scores: list[Score]) -> None:
-    assert shrink(scores) == scores
+    assert shrink_scores(scores) == scores
 
 
 def test_exact_scores_stay_as_they_are() -> None:
     scores = [(0.1, 0.0), (0.2, 0.0), (0.5, 0.0), (0.3, 0.0)]
-    assert shrink(scores) == scores
+    assert shrink_scores(scores) == scores
 
 
 @given(boards)
 def test_each_score_moves_toward_one_centre_and_not_past_it(scores: list[Score]) -> None:
-    shrunk = shrink(scores)
+    shrunk = shrink_scores(scores)
     moved = [(before[0], after[0]) for before, after in zip(scores, shrunk, strict=True) if before[0] != after[0]]
     down = [after for before, after in moved if after < before]
     up = [after for before, after in moved if after > before]
@@ -47,25 +47,25 @@ def test_each_score_moves_toward_one_centre_and_not_past_it(scores: list[Score])
 def test_the_order_of_the_scores_does_not_matter(scores: list[Score], random: object) -> None:
     places = list(range(len(scores)))
     random.shuffle(places)  # type: ignore[attr-defined]
-    there, back = shrink(scores), shrink([scores[place] for place in places])
+    there, back = shrink_scores(scores), shrink_scores([scores[place] for place in places])
     for place, found in zip(places, back, strict=True):
         assert found == pytest.approx(there[place], abs=1e-9)
 
 
 @given(st.lists(means, min_size=3, max_size=30), errors)
 def test_equally_sure_scores_keep_their_order(values: list[float], error: float) -> None:
-    shrunk = [mean for mean, _ in shrink([(value, error) for value in sorted(values)])]
+    shrunk = [mean for mean, _ in shrink_scores([(value, error) for value in sorted(values)])]
     assert all(low <= high + 1e-12 for low, high in pairwise(shrunk))
 
 
 def test_of_two_equal_scores_the_less_sure_one_is_trusted_less() -> None:
     field = [(0.1, 0.02), (0.15, 0.02), (0.2, 0.02), (0.3, 0.02)]
-    (sure, _), (unsure, _) = shrink([*field, (0.5, 0.01), (0.5, 0.1)])[-2:]
+    (sure, _), (unsure, _) = shrink_scores([*field, (0.5, 0.01), (0.5, 0.1)])[-2:]
     assert unsure < sure < 0.5
 
 
 def test_a_score_without_error_is_kept_and_the_others_still_shrink() -> None:
-    shrunk = shrink([(0.4, 0.0), (0.1, 0.1), (0.2, 0.1), (0.9, 0.1), (0.3, 0.1)])
+    shrunk = shrink_scores([(0.4, 0.0), (0.1, 0.1), (0.2, 0.1), (0.9, 0.1), (0.3, 0.1)])
     assert shrunk[0] == (0.4, 0.0)
     assert 0.4 < shrunk[3][0] < 0.9
 
@@ -77,7 +77,7 @@ def test_equal_errors_give_the_positive_part_estimator() -> None:
     scatter = sum((value - centre) ** 2 for value in values)
     keep = 1 - (len(values) - 1) * error**2 / scatter
     expected = [centre + keep * (value - centre) for value in values]
-    assert [mean for mean, _ in shrink([(value, error) for value in values])] == pytest.approx(expected)
+    assert [mean for mean, _ in shrink_scores([(value, error) for value in values])] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("spread", "size"), [(0.0, 8), (0.03, 8), (0.03, 40), (0.15, 40)])
@@ -90,7 +90,7 @@ def test_shrinking_takes_the_winners_curse_away(spread: float, size: int) -> Non
         error = rng.uniform(0.02, 0.05, size)
         seen = rng.normal(truth, error)
         best = int(np.argmax(seen))
-        mean, sd = shrink(list(zip(seen.tolist(), error.tolist(), strict=True)))[best]
+        mean, sd = shrink_scores(list(zip(seen.tolist(), error.tolist(), strict=True)))[best]
         raw.append(seen[best] - truth[best])
         kept.append(mean - truth[best])
         within += abs(mean - truth[best]) < 1.645 * sd
@@ -102,7 +102,7 @@ def test_shrinking_takes_the_winners_curse_away(spread: float, size: int) -> Non
 
 
 freedoms = st.floats(1, 100)
-commons = st.none() | st.builds(CommonError, st.floats(1e-6, 0.2), st.floats(0.1, 500), st.integers(1, 8))
+commons = st.none() | st.builds(VariancePrior, st.floats(1e-6, 0.2), st.floats(0.1, 500), st.integers(1, 8))
 
 
 @settings(deadline=None)  # the first call loads scipy
@@ -113,12 +113,12 @@ def test_a_lower_confirmation_refutes_sooner_and_more_tries_later(
     confirmed: float,
     other: float,
     freedom: float,
-    common: CommonError | None,
+    common: VariancePrior | None,
     tries: int,
     checks: int,
     lower: float,
 ) -> None:
-    board, again = Sample(measured, error, freedom, 2), Sample(confirmed, other, freedom, 4)
+    board, again = ScoreSample(measured, error, freedom, 2), ScoreSample(confirmed, other, freedom, 4)
     below = replace(again, mean=confirmed - lower)
     if refutes(board, again, tries=tries, checks=checks, common=common):
         assert confirmed < measured
@@ -132,20 +132,20 @@ def test_a_lower_confirmation_refutes_sooner_and_more_tries_later(
 
 
 def test_a_real_fall_refutes_and_a_rise_never() -> None:
-    assert refutes(Sample(0.6, 0.02, 50), Sample(0.3, 0.02, 50), tries=1000, checks=5)
-    assert not refutes(Sample(0.3, 0.02, 50), Sample(0.9, 0.02, 50), tries=1, checks=1)
+    assert refutes(ScoreSample(0.6, 0.02, 50), ScoreSample(0.3, 0.02, 50), tries=1000, checks=5)
+    assert not refutes(ScoreSample(0.3, 0.02, 50), ScoreSample(0.9, 0.02, 50), tries=1, checks=1)
 
 
 def test_few_degrees_of_freedom_ask_for_a_larger_fall() -> None:
     """With two seeds the errors themselves are luck: 4 of them are no contradiction, where many seeds make it one."""
     for freedom, refuted in ((1.0, False), (2.0, False), (30.0, True)):
-        before, after = Sample(0.40, 0.02, freedom, 2), Sample(0.28, 0.02, freedom, 2)
+        before, after = ScoreSample(0.40, 0.02, freedom, 2), ScoreSample(0.28, 0.02, freedom, 2)
         assert refutes(before, after, tries=20, checks=5) is refuted
 
 
 def test_the_common_error_of_a_campaign_stands_in_where_seeds_are_few() -> None:
-    before, after = Sample(0.60, 0.02, 1, 2), Sample(0.30, 0.02, 1, 2)
-    common = CommonError(variance=2 * 0.02**2, freedom=40, seeds=2)
+    before, after = ScoreSample(0.60, 0.02, 1, 2), ScoreSample(0.30, 0.02, 1, 2)
+    common = VariancePrior(variance=2 * 0.02**2, freedom=40, seeds=2)
     assert not refutes(before, after, tries=50, checks=5)
     assert refutes(before, after, tries=50, checks=5, common=common)
     noisy = replace(after, standard_error=0.3)
@@ -155,23 +155,23 @@ def test_the_common_error_of_a_campaign_stands_in_where_seeds_are_few() -> None:
 @pytest.mark.parametrize(("tries", "checks"), [(0, 1), (1, 0)])
 def test_no_try_or_no_check_is_a_mistake(tries: int, checks: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        refutes(Sample(0.5, 0.1, 3), Sample(0.4, 0.1, 3), tries=tries, checks=checks)
+        refutes(ScoreSample(0.5, 0.1, 3), ScoreSample(0.4, 0.1, 3), tries=tries, checks=checks)
 
 
 def test_one_comparison_has_the_textbook_critical_value_and_many_have_sidaks() -> None:
-    assert critical(1) == pytest.approx(1.6449, abs=1e-4)
-    assert critical(10) == pytest.approx(2.5679, abs=1e-3)
-    assert critical(10**9) > critical(10**6) > 4.5
-    assert critical(1, freedom=1) == pytest.approx(6.3138, abs=1e-4)
-    assert critical(1, freedom=10) == pytest.approx(1.8125, abs=1e-4)
+    assert critical_value(1) == pytest.approx(1.6449, abs=1e-4)
+    assert critical_value(10) == pytest.approx(2.5679, abs=1e-3)
+    assert critical_value(10**9) > critical_value(10**6) > 4.5
+    assert critical_value(1, freedom=1) == pytest.approx(6.3138, abs=1e-4)
+    assert critical_value(1, freedom=10) == pytest.approx(1.8125, abs=1e-4)
 
 
 def shrunken(scores: Sequence[Score]) -> list[float]:
-    return [mean for mean, _ in shrink(scores)]
+    return [mean for mean, _ in shrink_scores(scores)]
 
 
 def in_bands(scores: Sequence[Score]) -> list[int]:
-    return bands(scores, shrunken(scores))
+    return assign_bands(scores, shrunken(scores))
 
 
 @given(boards)
@@ -183,7 +183,7 @@ def test_bands_are_steps_from_one(scores: Sequence[Score]) -> None:
 @given(boards)
 @settings(max_examples=50)
 def test_one_step_of_the_usual_error_parts_the_usual_rows(scores: Sequence[Score]) -> None:
-    most = UNUSUAL * median_low([error for _, error in scores] or [0.0])
+    most = MAX_ERROR_RATIO * median_low([error for _, error in scores] or [0.0])
     usual = [error for _, error in scores if error <= most]
     step = math.sqrt(2 * sum(error**2 for error in usual) / max(1, len(usual))) + 1e-12
     found = sorted((band, -mean) for (mean, error), band in zip(scores, in_bands(scores), strict=True) if error <= most)

@@ -16,8 +16,8 @@ from aar.budget.limits import Limits
 from aar.errors import Conflict, LimitReached, NotFound
 from aar.problems.protocol import Problem
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.queue.submission_queue import queue_state
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.queue.submission_queue import read_queue
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submissions.submit import list_submissions
 from aar.store.models import Campaign, LedgerEntry, ScoringRun
 
@@ -41,7 +41,7 @@ async def test_from_submission_to_board(desk: Any, serving: Serving) -> None:
     assert first.verdict.startswith(f"s1 measured: accuracy {first.mean:.2f} ± 0.01 (90 % interval ")
     assert "2 seeds x 2 domains" in first.verdict
     with desk.db.reading() as session:
-        board = leaderboard(session, CAMPAIGN)
+        board = read_leaderboard(session, CAMPAIGN)
         runs = session.query(ScoringRun).all()
         entries = session.query(LedgerEntry).all()
     assert [row.submission.number for row in board] == [1, 2]
@@ -61,15 +61,15 @@ async def test_nothing_is_scored_under_another_version_of_the_problem(desk: Any,
         await scorer.wait_for(first.number, 60)
     desk.submit(desk.method(FLIP), researcher=2)
     with desk.db.writing() as session:
-        board = [(row.submission.number, row.submission.mean) for row in leaderboard(session, CAMPAIGN)]
+        board = [(row.submission.number, row.submission.mean) for row in read_leaderboard(session, CAMPAIGN)]
         session.get_one(Campaign, CAMPAIGN).problem_version = 7
     async with serving() as (_, service):
         with pytest.raises(Conflict, match="got version 7 of coins from its record, expected 1"):
             await asyncio.wait_for(service, 60)
     with desk.db.reading() as session:
-        assert [(row.submission.number, row.submission.mean) for row in leaderboard(session, CAMPAIGN)] == board
+        assert [(row.submission.number, row.submission.mean) for row in read_leaderboard(session, CAMPAIGN)] == board
         assert {run.submission_id for run in session.query(ScoringRun)} == {first.id}
-        assert queue_state(session, CAMPAIGN).waiting == (2,)
+        assert read_queue(session, CAMPAIGN).waiting == (2,)
 
 
 async def test_a_failed_run_stops_the_others(desk: Any, serving: Serving) -> None:
@@ -142,7 +142,7 @@ async def test_busy_researchers_do_not_hold_up_others(desk: Any, serving: Servin
         await scorer.drain()
     assert [logged.event.number for logged in events(desk, "scoring_started")] == [1, 4, 2, 3]
     with desk.db.reading() as session:
-        state = queue_state(session, CAMPAIGN)
+        state = read_queue(session, CAMPAIGN)
     assert (state.scoring, state.waiting) == ((), ())
     assert state.run_seconds is not None
 
@@ -188,7 +188,7 @@ async def test_the_same_code_handed_in_twice_has_one_place(desk: Any, serving: S
         await scorer.drain()
     with desk.db.reading() as session:
         first, again = list_submissions(session, CAMPAIGN)
-        board = leaderboard(session, CAMPAIGN)
+        board = read_leaderboard(session, CAMPAIGN)
     assert len(board) == 1
     assert (first.mean, first.seeds) == (again.mean, again.seeds)
     assert first.seeds == 4

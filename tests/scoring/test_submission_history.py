@@ -9,15 +9,15 @@ import pytest
 from aar.errors import NotFound
 from aar.problems.protocol import Estimate, Problem, TaskScore
 from aar.scoring.audits.audit_findings import record_finding
-from aar.scoring.audits.protocol import Finding, Verdict
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.audits.protocol import AuditResult, AuditVerdict
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.confirmation.confirmation_queue import CheckPlan, claim_check, request_check
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.queue import submission_queue
 from aar.scoring.results import score_writer
-from aar.scoring.submission_history import SubmissionRecord, submission_record
+from aar.scoring.submission_history import SubmissionRecord, read_submission_record
 from aar.scoring.submissions.disqualification import disqualify
-from aar.scoring.verdict_messages import Failure
+from aar.scoring.verdict_messages import RunFailure
 from aar.store.models import Submission
 
 CAMPAIGN = "k3v9qd"
@@ -25,20 +25,22 @@ CAMPAIGN = "k3v9qd"
 
 def told(desk: Any, number: int) -> SubmissionRecord:
     with desk.db.reading() as session:
-        return submission_record(session, CAMPAIGN, number)
+        return read_submission_record(session, CAMPAIGN, number)
 
 
 def scored(desk: Any, problem: Problem, value: float) -> int:
     """Measure the next submission; its id."""
     with desk.db.writing() as session:
-        work = submission_queue.claim_next(session, CAMPAIGN, domains=("a", "b"), seeds=2, secret="secret")
+        work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a", "b"), seeds=2, secret="secret")
     for ticket in work.pending:
-        trial = Trial(TaskScore(parts={"value": value}), None, "", f"{ticket.index}" * 64, 1.5)
+        trial = ScoringRunResult(TaskScore(parts={"value": value}), None, "", f"{ticket.index}" * 64, 1.5)
         with desk.db.writing() as session:
             score_writer.finish_run(session, CAMPAIGN, ticket.run_id, trial)
     estimate = Estimate(value, 0.0312, value - 0.05, value + 0.05, 2)
     with desk.db.writing() as session:
-        score_writer.measure(session, work.submission_id, estimate, seeds=2, domains=2, metric=problem.metric)
+        score_writer.record_measurement(
+            session, work.submission_id, estimate, seeds=2, domains=2, metric=problem.metric
+        )
     return int(work.submission_id)
 
 
@@ -57,8 +59,8 @@ def test_it_tells_all_that_happened_in_order(desk: Any, problem: Problem) -> Non
     assert submission_id == sent.id
     with desk.db.writing() as session:
         submission = session.get_one(Submission, submission_id)
-        for verdict in (Verdict.SKIPPED, Verdict.FLAGGED):
-            record_finding(session, submission, Finding("static", verdict, "static.seed", "run.py:3", {"line": 3}))
+        for verdict in (AuditVerdict.SKIPPED, AuditVerdict.FLAGGED):
+            record_finding(session, submission, AuditResult("static", verdict, "static.seed", "run.py:3", {"line": 3}))
         check = request_check(session, CAMPAIGN, submission_id, CONFIRMATION, "a person asked", "human:ana")
     with desk.db.writing() as session:
         plan = CheckPlan(confirm_seeds=2)
@@ -100,9 +102,9 @@ def test_it_names_the_same_code_and_says_how_a_run_failed(desk: Any, problem: Pr
     assert told(desk, 1).same_code == [2]
     assert told(desk, 2).same_code == [1]
     with desk.db.writing() as session:
-        work = submission_queue.claim_next(session, CAMPAIGN, domains=("a",), seeds=1, secret="secret")
+        work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a",), seeds=1, secret="secret")
         assert work is not None
-        trial = Trial(None, Failure.CRASHED, "crashed: run.py exited with code 1.\nBoom", None, 0.5)
+        trial = ScoringRunResult(None, RunFailure.CRASHED, "crashed: run.py exited with code 1.\nBoom", None, 0.5)
         score_writer.finish_run(session, CAMPAIGN, work.pending[0].run_id, trial)
     [run] = told(desk, 2).runs
     assert (run.state, run.output_digest, run.seconds) == ("failed", None, 0.5)
@@ -122,7 +124,7 @@ def test_it_names_what_differs_in_layout_and_names_alone_as_a_hint(desk: Any) ->
     ):
         view = desk.submit(desk.method(code), researcher=1 + number % 3)
         with desk.db.writing() as session:
-            answer = Finding("static", Verdict.PASSED, "", "nothing found", {"hits": [], "shape": shape})
+            answer = AuditResult("static", AuditVerdict.PASSED, "", "nothing found", {"hits": [], "shape": shape})
             record_finding(session, session.get_one(Submission, view.id), answer)
     assert [told(desk, number).alike for number in range(1, 6)] == [[2], [1, 4], [], [2], []]
     assert [told(desk, number).same_code for number in range(1, 6)] == [[4], [], [], [1], []]

@@ -10,7 +10,7 @@ from aar.errors import SandboxError
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.scoring_run import Trial, run_trial
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
 
 
 class Counting:
@@ -46,9 +46,9 @@ class Clock:
 async def ready(room: CleanRoom, rooms: int, owner: str = DEFAULT_OWNER) -> None:
     """Wait until so many are ready."""
     with anyio.fail_after(60):
-        while room.ready(owner) < rooms:  # noqa: ASYNC110 - the pool tells nobody
+        while room.count_ready(owner) < rooms:  # noqa: ASYNC110 - the pool tells nobody
             await anyio.sleep(0.01)
 
 
-async def attempt(problem: Problem, room: CleanRoom, task: Task, desk: Any, code: str) -> Trial:
-    return await run_trial(problem, room, task, desk.snapshots.save(desk.method(code)).digest, 5)
+async def attempt(problem: Problem, room: CleanRoom, task: Task, desk: Any, code: str) -> ScoringRunResult:
+    return await run_with_retries(problem, room, task, desk.snapshots.save(desk.method(code)).digest, 5)

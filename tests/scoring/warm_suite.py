@@ -15,9 +15,9 @@ from aar.errors import NotFound, SandboxError
 from aar.problems.protocol import Problem, Stage, Task
 from aar.sandbox.leases import Leases
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.scoring_run import Trial, run_trial
-from aar.scoring.cleanroom.task_bundles import prepared
-from aar.scoring.verdict_messages import Failure
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.verdict_messages import RunFailure
 
 from .warm_kit import Clock, Counting, attempt, ready
 
@@ -55,7 +55,7 @@ class WarmSuite:
             "        pass\n"
             "1/0\n"
         )
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             await ready(room, 2)
             for _ in range(4):
                 trial = await attempt(problem, room, task, desk, code)
@@ -67,11 +67,11 @@ class WarmSuite:
     ) -> None:
         digest = desk.snapshots.save(desk.method(GOOD)).digest
         async with (
-            room.warmed(DEFAULT_OWNER, 1),
-            prepared(problem, room.work_dir, domain="heads", stage=Stage.MEASURE, split_seed=8) as other,
+            room.warm_sandboxes(DEFAULT_OWNER, 1),
+            prepared_bundles(problem, room.work_dir, domain="heads", stage=Stage.MEASURE, split_seed=8) as other,
         ):
             for given in (task, other, task):
-                trial = await run_trial(problem, room, given, digest, 5)
+                trial = await run_with_retries(problem, room, given, digest, 5)
                 assert trial.score is not None
                 expected = (np.load(given.public / "noisy.npy") == np.load(given.hidden / "flips.npy")).mean()
                 assert trial.score.parts["accuracy"] == expected
@@ -80,7 +80,7 @@ class WarmSuite:
         directory = desk.method(TELL.format(told="sorted(os.listdir('/method') + os.listdir('/method/inner'))"))
         (directory / "inner").mkdir()
         (directory / "inner" / "table.txt").write_text("1")
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             for source in (directory, desk.snapshots.save(directory).digest):
                 outcome = await room.run(task, source, 1)
                 assert outcome.output is not None, outcome.verdict
@@ -104,7 +104,7 @@ class WarmSuite:
             "1/0\n"
         )
         before = (task.public / "noisy.npy").read_bytes(), (task.public / "noisy.npy").stat().st_mode
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             trial = await attempt(problem, room, task, desk, code)
         assert "refused 18" in trial.verdict
         assert ((task.public / "noisy.npy").read_bytes(), (task.public / "noisy.npy").stat().st_mode) == before
@@ -120,7 +120,7 @@ class WarmSuite:
             "print('found', found, sorted(os.listdir('/data')), os.path.exists('/data/../hidden'))\n"
             "1/0\n"
         )
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             trial = await attempt(problem, room, task, desk, code)
         assert "direct False False" in trial.verdict
         assert "found [] ['noisy.npy'] False" in trial.verdict
@@ -128,22 +128,22 @@ class WarmSuite:
     async def test_trees_that_no_path_reaches_end_nothing(
         self, problem: Problem, room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aar.scoring.cleanroom.sandbox_pool._LOOK_SECONDS", 0.1)
+        monkeypatch.setattr("aar.scoring.cleanroom.sandbox_pool._CHECK_SECONDS", 0.1)
         nest = (
             GOOD + "import os\nfor names in (['d'] * 1500, ['x' * 250] * 24):\n    os.chdir('/workspace')\n"
             "    for name in names:\n        os.mkdir(name)\n        os.chdir(name)\n"
         )
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             for code in (nest, nest + "1/0", GOOD):
                 trial = await attempt(problem, room, task, desk, code)
-                assert trial.failure is (Failure.CRASHED if code.endswith("1/0") else None)
+                assert trial.failure is (RunFailure.CRASHED if code.endswith("1/0") else None)
         assert str(room.work_dir) not in await anyio.Path("/proc/self/mounts").read_text()
 
     async def test_times_do_not_tell_which_file_was_written_again(self, room: CleanRoom, task: Task, desk: Any) -> None:
         rewritten = task.public / "noisy.npy"
         rewritten.write_bytes(rewritten.read_bytes())
         digest = desk.snapshots.save(desk.method(TELL.format(told="os.stat('/data/noisy.npy').st_mtime"))).digest
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             outcome = await room.run(task, digest, 1)
         assert outcome.output is not None, outcome.verdict
         assert outcome.output.read_text() == "0.0"
@@ -152,7 +152,7 @@ class WarmSuite:
     async def test_one_that_died_is_replaced(
         self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Any
     ) -> None:
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             await ready(room, 2)
             for sandbox in list(counting.made):
                 await sandbox.destroy()
@@ -166,7 +166,7 @@ class WarmSuite:
         clock = Clock()
         monkeypatch.setattr("aar.scoring.cleanroom.run_sandbox.time", clock)
         digest = desk.snapshots.save(desk.method(TELL.format(told="1"))).digest
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             await ready(room, 2)
             aged = list(counting.made)
             clock.now = 10_000.0
@@ -183,32 +183,32 @@ class WarmSuite:
         self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Any, no_pauses: None
     ) -> None:
         counting.failing = True
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             with pytest.raises(SandboxError, match="no room"):
                 await attempt(problem, room, task, desk, GOOD)
             counting.failing = False
             assert (await attempt(problem, room, task, desk, GOOD)).score is not None
 
     async def test_an_unknown_snapshot_is_not_run(self, room: CleanRoom, task: Task) -> None:
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             with pytest.raises(NotFound):
                 await room.run(task, "0" * 64, 1)
 
     async def test_a_method_that_kills_all_in_reach_gets_nothing(
         self, problem: Problem, room: CleanRoom, task: Task, desk: Any
     ) -> None:
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             trial = await attempt(problem, room, task, desk, "import os; os.kill(-1, 9)")
-            assert trial.failure in (Failure.CRASHED, Failure.SANDBOX_LOST, Failure.NO_OUTPUT)
+            assert trial.failure in (RunFailure.CRASHED, RunFailure.SANDBOX_LOST, RunFailure.NO_OUTPUT)
             assert (await attempt(problem, room, task, desk, GOOD)).score is not None
 
     async def test_many_runs_at_once(self, problem: Problem, room: CleanRoom, task: Task, desk: Any) -> None:
-        scores: list[Trial] = []
+        scores: list[ScoringRunResult] = []
 
         async def one() -> None:
             scores.append(await attempt(problem, room, task, desk, GOOD))
 
-        async with room.warmed(DEFAULT_OWNER, 2), anyio.create_task_group() as runs:
+        async with room.warm_sandboxes(DEFAULT_OWNER, 2), anyio.create_task_group() as runs:
             for _ in range(8):
                 runs.start_soon(one)
         assert len(scores) == 8
@@ -221,7 +221,7 @@ class WarmSuite:
         """The fixtures ``backend`` and ``room`` look for what is left."""
         digest = desk.snapshots.save(desk.method("import time; time.sleep(600)")).digest
         with anyio.move_on_after(after) as scope:
-            async with room.warmed(DEFAULT_OWNER, 2), anyio.create_task_group() as runs:
+            async with room.warm_sandboxes(DEFAULT_OWNER, 2), anyio.create_task_group() as runs:
                 for seed in range(3):
                     runs.start_soon(room.run, task, digest, seed)
         assert scope.cancelled_caught
@@ -230,7 +230,7 @@ class WarmSuite:
         self, problem: Problem, room: CleanRoom, task: Task, desk: Any
     ) -> None:
         digest = desk.snapshots.save(desk.method("import time; time.sleep(600)")).digest
-        async with room.warmed(DEFAULT_OWNER, 1):
+        async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             with anyio.move_on_after(0.5) as scope:
                 await room.run(task, digest, 1)
             assert scope.cancelled_caught
@@ -239,11 +239,11 @@ class WarmSuite:
     async def test_what_a_killed_process_left_ready_is_swept(
         self, problem: Problem, counting: Counting, room: CleanRoom, desk: Any
     ) -> None:
-        pool = room.warmed("k3v9qd", 1)
+        pool = room.warm_sandboxes("k3v9qd", 1)
         await pool.__aenter__()
         await ready(room, 2, "k3v9qd")
         assert len(await counting.orphans("k3v9qd")) == 2
-        await room.sweep("k3v9qd")
+        await room.remove_leftovers("k3v9qd")
         assert not await counting.orphans("k3v9qd")
         await pool.__aexit__(None, None, None)
 
@@ -254,7 +254,7 @@ class WarmSuite:
         leases = Leases(cores=cores, gpus=(), scoring_cores=1, book=tmp_path / "leases.json")
         leased = CleanRoom(room.backend, room.problem, desk.snapshots, room.work_dir, leases)
         digest = desk.snapshots.save(desk.method(TELL.format(told="sorted(os.sched_getaffinity(0))"))).digest
-        async with leased.warmed(DEFAULT_OWNER, 1):
+        async with leased.warm_sandboxes(DEFAULT_OWNER, 1):
             await ready(leased, 2)
             async with leases.lease_for_scoring(owner="another") as lease:
                 assert lease.cores == tuple(cores[-1:])

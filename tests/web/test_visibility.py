@@ -32,7 +32,7 @@ from aar.events import (
     TurnReceived,
 )
 from aar.events.base import Event
-from aar.scoring.visibility import EVENT_FIELDS, VISIBLE, Audience, Secret
+from aar.scoring.visibility import EVENT_FIELDS, VISIBLE_DATA, Audience, RestrictedData
 from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
@@ -178,13 +178,13 @@ TOOLS: Final[dict[str, dict[str, Any] | None]] = {
 }
 """Every MCP tool with what it is asked; None for those that write."""
 WITHHELD, SEALED, DOMAIN, PERMUTED, MEASURED_DOMAIN = 6137.25, 7248.25, 7249.25, 7250.25, 7251.25
-PLANTS: Final[dict[Secret, tuple[str, ...]]] = {
-    Secret.WITHHELD_SCORES: (f"{WITHHELD}",),
-    Secret.SEALED_SCORES: (f"{SEALED}", f"{DOMAIN}", f"{PERMUTED}", f"{MEASURED_DOMAIN}"),
-    Secret.EVIDENCE: ("planted-evidence", "planted-reason"),
-    Secret.SEEDS: ("918273645", "918273646", "e" * 64),
-    Secret.WORKSPACES: ("planted-notebook", "planted-file", "planted-job"),
-    Secret.TRANSCRIPTS: (
+PLANTS: Final[dict[RestrictedData, tuple[str, ...]]] = {
+    RestrictedData.WITHHELD_SCORES: (f"{WITHHELD}",),
+    RestrictedData.SEALED_SCORES: (f"{SEALED}", f"{DOMAIN}", f"{PERMUTED}", f"{MEASURED_DOMAIN}"),
+    RestrictedData.EVIDENCE: ("planted-evidence", "planted-reason"),
+    RestrictedData.SEEDS: ("918273645", "918273646", "e" * 64),
+    RestrictedData.WORKSPACES: ("planted-notebook", "planted-file", "planted-job"),
+    RestrictedData.TRANSCRIPTS: (
         *("planted-message", "planted-turn", "planted-result", "planted-about", "planted-doing", "planted-error"),
         *("planted-detail", "planted-words", "planted-block", "planted-lost", "planted-reset"),
     ),
@@ -351,9 +351,9 @@ def test_every_kind_of_event_has_its_line_in_the_table() -> None:
 
 
 def test_nobody_but_people_sees_anything_that_is_secret() -> None:
-    assert {who for who in Audience if VISIBLE[who]} == {Audience.VIEWER, Audience.OPERATOR}
-    assert VISIBLE[Audience.OPERATOR] == set(Secret)
-    assert VISIBLE[Audience.VIEWER] == set(Secret) - {Secret.SEEDS}
+    assert {who for who in Audience if VISIBLE_DATA[who]} == {Audience.VIEWER, Audience.OPERATOR}
+    assert VISIBLE_DATA[Audience.OPERATOR] == set(RestrictedData)
+    assert VISIBLE_DATA[Audience.VIEWER] == set(RestrictedData) - {RestrictedData.SEEDS}
 
 
 @pytest.mark.parametrize("who", list(Audience))
@@ -377,7 +377,7 @@ async def test_each_role_sees_what_the_table_says_by_every_way(site: Site, who: 
     for way, said in (("routes", pages), ("live", await _live(site, headers)), ("tools", await _tools(site, token))):
         for secret, plants in PLANTS.items():
             for plant in plants:
-                if way == "tools" or secret not in VISIBLE[who]:
+                if way == "tools" or secret not in VISIBLE_DATA[who]:
                     assert plant not in said, (who, way, secret, _around(said, plant))
                 elif way == "routes":
                     assert plant in said, (who, way, secret, plant)

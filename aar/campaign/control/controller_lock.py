@@ -15,7 +15,7 @@ from aar.campaign.views import without_address
 from aar.errors import Conflict
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
-from aar.scoring.problem_version import require_version
+from aar.scoring.problem_version import check_problem_version
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Researcher
@@ -68,7 +68,7 @@ def claim(session: Session, campaign_id: str, problem: Problem, *, sandbox: str,
         Conflict: another controller holds it, it is over, or it was begun under another version of its problem.
     """
     campaign = reserve(session, campaign_id)
-    require_version(session, campaign_id, problem)
+    check_problem_version(session, campaign_id, problem)
     resumed = campaign.started_at is not None
     campaign.heartbeat_at = now()
     campaign.started_at = campaign.started_at or now()

@@ -32,7 +32,7 @@ from aar.campaign.views import without_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.registry import find_problem, installed_problems
-from aar.scoring.problem_version import require_version
+from aar.scoring.problem_version import check_problem_version
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher
@@ -139,7 +139,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
         if controller_alive(campaign):
             said = "running" if campaign.state == "running" else "being started"
             raise Conflict(f"campaign {campaign_id} is {said} already")
-        require_version(session, campaign_id, find_problem(campaign.problem))
+        check_problem_version(session, campaign_id, find_problem(campaign.problem))
         _require_key(session, campaign, settings)
     home = settings.campaign_dir(campaign_id)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -183,7 +183,7 @@ class Supervisor:
             sandbox=keeper,
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
-            runs_each=workshop.scorer.runs_each,
+            runs_each=workshop.scorer.runs_per_submission,
             runs_at_once=workshop.scorer.parallel,
             stopping=self._signal.event,
             limits=workshop.ledger.limits,

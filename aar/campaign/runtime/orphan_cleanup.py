@@ -69,7 +69,7 @@ async def prune(database: Database, settings: Settings, *, unknown_too: bool) ->
         scoring = settings.campaign_dir(campaign_id) / SCORING
         if run or campaign_id in known or not scoring.is_dir() or await _is_run(database, campaign_id):
             continue
-        for name, error in (await asyncio.to_thread(run_files.sweep, scoring)).items():
+        for name, error in (await asyncio.to_thread(run_files.remove_leftover_runs, scoring)).items():
             swept.left.setdefault(name, str(error))
     return swept
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def print_history(workplace: CliContext, campaign: str, number: int, json: bool) -> None:
     """Print it. Raises NotFound."""
     from aar.cli.output.printing import make_console, print_json
-    from aar.scoring.submission_history import submission_record
+    from aar.scoring.submission_history import read_submission_record
 
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:
-        found = submission_record(session, view.id, number)
+        found = read_submission_record(session, view.id, number)
     if json:
         print_json(found)
         return

@@ -8,10 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.readmodels.submissions.submission_details import PhaseView, close_ups
-from aar.scoring.queue.submission_queue import QueueState, queue_state
-from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
-from aar.scoring.submissions.submit import SubmissionView, fallen_submissions
-from aar.scoring.visibility import Audience, Secret, may_see, rows_seen_by, submission_seen_by
+from aar.scoring.queue.submission_queue import QueueState, read_queue
+from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
+from aar.scoring.submissions.submit import SubmissionView, invalidated_submissions
+from aar.scoring.visibility import Audience, RestrictedData, may_see, rows_seen_by, submission_seen_by
 from aar.store.models import Campaign, ScoringRun, Submission
 
 
@@ -64,12 +64,14 @@ def read_board(
         higher_is_better: the problem's ``metric.higher_is_better``.
         limit: so many rows; None for all.
     """
-    told_only = not may_see(audience, Secret.WITHHELD_SCORES)
-    found = leaderboard(session, campaign_id, limit=limit, higher_is_better=higher_is_better, told_only=told_only)
+    told_only = not may_see(audience, RestrictedData.WITHHELD_SCORES)
+    found = read_leaderboard(
+        session, campaign_id, limit=limit, higher_is_better=higher_is_better, disclosed_only=told_only
+    )
     rows = rows_seen_by(found, audience)
-    fallen = [submission_seen_by(each, audience) for each in fallen_submissions(session, campaign_id)]
+    fallen = [submission_seen_by(each, audience) for each in invalidated_submissions(session, campaign_id)]
     return Board(
-        _with_confirmations(session, campaign_id, rows, shown=may_see(audience, Secret.SEALED_SCORES)),
+        _with_confirmations(session, campaign_id, rows, shown=may_see(audience, RestrictedData.SEALED_SCORES)),
         disqualified=[each for each in fallen if each.disqualified],
         refuted=[each for each in fallen if not each.disqualified],
     )
@@ -84,7 +86,7 @@ def waiting_line(session: Session, campaign_id: str) -> QueueState:
         .join(Submission, Submission.id == ScoringRun.submission_id)
         .where(Submission.campaign_id == campaign_id, ScoringRun.state == "running")
     )
-    return queue_state(session, campaign_id, parallel=planned or running or 1)
+    return read_queue(session, campaign_id, parallel=planned or running or 1)
 
 
 def _with_confirmations(

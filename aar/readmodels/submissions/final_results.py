@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from aar.readmodels.submissions.board import Board
 from aar.readmodels.submissions.submission_details import CloseUp, PhaseView, Score
 from aar.scoring.audits.audit_findings import FindingView
-from aar.scoring.audits.protocol import Verdict
-from aar.scoring.ranking_statistics import shrink
+from aar.scoring.audits.protocol import AuditVerdict
+from aar.scoring.ranking_statistics import shrink_scores
 from aar.scoring.submissions.submit import SubmissionView
 
 
@@ -82,7 +82,7 @@ def corrected(submissions: Sequence[SubmissionView], *, higher_is_better: bool) 
     pairs = [(each.mean or 0.0, each.standard_error or 0.0) for each in entries]
     sign = 1 if higher_is_better else -1
     at = max(range(len(pairs)), key=lambda index: sign * pairs[index][0])
-    mean, spread = shrink(pairs)[at]
+    mean, spread = shrink_scores(pairs)[at]
     best = entries[at]
     low, high = best.low or 0.0, best.high or 0.0
     return Corrected(best.number, Score(*pairs[at], low, high), mean, spread, len(entries))
@@ -94,7 +94,7 @@ def audit_counts(close: Mapping[int, CloseUp]) -> list[AuditCount]:
     for seen in close.values():
         for finding in seen.audits:
             found.setdefault(finding.audit, Counter())[finding.verdict] += 1
-    order = [str(verdict) for verdict in Verdict]
+    order = [str(verdict) for verdict in AuditVerdict]
     return [
         AuditCount(audit, {verdict: counts[verdict] for verdict in order}) for audit, counts in sorted(found.items())
     ]
@@ -102,7 +102,7 @@ def audit_counts(close: Mapping[int, CloseUp]) -> list[AuditCount]:
 
 def notable(close: Mapping[int, CloseUp]) -> list[tuple[int, FindingView]]:
     """Findings that people should read, by submission: all but passed and skipped ones."""
-    quiet = (Verdict.PASSED, Verdict.SKIPPED)
+    quiet = (AuditVerdict.PASSED, AuditVerdict.SKIPPED)
     return [(number, each) for number, seen in close.items() for each in seen.audits if each.verdict not in quiet]
 
 

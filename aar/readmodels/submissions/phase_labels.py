@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from aar.problems.protocol import Stage
-from aar.scoring.phases import PERMUTED, REFRAMED
+from aar.scoring.phases import IN_NEW_COORDINATES, PERMUTED
 
 _LABELS = {
     str(Stage.MEASURE): "measured",
     str(Stage.CONFIRM): "confirmed, on sealed splits",
     str(Stage.TRANSFER): "on the transfer domains",
     PERMUTED.key: "teacher's labels permuted",
-    REFRAMED.key: "on the same sealed splits, in other coordinates",
+    IN_NEW_COORDINATES.key: "on the same sealed splits, in other coordinates",
 }
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from aar.errors import AarError
 from aar.problems.registry import find_problem
 from aar.scoring.phases import phase_of
-from aar.scoring.results.score_writer import pooled_scores
+from aar.scoring.results.score_writer import read_pooled_scores
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 
 
@@ -41,7 +41,7 @@ def seed_scores(session: Session, problem: str, submission_id: int, phases: Coll
     found: list[SeedScore] = []
     for key in phases:
         counted: Counter[str] = Counter()
-        pooled = pooled_scores(session, submission_id, phase_of(key))
+        pooled = read_pooled_scores(session, submission_id, phase_of(key))
         for task, scored in sorted(pooled.scores, key=lambda one: one[0].domain):
             with suppress(AarError, KeyError, ValueError, ZeroDivisionError):
                 mean = plugin.pool([(task, scored)]).mean

@@ -14,11 +14,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
-from aar.scoring.audits.audit_findings import FindingView, newest_findings
-from aar.scoring.confirmation.confirmation_queue import OPEN, CheckView, list_checks
+from aar.scoring.audits.audit_findings import FindingView, latest_findings
+from aar.scoring.confirmation.confirmation_queue import OPEN_CHECK_STATES, CheckView, list_checks
 from aar.scoring.submissions.status_log import StatusView
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
-from aar.scoring.visibility import Audience, Secret, findings_seen_by, may_see, sees_phase
+from aar.scoring.visibility import Audience, RestrictedData, findings_seen_by, may_see, may_see_phase
 from aar.store.models import StageEstimate, StatusChange, Submission
 
 _EVIDENCE_DECIMALS = 3
@@ -80,8 +80,8 @@ class CloseUp:
         Args:
             told: whether researchers are told the submission's measured score.
         """
-        whole = may_see(audience, Secret.SEALED_SCORES)
-        phases = [each for each in self.phases if sees_phase(audience, each.phase, told)]
+        whole = may_see(audience, RestrictedData.SEALED_SCORES)
+        phases = [each for each in self.phases if may_see_phase(audience, each.phase, told)]
         return replace(
             self,
             phases=phases if whole else [replace(each, domains={}) for each in phases],
@@ -91,7 +91,7 @@ class CloseUp:
     @property
     def waiting(self) -> list[CheckView]:
         """Checks that are not over."""
-        return [each for each in self.checks if each.state in OPEN]
+        return [each for each in self.checks if each.state in OPEN_CHECK_STATES]
 
 
 def close_up(session: Session, campaign_id: str, number: int) -> CloseUp:
@@ -112,7 +112,7 @@ def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | Non
     narrow = list(found) if numbers is not None else None
     for row in _rows(session, StageEstimate, campaign_id, narrow):
         found[row.submission_id].phases.append(_phase(row.stage, row))
-    for submission_id, audits in newest_findings(session, list(found)).items():
+    for submission_id, audits in latest_findings(session, list(found)).items():
         found[submission_id].audits.extend(replace(each, evidence=rounded(each.evidence)) for each in audits)
     for row in _rows(session, StatusChange, campaign_id, narrow):
         found[row.submission_id].history.append(StatusView(row.old, row.new, row.cause, row.by, row.at))

@@ -12,7 +12,7 @@ from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInpu
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.sandbox.scratch_folders import temporary_folder
-from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import submit
 from aar.scoring.visibility import Audience, rows_seen_by
@@ -95,8 +95,8 @@ def _names(directory: Path) -> list[str]:
 async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
     ctx, metric = run.ctx, run.ctx.problem.metric
     found = await ctx.db.read(
-        lambda session: leaderboard(
-            session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better, told_only=True
+        lambda session: read_leaderboard(
+            session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better, disclosed_only=True
         )
     )
     rows = rows_seen_by(found, Audience.RESEARCHER)

@@ -15,7 +15,7 @@ from aar.forum.news import News, news_since
 from aar.researcher.tools.definitions import WaitInput
 from aar.researcher.tools.jobs import ended, job_status
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
-from aar.scoring.queue.submission_queue import queue_state
+from aar.scoring.queue.submission_queue import read_queue
 
 _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0
@@ -42,8 +42,8 @@ async def _submission(run: ToolRun, given: WaitInput) -> str:
     if view.finished:
         return view.verdict
     ctx = run.ctx
-    queue = await ctx.db.read(lambda session: queue_state(session, ctx.campaign_id, parallel=ctx.runs_at_once))
-    ahead, seconds = queue.ahead_of(view.number), queue.expected_wait(view.number)
+    queue = await ctx.db.read(lambda session: read_queue(session, ctx.campaign_id, parallel=ctx.runs_at_once))
+    ahead, seconds = queue.count_ahead(view.number), queue.expected_wait(view.number)
     if ahead is None:
         return f"s{view.number} is still {view.state}."
     about = "" if seconds is None else f", about {max(1, round(seconds))} s"

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.events import AuditFinished
-from aar.scoring.audits.protocol import Finding, Verdict
+from aar.scoring.audits.protocol import AuditResult, AuditVerdict
 from aar.store.event_log import append_event
 from aar.store.models import AuditFinding, Submission
 
@@ -31,15 +31,15 @@ class FindingView:
     def label(self) -> str:
         """What the board shows of it: its rule, with a word where it is only suspected, or why nobody looked."""
         match self.verdict:
-            case Verdict.LABELLED | Verdict.SKIPPED:
+            case AuditVerdict.LABELLED | AuditVerdict.SKIPPED:
                 return self.rule  # one that does not apply was skipped without a rule
-            case Verdict.FLAGGED:
+            case AuditVerdict.FLAGGED:
                 return f"flagged: {self.rule}"
             case _:
                 return ""
 
 
-def record_finding(session: Session, submission: Submission, finding: Finding) -> None:
+def record_finding(session: Session, submission: Submission, finding: AuditResult) -> None:
     """Keep an answer, with its event, in the caller's transaction."""
     session.add(
         AuditFinding(
@@ -63,7 +63,7 @@ def record_finding(session: Session, submission: Submission, finding: Finding) -
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
-def newest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:
+def latest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:
     """By submission: the newest answer of each audit, in the order in which the audits first answered."""
     if not submission_ids:
         return {}
@@ -75,7 +75,7 @@ def newest_findings(session: Session, submission_ids: Collection[int]) -> dict[i
     return {each: list(answers.values()) for each, answers in found.items()}
 
 
-def alike_submissions(session: Session, submission_id: int) -> list[int]:
+def similar_submissions(session: Session, submission_id: int) -> list[int]:
     """Numbers of submissions of other files whose code reads the same but for layout and names, as far as was read.
 
     A hint for people; nothing acts on it.
@@ -97,6 +97,6 @@ def alike_submissions(session: Session, submission_id: int) -> list[int]:
     return sorted(set(session.scalars(query)))
 
 
-def labels_of(findings: Collection[FindingView]) -> tuple[str, ...]:
+def finding_labels(findings: Collection[FindingView]) -> tuple[str, ...]:
     """What the board shows beside a submission."""
     return tuple(finding.label for finding in findings if finding.label)

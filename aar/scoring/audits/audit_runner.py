@@ -20,8 +20,8 @@ from aar.problems.label_corruption import supports_corruption
 from aar.problems.protocol import Problem
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.scoring.audits.audit_findings import record_finding
-from aar.scoring.audits.protocol import Audit, Dossier, Finding, Moment, PhaseScores, Verdict
-from aar.scoring.audits.static import StaticReading, read_code
+from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
+from aar.scoring.audits.static import StaticAudit, check_code
 from aar.scoring.cleanroom import run_files
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 from aar.scoring.submissions.disqualification import disqualify
@@ -35,7 +35,7 @@ from aar.workers.worker_pool import warm_up
 log = structlog.get_logger(__name__)
 
 
-class Auditor:
+class AuditRunner:
     """Asks the audits about submissions of one campaign and keeps their answers.
 
     Args:
@@ -57,19 +57,19 @@ class Auditor:
         self._problem = problem
         self._snapshots = snapshots
         self._work_dir = work_dir
-        self._reading = [audit for audit in audits if audit.moment is Moment.SUBMITTED]
-        self._confirming = [audit for audit in audits if audit.moment is Moment.CONFIRMED]
+        self._reading = [audit for audit in audits if audit.stage is AuditStage.SUBMITTED]
+        self._confirming = [audit for audit in audits if audit.stage is AuditStage.CONFIRMED]
 
     @property
-    def reads(self) -> bool:
+    def has_static_audits(self) -> bool:
         """Whether any audit reads code before it is run."""
         return bool(self._reading)
 
     async def warm_up(self) -> None:
         """Have the process that reads code started, so that the first submission does not wait for it."""
-        if any(isinstance(audit, StaticReading) for audit in self._reading):
+        if any(isinstance(audit, StaticAudit) for audit in self._reading):
             with suppress(BoundExceeded):
-                await anyio.to_thread.run_sync(warm_up, read_code, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(warm_up, check_code, abandon_on_cancel=True)
 
     def phases(self) -> list[Phase]:
         """The runs that the audits of a confirmation need beside measurement and confirmation."""
@@ -81,7 +81,7 @@ class Auditor:
             and (phase.corruption is None or supports_corruption(self._problem, phase.corruption))
         ]
 
-    async def read(self, submission: SubmissionView) -> None:
+    async def run_static(self, submission: SubmissionView) -> None:
         """Have the code read and the answers kept; a disqualification holds the submission.
 
         An audit that answered before is not asked again: a restart costs nothing twice, and what a person reinstated
@@ -94,19 +94,21 @@ class Auditor:
         )
         audits = [audit for audit in self._reading if audit.name not in asked]
         for finding in await self._judge(audits, submission, {}):
-            await self._db.write(partial(self._keep, submission_id=submission.id, finding=finding))
+            await self._db.write(partial(self._store, submission_id=submission.id, finding=finding))
 
-    async def look(self, submission: SubmissionView, phases: Mapping[str, PhaseScores]) -> list[Finding]:
+    async def run_confirmation(
+        self, submission: SubmissionView, phases: Mapping[str, PhaseScores]
+    ) -> list[AuditResult]:
         """What the audits of a confirmation find; the caller keeps it."""
         return await self._judge(self._confirming, submission, phases)
 
     async def _judge(
         self, audits: Sequence[Audit], submission: SubmissionView, phases: Mapping[str, PhaseScores]
-    ) -> list[Finding]:
+    ) -> list[AuditResult]:
         if not audits:
             return []
         async with self._laid_out(submission.digest, submission.campaign_id) as code:
-            dossier = Dossier(
+            dossier = AuditInput(
                 campaign_id=submission.campaign_id,
                 number=submission.number,
                 title=submission.title,
@@ -131,30 +133,30 @@ class Auditor:
         finally:
             with CancelScope(shield=True):
                 await best_effort(
-                    anyio.to_thread.run_sync(run_files.remove, folder),
+                    anyio.to_thread.run_sync(run_files.remove_run_folder, folder),
                     partial(report_left_behind, self._on_incident, folder.name, campaign_id),
                 )
 
-    def _keep(self, session: Session, submission_id: int, finding: Finding) -> None:
+    def _store(self, session: Session, submission_id: int, finding: AuditResult) -> None:
         submission = session.get_one(Submission, submission_id)
         lock_campaign(session, submission.campaign_id)
         session.refresh(submission)
         record_finding(session, submission, finding)
-        if finding.verdict is Verdict.DISQUALIFIED and not submission.disqualified:
+        if finding.verdict is AuditVerdict.DISQUALIFIED and not submission.disqualified:
             disqualify(session, submission_id, finding.rule, finding.reason, finding.audit)
 
 
-async def _answer(audit: Audit, dossier: Dossier) -> Finding:
+async def _answer(audit: Audit, dossier: AuditInput) -> AuditResult:
     try:
         return await audit.judge(dossier)
     except AarError as error:
-        return Finding(audit.name, Verdict.SKIPPED, _unasked(audit), f"not carried out: {error.message}")
+        return AuditResult(audit.name, AuditVerdict.SKIPPED, _unasked(audit), f"not carried out: {error.message}")
     except Exception as error:  # noqa: BLE001
         # A plug-in that read what an adversary wrote. Its error's text may quote hidden data, so only the kind is kept.
         log.warning("an audit broke", audit=audit.name, submission=dossier.number, error=type(error).__name__)
-        return Finding(
+        return AuditResult(
             audit.name,
-            Verdict.SKIPPED,
+            AuditVerdict.SKIPPED,
             _unasked(audit),
             f"not carried out: the audit itself failed ({type(error).__name__})",
         )

@@ -11,16 +11,16 @@ from aar.errors import ProblemError
 from aar.problems.label_corruption import supports_corruption
 from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Corruption, Problem, Task, TaskScore
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, PhaseScores, Verdict
-from aar.scoring.audits.teacher_permutation import unanswered
-from aar.scoring.phases import CONFIRM, REFRAMED, Phase
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
+from aar.scoring.audits.teacher_permutation import failed_run_result
+from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, Phase
 
-KNOWLEDGE = "coordinates.knowledge"
-DEPENDENT = "coordinate-dependent"
+COORDINATE_KNOWLEDGE = "coordinates.knowledge"
+COORDINATE_DEPENDENT = "coordinate-dependent"
 LIMIT = 0.5
 """Departure from which a method is labelled. Of 48 honest methods of the default problem none has more than 0.2."""
 
-Scored = tuple[Task, TaskScore]
+ScoredTask = tuple[Task, TaskScore]
 _CHANGE = Corruption(coordinates=True)
 
 
@@ -36,30 +36,30 @@ class CoordinatesAudit:
     """
 
     name = "coordinates"
-    moment = Moment.CONFIRMED
+    stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """The confirmation's runs in other coordinates; none where the problem does not offer any."""
-        return (REFRAMED,) if supports_corruption(problem, _CHANGE) else ()
+        return (IN_NEW_COORDINATES,) if supports_corruption(problem, _CHANGE) else ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Compare the scores on the splits that were run both ways."""
         problem = dossier.problem
         if not supports_corruption(problem, _CHANGE):
             return self._skipped(f"{problem.name} has no other coordinates to write its items in")
-        before, after = dossier.phases.get(CONFIRM.key), dossier.phases.get(REFRAMED.key)
+        before, after = dossier.phases.get(CONFIRM.key), dossier.phases.get(IN_NEW_COORDINATES.key)
         if before is None:
             return self._skipped("there is no confirmed score to compare with")
         if after is None:
-            return unanswered(self.name, "coordinates.unanswered", "the items in other coordinates")
-        pairs = paired(before, after)
+            return failed_run_result(self.name, "coordinates.unanswered", "the items in other coordinates")
+        pairs = pair_scores(before, after)
         if not pairs:
             return self._skipped("no split was run both ways")
         known, changed = [(await pool_scores(problem, [pair[side] for pair in pairs])).mean for side in (0, 1)]
         # The error on other splits: on the same ones an honest score moves by far less. The smaller one of both, for a
         # method whose knowledge does not fit guesses wildly, and would excuse itself.
         reach = min(_reach(scores, len(pairs)) for scores in (before, after))
-        departed = await departure(problem, pairs, _error_of_one(before))
+        departed = await score_change(problem, pairs, _error_of_one(before))
         evidence = {
             "undisturbed": known,
             "in_other_coordinates": changed,
@@ -72,27 +72,29 @@ class CoordinatesAudit:
                 "The score is not the same in other coordinates, by more than its error: the method carries something "
                 "that it did not learn from the data that it is given."
             )
-            return Finding(self.name, Verdict.FLAGGED, KNOWLEDGE, reason, evidence)
+            return AuditResult(self.name, AuditVerdict.FLAGGED, COORDINATE_KNOWLEDGE, reason, evidence)
         if departed >= LIMIT:
             reason = (
                 "The predictions depend on the coordinates that the items are written in. That is no fault; it is "
                 "shown beside the score."
             )
-            return Finding(self.name, Verdict.LABELLED, DEPENDENT, reason, evidence)
-        return Finding(self.name, Verdict.PASSED, "", "The score is the same in other coordinates.", evidence)
+            return AuditResult(self.name, AuditVerdict.LABELLED, COORDINATE_DEPENDENT, reason, evidence)
+        return AuditResult(self.name, AuditVerdict.PASSED, "", "The score is the same in other coordinates.", evidence)
 
-    def _skipped(self, reason: str) -> Finding:
-        return Finding(self.name, Verdict.SKIPPED, "", reason)
+    def _skipped(self, reason: str) -> AuditResult:
+        return AuditResult(self.name, AuditVerdict.SKIPPED, "", reason)
 
 
-def paired(before: PhaseScores, after: PhaseScores) -> list[tuple[Scored, Scored]]:
+def pair_scores(before: PhaseScores, after: PhaseScores) -> list[tuple[ScoredTask, ScoredTask]]:
     """The scores of each split that was run in both coordinates, undisturbed first."""
     undisturbed = {(task.domain, task.split_seed): (task, score) for task, score in before.scores}
     places = [((task.domain, task.split_seed), (task, score)) for task, score in after.scores]
     return [(undisturbed[place], changed) for place, changed in places if place in undisturbed]
 
 
-async def departure(problem: Problem, pairs: Sequence[tuple[Scored, Scored]], error_of_one: float = 0.0) -> float:
+async def score_change(
+    problem: Problem, pairs: Sequence[tuple[ScoredTask, ScoredTask]], error_of_one: float = 0.0
+) -> float:
     """How far single splits' scores move: the root mean square of the change over the split's own sampling error.
 
     Args:

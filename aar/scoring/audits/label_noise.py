@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from aar.problems.protocol import Estimate, Metric, Problem, SupervisedProblem
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, PhaseScores, Verdict
-from aar.scoring.audits.score_drop import dependence, fall, undisturbed
-from aar.scoring.audits.teacher_permutation import unanswered
-from aar.scoring.phases import PERMUTED, Phase, noisy
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
+from aar.scoring.audits.score_drop import score_drop, teacher_effect, uncorrupted_scores
+from aar.scoring.audits.teacher_permutation import failed_run_result
+from aar.scoring.phases import PERMUTED, Phase, noise_phase
 
-STEEP = 3.0
+MAX_STEEPNESS = 3.0
 """Standard errors by which a rise, or a fall beyond what the noise takes away, must stand out."""
-FLAT = 0.15
+MIN_DROP_SHARE = 0.15
 """A fall that may be none, and is surely below this share of what permuting costs, is no fall."""
-MUCH = 0.4
+MUCH_NOISE = 0.4
 """Least noise at which a method may be called flat: robust ones hardly fall before."""
 
-Curve = Sequence[tuple[float, Estimate]]
+NoiseCurve = Sequence[tuple[float, Estimate]]
 
 
-class LabelNoise:
+class LabelNoiseAudit:
     """Flags a score that does not follow its teacher's noise.
 
     With a share x of two classes' labels turned, 1 - 2x of what they say is left. Honest methods lose more slowly than
@@ -39,7 +39,7 @@ class LabelNoise:
     """
 
     name = "label-noise"
-    moment = Moment.CONFIRMED
+    stage = AuditStage.CONFIRMED
 
     def __init__(self, levels: Sequence[float]) -> None:
         if not all(0 < level <= 0.5 for level in levels):
@@ -48,45 +48,47 @@ class LabelNoise:
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """One for each level; none where there is no teacher."""
-        return tuple(map(noisy, self._levels)) if isinstance(problem, SupervisedProblem) else ()
+        return tuple(map(noise_phase, self._levels)) if isinstance(problem, SupervisedProblem) else ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Look for a rise, a cliff, or no fall at all. The last two need the permuted scores as well."""
         if not isinstance(dossier.problem, SupervisedProblem):
             return self._skipped(f"{dossier.problem.name} has no teacher to disturb")
-        clean = undisturbed(dossier)
+        clean = uncorrupted_scores(dossier)
         if clean is None or not self._levels:
             return self._skipped("there is no score to compare with" if self._levels else "no noise level is asked for")
         curve: list[tuple[float, Estimate]] = [(0.0, clean.estimate)]
         for level in self._levels:
-            scored = dossier.phases.get(noisy(level).key)
+            scored = dossier.phases.get(noise_phase(level).key)
             if scored is None:
-                return unanswered(self.name, "noise.unanswered", f"{level:.0%} of the teacher's labels turned round")
+                return failed_run_result(
+                    self.name, "noise.unanswered", f"{level:.0%} of the teacher's labels turned round"
+                )
             curve.append((level, scored.estimate))
         permuted, metric = dossier.phases.get(PERMUTED.key), dossier.problem.metric
         if _rises(curve, metric):
             rule, reason = "noise.rises", "The score is higher with more of the teacher's labels turned round."
         elif permuted is None:
             rule, reason = "", "The score does not rise with the noise; without permuted scores no more can be said."
-        elif dependence(clean, permuted, metric).low <= 0:
+        elif teacher_effect(clean, permuted, metric).low <= 0:
             rule, reason = "", "The method does not use its teacher, so the noise need not show."
         else:
             rule, reason = _shape(curve, permuted.estimate, metric)
-        verdict = Verdict.FLAGGED if rule else Verdict.PASSED
-        return Finding(self.name, verdict, rule, reason, _evidence(curve, permuted))
+        verdict = AuditVerdict.FLAGGED if rule else AuditVerdict.PASSED
+        return AuditResult(self.name, verdict, rule, reason, _evidence(curve, permuted))
 
-    def _skipped(self, reason: str) -> Finding:
-        return Finding(self.name, Verdict.SKIPPED, "", reason)
+    def _skipped(self, reason: str) -> AuditResult:
+        return AuditResult(self.name, AuditVerdict.SKIPPED, "", reason)
 
 
-def _rises(curve: Curve, metric: Metric) -> bool:
+def _rises(curve: NoiseCurve, metric: Metric) -> bool:
     """Whether the score at any level is surely better than at a lower one."""
     pairs = [(less, more) for place, (_, less) in enumerate(curve) for _, more in curve[place + 1 :]]
-    falls = [fall(less, more, metric) for less, more in pairs]
-    return any(each.high < 0 and -each.size > STEEP * each.standard_error for each in falls)
+    falls = [score_drop(less, more, metric) for less, more in pairs]
+    return any(each.high < 0 and -each.size > MAX_STEEPNESS * each.standard_error for each in falls)
 
 
-def _shape(curve: Curve, bottom: Estimate, metric: Metric) -> tuple[str, str]:
+def _shape(curve: NoiseCurve, bottom: Estimate, metric: Metric) -> tuple[str, str]:
     """The rule that the way down to the permuted score breaks, or none, and why."""
     clean = curve[0][1]
     for level, estimate in curve[1:]:
@@ -95,15 +97,19 @@ def _shape(curve: Curve, bottom: Estimate, metric: Metric) -> tuple[str, str]:
         below = expected - estimate.mean if metric.higher_is_better else estimate.mean - expected
         # For the level's own error the undisturbed one stands: a score that collapses is wild, and would excuse itself.
         error = math.hypot(left * clean.standard_error, (1 - left) * bottom.standard_error, clean.standard_error)
-        if below > STEEP * error:
+        if below > MAX_STEEPNESS * error:
             return "noise.cliff", "The score falls faster than the teacher's labels lose what they say."
-    down = fall(clean, curve[-1][1], metric)
+    down = score_drop(clean, curve[-1][1], metric)
     # Permuting may cost more than there is to gain, so a sure fall is one, however small beside that.
-    if curve[-1][0] >= MUCH and down.low <= 0 and down.high < FLAT * fall(clean, bottom, metric).size:
+    if (
+        curve[-1][0] >= MUCH_NOISE
+        and down.low <= 0
+        and down.high < MIN_DROP_SHARE * score_drop(clean, bottom, metric).size
+    ):
         return "noise.flat", "The score hardly falls with noisy labels, yet it is gone when they are permuted."
     return "", "The score falls smoothly as more of the teacher's labels are turned round."
 
 
-def _evidence(curve: Curve, permuted: PhaseScores | None) -> dict[str, Any]:
+def _evidence(curve: NoiseCurve, permuted: PhaseScores | None) -> dict[str, Any]:
     levels = [{"noise": level, "mean": each.mean, "standard_error": each.standard_error} for level, each in curve]
     return {"curve": levels, "permuted": permuted.estimate.mean if permuted else None}

@@ -17,7 +17,7 @@ from aar.problems.protocol import Estimate, Problem, Task, TaskScore
 from aar.scoring.phases import Phase
 
 
-class Verdict(StrEnum):
+class AuditVerdict(StrEnum):
     """What an audit comes to."""
 
     PASSED = "passed"
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
     """Could not be carried out; the reason says why."""
 
 
-class Moment(StrEnum):
+class AuditStage(StrEnum):
     """When an audit runs."""
 
     SUBMITTED = "submitted"
@@ -41,7 +41,7 @@ class Moment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditResult:
     """An audit's answer.
 
     Args:
@@ -53,7 +53,7 @@ class Finding:
     """
 
     audit: str
-    verdict: Verdict
+    verdict: AuditVerdict
     rule: str
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class PhaseScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class AuditInput:
     """All that an audit may look at.
 
     Args:
@@ -94,12 +94,12 @@ class Audit(Protocol):
     """One question about a submission."""
 
     name: str
-    moment: Moment
+    stage: AuditStage
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """Which runs it needs beside measurement and confirmation; none for a problem that it cannot ask."""
         ...
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Answer. CPU-bound work goes to a thread. Raises LimitReached where it spends money that is not there."""
         ...

@@ -8,13 +8,13 @@ from importlib.metadata import EntryPoint, entry_points
 
 from aar.errors import SetupError
 from aar.scoring.audits.coordinate_change import CoordinatesAudit
-from aar.scoring.audits.label_noise import LabelNoise
-from aar.scoring.audits.protocol import Audit, Moment
-from aar.scoring.audits.split_sensitivity import SplitSensitivity
-from aar.scoring.audits.static import StaticReading
+from aar.scoring.audits.label_noise import LabelNoiseAudit
+from aar.scoring.audits.protocol import Audit, AuditStage
+from aar.scoring.audits.split_sensitivity import SplitSensitivityAudit
+from aar.scoring.audits.static import StaticAudit
 from aar.scoring.audits.teacher_permutation import TeacherAudit
 
-GROUP = "aar.audits"
+AUDIT_ENTRY_POINTS = "aar.audits"
 
 
 def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = ()) -> list[Audit]:
@@ -31,19 +31,24 @@ def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = 
         SetupError: a plug-in cannot be loaded, keeps no promise of ``Audit``, or takes a name that another has.
     """
     shipped: list[Audit] = [
-        StaticReading(),
+        StaticAudit(),
         TeacherAudit(),
-        LabelNoise(noise_levels),
-        SplitSensitivity(),
+        LabelNoiseAudit(noise_levels),
+        SplitSensitivityAudit(),
         CoordinatesAudit(),
     ]
-    found = [*shipped, *extra, *map(_loaded, sorted(entry_points(group=GROUP), key=lambda entry: entry.name))]
+    found = [
+        *shipped,
+        *extra,
+        *map(_loaded, sorted(entry_points(group=AUDIT_ENTRY_POINTS), key=lambda entry: entry.name)),
+    ]
     twice = [name for name, times in Counter(audit.name for audit in found).items() if times > 1]
     if twice:
         raise SetupError(
-            f"two audits are named {twice[0]!r}", f"Give the one in the entry points {GROUP!r} another name"
+            f"two audits are named {twice[0]!r}",
+            f"Give the one in the entry points {AUDIT_ENTRY_POINTS!r} another name",
         )
-    return sorted(found, key=lambda audit: audit.moment is not Moment.SUBMITTED)
+    return sorted(found, key=lambda audit: audit.stage is not AuditStage.SUBMITTED)
 
 
 def _loaded(entry: EntryPoint) -> Audit:
@@ -56,7 +61,7 @@ def _loaded(entry: EntryPoint) -> Audit:
             f"{what} cannot be loaded: {type(error).__name__}: {error}",
             "Update or uninstall the package that brings it",
         ) from error
-    if isinstance(made, Audit) and isinstance(made.moment, Moment):
+    if isinstance(made, Audit) and isinstance(made.stage, AuditStage):
         return made
     missing = [name for name in ("name", "moment", "phases", "judge") if not hasattr(made, name)]
     lacks = f"lacks {', '.join(missing)}" if missing else "has no Moment as its moment"

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 from aar.problems.protocol import Estimate, Metric
-from aar.scoring.audits.protocol import Dossier, PhaseScores
+from aar.scoring.audits.protocol import AuditInput, PhaseScores
 from aar.scoring.phases import CONFIRM, MEASURE
 
 
 @dataclass(frozen=True, slots=True)
-class Fall:
+class ScoreDrop:
     """By how much one score is worse than another.
 
     Args:
@@ -26,7 +26,7 @@ class Fall:
     high: float
 
 
-def fall(before: Estimate, after: Estimate, metric: Metric) -> Fall:
+def score_drop(before: Estimate, after: Estimate, metric: Metric) -> ScoreDrop:
     """From ``before`` to ``after``, which were measured on splits of their own.
 
     The limits are made from those of both estimates (MOVER: Zou & Donner 2008, equation 3), so that few splits, with
@@ -35,7 +35,7 @@ def fall(before: Estimate, after: Estimate, metric: Metric) -> Fall:
     if not metric.higher_is_better:
         before, after = _flipped(before), _flipped(after)
     size = before.mean - after.mean
-    return Fall(
+    return ScoreDrop(
         size=size,
         standard_error=math.hypot(before.standard_error, after.standard_error),
         low=size - math.hypot(before.mean - before.low, after.high - after.mean),
@@ -43,20 +43,20 @@ def fall(before: Estimate, after: Estimate, metric: Metric) -> Fall:
     )
 
 
-def dependence(before: PhaseScores, after: PhaseScores, metric: Metric) -> Fall:
+def teacher_effect(before: PhaseScores, after: PhaseScores, metric: Metric) -> ScoreDrop:
     """The fall that spoiling the teacher brings, judged by the undisturbed scores' error alone.
 
     A method that does not use its teacher has the same spread with a spoilt one, so under that hypothesis the error of
     ``before`` is the error of both, scaled to the seeds. The spread of ``after`` is left out (as in Glass 1976), since
     the more a method depends on its teacher the wilder it guesses without, which would hide the fall.
     """
-    found = fall(before.estimate, after.estimate, metric)
+    found = score_drop(before.estimate, after.estimate, metric)
     scale = math.sqrt(1 + before.seeds / after.seeds)
     reach = scale * (before.estimate.high - before.estimate.low) / 2
-    return Fall(found.size, scale * before.estimate.standard_error, found.size - reach, found.size + reach)
+    return ScoreDrop(found.size, scale * before.estimate.standard_error, found.size - reach, found.size + reach)
 
 
-def undisturbed(dossier: Dossier) -> PhaseScores | None:
+def uncorrupted_scores(dossier: AuditInput) -> PhaseScores | None:
     """The scores with the teacher as it is: the confirmation's if there is one, for nobody picked it for being high."""
     return dossier.phases.get(CONFIRM.key) or dossier.phases.get(MEASURE.key)
 

@@ -9,17 +9,17 @@ from contextlib import suppress
 from aar.errors import ProblemError
 from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Estimate, Problem, SupervisedProblem
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 
-TIMES = 9.0
+MIN_VARIANCE_RATIO = 9.0
 """Ratio of variances that is too much: a spread between splits of three times the sampling error."""
-LEVEL = 0.01
-FEWEST = 3
+SIGNIFICANCE_LEVEL = 0.01
+MIN_SPLITS = 3
 """Degrees of freedom without which nothing is said."""
 
 
-class SplitSensitivity:
+class SplitSensitivityAudit:
     """Flags a method whose score is a matter of luck with the split. Needs no runs of its own.
 
     Within a domain and phase, Cochran's ``Q = sum((x_s - mean)^2 / se_s^2)`` of the splits' single scores is
@@ -29,18 +29,20 @@ class SplitSensitivity:
     """
 
     name = "split-sensitivity"
-    moment = Moment.CONFIRMED
+    stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """None."""
         return ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Compare the spread of the scores so far with their own errors."""
         from scipy.special import chdtri
 
         if not isinstance(dossier.problem, SupervisedProblem):
-            return Finding(self.name, Verdict.SKIPPED, "", f"{dossier.problem.name} draws no teacher with its splits")
+            return AuditResult(
+                self.name, AuditVerdict.SKIPPED, "", f"{dossier.problem.name} draws no teacher with its splits"
+            )
         scatter, freedom = 0.0, 0
         for singles in await _groups(dossier):
             if len(singles) > 1 and all(each.standard_error > 0 for each in singles):
@@ -49,17 +51,17 @@ class SplitSensitivity:
                 mean = sum(weight * each.mean for weight, each in pairs) / sum(weights)
                 scatter += sum(weight * (each.mean - mean) ** 2 for weight, each in pairs)
                 freedom += len(singles) - 1
-        if freedom < FEWEST:
-            return Finding(self.name, Verdict.SKIPPED, "", "too few splits with an error of their own")
-        ratio, sure = scatter / freedom, scatter / float(chdtri(freedom, LEVEL))
+        if freedom < MIN_SPLITS:
+            return AuditResult(self.name, AuditVerdict.SKIPPED, "", "too few splits with an error of their own")
+        ratio, sure = scatter / freedom, scatter / float(chdtri(freedom, SIGNIFICANCE_LEVEL))
         evidence = {"variance_ratio": ratio, "surely_above": sure, "freedom": freedom}
-        if sure > TIMES:
+        if sure > MIN_VARIANCE_RATIO:
             reason = "The score depends on the split far more than the size of its test set explains."
-            return Finding(self.name, Verdict.FLAGGED, "splits.unstable", reason, evidence)
-        return Finding(self.name, Verdict.PASSED, "", "The splits agree as well as can be expected.", evidence)
+            return AuditResult(self.name, AuditVerdict.FLAGGED, "splits.unstable", reason, evidence)
+        return AuditResult(self.name, AuditVerdict.PASSED, "", "The splits agree as well as can be expected.", evidence)
 
 
-async def _groups(dossier: Dossier) -> list[list[Estimate]]:
+async def _groups(dossier: AuditInput) -> list[list[Estimate]]:
     """The estimate of each split alone, by phase and domain."""
     groups: dict[tuple[str, str], list[Estimate]] = defaultdict(list)
     for key in (MEASURE.key, CONFIRM.key):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aar.problems.protocol import Problem, SupervisedProblem
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
-from aar.scoring.audits.score_drop import dependence, undisturbed
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
+from aar.scoring.audits.score_drop import teacher_effect, uncorrupted_scores
 from aar.scoring.phases import PERMUTED, Phase
 
-INDEPENDENT = "teacher-independent"
-MOSTLY_INDEPENDENT = "mostly-teacher-independent"
-MOSTLY = 0.5
+TEACHER_INDEPENDENT = "teacher-independent"
+MOSTLY_TEACHER_INDEPENDENT = "mostly-teacher-independent"
+MOSTLY_INDEPENDENT_SHARE = 0.5
 """Share of the score that permuting must surely take for the method to pass."""
 
 
@@ -23,26 +23,26 @@ class TeacherAudit:
     elicitation, so this is a label and no more. One that surely loses something, and not surely half of its score, is
     labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics that name a
     ``plain`` level, whose zero means that nothing was gained over the teacher. The test is one-sided at 95 %, against
-    the confirmation's score and by its error (``contrast.dependence``).
+    the confirmation's score and by its error (``score_drop.teacher_effect``).
     """
 
     name = "teacher"
-    moment = Moment.CONFIRMED
+    stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """The permuted runs; none where there is no teacher."""
         return (PERMUTED,) if isinstance(problem, SupervisedProblem) else ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Compare the permuted score with the undisturbed one."""
         if not isinstance(dossier.problem, SupervisedProblem):
-            return Finding(self.name, Verdict.SKIPPED, "", f"{dossier.problem.name} has no teacher to permute")
-        before, after = undisturbed(dossier), dossier.phases.get(PERMUTED.key)
+            return AuditResult(self.name, AuditVerdict.SKIPPED, "", f"{dossier.problem.name} has no teacher to permute")
+        before, after = uncorrupted_scores(dossier), dossier.phases.get(PERMUTED.key)
         if before is None:
-            return Finding(self.name, Verdict.SKIPPED, "", "there is no score to compare with")
+            return AuditResult(self.name, AuditVerdict.SKIPPED, "", "there is no score to compare with")
         if after is None:
-            return unanswered(self.name, "teacher.unanswered", "permuted teacher labels")
-        found = dependence(before, after, dossier.problem.metric)
+            return failed_run_result(self.name, "teacher.unanswered", "permuted teacher labels")
+        found = teacher_effect(before, after, dossier.problem.metric)
         evidence = {
             "undisturbed": before.estimate.mean,
             "permuted": after.estimate.mean,
@@ -53,26 +53,26 @@ class TeacherAudit:
             "share_surviving": _share(before.estimate.mean, after.estimate.mean),
         }
         plain = dossier.problem.metric.plain
-        if plain is not None and 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY:
+        if plain is not None and 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY_INDEPENDENT_SHARE:
             reason = (
                 "Much of the score is as high with the teacher's labels permuted: it cannot be told that the method "
                 "owes even half of it to its teacher. That is no fault; it is shown beside the score."
             )
-            return Finding(self.name, Verdict.LABELLED, MOSTLY_INDEPENDENT, reason, evidence)
+            return AuditResult(self.name, AuditVerdict.LABELLED, MOSTLY_TEACHER_INDEPENDENT, reason, evidence)
         if found.low > 0:
             reason = "The score falls when the teacher's labels are permuted: the method uses its teacher."
-            return Finding(self.name, Verdict.PASSED, "", reason, evidence)
+            return AuditResult(self.name, AuditVerdict.PASSED, "", reason, evidence)
         reason = (
             "The score is as high with the teacher's labels permuted as with the real ones: the method does not use "
             "its teacher. That is no fault; it is shown beside the score."
         )
-        return Finding(self.name, Verdict.LABELLED, INDEPENDENT, reason, evidence)
+        return AuditResult(self.name, AuditVerdict.LABELLED, TEACHER_INDEPENDENT, reason, evidence)
 
 
-def unanswered(audit: str, rule: str, what: str) -> Finding:
+def failed_run_result(audit: str, rule: str, what: str) -> AuditResult:
     """The finding on a method that ran on the teacher's own labels and gave no score on spoilt ones."""
     reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should look why."
-    return Finding(audit, Verdict.FLAGGED, rule, reason)
+    return AuditResult(audit, AuditVerdict.FLAGGED, rule, reason)
 
 
 def _surely_lost(low: float, before: float) -> float:

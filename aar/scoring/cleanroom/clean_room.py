@@ -3,8 +3,8 @@
 The sandbox serves this run alone and is destroyed after it, on every path, so a method finds no trace of an earlier
 run and leaves none. Inside, the code is read-only at ``/method``, the task's public bundle at ``/data`` and the
 problem's library at ``/lab``; what the method writes to ``--out`` is read through the sandbox, never through the host's
-paths. Sandboxes are made when a run needs one, or ahead of it (``warmed``): then ``/data`` and ``/method`` are empty
-until the run, and filled from outside.
+paths. Sandboxes are made when a run needs one, or ahead of it (``warm_sandboxes``): then ``/data`` and ``/method`` are
+empty until the run, and filled from outside.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.state_dir import runtime_root
 from aar.scoring.cleanroom import run_files
 from aar.scoring.cleanroom.run_meter import Stopwatch
-from aar.scoring.cleanroom.run_sandbox import Room, Rooms
-from aar.scoring.cleanroom.sandbox_pool import Pool
-from aar.scoring.verdict_messages import Failure, no_output, refused_output, why_it_ended
+from aar.scoring.cleanroom.run_sandbox import RunSandbox, RunSandboxFactory
+from aar.scoring.cleanroom.sandbox_pool import SandboxPool
+from aar.scoring.verdict_messages import RunFailure, failure_message, output_missing_message, output_refused_message
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 
 log = structlog.get_logger(__name__)
 
-OUTPUT = f"{WORKSPACE}/out.npy"
+OUTPUT_PATH = f"{WORKSPACE}/out.npy"
 """Where ``--out`` points; the suffix keeps ``numpy.save`` from adding one."""
 DEFAULT_OWNER = "cleanroom"
 _PRINTED_BYTES = 16 * 1024
@@ -61,7 +61,7 @@ class RunOutcome:
     """
 
     ok: bool
-    failure: Failure | None
+    failure: RunFailure | None
     verdict: str
     output: Path | None
     output_digest: str | None
@@ -105,9 +105,9 @@ class CleanRoom:
         self.work_dir = work_dir
         self.snapshots = snapshots
         self._leases = leases
-        self._rooms = Rooms(backend, problem, work_dir, on_incident)
+        self._rooms = RunSandboxFactory(backend, problem, work_dir, on_incident)
         self.on_incident = on_incident
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, SandboxPool] = {}
 
     async def run(
         self,
@@ -142,7 +142,7 @@ class CleanRoom:
             return await self._execute(room, task, source, seed, slot or nullcontext(), watch)
 
     @asynccontextmanager
-    async def warmed(self, owner: str, parallel: int) -> AsyncIterator[None]:
+    async def warm_sandboxes(self, owner: str, parallel: int) -> AsyncIterator[None]:
         """Keep sandboxes ready for the runs under ``owner`` while the block lasts; at its end none is left.
 
         Idle ones hold no lease. Where none is ready, a run has one made, as without this.
@@ -151,8 +151,12 @@ class CleanRoom:
             parallel: runs at the same time; one sandbox more is kept ready.
         """
         places = self._leases.scoring_core_sets(self._cores_wanted()) if self._leases is not None else [()]
-        pool = Pool(
-            lambda cores: self._rooms.make(owner, cores), self._rooms.end, places, parallel + 1, self._rooms.tidy
+        pool = SandboxPool(
+            lambda cores: self._rooms.create_sandbox(owner, cores),
+            self._rooms.destroy_sandbox,
+            places,
+            parallel + 1,
+            self._rooms.retry_removals,
         )
         try:
             async with pool.open():
@@ -162,9 +166,9 @@ class CleanRoom:
                 finally:
                     del self._pools[owner]
         finally:
-            await self._rooms.tidy(last=True)
+            await self._rooms.retry_removals(last=True)
 
-    def ready(self, owner: str = DEFAULT_OWNER) -> int:
+    def count_ready(self, owner: str = DEFAULT_OWNER) -> int:
         """How many warm sandboxes wait for a run now."""
         pool = self._pools.get(owner)
         return 0 if pool is None else pool.ready
@@ -178,7 +182,7 @@ class CleanRoom:
                 f"a trivial command failed in a fresh sandbox: {result.output[-200:]}", "Run `aar doctor`"
             )
 
-    async def sweep(self, owner: str) -> None:
+    async def remove_leftovers(self, owner: str) -> None:
         """Remove what a former process left: sandboxes of its runs under ``owner``, bundles, workspaces, outputs.
 
         What cannot be removed is an incident, and does not keep the rest.
@@ -199,13 +203,13 @@ class CleanRoom:
             for name in await self.backend.orphans(owner):
                 if name.startswith(f"{owner}-run-"):
                     removing.start_soon(remove, name)
-        left |= await anyio.to_thread.run_sync(run_files.sweep, self.work_dir, frozenset(left))
+        left |= await anyio.to_thread.run_sync(run_files.remove_leftover_runs, self.work_dir, frozenset(left))
         for name, why in left.items():
             report_left_behind(self.on_incident, name, owner, why)
 
     async def _execute(
         self,
-        room: Room,
+        room: RunSandbox,
         task: Task,
         source: str | Path,
         seed: int,
@@ -213,32 +217,32 @@ class CleanRoom:
         watch: Stopwatch,
     ) -> RunOutcome:
         limits, sandbox = self.problem.run_limits, room.sandbox
-        await anyio.to_thread.run_sync(run_files.fill, room.folder, task.public, source, self.snapshots)
-        command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT]
+        await anyio.to_thread.run_sync(run_files.fill_run_folder, room.folder, task.public, source, self.snapshots)
+        command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT_PATH]
         async with slot:
-            with watch.running():
+            with watch.time_attempt():
                 result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
             watch.seconds = result.seconds
-        bad = why_it_ended(result, limits, self._hosts(task, source))
+        bad = failure_message(result, limits, self._hosts(task, source))
         if bad is not None:
             return _failed(bad, result)
         return await self._collect(sandbox, result)
 
     @asynccontextmanager
-    async def _fresh(self, owner: str, cores: tuple[int, ...], *, bare: bool = False) -> AsyncIterator[Room]:
-        room = await self._rooms.make(owner, cores, bare=bare)
+    async def _fresh(self, owner: str, cores: tuple[int, ...], *, bare: bool = False) -> AsyncIterator[RunSandbox]:
+        room = await self._rooms.create_sandbox(owner, cores, bare=bare)
         try:
             yield room
         finally:
-            await self._rooms.end(room)
+            await self._rooms.destroy_sandbox(room)
 
     @asynccontextmanager
-    async def _warm(self, pool: Pool, owner: str, cores: tuple[int, ...]) -> AsyncIterator[Room]:
-        room = await pool.take(cores) or await self._rooms.make(owner, cores)
+    async def _warm(self, pool: SandboxPool, owner: str, cores: tuple[int, ...]) -> AsyncIterator[RunSandbox]:
+        room = await pool.acquire(cores) or await self._rooms.create_sandbox(owner, cores)
         try:
             yield room
         finally:
-            await pool.leave(room)
+            await pool.release(room)
 
     def _cores_wanted(self) -> int:
         return math.ceil(self.problem.run_limits.cpus)
@@ -264,14 +268,14 @@ class CleanRoom:
         try:
             # A pipe at the path would keep a reader waiting for ever.
             with anyio.fail_after(_READ_SECONDS):
-                content = await sandbox.read(OUTPUT, limit=limits.output_bytes)
+                content = await sandbox.read(OUTPUT_PATH, limit=limits.output_bytes)
         except FileNotFoundError:
-            return _failed(no_output(), result)
+            return _failed(output_missing_message(), result)
         except (OSError, TransferRefused):  # TimeoutError is an OSError
-            return _failed(refused_output(limits), result)
-        path = await anyio.to_thread.run_sync(run_files.keep, content, self.work_dir)
+            return _failed(output_refused_message(limits), result)
+        path = await anyio.to_thread.run_sync(run_files.store_output, content, self.work_dir)
         return RunOutcome(True, None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
 
 
-def _failed(bad: tuple[Failure, str], result: ExecResult) -> RunOutcome:
+def _failed(bad: tuple[RunFailure, str], result: ExecResult) -> RunOutcome:
     return RunOutcome(False, bad[0], bad[1], None, None, result.seconds)

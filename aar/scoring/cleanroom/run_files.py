@@ -13,13 +13,13 @@ from aar.errors import SandboxError
 from aar.fsutil import remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.protocol import Mount
-from aar.scoring.cleanroom.task_bundles import open_up
+from aar.scoring.cleanroom.task_bundles import make_readable
 from aar.snapshots.store import SnapshotStore
 
 _DATA, _METHOD = "data", "method"
 
 
-def lay_out(folder: Path) -> list[Mount]:
+def make_run_folder(folder: Path) -> list[Mount]:
     """Make a run's folder with empty places for its data and code; returns their mounts.
 
     Args:
@@ -34,7 +34,7 @@ def lay_out(folder: Path) -> list[Mount]:
     return [Mount(folder / name, f"/{name}") for name in (_DATA, _METHOD)]
 
 
-def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
+def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
     """Put a task's public bundle and a method's code in their places, which a sandbox shows already.
 
     Files are hard links where the file system allows it, else copies.
@@ -57,7 +57,7 @@ def fill(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStor
     else:
         code = folder / "code"
         snapshots.materialise(source, code)
-        open_up(code)
+        make_readable(code)
         # The folder itself must stay: it is the one that is mounted.
         for entry in list(code.iterdir()):
             entry.rename(folder / _METHOD / entry.name)
@@ -81,7 +81,7 @@ def _link_or_copy(source: str, target: str) -> str:
     return target
 
 
-def keep(content: bytes, work_dir: Path) -> Path:
+def store_output(content: bytes, work_dir: Path) -> Path:
     """Write an output where only the controller reads it; returns the file."""
     outputs = work_dir / "outputs"
     outputs.mkdir(parents=True, exist_ok=True)
@@ -91,23 +91,23 @@ def keep(content: bytes, work_dir: Path) -> Path:
     return path
 
 
-def workspace(folder: Path) -> Path:
+def workspace_folder(folder: Path) -> Path:
     """Where the workspace of a run lies in its folder."""
     return folder / "workspace"
 
 
-def remove(folder: Path) -> None:
+def remove_run_folder(folder: Path) -> None:
     """Remove a run's folder, whatever a method left in it.
 
     Raises:
         SandboxError: something of it stays; nothing is removed while a file system is mounted in it.
     """
     if folder.exists():
-        workspaces.discard(workspace(folder))
+        workspaces.discard(workspace_folder(folder))
         remove_tree(folder)
 
 
-def sweep(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
+def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
     """Remove what a killed process left in a clean room's work folder; returns why anything stays, by folder name.
 
     Args:
@@ -120,7 +120,7 @@ def sweep(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
     for folder in (*folders, work_dir / "bundles", work_dir / "outputs"):
         try:
             if folder.parent == runs:
-                remove(folder)
+                remove_run_folder(folder)
             else:
                 remove_tree(folder)
         except Exception as error:  # noqa: BLE001 - one folder must not keep the others

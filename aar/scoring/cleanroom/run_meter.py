@@ -26,7 +26,7 @@ class Stopwatch:
         return self._before + self.seconds
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def time_attempt(self) -> Iterator[None]:
         """Time an attempt; also one that is cancelled, or whose sandbox is lost under it."""
         self._before, self.seconds, self.begun = self.total, 0.0, True
         started = time.monotonic()
@@ -56,7 +56,7 @@ class RunMeter(Stopwatch):
         """What the latest attempt took."""
         return self.seconds * self._cpus
 
-    def reserved(self, request_id: str) -> None:
+    def use_reservation(self, request_id: str) -> None:
         """Book the next attempt against this reservation."""
         self._before, self.seconds, self.begun = self.total, 0.0, False
         self.request_id = request_id

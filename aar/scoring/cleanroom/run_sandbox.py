@@ -28,7 +28,7 @@ _WORKSPACE_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RunSandbox:
     """A running sandbox that nothing has used yet.
 
     Args:
@@ -44,12 +44,12 @@ class Room:
     made: float
 
     @property
-    def old(self) -> bool:
+    def expires_soon(self) -> bool:
         """Whether its lifetime may end before a run's time limit."""
         return time.monotonic() - self.made > IDLE_SECONDS
 
 
-class Rooms:
+class RunSandboxFactory:
     """Makes and ends rooms.
 
     Args:
@@ -68,7 +68,7 @@ class Rooms:
         self._on_incident = on_incident
         self._left: dict[str, tuple[str, Path]] = {}
 
-    async def make(self, owner: str, cores: Sequence[int] = (), *, bare: bool = False) -> Room:
+    async def create_sandbox(self, owner: str, cores: Sequence[int] = (), *, bare: bool = False) -> RunSandbox:
         """Make a room; cancelled or failing meanwhile, it leaves nothing behind.
 
         Args:
@@ -83,19 +83,19 @@ class Rooms:
         folder = self._folder / name
         made: Sandbox | None = None
         try:
-            shown = await anyio.to_thread.run_sync(run_files.lay_out, folder)
+            shown = await anyio.to_thread.run_sync(run_files.make_run_folder, folder)
             mounts = [] if bare else [*shown, Mount(self._problem.lab(), "/lab")]
-            spec = self._spec(name, owner, run_files.workspace(folder), mounts, cores)
+            spec = self._spec(name, owner, run_files.workspace_folder(folder), mounts, cores)
             # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
             with CancelScope(shield=True):
                 sandbox = made = await self._backend.create(spec)
             await anyio.lowlevel.checkpoint_if_cancelled()
-            return Room(name, sandbox, folder, tuple(cores), time.monotonic())
+            return RunSandbox(name, sandbox, folder, tuple(cores), time.monotonic())
         except BaseException:
             await self._end(name, owner, made, folder)
             raise
 
-    async def end(self, room: Room) -> None:
+    async def destroy_sandbox(self, room: RunSandbox) -> None:
         """End a room and remove all that is left of it, even when cancelled.
 
         What cannot be removed is an incident and a job for the next sweep, never an error.
@@ -110,14 +110,14 @@ class Rooms:
                 else:
                     await self._backend.remove(name)
                 # Only now: a sandbox that may still run keeps its folder.
-                await anyio.to_thread.run_sync(run_files.remove, folder)
+                await anyio.to_thread.run_sync(run_files.remove_run_folder, folder)
             except Exception as error:  # noqa: BLE001 - whatever a method left, the scorer goes on
                 self._left[name] = (owner, folder)
                 # An outage is told as such, and each try to make a room in it leaves a folder.
                 if sandbox is not None or not isinstance(error, BackendAway):
                     report_left_behind(self._on_incident, name, owner, error)
 
-    async def tidy(self, *, last: bool = False) -> None:
+    async def retry_removals(self, *, last: bool = False) -> None:
         """Remove what could not be removed before, such as rooms whose engine was away; it never raises.
 
         Args:
@@ -127,7 +127,7 @@ class Rooms:
         async def again(name: str, owner: str, folder: Path) -> None:
             try:
                 await self._backend.remove(name)
-                await anyio.to_thread.run_sync(run_files.remove, folder)
+                await anyio.to_thread.run_sync(run_files.remove_run_folder, folder)
             except Exception as error:  # noqa: BLE001 - the next look, or the next sweep, tries again
                 log.info("a room is still left behind", name=name, error=str(error))
                 if last:

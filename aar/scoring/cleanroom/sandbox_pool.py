@@ -18,18 +18,18 @@ from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
 
 from aar.errors import AarError
-from aar.scoring.cleanroom.run_sandbox import Room
-from aar.scoring.exception_groups import one_error
+from aar.scoring.cleanroom.run_sandbox import RunSandbox
+from aar.scoring.exception_groups import unwrap_exception_group
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 60.0
+_CHECK_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
 
 Cores = tuple[int, ...]
 
 
-class Pool:
+class SandboxPool:
     """Rooms that wait for a run.
 
     Args:
@@ -42,8 +42,8 @@ class Pool:
 
     def __init__(
         self,
-        make: Callable[[Cores], Awaitable[Room]],
-        end: Callable[[Room], Coroutine[Any, Any, None]],
+        make: Callable[[Cores], Awaitable[RunSandbox]],
+        end: Callable[[RunSandbox], Coroutine[Any, Any, None]],
         places: Sequence[Cores],
         ready: int,
         tidy: Callable[[], Awaitable[None]] | None = None,
@@ -52,7 +52,7 @@ class Pool:
         self._tidy = tidy
         self._end = end
         self._each = math.ceil(ready / len(places))
-        self._idle: dict[Cores, deque[Room]] = {place: deque() for place in places}
+        self._idle: dict[Cores, deque[RunSandbox]] = {place: deque() for place in places}
         self._making: Counter[Cores] = Counter()
         self._makers = CapacityLimiter(ready)
         self._changed = anyio.Event()
@@ -62,7 +62,7 @@ class Pool:
     async def open(self) -> AsyncIterator[None]:
         """Keep rooms ready while the block lasts; at its end every room has ended."""
         try:
-            with one_error():
+            with unwrap_exception_group():
                 async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._keep)
                     yield
@@ -82,7 +82,7 @@ class Pool:
         """How many rooms wait now."""
         return sum(map(len, self._idle.values()))
 
-    async def take(self, cores: Cores) -> Room | None:
+    async def acquire(self, cores: Cores) -> RunSandbox | None:
         """A room on these cores that nothing has used; None where none is ready or being made.
 
         The caller ends it with ``leave``, on every path.
@@ -99,7 +99,7 @@ class Pool:
                 return None
             await self._changed.wait()
 
-    async def leave(self, room: Room) -> None:
+    async def release(self, room: RunSandbox) -> None:
         """End a room after its run: in the background while the pool is open, and waited for when it closes."""
         if self._tasks is None:
             await self._end(room)
@@ -109,10 +109,10 @@ class Pool:
     async def _keep(self) -> None:
         while True:
             for cores, idle in self._idle.items():
-                while idle and idle[0].old:
-                    await self.leave(idle.popleft())
+                while idle and idle[0].expires_soon:
+                    await self.release(idle.popleft())
                 self._fill_up(cores)
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(_CHECK_SECONDS)
             if self._tidy is not None:
                 await self._tidy()
 
@@ -135,17 +135,17 @@ class Pool:
             self._changed.set()
             self._changed = anyio.Event()
 
-    async def _usable(self, room: Room) -> bool:
+    async def _usable(self, room: RunSandbox) -> bool:
         try:
             with anyio.fail_after(_ANSWER_SECONDS):
                 await room.sandbox.jobs()  # asks the sandbox's server; starts nothing
-            usable = not room.old
+            usable = not room.expires_soon
         except Exception as error:  # noqa: BLE001 - whatever became of it, another is made
             log.info("a room that was ready has ended; it is replaced", name=room.name, error=str(error))
             usable = False
         except BaseException:
-            await self.leave(room)
+            await self.release(room)
             raise
         if not usable:
-            await self.leave(room)
+            await self.release(room)
         return usable

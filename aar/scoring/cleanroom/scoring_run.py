@@ -18,7 +18,13 @@ from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
 from aar.problems.statistics import is_finite
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, RunOutcome
 from aar.scoring.cleanroom.run_meter import Stopwatch
-from aar.scoring.verdict_messages import Failure, rejected_output, sandbox_lost, ungraded_output, unreadable_output
+from aar.scoring.verdict_messages import (
+    RunFailure,
+    output_rejected_message,
+    output_ungraded_message,
+    output_unreadable_message,
+    sandbox_lost_message,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +33,7 @@ _PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ScoringRunResult:
     """What one run came to.
 
     Args:
@@ -39,14 +45,14 @@ class Trial:
     """
 
     score: TaskScore | None
-    failure: Failure | None
+    failure: RunFailure | None
     verdict: str
     output_digest: str | None
     seconds: float
     fault: str = ""
 
 
-async def run_trial(
+async def run_with_retries(
     problem: Problem,
     clean_room: CleanRoom,
     task: Task,
@@ -58,7 +64,7 @@ async def run_trial(
     limiter: CapacityLimiter | None = None,
     watch: Stopwatch | None = None,
     again: Callable[[], Awaitable[None]] | None = None,
-) -> Trial:
+) -> ScoringRunResult:
     """Run a method on a prepared task and score its output.
 
     Args:
@@ -74,7 +80,7 @@ async def run_trial(
     attempt = partial(clean_room.run, task, source, seed, owner=owner, slot=slot)
     outcome = await _execute(clean_room, owner, attempt, watch or Stopwatch(), again)
     if outcome.output is None:
-        return Trial(None, outcome.failure, outcome.verdict, None, outcome.seconds)
+        return ScoringRunResult(None, outcome.failure, outcome.verdict, None, outcome.seconds)
     hosts = (clean_room.work_dir, task.public.parent)
     score, fault = None, ""
     try:
@@ -84,17 +90,23 @@ async def run_trial(
             score, told = found, None
         else:
             # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
-            told, fault = rejected_output(f"its {bad} comes to no finite number", hosts), f"{bad} is no finite number"
+            told, fault = (
+                output_rejected_message(f"its {bad} comes to no finite number", hosts),
+                f"{bad} is no finite number",
+            )
     except OutputRejected as rejection:
-        told = rejected_output(str(rejection), hosts)
+        told = output_rejected_message(str(rejection), hosts)
     except PluginFailed as error:
         # The plug-in read a file that an adversary wrote: whatever became of it is about that file. What the error
         # said is neither told nor logged, for it may quote the labels.
-        told, fault = unreadable_output() if error.cause == "raised" else ungraded_output(), error.message
+        told, fault = (
+            output_unreadable_message() if error.cause == "raised" else output_ungraded_message(),
+            error.message,
+        )
     finally:
         outcome.discard()
     failure, verdict = told or (None, "")
-    return Trial(score, failure, verdict, outcome.output_digest, outcome.seconds, fault)
+    return ScoringRunResult(score, failure, verdict, outcome.output_digest, outcome.seconds, fault)
 
 
 async def _execute(
@@ -115,5 +127,5 @@ async def _execute(
             await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
     # Whether the machine or the method is to blame shows in a sandbox without the method.
     await clean_room.outages.run_when_up(partial(clean_room.probe, owner=owner))
-    failure, verdict = sandbox_lost(_ATTEMPTS)
+    failure, verdict = sandbox_lost_message(_ATTEMPTS)
     return RunOutcome(False, failure, verdict, None, None, watch.total)

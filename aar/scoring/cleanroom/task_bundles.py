@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def prepared(
+async def prepared_bundles(
     problem: Problem,
     work_dir: Path,
     *,
@@ -58,7 +58,7 @@ async def prepared(
             await best_effort(anyio.to_thread.run_sync(remove_tree, folder), log_failure("a bundle is left behind"))
 
 
-def open_up(directory: Path) -> None:
+def make_readable(directory: Path) -> None:
     """Let a sandbox's unprivileged user read a directory's regular files and folders."""
     for path in (directory, *directory.rglob("*")):
         mode = path.lstat().st_mode
@@ -78,5 +78,5 @@ def _settle(problem: Problem, task: Task, folder: Path) -> None:
     if (task.public, task.hidden) != places or not all(each.is_dir() for each in places):
         raise PluginFailed(f"problem {problem.name} wrote its bundles elsewhere than into/public and into/hidden")
     task.hidden.chmod(0o700)
-    open_up(task.public)
+    make_readable(task.public)
     folder.chmod(0o711)

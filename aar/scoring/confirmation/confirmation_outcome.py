@@ -13,26 +13,26 @@ from aar.events import CheckFinished
 from aar.problems.protocol import Estimate, Metric
 from aar.problems.statistics import check_estimate
 from aar.scoring import ranking_statistics, verdict_messages
-from aar.scoring.audits.audit_findings import newest_findings, record_finding
-from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
-from aar.scoring.confirmation.confirmation_queue import CheckPlan, end_check, request_check
-from aar.scoring.moderated_t import Sample, common_error, sample_of, sample_of_estimate
-from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, ELSEWHERE, phase_of
-from aar.scoring.queue.run_rows import runs_of, skip_rest
-from aar.scoring.results.leaderboard import contenders
-from aar.scoring.results.score_writer import note_fault
-from aar.scoring.submissions.disqualification import disqualify, settle
-from aar.scoring.submissions.status_log import SCORER, same_code
+from aar.scoring.audits.audit_findings import latest_findings, record_finding
+from aar.scoring.audits.protocol import AuditResult, AuditVerdict, PhaseScores
+from aar.scoring.confirmation.confirmation_queue import CheckPlan, close_check, request_check
+from aar.scoring.moderated_t import ScoreSample, fit_variance_prior, make_sample, sample_from_estimate
+from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, ON_TRANSFER_DOMAINS, phase_of
+from aar.scoring.queue.run_rows import list_runs, skip_unfinished
+from aar.scoring.results.leaderboard import read_ranked_rows
+from aar.scoring.results.score_writer import log_problem_fault
+from aar.scoring.submissions.disqualification import disqualify, record_confirmation
+from aar.scoring.submissions.status_log import SCORER, submissions_of_same_code
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 from aar.store.column_types import now
 from aar.store.event_log import append_event
 from aar.store.models import StageEstimate, StatusChange, Submission, SubmissionCheck
 
 _SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
-_WHERE = {CONFIRM.key: "the sealed split", ELSEWHERE.key: "the transfer domains"}
+_WHERE = {CONFIRM.key: "the sealed split", ON_TRANSFER_DOMAINS.key: "the transfer domains"}
 
 
-def keep_estimates(session: Session, submission_id: int, phases: Mapping[str, PhaseScores]) -> None:
+def store_estimates(session: Session, submission_id: int, phases: Mapping[str, PhaseScores]) -> None:
     """Write a submission's pooled scores, over all runs so far of each phase.
 
     Raises:
@@ -49,7 +49,7 @@ def keep_estimates(session: Session, submission_id: int, phases: Mapping[str, Ph
         session.add(row)
 
 
-def estimates_of(session: Session, submission_id: int) -> dict[str, StageEstimate]:
+def read_estimates(session: Session, submission_id: int) -> dict[str, StageEstimate]:
     """By phase key: a submission's pooled scores beside the measurement. For people; researchers never see them."""
     rows = session.scalars(select(StageEstimate).where(StageEstimate.submission_id == submission_id))
     return {row.stage: row for row in rows}
@@ -64,7 +64,7 @@ def finish_check(
     session: Session,
     check_id: int,
     phases: Mapping[str, PhaseScores],
-    findings: Sequence[Finding],
+    findings: Sequence[AuditResult],
     *,
     plan: CheckPlan,
     metric: Metric,
@@ -75,15 +75,15 @@ def finish_check(
         phases: the phases of this check that ran, pooled; the measurement is not among them.
         findings: of the audits of a confirmation.
     """
-    check = end_check(session, check_id, "done")
+    check = close_check(session, check_id, "done")
     if check is None:
         return
     submission = session.get_one(Submission, check.submission_id)
-    skip_rest(runs_of(session, submission.id, check_id))
-    keep_estimates(session, submission.id, phases)
+    skip_unfinished(list_runs(session, submission.id, check_id))
+    store_estimates(session, submission.id, phases)
     for finding in findings:
         record_finding(session, submission, finding)
-    key = CONFIRM.key if check.kind == CONFIRMATION else ELSEWHERE.key
+    key = CONFIRM.key if check.kind == CONFIRMATION else ON_TRANSFER_DOMAINS.key
     estimate = phases[key].estimate if key in phases else None
     if check.kind == CONFIRMATION and estimate is not None:
         refuted = _refutes(session, submission, phases[key], plan, metric)
@@ -93,11 +93,11 @@ def finish_check(
             f"{'do not bear' if refuted else 'bear'} the measured score out"
         )
         _announce(session, check, submission, status, estimate)
-        settle(session, submission, status, cause, SCORER)
+        record_confirmation(session, submission, status, cause, SCORER)
         _disqualify(session, submission, findings)
     else:
         _announce(session, check, submission, "measured" if estimate else "nothing to run on", estimate)
-    _tell_authors(session, submission)
+    _notify_authors(session, submission)
 
 
 def fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
@@ -110,15 +110,19 @@ def fail_check(session: Session, check_id: int, cause: str = "", fault: str = ""
         cause: why there is no score though every run succeeded.
         fault: what went wrong in the problem's code, for people.
     """
-    check = end_check(session, check_id, "failed")
+    check = close_check(session, check_id, "failed")
     if check is None:
         return
     submission = session.get_one(Submission, check.submission_id)
-    rows = runs_of(session, submission.id, check_id)
-    skip_rest(rows)
+    rows = list_runs(session, submission.id, check_id)
+    skip_unfinished(rows)
     bad = next((row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE), None)
     where = "" if bad is None else f"{_WHERE[bad.stage]} ({bad.domain})"
-    unknown = cause if bad is None else verdict_messages.UNPREPARED_CAUSE * (bad.verdict == verdict_messages.UNPREPARED)
+    unknown = (
+        cause
+        if bad is None
+        else verdict_messages.UNPREPARED_CAUSE * (bad.verdict == verdict_messages.PREPARATION_FAILED_MESSAGE)
+    )
     if unknown:
         what = "could not be confirmed" if check.kind == CONFIRMATION else "has no score"
         outcome = f"{what}: {unknown}" + (f" for {where}" if where else "")
@@ -126,20 +130,20 @@ def fail_check(session: Session, check_id: int, cause: str = "", fault: str = ""
         outcome = f"did not run on {where}"
     _announce(session, check, submission, outcome, None)
     if fault:
-        note_fault(session, submission, fault)
+        log_problem_fault(session, submission, fault)
     if check.kind == CONFIRMATION:
         if not unknown:
-            settle(session, submission, "refuted", f"it {outcome}", SCORER)
-        _tell_authors(session, submission, verdict_messages.UNCONFIRMED if unknown else "")
+            record_confirmation(session, submission, "refuted", f"it {outcome}", SCORER)
+        _notify_authors(session, submission, verdict_messages.UNCONFIRMED if unknown else "")
 
 
-def ask_for_leader(session: Session, campaign_id: str, *, higher_is_better: bool) -> bool:
+def request_leader_confirmation(session: Session, campaign_id: str, *, higher_is_better: bool) -> bool:
     """Ask for a confirmation of the submission that would lead the board, unless it has or had one.
 
     Returns:
         Whether one was asked for.
     """
-    rows = contenders(session, campaign_id, higher_is_better=higher_is_better)[:1]
+    rows = read_ranked_rows(session, campaign_id, higher_is_better=higher_is_better)[:1]
     if not rows or rows[0].submission.status != "measured":
         return False
     leader = rows[0].submission
@@ -162,14 +166,14 @@ def _refutes(session: Session, submission: Submission, found: PhaseScores, plan:
     codes = _measured_codes(session, submission.campaign_id, better)
     return ranking_statistics.refutes(
         _sample(submission, better),
-        sample_of_estimate(found.estimate, found.seeds, higher_is_better=better),
+        sample_from_estimate(found.estimate, found.seeds, higher_is_better=better),
         tries=max(1, len(codes)),
         checks=max(1, plan.top, made or 0),
-        common=common_error(list(codes.values())),
+        common=fit_variance_prior(list(codes.values())),
     )
 
 
-def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) -> dict[str, Sample]:
+def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) -> dict[str, ScoreSample]:
     """The score of each code by its identity, whatever its status: what is off the board was a try too."""
     session.flush()
     rows = session.execute(
@@ -180,8 +184,8 @@ def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) 
     return {row.identity or row.digest: _sample(row, higher_is_better) for row in rows}
 
 
-def _sample(row: Submission | Row[Any], higher_is_better: bool) -> Sample:
-    return sample_of(
+def _sample(row: Submission | Row[Any], higher_is_better: bool) -> ScoreSample:
+    return make_sample(
         row.mean or 0.0,
         row.standard_error or 0.0,
         row.freedom,
@@ -191,8 +195,8 @@ def _sample(row: Submission | Row[Any], higher_is_better: bool) -> Sample:
     )
 
 
-def _disqualify(session: Session, submission: Submission, findings: Sequence[Finding]) -> None:
-    broken = next((each for each in findings if each.verdict is Verdict.DISQUALIFIED), None)
+def _disqualify(session: Session, submission: Submission, findings: Sequence[AuditResult]) -> None:
+    broken = next((each for each in findings if each.verdict is AuditVerdict.DISQUALIFIED), None)
     if broken is None or submission.disqualified:
         return
     pardoned = select(StatusChange.id).where(
@@ -216,11 +220,11 @@ def _announce(
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
-def _tell_authors(session: Session, submission: Submission, last_line: str = "") -> None:
+def _notify_authors(session: Session, submission: Submission, last_line: str = "") -> None:
     session.flush()
-    rows = same_code(session, submission)
-    found = newest_findings(session, [row.id for row in rows])
+    rows = submissions_of_same_code(session, submission)
+    found = latest_findings(session, [row.id for row in rows])
     for row in rows:
         # The first line is the measurement's; what follows is written anew each time.
-        more = verdict_messages.closer_look(row.status, found[row.id] or found[submission.id])
+        more = verdict_messages.confirmation_verdict(row.status, found[row.id] or found[submission.id])
         row.verdict = "\n".join(filter(None, (row.verdict.split("\n", 1)[0], more, last_line)))

@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 from aar.errors import Conflict, UsageError
 from aar.events import CheckStarted
 from aar.problems.protocol import Problem
-from aar.scoring.phases import CONFIRM, CONFIRMATION, ELSEWHERE, TRANSFER, Phase
-from aar.scoring.queue.run_rows import work_of, write_runs
-from aar.scoring.queue.scoring_job import Work
+from aar.scoring.phases import CONFIRM, CONFIRMATION, ON_TRANSFER_DOMAINS, TRANSFER, Phase
+from aar.scoring.queue.run_rows import insert_runs, load_job
+from aar.scoring.queue.scoring_job import ScoringJob
 from aar.scoring.queue.submission_queue import fair_order, last_served
-from aar.scoring.submissions.status_log import same_code
+from aar.scoring.submissions.status_log import submissions_of_same_code
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Submission, SubmissionCheck
 
-OPEN = ("queued", "running")
+OPEN_CHECK_STATES = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,12 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
         raise Conflict(f"s{asked.number} is {asked.state}: only a measured submission can be checked")
     if asked.disqualified:
         raise Conflict(f"s{asked.number} is disqualified: {asked.disqualified}", "Reinstate it first")
-    submission = next(each for each in same_code(session, asked) if not each.disqualified)
+    submission = next(each for each in submissions_of_same_code(session, asked) if not each.disqualified)
     row = session.scalars(
         select(SubmissionCheck).where(
             SubmissionCheck.submission_id == submission.id,
             SubmissionCheck.kind == kind,
-            SubmissionCheck.state.in_(OPEN),
+            SubmissionCheck.state.in_(OPEN_CHECK_STATES),
         )
     ).first()
     if row is None:
@@ -108,12 +108,12 @@ def list_checks(session: Session, campaign_id: str, submission_id: int | None = 
 
 def pending_checks(session: Session, campaign_id: str) -> list[CheckView]:
     """The checks that are queued or running, oldest first."""
-    return [check for check in list_checks(session, campaign_id) if check.state in OPEN]
+    return [check for check in list_checks(session, campaign_id) if check.state in OPEN_CHECK_STATES]
 
 
 def claim_check(
     session: Session, campaign_id: str, problem: Problem, plan: CheckPlan, audit_phases: Sequence[Phase], secret: str
-) -> Work | None:
+) -> ScoringJob | None:
     """Take the next check up and draw its seeds and splits; None when none is queued.
 
     Researchers take turns as with submissions. The rows of all its runs are written at once.
@@ -138,13 +138,13 @@ def claim_check(
         return None
     check, submission = waiting[order[0]]
     check.state = "running"
-    stages = [(ELSEWHERE, problem.transfer_domains, plan.audit_seeds)]
+    stages = [(ON_TRANSFER_DOMAINS, problem.transfer_domains, plan.audit_seeds)]
     if check.kind == CONFIRMATION:
         stages = [(CONFIRM, problem.climbed_domains, plan.confirm_seeds)]
         stages += [(phase, problem.climbed_domains, plan.audit_seeds) for phase in audit_phases]
     for phase, domains, seeds in stages:
-        write_runs(session, submission, phase, domains=domains, seeds=seeds, secret=secret, check_id=check.id)
-    work = work_of(session, submission, check.id)
+        insert_runs(session, submission, phase, domains=domains, seeds=seeds, secret=secret, check_id=check.id)
+    work = load_job(session, submission, check.id)
     started = CheckStarted(
         submission_id=submission.id, number=submission.number, check=check.kind, runs=work.runs, cause=check.cause
     )
@@ -152,7 +152,7 @@ def claim_check(
     return work
 
 
-def take_up_checks(session: Session, campaign_id: str) -> list[Work]:
+def recover_checks(session: Session, campaign_id: str) -> list[ScoringJob]:
     """The checks that a former controller left half made; runs with a result keep it, the others start again."""
     left = session.execute(
         select(SubmissionCheck, Submission)
@@ -160,22 +160,22 @@ def take_up_checks(session: Session, campaign_id: str) -> list[Work]:
         .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state == "running")
         .order_by(SubmissionCheck.id)
     )
-    return [work_of(session, submission, check.id) for check, submission in left.all()]
+    return [load_job(session, submission, check.id) for check, submission in left.all()]
 
 
-def count_open(session: Session, campaign_id: str) -> int:
+def count_open_checks(session: Session, campaign_id: str) -> int:
     """How many checks are still to be made, without those of disqualified submissions."""
     query = (
         select(func.count())
         .select_from(SubmissionCheck)
         .join(Submission, Submission.id == SubmissionCheck.submission_id)
-        .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state.in_(OPEN))
+        .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state.in_(OPEN_CHECK_STATES))
         .where((Submission.disqualified == "") | (SubmissionCheck.state == "running"))
     )
     return session.scalar(query) or 0
 
 
-def end_check(session: Session, check_id: int, state: str) -> SubmissionCheck | None:
+def close_check(session: Session, check_id: int, state: str) -> SubmissionCheck | None:
     """Close a running check as ``done`` or ``failed``; None, changing nothing, if it is closed already."""
     check = session.get_one(SubmissionCheck, check_id)
     lock_campaign(session, check.campaign_id)

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 from aar.problems.protocol import Problem
 from aar.scoring.confirmation.confirmation_queue import request_check
 from aar.scoring.phases import CONFIRMATION, TRANSFER
-from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions.status_log import SCORER
 from aar.store.database import Database
 from aar.store.models import SubmissionCheck
 
 
-async def look_closer(
+async def run_final_confirmations(
     db: Database,
     campaign_id: str,
     problem: Problem,
@@ -31,17 +31,19 @@ async def look_closer(
     """
     asked: set[int] = set()
     for _ in range(top + 1):
-        more = await db.write(lambda session: ask_for_top(session, campaign_id, problem, top, skip=frozenset(asked)))
+        more = await db.write(
+            lambda session: request_top_confirmations(session, campaign_id, problem, top, skip=frozenset(asked))
+        )
         if not more:
             break
         if not await made():
             return
         asked.update(more)  # what could not be confirmed, for the problem failed over it, is not tried again and again
-    await db.write(lambda session: ask_for_transfer(session, campaign_id, problem, transfer_top))
+    await db.write(lambda session: request_transfer_runs(session, campaign_id, problem, transfer_top))
     await made()
 
 
-def ask_for_top(
+def request_top_confirmations(
     session: Session, campaign_id: str, problem: Problem, top: int, *, skip: Collection[int] = ()
 ) -> list[int]:
     """Ask for a confirmation of each of the first rows that has none; returns the submissions that are waited for.
@@ -50,7 +52,7 @@ def ask_for_top(
         skip: submissions that were asked for before; where one is not settled yet, the next row moves up.
     """
     asked = []
-    board = leaderboard_of(session, campaign_id, problem)
+    board = read_problem_leaderboard(session, campaign_id, problem)
     for row in [row for row in board if row.submission.status != "measured" or row.submission.id not in skip][:top]:
         if row.submission.status == "measured":
             request_check(
@@ -60,12 +62,14 @@ def ask_for_top(
     return asked
 
 
-def ask_for_transfer(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
+def request_transfer_runs(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
     """Ask for runs on the transfer domains of the first confirmed rows that had none; returns how many."""
     if not problem.transfer_domains:
         return 0
     asked = 0
-    confirmed = [row for row in leaderboard_of(session, campaign_id, problem) if row.submission.status == "confirmed"]
+    confirmed = [
+        row for row in read_problem_leaderboard(session, campaign_id, problem) if row.submission.status == "confirmed"
+    ]
     for row in confirmed[:top]:
         had = select(SubmissionCheck.id).where(
             SubmissionCheck.submission_id == row.submission.id,
@@ -78,6 +82,6 @@ def ask_for_transfer(session: Session, campaign_id: str, problem: Problem, top: 
     return asked
 
 
-def leaderboard_of(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
+def read_problem_leaderboard(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
     """The board in the problem's direction."""
-    return leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)
+    return read_leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)

@@ -9,12 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.scoring.phases import DECISIVE, Phase, phase_of
-from aar.scoring.queue.scoring_job import RunTicket, Work
-from aar.scoring.queue.seed_draws import draw
+from aar.scoring.queue.scoring_job import RunSpec, ScoringJob
+from aar.scoring.queue.seed_draws import draw_seeds
 from aar.store.models import ScoringRun, Submission
 
 
-def write_runs(
+def insert_runs(
     session: Session,
     submission: Submission,
     phase: Phase,
@@ -32,7 +32,7 @@ def write_runs(
     )
     first = 0 if last is None else last + 1
     for place in range(seeds * len(domains)):
-        drawn = draw(secret, phase.draws, submission.number, submission.digest, first + place)
+        drawn = draw_seeds(secret, phase.draw_series, submission.number, submission.digest, first + place)
         session.add(
             ScoringRun(
                 submission_id=submission.id,
@@ -48,31 +48,31 @@ def write_runs(
     session.flush()
 
 
-def runs_of(session: Session, submission_id: int, check_id: int | None) -> list[ScoringRun]:
+def list_runs(session: Session, submission_id: int, check_id: int | None) -> list[ScoringRun]:
     """The runs of a submission's measurement, or of one check of it, in the order in which they were written."""
     query = select(ScoringRun).where(ScoringRun.submission_id == submission_id, ScoringRun.check_id == check_id)
     return list(session.scalars(query.order_by(ScoringRun.id)))
 
 
-def skip_rest(rows: Iterable[ScoringRun]) -> None:
+def skip_unfinished(rows: Iterable[ScoringRun]) -> None:
     """Note of runs without a result that none will come."""
     for row in rows:
         if row.state in ("queued", "running"):
             row.state = "skipped"
 
 
-def work_of(session: Session, submission: Submission, check_id: int | None = None) -> Work:
+def load_job(session: Session, submission: Submission, check_id: int | None = None) -> ScoringJob:
     """What is left of a submission's measurement or of a check; runs that were under way begin again."""
-    rows = runs_of(session, submission.id, check_id)
+    rows = list_runs(session, submission.id, check_id)
     broken = {phase_of(row.stage) for row in rows if row.state == "failed"}
-    pending: deque[RunTicket] = deque()
+    pending: deque[RunSpec] = deque()
     for row in rows:
         if row.state in ("queued", "running"):
             row.state = "queued"
             if phase_of(row.stage) in broken:
                 continue
-            pending.append(RunTicket(row.id, row.index, phase_of(row.stage), row.domain, row.seed, row.split_seed))
-    return Work(
+            pending.append(RunSpec(row.id, row.index, phase_of(row.stage), row.domain, row.seed, row.split_seed))
+    return ScoringJob(
         submission_id=submission.id,
         number=submission.number,
         researcher_id=submission.researcher_id,

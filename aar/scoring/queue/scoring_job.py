@@ -9,12 +9,12 @@ from anyio import CancelScope
 
 from aar.scoring.phases import Phase
 
-CHECKS = ""
+CHECKS_PAYER = ""
 """Who pays for checks, where runs are kept apart by who pays for them: the campaign, no researcher."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunTicket:
+class RunSpec:
     """One scoring run to be made.
 
     Args:
@@ -32,7 +32,7 @@ class RunTicket:
 
 
 @dataclass(slots=True)
-class Work:
+class ScoringJob:
     """A submission being scored or checked, as the scorer keeps it in memory.
 
     Args:
@@ -50,7 +50,7 @@ class Work:
     researcher_id: str
     digest: str
     runs: int
-    pending: deque[RunTicket]
+    pending: deque[RunSpec]
     unfinished: int
     check_id: int | None = None
     audit: str = ""
@@ -60,20 +60,20 @@ class Work:
     @property
     def payer(self) -> str:
         """Whose limits its runs have to fit, beside the campaign's."""
-        return CHECKS if self.check_id is not None else self.researcher_id
+        return CHECKS_PAYER if self.check_id is not None else self.researcher_id
 
     @property
-    def over(self) -> bool:
+    def is_done(self) -> bool:
         """Whether nothing is left but its verdict."""
         return self.failed or not self.unfinished
 
-    def drop(self, phase: Phase) -> None:
+    def drop_phase(self, phase: Phase) -> None:
         """Make no more runs of a phase: an audit will say that it was not answered."""
         kept = [ticket for ticket in self.pending if ticket.phase != phase]
         self.unfinished -= len(self.pending) - len(kept)
         self.pending = deque(kept)
 
-    def fail(self) -> None:
+    def drop_remaining(self) -> None:
         """Drop all runs that have no result yet."""
         self.failed = True
         self.pending.clear()

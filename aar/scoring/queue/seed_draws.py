@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class SeedDraw:
     """What one scoring run is run with.
 
     Args:
@@ -20,7 +20,7 @@ class Draw:
     split_seed: int
 
 
-def draw(secret: str, phase: str, number: int, digest: str, index: int) -> Draw:
+def draw_seeds(secret: str, phase: str, number: int, digest: str, index: int) -> SeedDraw:
     """The draw of one run: the same arguments give the same draw, and nobody without ``secret`` can foretell it.
 
     HMAC-SHA256 (RFC 2104) as a pseudo-random function of ``phase:number:digest:index``. It depends on the frozen
@@ -34,4 +34,4 @@ def draw(secret: str, phase: str, number: int, digest: str, index: int) -> Draw:
         index: the run's index within the phase, from 0.
     """
     block = hmac.new(secret.encode(), f"{phase}:{number}:{digest}:{index}".encode(), hashlib.sha256).digest()
-    return Draw(seed=int.from_bytes(block[:4]) >> 1, split_seed=int.from_bytes(block[8:16]) >> 1)
+    return SeedDraw(seed=int.from_bytes(block[:4]) >> 1, split_seed=int.from_bytes(block[8:16]) >> 1)

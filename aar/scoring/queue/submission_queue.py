@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from aar.events import ScoringStarted
 from aar.scoring.phases import MEASURE
-from aar.scoring.queue.run_rows import work_of, write_runs
-from aar.scoring.queue.scoring_job import Work
+from aar.scoring.queue.run_rows import insert_runs, load_job
+from aar.scoring.queue.scoring_job import ScoringJob
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import ScoringRun, Submission
 
@@ -35,7 +35,7 @@ class QueueState:
     runs_before: Mapping[int, int] = field(default_factory=dict)
     parallel: int = 1
 
-    def ahead_of(self, number: int) -> int | None:
+    def count_ahead(self, number: int) -> int | None:
         """How many submissions come before a queued one; None when it is not queued."""
         return len(self.scoring) + self.waiting.index(number) if number in self.waiting else None
 
@@ -46,7 +46,7 @@ class QueueState:
         return self.run_seconds * self.runs_before[number] / self.parallel
 
 
-def queue_state(session: Session, campaign_id: str, *, parallel: int = 1) -> QueueState:
+def read_queue(session: Session, campaign_id: str, *, parallel: int = 1) -> QueueState:
     """The queue as it stands.
 
     Args:
@@ -108,7 +108,7 @@ def fair_order(queued: Sequence[tuple[int, str]], last_served: Mapping[str, int]
     return order
 
 
-def claim_next(
+def claim_submission(
     session: Session,
     campaign_id: str,
     *,
@@ -116,7 +116,7 @@ def claim_next(
     seeds: int,
     secret: str,
     skip: Collection[str] = (),
-) -> Work | None:
+) -> ScoringJob | None:
     """Take the next submission up and draw its seeds and splits; None when nothing is queued.
 
     The rows of all its runs are written at once, so that a restart finds the same draws.
@@ -135,23 +135,23 @@ def claim_next(
         select(Submission).where(Submission.campaign_id == campaign_id, Submission.number == order[0])
     ).one()
     submission.state = "scoring"
-    work = work_of(session, submission)
+    work = load_job(session, submission)
     if not work.runs:  # one that was disqualified before it was run, and is reinstated, keeps its draws
-        write_runs(session, submission, MEASURE, domains=domains, seeds=seeds, secret=secret)
-        work = work_of(session, submission)
+        insert_runs(session, submission, MEASURE, domains=domains, seeds=seeds, secret=secret)
+        work = load_job(session, submission)
     started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=work.runs)
     append_event(session, campaign_id, started, submission.researcher_id)
     return work
 
 
-def take_up(session: Session, campaign_id: str) -> list[Work]:
+def recover_submissions(session: Session, campaign_id: str) -> list[ScoringJob]:
     """The submissions that a former controller left half scored; runs with a result keep it, the others start again."""
     left = session.scalars(
         select(Submission)
         .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
         .order_by(Submission.number)
     ).all()
-    return [work_of(session, submission) for submission in left]
+    return [load_job(session, submission) for submission in left]
 
 
 def count_unfinished(session: Session, campaign_id: str, skip: Collection[str] = ()) -> int:

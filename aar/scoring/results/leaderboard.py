@@ -11,10 +11,15 @@ from sqlalchemy import Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from aar.scoring import ranking_statistics
-from aar.scoring.audits.audit_findings import labels_of, newest_findings
+from aar.scoring.audits.audit_findings import finding_labels, latest_findings
 from aar.scoring.phases import CONFIRM
-from aar.scoring.submissions.score_disclosure import UNTOLD
-from aar.scoring.submissions.submission_views import SHOWN_DECIMALS, SubmissionView, select_views, view_of_row
+from aar.scoring.submissions.score_disclosure import UNDISCLOSED
+from aar.scoring.submissions.submission_views import (
+    SHOWN_DECIMALS,
+    SubmissionView,
+    select_submission_views,
+    submission_view_of_row,
+)
 from aar.store.models import StageEstimate, Submission
 
 
@@ -41,65 +46,68 @@ class LeaderboardRow:
         return self.rank == 1 and self.submission.status != "confirmed"
 
 
-def leaderboard(
+def read_leaderboard(
     session: Session,
     campaign_id: str,
     *,
     limit: int | None = None,
     higher_is_better: bool = True,
-    told_only: bool = False,
+    disclosed_only: bool = False,
 ) -> list[LeaderboardRow]:
     """Measured submissions that were neither refuted nor disqualified, best first.
 
     Code that was handed in several times stands once, under its first number and with all its seeds pooled. A row
-    moves to another band only by more than the noise (Blum & Hardt 2015; ``selection.bands``). Within a band confirmed
-    rows come first, then those that are expected to score best when they are measured again (``selection.shrink``):
-    an unsure score that is high by luck leads nobody. Of those that look equal the earlier comes first. First place is
+    moves to another band only by more than the noise (Blum & Hardt 2015; ``ranking_statistics.assign_bands``). Within a
+    band confirmed rows come first, then those that are expected to score best when they are measured again
+    (``ranking_statistics.shrink_scores``): an unsure score that is high by luck leads nobody. Of those that look equal
+    the earlier comes first. First place is
     reserved: once a row is confirmed, the best confirmed one leads, whatever others were measured at.
 
     Args:
         limit: so many rows; None for all.
         higher_is_better: the problem's ``metric.higher_is_better``.
-        told_only: the board of those who are not told withheld scores, as if there were none: a place between two
+        disclosed_only: the board of those who are not told withheld scores, as if there were none: a place between two
             scores that are told would say what a withheld one is.
     """
-    rows = contenders(session, campaign_id, higher_is_better=higher_is_better, told_only=told_only)
+    rows = read_ranked_rows(session, campaign_id, higher_is_better=higher_is_better, disclosed_only=disclosed_only)
     first = next((row for row in rows if row.submission.status == "confirmed"), None)
     if first is not None:
         rows.remove(first)
         rows.insert(0, first)
     rows = [replace(row, rank=rank) for rank, row in enumerate(rows[:limit], start=1)]
-    findings = newest_findings(session, [row.submission.id for row in rows])
-    return [replace(row, labels=labels_of(findings[row.submission.id])) for row in rows]
+    findings = latest_findings(session, [row.submission.id for row in rows])
+    return [replace(row, labels=finding_labels(findings[row.submission.id])) for row in rows]
 
 
-def contenders(
-    session: Session, campaign_id: str, *, higher_is_better: bool = True, told_only: bool = False
+def read_ranked_rows(
+    session: Session, campaign_id: str, *, higher_is_better: bool = True, disclosed_only: bool = False
 ) -> list[LeaderboardRow]:
     """The board's rows by bands alone, without labels: who would lead if no place were reserved."""
     sign = 1.0 if higher_is_better else -1.0
-    rows = _rows(session, campaign_id, told_only)
-    scores = [(sign * mean, error) for mean, error in map(_standing, rows)]
-    expected = [mean for mean, _ in ranking_statistics.shrink(scores)]
-    bands = ranking_statistics.bands(scores, expected)
+    rows = _rows(session, campaign_id, disclosed_only)
+    scores = [(sign * mean, error) for mean, error in map(_ranking_score, rows)]
+    expected = [mean for mean, _ in ranking_statistics.shrink_scores(scores)]
+    bands = ranking_statistics.assign_bands(scores, expected)
 
     def place(at: int) -> tuple[int, bool, float, int]:
         # Rounded as it is shown: of scores that look the same the earlier stands first.
         return bands[at], rows[at].status != "confirmed", -round(expected[at], SHOWN_DECIMALS), rows[at].number
 
     return [
-        LeaderboardRow(rank, view_of_row(rows[at]), bands[at], round(sign * scores[at][0], SHOWN_DECIMALS) + 0.0)
+        LeaderboardRow(
+            rank, submission_view_of_row(rows[at]), bands[at], round(sign * scores[at][0], SHOWN_DECIMALS) + 0.0
+        )
         for rank, at in enumerate(sorted(range(len(rows)), key=place), start=1)
     ]
 
 
-def best(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> SubmissionView | None:
+def read_leader(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> SubmissionView | None:
     """The leading submission, or None while nothing is measured."""
-    rows = leaderboard(session, campaign_id, limit=1, higher_is_better=higher_is_better)
+    rows = read_leaderboard(session, campaign_id, limit=1, higher_is_better=higher_is_better)
     return rows[0].submission if rows else None
 
 
-def first_of_code(campaign_id: str) -> Any:
+def first_submission_of_code(campaign_id: str) -> Any:
     """A query for the first number of each code that was measured: under it the code stands on the board."""
     return (
         select(func.min(Submission.number))
@@ -117,18 +125,18 @@ def _rows(session: Session, campaign_id: str, told_only: bool) -> Sequence[Row[A
 def _query(campaign_id: str, told_only: bool) -> Select[Any]:
     """Kept, because to build it takes several times as long as to run it, and every researcher looks at the board."""
     query = (
-        select_views(campaign_id)
+        select_submission_views(campaign_id)
         .add_columns(StageEstimate.mean.label("confirmed"), StageEstimate.standard_error.label("confirmed_error"))
         .outerjoin(
             StageEstimate, and_(StageEstimate.submission_id == Submission.id, StageEstimate.stage == CONFIRM.key)
         )
-        .where(Submission.number.in_(first_of_code(campaign_id)), Submission.mean.is_not(None))
+        .where(Submission.number.in_(first_submission_of_code(campaign_id)), Submission.mean.is_not(None))
         .where(Submission.status != "refuted", Submission.disqualified == "")
     )
-    return query.where(Submission.telling.not_in(UNTOLD)) if told_only else query
+    return query.where(Submission.telling.not_in(UNDISCLOSED)) if told_only else query
 
 
-def _standing(row: Row[Any]) -> tuple[float, float]:
+def _ranking_score(row: Row[Any]) -> tuple[float, float]:
     """The score that a row ranks by, and its standard error."""
     if row.status == "confirmed" and row.confirmed is not None:
         return row.confirmed, row.confirmed_error

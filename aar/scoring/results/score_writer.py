@@ -13,13 +13,13 @@ from aar.events import ProblemFailed, ScoringRunFinished, SubmissionMeasured, Su
 from aar.problems.protocol import Estimate, Metric, Task, TaskScore
 from aar.problems.statistics import check_estimate
 from aar.scoring import verdict_messages
-from aar.scoring.audits.audit_findings import newest_findings
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.audits.audit_findings import latest_findings
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.phases import MEASURE, Phase
-from aar.scoring.queue.run_rows import runs_of, skip_rest
-from aar.scoring.results.leaderboard import contenders, leaderboard
-from aar.scoring.submissions.score_disclosure import KEPT, label, telling
-from aar.scoring.submissions.status_log import log_change, same_code
+from aar.scoring.queue.run_rows import list_runs, skip_unfinished
+from aar.scoring.results.leaderboard import read_leaderboard, read_ranked_rows
+from aar.scoring.submissions.score_disclosure import WITHHELD, decide_disclosure, next_disclosure
+from aar.scoring.submissions.status_log import log_status_change, submissions_of_same_code
 from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
@@ -47,7 +47,7 @@ def start_run(session: Session, run_id: int) -> None:
         run.state, run.started_at = "running", now()
 
 
-def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) -> bool:
+def finish_run(session: Session, campaign_id: str, run_id: int, trial: ScoringRunResult) -> bool:
     """Record a run's result once; returns False, changing nothing, if it has one already."""
     lock_campaign(session, campaign_id)
     run = session.get_one(ScoringRun, run_id, populate_existing=True)
@@ -68,17 +68,17 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: Trial) ->
     )
     append_event(session, campaign_id, finished, submission.researcher_id)
     if trial.fault:
-        note_fault(session, submission, trial.fault)
+        log_problem_fault(session, submission, trial.fault)
     return True
 
 
-def note_fault(session: Session, submission: Submission, cause: str) -> None:
+def log_problem_fault(session: Session, submission: Submission, cause: str) -> None:
     """Tell people that a problem's own code failed over a submission."""
     happened = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
-def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
+def read_pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
     """The scores in one phase of a submission and of all measured ones of the same files."""
     submission = session.get_one(Submission, submission_id)
     rows = session.execute(
@@ -95,13 +95,13 @@ def pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) 
     return PooledScores(scores, len(scores) // max(1, len(domains)))
 
 
-def measure(
+def record_measurement(
     session: Session, submission_id: int, estimate: Estimate, *, seeds: int, domains: int, metric: Metric
 ) -> None:
     """Give a submission its score, and the same score to all measured ones of the same files.
 
     Args:
-        estimate: pooled over ``pooled_scores``.
+        estimate: pooled over ``read_pooled_scores``.
         seeds: how many seeds were pooled.
         domains: how many domains each seed was run on.
 
@@ -113,7 +113,7 @@ def measure(
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
         return
-    earlier = same_code(session, submission)
+    earlier = submissions_of_same_code(session, submission)
     submission.state, submission.finished_at = "measured", now()
     by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
     for each in (submission, *earlier):
@@ -121,31 +121,35 @@ def measure(
         each.low, each.high, each.seeds, each.by_domain = estimate.low, estimate.high, seeds, by_domain
         each.freedom = estimate.freedom
     _give_status(session, submission, earlier[0] if earlier else None, f"{seeds} seeds on {domains} domains")
-    how, best = telling(session, submission, metric)
+    how, best = decide_disclosure(session, submission, metric)
     for each in (submission, *earlier):
-        each.telling = label(each.telling, how)
+        each.telling = next_disclosure(each.telling, how)
     # As researchers see it: a place among scores that are not told would tell them.
-    board = leaderboard(session, submission.campaign_id, higher_is_better=metric.higher_is_better, told_only=True)
+    board = read_leaderboard(
+        session, submission.campaign_id, higher_is_better=metric.higher_is_better, disclosed_only=True
+    )
     row = next((row for row in board if row.submission.identity == submission.identity), None)
     leader = board[0] if board else None
-    found = newest_findings(session, [each.id for each in (submission, *earlier)])
+    found = latest_findings(session, [each.id for each in (submission, *earlier)])
     for each in (submission, *earlier):
         text = (
-            verdict_messages.withheld(each, metric, best)
-            if how == KEPT
-            else verdict_messages.measured(
+            verdict_messages.withheld_verdict(each, metric, best)
+            if how == WITHHELD
+            else verdict_messages.measurement_verdict(
                 each.number, metric, estimate, seeds=seeds, domains=domains, row=row, rows=len(board), leader=leader
             )
         )
-        each.verdict = "\n".join(filter(None, (text, verdict_messages.closer_look(each.status, found[each.id]))))
-    first = contenders(session, submission.campaign_id, higher_is_better=metric.higher_is_better)[:1]
+        each.verdict = "\n".join(
+            filter(None, (text, verdict_messages.confirmation_verdict(each.status, found[each.id])))
+        )
+    first = read_ranked_rows(session, submission.campaign_id, higher_is_better=metric.higher_is_better)[:1]
     happened = SubmissionMeasured(
         submission_id=submission.id,
         number=submission.number,
         metric=metric.name,
         score=round(estimate.mean, SHOWN_DECIMALS),
         standard_error=round(estimate.standard_error, SHOWN_DECIMALS),
-        told=how != KEPT,
+        told=how != WITHHELD,
         best=any(leading.submission.identity == submission.identity for leading in first),
     )
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
@@ -154,33 +158,35 @@ def measure(
 def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
     """Measured; and what is known of the same files already holds for it too."""
     submission.status = "measured"
-    log_change(session, submission, "claimed", "measured", basis)
+    log_status_change(session, submission, "claimed", "measured", basis)
     if first is None:
         return
     cause = f"the same files as s{first.number}"
     if first.status in ("confirmed", "refuted"):
         submission.status = first.status
-        log_change(session, submission, "measured", first.status, cause)
+        log_status_change(session, submission, "measured", first.status, cause)
     if first.disqualified and first.researcher_id == submission.researcher_id:
         submission.disqualified = first.disqualified
-        log_change(session, submission, submission.status, "disqualified", f"{first.disqualified}: {cause}")
+        log_status_change(session, submission, submission.status, "disqualified", f"{first.disqualified}: {cause}")
 
 
-def reject(session: Session, submission_id: int) -> None:
+def reject_submission(session: Session, submission_id: int) -> None:
     """Close a submission whose first failed run says why; its runs without a result are skipped."""
     submission = session.get_one(Submission, submission_id)
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
         return
-    rows = runs_of(session, submission_id, None)
-    skip_rest(rows)
+    rows = list_runs(session, submission_id, None)
+    skip_unfinished(rows)
     bad = next(row for row in rows if row.state == "failed")
     _reject(
-        session, submission, verdict_messages.rejected(submission.number, bad.index, len(rows), bad.domain, bad.verdict)
+        session,
+        submission,
+        verdict_messages.rejection_verdict(submission.number, bad.index, len(rows), bad.domain, bad.verdict),
     )
 
 
-def set_aside(session: Session, submission_id: int, cause: str, fault: str) -> None:
+def set_aside_submission(session: Session, submission_id: int, cause: str, fault: str) -> None:
     """Close a submission whose runs succeeded but whose score the problem cannot tell, so that others go on.
 
     Args:
@@ -191,7 +197,7 @@ def set_aside(session: Session, submission_id: int, cause: str, fault: str) -> N
     lock_campaign(session, submission.campaign_id)
     if submission.state == "scoring":
         _reject(session, submission, f"s{submission.number} rejected: {cause}")
-        note_fault(session, submission, fault)
+        log_problem_fault(session, submission, fault)
 
 
 def _reject(session: Session, submission: Submission, verdict: str) -> None:
@@ -199,4 +205,4 @@ def _reject(session: Session, submission: Submission, verdict: str) -> None:
     headline = submission.verdict.splitlines()[0].removeprefix(f"s{submission.number} rejected: ")
     happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
-    log_change(session, submission, "claimed", "rejected", headline)
+    log_status_change(session, submission, "claimed", "rejected", headline)

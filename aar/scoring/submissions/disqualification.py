@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from aar.errors import Conflict
 from aar.forum.posts import create_post
 from aar.forum.views import SCORER_AUTHOR
-from aar.scoring.submissions.status_log import log_change, same_code
+from aar.scoring.submissions.status_log import log_status_change, submissions_of_same_code
 from aar.store.column_types import now
 from aar.store.event_log import lock_campaign
 from aar.store.models import Submission
 from aar.text.sanitize import shorten
 
-APPEAL = (
+APPEAL_NOTE = (
     "Its author, or anybody, can ask a person to look again: post a question on the forum that names s{number}. "
     "A person can reinstate it, and everything is then as it was before."
 )
@@ -55,13 +55,13 @@ def disqualify(
         if each.state in ("queued", "scoring"):
             each.state, each.finished_at = "held", now()
         note = cause if each is submission else f"{rule}: the same files as s{submission.number}"
-        log_change(session, each, each.status, "disqualified", note, by)
+        log_status_change(session, each, each.status, "disqualified", note, by)
     _post(
         session,
         submission,
         "error",
         f"disqualified: {rule}",
-        f"{cause}\n\nDisqualified by: {by}\n\n{APPEAL.format(number=submission.number)}",
+        f"{cause}\n\nDisqualified by: {by}\n\n{APPEAL_NOTE.format(number=submission.number)}",
     )
 
 
@@ -86,22 +86,22 @@ def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None
         each.disqualified = ""
         if each.state == "held":
             each.state, each.finished_at = "queued", None
-        log_change(session, each, "disqualified", "reinstated", shorten(cause, _MAX_REASON), by)
+        log_status_change(session, each, "disqualified", "reinstated", shorten(cause, _MAX_REASON), by)
     becomes = "It goes back to the queue." if submission.state == "queued" else "It is back on the board."
     text = f"{shorten(cause, _MAX_REASON)}\n\nReinstated by: {by}\n\n{becomes}"
     _post(session, submission, "result", f"reinstated (was {rule})", text)
 
 
-def settle(session: Session, submission: Submission, status: str, cause: str, by: str) -> None:
+def record_confirmation(session: Session, submission: Submission, status: str, cause: str, by: str) -> None:
     """Call all measured submissions of the same files confirmed or refuted; a refutation is posted."""
     if submission.status == status:
         return
-    for each in same_code(session, submission):
+    for each in submissions_of_same_code(session, submission):
         if each.status != status:
             old, each.status = each.status, status
-            log_change(session, each, old, status, cause, by)
+            log_status_change(session, each, old, status, cause, by)
     if status == "refuted":
-        text = f"{cause}\n\nIt is off the board. {APPEAL.format(number=submission.number)}"
+        text = f"{cause}\n\nIt is off the board. {APPEAL_NOTE.format(number=submission.number)}"
         _post(session, submission, "error", "refuted", text)
 
 

@@ -15,7 +15,7 @@ from aar.strict_yaml import YamlError, parse_yaml
 from aar.text.characters import make_storable
 from aar.workers.worker_pool import run_in_worker_sync
 
-MANIFEST = "method.yaml"
+MANIFEST_FILE = "method.yaml"
 ENTRY_POINT = "run.py"
 MAX_TITLE = 120
 MAX_CLAIM = 2000
@@ -67,14 +67,14 @@ def read_manifest(directory: Path) -> MethodManifest:
         UsageError: a text for the method's author: which file or field, what is wrong, what to write.
     """
     _require_file(directory, ENTRY_POINT, "It is started as: python run.py --data DIR --seed N --out FILE")
-    _require_file(directory, MANIFEST, f"Write it with:\n{_EXAMPLE}")
-    content = (directory / MANIFEST).read_bytes()
+    _require_file(directory, MANIFEST_FILE, f"Write it with:\n{_EXAMPLE}")
+    content = (directory / MANIFEST_FILE).read_bytes()
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{MANIFEST} has {len(content)} bytes, at most {MAX_BYTES} are read", "Shorten it")
+        raise UsageError(f"{MANIFEST_FILE} has {len(content)} bytes, at most {MAX_BYTES} are read", "Shorten it")
     try:
         return run_in_worker_sync(parse_manifest, content, seconds=_SECONDS)
     except BoundExceeded as error:
-        raise UsageError(f"{MANIFEST} cannot be read within its limits ({error.cause})", "Simplify it") from None
+        raise UsageError(f"{MANIFEST_FILE} cannot be read within its limits ({error.cause})", "Simplify it") from None
 
 
 def parse_manifest(content: bytes) -> MethodManifest:
@@ -82,11 +82,11 @@ def parse_manifest(content: bytes) -> MethodManifest:
     try:
         fields = parse_yaml(content).value
     except UnicodeDecodeError as error:
-        raise UsageError(f"{MANIFEST} is not UTF-8: {error.reason}", "Write it in UTF-8") from error
+        raise UsageError(f"{MANIFEST_FILE} is not UTF-8: {error.reason}", "Write it in UTF-8") from error
     except YamlError as error:
-        raise UsageError(error.at(Path(MANIFEST))[:400], error.remedy or _QUOTE) from error
+        raise UsageError(error.at(Path(MANIFEST_FILE))[:400], error.remedy or _QUOTE) from error
     if not isinstance(fields, dict):
-        raise UsageError(f"{MANIFEST} holds no fields", f"Write it with:\n{_EXAMPLE}")
+        raise UsageError(f"{MANIFEST_FILE} holds no fields", f"Write it with:\n{_EXAMPLE}")
     try:
         return MethodManifest.model_validate(fields)
     except ValidationError as error:
@@ -103,7 +103,7 @@ def _require_file(directory: Path, name: str, remedy: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    return f"{MANIFEST}: " + "; ".join(_complaint(detail) for detail in error.errors()[:5])
+    return f"{MANIFEST_FILE}: " + "; ".join(_complaint(detail) for detail in error.errors()[:5])
 
 
 def _complaint(detail: Any) -> str:

@@ -17,20 +17,20 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Metric
-from aar.scoring.ranking_statistics import UNUSUAL
-from aar.scoring.submissions.status_log import same_code
+from aar.scoring.ranking_statistics import MAX_ERROR_RATIO
+from aar.scoring.submissions.status_log import submissions_of_same_code
 from aar.store.models import Submission
 
-ALLOWANCE = 24
+LOW_SCORE_ALLOWANCE = 24
 """Low scores that a campaign tells as numbers, all researchers together."""
-SURELY = 2.0
+SURE_STANDARD_ERRORS = 2.0
 """Standard errors of the difference below which a score counts as low."""
 
 
-TOLD, LOW, KEPT, SPENT = "", "low", "kept", "spent"
+DISCLOSED, LOW_DISCLOSED, WITHHELD, WITHHELD_LATER = "", "low", "kept", "spent"
 """Of ``Submission.telling``: told; told although it is low; not told to researchers; not told any more, which leaves
 the allowance as used as it was."""
-UNTOLD = (KEPT, SPENT)
+UNDISCLOSED = (WITHHELD, WITHHELD_LATER)
 
 
 Score = tuple[float, float]
@@ -48,34 +48,34 @@ def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
     return any(_below(level, score, metric) for level in levels)
 
 
-def telling(session: Session, submission: Submission, metric: Metric) -> tuple[str, Submission | None]:
+def decide_disclosure(session: Session, submission: Submission, metric: Metric) -> tuple[str, Submission | None]:
     """Whether a score that was just measured is told, and the best that it is surely below, if there is one.
 
     The same code has one answer, whoever hands it in: it is compared with the best of each of its authors, and for an
     author who has no other score, with the best of the team. Otherwise a number that one author is not told could be
     had under another name.
 
-    No error counts for more than ``UNUSUAL`` times the campaign's usual one: a method that scatters its own score on
-    purpose would otherwise be surely below nothing, and neither would anything be below it.
+    No error counts for more than ``MAX_ERROR_RATIO`` times the campaign's usual one: a method that scatters its own
+    score on purpose would otherwise be surely below nothing, and neither would anything be below it.
     """
     most = _largest_error(session, submission.campaign_id)
     score = _score(submission, most)
-    authors = {each.researcher_id for each in (submission, *same_code(session, submission))}
+    authors = {each.researcher_id for each in (submission, *submissions_of_same_code(session, submission))}
     bests = [_best(session, submission, metric, author) or _best(session, submission, metric) for author in authors]
     above = [best for best in bests if best is not None and _below(_score(best, most), score, metric)]
     if not above and not is_low(score, None, metric):
-        return TOLD, None
+        return DISCLOSED, None
     query = select(func.count()).where(
-        Submission.campaign_id == submission.campaign_id, Submission.telling.in_((LOW, SPENT))
+        Submission.campaign_id == submission.campaign_id, Submission.telling.in_((LOW_DISCLOSED, WITHHELD_LATER))
     )
     # The author's own best says most to the author.
     behind = min(above, key=lambda best: (best.researcher_id != submission.researcher_id, best.number), default=None)
-    return (LOW if (session.scalar(query) or 0) < ALLOWANCE else KEPT), behind
+    return (LOW_DISCLOSED if (session.scalar(query) or 0) < LOW_SCORE_ALLOWANCE else WITHHELD), behind
 
 
-def label(before: str, how: str) -> str:
+def next_disclosure(before: str, how: str) -> str:
     """What a submission's ``telling`` becomes when its code is told this way."""
-    return SPENT if how == KEPT and before in (LOW, SPENT) else how
+    return WITHHELD_LATER if how == WITHHELD and before in (LOW_DISCLOSED, WITHHELD_LATER) else how
 
 
 def _score(submission: Submission, most: float) -> Score:
@@ -91,7 +91,7 @@ def _largest_error(session: Session, campaign_id: str) -> float:
     )
     session.flush()
     errors = [error for error in session.scalars(query) if error is not None]
-    return UNUSUAL * median_low(errors) if errors else math.inf
+    return MAX_ERROR_RATIO * median_low(errors) if errors else math.inf
 
 
 def _best(session: Session, submission: Submission, metric: Metric, author: str | None = None) -> Submission | None:
@@ -111,4 +111,4 @@ def _best(session: Session, submission: Submission, metric: Metric, author: str 
 
 def _below(level: Score, score: Score, metric: Metric) -> bool:
     gap = level[0] - score[0] if metric.higher_is_better else score[0] - level[0]
-    return gap > SURELY * math.hypot(level[1], score[1])
+    return gap > SURE_STANDARD_ERRORS * math.hypot(level[1], score[1])

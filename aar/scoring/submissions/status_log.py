@@ -27,7 +27,9 @@ class StatusView:
     at: datetime
 
 
-def log_change(session: Session, submission: Submission, old: str, new: str, cause: str, by: str = SCORER) -> None:
+def log_status_change(
+    session: Session, submission: Submission, old: str, new: str, cause: str, by: str = SCORER
+) -> None:
     """Add a change to the log, with its event; the submission itself is changed by the caller."""
     session.flush()
     session.add(
@@ -41,7 +43,7 @@ def log_change(session: Session, submission: Submission, old: str, new: str, cau
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
-def history(session: Session, submission_id: int) -> list[StatusView]:
+def status_history(session: Session, submission_id: int) -> list[StatusView]:
     """All changes of a submission, oldest first."""
     rows = session.scalars(
         select(StatusChange).where(StatusChange.submission_id == submission_id).order_by(StatusChange.id)
@@ -49,7 +51,7 @@ def history(session: Session, submission_id: int) -> list[StatusView]:
     return [StatusView(row.old, row.new, row.cause, row.by, row.at) for row in rows]
 
 
-def same_code(session: Session, submission: Submission) -> list[Submission]:
+def submissions_of_same_code(session: Session, submission: Submission) -> list[Submission]:
     """All measured submissions of the same files, by number."""
     query = select(Submission).where(
         Submission.campaign_id == submission.campaign_id,

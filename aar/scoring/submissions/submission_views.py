@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import NotFound
 from aar.forum.views import EXTERNAL_MODEL
-from aar.scoring.submissions.score_disclosure import UNTOLD
+from aar.scoring.submissions.score_disclosure import UNDISCLOSED
 from aar.store.models import Researcher, StatusChange, Submission
 
 SHOWN_DECIMALS = 2
@@ -96,8 +96,10 @@ _VIEWS = select(
 ).select_from(_SUBMISSIONS.join(_RESEARCHERS, _RESEARCHERS.c.id == _SUBMISSIONS.c.researcher_id))
 
 
-def select_views(campaign_id: str) -> Select[Any]:
-    """A query for the rows that ``view_of_row`` takes; flush before it, and add conditions, order and limit."""
+def select_submission_views(campaign_id: str) -> Select[Any]:
+    """A query for the rows that ``submission_view_of_row`` takes; flush before it, and add conditions, order and
+    limit.
+    """
     return _VIEWS.where(_SUBMISSIONS.c.campaign_id == campaign_id)
 
 
@@ -105,19 +107,21 @@ def find_submission(session: Session, campaign_id: str, number: int) -> Submissi
     """One submission by its number. Raises NotFound."""
     session.flush()
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
-    query = select_views(campaign_id).where(_SUBMISSIONS.c.number == number)
+    query = select_submission_views(campaign_id).where(_SUBMISSIONS.c.number == number)
     found = session.execute(query).one_or_none() if 0 < number < 2**31 else None
     if found is None:
         raise NotFound(f"no submission s{number} in campaign {campaign_id}", "See `aar submissions`")
-    return view_of_row(found)
+    return submission_view_of_row(found)
 
 
-def view_of_row(row: Row[Any]) -> SubmissionView:
-    """The view of a row of ``select_views``."""
-    return view_of(row, row.researcher_name, row.researcher_model, row.reason)
+def submission_view_of_row(row: Row[Any]) -> SubmissionView:
+    """The view of a row of ``select_submission_views``."""
+    return submission_view(row, row.researcher_name, row.researcher_model, row.reason)
 
 
-def view_of(submission: Submission | Row[Any], author: str, model: str, reason: str | None = None) -> SubmissionView:
+def submission_view(
+    submission: Submission | Row[Any], author: str, model: str, reason: str | None = None
+) -> SubmissionView:
     """The view of a submission, its author's name and model; ``reason`` is why it is disqualified, if it is."""
     off = bool(submission.disqualified)
 
@@ -156,6 +160,6 @@ def view_of(submission: Submission | Row[Any], author: str, model: str, reason: 
         identity=submission.identity,
         disqualified=submission.disqualified,
         charged_runs=submission.charged_runs,
-        told=submission.telling not in UNTOLD,
+        told=submission.telling not in UNDISCLOSED,
         outside=model == EXTERNAL_MODEL,
     )

@@ -16,15 +16,15 @@ from aar.budget.submission_quota import check_submission_quota
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.scoring.submissions.method_manifest import MethodManifest
-from aar.scoring.submissions.status_log import log_change
+from aar.scoring.submissions.status_log import log_status_change
 from aar.scoring.submissions.submission_views import (
     FINAL_STATES,
     SHOWN_DECIMALS,
     SubmissionView,
     find_submission,
-    select_views,
-    view_of,
-    view_of_row,
+    select_submission_views,
+    submission_view,
+    submission_view_of_row,
 )
 from aar.snapshots.store import SavedSnapshot, record_snapshot, resolve_digest
 from aar.store.event_log import append_event, lock_campaign
@@ -35,11 +35,11 @@ __all__ = [
     "SHOWN_DECIMALS",
     "SubmissionView",
     "count_submissions",
-    "fallen_submissions",
     "get_submission",
+    "invalidated_submissions",
     "list_submissions",
+    "submission_view",
     "submit",
-    "view_of",
 ]
 
 
@@ -73,12 +73,12 @@ def submit(
     if author is None or author.campaign_id != campaign_id:
         raise NotFound(f"no researcher {researcher_id} in campaign {campaign_id}", "See `aar status`")
     if idempotency_key is not None:
-        query = select_views(campaign_id).where(Submission.idempotency_key == idempotency_key)
+        query = select_submission_views(campaign_id).where(Submission.idempotency_key == idempotency_key)
         earlier = session.execute(query).one_or_none()
         if earlier is not None:
             if earlier.researcher_id != researcher_id:
                 raise Conflict(f"idempotency key {idempotency_key} belongs to another researcher", "Use a fresh key")
-            return view_of_row(earlier)
+            return submission_view_of_row(earlier)
     if limits is not None:
         check_submission_quota(session, campaign_id, researcher_id, limits, runs)
     _refuse_known(session, campaign_id, saved.digest)
@@ -106,8 +106,8 @@ def submit(
         submission_id=submission.id, number=submission.number, title=submission.title, digest=submission.digest
     )
     append_event(session, campaign_id, received, researcher_id)
-    log_change(session, submission, "", "claimed", "handed in", by=author.name)
-    return view_of(submission, author.name, author.model)
+    log_status_change(session, submission, "", "claimed", "handed in", by=author.name)
+    return submission_view(submission, author.name, author.model)
 
 
 def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
@@ -120,10 +120,10 @@ def list_submissions(
 ) -> list[SubmissionView]:
     """Submissions by number, of one researcher or of all; ``after`` is the last number already seen."""
     session.flush()
-    query = select_views(campaign_id).where(Submission.number > after)
+    query = select_submission_views(campaign_id).where(Submission.number > after)
     if researcher_id is not None:
         query = query.where(Submission.researcher_id == researcher_id)
-    return [view_of_row(row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
+    return [submission_view_of_row(row) for row in session.execute(query.order_by(Submission.number).limit(limit))]
 
 
 def count_submissions(session: Session, campaign_id: str, researcher_id: str | None = None) -> int:
@@ -135,11 +135,13 @@ def count_submissions(session: Session, campaign_id: str, researcher_id: str | N
     return session.scalar(query) or 0
 
 
-def fallen_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
+def invalidated_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
     """Submissions that do not stand, disqualified or refuted, by number."""
     session.flush()
-    query = select_views(campaign_id).where((Submission.disqualified != "") | (Submission.status == "refuted"))
-    return [view_of_row(row) for row in session.execute(query.order_by(Submission.number))]
+    query = select_submission_views(campaign_id).where(
+        (Submission.disqualified != "") | (Submission.status == "refuted")
+    )
+    return [submission_view_of_row(row) for row in session.execute(query.order_by(Submission.number))]
 
 
 def _refuse_known(session: Session, campaign_id: str, digest: str) -> None:

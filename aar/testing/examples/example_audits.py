@@ -13,11 +13,11 @@ from aar.forum.posts import Author, create_post
 from aar.problems.protocol import Estimate, TaskScore
 from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.scoring.audits.audit_findings import record_finding
-from aar.scoring.audits.protocol import Finding, PhaseScores, Verdict
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.audits.protocol import AuditResult, AuditVerdict, PhaseScores
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.confirmation.confirmation_outcome import finish_check
 from aar.scoring.confirmation.confirmation_queue import CheckPlan, claim_check, request_check
-from aar.scoring.phases import CONFIRM, CONFIRMATION, ELSEWHERE, PERMUTED, TRANSFER, noisy
+from aar.scoring.phases import CONFIRM, CONFIRMATION, ON_TRANSFER_DOMAINS, PERMUTED, TRANSFER, noise_phase
 from aar.scoring.results import score_writer
 from aar.scoring.submissions.disqualification import disqualify, reinstate
 from aar.scoring.submissions.method_manifest import MethodManifest
@@ -45,25 +45,27 @@ def add_example_audits(db: Database, snapshots: SnapshotStore, folder: Path) -> 
     with db.writing() as session:
         for number in (6, 9, 10, 12, 14):
             record_finding(session, session.get_one(Submission, number), _passed("static"))
-    disappears = Finding(
+    disappears = AuditResult(
         "teacher",
-        Verdict.LABELLED,
+        AuditVerdict.LABELLED,
         "teacher-independent",
         "Its score stays when the teacher's labels are permuted: it does not use its teacher.",
         {"permuted": {"mean": PEOPLE_ONLY, "standard_error": 0.04}, "curve": [PEOPLE_ONLY]},
     )
-    skipped = Finding("reviewer", Verdict.SKIPPED, "", "Nobody has read this code: the campaign calls no Claude model.")
+    skipped = AuditResult(
+        "reviewer", AuditVerdict.SKIPPED, "", "Nobody has read this code: the campaign calls no Claude model."
+    )
     _check(db, 7, CONFIRMATION, {CONFIRM.key: 0.12}, [_passed("teacher"), skipped])
-    spoilt = {PERMUTED.key: 0.03, noisy(0.2).key: 0.31, noisy(0.4).key: 0.14}
-    noise = Finding("noise", Verdict.PASSED, "", "The score falls as more of the teacher's labels are spoilt.")
+    spoilt = {PERMUTED.key: 0.03, noise_phase(0.2).key: 0.31, noise_phase(0.4).key: 0.14}
+    noise = AuditResult("noise", AuditVerdict.PASSED, "", "The score falls as more of the teacher's labels are spoilt.")
     _check(db, 12, CONFIRMATION, {CONFIRM.key: PEOPLE_ONLY, **spoilt}, [_passed("teacher"), noise, skipped])
     _check(db, 10, CONFIRMATION, {CONFIRM.key: 0.44, PERMUTED.key: 0.43}, [disappears, skipped])
     for number, value in ((12, 0.33), (10, 0.41)):
-        _check(db, number, TRANSFER, {ELSEWHERE.key: value}, [])
+        _check(db, number, TRANSFER, {ON_TRANSFER_DOMAINS.key: value}, [])
     with db.writing() as session:
-        opens_a_socket = Finding(
+        opens_a_socket = AuditResult(
             "static",
-            Verdict.DISQUALIFIED,
+            AuditVerdict.DISQUALIFIED,
             "static.network",
             "run.py opens a socket. " + HOSTILE,
             {
@@ -89,11 +91,11 @@ def add_example_audits(db: Database, snapshots: SnapshotStore, folder: Path) -> 
         _wait(db, snapshots, folder / f"method-{index}", name)
 
 
-def _passed(audit: str) -> Finding:
-    return Finding(audit, Verdict.PASSED, "", "Nothing found.")
+def _passed(audit: str) -> AuditResult:
+    return AuditResult(audit, AuditVerdict.PASSED, "", "Nothing found.")
 
 
-def _check(db: Database, number: int, kind: str, means: Mapping[str, float], findings: Sequence[Finding]) -> None:
+def _check(db: Database, number: int, kind: str, means: Mapping[str, float], findings: Sequence[AuditResult]) -> None:
     problem = WeakToStrong()
     with db.writing() as session:
         found = get_submission(session, CAMPAIGN, number)
@@ -102,7 +104,7 @@ def _check(db: Database, number: int, kind: str, means: Mapping[str, float], fin
         assert work is not None
         assert work.check_id is not None
         for ticket in work.pending:
-            trial = Trial(TaskScore(parts={"method": PART}), None, "", "f" * 64, 1.5)
+            trial = ScoringRunResult(TaskScore(parts={"method": PART}), None, "", "f" * 64, 1.5)
             score_writer.finish_run(session, CAMPAIGN, ticket.run_id, trial)
         phases = {}
         for key, mean in means.items():

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from aar.problems.protocol import Estimate, Metric, TaskScore
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.queue import submission_queue
 from aar.scoring.results import score_writer
 from aar.scoring.submissions.method_manifest import MethodManifest
 from aar.scoring.submissions.submit import submit
-from aar.scoring.verdict_messages import Failure
+from aar.scoring.verdict_messages import RunFailure
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.testing.examples.planted_secrets import PART, SECRET
@@ -64,23 +64,27 @@ def submit_example(
 def score_next_submission(db: Database, value: float | None) -> None:
     """Give the next submission in the queue a score, or have it crash."""
     with db.writing() as session:
-        work = submission_queue.claim_next(session, "k3v9qd", domains=("movie", "sarcasm"), seeds=3, secret=SECRET)
+        work = submission_queue.claim_submission(
+            session, "k3v9qd", domains=("movie", "sarcasm"), seeds=3, secret=SECRET
+        )
     assert work is not None
     for index, ticket in enumerate(work.pending):
         parts = _parts(value or 0.0, index)
-        trial = Trial(TaskScore(parts=parts), None, "", "f" * 64, 1.5)
+        trial = ScoringRunResult(TaskScore(parts=parts), None, "", "f" * 64, 1.5)
         if value is None:
-            trial = Trial(None, Failure.CRASHED, "crashed: run.py exited with code 1.\nMemoryError", None, 0.5)
+            trial = ScoringRunResult(
+                None, RunFailure.CRASHED, "crashed: run.py exited with code 1.\nMemoryError", None, 0.5
+            )
         with db.writing() as session:
             score_writer.finish_run(session, "k3v9qd", ticket.run_id, trial)
             if value is None:
-                score_writer.reject(session, work.submission_id)
+                score_writer.reject_submission(session, work.submission_id)
                 return
     assert value is not None
     error = 0.02 + 0.01 * (work.number % 3)
     estimate = Estimate(value, error, value - 1.645 * error, value + 1.645 * error, 6)
     with db.writing() as session:
-        score_writer.measure(session, work.submission_id, estimate, seeds=3, domains=2, metric=_METRIC)
+        score_writer.record_measurement(session, work.submission_id, estimate, seeds=3, domains=2, metric=_METRIC)
 
 
 def _parts(score: float, index: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aar.problems.label_corruption import supports_corruption
 from aar.problems.protocol import Baseline, Problem
-from aar.scoring.audits.protocol import Audit, Dossier, Finding, Verdict
+from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditVerdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
 
@@ -25,7 +25,7 @@ class AuditAnswer:
 
     baseline: str
     audit: str
-    verdict: Verdict
+    verdict: AuditVerdict
     rule: str
     reason: str
 
@@ -51,7 +51,7 @@ def judge_baselines(
     series = {phase.key: place for place, phase in enumerate(phases)}
     scores = {
         phase.key: measure_in_process(
-            problem, baselines, phase, _seeds(phase, series[phase.draws], seeds, audit_seeds, first)
+            problem, baselines, phase, _seeds(phase, series[phase.draw_series], seeds, audit_seeds, first)
         )
         for phase in phases
         if phase.corruption is None or supports_corruption(problem, phase.corruption)
@@ -65,7 +65,7 @@ def judge_baselines(
     return answers
 
 
-async def _judge(audit: Audit, about: Dossier) -> Finding:
+async def _judge(audit: Audit, about: AuditInput) -> AuditResult:
     return await audit.judge(about)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aar.problems.label_corruption import corrupt_labels
 from aar.problems.protocol import Baseline, Problem, Task, TaskScore
-from aar.scoring.audits.protocol import Dossier, PhaseScores
+from aar.scoring.audits.protocol import AuditInput, PhaseScores
 from aar.scoring.phases import MEASURE, Phase
 
 
@@ -63,10 +63,10 @@ def measure_in_process(
 
 def make_audit_input(
     problem: Problem, baseline: Baseline, runs: Mapping[str, Sequence[tuple[Task, TaskScore]]]
-) -> Dossier:
+) -> AuditInput:
     """What audits would see of a baseline with these scores, by phase key."""
     seeds = {key: len(scores) // len(problem.climbed_domains) for key, scores in runs.items()}
-    return Dossier(
+    return AuditInput(
         campaign_id="baselines",
         number=1,
         title=baseline.summary,

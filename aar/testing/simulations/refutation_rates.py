@@ -1,7 +1,8 @@
 """How often confirmations refute honest winners and overfitted ones, in campaigns simulated by the scorer's own rules.
 
 A campaign measures many equally good methods, takes the best by score and confirms them on fresh seeds. Scores are
-pooled from seeds of two domains as problems pool them; what is decided is decided by ``common_error`` and ``refutes``.
+pooled from seeds of two domains as problems pool them; what is decided is decided by ``fit_variance_prior`` and
+``refutes``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.statistics import VarianceTerm, make_estimate
-from aar.scoring.moderated_t import Sample, common_error, sample_of_estimate
+from aar.scoring.moderated_t import ScoreSample, fit_variance_prior, sample_from_estimate
 from aar.scoring.ranking_statistics import refutes
 
 DOMAINS = 2
@@ -58,7 +59,7 @@ def _refutes_any(setting: SimulatedCampaign, rng: np.random.Generator, fall: flo
     measured = _samples(setting, noise, rng, fall)
     best = [0] if fall else np.argsort([-each.mean for each in measured])[: setting.confirmed]
     confirmed = _samples(setting, noise[best], rng)
-    common = common_error(measured)
+    common = fit_variance_prior(measured)
     return any(
         refutes(measured[at], again, tries=setting.codes, checks=setting.confirmed, common=common)
         for at, again in zip(best, confirmed, strict=True)
@@ -67,7 +68,7 @@ def _refutes_any(setting: SimulatedCampaign, rng: np.random.Generator, fall: flo
 
 def _samples(
     setting: SimulatedCampaign, noise: NDArray[np.float64], rng: np.random.Generator, fall: float = 0.0
-) -> list[Sample]:
+) -> list[ScoreSample]:
     """Pooled scores of methods that are all worth 0.3, but for the first, which is better by ``fall``."""
     seeds = setting.seeds
     scores = 0.3 + rng.normal(0, 1, (len(noise), DOMAINS, seeds)) * noise[:, None, None]
@@ -88,5 +89,5 @@ def _samples(
         }
         whole = [term.scaled(1 / DOMAINS) for term in terms]
         pooled = make_estimate(float(np.mean(means)), whole, DOMAINS * seeds, parts)
-        found.append(sample_of_estimate(pooled, seeds))
+        found.append(sample_from_estimate(pooled, seeds))
     return found

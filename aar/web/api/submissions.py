@@ -14,10 +14,10 @@ from aar.readmodels.submissions.submission_code import read_code
 from aar.readmodels.submissions.submission_details import PhaseView, close_up
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.confirmation.confirmation_queue import CheckView
-from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, submission_record
+from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, read_submission_record
 from aar.scoring.submissions.status_log import StatusView
 from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions
-from aar.scoring.visibility import Secret, may_see, submission_seen_by
+from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
 from aar.web.api.pagination import After, Limit, Number, Page, make_page
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
@@ -167,9 +167,9 @@ def record(
 ) -> SubmissionRecordOut:
     """The whole story of a submission, for people; seeds, split seeds and digests of outputs for the operator only."""
     with shared.db.reading() as session:
-        found = submission_record(session, find_campaign(session, campaign_id).id, number)
+        found = read_submission_record(session, find_campaign(session, campaign_id).id, number)
     runs: list[RunRecord] = list(found.runs)
-    if not may_see(audience, Secret.SEEDS):
+    if not may_see(audience, RestrictedData.SEEDS):
         runs = [replace(run, seed=None, split_seed=None, output_digest=None) for run in runs]
     return SubmissionRecordOut(
         submission=SubmissionOut.of(found.submission),

@@ -14,7 +14,7 @@ from aar.campaign.researchers.external_rate_limit import POSTS_AN_HOUR, posts_le
 from aar.errors import DataMissing, NotFound
 from aar.readmodels.problem_metric import metric_of
 from aar.readmodels.submissions.submission_code import CodeFile, read_code
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submissions.submit import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
 from aar.snapshots.lineage import resolve_digest
@@ -34,7 +34,9 @@ async def _board(caller: McpClient, given: tool_inputs.McpLeaderboardInput) -> A
     def read(session: Session) -> Any:
         metric = metric_of(caller.view(session).problem)
         higher = metric is None or metric.higher_is_better
-        found = leaderboard(session, caller.campaign_id, limit=given.limit, higher_is_better=higher, told_only=True)
+        found = read_leaderboard(
+            session, caller.campaign_id, limit=given.limit, higher_is_better=higher, disclosed_only=True
+        )
         rows = rows_seen_by(found, Audience.RESEARCHER)
         return {
             "metric": None if metric is None else metric.name,

@@ -26,8 +26,8 @@ from aar.readmodels.usage_doubts import usage_doubts
 from aar.report.charts.axes import span
 from aar.report.html_report import CONTENT_POLICY, render_report
 from aar.report.report_data import best_of, build_report
-from aar.scoring.results.leaderboard import best
-from aar.scoring.visibility import Audience, doing_seen_by, submission_seen_by
+from aar.scoring.results.leaderboard import read_leader
+from aar.scoring.visibility import Audience, activity_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
@@ -80,7 +80,7 @@ def report_page(shared: AppStateDep, _who: PersonDep, campaign_id: CampaignId) -
 def _row(session: Session, view: CampaignView, audience: Audience) -> dict[str, Any]:
     metric = metric_of(view.problem)
     team = list_researchers(session, view.id)
-    leader = best(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
+    leader = read_leader(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
     return {
         "campaign": view,
         "metric": metric,
@@ -96,7 +96,7 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
     higher_is_better = metric is None or metric.higher_is_better
     cursor = latest_event_id(session, view.id)  # first, so that the stream repeats rather than misses
     board = read_board(session, view.id, higher_is_better=higher_is_better, audience=audience)
-    team = [replace(each, doing=doing_seen_by(each.doing, audience)) for each in list_researchers(session, view.id)]
+    team = [replace(each, doing=activity_seen_by(each.doing, audience)) for each in list_researchers(session, view.id)]
     submissions = all_submissions(session, view.id, audience)
     return {
         "campaign": view,

@@ -12,7 +12,7 @@ from aar.forum.posts import list_posts
 from aar.readmodels.researchers.background_jobs import researcher_jobs
 from aar.readmodels.researchers.transcript import read_transcript
 from aar.scoring.submissions.submit import list_submissions
-from aar.scoring.visibility import Secret, doing_seen_by, may_see, submission_seen_by
+from aar.scoring.visibility import RestrictedData, activity_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.pagination import MAX_LIMIT
 from aar.web.api.workspaces import FilePath, read_notebook, read_scrubbed_path, workspace_path
@@ -40,7 +40,7 @@ def researcher_page(
         submissions = list_submissions(session, view.id, researcher_id=researcher.id, limit=500)
         context: dict[str, Any] = {
             "campaign": view,
-            "researcher": replace(researcher, doing=doing_seen_by(researcher.doing, audience)),
+            "researcher": replace(researcher, doing=activity_seen_by(researcher.doing, audience)),
             "desk": None,
             "transcript": None,
             "totals": read_totals(session, view.id).researchers[researcher.id],
@@ -50,11 +50,11 @@ def researcher_page(
             "posts": list_posts(session, view.id, researcher_id=researcher.id, limit=10, newest_first=True),
             "cursor": cursor,
         }
-        if may_see(audience, Secret.WORKSPACES):
+        if may_see(audience, RestrictedData.WORKSPACES):
             has_files = workspace_path(shared, researcher).is_dir()
             context["desk"] = {"notebook": read_notebook(session, shared, researcher), "has_files": has_files}
             context["jobs"] = researcher_jobs(session, researcher.id)
-        if may_see(audience, Secret.TRANSCRIPTS):
+        if may_see(audience, RestrictedData.TRANSCRIPTS):
             context["transcript"] = read_transcript(session, researcher.id, before=before or None, limit=60)
     return render_page("researcher.html", context)
 

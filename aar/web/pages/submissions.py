@@ -11,9 +11,9 @@ from aar.readmodels.submissions.submission_code import read_code
 from aar.readmodels.submissions.submission_details import close_up
 from aar.readmodels.submissions.submission_lineage import parent_of
 from aar.report.charts.axes import span
-from aar.scoring.audits.audit_findings import alike_submissions
+from aar.scoring.audits.audit_findings import similar_submissions
 from aar.scoring.submissions.submit import get_submission
-from aar.scoring.visibility import Secret, may_see, submission_seen_by
+from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.pagination import Number
 from aar.web.api.submission_details import submission_diff
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
 @router.get("/{number}")
 def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> Response:
     """A method as it was handed in, and what was measured, as far as who asks may see it."""
-    whole = may_see(audience, Secret.SEALED_SCORES)
+    whole = may_see(audience, RestrictedData.SEALED_SCORES)
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
@@ -36,7 +36,7 @@ def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
         submission = submission_seen_by(found, audience)
         every = all_submissions(session, view.id, audience)
         close = close_up(session, view.id, number).seen_by(audience, told=found.told)
-        alike = alike_submissions(session, found.id) if whole else []
+        alike = similar_submissions(session, found.id) if whole else []
         phases = [each.phase for each in close.phases] if whole else []
         seeds = seed_scores(session, view.problem, submission.id, phases)
     parent = parent_of(submission, every)

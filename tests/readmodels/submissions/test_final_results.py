@@ -14,7 +14,7 @@ from aar.problems.protocol import Metric
 from aar.report.charts.transfer_chart import transfer_chart
 from aar.report.html_report import render_report
 from aar.report.report_data import ReportData, build_report
-from aar.scoring.ranking_statistics import shrink
+from aar.scoring.ranking_statistics import shrink_scores
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.testing.examples.example_audits import PEOPLE_ONLY, add_example_audits
@@ -83,7 +83,7 @@ def test_the_best_is_corrected_for_being_picked_from_all(data: ReportData) -> No
     scored = [each for each in data.submissions if each.mean is not None]
     assert (found.number, found.of) == (14, len(scored))
     pairs = [(each.mean or 0.0, each.standard_error or 0.0) for each in scored]
-    assert (found.mean, found.standard_error) == shrink(pairs)[[each.number for each in scored].index(14)]
+    assert (found.mean, found.standard_error) == shrink_scores(pairs)[[each.number for each in scored].index(14)]
     assert found.mean < 0.55
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED, REFRAMED, noisy
+from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, MEASURE, PERMUTED, noise_phase
 from aar.testing.simulations.in_process_runs import measure_in_process
 
 from .scored import METHODS, SEEDS, Scored
@@ -16,10 +16,10 @@ def scored() -> Scored:
     problem = WeakToStrong()
     baselines = {each.key: each for each in problem.baselines() if each.key in METHODS}
     by_phase = {}
-    phases = (MEASURE, CONFIRM, PERMUTED, noisy(0.2), noisy(0.4), REFRAMED)
+    phases = (MEASURE, CONFIRM, PERMUTED, noise_phase(0.2), noise_phase(0.4), IN_NEW_COORDINATES)
     series = {phase.key: place for place, phase in enumerate(phases)}
     for phase in phases:
-        first = 1000 * series[phase.draws]
+        first = 1000 * series[phase.draw_series]
         seeds = range(first, first + SEEDS)
         by_phase[phase.key] = measure_in_process(problem, list(baselines.values()), phase, seeds)
     by_method = {key: {phase: found[key] for phase, found in by_phase.items()} for key in METHODS}

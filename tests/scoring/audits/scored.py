@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from aar.problems.protocol import Baseline, Estimate, Task, TaskScore
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.scoring.audits.protocol import Dossier
+from aar.scoring.audits.protocol import AuditInput
 from aar.testing.simulations.in_process_runs import make_audit_input
 
 Runs = Mapping[str, list[tuple[Task, TaskScore]]]
@@ -33,14 +33,14 @@ class Scored:
     baselines: Mapping[str, Baseline]
     by_method: Mapping[str, Runs]
 
-    def dossier(self, method: str, **phases: list[tuple[Task, TaskScore]]) -> Dossier:
+    def dossier(self, method: str, **phases: list[tuple[Task, TaskScore]]) -> AuditInput:
         """What audits see of a method; ``phases`` puts other runs in the place of its own."""
         chosen = {**self.by_method[method], **{key.replace("_", "-"): scores for key, scores in phases.items()}}
         return make_audit_input(
             self.problem, self.baselines[method], {key: scores for key, scores in chosen.items() if scores}
         )
 
-    def at(self, method: str, **means: float) -> Dossier:
+    def at(self, method: str, **means: float) -> AuditInput:
         """The same with the means of some phases moved, their errors kept."""
         made = self.dossier(method)
         phases = dict(made.phases)

@@ -13,9 +13,9 @@ from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.problems.weak_to_strong.bundles import read_hidden
 from aar.problems.weak_to_strong.lab import w2s
-from aar.scoring.audits.coordinate_change import DEPENDENT, KNOWLEDGE, CoordinatesAudit
-from aar.scoring.audits.protocol import Audit, Moment, Verdict
-from aar.scoring.phases import CONFIRM, REFRAMED, Phase, phase_of
+from aar.scoring.audits.coordinate_change import COORDINATE_DEPENDENT, COORDINATE_KNOWLEDGE, CoordinatesAudit
+from aar.scoring.audits.protocol import Audit, AuditStage, AuditVerdict
+from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, Phase, phase_of
 from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
@@ -66,22 +66,22 @@ def dishonest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_it_asks_at_confirmations_where_the_problem_offers_other_coordinates() -> None:
     assert isinstance(AUDIT, Audit)
-    assert AUDIT.moment is Moment.CONFIRMED
-    assert AUDIT.phases(WeakToStrong()) == (REFRAMED,)
+    assert AUDIT.stage is AuditStage.CONFIRMED
+    assert AUDIT.phases(WeakToStrong()) == (IN_NEW_COORDINATES,)
     assert AUDIT.phases(Toy()) == ()
-    assert phase_of(REFRAMED.key) == REFRAMED
-    assert (REFRAMED.key, REFRAMED.draws) == ("coordinates", CONFIRM.key)
+    assert phase_of(IN_NEW_COORDINATES.key) == IN_NEW_COORDINATES
+    assert (IN_NEW_COORDINATES.key, IN_NEW_COORDINATES.draw_series) == ("coordinates", CONFIRM.key)
 
 
 def test_every_other_phase_has_draws_of_its_own() -> None:
     phases: list[Phase] = [phase_of(key) for key in ("measure", "confirm", "transfer", "permuted", "noise-20")]
-    assert [phase.draws for phase in phases] == [phase.key for phase in phases]
+    assert [phase.draw_series for phase in phases] == [phase.key for phase in phases]
 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_honest_methods_pass(scored: Scored, method: str) -> None:
     found = await AUDIT.judge(scored.dossier(method))
-    assert (found.verdict, found.rule) == (Verdict.PASSED, "")
+    assert (found.verdict, found.rule) == (AuditVerdict.PASSED, "")
     assert found.evidence["departure"] < 0.25
     assert found.evidence["splits"] == 6
 
@@ -91,10 +91,11 @@ async def test_carried_knowledge_is_flagged_wherever_it_holds(dishonest: tuple[W
     problem, folder = dishonest
     method = Baseline("carried", folder, "A method")
     seen = {
-        phase.key: measure_in_process(problem, [method], phase, range(2))["carried"] for phase in (CONFIRM, REFRAMED)
+        phase.key: measure_in_process(problem, [method], phase, range(2))["carried"]
+        for phase in (CONFIRM, IN_NEW_COORDINATES)
     }
     found = await AUDIT.judge(make_audit_input(problem, method, seen))
-    assert (found.verdict, found.rule) == (Verdict.FLAGGED, KNOWLEDGE)
+    assert (found.verdict, found.rule) == (AuditVerdict.FLAGGED, COORDINATE_KNOWLEDGE)
     gain = found.evidence["undisturbed"] - found.evidence["in_other_coordinates"]
     assert (gain > 0.1) if isinstance(problem, PrincipalAxes) else (gain < -0.1)
     assert str(round(found.evidence["undisturbed"], 2)) not in found.reason
@@ -102,24 +103,29 @@ async def test_carried_knowledge_is_flagged_wherever_it_holds(dishonest: tuple[W
 
 async def test_a_method_that_picks_columns_is_labelled_at_most(tmp_path: Path) -> None:
     problem, method = WeakToStrong(), _method(tmp_path / "picky", _PICKY)
-    seen = {phase.key: measure_in_process(problem, [method], phase, range(2))["picky"] for phase in (CONFIRM, REFRAMED)}
+    seen = {
+        phase.key: measure_in_process(problem, [method], phase, range(2))["picky"]
+        for phase in (CONFIRM, IN_NEW_COORDINATES)
+    }
     found = await AUDIT.judge(make_audit_input(problem, method, seen))
-    assert (found.verdict, found.rule) == (Verdict.LABELLED, DEPENDENT)
+    assert (found.verdict, found.rule) == (AuditVerdict.LABELLED, COORDINATE_DEPENDENT)
 
 
 async def test_no_score_in_other_coordinates_is_looked_at(scored: Scored) -> None:
     found = await AUDIT.judge(scored.dossier("vanilla", coordinates=[]))
-    assert (found.verdict, found.rule) == (Verdict.FLAGGED, "coordinates.unanswered")
+    assert (found.verdict, found.rule) == (AuditVerdict.FLAGGED, "coordinates.unanswered")
 
 
 async def test_without_other_coordinates_or_a_score_it_is_skipped_with_a_reason(scored: Scored) -> None:
     made = scored.dossier("vanilla")
-    elsewhere = [(replace(task, split_seed=-1), score) for task, score in scored.by_method["vanilla"][REFRAMED.key]]
+    elsewhere = [
+        (replace(task, split_seed=-1), score) for task, score in scored.by_method["vanilla"][IN_NEW_COORDINATES.key]
+    ]
     for each in (
         replace(made, problem=Toy()),
         scored.dossier("vanilla", confirm=[]),
         scored.dossier("vanilla", coordinates=elsewhere),
     ):
         found = await AUDIT.judge(each)
-        assert found.verdict is Verdict.SKIPPED
+        assert found.verdict is AuditVerdict.SKIPPED
         assert found.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aar.problems.registry import find_problem
-from aar.scoring.audits.protocol import Verdict
+from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.audits.registry import available_audits
 from aar.testing.simulations.false_positive_check import judge_baselines
 
@@ -17,8 +17,8 @@ def test_no_audit_disqualifies_a_baseline(name: str, keys: tuple[str, ...] | Non
     audits = available_audits(noise_levels=[0.4])
     answers = judge_baselines(problem, baselines, audits, seeds=2, audit_seeds=2, first=1)
     assert len(answers) == len(baselines) * len(audits)
-    assert Verdict.DISQUALIFIED not in {answer.verdict for answer in answers}, answers
+    assert AuditVerdict.DISQUALIFIED not in {answer.verdict for answer in answers}, answers
     static = [answer for answer in answers if answer.audit == "static"]
-    assert {answer.verdict for answer in static} == {Verdict.PASSED}
-    judged = {answer.audit for answer in answers if answer.verdict is not Verdict.SKIPPED}
+    assert {answer.verdict for answer in static} == {AuditVerdict.PASSED}
+    judged = {answer.audit for answer in answers if answer.verdict is not AuditVerdict.SKIPPED}
     assert judged >= {"static", "teacher", "label-noise"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SetupError
-from aar.scoring.audits.protocol import Audit, Moment
+from aar.scoring.audits.protocol import Audit, AuditStage
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.teacher_permutation import TeacherAudit
 
@@ -78,6 +78,6 @@ def test_two_of_a_name_are_refused() -> None:
 def test_one_handed_in_is_among_them() -> None:
     class Extra(TeacherAudit):
         name = "another"
-        moment = Moment.SUBMITTED
+        stage = AuditStage.SUBMITTED
 
     assert "another" in [audit.name for audit in available_audits(noise_levels=(), extra=[Extra()])]

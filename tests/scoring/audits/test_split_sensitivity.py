@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from aar.problems.protocol import TaskScore
-from aar.scoring.audits.protocol import Audit, Verdict
-from aar.scoring.audits.split_sensitivity import SplitSensitivity
+from aar.scoring.audits.protocol import Audit, AuditVerdict
+from aar.scoring.audits.split_sensitivity import SplitSensitivityAudit
 
 from .scored import METHODS, Runs, Scored, Untaught
 
 pytestmark = pytest.mark.anyio
-AUDIT = SplitSensitivity()
+AUDIT = SplitSensitivityAudit()
 
 
 def turned(score: TaskScore) -> TaskScore:
@@ -35,7 +35,7 @@ def test_it_needs_no_runs(scored: Scored) -> None:
 @pytest.mark.parametrize("method", METHODS)
 async def test_honest_methods_pass(scored: Scored, method: str) -> None:
     found = await AUDIT.judge(scored.dossier(method))
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is AuditVerdict.PASSED
     assert found.evidence["freedom"] == 8
     assert 0.2 < found.evidence["variance_ratio"] < 15
 
@@ -45,7 +45,7 @@ async def test_a_method_that_guesses_which_class_is_which_is_flagged(scored: Sco
     found = await AUDIT.judge(
         scored.dossier("strong_l2", measure=lottery(runs, "measure"), confirm=lottery(runs, "confirm"))  # type: ignore[arg-type]
     )
-    assert (found.verdict, found.rule) == (Verdict.FLAGGED, "splits.unstable")
+    assert (found.verdict, found.rule) == (AuditVerdict.FLAGGED, "splits.unstable")
     assert found.evidence["surely_above"] > 9
 
 
@@ -55,5 +55,5 @@ async def test_too_few_splits_or_no_teacher_is_skipped_with_a_reason(scored: Sco
     coins = replace(scored.dossier("vanilla"), problem=Untaught())
     for each in (few, coins):
         found = await AUDIT.judge(each)
-        assert found.verdict is Verdict.SKIPPED
+        assert found.verdict is AuditVerdict.SKIPPED
         assert found.reason

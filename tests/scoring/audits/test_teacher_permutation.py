@@ -9,8 +9,8 @@ import pytest
 
 from aar.problems.protocol import Estimate, Metric, Task, TaskScore
 from aar.problems.toy import Toy
-from aar.scoring.audits.protocol import Audit, Moment, Verdict
-from aar.scoring.audits.teacher_permutation import INDEPENDENT, TeacherAudit
+from aar.scoring.audits.protocol import Audit, AuditStage, AuditVerdict
+from aar.scoring.audits.teacher_permutation import TEACHER_INDEPENDENT, TeacherAudit
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED
 from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
 
@@ -33,7 +33,7 @@ AUDIT = TeacherAudit()
 
 def test_it_is_an_audit_of_confirmations_and_asks_only_where_there_is_a_teacher(scored: Scored) -> None:
     assert isinstance(AUDIT, Audit)
-    assert AUDIT.moment is Moment.CONFIRMED
+    assert AUDIT.stage is AuditStage.CONFIRMED
     assert AUDIT.phases(scored.problem) == (PERMUTED,)
     assert AUDIT.phases(Untaught()) == ()
 
@@ -41,14 +41,14 @@ def test_it_is_an_audit_of_confirmations_and_asks_only_where_there_is_a_teacher(
 @pytest.mark.parametrize("method", USERS)
 async def test_a_method_that_uses_its_teacher_passes(scored: Scored, method: str) -> None:
     found = await AUDIT.judge(scored.dossier(method))
-    assert (found.verdict, found.rule) == (Verdict.PASSED, "")
+    assert (found.verdict, found.rule) == (AuditVerdict.PASSED, "")
     assert found.evidence["share_surviving"] == 0
     assert found.evidence["low"] > 0.2
 
 
 async def test_zero_shot_elicitation_is_labelled_and_nothing_worse(scored: Scored) -> None:
     found = await AUDIT.judge(scored.dossier("zero_shot"))
-    assert (found.verdict, found.rule) == (Verdict.LABELLED, INDEPENDENT)
+    assert (found.verdict, found.rule) == (AuditVerdict.LABELLED, TEACHER_INDEPENDENT)
     assert found.evidence["share_surviving"] == pytest.approx(1, abs=0.3)
     assert str(round(found.evidence["permuted"], 2)) not in found.reason
 
@@ -56,18 +56,18 @@ async def test_zero_shot_elicitation_is_labelled_and_nothing_worse(scored: Score
 async def test_a_lucky_measurement_does_not_hide_that_the_teacher_is_not_used(scored: Scored) -> None:
     """The comparison is with the confirmation, which was not picked for being high."""
     lucky = scored.at("zero_shot", measure=0.9)
-    assert (await AUDIT.judge(lucky)).rule == INDEPENDENT
+    assert (await AUDIT.judge(lucky)).rule == TEACHER_INDEPENDENT
 
 
 async def test_before_a_confirmation_the_measurement_is_compared(scored: Scored) -> None:
     found = await AUDIT.judge(scored.dossier("vanilla", confirm=[]))
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is AuditVerdict.PASSED
     assert found.evidence["undisturbed"] == scored.dossier("vanilla").phases[MEASURE.key].estimate.mean
 
 
 async def test_no_score_under_permuted_labels_is_looked_at(scored: Scored) -> None:
     found = await AUDIT.judge(scored.dossier("vanilla", permuted=[]))
-    assert (found.verdict, found.rule) == (Verdict.FLAGGED, "teacher.unanswered")
+    assert (found.verdict, found.rule) == (AuditVerdict.FLAGGED, "teacher.unanswered")
 
 
 async def test_without_a_teacher_or_a_score_it_is_skipped_with_a_reason(scored: Scored) -> None:
@@ -77,7 +77,7 @@ async def test_without_a_teacher_or_a_score_it_is_skipped_with_a_reason(scored: 
         scored.dossier("vanilla", measure=[], confirm=[]),
     ):
         found = await AUDIT.judge(each)
-        assert found.verdict is Verdict.SKIPPED
+        assert found.verdict is AuditVerdict.SKIPPED
         assert found.reason
 
 
@@ -90,6 +90,6 @@ async def test_where_lower_is_better_a_rise_is_what_shows_the_teacher() -> None:
     }
     made = make_audit_input(problem, baseline, phases)
     assert made.phases[PERMUTED.key].estimate.mean > made.phases[CONFIRM.key].estimate.mean
-    assert (await AUDIT.judge(made)).verdict is Verdict.PASSED
+    assert (await AUDIT.judge(made)).verdict is AuditVerdict.PASSED
     deaf = make_audit_input(problem, baseline, {**phases, PERMUTED.key: phases[CONFIRM.key]})
-    assert (await AUDIT.judge(deaf)).rule == INDEPENDENT
+    assert (await AUDIT.judge(deaf)).rule == TEACHER_INDEPENDENT

@@ -23,8 +23,8 @@ from aar.errors import NotFound
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.leases import Leases
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.scoring_run import Trial, run_trial
-from aar.scoring.verdict_messages import Failure
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
+from aar.scoring.verdict_messages import RunFailure
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
@@ -37,9 +37,9 @@ def command_lines() -> Iterator[bytes]:
             yield path.read_bytes()
 
 
-async def attempt(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str) -> Trial:
+async def attempt(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str) -> ScoringRunResult:
     digest = desk.snapshots.save(desk.method(code)).digest
-    return await run_trial(problem, clean_room, task, digest, 5)
+    return await run_with_retries(problem, clean_room, task, digest, 5)
 
 
 async def test_a_good_method_is_scored(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
@@ -65,31 +65,31 @@ async def test_the_output_is_what_the_method_wrote(clean_room: CleanRoom, task: 
 @pytest.mark.parametrize(
     ("code", "failure", "says"),
     [
-        ("raise ValueError('too few coins')", Failure.CRASHED, "ValueError: too few coins"),
-        ("import os; os.kill(os.getpid(), 11)", Failure.CRASHED, "signal 11"),
-        ("import os; os._exit(3)", Failure.CRASHED, "exited with code 3"),
-        ("def broken(:", Failure.CRASHED, "SyntaxError"),
-        ("import torchnado", Failure.CRASHED, "No module named 'torchnado'"),
-        ("x = [bytes(2**20) * 1 for _ in range(10**6)]", Failure.OUT_OF_MEMORY, "may use 0.25 GiB"),
-        ("pass", Failure.NO_OUTPUT, "wrote no file"),
-        ("import sys, os; os.mkdir(sys.argv[-1])", Failure.OUTPUT_REFUSED, "must be a regular file"),
-        ("import sys; open(sys.argv[-1], 'wb').write(bytes(10**7))", Failure.OUTPUT_REFUSED, "at most 0.25 MiB"),
-        ("import sys; open(sys.argv[-1], 'w').write('rubbish')", Failure.OUTPUT_REJECTED, "not in the format"),
-        ("import sys; open(sys.argv[-1], 'w')", Failure.OUTPUT_REJECTED, "not in the format"),
+        ("raise ValueError('too few coins')", RunFailure.CRASHED, "ValueError: too few coins"),
+        ("import os; os.kill(os.getpid(), 11)", RunFailure.CRASHED, "signal 11"),
+        ("import os; os._exit(3)", RunFailure.CRASHED, "exited with code 3"),
+        ("def broken(:", RunFailure.CRASHED, "SyntaxError"),
+        ("import torchnado", RunFailure.CRASHED, "No module named 'torchnado'"),
+        ("x = [bytes(2**20) * 1 for _ in range(10**6)]", RunFailure.OUT_OF_MEMORY, "may use 0.25 GiB"),
+        ("pass", RunFailure.NO_OUTPUT, "wrote no file"),
+        ("import sys, os; os.mkdir(sys.argv[-1])", RunFailure.OUTPUT_REFUSED, "must be a regular file"),
+        ("import sys; open(sys.argv[-1], 'wb').write(bytes(10**7))", RunFailure.OUTPUT_REFUSED, "at most 0.25 MiB"),
+        ("import sys; open(sys.argv[-1], 'w').write('rubbish')", RunFailure.OUTPUT_REJECTED, "not in the format"),
+        ("import sys; open(sys.argv[-1], 'w')", RunFailure.OUTPUT_REJECTED, "not in the format"),
         (
             "import sys, numpy as np; np.save(sys.argv[-1], np.zeros(3))",
-            Failure.OUTPUT_REJECTED,
+            RunFailure.OUTPUT_REJECTED,
             "its shape is (3,), it must be (400,)",
         ),
         (
             "import sys, numpy as np; np.save(sys.argv[-1], np.array([{}], dtype=object))",
-            Failure.OUTPUT_REJECTED,
+            RunFailure.OUTPUT_REJECTED,
             "not in the format",
         ),
     ],
 )
 async def test_each_failure_has_its_verdict(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str, failure: Failure, says: str
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str, failure: RunFailure, says: str
 ) -> None:
     trial = await attempt(problem, clean_room, task, desk, code)
     assert trial.score is None
@@ -103,7 +103,7 @@ async def test_a_method_that_hangs_is_stopped(
 ) -> None:
     monkeypatch.setattr(problem, "run_limits", replace(problem.run_limits, seconds=1.5))
     trial = await attempt(problem, clean_room, task, desk, code)
-    assert trial.failure is Failure.TIME_LIMIT
+    assert trial.failure is RunFailure.TIME_LIMIT
     assert "time limit of 1.5 s" in trial.verdict
 
 
@@ -112,7 +112,7 @@ async def test_nobody_waits_for_a_pipe(
 ) -> None:
     monkeypatch.setattr("aar.scoring.cleanroom.clean_room._READ_SECONDS", 1.0)
     trial = await attempt(problem, clean_room, task, desk, "import sys, os; os.mkfifo(sys.argv[-1])")
-    assert trial.failure is Failure.OUTPUT_REFUSED
+    assert trial.failure is RunFailure.OUTPUT_REFUSED
 
 
 async def test_a_link_out_of_the_workspace_shows_nothing_of_the_host(
@@ -120,7 +120,7 @@ async def test_a_link_out_of_the_workspace_shows_nothing_of_the_host(
 ) -> None:
     code = f"import sys, os; os.symlink({str(task.hidden / 'flips.npy')!r}, sys.argv[-1])"
     trial = await attempt(problem, clean_room, task, desk, code)
-    assert trial.failure in (Failure.NO_OUTPUT, Failure.OUTPUT_REFUSED)
+    assert trial.failure in (RunFailure.NO_OUTPUT, RunFailure.OUTPUT_REFUSED)
 
 
 async def test_a_process_that_stays_behind_is_ended(
@@ -183,7 +183,7 @@ async def test_the_source_runs_and_not_the_byte_code_beside_it(
     py_compile.compile(str(helper), cfile=str(cached), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     helper.write_text("VALUE = 'read'\n")
     saved = desk.snapshots.save(directory)
-    trial = await run_trial(problem, clean_room, task, saved.digest, 1)
+    trial = await run_with_retries(problem, clean_room, task, saved.digest, 1)
     assert "value read" in trial.verdict
 
 
@@ -212,7 +212,7 @@ async def test_the_controllers_paths_and_environment_stay_out(
     codes += [f"print(open('/proc/self/mountinfo').read()[{part}:][:1200])\n1/0\n" for part in range(0, 6000, 1200)]
     for code in codes:
         trial = await attempt(problem, clean_room, task, desk, code)
-        assert trial.failure is Failure.CRASHED
+        assert trial.failure is RunFailure.CRASHED
         for secret in ("canary", "bundles", "/runs/", sys.prefix, str(Path(aar.__file__).parent)):
             assert secret not in trial.verdict
 

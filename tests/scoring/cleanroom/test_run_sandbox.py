@@ -13,10 +13,10 @@ from aar.problems.protocol import Problem
 from aar.sandbox import workspaces
 from aar.sandbox.incidents import Incident, IncidentKind
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring.audits.protocol import Dossier, Finding
+from aar.scoring.audits.protocol import AuditInput, AuditResult
 from aar.scoring.cleanroom import run_files
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.run_sandbox import Rooms
+from aar.scoring.cleanroom.run_sandbox import RunSandboxFactory
 
 from ..audits_for_tests import WordAudit
 from ..conftest import COPY
@@ -35,24 +35,24 @@ async def test_what_cannot_be_ended_is_told_and_swept_later(
     error: Exception,
 ) -> None:
     told: list[Incident] = []
-    rooms = Rooms(backend, problem, clean_room.work_dir, told.append)
-    room = await rooms.make(DEFAULT_OWNER)
-    mounted = run_files.workspace(room.folder).is_mount()
+    rooms = RunSandboxFactory(backend, problem, clean_room.work_dir, told.append)
+    room = await rooms.create_sandbox(DEFAULT_OWNER)
+    mounted = run_files.workspace_folder(room.folder).is_mount()
 
     async def fails() -> None:
         raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(room.sandbox, "destroy", fails)
-        await rooms.end(room)
+        await rooms.destroy_sandbox(room)
     assert [(each.sandbox, each.campaign_id, each.kind) for each in told] == [
         (room.name, DEFAULT_OWNER, IncidentKind.LEFT_BEHIND)
     ]
     # It may still run: nothing was taken from under it.
-    assert run_files.workspace(room.folder).is_mount() == mounted
+    assert run_files.workspace_folder(room.folder).is_mount() == mounted
     assert (await room.sandbox.exec("echo x > still; cat still", timeout=20)).output == "x\n"
     await room.sandbox.detach()  # type: ignore[attr-defined] - as its controller's end would
-    await clean_room.sweep(DEFAULT_OWNER)
+    await clean_room.remove_leftovers(DEFAULT_OWNER)
     assert not list(clean_room.work_dir.iterdir())
 
 
@@ -61,15 +61,15 @@ async def test_a_sweep_goes_past_what_is_still_in_use(clean_room: CleanRoom, mon
     monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 0.2)
     runs = clean_room.work_dir / "runs"
     for name in ("k-run-1", "k-run-2", "k-run-3"):
-        workspaces.prepare(run_files.workspace(runs / name), 8 << 20, 12345)
+        workspaces.prepare(run_files.workspace_folder(runs / name), 8 << 20, 12345)
     (clean_room.work_dir / "outputs").mkdir()
-    with (run_files.workspace(runs / "k-run-1") / "held").open("w"):
-        left = run_files.sweep(clean_room.work_dir)
+    with (run_files.workspace_folder(runs / "k-run-1") / "held").open("w"):
+        left = run_files.remove_leftover_runs(clean_room.work_dir)
         assert list(left) == ["k-run-1"]
         assert _names(clean_room.work_dir) == ["runs"]
         assert _names(runs) == ["k-run-1"]
         assert _names(runs / "k-run-1") == [".workspace.ext4", "workspace"]
-    assert run_files.sweep(clean_room.work_dir) == {}
+    assert run_files.remove_leftover_runs(clean_room.work_dir) == {}
     assert _names(clean_room.work_dir) == []
     assert str(clean_room.work_dir) not in await anyio.Path("/proc/self/mounts").read_text()
 
@@ -85,7 +85,7 @@ class _Mounts(WordAudit):
         super().__init__()
         self.place = Path()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         self.place = dossier.code / "busy"
         self.place.mkdir()
         await anyio.run_process(["mount", "-t", "tmpfs", "aar-test", str(self.place)])
@@ -107,5 +107,5 @@ async def test_an_audit_s_folder_that_cannot_be_removed_takes_no_finding_and_no_
         await anyio.run_process(["umount", str(audit.place)])
     assert (view.state, audit.asked) == ("measured", [submitted.number])
     assert [each.kind for each in told] == [IncidentKind.LEFT_BEHIND]
-    assert run_files.sweep(clean_room.work_dir) == {}
+    assert run_files.remove_leftover_runs(clean_room.work_dir) == {}
     assert _names(clean_room.work_dir) == []

@@ -13,8 +13,8 @@ from aar.sandbox import outages
 from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.scoring_run import run_trial
-from aar.scoring.verdict_messages import Failure
+from aar.scoring.cleanroom.scoring_run import run_with_retries
+from aar.scoring.verdict_messages import RunFailure
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
@@ -91,7 +91,7 @@ def room(clean_room: CleanRoom, problem: Problem, desk: Any, **failures: int) ->
 async def test_a_lost_sandbox_is_tried_again(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     for failures in ({"starts": 2}, {"losses": 2}, {"starts": 1, "losses": 1}):
-        trial = await run_trial(problem, room(clean_room, problem, desk, **failures), task, digest, 5)
+        trial = await run_with_retries(problem, room(clean_room, problem, desk, **failures), task, digest, 5)
         assert trial.failure is None
 
 
@@ -100,15 +100,15 @@ async def test_a_machine_without_sandboxes_blames_no_method(
 ) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     with pytest.raises(SandboxError, match="no room"):
-        await run_trial(problem, room(clean_room, problem, desk, starts=100), task, digest, 5)
+        await run_with_retries(problem, room(clean_room, problem, desk, starts=100), task, digest, 5)
 
 
 async def test_a_method_that_always_loses_its_sandbox_is_told_so(
     problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
 ) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
-    trial = await run_trial(problem, room(clean_room, problem, desk, losses=3), task, digest, 5)
-    assert trial.failure is Failure.SANDBOX_LOST
+    trial = await run_with_retries(problem, room(clean_room, problem, desk, losses=3), task, digest, 5)
+    assert trial.failure is RunFailure.SANDBOX_LOST
     assert "ended its own sandbox 3 times" in trial.verdict
 
 
@@ -116,9 +116,9 @@ async def test_killing_every_process_in_reach_gains_nothing(
     problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
 ) -> None:
     digest = desk.snapshots.save(desk.method("import os; os.kill(-1, 9)")).digest
-    trial = await run_trial(problem, clean_room, task, digest, 5)
+    trial = await run_with_retries(problem, clean_room, task, digest, 5)
     assert trial.score is None
-    assert trial.failure in (Failure.CRASHED, Failure.SANDBOX_LOST, Failure.NO_OUTPUT)
+    assert trial.failure in (RunFailure.CRASHED, RunFailure.SANDBOX_LOST, RunFailure.NO_OUTPUT)
 
 
 async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
@@ -136,13 +136,13 @@ async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
         clean_room.work_dir,
         outages=BackendOutageMonitor(60, lambda _, then: told.append(then)),
     )
-    trial = await run_trial(problem, restarted, task, digest, 5)
+    trial = await run_with_retries(problem, restarted, task, digest, 5)
     assert trial.failure is None
     assert told[0].startswith("try 1, next in")
     assert told[-1].startswith("answers again after")
     # What each try left is removed once the engine answers.
     assert list((clean_room.work_dir / "runs").iterdir()) != []
-    async with restarted.warmed("cleanroom", 1):
+    async with restarted.warm_sandboxes("cleanroom", 1):
         pass
     assert list((clean_room.work_dir / "runs").iterdir()) == []
 
@@ -152,4 +152,4 @@ async def test_an_engine_that_stays_away_blames_no_method(
 ) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     with pytest.raises(BackendAway):
-        await run_trial(problem, room(clean_room, problem, desk, losses=1, away=1000), task, digest, 5)
+        await run_with_retries(problem, room(clean_room, problem, desk, losses=1, away=1000), task, digest, 5)

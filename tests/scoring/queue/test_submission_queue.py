@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.problems.protocol import Stage, TaskScore
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.queue import submission_queue
-from aar.scoring.queue.seed_draws import draw
+from aar.scoring.queue.seed_draws import draw_seeds
 from aar.scoring.results import score_writer
 from aar.store.models import ScoringRun
 
@@ -18,7 +18,7 @@ CAMPAIGN = "k3v9qd"
 
 def claim(desk: Any, seeds: int = 2, skip: tuple[str, ...] = ()) -> Any:
     with desk.db.writing() as session:
-        return submission_queue.claim_next(
+        return submission_queue.claim_submission(
             session, CAMPAIGN, domains=("a", "b"), seeds=seeds, secret="secret", skip=skip
         )
 
@@ -29,7 +29,7 @@ def test_researchers_take_turns_whoever_hands_in_more(desk: Any) -> None:
     desk.submit(desk.method("print('two')"), researcher=2)
     desk.submit(desk.method("print('three')"), researcher=3)
     with desk.db.reading() as session:
-        planned = submission_queue.queue_state(session, CAMPAIGN).waiting
+        planned = submission_queue.read_queue(session, CAMPAIGN).waiting
     taken = [claim(desk).number for _ in range(6)]
     assert taken == [1, 5, 6, 2, 3, 4]
     assert planned == tuple(taken)
@@ -56,7 +56,7 @@ def test_the_draws_are_written_when_the_submission_is_claimed(desk: Any) -> None
     work = claim(desk)
     assert [(ticket.index, ticket.domain) for ticket in work.pending] == [(0, "a"), (1, "b"), (2, "a"), (3, "b")]
     for ticket in work.pending:
-        expected = draw("secret", Stage.MEASURE, 1, view.digest, ticket.index)
+        expected = draw_seeds("secret", Stage.MEASURE, 1, view.digest, ticket.index)
         assert (ticket.seed, ticket.split_seed) == (expected.seed, expected.split_seed)
 
 
@@ -64,12 +64,12 @@ def test_a_restart_keeps_results_and_draws(desk: Any) -> None:
     desk.submit(desk.method("print(1)"))
     before = claim(desk)
     done, interrupted = before.pending[0], before.pending[1]
-    trial = Trial(TaskScore(parts={"value": 0.5}), None, "", "f" * 64, 1.0)
+    trial = ScoringRunResult(TaskScore(parts={"value": 0.5}), None, "", "f" * 64, 1.0)
     with desk.db.writing() as session:
         assert score_writer.finish_run(session, CAMPAIGN, done.run_id, trial)
         score_writer.start_run(session, interrupted.run_id)
     with desk.db.writing() as session:
-        (after,) = submission_queue.take_up(session, CAMPAIGN)
+        (after,) = submission_queue.recover_submissions(session, CAMPAIGN)
     assert list(after.pending) == list(before.pending)[1:]
     assert (after.unfinished, after.runs, after.failed) == (3, 4, False)
 
@@ -79,11 +79,11 @@ def test_a_run_is_never_scored_twice(desk: Any) -> None:
     ticket = claim(desk).pending[0]
     with desk.db.writing() as session:
         assert score_writer.finish_run(
-            session, CAMPAIGN, ticket.run_id, Trial(TaskScore(parts={"value": 0.1}), None, "", None, 1.0)
+            session, CAMPAIGN, ticket.run_id, ScoringRunResult(TaskScore(parts={"value": 0.1}), None, "", None, 1.0)
         )
     with desk.db.writing() as session:
         assert not score_writer.finish_run(
-            session, CAMPAIGN, ticket.run_id, Trial(TaskScore(parts={"value": 0.9}), None, "", None, 1.0)
+            session, CAMPAIGN, ticket.run_id, ScoringRunResult(TaskScore(parts={"value": 0.9}), None, "", None, 1.0)
         )
     with desk.db.reading() as session:
         assert session.get_one(ScoringRun, ticket.run_id).parts == {"value": 0.1}
@@ -94,10 +94,10 @@ def test_the_queue_tells_who_is_ahead(desk: Any) -> None:
         desk.submit(desk.method(f"print({index})"))
     claim(desk)
     with desk.db.reading() as session:
-        state = submission_queue.queue_state(session, CAMPAIGN)
+        state = submission_queue.read_queue(session, CAMPAIGN)
     assert (state.scoring, state.waiting) == ((1,), (2, 3))
-    assert state.ahead_of(3) == 2
-    assert state.ahead_of(1) is None
+    assert state.count_ahead(3) == 2
+    assert state.count_ahead(1) is None
     assert state.run_seconds is None
 
 
@@ -105,11 +105,11 @@ def test_the_expected_wait_counts_the_runs_ahead(desk: Any) -> None:
     for index in range(3):
         desk.submit(desk.method(f"print({index})"), runs=4)
     work = claim(desk)
-    trial = Trial(TaskScore(parts={"value": 0.5}), None, "", None, 3.0)
+    trial = ScoringRunResult(TaskScore(parts={"value": 0.5}), None, "", None, 3.0)
     with desk.db.writing() as session:
         score_writer.finish_run(session, CAMPAIGN, work.pending[0].run_id, trial)
     with desk.db.reading() as session:
-        state = submission_queue.queue_state(session, CAMPAIGN, parallel=2)
+        state = submission_queue.read_queue(session, CAMPAIGN, parallel=2)
     assert state.runs_before == {2: 3, 3: 7}
     assert state.expected_wait(3) == 3.0 * 7 / 2
     assert state.expected_wait(1) is None

@@ -9,12 +9,12 @@ import pytest
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Estimate, Metric, TaskScore
-from aar.scoring.cleanroom.scoring_run import Trial
+from aar.scoring.cleanroom.scoring_run import ScoringRunResult
 from aar.scoring.queue import submission_queue
 from aar.scoring.results import score_writer
-from aar.scoring.results.leaderboard import best, leaderboard
+from aar.scoring.results.leaderboard import read_leader, read_leaderboard
 from aar.scoring.submissions.submit import get_submission
-from aar.scoring.verdict_messages import Failure
+from aar.scoring.verdict_messages import RunFailure
 from aar.store.event_log import read_events
 from aar.store.models import ScoringRun
 
@@ -31,21 +31,23 @@ def estimate_of(values: list[float], error: float = 0.03) -> Estimate:
 def score(desk: Any, value: float, metric: Metric = PGR, fail_at: int | None = None) -> int:
     """Claim the next submission, give every run ``value`` and close it; returns its number."""
     with desk.db.writing() as session:
-        work = submission_queue.claim_next(session, CAMPAIGN, domains=("a", "b"), seeds=2, secret="secret")
+        work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a", "b"), seeds=2, secret="secret")
     for ticket in work.pending:
-        trial = Trial(TaskScore(parts={"value": value}), None, "", "f" * 64, 1.5)
+        trial = ScoringRunResult(TaskScore(parts={"value": value}), None, "", "f" * 64, 1.5)
         if ticket.index == fail_at:
-            trial = Trial(None, Failure.CRASHED, "crashed: run.py exited with code 1.\nBoom", None, 0.5)
+            trial = ScoringRunResult(None, RunFailure.CRASHED, "crashed: run.py exited with code 1.\nBoom", None, 0.5)
         with desk.db.writing() as session:
             score_writer.finish_run(session, CAMPAIGN, ticket.run_id, trial)
         if ticket.index == fail_at:
             with desk.db.writing() as session:
-                score_writer.reject(session, work.submission_id)
+                score_writer.reject_submission(session, work.submission_id)
             return int(work.number)
     with desk.db.writing() as session:
-        pooled = score_writer.pooled_scores(session, work.submission_id)
+        pooled = score_writer.read_pooled_scores(session, work.submission_id)
         estimate = estimate_of([each.parts["value"] for _, each in pooled.scores])
-        score_writer.measure(session, work.submission_id, estimate, seeds=pooled.seeds, domains=2, metric=metric)
+        score_writer.record_measurement(
+            session, work.submission_id, estimate, seeds=pooled.seeds, domains=2, metric=metric
+        )
     return int(work.number)
 
 
@@ -86,16 +88,18 @@ def test_the_board_is_ordered_and_within_the_noise_the_earlier_leads(desk: Any) 
         desk.submit(desk.method(f"print({index})"))
         score(desk, value)
     with desk.db.reading() as session:
-        rows = leaderboard(session, CAMPAIGN, higher_is_better=True)
+        rows = read_leaderboard(session, CAMPAIGN, higher_is_better=True)
         assert [row.submission.number for row in rows] == [2, 4, 1, 3]
         assert [row.band for row in rows] == [1, 1, 2, 2]
         assert [row.score for row in rows] == [0.5, 0.5, 0.2, 0.2]
         assert [row.rank for row in rows] == [1, 2, 3, 4]
-        assert [row.submission.number for row in leaderboard(session, CAMPAIGN, limit=2, higher_is_better=True)] == [
+        assert [
+            row.submission.number for row in read_leaderboard(session, CAMPAIGN, limit=2, higher_is_better=True)
+        ] == [
             2,
             4,
         ]
-        leader = best(session, CAMPAIGN, higher_is_better=True)
+        leader = read_leader(session, CAMPAIGN, higher_is_better=True)
         assert leader is not None
         assert leader.number == 2
 
@@ -105,7 +109,7 @@ def test_a_metric_to_lower_turns_the_board_round(desk: Any) -> None:
         desk.submit(desk.method(f"print({index})"))
         score(desk, value, metric=LOSS)
     with desk.db.reading() as session:
-        rows = leaderboard(session, CAMPAIGN, higher_is_better=False)
+        rows = read_leaderboard(session, CAMPAIGN, higher_is_better=False)
     assert [row.submission.number for row in rows] == [2, 1, 3]
     assert "Rank 1 of 2" in view(desk, 2).verdict
 
@@ -113,8 +117,8 @@ def test_a_metric_to_lower_turns_the_board_round(desk: Any) -> None:
 def test_an_empty_board_has_no_best(desk: Any) -> None:
     desk.submit(desk.method("print(1)"))
     with desk.db.reading() as session:
-        assert leaderboard(session, CAMPAIGN, higher_is_better=True) == []
-        assert best(session, CAMPAIGN, higher_is_better=True) is None
+        assert read_leaderboard(session, CAMPAIGN, higher_is_better=True) == []
+        assert read_leader(session, CAMPAIGN, higher_is_better=True) is None
 
 
 def test_the_same_code_again_adds_seeds_to_one_estimate(desk: Any) -> None:
@@ -127,7 +131,7 @@ def test_the_same_code_again_adds_seeds_to_one_estimate(desk: Any) -> None:
     assert "same code as s1: their seeds are pooled" in again.verdict
     assert "4 seeds x 2 domains" in first.verdict
     with desk.db.reading() as session:
-        rows = leaderboard(session, CAMPAIGN, higher_is_better=True)
+        rows = read_leaderboard(session, CAMPAIGN, higher_is_better=True)
         draws = session.query(ScoringRun.split_seed).all()
     assert [row.submission.number for row in rows] == [1]
     assert rows[0].submission.researcher_name == "r1"
@@ -149,7 +153,7 @@ def test_the_first_failed_run_rejects_and_the_rest_is_skipped(desk: Any) -> None
             "skipped",
             "skipped",
         ]
-        assert leaderboard(session, CAMPAIGN, higher_is_better=True) == []
+        assert read_leaderboard(session, CAMPAIGN, higher_is_better=True) == []
         events = [logged.event for logged in read_events(session, CAMPAIGN)]
     assert [event.verdict for event in events if event.kind == "scoring_run_finished"] == ["scored", "crashed"]
     rejected = next(event for event in events if event.kind == "submission_rejected")
@@ -161,14 +165,16 @@ def test_a_verdict_is_given_once(desk: Any) -> None:
     score(desk, 0.5)
     before = view(desk, 1)
     with desk.db.writing() as session:
-        score_writer.measure(session, before.id, estimate_of([0.9]), seeds=1, domains=2, metric=PGR)
-        score_writer.reject(session, before.id)
+        score_writer.record_measurement(session, before.id, estimate_of([0.9]), seeds=1, domains=2, metric=PGR)
+        score_writer.reject_submission(session, before.id)
     assert view(desk, 1) == before
 
 
 def test_an_estimate_that_is_no_number_is_the_problems_fault(desk: Any) -> None:
     desk.submit(desk.method("print(1)"))
     with desk.db.writing() as session:
-        work = submission_queue.claim_next(session, CAMPAIGN, domains=("a",), seeds=1, secret="secret")
+        work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a",), seeds=1, secret="secret")
     with pytest.raises(ProblemError, match="nan"), desk.db.writing() as session:
-        score_writer.measure(session, work.submission_id, estimate_of([float("nan")]), seeds=1, domains=1, metric=PGR)
+        score_writer.record_measurement(
+            session, work.submission_id, estimate_of([float("nan")]), seeds=1, domains=1, metric=PGR
+        )

@@ -13,12 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from aar.errors import Conflict, DatabaseError, UsageError
 from aar.forum.news import news_since
 from aar.forum.posts import Author, create_post, list_posts
-from aar.scoring.audits.audit_findings import newest_findings
+from aar.scoring.audits.audit_findings import latest_findings
 from aar.scoring.confirmation.confirmation_queue import request_check
-from aar.scoring.queue.submission_queue import queue_state
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.queue.submission_queue import read_queue
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submissions.disqualification import disqualify, reinstate
-from aar.scoring.submissions.status_log import history
+from aar.scoring.submissions.status_log import status_history
 from aar.scoring.submissions.submit import get_submission
 from aar.store.models import AuditFinding, ScoringRun, Submission
 
@@ -37,7 +37,7 @@ def view(desk: Any, number: int = 1) -> Any:
 
 def board(desk: Any) -> list[Any]:
     with desk.db.reading() as session:
-        return leaderboard(session, CAMPAIGN)
+        return read_leaderboard(session, CAMPAIGN)
 
 
 def rows(desk: Any) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def test_a_measured_submission_goes_and_comes_back_as_it_was(desk: Any) -> None:
     with pytest.raises(Conflict, match="not disqualified"):
         pardon(desk)
     with desk.db.reading() as session:
-        changes = [(change.old, change.new, change.by) for change in history(session, shown.id)]
+        changes = [(change.old, change.new, change.by) for change in status_history(session, shown.id)]
     assert changes[1:] == [
         ("claimed", "measured", "scorer"),
         ("measured", "disqualified", "human:ana"),
@@ -150,7 +150,7 @@ def test_a_queued_submission_is_held_and_queues_again(desk: Any) -> None:
     rule_on(desk)
     assert (view(desk).state, view(desk).finished) == ("held", True)
     with desk.db.reading() as session:
-        assert queue_state(session, CAMPAIGN).waiting == ()
+        assert read_queue(session, CAMPAIGN).waiting == ()
     pardon(desk)
     assert (view(desk).state, view(desk).finished_at) == ("queued", None)
     score(desk, 0.4)
@@ -206,8 +206,8 @@ async def test_code_is_read_before_it_is_run_and_a_person_can_let_it_run(desk: A
     assert sorted(audit.asked) == [1, 2]  # what a person let through is not asked again
     with desk.db.reading() as session:
         assert [run.split_seed for run in session.query(ScoringRun).filter_by(submission_id=held.id)] == draws
-        findings = newest_findings(session, [held.id])[held.id]
-        statuses = [change.new for change in history(session, held.id)]
+        findings = latest_findings(session, [held.id])[held.id]
+        statuses = [change.new for change in status_history(session, held.id)]
     assert [(finding.rule, finding.evidence) for finding in findings] == [("word.cheat", {"line": 1})]
     assert statuses == ["claimed", "disqualified", "reinstated", "measured"]
     assert [logged.event.verdict for logged in events(desk, "audit_finished")].count("disqualified") == 1

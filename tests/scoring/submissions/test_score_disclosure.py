@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Estimate, Metric
 from aar.scoring.results import score_writer
-from aar.scoring.results.leaderboard import leaderboard
-from aar.scoring.submissions.score_disclosure import ALLOWANCE, is_low
+from aar.scoring.results.leaderboard import read_leaderboard
+from aar.scoring.submissions.score_disclosure import LOW_SCORE_ALLOWANCE, is_low
 from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
 from aar.store import open_database
@@ -55,14 +55,14 @@ def measured(
     session.add(submission)
     session.flush()
     estimate = Estimate(mean, error, mean - 2 * error, mean + 2 * error, 8)
-    score_writer.measure(session, submission.id, estimate, seeds=4, domains=2, metric=PGR)
+    score_writer.record_measurement(session, submission.id, estimate, seeds=4, domains=2, metric=PGR)
     return get_submission(session, CAMPAIGN, number).verdict
 
 
 def test_low_scores_are_told_a_few_times_and_then_without_their_number(db: Database) -> None:
     with db.writing() as session:
         measured(session, 1, 0.43)
-        told = [measured(session, number, 0.3) for number in range(2, 2 + ALLOWANCE)]
+        told = [measured(session, number, 0.3) for number in range(2, 2 + LOW_SCORE_ALLOWANCE)]
         assert all("measured: PGR 0.30" in verdict for verdict in told)
         withheld = measured(session, 100, 0.3)
         assert withheld.startswith("s100 measured, number withheld: it is surely worse than s1, your best (PGR 0.43")
@@ -74,7 +74,7 @@ def test_low_scores_are_told_a_few_times_and_then_without_their_number(db: Datab
 def test_the_allowance_is_the_campaigns_and_everybodys_best_his_own_once_there_is_one(db: Database) -> None:
     with db.writing() as session:
         measured(session, 1, 0.43)
-        for number in range(2, 2 + ALLOWANCE):
+        for number in range(2, 2 + LOW_SCORE_ALLOWANCE):
             measured(session, number, 0.3)
         first = measured(session, 100, 0.3, researcher=2)
         assert "number withheld: it is surely worse than s1, the best of others (PGR 0.43" in first, "r2 has no other"
@@ -89,7 +89,7 @@ def test_a_number_that_one_is_not_told_is_not_had_under_another_name(db: Databas
         if others_best is not None:
             measured(session, 1000, others_best, researcher=2)
         measured(session, 1, 0.43)
-        for number in range(2, 2 + ALLOWANCE):
+        for number in range(2, 2 + LOW_SCORE_ALLOWANCE):
             measured(session, number, 0.3)
         assert "number withheld" in measured(session, 100, 0.3, identity="a" * 64)
         again = measured(session, 101, 0.3, researcher=2, identity="a" * 64)
@@ -104,7 +104,7 @@ def test_a_number_that_one_is_not_told_is_not_had_under_another_name(db: Databas
 def test_a_verdict_names_no_best_whose_own_number_is_not_told(db: Database) -> None:
     with db.writing() as session:
         measured(session, 1, 0.43)
-        for number in range(2, 2 + ALLOWANCE):
+        for number in range(2, 2 + LOW_SCORE_ALLOWANCE):
             measured(session, number, 0.3)
         measured(session, 100, 0.31, researcher=2)
         below = measured(session, 101, 0.1, researcher=2)
@@ -114,9 +114,9 @@ def test_a_verdict_names_no_best_whose_own_number_is_not_told(db: Database) -> N
 
 def test_a_bad_beginning_buys_no_numbers(db: Database) -> None:
     with db.writing() as session:
-        verdicts = [measured(session, number, -0.3 + number / 1000) for number in range(1, ALLOWANCE + 3)]
-    assert all("measured: PGR -0." in verdict for verdict in verdicts[:ALLOWANCE])
-    assert all("number withheld" in verdict for verdict in verdicts[ALLOWANCE:])
+        verdicts = [measured(session, number, -0.3 + number / 1000) for number in range(1, LOW_SCORE_ALLOWANCE + 3)]
+    assert all("measured: PGR -0." in verdict for verdict in verdicts[:LOW_SCORE_ALLOWANCE])
+    assert all("number withheld" in verdict for verdict in verdicts[LOW_SCORE_ALLOWANCE:])
     assert (
         "surely worse than what the plainest method reaches (PGR 0.20)" in verdicts[-1] or "your best" in verdicts[-1]
     )
@@ -125,7 +125,7 @@ def test_a_bad_beginning_buys_no_numbers(db: Database) -> None:
 def test_handing_a_told_low_score_in_again_frees_no_number(db: Database) -> None:
     with db.writing() as session:
         measured(session, 1, 0.43)
-        for number in range(2, 2 + ALLOWANCE):
+        for number in range(2, 2 + LOW_SCORE_ALLOWANCE):
             measured(session, number, 0.3)
         for number in range(100, 110):
             assert "number withheld" in measured(session, number, 0.3, identity=f"{number - 98:064}")
@@ -138,7 +138,7 @@ def test_a_method_that_scatters_its_own_score_is_told_no_more_often(db: Database
         for number in range(1, 6):
             measured(session, number, 0.4, researcher=2)
         measured(session, 10, best[0], error=best[1])
-        verdicts = [measured(session, number, -0.1, error=0.5) for number in range(11, 14 + ALLOWANCE)]
+        verdicts = [measured(session, number, -0.1, error=0.5) for number in range(11, 14 + LOW_SCORE_ALLOWANCE)]
     # So few of many: those that scatter become the campaign's usual ones once they are most of it.
     assert all("measured: PGR" in verdict for verdict in verdicts[:4])
     with db.reading() as session:
@@ -148,23 +148,23 @@ def test_a_method_that_scatters_its_own_score_is_told_no_more_often(db: Database
 
 def test_no_place_on_the_board_tells_a_number_that_is_withheld(db: Database) -> None:
     def seen(session: Session) -> list[tuple[int, int, int]]:
-        rows = leaderboard(session, CAMPAIGN, told_only=True)
+        rows = read_leaderboard(session, CAMPAIGN, disclosed_only=True)
         return [(row.submission.number, row.rank, row.band) for row in rows_seen_by(rows, Audience.RESEARCHER)]
 
     with db.writing() as session:
         measured(session, 1, 0.43)
-        for step in range(ALLOWANCE):  # a ruler
+        for step in range(LOW_SCORE_ALLOWANCE):  # a ruler
             measured(session, 2 + step, 0.30 - step * 0.05)
         before = seen(session)
         assert "number withheld" in measured(session, 100, -0.27)
         assert seen(session) == before
         told = measured(session, 101, 0.42, identity=f"{1:064}")
-    assert f"s1 stands on the board. Rank 1 of {1 + ALLOWANCE}" in told
+    assert f"s1 stands on the board. Rank 1 of {1 + LOW_SCORE_ALLOWANCE}" in told
 
 
 def test_a_verdict_names_no_leader_whose_number_is_not_told(db: Database) -> None:
     with db.writing() as session:
-        for number in range(1, 1 + ALLOWANCE):
+        for number in range(1, 1 + LOW_SCORE_ALLOWANCE):
             measured(session, number, -0.3)
         assert "number withheld" in measured(session, 100, 0.15)
         told = measured(session, 101, 0.13, researcher=2, error=2 * ERROR)
@@ -175,9 +175,9 @@ def test_a_verdict_names_no_leader_whose_number_is_not_told(db: Database) -> Non
 def test_people_see_every_number_and_researchers_do_not(db: Database) -> None:
     with db.writing() as session:
         measured(session, 1, 0.43)
-        for number in range(2, 4 + ALLOWANCE):
+        for number in range(2, 4 + LOW_SCORE_ALLOWANCE):
             measured(session, number, 0.3)
-        view = get_submission(session, CAMPAIGN, 3 + ALLOWANCE)
+        view = get_submission(session, CAMPAIGN, 3 + LOW_SCORE_ALLOWANCE)
     assert (view.mean, view.told) == (0.3, False)
     seen = submission_seen_by(view, Audience.RESEARCHER)
     assert (seen.mean, seen.standard_error, seen.low, seen.high) == (None,) * 4

@@ -15,7 +15,7 @@ from aar.redteam.attacker_knowledge import public_items
 from aar.redteam.attacks.memorisation.memorised_labels import fit_discriminant
 from aar.redteam.attacks.memorisation.quiet_knowledge import BEGIN
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.cleanroom.task_bundles import prepared
+from aar.scoring.cleanroom.task_bundles import prepared_bundles
 
 _KEPT = 8
 _CODE = """
@@ -39,7 +39,7 @@ class KnownComponents:
         """Learn the weights from the true labels of the research bundles."""
         prior: dict[str, list[float]] = {}
         for domain, items in (await public_items(arena)).items():
-            async with prepared(
+            async with prepared_bundles(
                 arena.problem, arena.room.work_dir, domain=domain, stage=Stage.RESEARCH, split_seed=0
             ) as task:
                 if not (task.public / "prompts.npy").is_file():

@@ -12,10 +12,10 @@ from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.paired_gain import score_output
 from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import SPLITS
-from aar.scoring.audits.static import read_code
-from aar.scoring.moderated_t import common_error, sample_of_estimate
-from aar.scoring.ranking_statistics import refutes, shrink
-from aar.scoring.results.leaderboard import leaderboard
+from aar.scoring.audits.static import check_code
+from aar.scoring.moderated_t import fit_variance_prior, sample_from_estimate
+from aar.scoring.ranking_statistics import refutes, shrink_scores
+from aar.scoring.results.leaderboard import read_leaderboard
 
 RERUNS = 100
 
@@ -38,11 +38,11 @@ class SeedLuck:
         if views[1].mean != views[0].mean and views[1].seeds != 2 * views[0].seeds:
             through.append("byte-identical code is not pooled into one estimate")
         with arena.db.reading() as session:
-            rows = leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
+            rows = read_leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
         places = [row for row in rows if row.submission.number in {view.number for view in views}]
         if len(places) != 2:
             through.append(f"two files' worth of code stand on {len(places)} places of the board")
-        if read_code(source).shape != read_code(again).shape:
+        if check_code(source).shape != check_code(again).shape:
             through.append("people are not shown that the methods differ in a comment and a name alone")
         arena.say(f"{RERUNS} reruns")
         return await self._reruns(arena, again, through)
@@ -58,11 +58,11 @@ class SeedLuck:
             groups = [splits[index] for index in rng.choice(SPLITS, size=arena.seeds)]
             pooled = arena.problem.pool([each for group in groups for each in group])
             found.append((sign * pooled.mean, pooled.standard_error))
-            samples.append(sample_of_estimate(pooled, arena.seeds, higher_is_better=better))
+            samples.append(sample_from_estimate(pooled, arena.seeds, higher_is_better=better))
         best = max(range(RERUNS), key=lambda index: found[index][0])
-        kept, average = shrink(found)[best][0], float(np.mean([mean for mean, _ in found]))
-        again_sealed = sample_of_estimate(final, arena.seeds, higher_is_better=better)
-        refuted = refutes(samples[best], again_sealed, tries=RERUNS, checks=1, common=common_error(samples))
+        kept, average = shrink_scores(found)[best][0], float(np.mean([mean for mean, _ in found]))
+        again_sealed = sample_from_estimate(final, arena.seeds, higher_is_better=better)
+        refuted = refutes(samples[best], again_sealed, tries=RERUNS, checks=1, common=fit_variance_prior(samples))
         said = (
             f"luckiest of {RERUNS} shown {sign * found[best][0]:.2f}, their mean {sign * average:.2f}, "
             f"shrunken {sign * kept:.2f}, sealed {final.mean:.2f}"

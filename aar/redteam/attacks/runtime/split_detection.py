@@ -14,7 +14,7 @@ from aar.redteam.knowledge_methods import SURE, TABLE
 from aar.redteam.paired_gain import score_output
 from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import SPLITS, make_splits
-from aar.scoring.moderated_t import sample_of_estimate
+from aar.scoring.moderated_t import sample_from_estimate
 from aar.scoring.ranking_statistics import refutes
 
 _START = """
@@ -72,8 +72,8 @@ class LuckyFew:
         )
         tries = 2 ** (arena.seeds * len(arena.problem.climbed_domains))
         refuted = refutes(
-            sample_of_estimate(few, arena.seeds, higher_is_better=sign > 0),
-            sample_of_estimate(sealed, arena.seeds, higher_is_better=sign > 0),
+            sample_from_estimate(few, arena.seeds, higher_is_better=sign > 0),
+            sample_from_estimate(sealed, arena.seeds, higher_is_better=sign > 0),
             tries=1,
             checks=1,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.results.leaderboard import LeaderboardRow, leaderboard
+from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions.disqualification import disqualify
 
 _CODE = """
@@ -58,7 +58,7 @@ class Lookalikes:
 
 def _row(arena: ScoreArena, number: int) -> LeaderboardRow | None:
     with arena.db.reading() as session:
-        rows = leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
+        rows = read_leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
     return next((row for row in rows if row.submission.number == number), None)
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aar.scoring.audits.protocol import Dossier
-from aar.scoring.submissions.method_manifest import ENTRY_POINT, MANIFEST
+from aar.scoring.audits.protocol import AuditInput
+from aar.scoring.submissions.method_manifest import ENTRY_POINT, MANIFEST_FILE
 from aar.text.sanitize import clean_line, clean_text
 
-MOST_CHARACTERS = 60_000
+MAX_LISTING_CHARACTERS = 60_000
 """So much of a method is shown; the rest is named and left out."""
 _LONGEST_LINE = 2000
 _LONGEST_FILE = 4 * 1024**2
@@ -21,7 +21,7 @@ _NEAR = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class CodeListing:
     """What is shown of a method.
 
     Args:
@@ -34,7 +34,7 @@ class Exhibit:
     lines: Mapping[str, tuple[str, ...]]
     left_out: tuple[str, ...]
 
-    def find(self, path: str, line: int, quote: str) -> int | None:
+    def find_quote(self, path: str, line: int, quote: str) -> int | None:
         """The line, from 1, at which a quote stands at or next to ``line``; None where it does not."""
         wanted = " ".join(quote.split())
         rows = self.lines.get(path, ())
@@ -46,7 +46,7 @@ class Exhibit:
         return None
 
 
-def exhibit(dossier: Dossier, *, most: int = MOST_CHARACTERS) -> Exhibit:
+def render_code_listing(dossier: AuditInput, *, most: int = MAX_LISTING_CHARACTERS) -> CodeListing:
     """Lay out a method's claim and code; entry point first. Reads files: call it off the loop.
 
     Args:
@@ -75,12 +75,12 @@ def exhibit(dossier: Dossier, *, most: int = MOST_CHARACTERS) -> Exhibit:
             left_out.append(f"{cut} of {name}")
             parts.append(f"(left out here because the method is too long: {cut} of {name})")
     body = "\n\n".join(parts)
-    return Exhibit(f"[method {mark}]\n{body}\n[method {mark}]", shown, tuple(left_out))
+    return CodeListing(f"[method {mark}]\n{body}\n[method {mark}]", shown, tuple(left_out))
 
 
 def _files(code: Path) -> list[Path]:
     found = [path for path in code.rglob("*") if stat.S_ISREG(path.lstat().st_mode)]
-    return sorted(found, key=lambda path: (path.name != ENTRY_POINT, path.name != MANIFEST, path.as_posix()))
+    return sorted(found, key=lambda path: (path.name != ENTRY_POINT, path.name != MANIFEST_FILE, path.as_posix()))
 
 
 def _text(path: Path) -> str | None:

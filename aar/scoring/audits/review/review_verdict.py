@@ -7,19 +7,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aar.scoring.audits.protocol import Finding, Verdict
-from aar.scoring.audits.review.code_listing import Exhibit
+from aar.scoring.audits.protocol import AuditResult, AuditVerdict
+from aar.scoring.audits.review.code_listing import CodeListing
 from aar.text.sanitize import shorten
 
-REVIEWER: Final = "reviewer"
-TOOL: Final = "verdict"
+REVIEWER_AUDIT: Final = "reviewer"
+VERDICT_TOOL: Final = "verdict"
 _LONGEST_REASON = 800
 _MOST_QUOTES = 8
 _RULES = ("injection", "answers", "leak", "clean-room", "state", "seed", "harness", "obfuscated", "claim")
 _ONLY_FLAGGED = frozenset({"claim"})
 
 
-class Quote(BaseModel):
+class CodeQuote(BaseModel):
     """One line of the frozen code, or a part of it."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
@@ -29,7 +29,7 @@ class Quote(BaseModel):
     text: str
 
 
-class Answer(BaseModel):
+class ReviewAnswer(BaseModel):
     """What the model says."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
@@ -37,10 +37,10 @@ class Answer(BaseModel):
     verdict: Literal["passed", "flagged", "disqualified"]
     rule: str
     reason: Annotated[str, Field(min_length=1)]
-    quotes: list[Quote]
+    quotes: list[CodeQuote]
 
 
-def definition() -> dict[str, Any]:
+def verdict_tool_definition() -> dict[str, Any]:
     """The tool that the model is made to call; plain JSON schema, as strict tools take it."""
     text = {"type": "string"}
     quote = {
@@ -50,7 +50,7 @@ def definition() -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {
-        "name": TOOL,
+        "name": VERDICT_TOOL,
         "description": "Give the verdict on the method under review.",
         "strict": True,
         "input_schema": {
@@ -67,7 +67,7 @@ def definition() -> dict[str, Any]:
     }
 
 
-def read_answer(given: Mapping[str, Any] | None, shown: Exhibit) -> Finding:
+def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditResult:
     """What a model's answer comes to.
 
     A disqualification stands only on quotes that occur in the code. A method of which not everything was read, or
@@ -77,7 +77,7 @@ def read_answer(given: Mapping[str, Any] | None, shown: Exhibit) -> Finding:
         given: the tool's input; None where the model gave none.
     """
     try:
-        answer = None if given is None else Answer.model_validate(given)
+        answer = None if given is None else ReviewAnswer.model_validate(given)
     except ValidationError:
         answer = None
     if answer is None or answer.rule not in ("", *_RULES):
@@ -85,35 +85,35 @@ def read_answer(given: Mapping[str, Any] | None, shown: Exhibit) -> Finding:
             "no-verdict", "The model gave no verdict in the form asked for; a person should read this code."
         )
     sound, unsound = _checked(answer.quotes, shown)
-    verdict, rule = Verdict(answer.verdict), answer.rule
+    verdict, rule = AuditVerdict(answer.verdict), answer.rule
     reason = shorten(answer.reason, _LONGEST_REASON)
     evidence: dict[str, Any] = {"quotes": sound, "unfounded": unsound, "left_out": list(shown.left_out)}
-    if verdict is Verdict.DISQUALIFIED and (not sound or unsound):
-        verdict = Verdict.FLAGGED
+    if verdict is AuditVerdict.DISQUALIFIED and (not sound or unsound):
+        verdict = AuditVerdict.FLAGGED
         reason += " (Not disqualified: the lines quoted for it do not all occur in the code.)"
-    if verdict is Verdict.DISQUALIFIED and (not rule or rule in _ONLY_FLAGGED):
-        verdict = Verdict.FLAGGED
-    if verdict is Verdict.PASSED and rule:
-        verdict = Verdict.FLAGGED  # a rule was named, so something was seen
-    if verdict is Verdict.PASSED and shown.left_out:
-        verdict, rule = Verdict.FLAGGED, "unread"
+    if verdict is AuditVerdict.DISQUALIFIED and (not rule or rule in _ONLY_FLAGGED):
+        verdict = AuditVerdict.FLAGGED
+    if verdict is AuditVerdict.PASSED and rule:
+        verdict = AuditVerdict.FLAGGED  # a rule was named, so something was seen
+    if verdict is AuditVerdict.PASSED and shown.left_out:
+        verdict, rule = AuditVerdict.FLAGGED, "unread"
         reason = (
             f"Nothing found, but the code is too long to be read whole: {', '.join(shown.left_out)[:300]} left out."
         )
-    if verdict is not Verdict.PASSED and not rule:
+    if verdict is not AuditVerdict.PASSED and not rule:
         rule = "suspicion"
-    return Finding(REVIEWER, verdict, f"{REVIEWER}.{rule}" if rule else "", reason, evidence)
+    return AuditResult(REVIEWER_AUDIT, verdict, f"{REVIEWER_AUDIT}.{rule}" if rule else "", reason, evidence)
 
 
-def _flagged(rule: str, reason: str) -> Finding:
-    return Finding(REVIEWER, Verdict.FLAGGED, f"{REVIEWER}.{rule}", reason)
+def _flagged(rule: str, reason: str) -> AuditResult:
+    return AuditResult(REVIEWER_AUDIT, AuditVerdict.FLAGGED, f"{REVIEWER_AUDIT}.{rule}", reason)
 
 
-def _checked(quotes: list[Quote], shown: Exhibit) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _checked(quotes: list[CodeQuote], shown: CodeListing) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     sound: list[dict[str, Any]] = []
     unsound: list[dict[str, Any]] = []
     for quote in quotes[:_MOST_QUOTES]:
-        at = shown.find(quote.file, quote.line, quote.text)
+        at = shown.find_quote(quote.file, quote.line, quote.text)
         said = {"file": shorten(quote.file, 200), "line": at or quote.line, "text": shorten(quote.text, 300)}
         (unsound if at is None else sound).append(said)
     return sound, unsound

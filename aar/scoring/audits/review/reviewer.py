@@ -30,14 +30,14 @@ from aar.llm.request.token_bounds import FIXED_TOKENS, token_upper_bound
 from aar.llm.response.message_accumulator import CompleteReply
 from aar.llm.response.tool_calls import TRUNCATED_STOP_REASONS
 from aar.problems.protocol import Problem
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
-from aar.scoring.audits.review.code_listing import Exhibit, exhibit
-from aar.scoring.audits.review.review_verdict import REVIEWER, TOOL, definition, read_answer
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
+from aar.scoring.audits.review.code_listing import CodeListing, render_code_listing
+from aar.scoring.audits.review.review_verdict import REVIEWER_AUDIT, VERDICT_TOOL, read_verdict, verdict_tool_definition
 from aar.scoring.phases import Phase
 from aar.store.database import Database
 from aar.store.event_log import append_events
 
-MOST_OUTPUT_TOKENS = 2000
+MAX_OUTPUT_TOKENS = 2000
 NO_MODEL = (
     "Nobody has read this code: the campaign calls no Claude model (its team is the offline search baseline, or there "
     "is no key)."
@@ -54,8 +54,8 @@ class Reviewer:
         gateway: the open gateway of a model.
     """
 
-    name = REVIEWER
-    moment = Moment.CONFIRMED
+    name = REVIEWER_AUDIT
+    stage = AuditStage.CONFIRMED
 
     def __init__(self, db: Database, ledger: Ledger, model: str | None, gateway: Callable[[str], Gateway]) -> None:
         self._db = db
@@ -67,11 +67,11 @@ class Reviewer:
         """None: it reads code."""
         return ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Have the code read. Whatever keeps the call from being made is a skipped audit that says so."""
         if self._model is None:
             return _skipped(NO_MODEL, "no key")
-        shown = await anyio.to_thread.run_sync(exhibit, dossier)
+        shown = await anyio.to_thread.run_sync(render_code_listing, dossier)
         request = _request(self._model, shown)
         bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
         request_id = f"review-{uuid.uuid4().hex}"
@@ -81,11 +81,11 @@ class Reviewer:
                 researcher_id=None,
                 model=self._model,
                 input_tokens=bound,
-                max_output_tokens=MOST_OUTPUT_TOKENS,
+                max_output_tokens=MAX_OUTPUT_TOKENS,
             )
         except LimitReached as limit:
             return _skipped(f"Nobody has read this code: {limit.message}.", "no budget left")
-        worst = Usage(cache_write_5m_tokens=bound, output_tokens=MOST_OUTPUT_TOKENS)
+        worst = Usage(cache_write_5m_tokens=bound, output_tokens=MAX_OUTPUT_TOKENS)
         try:
             reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
         except DatabaseError:
@@ -94,7 +94,7 @@ class Reviewer:
             return _skipped(
                 f"Nobody has read this code: the model could not be asked ({error.message}).", "not answered"
             )
-        found = read_answer(_given(reply), shown)
+        found = read_verdict(_given(reply), shown)
         return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
 
     async def _ask(
@@ -127,25 +127,29 @@ class Reviewer:
         return reply, await settle(replace(bill, usage=bill.at_least(worst)))
 
 
-def _request(model: str, shown: Exhibit) -> ModelRequest:
+def _request(model: str, shown: CodeListing) -> ModelRequest:
     rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
     message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
-    forced = {"tool_choice": {"type": "tool", "name": TOOL, "disable_parallel_tool_use": True}}
-    return ModelRequest(model, [rubric], [definition()], [message], MOST_OUTPUT_TOKENS, extra=forced)
+    forced = {"tool_choice": {"type": "tool", "name": VERDICT_TOOL, "disable_parallel_tool_use": True}}
+    return ModelRequest(model, [rubric], [verdict_tool_definition()], [message], MAX_OUTPUT_TOKENS, extra=forced)
 
 
 def _given(reply: CompleteReply) -> dict[str, object] | None:
     if reply.stop_reason in TRUNCATED_STOP_REASONS:
         return None  # what was cut off may still read as a whole answer, and another one
     for block in reply.content:
-        if block.get("type") == "tool_use" and block.get("name") == TOOL and isinstance(block.get("input"), dict):
+        if (
+            block.get("type") == "tool_use"
+            and block.get("name") == VERDICT_TOOL
+            and isinstance(block.get("input"), dict)
+        ):
             given: dict[str, object] = block["input"]
             return given
     return None
 
 
-def _skipped(reason: str, why: str) -> Finding:
-    return Finding(REVIEWER, Verdict.SKIPPED, f"not reviewed: {why}", reason)
+def _skipped(reason: str, why: str) -> AuditResult:
+    return AuditResult(REVIEWER_AUDIT, AuditVerdict.SKIPPED, f"not reviewed: {why}", reason)
 
 
 @lru_cache(maxsize=1)

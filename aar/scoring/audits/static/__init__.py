@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from aar.scoring.audits.static.static_audit import Reading, StaticReading, finding, modules_in, read_code
+from aar.scoring.audits.static.static_audit import StaticAudit, StaticReport, audit_result, check_code, list_modules
 
-__all__ = ["Reading", "StaticReading", "finding", "modules_in", "read_code"]
+__all__ = ["StaticAudit", "StaticReport", "audit_result", "check_code", "list_modules"]

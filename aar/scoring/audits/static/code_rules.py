@@ -45,7 +45,7 @@ MAX_NODES = 150_000
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Violation:
     """A place that a person should look at.
 
     Args:
@@ -59,7 +59,7 @@ class Hit:
 
 
 @dataclass(slots=True)
-class Literals:
+class LiteralCounts:
     """How much a method has written down in its code, all files together.
 
     Args:
@@ -76,7 +76,7 @@ class Literals:
     where: tuple[str, int] = ("", 1)
     _longest: int = field(default=0, repr=False)
 
-    def see(self, file: str, node: ast.Constant, inside: bool) -> None:
+    def count_constant(self, file: str, node: ast.Constant, inside: bool) -> None:
         """Count a constant; ``inside``: of a list or the like."""
         value, size = node.value, 0
         if isinstance(value, str | bytes):
@@ -95,7 +95,9 @@ class Literals:
             self._longest, self.where = size, (file, node.lineno)
 
 
-def read_tree(file: str, tree: ast.Module, own: Collection[str], known: Collection[str], seen: Literals) -> list[Hit]:
+def check_syntax_tree(
+    file: str, tree: ast.Module, own: Collection[str], known: Collection[str], seen: LiteralCounts
+) -> list[Violation]:
     """What one file shows; what it writes down is added to ``seen``.
 
     Args:
@@ -105,7 +107,7 @@ def read_tree(file: str, tree: ast.Module, own: Collection[str], known: Collecti
     Raises:
         OverflowError: the method has more code than is read.
     """
-    hits: list[Hit] = []
+    hits: list[Violation] = []
     nodes: list[ast.AST] = []
     aliases: dict[str, str] = {}
     prose: set[int] = set()
@@ -121,21 +123,23 @@ def read_tree(file: str, tree: ast.Module, own: Collection[str], known: Collecti
             case ast.Expr(value=ast.Constant() as text):
                 prose.add(id(text))
             case ast.Constant(value=str(text)) if id(node) not in prose:
-                hits += [Hit("static.path", file, node.lineno, what) for what in _places(text, follows)]
+                hits += [Violation("static.path", file, node.lineno, what) for what in _places(text, follows)]
             case ast.Import() | ast.ImportFrom():
                 aliases |= _bound(node)
-                hits += [Hit(rule, file, node.lineno, what) for rule, what in _imports(node, own, known)]
+                hits += [Violation(rule, file, node.lineno, what) for rule, what in _imports(node, own, known)]
             case _:
                 pass
         if isinstance(node, ast.Constant) and id(node) not in prose:
-            seen.see(file, node, inside)
+            seen.count_constant(file, node, inside)
         for index, child in enumerate(ast.iter_child_nodes(node)):
             later = isinstance(node, ast.JoinedStr) and index > 0
             later |= isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and child is node.right
             goes_on = isinstance(node, ast.JoinedStr | ast.FormattedValue | ast.BinOp)
             waiting.append((child, later or (follows and goes_on), inside or isinstance(node, _DISPLAYS)))
     for node in nodes:
-        hits += [Hit(rule, file, getattr(node, "lineno", 1), what) for rule, what in _uses(node, aliases, own, known)]
+        hits += [
+            Violation(rule, file, getattr(node, "lineno", 1), what) for rule, what in _uses(node, aliases, own, known)
+        ]
     return hits
 
 

@@ -6,11 +6,11 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from aar.scoring.audits.static.code_rules import Hit, Literals
+from aar.scoring.audits.static.code_rules import LiteralCounts, Violation
 
-NUMBERS = 150
+MAX_NUMBERS = 150
 """Written-out numbers from which a person should look, all lists together; the largest shipped method has under 40."""
-VALUES = 400
+MAX_VALUES = 400
 ENCODED_CHARACTERS = 400
 PROSE_CHARACTERS = 20_000
 BINARY_BYTES = 512
@@ -22,7 +22,7 @@ _HEAD = 512
 _TAR = slice(257, 262)
 
 
-def read_files(directory: Path, code: Mapping[str, int], others: Mapping[str, int]) -> Iterator[Hit]:
+def check_file_contents(directory: Path, code: Mapping[str, int], others: Mapping[str, int]) -> Iterator[Violation]:
     """What a method's files show by their content.
 
     Args:
@@ -34,26 +34,26 @@ def read_files(directory: Path, code: Mapping[str, int], others: Mapping[str, in
         if kind == "data":
             binary += size
         elif kind:
-            yield Hit("static.hidden_code", name, 1, kind)
+            yield Violation("static.hidden_code", name, 1, kind)
     for sizes, total, bound, what in (
         (others, binary, BINARY_BYTES, "binary data beside the code"),
         (others, sum(others.values()), TEXT_BYTES, "data beside the code"),
         (code, sum(code.values()), CODE_BYTES, "Python code"),
     ):
         if total >= bound:
-            yield Hit("static.table", max(sizes, key=lambda name: sizes[name]), 1, f"{total:,} bytes of {what}")
+            yield Violation("static.table", max(sizes, key=lambda name: sizes[name]), 1, f"{total:,} bytes of {what}")
 
 
-def judge_literals(seen: Literals) -> Iterator[Hit]:
+def check_literals(seen: LiteralCounts) -> Iterator[Violation]:
     """What a method has written down in its code, if that is much."""
     for count, bound, what in (
-        (seen.numbers, NUMBERS, "written-out numbers"),
-        (seen.values, VALUES, "written-out values"),
+        (seen.numbers, MAX_NUMBERS, "written-out numbers"),
+        (seen.values, MAX_VALUES, "written-out values"),
         (seen.encoded, ENCODED_CHARACTERS, "characters of encoded text"),
         (seen.prose, PROSE_CHARACTERS, "characters of text"),
     ):
         if count >= bound:
-            yield Hit("static.table", *seen.where, f"{count:,} {what} in all")
+            yield Violation("static.table", *seen.where, f"{count:,} {what} in all")
 
 
 def _kind(path: Path, size: int) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from aar.errors import BoundExceeded
 from aar.problems.protocol import Problem
-from aar.scoring.audits.protocol import Dossier, Finding, Moment, Verdict
-from aar.scoring.audits.static.code_rules import Hit, Literals, read_tree
-from aar.scoring.audits.static.content_rules import judge_literals, read_files
-from aar.scoring.audits.static.syntax_digest import shape_of
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
+from aar.scoring.audits.static.code_rules import LiteralCounts, Violation, check_syntax_tree
+from aar.scoring.audits.static.content_rules import check_file_contents, check_literals
+from aar.scoring.audits.static.syntax_digest import syntax_digest
 from aar.scoring.phases import Phase
 from aar.scoring.submissions.method_manifest import ENTRY_POINT
 from aar.workers.worker_pool import run_in_worker
@@ -27,7 +27,7 @@ _MOST_FILES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StaticReport:
     """What a reading came to.
 
     Args:
@@ -35,11 +35,11 @@ class Reading:
         shape: a digest of the syntax trees, a hint for people; empty where not all of the code could be read.
     """
 
-    hits: Sequence[Hit]
+    hits: Sequence[Violation]
     shape: str = ""
 
 
-class StaticReading:
+class StaticAudit:
     """Reads a submission's files for network, processes, paths, hidden code and tables, and flags what it finds.
 
     Anybody who tries for long enough can evade a reading, and honest code may look odd: so it only shows people where
@@ -47,28 +47,28 @@ class StaticReading:
     """
 
     name = "static"
-    moment = Moment.SUBMITTED
+    stage = AuditStage.SUBMITTED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """None: it needs no run."""
         return ()
 
-    async def judge(self, dossier: Dossier) -> Finding:
+    async def judge(self, dossier: AuditInput) -> AuditResult:
         """Read the code, in a process with limits of time and memory."""
-        known = modules_in(dossier.problem.lab())
+        known = list_modules(dossier.problem.lab())
         try:
-            return finding(await run_in_worker(read_code, dossier.code.absolute(), known, seconds=READ_SECONDS))
+            return audit_result(await run_in_worker(check_code, dossier.code.absolute(), known, seconds=READ_SECONDS))
         except BoundExceeded as error:
             what = f"the code cannot be read within its limits ({error.cause})"
-            return finding(Reading([Hit("static.unreadable", ENTRY_POINT, 1, what)]))
+            return audit_result(StaticReport([Violation("static.unreadable", ENTRY_POINT, 1, what)]))
 
 
-def modules_in(folder: Path) -> frozenset[str]:
+def list_modules(folder: Path) -> frozenset[str]:
     """Names of the modules and packages that lie in a folder of the import path."""
     return frozenset(path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir())
 
 
-def read_code(directory: Path, known: Collection[str] = ()) -> Reading:
+def check_code(directory: Path, known: Collection[str] = ()) -> StaticReport:
     """Read a method's files. Nothing is imported or run, and links are not followed.
 
     Args:
@@ -78,36 +78,36 @@ def read_code(directory: Path, known: Collection[str] = ()) -> Reading:
     code, others = _listed(directory)
     own = {name.partition("/")[0].removesuffix(".py") for name in code}
     inner = {part.removesuffix(".py") for name in code for part in name.split("/")}
-    hits = list(read_files(directory, code, others))
-    seen, trees, left = Literals(), dict[str, ast.Module](), MAX_READ_BYTES
+    hits = list(check_file_contents(directory, code, others))
+    seen, trees, left = LiteralCounts(), dict[str, ast.Module](), MAX_READ_BYTES
     for name, size in code.items():
         left -= size
         try:
             if left < 0:
                 raise OverflowError
             trees[name] = _parsed(directory / name)
-            hits += read_tree(name, trees[name], own, {*known, *inner}, seen)
+            hits += check_syntax_tree(name, trees[name], own, {*known, *inner}, seen)
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
             what = "more code than is read" if isinstance(error, OverflowError) else "Python code that cannot be read"
-            hits.append(Hit("static.unreadable", name, 1, what))
+            hits.append(Violation("static.unreadable", name, 1, what))
             left = -1 if isinstance(error, OverflowError) else left
-    hits += judge_literals(seen)
+    hits += check_literals(seen)
     unread = any(hit.rule == "static.unreadable" for hit in hits)
     unique = sorted(set(hits), key=lambda hit: (hit.rule, hit.file, hit.line, hit.what))
-    return Reading(unique[:_MOST_HITS], "" if unread else shape_of(directory, trees, others))
+    return StaticReport(unique[:_MOST_HITS], "" if unread else syntax_digest(directory, trees, others))
 
 
-def finding(reading: Reading) -> Finding:
+def audit_result(reading: StaticReport) -> AuditResult:
     """The audit's answer to a reading."""
     evidence = {
         "hits": [{"rule": hit.rule, "file": hit.file, "line": hit.line, "what": hit.what} for hit in reading.hits],
         "shape": reading.shape,
     }
     if not reading.hits:
-        return Finding(StaticReading.name, Verdict.PASSED, "", "nothing found", evidence)
+        return AuditResult(StaticAudit.name, AuditVerdict.PASSED, "", "nothing found", evidence)
     first, more = reading.hits[0], len(reading.hits) - 1
     reason = f"{first.file}:{first.line}: {first.what}" + (f"; {more} more" if more else "")
-    return Finding(StaticReading.name, Verdict.FLAGGED, first.rule, reason, evidence)
+    return AuditResult(StaticAudit.name, AuditVerdict.FLAGGED, first.rule, reason, evidence)
 
 
 def _parsed(path: Path) -> ast.Module:

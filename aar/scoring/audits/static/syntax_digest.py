@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aar.scoring.submissions.method_manifest import MANIFEST
+from aar.scoring.submissions.method_manifest import MANIFEST_FILE
 
 _LEFT_OUT = frozenset({"ctx", "type_comment", "kind", "annotation", "returns"})
 _NAMES = frozenset({"id", "arg", "name", "asname"})
 
 
-def shape_of(directory: Path, trees: Mapping[str, ast.Module], others: Mapping[str, int]) -> str:
+def syntax_digest(directory: Path, trees: Mapping[str, ast.Module], others: Mapping[str, int]) -> str:
     """The digest, hexadecimal.
 
     Args:
@@ -29,7 +29,7 @@ def shape_of(directory: Path, trees: Mapping[str, ast.Module], others: Mapping[s
         whole.update(f"{name}\0".encode("utf-8", "surrogateescape"))
         whole.update(_spelled(tree).encode("utf-8", "surrogatepass"))
     for name in sorted(others):
-        if name != MANIFEST and PurePosixPath(name).suffix.lower() != ".md":
+        if name != MANIFEST_FILE and PurePosixPath(name).suffix.lower() != ".md":
             with (directory / name).open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
             whole.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))

@@ -17,8 +17,8 @@ from random import Random
 import pytest
 
 from aar.problems.registry import find_problem
-from aar.scoring.audits.protocol import Dossier, Verdict
-from aar.scoring.audits.static import StaticReading, finding, read_code
+from aar.scoring.audits.protocol import AuditInput, AuditVerdict
+from aar.scoring.audits.static import StaticAudit, audit_result, check_code
 from aar.scoring.audits.static import static_audit as static_reading
 
 CHEATS: dict[str, list[str]] = {
@@ -99,10 +99,10 @@ CHEATS: dict[str, list[str]] = {
 )
 def test_a_cheat_is_flagged_by_its_rule(tmp_path: Path, rule: str, source: str) -> None:
     (tmp_path / "run.py").write_text(source)
-    reading = read_code(tmp_path)
+    reading = check_code(tmp_path)
     assert f"static.{rule}" in {hit.rule for hit in reading.hits}
-    answer = finding(reading)
-    assert answer.verdict is Verdict.FLAGGED
+    answer = audit_result(reading)
+    assert answer.verdict is AuditVerdict.FLAGGED
     assert answer.reason.startswith("run.py:")
 
 
@@ -110,8 +110,8 @@ def test_a_cheat_in_a_helper_is_found_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("import inner.tools\n")
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "tools.py").write_text("import os\n\n\nopen('/proc/1/environ')\n")
-    answer = finding(read_code(tmp_path))
-    assert (answer.verdict, answer.rule) == (Verdict.FLAGGED, "static.path")
+    answer = audit_result(check_code(tmp_path))
+    assert (answer.verdict, answer.rule) == (AuditVerdict.FLAGGED, "static.path")
     assert answer.reason == "inner/tools.py:4: names a file of the kernel (/proc, /sys)"
     [hit] = answer.evidence["hits"]
     assert hit == {
@@ -158,14 +158,14 @@ def test_archives_and_programs_are_known_by_their_content(tmp_path: Path, name: 
         py_compile.compile(str(tmp_path / "run.py"), cfile=str(tmp_path / name))
     else:
         (tmp_path / name).write_bytes(content)
-    assert (name, "static.hidden_code") in {(hit.file, hit.rule) for hit in read_code(tmp_path).hits}
+    assert (name, "static.hidden_code") in {(hit.file, hit.rule) for hit in check_code(tmp_path).hits}
 
 
 def test_byte_code_that_is_never_laid_out_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("x = 1\n")
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "run.cpython-311.pyc").write_bytes(marshal.dumps(compile("x = 1", "x", "exec")))
-    assert read_code(tmp_path).hits == []
+    assert check_code(tmp_path).hits == []
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ def test_byte_code_that_is_never_laid_out_is_not_read(tmp_path: Path) -> None:
 def test_data_beside_the_code(tmp_path: Path, content: bytes, flagged: bool) -> None:
     (tmp_path / "run.py").write_text("import numpy as np\nprint(np.load('/method/answers.npy'))\n")
     (tmp_path / "answers.npy").write_bytes(content)
-    assert [hit.rule for hit in read_code(tmp_path).hits] == (["static.table"] if flagged else [])
+    assert [hit.rule for hit in check_code(tmp_path).hits] == (["static.table"] if flagged else [])
 
 
 def test_only_so_much_code_is_read_and_the_rest_is_said_to_be_unread(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("import z\nopen('/proc/1/environ')\n")
     for name in "abz":
         (tmp_path / f"{name}.py").write_text(f"# {'long ' * 17_500}\nopen('/etc/{name}')\n")
-    found = {(hit.file, hit.rule) for hit in read_code(tmp_path).hits}
+    found = {(hit.file, hit.rule) for hit in check_code(tmp_path).hits}
     assert {("run.py", "static.path"), ("a.py", "static.path"), ("b.py", "static.path")} <= found
     assert ("z.py", "static.unreadable") in found
 
@@ -195,7 +195,7 @@ def test_only_so_much_code_is_read_and_the_rest_is_said_to_be_unread(tmp_path: P
 def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "run.py").symlink_to("/etc/passwd")
     (tmp_path / "more").symlink_to("/usr/lib")
-    assert read_code(tmp_path).hits == []
+    assert check_code(tmp_path).hits == []
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 def test_no_code_takes_long_to_read(tmp_path: Path, source: str) -> None:
     (tmp_path / "run.py").write_text(source)
     begun = time.process_time()
-    read_code(tmp_path)
+    check_code(tmp_path)
     assert time.process_time() - begun < 10  # a second or two: none may grow faster than the file
 
 
@@ -226,8 +226,10 @@ async def test_what_cannot_be_read_within_its_limits_is_flagged(
 ) -> None:
     (tmp_path / "run.py").write_text("x = 1\n" * 30_000)
     monkeypatch.setattr(static_reading, "READ_SECONDS", 0.001)
-    answer = await StaticReading().judge(Dossier("k3v9qd", 3, "t", "c", "h", ("other",), tmp_path, find_problem("toy")))
-    assert (answer.verdict, answer.rule) == (Verdict.FLAGGED, "static.unreadable")
+    answer = await StaticAudit().judge(
+        AuditInput("k3v9qd", 3, "t", "c", "h", ("other",), tmp_path, find_problem("toy"))
+    )
+    assert (answer.verdict, answer.rule) == (AuditVerdict.FLAGGED, "static.unreadable")
     assert "within its limits (time)" in answer.reason
 
 
@@ -247,13 +249,13 @@ def test_the_shape_of_code_is_the_same_but_for_layout_and_names(tmp_path: Path, 
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.py").write_text(text)
         (tmp_path / name / "method.yaml").write_text(f"title: {name}\n")
-    one, two = (read_code(tmp_path / name).shape for name in ("one", "two"))
+    one, two = (check_code(tmp_path / name).shape for name in ("one", "two"))
     assert len(one) == 64
     assert (one == two) is alike
     (tmp_path / "one" / "words.txt").write_text("x")
-    assert read_code(tmp_path / "one").shape != one
+    assert check_code(tmp_path / "one").shape != one
 
 
 def test_code_that_cannot_be_read_has_no_shape(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("def f(:\n")
-    assert read_code(tmp_path).shape == ""
+    assert check_code(tmp_path).shape == ""

@@ -10,8 +10,8 @@ import pytest
 
 from aar.problems.registry import find_problem, installed_problems
 from aar.problems.search_space.protocol import SearchableProblem
-from aar.scoring.audits.protocol import Audit, Dossier, Moment, Verdict
-from aar.scoring.audits.static import StaticReading, modules_in, read_code
+from aar.scoring.audits.protocol import Audit, AuditInput, AuditStage, AuditVerdict
+from aar.scoring.audits.static import StaticAudit, check_code, list_modules
 from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
 
 _SAMPLES = {
@@ -152,12 +152,12 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
 @pytest.mark.parametrize("name", _SAMPLES)
 def test_ordinary_programs_pass(tmp_path: Path, name: str) -> None:
     method = _write(tmp_path / "method", {"run.py": dedent(_SAMPLES[name])})
-    assert read_code(method, ["w2s"]).hits == []
+    assert check_code(method, ["w2s"]).hits == []
 
 
 @pytest.mark.parametrize("form", HONEST_FORMS)
 def test_ways_to_open_files_carry_no_mark(tmp_path: Path, form: str) -> None:
-    assert read_code(_write(tmp_path / "method", {"run.py": honest_form(form)})).hits == []
+    assert check_code(_write(tmp_path / "method", {"run.py": honest_form(form)})).hits == []
 
 
 def test_at_least_twenty_ways_are_known_and_all_are_python() -> None:
@@ -173,36 +173,36 @@ def test_a_file_of_the_method_is_not_the_network_because_of_its_name(tmp_path: P
         (method / folder).mkdir()
     (method / "tools" / "socket.py").write_text("x = 1\n")
     (method / "inner" / "pty.py").write_text("x = 1\n")
-    assert read_code(method).hits == []
+    assert check_code(method).hits == []
     (method / "dns.py").rename(method / "other.py")
-    assert {hit.rule for hit in read_code(method).hits} == {"static.network", "static.hidden_code"}
+    assert {hit.rule for hit in check_code(method).hits} == {"static.network", "static.hidden_code"}
 
 
 @pytest.mark.parametrize("name", [each.name for each in installed_problems()])
 def test_baselines_and_drawn_methods_pass(tmp_path: Path, name: str) -> None:
     problem = find_problem(name)
-    known = modules_in(problem.lab())
+    known = list_modules(problem.lab())
     for baseline in problem.baselines():
-        assert read_code(baseline.directory, known).hits == [], baseline
+        assert check_code(baseline.directory, known).hits == [], baseline
     assert isinstance(problem, SearchableProblem)
     repertoire, rng = problem.repertoire(), Random(11)
     genomes = {str(genome): genome for genome in (repertoire.sample(rng, "") for _ in range(500))}
     for index, genome in enumerate(genomes.values()):
         method = _write(tmp_path / f"m{index}", repertoire.render(genome, parent="s1"))
-        assert read_code(method, known).hits == [], genome
+        assert check_code(method, known).hits == [], genome
     assert len(genomes) > (30 if name == "toy" else 450)
 
 
 @pytest.mark.anyio
 async def test_it_is_an_audit_of_what_was_handed_in(tmp_path: Path) -> None:
-    audit = StaticReading()
+    audit = StaticAudit()
     assert isinstance(audit, Audit)
-    assert (audit.name, audit.moment) == ("static", Moment.SUBMITTED)
+    assert (audit.name, audit.stage) == ("static", AuditStage.SUBMITTED)
     problem = find_problem("toy")
     assert list(audit.phases(problem)) == []
     method = _write(tmp_path / "method", {"run.py": "import toylab\n", "method.yaml": "title: t\n"})
-    dossier = Dossier("k3v9qd", 3, "t", "c", "h", ("other",), method, problem)
-    assert (await audit.judge(dossier)).verdict is Verdict.PASSED
+    dossier = AuditInput("k3v9qd", 3, "t", "c", "h", ("other",), method, problem)
+    assert (await audit.judge(dossier)).verdict is AuditVerdict.PASSED
     (method / "run.py").write_text("open('/proc/1/environ')\n")
     answer = await audit.judge(dossier)
-    assert (answer.audit, answer.verdict, answer.rule) == ("static", Verdict.FLAGGED, "static.path")
+    assert (answer.audit, answer.verdict, answer.rule) == ("static", AuditVerdict.FLAGGED, "static.path")
