@@ -23,7 +23,7 @@ import yaml
 from aar.problems.protocol import Estimate, Stage, Task
 from aar.problems.search_space.protocol import Genome, SearchSpace
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.researcher.offline.search import Measured, propose
+from aar.researcher.offline.search import MeasuredMethod, propose_genome
 
 FRESH = 1000
 """First seed of the splits on which winners are measured again."""
@@ -67,23 +67,25 @@ def _run(source: str, task: Task, seed: int, output: Path) -> None:
         sys.argv = before
 
 
-def campaign(bench: Bench, repertoire: SearchSpace, seed: int, rounds: int, dealt: list[dict[str, str]]) -> Measured:
+def campaign(
+    bench: Bench, repertoire: SearchSpace, seed: int, rounds: int, dealt: list[dict[str, str]]
+) -> MeasuredMethod:
     """Play one campaign: in every round all researchers propose at once, knowing the rounds before. Its winner."""
-    known: list[Measured] = []
+    known: list[MeasuredMethod] = []
     splits = Random(f"splits {seed}")
     for round_number in range(rounds):
         proposed: list[Genome] = []
         for index, direction in enumerate(dealt, 1):
             rng = Random(f"{seed}:r{index}:{direction['key']}:propose:{round_number}")
             words = f"{direction['key']}: {direction['text']}"
-            proposed.append(propose(rng, repertoire, words, known, [method.genome for method in known]).genome)
+            proposed.append(propose_genome(rng, repertoire, words, known, [method.genome for method in known]).genome)
         measured = list(known)
         for genome in proposed:
             estimate = bench.measure(
                 repertoire.render(genome, parent=None)["run.py"], splits.randrange(5) * bench.seeds
             )
             score, error = round(estimate.mean, 2), round(estimate.standard_error, 2)
-            measured.append(Measured(len(measured) + 1, genome, score, error))
+            measured.append(MeasuredMethod(len(measured) + 1, genome, score, error))
         known = measured
     return max(known, key=lambda method: method.mean)
 

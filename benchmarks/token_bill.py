@@ -94,7 +94,7 @@ def context_of(
         scorer=None,  # type: ignore[arg-type]
         stopping=asyncio.Event(),
         limits=ledger.limits,
-        abilities=capabilities_by_name(model),
+        capabilities=capabilities_by_name(model),
         options=options,
         **more,
     )

@@ -17,7 +17,7 @@ _TABLE = cast(Table, Researcher.__table__)
 _UPDATE = _TABLE.update().where(_TABLE.c.id == bindparam("who"))
 
 
-def note_doing(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:
+def update_activity(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:
     """Write it down in the transaction of the events; events that begin nothing leave it as it is."""
     begun = [(line, _state(event)) for event in events if (line := _line(event))]
     if begun:

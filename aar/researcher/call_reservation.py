@@ -15,17 +15,17 @@ from aar.budget.totals import read_totals
 from aar.errors import LimitBreach, LimitReached
 from aar.events import MessageAdded, ModelCalled
 from aar.researcher.context import ResearcherContext
-from aar.researcher.conversation_log import Journal
-from aar.researcher.news_message import news_message
+from aar.researcher.conversation_log import ConversationLog
+from aar.researcher.news_message import build_news_message
 
 _WAITED_FOR = frozenset({"usd", "tokens"})
 _LONGEST_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 
 
-async def reserve(
+async def reserve_call(
     ctx: ResearcherContext,
-    journal: Journal,
+    journal: ConversationLog,
     model: str,
     input_tokens: int,
     output_tokens: int,
@@ -53,8 +53,8 @@ async def reserve(
     def beside(session: Session) -> bool:
         nonlocal news, cursor
         if with_news:
-            news, cursor = news_message(session, ctx.campaign_id, ctx.researcher_id, journal.news_seen)
-        journal.append_with_held(session, called if news is None else news)
+            news, cursor = build_news_message(session, ctx.campaign_id, ctx.researcher_id, journal.news_seen)
+        journal.append_with_buffered(session, called if news is None else news)
         return news is None
 
     deadline = time.monotonic() + _LONGEST_SECONDS

@@ -54,7 +54,7 @@ class ScoreSource(Protocol):
         ...
 
 
-async def _far_off() -> str | None:
+async def _distant_time() -> str | None:
     return None
 
 
@@ -62,7 +62,7 @@ def _nobody_counts(_: bool) -> None:
     return
 
 
-class Stopping(Exception):
+class StopRequested(Exception):
     """The campaign asks for a clean pause; what was under way is taken up again at the next start."""
 
 
@@ -86,7 +86,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Fallback:
+class FallbackModel:
     """Another model for a call that the researcher's own cannot take."""
 
     model: str
@@ -111,7 +111,7 @@ class ResearcherContext:
         nearing: tells which limit it will soon meet, in words for it; None while there is room.
         context_tokens: when a conversation passes this size it is handed over to a fresh one.
         runs_per_submission: scoring runs that each of its submissions takes, counted against the quotas.
-        runs_at_once: scoring runs that go at the same time, for the expected wait.
+        parallel_runs: scoring runs that go at the same time, for the expected wait.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
         resting: told when it begins and ends to wait for its service, which is no time at work.
         patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
@@ -132,13 +132,13 @@ class ResearcherContext:
     stopping: asyncio.Event
     limits: Limits
     max_output_tokens: int = 8192
-    abilities: ModelCapabilities = NO_CAPABILITIES
+    capabilities: ModelCapabilities = NO_CAPABILITIES
     options: ModelOptions = ModelOptions()
-    fallback: Fallback | None = None
-    nearing: Callable[[], Awaitable[str | None]] = _far_off
+    fallback: FallbackModel | None = None
+    approaching_limit: Callable[[], Awaitable[str | None]] = _distant_time
     context_tokens: int = 90_000
-    runs_each: int = 0
-    runs_at_once: int = 1
+    runs_per_submission: int = 0
+    parallel_runs: int = 1
     command_seconds: float = 300.0
     job_seconds: float = 3600.0
     patience: int = 8
@@ -152,7 +152,7 @@ class ResearcherContext:
             await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            raise Stopping
+            raise StopRequested
         finally:
             task.cancel()
             stop.cancel()
@@ -164,7 +164,7 @@ class ResearcherContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ResearcherOutcome:
     """Why a researcher's loop ended, and one line of detail; ``away`` is a model service or a sandbox engine that may
     come back."""
 

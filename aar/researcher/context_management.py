@@ -8,9 +8,9 @@ from aar.llm.request.token_bounds import token_upper_bound
 from aar.llm.response.content_blocks import ContentBlock
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Conversation
-from aar.researcher.conversation_log import Journal
-from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover, landing
-from aar.researcher.request_builder import keeps_context_itself
+from aar.researcher.conversation_log import ConversationLog
+from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover_notice, landing_notice
+from aar.researcher.request_builder import service_manages_context
 from aar.transient_errors import is_transient
 
 NOTEBOOK = "/workspace/NOTEBOOK.md"
@@ -27,21 +27,21 @@ def text_block(text: str) -> ContentBlock:
     return {"type": "text", "text": text}
 
 
-async def open_conversation(journal: Journal) -> None:
+async def start_conversation(journal: ConversationLog) -> None:
     """Say the first words."""
     await journal.record(MessageAdded(reason="opening", content=[text_block(OPENING)]))
 
 
-async def tell_of_the_end(ctx: ResearcherContext, journal: Journal) -> None:
+async def announce_end(ctx: ResearcherContext, journal: ConversationLog) -> None:
     """Ask a researcher, once, to write up while there is still budget to do it."""
     if journal.conversation.landing:
         return
-    near = await ctx.nearing()
+    near = await ctx.approaching_limit()
     if near is not None:
-        await journal.record(MessageAdded(reason="landing", content=[text_block(landing(near))]))
+        await journal.record(MessageAdded(reason="landing", content=[text_block(landing_notice(near))]))
 
 
-async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: str = "") -> None:
+async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now: str = "") -> None:
     """Warn a researcher whose conversation nears its bound, and hand over one that passed it.
 
     Args:
@@ -49,12 +49,12 @@ async def keep_context_small(ctx: ResearcherContext, journal: Journal, *, now: s
     """
     talk = journal.conversation
     size = context_size(talk)
-    served = keeps_context_itself(ctx)
+    served = service_manages_context(ctx)
     bound = _SERVED_SLACK * ctx.context_tokens if served else ctx.context_tokens
     if now or size > bound:
         await journal.flush()  # to read the notebook may take a new sandbox
         kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
-        content = [text_block(OPENING), text_block(handover(await _notebook(ctx)))]
+        content = [text_block(OPENING), text_block(handover_notice(await _notebook(ctx)))]
         reason = now or f"over {ctx.context_tokens} tokens"
         await journal.record(ContextReset(reason=reason, content=content, kept_turns=0 if now else kept))
     elif size > _WARN_AT * bound and not served and not talk.warned:

@@ -27,7 +27,7 @@ Message = dict[str, Any]
 REFUSAL_NOTE = (
     "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
 )
-CLEARED = "[Old tool result content cleared]"
+CLEARED_NOTE = "[Old tool result content cleared]"
 """What the service puts in the place of a cleared result, word for word, so that its cache goes on."""
 EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
 
@@ -64,7 +64,7 @@ class Conversation:
     """Said while calls were unanswered; follows their results."""
 
     @property
-    def pending(self) -> list[ToolCall]:
+    def pending_calls(self) -> list[ToolCall]:
         """Calls of the last turn that have no result yet, in their order."""
         return [call for call in self._calls.values() if call.id not in self._results]
 
@@ -76,10 +76,10 @@ class Conversation:
     def apply(self, event: AnyEvent) -> None:
         """Take one event; kinds that do not concern the conversation are passed over."""
         if isinstance(event, MessageAdded):
-            if self.pending:
+            if self.pending_calls:
                 self._held.extend(event.content)
             else:
-                self._say(event.content)
+                self._add_user_content(event.content)
             if event.news_cursor is not None:
                 self.news_cursor = max(self.news_cursor, event.news_cursor)
             self.warned = self.warned or event.reason == "context"
@@ -102,13 +102,13 @@ class Conversation:
         Args:
             lifetime: of the cache entries, ``5m`` or ``1h``.
         """
-        assert not self.pending, "a request while calls are unanswered"
+        assert not self.pending_calls, "a request while calls are unanswered"
         sent = list(self.messages)
         for index in [index for index, message in enumerate(sent) if message["role"] == "user"][-2:]:
             sent[index] = _with_breakpoint(sent[index], lifetime)
         return sent
 
-    def most_prompt_tokens(self, stable: int, *, own: bool = True) -> int:
+    def max_prompt_tokens(self, stable: int, *, own: bool = True) -> int:
         """Upper bound of the prompt tokens of the next request.
 
         Reasoning is shown shortened but billed whole when it goes back, hence the reply's own count beside its bytes.
@@ -132,7 +132,7 @@ class Conversation:
             kept += message["role"] == "assistant"
         return kept
 
-    def _say(self, content: Sequence[ContentBlock]) -> None:
+    def _add_user_content(self, content: Sequence[ContentBlock]) -> None:
         if self.messages and self.messages[-1]["role"] == "user":
             self.messages[-1] = {"role": "user", "content": [*self.messages[-1]["content"], *content]}
         else:
@@ -152,7 +152,9 @@ class Conversation:
         counted = event.prompt_tokens and not event.fallback  # another model counts otherwise, and sees no reasoning
         self._counted = len(self.messages) - bool(grows) if counted else 0
         if void:
-            self._say([{"type": "text", "text": REFUSAL_NOTE if event.stop_reason == "refusal" else EMPTY_NOTE}])
+            self._add_user_content(
+                [{"type": "text", "text": REFUSAL_NOTE if event.stop_reason == "refusal" else EMPTY_NOTE}]
+            )
             return
         if self.messages and self.messages[-1]["role"] == "assistant":
             self.messages[-1] = {"role": "assistant", "content": [*self.messages[-1]["content"], *content]}
@@ -175,7 +177,9 @@ class Conversation:
                 continue
             gone = [id(block) for block in results[:left]]
             left -= len(gone)
-            content = [{**block, "content": CLEARED} if id(block) in gone else block for block in message["content"]]
+            content = [
+                {**block, "content": CLEARED_NOTE} if id(block) in gone else block for block in message["content"]
+            ]
             self.messages[place] = {**message, "content": content}
 
     def _forget_compacted(self) -> None:
@@ -198,8 +202,8 @@ class Conversation:
         self._results[event.tool_use_id] = result
         if event.tool == "finish" and not event.is_error:
             self.finished = str(self._calls[event.tool_use_id].input.get("summary", ""))
-        if not self.pending:
-            self._say([*(self._results[call_id] for call_id in self._calls), *self._held])
+        if not self.pending_calls:
+            self._add_user_content([*(self._results[call_id] for call_id in self._calls), *self._held])
             self._held = []
 
     def _reset(self, event: ContextReset) -> None:

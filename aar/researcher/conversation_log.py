@@ -9,18 +9,18 @@ from sqlalchemy.orm import Session
 from aar.events import AnyEvent
 from aar.llm.request.cache_ttl import CacheTtlPolicy
 from aar.llm.request.request_encoding import MessageEncoder
-from aar.researcher.activity import note_doing
+from aar.researcher.activity import update_activity
 from aar.researcher.conversation import Conversation
 from aar.store.database import Database
 from aar.store.event_log import append_events, read_events
 from aar.store.on_commit import on_commit
 
-KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
+CONVERSATION_KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
 _PAGE = 500
 
 
-class Journal:
-    """Writes events first and lets the conversation follow; make it with ``open_journal``.
+class ConversationLog:
+    """Writes events first and lets the conversation follow; make it with ``open_conversation_log``.
 
     What only tells of something past, a tool's result, may be held: it is part of the conversation at once, and is
     written at the head of the next transaction, which is that of the next call's reservation or of ``flush``. A
@@ -49,7 +49,7 @@ class Journal:
 
         def transact(session: Session) -> Sequence[AnyEvent]:
             events = effect(session)
-            self.append_with_held(session, *events)
+            self.append_with_buffered(session, *events)
             return events
 
         written = await self._db.write(transact)
@@ -57,7 +57,7 @@ class Journal:
             self.conversation.apply(event)
         return written
 
-    def hold(self, event: AnyEvent) -> None:
+    def buffer(self, event: AnyEvent) -> None:
         """Take an event that the next transaction will append."""
         self.conversation.apply(event)
         self._held.append(event)
@@ -67,7 +67,7 @@ class Journal:
         if self._held:
             await self.record()
 
-    def append_with_held(self, session: Session, *events: AnyEvent) -> None:
+    def append_with_buffered(self, session: Session, *events: AnyEvent) -> None:
         """Append what is held, and events that the caller applies once it committed the transaction, which is its."""
         held = tuple(self._held)
         if held:
@@ -75,21 +75,21 @@ class Journal:
             on_commit(session, lambda: self._held.__delitem__(slice(len(held))))
         events = (*held, *events)
         append_events(session, self._campaign_id, events, self._researcher_id)
-        note_doing(session, self._researcher_id, events)
+        update_activity(session, self._researcher_id, events)
 
 
-async def open_journal(db: Database, campaign_id: str, researcher_id: str) -> Journal:
+async def open_conversation_log(db: Database, campaign_id: str, researcher_id: str) -> ConversationLog:
     """The journal with the conversation as the log has it."""
-    conversation = await db.read(lambda session: replay(session, campaign_id, researcher_id))
-    return Journal(db, campaign_id, researcher_id, conversation)
+    conversation = await db.read(lambda session: replay_conversation(session, campaign_id, researcher_id))
+    return ConversationLog(db, campaign_id, researcher_id, conversation)
 
 
-def replay(session: Session, campaign_id: str, researcher_id: str) -> Conversation:
+def replay_conversation(session: Session, campaign_id: str, researcher_id: str) -> Conversation:
     """Fold a researcher's events into its conversation."""
     conversation = Conversation()
     cursor = 0
     while page := read_events(
-        session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS
+        session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=CONVERSATION_KINDS
     ):
         for logged in page:
             conversation.apply(logged.event)

@@ -31,15 +31,15 @@ from aar.llm.api_errors import ConversationRejected, ServicePausing, ServiceUnre
 from aar.llm.gateway import PromptTooLong
 from aar.llm.response.content_blocks import INVALID_INPUT
 from aar.llm.response.tool_calls import REASONING_BLOCK_TYPES, ToolCall
-from aar.researcher.context import Outcome, ResearcherContext, Stopping
-from aar.researcher.context_management import keep_context_small, open_conversation, tell_of_the_end, text_block
+from aar.researcher.context import ResearcherContext, ResearcherOutcome, StopRequested
+from aar.researcher.context_management import announce_end, limit_context, start_conversation, text_block
 from aar.researcher.conversation import Conversation
-from aar.researcher.conversation_log import Journal, open_journal
+from aar.researcher.conversation_log import ConversationLog, open_conversation_log
 from aar.researcher.prompts import NUDGE, system_prompt
-from aar.researcher.tools.executor import answer_calls
+from aar.researcher.tools.executor import execute_calls
 from aar.researcher.turn import take_turn
 
-_LONGEST_BREATH = 60.0
+_MAX_BACKOFF_SECONDS = 60.0
 _ODD_TO_FALL_BACK, _ODD_TO_SET_ASIDE = 3, 4
 """Odd replies in a row, after which the fallback is asked once, and a fresh conversation begun."""
 _QUICK_SECONDS = 2.0
@@ -49,7 +49,7 @@ _FEWEST_TRIES = 3
 """Of a call whose stream breaks, before its researcher rests: a long one may take all of the patience by itself."""
 
 
-async def run_researcher(ctx: ResearcherContext) -> Outcome:
+async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
     """Work until finished, paused, out of budget, or unable to go on.
 
     Raises:
@@ -58,11 +58,11 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
     """
     # A call whose end could not be written down, while the database was away, holds nobody's budget for long.
     await ctx.ledger.write_off(ctx.researcher_id)
-    journal = await open_journal(ctx.db, ctx.campaign_id, ctx.researcher_id)
+    journal = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
     try:
         return await _work(ctx, journal)
-    except Stopping:
-        return Outcome("paused", "pause asked for")
+    except StopRequested:
+        return ResearcherOutcome("paused", "pause asked for")
     except LimitReached as error:
         breach = error.breach
         await journal.record(
@@ -74,15 +74,15 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
                 asked=breach.asked,
             )
         )
-        return Outcome("limit", str(error))
+        return ResearcherOutcome("limit", str(error))
     except ModelUnavailable as error:
-        return Outcome(_outcome_of_outage(ctx, journal, error), str(error))
+        return ResearcherOutcome(_outcome_of_outage(ctx, journal, error), str(error))
     except BackendAway as error:
-        return Outcome("away", str(error))
+        return ResearcherOutcome("away", str(error))
     except StillInUse:
         raise
     except (GatewayError, SandboxError, SandboxUnavailable) as error:
-        return Outcome("failed", str(error))
+        return ResearcherOutcome("failed", str(error))
     finally:
         # Where it cannot be written, a call that was answered is taken for one whose effect is unknown, and no more.
         with anyio.CancelScope(shield=True):
@@ -90,7 +90,7 @@ async def run_researcher(ctx: ResearcherContext) -> Outcome:
 
 
 @dataclass(slots=True)
-class _Strain:
+class _TroubleCounts:
     """What went wrong in a row.
 
     Args:
@@ -112,50 +112,50 @@ class _Strain:
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=_COMPARED_TURNS))
 
 
-async def _work(ctx: ResearcherContext, journal: Journal) -> Outcome:
-    talk, strain, system = journal.conversation, _Strain(), system_prompt(ctx)
+async def _work(ctx: ResearcherContext, journal: ConversationLog) -> ResearcherOutcome:
+    talk, strain, system = journal.conversation, _TroubleCounts(), system_prompt(ctx)
     if not talk.messages:
-        await open_conversation(journal)
+        await start_conversation(journal)
     while talk.finished is None:
         if ctx.stopping.is_set() and not journal.announced:
-            raise Stopping
-        if talk.pending:
+            raise StopRequested
+        if talk.pending_calls:
             await _use_tools(ctx, journal, strain)
         elif len(strain.odd_replies) > ctx.patience:
             what = " or ".join(dict.fromkeys(strain.odd_replies))
-            return Outcome("failed", f"{len(strain.odd_replies)} replies in a row were {what}")
+            return ResearcherOutcome("failed", f"{len(strain.odd_replies)} replies in a row were {what}")
         elif strain.barren_turns > ctx.patience:
-            return Outcome("failed", f"{strain.barren_turns} turns in a row achieved nothing")
+            return ResearcherOutcome("failed", f"{strain.barren_turns} turns in a row achieved nothing")
         elif not talk.awaits_model:
             strain.barren_turns += 1
             await journal.record(MessageAdded(reason="nudge", content=[text_block(NUDGE)]))
         else:
             turns = talk.turns
             await _next_turn(ctx, journal, system, strain)
-            if talk.turns > turns and not talk.pending:
+            if talk.turns > turns and not talk.pending_calls:
                 strain.barren_turns += talk.last_stop == "pause_turn"
                 odd = ("refused" if talk.last_stop == "refusal" else "empty") if talk.void else ""
-                await _take_stock(ctx, journal, strain, odd)
-    return Outcome("finished", talk.finished)
+                await _handle_odd_reply(ctx, journal, strain, odd)
+    return ResearcherOutcome("finished", talk.finished)
 
 
-async def _use_tools(ctx: ResearcherContext, journal: Journal, strain: _Strain) -> None:
-    talk, began, calls = journal.conversation, time.monotonic(), journal.conversation.pending
-    done = await answer_calls(ctx, journal)
-    if talk.pending or talk.finished is not None:
+async def _use_tools(ctx: ResearcherContext, journal: ConversationLog, strain: _TroubleCounts) -> None:
+    talk, began, calls = journal.conversation, time.monotonic(), journal.conversation.pending_calls
+    done = await execute_calls(ctx, journal)
+    if talk.pending_calls or talk.finished is not None:
         return
     odd = ""
     if all(isinstance(call.input, dict) and INVALID_INPUT in call.input for call in calls):
         odd = "unreadable"
-    elif time.monotonic() - began < _QUICK_SECONDS and _print_of(talk, calls) in strain.recent:
+    elif time.monotonic() - began < _QUICK_SECONDS and _turn_fingerprint(talk, calls) in strain.recent:
         odd = "repeated"
     else:
-        strain.recent.append(_print_of(talk, calls))
+        strain.recent.append(_turn_fingerprint(talk, calls))
     strain.barren_turns = 0 if done and not odd else strain.barren_turns + 1
-    await _take_stock(ctx, journal, strain, odd)
+    await _handle_odd_reply(ctx, journal, strain, odd)
 
 
-def _print_of(talk: Conversation, calls: Sequence[ToolCall]) -> str:
+def _turn_fingerprint(talk: Conversation, calls: Sequence[ToolCall]) -> str:
     """What a turn said and did, and what came of it, whatever ids its calls have."""
     turn, results = talk.messages[-2]["content"], talk.messages[-1]["content"]
     said = [block.get("text") for block in turn if block.get("type") not in {*REASONING_BLOCK_TYPES, "tool_use"}]
@@ -164,7 +164,7 @@ def _print_of(talk: Conversation, calls: Sequence[ToolCall]) -> str:
     return json.dumps([said, asked, told], sort_keys=True)
 
 
-async def _take_stock(ctx: ResearcherContext, journal: Journal, strain: _Strain, odd: str) -> None:
+async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, strain: _TroubleCounts, odd: str) -> None:
     """Give a model time whose reply was odd, and then another conversation: what it stumbles over is in it.
 
     Args:
@@ -179,23 +179,27 @@ async def _take_stock(ctx: ResearcherContext, journal: Journal, strain: _Strain,
     count = len(strain.odd_replies)
     if count > ctx.patience:
         return
-    await ctx.pause(min(_LONGEST_BREATH, 2.0 ** (count - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
+    await ctx.pause(min(_MAX_BACKOFF_SECONDS, 2.0 ** (count - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
     if count == _ODD_TO_SET_ASIDE:
         what = " or ".join(dict.fromkeys(strain.odd_replies))
-        await keep_context_small(ctx, journal, now=f"{count} replies in a row were {what}")
+        await limit_context(ctx, journal, now=f"{count} replies in a row were {what}")
 
 
-def _outcome_of_outage(ctx: ResearcherContext, journal: Journal, error: ModelUnavailable) -> Literal["away", "failed"]:
+def _outcome_of_outage(
+    ctx: ResearcherContext, journal: ConversationLog, error: ModelUnavailable
+) -> Literal["away", "failed"]:
     """Whether a service that could not be had is away for a while, or never was one."""
     known = ctx.gateway.watch.has_ever_answered or journal.conversation.turns
     return "failed" if isinstance(error, ServiceUnreachable) and not known else "away"
 
 
-async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str, str], strain: _Strain) -> None:
+async def _next_turn(
+    ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], strain: _TroubleCounts
+) -> None:
     told = journal.conversation.last_stop != "pause_turn"
     if told:
-        await tell_of_the_end(ctx, journal)
-        await keep_context_small(ctx, journal)
+        await announce_end(ctx, journal)
+        await limit_context(ctx, journal)
     by_fallback = len(strain.odd_replies) == _ODD_TO_FALL_BACK and not strain.fell_back
     strain.fell_back |= by_fallback
     began = time.monotonic()
@@ -207,7 +211,7 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
         if strain.failed_calls > 1:
             raise
         refused = isinstance(error, ConversationRejected)
-        await keep_context_small(ctx, journal, now="refused by the service" if refused else "too long for the model")
+        await limit_context(ctx, journal, now="refused by the service" if refused else "too long for the model")
     except ModelUnavailable as error:
         if strain.failed_calls == 0:
             strain.failing_since, strain.paused_before = began, ctx.gateway.pacer.paused_seconds
@@ -225,4 +229,4 @@ async def _next_turn(ctx: ResearcherContext, journal: Journal, system: tuple[str
                 raise
             said = f"{strain.failed_calls} calls in a row failed while others were answered"
             raise GatewayError(f"{said}: {error.message}", error.remedy) from error
-        await ctx.pause(min(_LONGEST_BREATH, 2.0**strain.failed_calls) * random.uniform(0.5, 1.0))  # noqa: S311
+        await ctx.pause(min(_MAX_BACKOFF_SECONDS, 2.0**strain.failed_calls) * random.uniform(0.5, 1.0))  # noqa: S311

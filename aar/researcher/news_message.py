@@ -8,7 +8,9 @@ from aar.events import MessageAdded
 from aar.forum.news import News, news_since
 
 
-def news_message(session: Session, campaign_id: str, researcher_id: str, seen: int) -> tuple[MessageAdded | None, int]:
+def build_news_message(
+    session: Session, campaign_id: str, researcher_id: str, seen: int
+) -> tuple[MessageAdded | None, int]:
     """The news since an event.
 
     Args:

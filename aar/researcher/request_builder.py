@@ -15,12 +15,12 @@ from aar.llm.request.model_request import ModelRequest
 from aar.llm.request.token_bounds import FIXED_TOKENS, token_upper_bound
 from aar.researcher.context import ResearcherContext
 from aar.researcher.conversation import Message, without_thinking
-from aar.researcher.conversation_log import Journal
+from aar.researcher.conversation_log import ConversationLog
 from aar.researcher.tools.definitions import tool_definitions
 
 CLEARED_SHARE = 0.6
 """Old tool results are cleared once the prompt passes this share of the conversation's bound."""
-KEPT_TOOL_USES = 12
+RETAINED_TOOL_USES = 12
 _CLEARED_AT_LEAST = 0.25
 _EDITING = "context-management-2025-06-27"
 _COMPACTING = "compact-2026-01-12"
@@ -33,8 +33,8 @@ _SUMMARY_TOKENS = 8192
 """More than a compaction's summary has."""
 
 
-def request_of(
-    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], *, model: str | None = None
+def build_request(
+    ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], *, model: str | None = None
 ) -> ModelRequest:
     """The next call.
 
@@ -43,7 +43,7 @@ def request_of(
         model: another model than the researcher's own, which gets no reasoning of the other to see.
     """
     talk, own = journal.conversation, model is None
-    lifetime = lifetime_of(ctx, journal)
+    lifetime = choose_cache_lifetime(ctx, journal)
     messages: list[Message] = talk.request_messages(lifetime)
     extra, betas = _options(ctx) if own else ({}, ())
     return ModelRequest(
@@ -58,7 +58,7 @@ def request_of(
     )
 
 
-def lifetime_of(ctx: ResearcherContext, journal: Journal) -> CacheLifetime:
+def choose_cache_lifetime(ctx: ResearcherContext, journal: ConversationLog) -> CacheLifetime:
     """How long the request's cache entries shall live."""
     if ctx.options.cache != "auto":
         return ctx.options.cache
@@ -67,27 +67,27 @@ def lifetime_of(ctx: ResearcherContext, journal: Journal) -> CacheLifetime:
     return journal.rhythm.choose_lifetime(talk.prompt_tokens, new)
 
 
-def worst_tokens(
-    ctx: ResearcherContext, journal: Journal, system: tuple[str, str], request: ModelRequest
+def worst_case_tokens(
+    ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], request: ModelRequest
 ) -> tuple[int, int]:
     """Upper bounds of a call's prompt and output tokens, a compaction that the service may make first included."""
     own = request.model == ctx.model
-    bound = journal.conversation.most_prompt_tokens(_stable_tokens(system), own=own)
+    bound = journal.conversation.max_prompt_tokens(_stable_tokens(system), own=own)
     if request.may_compact and bound > ctx.context_tokens:
         return 2 * bound + _SUMMARY_TOKENS, ctx.max_output_tokens + _SUMMARY_TOKENS
     return bound, ctx.max_output_tokens
 
 
-def keeps_context_itself(ctx: ResearcherContext) -> bool:
+def service_manages_context(ctx: ResearcherContext) -> bool:
     """Whether the service bounds the conversation, so that no hand-over is needed before the service refuses it."""
     return _compacts(ctx)
 
 
 def _options(ctx: ResearcherContext) -> tuple[dict[str, Any], tuple[str, ...]]:
     extra: dict[str, Any] = {}
-    if ctx.options.thinking == "auto" and ctx.abilities.adaptive_thinking:
+    if ctx.options.thinking == "auto" and ctx.capabilities.adaptive_thinking:
         extra["thinking"] = {"type": "adaptive"}
-    if ctx.options.effort is not None and ctx.abilities.effort:
+    if ctx.options.effort is not None and ctx.capabilities.effort:
         extra["output_config"] = {"effort": ctx.options.effort}
     edits, betas = _edits(ctx)
     if edits:
@@ -100,24 +100,24 @@ def _edits(ctx: ResearcherContext) -> tuple[list[dict[str, Any]], tuple[str, ...
     betas: tuple[str, ...] = ()
     if ctx.options.context == "local":
         return edits, betas
-    if ctx.abilities.clear_tool_uses and ctx.options.context == "clear":
+    if ctx.capabilities.clear_tool_uses and ctx.options.context == "clear":
         edits.append(
             {
                 "type": "clear_tool_uses_20250919",
                 "trigger": _tokens(CLEARED_SHARE * ctx.context_tokens),
-                "keep": {"type": "tool_uses", "value": KEPT_TOOL_USES},
+                "keep": {"type": "tool_uses", "value": RETAINED_TOOL_USES},
                 "clear_at_least": _tokens(_CLEARED_AT_LEAST * ctx.context_tokens),
             }
         )
         betas += (_EDITING,)
-    if ctx.abilities.compaction:
+    if ctx.capabilities.compaction:
         edits.append({"type": "compact_20260112", "trigger": _tokens(ctx.context_tokens), "instructions": _SUMMARY})
         betas += (_COMPACTING,)
     return edits, betas
 
 
 def _compacts(ctx: ResearcherContext) -> bool:
-    return ctx.options.context != "local" and ctx.abilities.compaction
+    return ctx.options.context != "local" and ctx.capabilities.compaction
 
 
 def _tokens(value: float) -> dict[str, Any]:

@@ -23,11 +23,11 @@ from aar.llm.request.model_request import ModelRequest, SendStatus
 from aar.llm.response.content_blocks import with_unique_ids
 from aar.llm.response.message_accumulator import CompleteReply
 from aar.llm.wait_notice import waiting_line
-from aar.researcher.call_reservation import reserve
-from aar.researcher.context import Fallback, ResearcherContext, Stopping
-from aar.researcher.conversation_log import Journal
-from aar.researcher.request_builder import request_of, worst_tokens
-from aar.researcher.tools.executor import first_started
+from aar.researcher.call_reservation import reserve_call
+from aar.researcher.context import FallbackModel, ResearcherContext, StopRequested
+from aar.researcher.conversation_log import ConversationLog
+from aar.researcher.request_builder import build_request, worst_case_tokens
+from aar.researcher.tools.executor import first_tool_started
 from aar.transient_errors import is_transient
 
 _PROGRESS_SECONDS = 2.0
@@ -37,7 +37,7 @@ _DOING = {"thinking": "thinking", "redacted_thinking": "thinking", "text": "writ
 
 async def take_turn(
     ctx: ResearcherContext,
-    journal: Journal,
+    journal: ConversationLog,
     system: tuple[str, str],
     *,
     with_news: bool = False,
@@ -60,8 +60,8 @@ async def take_turn(
         await _ask_fallback(ctx, ctx.fallback, journal, system)
         return
     try:
-        if not await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway, with_news=with_news):
-            await _call(ctx, journal, system, request_of(ctx, journal, system), ctx.gateway)
+        if not await _call(ctx, journal, system, build_request(ctx, journal, system), ctx.gateway, with_news=with_news):
+            await _call(ctx, journal, system, build_request(ctx, journal, system), ctx.gateway)
     except StreamInterrupted:
         raise
     except (ModelUnavailable, ModelNotFound):
@@ -70,14 +70,16 @@ async def take_turn(
         await _ask_fallback(ctx, ctx.fallback, journal, system)
 
 
-async def _ask_fallback(ctx: ResearcherContext, fallback: Fallback, journal: Journal, system: tuple[str, str]) -> None:
-    other = request_of(ctx, journal, system, model=fallback.model)
+async def _ask_fallback(
+    ctx: ResearcherContext, fallback: FallbackModel, journal: ConversationLog, system: tuple[str, str]
+) -> None:
+    other = build_request(ctx, journal, system, model=fallback.model)
     await _call(ctx, journal, system, other, fallback.gateway)
 
 
 async def _call(
     ctx: ResearcherContext,
-    journal: Journal,
+    journal: ConversationLog,
     system: tuple[str, str],
     request: ModelRequest,
     gateway: Gateway,
@@ -85,8 +87,8 @@ async def _call(
     with_news: bool = False,
 ) -> bool:
     """Whether the call was made; it was not where news came between, which it does not show."""
-    most_input, most_output = worst_tokens(ctx, journal, system, request)
-    request_id = await reserve(ctx, journal, request.model, most_input, most_output, with_news=with_news)
+    most_input, most_output = worst_case_tokens(ctx, journal, system, request)
+    request_id = await reserve_call(ctx, journal, request.model, most_input, most_output, with_news=with_news)
     if request_id is None:
         return False
     started, flight = time.monotonic(), SendStatus()
@@ -128,7 +130,7 @@ async def _call(
     except DatabaseError as error:  # while the reply came in, whose progress could not be noted: it is billed
         await charge(CallBill(worst, unknown=True), error.message)
         raise
-    except (AarError, Stopping) as error:
+    except (AarError, StopRequested) as error:
         await release(str(error) or "pause asked for")
         raise
     except BaseException:
@@ -154,7 +156,7 @@ async def _call(
         usd = ctx.ledger.settle_in(session, request_id, replace(bill, usage=used), time.monotonic() - started)
         counted = not bill.doubts
         turn = _turn(request_id, taken_in, renamed, used, usd, counted=counted, asked=request.model, own=ctx.model)
-        begun = None if ctx.stopping.is_set() else first_started(turn)
+        begun = None if ctx.stopping.is_set() else first_tool_started(turn)
         told = doubt_events(session, ctx.campaign_id, ctx.researcher_id, request_id, bill)
         return [*told, turn, begun] if begun else [*told, turn]
 
@@ -200,7 +202,7 @@ class _Patience:
         return True
 
 
-def _progress(journal: Journal, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
+def _progress(journal: ConversationLog, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
     told = time.monotonic()
 
     async def note(block: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from aar.campaign.lifecycle.ending import natural_ending
 from aar.campaign.spec_loader import load_spec
 from aar.errors import SpecError
-from aar.researcher.context import Outcome
+from aar.researcher.context import ResearcherOutcome
 from aar.testing.fake_messages_api import (
     FakeMessagesApi,
     Fault,
@@ -147,7 +147,11 @@ def test_an_address_where_nobody_answers_fails_at_once_and_says_so(home: Home) -
 
 
 def test_a_campaign_rests_where_the_service_is_away_and_fails_where_all_failed() -> None:
-    away, failed, done = Outcome("away", "529"), Outcome("failed", "401"), Outcome("finished", "")
+    away, failed, done = (
+        ResearcherOutcome("away", "529"),
+        ResearcherOutcome("failed", "401"),
+        ResearcherOutcome("finished", ""),
+    )
     assert natural_ending([away, failed, done]).state == "paused"
     assert natural_ending([failed, failed]).state == "failed"
 

@@ -17,7 +17,7 @@ from aar.budget.limits import Limits
 from aar.errors import DatabaseError, SetupError
 from aar.llm.pricing.model_price import ModelPrice
 from aar.llm.pricing.price_book import PriceBook
-from aar.researcher.context import Fallback
+from aar.researcher.context import FallbackModel
 from aar.researcher.loop import run_researcher
 from aar.scoring.audits.review.reviewer import Reviewer
 from aar.store.database import Database
@@ -110,7 +110,7 @@ def reading(row: LedgerEntry) -> Any:
 async def test_a_reply_that_breaks_while_it_is_recorded_is_paid_and_leaves_nothing_open(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     broken_once = iter([True])
 
     def first_started(turn: Any) -> Any:
@@ -118,7 +118,7 @@ async def test_a_reply_that_breaks_while_it_is_recorded_is_paid_and_leaves_nothi
             raise RuntimeError("a block that nobody foresaw")
         return None
 
-    monkeypatch.setattr("aar.researcher.turn.first_started", first_started)
+    monkeypatch.setattr("aar.researcher.turn.first_tool_started", first_started)
     house.server.play(Turn([call(1, "budget")]), DONE)
     assert (await run_researcher(await house.context())).reason == "finished"
     broken, last = rows(house)
@@ -272,9 +272,9 @@ async def test_refused_and_empty_replies_come_to_an_end(
     house: House, monkeypatch: pytest.MonkeyPatch, void: Turn, told: str
 ) -> None:
     """They are waited for, then another model is asked, then another conversation begun, and then it is over."""
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     house.server.script = lambda _: void
-    fallback = Fallback("m2", house.gateway(5, 5))
+    fallback = FallbackModel("m2", house.gateway(5, 5))
     prices = {name: ModelPrice(*map(Decimal, (4, 20, 5, 8, 1))) for name in ("m", "m2")}
     ledger = Ledger(house.db, CAMPAIGN, Limits(usd=None), PriceBook(prices))
     outcome = await run_researcher(await house.context(ledger=ledger, fallback=fallback))
@@ -289,13 +289,13 @@ async def test_refused_and_empty_replies_come_to_an_end(
 async def test_a_fallback_that_answers_hides_no_model_that_refuses(
     house: House, monkeypatch: pytest.MonkeyPatch, refused_later: int, outcome: str
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     own = [Turn([], stop_reason="refusal")] * (4 + refused_later)
     answers = {"m": own, "m2": [Turn([call(7, "budget")])]}
     house.server.script = lambda request: answers[request["model"]].pop(0) if answers[request["model"]] else DONE
     prices = {name: ModelPrice(*map(Decimal, (4, 20, 5, 8, 1))) for name in ("m", "m2")}
     ledger = Ledger(house.db, CAMPAIGN, Limits(usd=None), PriceBook(prices))
-    ended = await run_researcher(await house.context(ledger=ledger, fallback=Fallback("m2", house.gateway(5, 5))))
+    ended = await run_researcher(await house.context(ledger=ledger, fallback=FallbackModel("m2", house.gateway(5, 5))))
     assert ended.reason == outcome
     asked = [request["model"] for request in house.server.requests]
     # The fallback is asked once; the next refusal begins a fresh conversation, and then there is an end.

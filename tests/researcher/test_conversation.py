@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
 from aar.llm.request.request_encoding import MessageEncoder, encode_json
-from aar.researcher.conversation import CLEARED, Conversation
+from aar.researcher.conversation import CLEARED_NOTE, Conversation
 
 from .messages_server import byte_tokens, call, complaint_about, say
 
@@ -56,7 +56,7 @@ NUDGE = MessageAdded(reason="nudge", content=[say("go on")])
 def answers(conversation: Conversation, draw: st.DataObject) -> list[AnyEvent]:
     """Results of all pending calls in any order, with words in between."""
     events: list[AnyEvent] = []
-    for pending in draw.draw(st.permutations(conversation.pending)):
+    for pending in draw.draw(st.permutations(conversation.pending_calls)):
         events.append(ToolStarted(tool_use_id=pending.id, tool=pending.name, about=""))
         if draw.draw(st.booleans()):
             events.append(NUDGE)
@@ -88,7 +88,7 @@ def test_any_log_makes_requests_that_the_service_takes(story: list[TurnReceived]
         assert complaint_about(request) == ""
         assert encoder.encode(messages) == encode_json(messages)
         if conversation.prompt_tokens == 0:
-            assert conversation.most_prompt_tokens(0) >= byte_tokens(request)
+            assert conversation.max_prompt_tokens(0) >= byte_tokens(request)
 
 
 def test_a_reset_keeps_whole_turns() -> None:
@@ -145,7 +145,7 @@ def test_what_the_service_summarised_is_not_sent_again() -> None:
     assert first == {"role": "user", "content": [say("start")]}
     assert [block["type"] for block in second["content"]] == ["compaction", "tool_use"]
     assert conversation.prompt_tokens == 0
-    assert [pending.id for pending in conversation.pending] == ["toolu_9"]
+    assert [pending.id for pending in conversation.pending_calls] == ["toolu_9"]
 
 
 def test_a_summary_that_failed_changes_nothing() -> None:
@@ -162,7 +162,7 @@ def test_what_the_service_cleared_stays_cleared() -> None:
     turn = summarised(None).model_copy(update={"cleared_tool_uses": 2})
     conversation.apply(turn)
     results = [block for message in conversation.messages for block in message["content"] if "tool_use_id" in block]
-    assert [block["content"] for block in results] == [CLEARED, CLEARED, [say("ok")]]
+    assert [block["content"] for block in results] == [CLEARED_NOTE, CLEARED_NOTE, [say("ok")]]
     assert before[2]["content"][0]["content"] == [say("ok")], "a message is replaced, never changed in place"
 
 

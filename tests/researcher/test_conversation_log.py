@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from aar.errors import LimitReached
 from aar.events import AnyEvent, ToolFinished, TurnReceived
-from aar.researcher.conversation_log import open_journal
+from aar.researcher.conversation_log import open_conversation_log
 from aar.researcher.loop import run_researcher
-from aar.researcher.tools.executor import UNKNOWN_EFFECT, first_started
+from aar.researcher.tools.executor import UNKNOWN_EFFECT, first_tool_started
 from aar.store.database import Database
 from aar.store.event_log import read_events
 
@@ -41,9 +41,9 @@ def finished(number: int) -> ToolFinished:
 
 
 async def test_held_events_go_first_and_once(house: House) -> None:
-    journal = await open_journal(house.db, CAMPAIGN, R1)
-    journal.hold(finished(1))
-    journal.hold(finished(2))
+    journal = await open_conversation_log(house.db, CAMPAIGN, R1)
+    journal.buffer(finished(1))
+    journal.buffer(finished(2))
     assert logged(house.db) == []
 
     def refused(_: Session) -> Sequence[AnyEvent]:
@@ -162,8 +162,8 @@ async def test_a_write_cut_off_by_asyncio_writes_the_held_once(house: House) -> 
         go.wait(10)
         return [finished(2)]
 
-    journal = await open_journal(house.db, CAMPAIGN, R1)
-    journal.hold(finished(1))
+    journal = await open_conversation_log(house.db, CAMPAIGN, R1)
+    journal.buffer(finished(1))
     writing = asyncio.create_task(journal.write(slowly))
     await asyncio.to_thread(begun.wait)
     writing.cancel()
@@ -196,14 +196,14 @@ def test_only_a_call_that_will_run_is_announced(
         output_tokens=1,
         usd="0",  # type: ignore[arg-type]
     )
-    begun = first_started(turn)
+    begun = first_tool_started(turn)
     assert (begun.about if begun else None) == about
 
 
 async def test_a_limit_met_leaves_the_held_for_the_flush(house: House) -> None:
     ctx = await house.context(limits={"tokens": 1})
-    journal = await open_journal(house.db, CAMPAIGN, R1)
-    journal.hold(finished(1))
+    journal = await open_conversation_log(house.db, CAMPAIGN, R1)
+    journal.buffer(finished(1))
     with pytest.raises(LimitReached):
         await ctx.ledger.reserve_call(
             request_id="a",
@@ -211,7 +211,7 @@ async def test_a_limit_met_leaves_the_held_for_the_flush(house: House) -> None:
             model="m",
             input_tokens=10,
             max_output_tokens=10,
-            beside=lambda session: bool(journal.append_with_held(session)) or True,
+            beside=lambda session: bool(journal.append_with_buffered(session)) or True,
         )
     assert logged(house.db) == []
     await journal.flush()

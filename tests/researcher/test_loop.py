@@ -265,7 +265,7 @@ async def test_a_wrong_address_fails_unless_calls_succeeded_there(house: House) 
 async def test_one_whose_calls_fail_while_others_are_answered_fails(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     house.server.script = lambda _: Refusal(500)
     ctx = await house.context(deadline=0.05, patience=3)
 
@@ -288,7 +288,7 @@ async def test_one_whose_calls_fail_while_others_are_answered_fails(
 async def test_unreadable_and_repeated_turns_come_to_an_end(
     house: House, monkeypatch: pytest.MonkeyPatch, turn: Turn, told: str
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     house.server.script = lambda _: turn
     outcome = await run_researcher(await house.context())
     assert (outcome.reason, outcome.detail) == ("failed", f"9 replies in a row were {told}")
@@ -302,7 +302,7 @@ async def test_unreadable_and_repeated_turns_come_to_an_end(
 async def test_broken_stream_is_charged_and_asked_for_anew(
     house: House, monkeypatch: pytest.MonkeyPatch, after: int, breaking: str
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     broken = Turn([say("I was about to")], breaks_after=after, breaking=breaking)
     house.server.play(broken, FINISH)
     assert (await run_researcher(await house.context(timeout=0.3))).reason == "finished"
@@ -316,7 +316,7 @@ async def test_broken_stream_is_charged_and_asked_for_anew(
 async def test_streams_that_all_break_are_waited_for_as_long_as_a_service_that_says_no(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     house.server.script = lambda _: Turn([say("I was about to")], breaks_after=0)
     outcome = await asyncio.wait_for(run_researcher(await house.context(deadline=0.2, patience=10_000)), 60)
     assert outcome.reason == "away"
@@ -326,7 +326,7 @@ async def test_streams_that_all_break_are_waited_for_as_long_as_a_service_that_s
 async def test_connections_that_are_cut_before_any_reply_are_an_outage_that_people_see(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aar.researcher.loop._LONGEST_BREATH", 0.01)
+    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
     house.server.play(Raw(None), Raw(None), FINISH)
     ctx = await house.context()
     told: list[str] = []

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.researcher.context import Outcome
+from aar.researcher.context import ResearcherOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class StopSignal:
         self.event.set()
 
 
-def natural_ending(outcomes: Sequence[Outcome]) -> Ending:
+def natural_ending(outcomes: Sequence[ResearcherOutcome]) -> Ending:
     """How a campaign ends whose researchers all came to rest by themselves."""
     failed = [outcome for outcome in outcomes if outcome.reason == "failed"]
     if failed and len(failed) == len(outcomes):

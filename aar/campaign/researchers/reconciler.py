@@ -12,7 +12,7 @@ from aar.campaign.lifecycle.ending import StopSignal
 from aar.campaign.runtime.service_restarts import PATIENCE_SECONDS, FaultLog, persist
 from aar.campaign.views import ResearcherView
 from aar.errors import Conflict
-from aar.researcher.context import Outcome
+from aar.researcher.context import ResearcherOutcome
 
 GRACE_SECONDS = 20.0
 """How long a researcher may take to end its turn once asked; then what runs in its sandbox is left to its fate."""
@@ -37,7 +37,7 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class _Life:
     signal: LifeSignal
-    task: asyncio.Task[Outcome]
+    task: asyncio.Task[ResearcherOutcome]
 
 
 class Team:
@@ -54,7 +54,7 @@ class Team:
     def __init__(
         self,
         roster: Callable[[], Awaitable[Sequence[Member]]],
-        begin: Callable[[ResearcherView, LifeSignal], Coroutine[Any, Any, Outcome]],
+        begin: Callable[[ResearcherView, LifeSignal], Coroutine[Any, Any, ResearcherOutcome]],
         settle: Callable[[Member], Awaitable[None]],
         stop: StopSignal,
         faults: FaultLog | None = None,
@@ -67,7 +67,7 @@ class Team:
         self._changed = asyncio.Event()
         self._lives: dict[str, _Life] = {}
         self._held: set[str] = set()
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, ResearcherOutcome] = {}
         self._wish_then: dict[str, int] = {}
         self.closed = False
         """Whether the team has ended, so that nobody joins it any more."""
@@ -87,7 +87,7 @@ class Team:
             self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "away"}
             self._changed.set()
 
-    async def run(self) -> list[Outcome]:
+    async def run(self) -> list[ResearcherOutcome]:
         """Live until all came to rest by themselves and nobody is held by a person, or until the campaign ends.
 
         Returns:
@@ -166,10 +166,10 @@ class Team:
                         self._outcomes[name] = outcome
 
 
-def _outcome(ended: asyncio.Task[Outcome]) -> Outcome:
+def _outcome(ended: asyncio.Task[ResearcherOutcome]) -> ResearcherOutcome:
     error = ended.exception()
     if error is None:
         return ended.result()
     if isinstance(error, Conflict) or not isinstance(error, Exception):
         raise error
-    return Outcome("failed", f"{type(error).__name__}: {error}")
+    return ResearcherOutcome("failed", f"{type(error).__name__}: {error}")

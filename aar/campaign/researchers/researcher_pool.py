@@ -17,7 +17,7 @@ from aar.campaign.runtime.campaign_runtime import Workshop
 from aar.campaign.spec_loader import respecify
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.events import ResearcherStateChanged
-from aar.researcher.context import Outcome
+from aar.researcher.context import ResearcherOutcome
 from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 
@@ -39,7 +39,7 @@ class Crew:
         self._team = Team(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
         workshop.endpoints.when_back(self._team.service_is_back)
 
-    async def live(self) -> list[Outcome]:
+    async def live(self) -> list[ResearcherOutcome]:
         """Run the team to its end; returns the outcomes of those that came to rest by themselves."""
         return await self._team.run()
 
@@ -69,7 +69,7 @@ class Crew:
 
         return await self._db.read(read)
 
-    def _begin(self, view: ResearcherView, signal: LifeSignal) -> Coroutine[Any, Any, Outcome]:
+    def _begin(self, view: ResearcherView, signal: LifeSignal) -> Coroutine[Any, Any, ResearcherOutcome]:
         return Supervisor(self._workshop, view, signal).run()
 
     async def _settle(self, member: Member) -> None:

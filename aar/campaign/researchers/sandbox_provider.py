@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from aar.best_effort import best_effort, log_failure
 from aar.errors import BackendAway, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxIncident, SandboxLost
-from aar.researcher.context import Stopping
+from aar.researcher.context import StopRequested
 from aar.sandbox.incidents import Incident, report_left_behind
 from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
@@ -65,7 +65,7 @@ class SandboxKeeper:
                     await self._outages.run_when_up(self._opened, self._stopping)
                 except BackendAway:
                     if self._stopping is not None and self._stopping.is_set():
-                        raise Stopping from None
+                        raise StopRequested from None
                     raise
             assert self._sandbox is not None
             return self._sandbox

@@ -22,9 +22,9 @@ from aar.campaign.views import ResearcherView
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, Conflict, LimitReached
 from aar.events import ResearcherStarted, ResearcherStateChanged
-from aar.researcher.context import ModelOptions, Outcome, ResearcherContext
+from aar.researcher.context import ModelOptions, ResearcherContext, ResearcherOutcome
 from aar.researcher.loop import run_researcher
-from aar.researcher.tools.executor import answer_broken
+from aar.researcher.tools.executor import answer_interrupted_calls
 from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append_event
@@ -56,20 +56,20 @@ class Supervisor:
         self._begun = False
         self._held = contextlib.AsyncExitStack()
 
-    async def run(self) -> Outcome:
+    async def run(self) -> ResearcherOutcome:
         """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
-        outcome = Outcome("paused", "interrupted")
+        outcome = ResearcherOutcome("paused", "interrupted")
         try:
             outcome = await self._through_scarcity()
         except LimitReached as error:
-            outcome = Outcome("limit", str(error))
+            outcome = ResearcherOutcome("limit", str(error))
         except Conflict:
             raise
         except AarError as error:
-            outcome = Outcome("failed", str(error))
+            outcome = ResearcherOutcome("failed", str(error))
         except Exception as error:
             log.exception("researcher failed", researcher=self._view.id)
-            outcome = Outcome("failed", f"{type(error).__name__}: {error}")
+            outcome = ResearcherOutcome("failed", f"{type(error).__name__}: {error}")
         finally:
             try:
                 unwritten = partial(self._workshop.faults.note, self._view.name, then="its state stays as it was")
@@ -83,7 +83,7 @@ class Supervisor:
         held, self._held = self._held, contextlib.AsyncExitStack()
         await best_effort(held.aclose(), log_failure("a researcher's place could not be given back"))
 
-    async def _through_scarcity(self) -> Outcome:
+    async def _through_scarcity(self) -> ResearcherOutcome:
         """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
         patience = Patience()
         while True:
@@ -98,16 +98,16 @@ class Supervisor:
                     patience.healthy()
                 pause = patience.pause(error, foreseen=True)
                 if pause is None:  # it goes on where a person makes room, so it has not failed
-                    return Outcome("limit", str(find_disk_full(error) or error))
+                    return ResearcherOutcome("limit", str(find_disk_full(error) or error))
                 self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
                 await self._put_away()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._signal.event.wait()
             if self._signal.event.is_set():
-                return Outcome("paused", "pause asked for")
+                return ResearcherOutcome("paused", "pause asked for")
 
-    async def _with_sandbox(self) -> Outcome:
+    async def _with_sandbox(self) -> ResearcherOutcome:
         """The researcher's work on the cores and GPUs leased to it.
 
         ``_put_away`` ends the sandbox; the workspace stays. It counts as at work, and its time is booked, once it has
@@ -125,11 +125,11 @@ class Supervisor:
         self._held.push_async_callback(keeper.close)
         return await self._metered(keeper)
 
-    async def _metered(self, keeper: SandboxKeeper) -> Outcome:
+    async def _metered(self, keeper: SandboxKeeper) -> ResearcherOutcome:
         """The work, ended when the ledger refuses to pay for the sandbox any longer."""
         plan = self._workshop.plan
         limits = self._workshop.ledger.limits
-        work: asyncio.Future[Outcome] = asyncio.ensure_future(self._work(keeper))
+        work: asyncio.Future[ResearcherOutcome] = asyncio.ensure_future(self._work(keeper))
         tasks: list[asyncio.Future[Any]] = [work]
         if limits.usd_per_core_hour or limits.core_hours is not None:
             metering = meter(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
@@ -144,7 +144,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, keeper: SandboxKeeper) -> Outcome:
+    async def _work(self, keeper: SandboxKeeper) -> ResearcherOutcome:
         for restart in range(_RESTARTS + 1):
             try:
                 return await run_researcher(self._context(keeper))
@@ -157,7 +157,7 @@ class Supervisor:
                 cause = f"{type(error).__name__}: {error}"
                 # Whatever it was, it must not happen again and again, neither here nor after a resume.
                 try:
-                    await answer_broken(self._context(keeper), type(error).__name__)
+                    await answer_interrupted_calls(self._context(keeper), type(error).__name__)
                 except Exception:  # the next loop meets the same, and is counted
                     log.exception("calls under way could not be answered", researcher=self._view.id)
                 if restart < _RESTARTS:
@@ -165,7 +165,7 @@ class Supervisor:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_RESTART_SECONDS * 2**restart):
                             await self._signal.event.wait()
-        return Outcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
+        return ResearcherOutcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
     def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
         workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
@@ -183,17 +183,17 @@ class Supervisor:
             sandbox=keeper,
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
-            runs_each=workshop.scorer.runs_per_submission,
-            runs_at_once=workshop.scorer.parallel,
+            runs_per_submission=workshop.scorer.runs_per_submission,
+            parallel_runs=workshop.scorer.parallel,
             stopping=self._signal.event,
             limits=workshop.ledger.limits,
             # Nothing beyond what the model can write is asked for, or set aside in the ledger.
             max_output_tokens=min(asked.max_output_tokens, able.max_tokens or asked.max_output_tokens),
-            abilities=able,
+            capabilities=able,
             options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
             fallback=workshop.endpoints.fallback(view.model),
             context_tokens=asked.context_tokens,
-            nearing=partial(workshop.budget.nearing, view.id),
+            approaching_limit=partial(workshop.budget.nearing, view.id),
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
             resting=self._note_rest,
@@ -234,7 +234,7 @@ class Supervisor:
 
         await self._workshop.plan.database.write(write)
 
-    async def _rest(self, outcome: Outcome) -> None:
+    async def _rest(self, outcome: ResearcherOutcome) -> None:
         ending, wish = self._workshop.stop.ending, self._signal.wish
         if outcome.reason == "paused" and wish is not None and wish.ends:
             await self._write("finished", wish.cause)

@@ -19,8 +19,8 @@ from aar.llm.endpoints import ModelEndpoint, Provider
 from aar.llm.gateway import Gateway
 from aar.llm.outage_monitor import ServiceOutageMonitor
 from aar.llm.retry_policy import RetryPolicy
-from aar.researcher.context import Fallback
-from aar.researcher.offline.server_process import offline_server
+from aar.researcher.context import FallbackModel
+from aar.researcher.offline.server_process import run_offline_server
 
 
 class Endpoints:
@@ -83,7 +83,7 @@ class Endpoints:
                 asking.create_task(self._ask_patiently(model) if self._patient else self._ask(model))
 
     async def _open_offline(self) -> None:
-        address = await self._stack.enter_async_context(offline_server(self._seed))
+        address = await self._stack.enter_async_context(run_offline_server(self._seed))
         self._keep(OFFLINE_MODEL, Gateway(base_url=address, api_key=None))
 
     def _service(self, provider: Provider) -> Gateway:
@@ -166,7 +166,7 @@ class Endpoints:
         """What a model of the team can do beyond plain messages."""
         return self._abilities.get(model, NO_CAPABILITIES)
 
-    def fallback(self, model: str) -> Fallback | None:
+    def fallback(self, model: str) -> FallbackModel | None:
         """Whom to ask when a model is unavailable; None where nobody is named, or it is that very model."""
         other = self._plan.team.fallback
-        return None if other is None or other == model else Fallback(other, self._gateways[other])
+        return None if other is None or other == model else FallbackModel(other, self._gateways[other])

@@ -18,7 +18,7 @@ import uvicorn
 from aar.errors import AarError, PortTaken
 from aar.messages_api.server.local_server import base_url_of, listen_on_loopback, server_config
 from aar.researcher.offline.model_server import make_app
-from aar.researcher.offline.policy import Researcher
+from aar.researcher.offline.policy import SearchPolicy
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def _listen(port: int) -> socket.socket:
 
 
 async def _serve(listening: socket.socket, seed: int) -> None:
-    server = uvicorn.Server(server_config(make_app(Researcher(seed).next_turn)))
+    server = uvicorn.Server(server_config(make_app(SearchPolicy(seed).next_turn)))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

@@ -9,17 +9,17 @@ from aar.messages_api.replies import ModelReply
 from aar.messages_api.request import MessagesRequest
 from aar.messages_api.server.app import FakeMessagesApi, ServerRules
 from aar.researcher.offline import OFFLINE_MODEL_ID
-from aar.researcher.offline.observed_conversation import Conversation, read_conversation
-from aar.researcher.offline.planned_turn import Turn
+from aar.researcher.offline.observed_conversation import ObservedConversation, parse_conversation
+from aar.researcher.offline.planned_turn import PlannedTurn
 
-Player = Callable[[Conversation], Turn]
+TurnFunction = Callable[[ObservedConversation], PlannedTurn]
 """Gives a conversation's next turn; a pure function, called in a thread."""
 
 
-class Played:
+class SimulatedModel:
     """A model whose turns a function of the conversation gives."""
 
-    def __init__(self, play: Player) -> None:
+    def __init__(self, play: TurnFunction) -> None:
         self._play = play
 
     async def reply(self, request: MessagesRequest) -> ModelReply:
@@ -27,13 +27,15 @@ class Played:
         return await asyncio.to_thread(self._turn, request)
 
     def _turn(self, request: MessagesRequest) -> ModelReply:
-        return self._play(read_conversation(request)).reply()
+        return self._play(parse_conversation(request)).reply()
 
 
-def make_app(play: Player) -> FakeMessagesApi:
+def make_app(play: TurnFunction) -> FakeMessagesApi:
     """An ASGI application that answers the Messages API with the turns of ``play``.
 
     Requests are held to the rules of the API, but not to the SDK's types: importing those would take this server longer
     than everything else it does at its start. Nothing is logged.
     """
-    return FakeMessagesApi(Played(play), rules=ServerRules(models=[OFFLINE_MODEL_ID], strict=False), most_logged=0)
+    return FakeMessagesApi(
+        SimulatedModel(play), rules=ServerRules(models=[OFFLINE_MODEL_ID], strict=False), most_logged=0
+    )

@@ -11,7 +11,7 @@ from aar.messages_api.request import Message, MessagesRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ToolStep:
     """One tool call: its name and input, the text that came back, and whether that was an error."""
 
     tool: str
@@ -19,22 +19,22 @@ class Step:
     result: str
     failed: bool
 
-    def asked(self, field: str) -> str:
+    def input_text(self, field: str) -> str:
         """A field of the input as text; empty when absent."""
         return str(self.input.get(field, ""))
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ConversationTurn:
     """One turn of the researcher, and what it was answered: tool results, and words from outside (news, a person)."""
 
     text: str
-    steps: Sequence[Step]
-    told: Sequence[str]
+    steps: Sequence[ToolStep]
+    messages: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ObservedConversation:
     """Everything that the next turn may depend on.
 
     Args:
@@ -50,16 +50,16 @@ class Conversation:
     direction_key: str
     direction: str
     opening: str
-    exchanges: Sequence[Exchange]
+    exchanges: Sequence[ConversationTurn]
 
 
-def read_conversation(request: MessagesRequest) -> Conversation:
+def parse_conversation(request: MessagesRequest) -> ObservedConversation:
     """The record in a checked request. Lines that the system prompt lacks are read as empty."""
     system = request.system_text
     key, _, direction = _line(system, "Direction").partition(":")
     messages = [message for message in request.messages if message.role != "system"]
     exchanges = [_exchange(turn, answer) for turn, answer in zip(messages[1::2], messages[2::2], strict=True)]
-    return Conversation(
+    return ObservedConversation(
         researcher=_line(system, "Researcher"),
         problem=_line(system, "Problem"),
         direction_key=key.strip(),
@@ -74,10 +74,10 @@ def _line(system: str, label: str) -> str:
     return found.group(1).strip() if found else ""
 
 
-def _exchange(turn: Message, answer: Message) -> Exchange:
+def _exchange(turn: Message, answer: Message) -> ConversationTurn:
     results = {block.data["tool_use_id"]: block.data for block in answer.blocks if block.kind == "tool_result"}
     steps = [
-        Step(
+        ToolStep(
             block.data["name"],
             block.data["input"],
             _result_text(results[block.data["id"]]),
@@ -86,7 +86,9 @@ def _exchange(turn: Message, answer: Message) -> Exchange:
         for block in turn.blocks
         if block.kind == "tool_use"
     ]
-    return Exchange(_texts(turn), steps, [str(block.data["text"]) for block in answer.blocks if block.kind == "text"])
+    return ConversationTurn(
+        _texts(turn), steps, [str(block.data["text"]) for block in answer.blocks if block.kind == "text"]
+    )
 
 
 def _failed(results: Mapping[str, Mapping[str, Any]], call: Mapping[str, Any]) -> bool:

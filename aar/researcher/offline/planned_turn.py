@@ -10,7 +10,7 @@ from aar.messages_api.replies import ModelReply, text_block, tool_use_block
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PlannedCall:
     """A tool call that a turn makes: the tool's name and its input."""
 
     tool: str
@@ -18,11 +18,11 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PlannedTurn:
     """What the researcher says and does next."""
 
     text: str
-    calls: Sequence[Call] = ()
+    calls: Sequence[PlannedCall] = ()
 
     def reply(self) -> ModelReply:
         """The turn as an answer of the Messages API.

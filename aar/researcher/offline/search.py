@@ -23,17 +23,17 @@ SHARED_SHARE = 0.9
 AMPLITUDE = 1.5
 """Prior deviation of a score over that of the scores seen: what was bred lies nearer together than what could be."""
 LEAST_SPREAD = 0.05
-NEAR = 2.0
+NEAR_DISTANCE = 2.0
 """Distance, in genes, over which the other part falls to 1/e."""
-MEAN_DARING = 0.5
-WHIM = 0.2
+MEAN_EXPLORATION = 0.5
+JITTER = 0.2
 """Spread of what is added to the daring for each offspring; keeps two researchers from handing in the same code."""
 PARENT_SPREAD = 0.04
 """Difference in score that makes a parent e times as likely."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredMethod:
     """A method whose score is known: submission number, genome, mean score and standard error."""
 
     number: int
@@ -51,8 +51,8 @@ class Proposal:
     origin: str
 
 
-def propose(
-    rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[Measured], tried: Sequence[Genome]
+def propose_genome(
+    rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[MeasuredMethod], tried: Sequence[Genome]
 ) -> Proposal:
     """The next genome to try.
 
@@ -73,12 +73,12 @@ def propose(
     if not offspring:
         return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
     predictions = _predict(repertoire, measured, [child.genome for child in offspring])
-    daring = rng.expovariate(1 / MEAN_DARING)
-    hopes = [mean + (daring + rng.gauss(0, WHIM)) * deviation for mean, deviation in predictions]
+    daring = rng.expovariate(1 / MEAN_EXPLORATION)
+    hopes = [mean + (daring + rng.gauss(0, JITTER)) * deviation for mean, deviation in predictions]
     return offspring[hopes.index(max(hopes))]
 
 
-def _breed(rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[Measured]) -> Proposal:
+def _breed(rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[MeasuredMethod]) -> Proposal:
     if rng.random() < FRESH_SHARE:
         return Proposal(repertoire.sample(rng, direction), None, "sampled from the direction")
     first = _pick(rng, measured)
@@ -91,7 +91,7 @@ def _breed(rng: Random, repertoire: SearchSpace, direction: str, measured: Seque
     return Proposal(repertoire.mutate(rng, first.genome, direction), first.number, f"mutated s{first.number}")
 
 
-def _pick(rng: Random, measured: Sequence[Measured]) -> Measured:
+def _pick(rng: Random, measured: Sequence[MeasuredMethod]) -> MeasuredMethod:
     import math
 
     top = max(method.mean for method in measured)
@@ -99,7 +99,7 @@ def _pick(rng: Random, measured: Sequence[Measured]) -> Measured:
 
 
 def _predict(
-    repertoire: SearchSpace, measured: Sequence[Measured], genomes: Sequence[Genome]
+    repertoire: SearchSpace, measured: Sequence[MeasuredMethod], genomes: Sequence[Genome]
 ) -> list[tuple[float, float]]:
     """Posterior mean and standard deviation of each genome's score (Rasmussen & Williams 2006, eq. 2.25 and 2.26)."""
     import numpy as np
@@ -111,7 +111,7 @@ def _predict(
     def kernel(rows: Sequence[Genome], columns: Sequence[Genome]) -> np.typing.NDArray[np.float64]:
         distances = np.array([[repertoire.distance(row, column) for column in columns] for row in rows])
         shared = 1 - distances / len(rows[0])
-        return spread**2 * (SHARED_SHARE * shared + (1 - SHARED_SHARE) * np.exp(-distances / NEAR))
+        return spread**2 * (SHARED_SHARE * shared + (1 - SHARED_SHARE) * np.exp(-distances / NEAR_DISTANCE))
 
     known = [method.genome for method in measured]
     noise = np.diag([method.error**2 + (0.1 * spread) ** 2 for method in measured])

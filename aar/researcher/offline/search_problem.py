@@ -11,7 +11,7 @@ from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
+class SearchProblem:
     """A problem's components, and which way its metric is climbed: 1 where higher is better, -1 where lower is."""
 
     repertoire: SearchSpace
@@ -19,7 +19,7 @@ class Trade:
 
 
 @lru_cache(maxsize=16)
-def trade_of(problem: str) -> Trade | None:
+def find_search_problem(problem: str) -> SearchProblem | None:
     """The trade of the problem registered as ``problem``; None where it has no repertoire or is not registered.
 
     Raises:
@@ -31,4 +31,4 @@ def trade_of(problem: str) -> Trade | None:
         return None
     if not isinstance(found, SearchableProblem):
         return None
-    return Trade(found.repertoire(), 1 if found.metric.higher_is_better else -1)
+    return SearchProblem(found.repertoire(), 1 if found.metric.higher_is_better else -1)

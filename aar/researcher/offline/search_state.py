@@ -9,7 +9,7 @@ from aar.problems.search_space.protocol import Genome
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ObservedScore:
     """A measured score as the researcher sees it, rounded."""
 
     mean: float
@@ -17,13 +17,13 @@ class Score:
 
 
 @dataclass(slots=True)
-class Attempt:
+class MethodAttempt:
     """One method of this researcher, from its files to its post."""
 
     directory: str
     genome: Genome | None = None
     written: set[str] = field(default_factory=set)
-    setbacks: int = 0
+    failures: int = 0
     """Calls about it that failed, or whose effect nobody knows."""
     works: bool | None = None
     """None until a trial ended with a known result."""
@@ -32,24 +32,24 @@ class Attempt:
     submission: int | None = None
     refusal: str = ""
     """Why the submission was not taken."""
-    score: Score | None = None
+    score: ObservedScore | None = None
     verdict: str = ""
     """Why it has no score."""
     waits: int = 0
     posted: bool = False
 
     @property
-    def closed(self) -> bool:
+    def is_done(self) -> bool:
         """Whether nothing is left to do about it."""
         return self.posted or self.works is False or bool(self.refusal)
 
 
 @dataclass(slots=True)
-class Memory:
+class SearchState:
     """All that is known."""
 
-    attempts: list[Attempt] = field(default_factory=list)
-    board: dict[int, tuple[str, Score]] = field(default_factory=dict)
+    attempts: list[MethodAttempt] = field(default_factory=list)
+    board: dict[int, tuple[str, ObservedScore]] = field(default_factory=dict)
     """Submission number to researcher and score, from the newest leaderboard."""
     genomes: dict[int, Genome] = field(default_factory=dict)
     """Submission number to genome, where it is known."""
@@ -76,15 +76,15 @@ class Memory:
     """Own submissions known from the notebook alone, their conversation having been set aside."""
 
     @property
-    def submitted(self) -> list[Attempt]:
+    def submitted_attempts(self) -> list[MethodAttempt]:
         """Own attempts that were taken."""
         return [attempt for attempt in self.attempts if attempt.submission is not None]
 
 
-def scores_of(memory: Memory) -> Sequence[tuple[int, str, Score]]:
+def measured_scores(memory: SearchState) -> Sequence[tuple[int, str, ObservedScore]]:
     """Measured submissions with their authors (own: empty), the board's and those it does not show yet."""
     scores = dict(memory.board)
-    for attempt in memory.submitted:
+    for attempt in memory.submitted_attempts:
         if attempt.score is not None and attempt.submission is not None:
             scores.setdefault(attempt.submission, ("", attempt.score))
     return [(number, who, score) for number, (who, score) in sorted(scores.items())]

@@ -88,7 +88,7 @@ async def _drain(stream: asyncio.StreamReader, into: deque[str]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def offline_server(seed: int) -> AsyncIterator[str]:
+async def run_offline_server(seed: int) -> AsyncIterator[str]:
     """Run the offline model server as a process of its own; gives its base URL.
 
     The server ends with the context, and also when this process dies in whatever way: its standard input then closes.

@@ -6,8 +6,8 @@ import re
 from pathlib import PurePosixPath
 
 from aar.problems.search_space.protocol import SearchSpace
-from aar.researcher.offline.observed_conversation import Conversation, Step
-from aar.researcher.offline.search_state import Attempt, Memory, Score
+from aar.researcher.offline.observed_conversation import ObservedConversation, ToolStep
+from aar.researcher.offline.search_state import MethodAttempt, ObservedScore, SearchState
 
 EDITOR = "str_replace_based_edit_tool"
 NOTEBOOK = "/workspace/NOTEBOOK.md"
@@ -31,12 +31,12 @@ _REACHED = re.compile(r"\breached\b", re.IGNORECASE)
 _NONE_LEFT = re.compile(r"\bno submissions? left\b", re.IGNORECASE)
 
 
-def remember(conversation: Conversation, repertoire: SearchSpace) -> Memory:
+def parse_state(conversation: ObservedConversation, repertoire: SearchSpace) -> SearchState:
     """Read a conversation. What was set aside is known as far as the notebook in the opening says."""
-    memory = Memory()
+    memory = SearchState()
     for number, who, mean, error, literal in _NOTED.findall(conversation.opening):
         genome = repertoire.parse(literal)
-        memory.board[int(number)] = (who, Score(float(mean), float(error)))
+        memory.board[int(number)] = (who, ObservedScore(float(mean), float(error)))
         memory.announced = True
         memory.earlier += who == conversation.researcher
         if genome is not None:
@@ -48,7 +48,7 @@ def remember(conversation: Conversation, repertoire: SearchSpace) -> Memory:
                 memory.stopped = step.result.strip().splitlines()[0][:300]
             if reader is not None:
                 reader(memory, step, repertoire)
-        for text in exchange.told:
+        for text in exchange.messages:
             if said := _FROM_A_PERSON.match(text):
                 memory.steering.setdefault(int(said.group(1)), []).append(text)
     return memory
@@ -61,35 +61,35 @@ def _at_a_limit(said: str) -> bool:
     return any(_REACHED.search(line, found.end()) for line, found in first)
 
 
-def _read_editor(memory: Memory, step: Step, repertoire: SearchSpace) -> None:
-    if step.asked("command") != "create":
+def _read_editor(memory: SearchState, step: ToolStep, repertoire: SearchSpace) -> None:
+    if step.input_text("command") != "create":
         return
-    path = PurePosixPath(step.asked("path"))
+    path = PurePosixPath(step.input_text("path"))
     directory = str(path.parent)
     if str(path) == NOTEBOOK:
         return
     if not memory.attempts or memory.attempts[-1].directory != directory:
-        memory.attempts.append(Attempt(directory))
+        memory.attempts.append(MethodAttempt(directory))
     attempt = memory.attempts[-1]
-    attempt.setbacks += step.failed
+    attempt.failures += step.failed
     if path.name == "run.py":
-        attempt.genome = repertoire.parse(step.asked("file_text"))
-    found = re.search(r"^parent: s(\d+)", step.asked("file_text"), re.MULTILINE)
+        attempt.genome = repertoire.parse(step.input_text("file_text"))
+    found = re.search(r"^parent: s(\d+)", step.input_text("file_text"), re.MULTILINE)
     if path.name == "method.yaml" and found:
         attempt.parent = int(found.group(1))
     if not step.failed:
         attempt.written.add(path.name)
 
 
-def _read_bash(memory: Memory, step: Step, repertoire: SearchSpace) -> None:
-    purpose = step.asked("command").partition("\n")[0]
+def _read_bash(memory: SearchState, step: ToolStep, repertoire: SearchSpace) -> None:
+    purpose = step.input_text("command").partition("\n")[0]
     if purpose.startswith("# look"):
         for post, submission in _ABOUT.findall(step.result):
             memory.posts.setdefault(int(submission), int(post))
     elif purpose.startswith("# try ") and memory.attempts:
         attempt = memory.attempts[-1]
         if UNKNOWN_EFFECT in step.result:
-            attempt.setbacks += 1
+            attempt.failures += 1
         else:
             attempt.works, attempt.trial = "trial: ok" in step.result, step.result.strip()
     elif purpose.startswith("# read genomes"):
@@ -103,7 +103,7 @@ def _read_bash(memory: Memory, step: Step, repertoire: SearchSpace) -> None:
                     memory.genomes[number] = genome
 
 
-def _read_submit(memory: Memory, step: Step, _: SearchSpace) -> None:
+def _read_submit(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
     if not memory.attempts:
         return
     attempt = memory.attempts[-1]
@@ -116,56 +116,60 @@ def _read_submit(memory: Memory, step: Step, _: SearchSpace) -> None:
         attempt.refusal = step.result.strip()[:300] or "refused"
 
 
-def _read_wait(memory: Memory, step: Step, _: SearchSpace) -> None:
-    by_number = {attempt.submission: attempt for attempt in memory.submitted}
-    asked = by_number.get(int(step.asked("id").removeprefix("s") or 0)) if step.asked("for") == "submission" else None
+def _read_wait(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
+    by_number = {attempt.submission: attempt for attempt in memory.submitted_attempts}
+    asked = (
+        by_number.get(int(step.input_text("id").removeprefix("s") or 0))
+        if step.input_text("for") == "submission"
+        else None
+    )
     if asked is None:
         return
     asked.waits += 1
     for number, _name, mean, error in _MEASURED.findall(step.result):
         if attempt := by_number.get(int(number)):
-            attempt.score = Score(float(mean), float(error))
+            attempt.score = ObservedScore(float(mean), float(error))
     for number, verdict in _REJECTED.findall(step.result):
         if attempt := by_number.get(int(number)):
             attempt.verdict = verdict.strip()
 
 
-def _read_leaderboard(memory: Memory, step: Step, _: SearchSpace) -> None:
+def _read_leaderboard(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
     memory.looked_after = len(memory.attempts)
     if not step.failed:
-        memory.board = {int(n): (who, Score(float(m), float(e))) for n, who, m, e in _ROW.findall(step.result)}
+        memory.board = {int(n): (who, ObservedScore(float(m), float(e))) for n, who, m, e in _ROW.findall(step.result)}
 
 
-def _read_fetch(memory: Memory, step: Step, _: SearchSpace) -> None:
-    number = step.asked("snapshot").removeprefix("s")
+def _read_fetch(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
+    number = step.input_text("snapshot").removeprefix("s")
     found = (_EXISTS if step.failed else _WRITTEN_TO).search(step.result)
     if number.isdigit() and UNKNOWN_EFFECT not in step.result:
         memory.fetched[int(number)] = found.group(1) if found else ""
 
 
-def _read_post(memory: Memory, step: Step, _: SearchSpace) -> None:
+def _read_post(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
     created = _POSTED.search(step.result)
     if created:
         memory.own_posts.add(int(created.group(1)))
-    if step.asked("kind") == "hypothesis":
+    if step.input_text("kind") == "hypothesis":
         memory.announced = True
-    elif step.asked("submission"):
-        for attempt in memory.submitted:
-            if f"s{attempt.submission}" == step.asked("submission"):
+    elif step.input_text("submission"):
+        for attempt in memory.submitted_attempts:
+            if f"s{attempt.submission}" == step.input_text("submission"):
                 attempt.posted = True
-    elif step.asked("title").startswith("Summary"):
+    elif step.input_text("title").startswith("Summary"):
         memory.summed_up = True
 
 
-def _read_comment(memory: Memory, step: Step, _: SearchSpace) -> None:
-    memory.answered.add(int(step.asked("post")))
+def _read_comment(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
+    memory.answered.add(int(step.input_text("post")))
 
 
-def _read_vote(memory: Memory, step: Step, _: SearchSpace) -> None:
-    memory.voted.add(int(step.asked("post")))
+def _read_vote(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
+    memory.voted.add(int(step.input_text("post")))
 
 
-def _read_finish(memory: Memory, step: Step, _: SearchSpace) -> None:
+def _read_finish(memory: SearchState, step: ToolStep, _: SearchSpace) -> None:
     memory.finished = memory.finished or not step.failed
 
 

@@ -11,21 +11,21 @@ import yaml
 from aar.families import FAMILIES
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.problems.search_space.protocol import Genome, SearchSpace
-from aar.researcher.offline import SELF
-from aar.researcher.offline.planned_turn import Call
+from aar.researcher.offline import SELF_DESCRIPTION
+from aar.researcher.offline.planned_turn import PlannedCall
 from aar.researcher.offline.search import Proposal
-from aar.researcher.offline.search_state import Attempt, Memory, Score, scores_of
+from aar.researcher.offline.search_state import MethodAttempt, ObservedScore, SearchState, measured_scores
 
-SIGNATURE = f"*({SELF})*"
+SIGNATURE = f"*({SELF_DESCRIPTION})*"
 MAX_TITLE = 120
 
 
-def shown(score: Score) -> str:
+def format_score(score: ObservedScore) -> str:
     """A score as measured, with its standard error."""
     return f"{score.mean:.2f} ± {score.error:.2f}"
 
 
-def hypothesis(direction: str, genome: Genome, repertoire: SearchSpace) -> Call:
+def hypothesis_post(direction: str, genome: Genome, repertoire: SearchSpace) -> PlannedCall:
     """The opening post: what is tried first, and why."""
     description = repertoire.describe(genome)
     body = (
@@ -35,18 +35,18 @@ def hypothesis(direction: str, genome: Genome, repertoire: SearchSpace) -> Call:
     return _post("hypothesis", f"Starting point: {description}", body, families=_families(genome, repertoire))
 
 
-def expectation(attempt: Attempt, memory: Memory) -> str:
+def expectation_line(attempt: MethodAttempt, memory: SearchState) -> str:
     """The line of ``method.yaml`` with what the search expects of a method: what its parent has, since most changes
     make little difference."""
-    parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
+    parent = next((score for number, _, score in measured_scores(memory) if number == attempt.parent), None)
     if parent is None:
         said = "No expectation: a fresh draw of components."
     else:
-        said = f"About what s{attempt.parent} has, {shown(parent)}: a random change seldom matters."
-    return f"hypothesis: {json.dumps(f'{said} ({SELF})')}\n"
+        said = f"About what s{attempt.parent} has, {format_score(parent)}: a random change seldom matters."
+    return f"hypothesis: {json.dumps(f'{said} ({SELF_DESCRIPTION})')}\n"
 
 
-def result(attempt: Attempt, memory: Memory, repertoire: SearchSpace) -> Call:
+def result_post(attempt: MethodAttempt, memory: SearchState, repertoire: SearchSpace) -> PlannedCall:
     """What became of a submission, beside the one it was built from."""
     assert attempt.genome is not None
     assert attempt.submission is not None
@@ -56,18 +56,18 @@ def result(attempt: Attempt, memory: Memory, repertoire: SearchSpace) -> Call:
         why = attempt.verdict or "no score came within the time I waited"
         title, body = f"s{attempt.submission} has no score: {why}", "\n".join([*lines, why, "", SIGNATURE])
         return _post("error", title, body, attempt, families)
-    lines.append(f"Measured on fresh splits: {shown(attempt.score)}.")
-    kind, title = "result", f"{shown(attempt.score)}: {description}"
-    parent = next((score for number, _, score in scores_of(memory) if number == attempt.parent), None)
+    lines.append(f"Measured on fresh splits: {format_score(attempt.score)}.")
+    kind, title = "result", f"{format_score(attempt.score)}: {description}"
+    parent = next((score for number, _, score in measured_scores(memory) if number == attempt.parent), None)
     if parent is not None:
         gain = attempt.score.mean - parent.mean
         sure = abs(gain) > 2 * (attempt.score.error**2 + parent.error**2) ** 0.5
         certainty = "more than the noise" if sure else "within the noise"
-        lines.append(f"Its parent s{attempt.parent} has {shown(parent)}: {gain:+.2f}, {certainty}.")
+        lines.append(f"Its parent s{attempt.parent} has {format_score(parent)}: {gain:+.2f}, {certainty}.")
         kind = "insight" if sure else "result"
         if changes := _changes(memory.genomes.get(attempt.parent or 0), attempt.genome):
             lines.append(f"Changed: {changes}.")
-            title = f"{shown(attempt.score)}, {gain:+.2f} on s{attempt.parent}, {certainty}: {changes}"
+            title = f"{format_score(attempt.score)}, {gain:+.2f} on s{attempt.parent}, {certainty}: {changes}"
     if attempt.trial:
         lines.extend(["", "On the research data, without labels:", "```", attempt.trial[:1500], "```"])
     lines.extend(["", "```python", f"GENOME = {dict(attempt.genome)!r}", "```", "", SIGNATURE])
@@ -80,23 +80,25 @@ def _changes(before: Genome | None, after: Genome) -> str:
     return ", ".join(f"{gene} {before[gene]} → {after[gene]}" for gene in after if before.get(gene) != after[gene])
 
 
-def summary(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str, repertoire: SearchSpace) -> str:
+def summary_text(
+    ranked: Sequence[tuple[int, str, ObservedScore]], memory: SearchState, name: str, repertoire: SearchSpace
+) -> str:
     """What was found in all, for the last post and for the report; ``ranked`` is best first."""
-    genomes = {attempt.submission: attempt.genome for attempt in memory.submitted}
+    genomes = {attempt.submission: attempt.genome for attempt in memory.submitted_attempts}
     own = [(number, score) for number, who, score in ranked if number in genomes or who == name]
-    lines = [f"{len(memory.submitted) + memory.earlier} submissions of mine, {len(own)} of them with a score."]
+    lines = [f"{len(memory.submitted_attempts) + memory.earlier} submissions of mine, {len(own)} of them with a score."]
     for number, score in own[:3]:
         genome = genomes.get(number) or memory.genomes.get(number)
-        lines.append(f"- s{number}: {shown(score)}{': ' + repertoire.describe(genome) if genome else ''}")
+        lines.append(f"- s{number}: {format_score(score)}{': ' + repertoire.describe(genome) if genome else ''}")
     if ranked:
         lead, who, score = ranked[0]
-        lines.append(f"The board's best, as I last saw it: s{lead} by {who or name} with {shown(score)}.")
+        lines.append(f"The board's best, as I last saw it: s{lead} by {who or name} with {format_score(score)}.")
     if memory.stopped:
         lines.append(f"I stop because: {memory.stopped}")
     return "\n".join([*lines, "", SIGNATURE])
 
 
-def notebook(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str) -> str:
+def notebook_text(ranked: Sequence[tuple[int, str, ObservedScore]], memory: SearchState, name: str) -> str:
     """The notebook: every method whose score and genome are known, best first, in lines that can be read back."""
     lines = [
         f"- s{number} by {who or name}: {score.mean:.2f} ± {score.error:.2f} GENOME = {dict(memory.genomes[number])!r}"
@@ -104,34 +106,35 @@ def notebook(ranked: Sequence[tuple[int, str, Score]], memory: Memory, name: str
         if number in memory.genomes
     ]
     return "\n".join(
-        [f"# Notebook of {name} ({SELF})", "", "Measured methods that I know, best first:", "", *lines, ""]
+        [f"# Notebook of {name} ({SELF_DESCRIPTION})", "", "Measured methods that I know, best first:", "", *lines, ""]
     )
 
 
-def summary_post(text: str) -> Call:
+def summary_post(text: str) -> PlannedCall:
     """The last post."""
     return _post("insight", "Summary of my search", text)
 
 
-def comment(attempt: Attempt, post: int) -> Call:
+def parent_comment(attempt: MethodAttempt, post: int) -> PlannedCall:
     """A word to the author of the parent."""
     assert attempt.score is not None
-    body = f"I built s{attempt.submission} on this; it measured {shown(attempt.score)}. {SIGNATURE}"
-    return Call("comment", {"post": post, "body": body})
+    body = f"I built s{attempt.submission} on this; it measured {format_score(attempt.score)}. {SIGNATURE}"
+    return PlannedCall("comment", {"post": post, "body": body})
 
 
-def answer(post: int) -> Call:
+def person_answer(post: int) -> PlannedCall:
     """A word to a person."""
     body = (
-        f"Read. I am an {SELF}: I cannot follow instructions, but from now on your words weigh the components that I "
+        f"Read. I am an {SELF_DESCRIPTION}: I cannot follow instructions, but from now on your words weigh the "
+        "components that I "
         "draw from, as those of my direction do."
     )
-    return Call("comment", {"post": post, "body": body})
+    return PlannedCall("comment", {"post": post, "body": body})
 
 
-def plan(proposal: Proposal, description: str) -> str:
+def plan_text(proposal: Proposal, description: str) -> str:
     """What is said while a method is written."""
-    return f"[{SELF}] Next method, {proposal.origin}: {description}"
+    return f"[{SELF_DESCRIPTION}] Next method, {proposal.origin}: {description}"
 
 
 def _families(genome: Genome, repertoire: SearchSpace) -> list[str]:
@@ -140,11 +143,13 @@ def _families(genome: Genome, repertoire: SearchSpace) -> list[str]:
     return [each for each in about["families"] if each in FAMILIES][:MAX_FAMILIES]
 
 
-def _post(kind: str, title: str, body: str, attempt: Attempt | None = None, families: Sequence[str] = ()) -> Call:
+def _post(
+    kind: str, title: str, body: str, attempt: MethodAttempt | None = None, families: Sequence[str] = ()
+) -> PlannedCall:
     title = title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…"
     fields: dict[str, Any] = {"kind": kind, "title": title, "body": body}
     if families:
         fields["families"] = list(families)
     if attempt is not None:
         fields["submission"] = f"s{attempt.submission}"
-    return Call("post", fields)
+    return PlannedCall("post", fields)

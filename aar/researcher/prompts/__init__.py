@@ -45,7 +45,7 @@ def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
     return team, own
 
 
-def landing(near: str) -> str:
+def landing_notice(near: str) -> str:
     """What a researcher reads when the budget nears its end."""
     return (
         f"[The end is near: {near}. Begin nothing new. Hand in what is worth measuring, post what you learned (also "
@@ -53,7 +53,7 @@ def landing(near: str) -> str:
     )
 
 
-def handover(notebook: str) -> str:
+def handover_notice(notebook: str) -> str:
     """What a researcher reads when its earlier conversation was set aside."""
     told = notebook.strip() or "(there is none: you have not written /workspace/NOTEBOOK.md)"
     return (

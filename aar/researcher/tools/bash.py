@@ -40,10 +40,10 @@ async def _run(run: ToolRun, given: BashInput) -> ToolResult:
     result = await sandbox.exec(
         ["bash", "-c", script, "bash", argument], timeout=run.ctx.command_seconds, output_limit=OUTPUT_LIMIT
     )
-    return ToolResult(told(result, run.ctx.command_seconds), is_error=result.reason is not ExitReason.EXITED)
+    return ToolResult(describe_result(result, run.ctx.command_seconds), is_error=result.reason is not ExitReason.EXITED)
 
 
-def told(result: ExecResult, limit: float) -> str:
+def describe_result(result: ExecResult, limit: float) -> str:
     """A command's output and, where it did not simply succeed, how it ended."""
     ends = {
         ExitReason.EXITED: "" if result.code == 0 else f"[exit code {result.code}]",

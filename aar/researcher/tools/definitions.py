@@ -49,7 +49,7 @@ def _without_nul(what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Command = Annotated[str, _without_nul("command")]
+ShellCommand = Annotated[str, _without_nul("command")]
 """What bash runs."""
 SandboxPath = Annotated[str, _without_nul("path")]
 """A path inside the sandbox."""
@@ -62,7 +62,7 @@ class ToolInput(BaseModel):
 
 
 class BashInput(ToolInput):
-    command: Command | None = None
+    command: ShellCommand | None = None
     restart: bool = False
 
 
@@ -81,7 +81,7 @@ class StartJobInput(ToolInput):
     """Start a command in the background and return at once with a job id. Use it for anything longer than about two
     minutes, then `wait` for it. The job is killed after `timeout_minutes`."""
 
-    command: Command = Field(min_length=1, description="Command for bash, run in /workspace.")
+    command: ShellCommand = Field(min_length=1, description="Command for bash, run in /workspace.")
     timeout_minutes: float = Field(default=60, gt=0, le=24 * 60)
 
 

@@ -19,7 +19,7 @@ async def _run(run: ToolRun, given: EditorInput) -> ToolResult:
     sandbox = await run.ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
     try:
-        if given.command == "view" and is_image(path) and run.ctx.abilities.images:
+        if given.command == "view" and is_image(path) and run.ctx.capabilities.images:
             return ToolResult(f"{path}:", images=(await image_block(sandbox, path),))
         return ToolResult(await _COMMANDS[given.command](sandbox, path, given))
     except FileNotFoundError as error:

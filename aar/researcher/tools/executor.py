@@ -15,12 +15,12 @@ from aar.errors import AarError, SandboxGone, SetupError, StillInUse
 from aar.events import ToolFinished, ToolStarted, TurnReceived
 from aar.llm.response.content_blocks import INVALID_INPUT
 from aar.llm.response.tool_calls import ToolCall, tool_calls_of
-from aar.researcher.context import ResearcherContext, Stopping
-from aar.researcher.conversation_log import Journal, open_journal
+from aar.researcher.context import ResearcherContext, StopRequested
+from aar.researcher.conversation_log import ConversationLog, open_conversation_log
 from aar.researcher.tools.definitions import INPUTS, ToolInput
 from aar.researcher.tools.registry import TOOLS
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, one_line
-from aar.researcher.tools.truncation import bounded
+from aar.researcher.tools.truncation import truncate_result
 from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
@@ -35,10 +35,10 @@ SANDBOX_LOST = (
     "The sandbox was lost and made anew ({cause}). /workspace is as it was; running jobs, the shell's state and /tmp "
     "are gone. Whether this call had an effect is unknown."
 )
-BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Look, then do it another way."
+TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Look, then do it another way."
 
 
-async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
+async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> bool:
     """Answer every pending call of the last turn, one after the other, for later ones may build on earlier ones.
 
     Returns:
@@ -50,25 +50,25 @@ async def answer_calls(ctx: ResearcherContext, journal: Journal) -> bool:
         OSError: this machine is out of descriptors, memory or disk, for a while.
     """
     succeeded = False
-    for call in journal.conversation.pending:
+    for call in journal.conversation.pending_calls:
         if ctx.stopping.is_set() and call.id not in journal.announced:
             break
         succeeded |= await _answer(ctx, journal, call)
     return succeeded
 
 
-async def answer_broken(ctx: ResearcherContext, cause: str) -> None:
+async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
     """After the loop died: answer the calls that had begun, so that none is run again and ends the next loop as well.
 
     Args:
         cause: the kind of error that the loop died of.
     """
-    journal = await open_journal(ctx.db, ctx.campaign_id, ctx.researcher_id)
-    for call in [call for call in journal.conversation.pending if call.interrupted]:
-        await journal.record(_finished(call, ToolResult(BROKE.format(cause=cause), is_error=True), 0.0))
+    journal = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
+    for call in [call for call in journal.conversation.pending_calls if call.interrupted]:
+        await journal.record(_finished(call, ToolResult(TOOL_BROKE.format(cause=cause), is_error=True), 0.0))
 
 
-def first_started(turn: TurnReceived) -> ToolStarted | None:
+def first_tool_started(turn: TurnReceived) -> ToolStarted | None:
     """The event that a turn's first call begins, to be logged with the turn; None where it will not run."""
     for call in tool_calls_of(turn)[:1]:
         if call.cut_off or call.name not in TOOLS:
@@ -84,18 +84,18 @@ def _started(call: ToolCall, given: ToolInput) -> ToolStarted:
     return ToolStarted(tool_use_id=call.id, tool=call.name, about=one_line(TOOLS[call.name].about(given)))
 
 
-async def _answer(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> bool:
+async def _answer(ctx: ResearcherContext, journal: ConversationLog, call: ToolCall) -> bool:
     started = time.monotonic()
     try:
         result = await _result(ctx, journal, call)
-    except (SetupError, Stopping):
+    except (SetupError, StopRequested):
         raise
     except Exception as error:
         if is_transient(error):
             raise
         log.exception("a tool broke", researcher=ctx.researcher_id, tool=call.name)
-        result = ToolResult(_in_words(call, error), is_error=True)
-    journal.hold(_finished(call, result, time.monotonic() - started))
+        result = ToolResult(_describe_error(call, error), is_error=True)
+    journal.buffer(_finished(call, result, time.monotonic() - started))
     return not result.is_error
 
 
@@ -109,14 +109,14 @@ def _finished(call: ToolCall, result: ToolResult, seconds: float) -> ToolFinishe
     )
 
 
-def _in_words(call: ToolCall, error: Exception) -> str:
+def _describe_error(call: ToolCall, error: Exception) -> str:
     """What went wrong, for the model. The error's own text may name places of the host."""
     if isinstance(error, OSError) and error.strerror:
         return f"{call.name} failed: {error.strerror}"
-    return BROKE.format(cause=type(error).__name__)
+    return TOOL_BROKE.format(cause=type(error).__name__)
 
 
-async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> ToolResult:
+async def _result(ctx: ResearcherContext, journal: ConversationLog, call: ToolCall) -> ToolResult:
     tool = TOOLS.get(call.name)
     repeated = call.interrupted and call.id not in journal.announced
     journal.announced.discard(call.id)
@@ -135,13 +135,13 @@ async def _result(ctx: ResearcherContext, journal: Journal, call: ToolCall) -> T
     if not call.interrupted:
         await journal.record(_started(call, given))
     run = ToolRun(ctx, call.key, repeated, journal.news_seen)
-    return await _carried_out(run, tool, given, call)
+    return await _run_tool(run, tool, given, call)
 
 
-async def _carried_out(run: ToolRun, tool: Tool, given: ToolInput, call: ToolCall) -> ToolResult:
+async def _run_tool(run: ToolRun, tool: Tool, given: ToolInput, call: ToolCall) -> ToolResult:
     try:
         result = await tool.run(run, given)
-        return await bounded(run.ctx, call, result)
+        return await truncate_result(run.ctx, call, result)
     except SandboxGone as error:
         await run.ctx.sandbox.lost(error.message)
         return ToolResult(SANDBOX_LOST.format(cause=error.message), is_error=True)

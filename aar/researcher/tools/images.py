@@ -10,7 +10,7 @@ from aar.errors import TransferRefused, UsageError
 from aar.forum.figures.image_formats import media_type_of
 from aar.sandbox.protocol import Sandbox
 
-MOST_BYTES = 1024 * 1024
+MAX_IMAGE_BYTES = 1024 * 1024
 """The service takes more, but each image is sent again with every later turn."""
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 
@@ -28,10 +28,11 @@ async def image_block(sandbox: Sandbox, path: str) -> dict[str, Any]:
         FileNotFoundError, IsADirectoryError, PermissionError: as from ``Sandbox.read``.
     """
     try:
-        data = await sandbox.read(path, limit=MOST_BYTES)
+        data = await sandbox.read(path, limit=MAX_IMAGE_BYTES)
     except TransferRefused as error:
         raise UsageError(
-            f"{path} is larger than the {MOST_BYTES // 1024} KiB that are shown", "Save it smaller, with a lower dpi"
+            f"{path} is larger than the {MAX_IMAGE_BYTES // 1024} KiB that are shown",
+            "Save it smaller, with a lower dpi",
         ) from error
     kind = media_type_of(data)
     if kind is None:

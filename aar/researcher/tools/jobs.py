@@ -19,18 +19,18 @@ async def _start(run: ToolRun, given: StartJobInput) -> ToolResult:
 
 async def _output(run: ToolRun, given: JobOutputInput) -> ToolResult:
     sandbox = await run.ctx.sandbox.current()
-    job = await job_status(sandbox, given.job, timeout=0)
+    job = await fetch_job_status(sandbox, given.job, timeout=0)
     output = await sandbox.job_output(given.job, limit=1024 * 1024)
-    return ToolResult(f"{state_line(job)}\n{output}")
+    return ToolResult(f"{job_state_line(job)}\n{output}")
 
 
 async def _stop(run: ToolRun, given: StopJobInput) -> ToolResult:
     sandbox = await run.ctx.sandbox.current()
-    await job_status(sandbox, given.job, timeout=0)
-    return ToolResult(state_line(await sandbox.stop_job(given.job)))
+    await fetch_job_status(sandbox, given.job, timeout=0)
+    return ToolResult(job_state_line(await sandbox.stop_job(given.job)))
 
 
-async def job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> JobStatus:
+async def fetch_job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> JobStatus:
     """A job once it ended or ``timeout`` seconds passed. Raises UsageError naming the jobs there are."""
     try:
         return await sandbox.wait_job(job_id, timeout=timeout)
@@ -39,7 +39,7 @@ async def job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> JobSta
         raise UsageError(f"no job {job_id}", f"Jobs of this sandbox: {known}; jobs end with the sandbox") from error
 
 
-def state_line(job: JobStatus) -> str:
+def job_state_line(job: JobStatus) -> str:
     """How a job stands, in one line."""
     if job.running or job.result is None:
         return f"Job {job.job_id} is still running after {job.seconds:.0f} s."
@@ -53,11 +53,11 @@ def state_line(job: JobStatus) -> str:
     return f"Job {job.job_id} {ends[job.result.reason]} after {job.seconds:.0f} s."
 
 
-async def ended(sandbox: Sandbox, job: JobStatus) -> str:
+async def job_report(sandbox: Sandbox, job: JobStatus) -> str:
     """How a job stands, and the end of its output once it is over."""
     if job.running:
-        return state_line(job)
-    return f"{state_line(job)}\n{await sandbox.job_output(job.job_id, limit=_TAIL_BYTES)}"
+        return job_state_line(job)
+    return f"{job_state_line(job)}\n{await sandbox.job_output(job.job_id, limit=_TAIL_BYTES)}"
 
 
 START_JOB = Tool(run=_start, about=lambda given: given.command, repeatable=lambda _: False)

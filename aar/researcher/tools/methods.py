@@ -26,7 +26,7 @@ SHORT_DIGEST = 12
 async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
     ctx = run.ctx
     if not run.repeated:
-        await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_each)
+        await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_per_submission)
     sandbox = await ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
     with temporary_folder("aar-method-") as scratch:
@@ -44,7 +44,7 @@ async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
             manifest=manifest,
             idempotency_key=run.key,
             limits=ctx.ledger.limits,
-            runs=ctx.runs_each,
+            runs=ctx.runs_per_submission,
         )
     )
     return ToolResult(

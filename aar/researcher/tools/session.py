@@ -5,7 +5,7 @@ from __future__ import annotations
 from aar.budget.limit_checks import LimitUsage
 from aar.budget.totals import read_totals
 from aar.researcher.tools.definitions import BudgetInput, FinishInput
-from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, nothing
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, no_summary
 from aar.scoring.submissions.submit import count_submissions
 
 
@@ -45,5 +45,5 @@ async def _finish(run: ToolRun, given: FinishInput) -> ToolResult:
     return ToolResult("Your work is finished.")
 
 
-BUDGET = Tool(run=_budget, about=nothing)
+BUDGET = Tool(run=_budget, about=no_summary)
 FINISH = Tool(run=_finish, about=lambda given: given.summary)

@@ -9,7 +9,7 @@ from typing import Any
 from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.definitions import ToolInput
 
-MAX_ABOUT = 160
+MAX_SUMMARY_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ class Tool:
 def one_line(text: str) -> str:
     """Text for ``ToolStarted``: one line, bounded."""
     flat = " ".join(text.split())
-    return flat if len(flat) <= MAX_ABOUT else flat[: MAX_ABOUT - 1] + "…"
+    return flat if len(flat) <= MAX_SUMMARY_CHARACTERS else flat[: MAX_SUMMARY_CHARACTERS - 1] + "…"
 
 
-def nothing(_: ToolInput) -> str:
+def no_summary(_: ToolInput) -> str:
     """Nothing to say about a call."""
     return ""

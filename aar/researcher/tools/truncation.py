@@ -15,7 +15,7 @@ _HEAD, _TAIL = 6_000, 9_000
 DIRECTORY = "/workspace/.aar/results"
 
 
-async def bounded(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
+async def truncate_result(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
     """The result as the model reads it; where the workspace cannot take the whole, the result says so.
 
     Raises:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from aar.errors import UsageError
 from aar.forum.news import News, news_since
 from aar.researcher.tools.definitions import WaitInput
-from aar.researcher.tools.jobs import ended, job_status
+from aar.researcher.tools.jobs import fetch_job_status, job_report
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.scoring.queue.submission_queue import read_queue
 
@@ -42,7 +42,7 @@ async def _submission(run: ToolRun, given: WaitInput) -> str:
     if view.finished:
         return view.verdict
     ctx = run.ctx
-    queue = await ctx.db.read(lambda session: read_queue(session, ctx.campaign_id, parallel=ctx.runs_at_once))
+    queue = await ctx.db.read(lambda session: read_queue(session, ctx.campaign_id, parallel=ctx.parallel_runs))
     ahead, seconds = queue.count_ahead(view.number), queue.expected_wait(view.number)
     if ahead is None:
         return f"s{view.number} is still {view.state}."
@@ -57,9 +57,9 @@ async def _job(run: ToolRun, given: WaitInput) -> str:
     deadline = time.monotonic() + given.timeout_seconds
     while True:
         left = deadline - time.monotonic()
-        job = await job_status(sandbox, given.id, timeout=max(0.0, min(left, _SLICE_SECONDS)))
+        job = await fetch_job_status(sandbox, given.id, timeout=max(0.0, min(left, _SLICE_SECONDS)))
         if not job.running or left <= _SLICE_SECONDS:
-            return await ended(sandbox, job)
+            return await job_report(sandbox, job)
 
 
 async def _news(run: ToolRun, given: WaitInput) -> str:

@@ -25,7 +25,7 @@ from aar.llm.retry_policy import RetryPolicy
 from aar.problems.protocol import Metric
 from aar.redteam.campaign_rows import add_campaign
 from aar.researcher import call_reservation, loop
-from aar.researcher.context import Fallback, Outcome, ResearcherContext
+from aar.researcher.context import FallbackModel, ResearcherContext, ResearcherOutcome
 from aar.researcher.loop import run_researcher
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
@@ -54,12 +54,12 @@ class _Direction:
 @contextlib.contextmanager
 def shortened_waits() -> Iterator[None]:
     """Let the loop wait for milliseconds where it waits for seconds, between the calls of a broken service."""
-    before = loop._LONGEST_BREATH, call_reservation._POLL_SECONDS
-    loop._LONGEST_BREATH, call_reservation._POLL_SECONDS = 0.01, 0.01
+    before = loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS
+    loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS = 0.01, 0.01
     try:
         yield
     finally:
-        loop._LONGEST_BREATH, call_reservation._POLL_SECONDS = before
+        loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS = before
 
 
 def make_template_database(file: Path) -> Path:
@@ -88,7 +88,7 @@ async def run_schedule(seed: int, template: Path, folder: Path) -> ScheduleVerdi
         rules=ServerRules(strict=seed % 4 == 0),
         most_logged=100_000,
     )
-    outcomes: list[Outcome] = []
+    outcomes: list[ResearcherOutcome] = []
     with shortened_waits():
         async with serve_app(double) as base_url:
             for how, moment in [*schedule.lives, ("", 0)]:
@@ -105,9 +105,9 @@ def _who(body: Any) -> str:
 
 async def _live(
     schedule: Schedule, double: FakeMessagesApi, base_url: str, file: Path, how: str, moment: int
-) -> list[Outcome]:
+) -> list[ResearcherOutcome]:
     """One controller's life, to its end or its death."""
-    tasks: list[asyncio.Task[Outcome]] = []
+    tasks: list[asyncio.Task[ResearcherOutcome]] = []
     stopping, asked = asyncio.Event(), len(double.requests)
 
     def cut() -> None:
@@ -133,7 +133,7 @@ async def _live(
         for error in ended:
             if isinstance(error, BaseException) and not isinstance(error, (ControllerKilled, asyncio.CancelledError)):
                 raise error
-        return [outcome for outcome in ended if isinstance(outcome, Outcome)]
+        return [outcome for outcome in ended if isinstance(outcome, ResearcherOutcome)]
     finally:
         for gateway in gateways:
             await gateway.close()
@@ -159,9 +159,9 @@ def _context(
         stopping=stopping,
         limits=schedule.limits,
         max_output_tokens=schedule.max_output,
-        abilities=capabilities_by_name(schedule.model),
+        capabilities=capabilities_by_name(schedule.model),
         options=schedule.options,
-        fallback=Fallback(_FALLBACK, gateways[1]) if schedule.fallback else None,
+        fallback=FallbackModel(_FALLBACK, gateways[1]) if schedule.fallback else None,
         context_tokens=50_000,
         patience=4,
     )

@@ -17,7 +17,7 @@ from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
 from aar.llm.pricing.price_book import PriceBook
 from aar.messages_api.server.app import RecordedExchange
-from aar.researcher.context import Outcome
+from aar.researcher.context import ResearcherOutcome
 from aar.store.database import Database
 from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry
@@ -70,7 +70,7 @@ def judge_schedule(
     db: Database,
     exchanges: Iterable[RecordedExchange],
     who: Callable[[Any], str],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[ResearcherOutcome],
 ) -> ScheduleVerdict:
     """Hold both books beside each other.
 

@@ -23,7 +23,7 @@ from aar.forum.posts import (
 from aar.forum.search.full_text import PostFilter, full_text_search
 from aar.forum.search.near_duplicates import similar_posts
 from aar.forum.views import ClaimView
-from aar.researcher.tools.forum.edits import claim_or_release, revise
+from aar.researcher.tools.forum.edits import claim_or_release, edit_or_retract
 from aar.text.sanitize import shorten
 from aar.web.api.forum.external_rate_limit import rate_limited_write
 from aar.web.api.forum.posts import as_utc
@@ -147,7 +147,11 @@ async def _vote(caller: McpClient, given: tool_inputs.ForumVoteInput) -> Any:
 
 
 async def _edit(caller: McpClient, given: tool_inputs.ForumEditInput) -> Any:
-    return {"done": await _written(caller, lambda session, author: revise(session, caller.campaign_id, author, given))}
+    return {
+        "done": await _written(
+            caller, lambda session, author: edit_or_retract(session, caller.campaign_id, author, given)
+        )
+    }
 
 
 async def _claim(caller: McpClient, given: tool_inputs.ForumClaimInput) -> Any:

@@ -14,10 +14,10 @@ from aar.campaign.researchers import reconciler
 from aar.campaign.researchers.reconciler import LifeSignal, Member, Team
 from aar.campaign.views import ResearcherView
 from aar.errors import Conflict
-from aar.researcher.context import Outcome
+from aar.researcher.context import ResearcherOutcome
 
-FINISHED = Outcome("finished", "done")
-Life = Callable[[LifeSignal], Awaitable[Outcome]]
+FINISHED = ResearcherOutcome("finished", "done")
+Life = Callable[[LifeSignal], Awaitable[ResearcherOutcome]]
 
 
 class Scene:
@@ -44,7 +44,7 @@ class Scene:
     async def _roster(self) -> Sequence[Member]:
         return [Member(_view(index, state), self.wishes.get(index, NO_WISH)) for index, state in enumerate(self.states)]
 
-    async def _begin(self, view: ResearcherView, signal: LifeSignal) -> Outcome:
+    async def _begin(self, view: ResearcherView, signal: LifeSignal) -> ResearcherOutcome:
         self.begun.append(view.index)
         outcome = await self.lives[view.index](signal)
         ends = signal.wish is not None and signal.wish.ends
@@ -59,13 +59,13 @@ def _view(index: int, state: str) -> ResearcherView:
     return ResearcherView(f"c-r{index}", "c", index, f"r{index}", "d", "Look.", "other", "m", state, "", "", 0.0)
 
 
-async def _finishes(_signal: LifeSignal) -> Outcome:
+async def _finishes(_signal: LifeSignal) -> ResearcherOutcome:
     return FINISHED
 
 
-async def _polite(signal: LifeSignal) -> Outcome:
+async def _polite(signal: LifeSignal) -> ResearcherOutcome:
     await signal.event.wait()
-    return Outcome("paused", "")
+    return ResearcherOutcome("paused", "")
 
 
 async def _until(happened: Callable[[], bool]) -> None:
@@ -79,7 +79,7 @@ def test_all_outcomes_are_returned() -> None:
 
 
 def test_asked_lives_end_their_turn() -> None:
-    async def act() -> list[Outcome]:
+    async def act() -> list[ResearcherOutcome]:
         scene = Scene(_polite, _finishes)
         asyncio.get_running_loop().call_later(0.05, scene.stop.pause, "tea")
         return await scene.team.run()
@@ -91,7 +91,7 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(reconciler, "GRACE_SECONDS", 0.1)
     cut = []
 
-    async def stubborn(_signal: LifeSignal) -> Outcome:
+    async def stubborn(_signal: LifeSignal) -> ResearcherOutcome:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -99,12 +99,12 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
             raise
         return FINISHED
 
-    async def act() -> list[Outcome]:
+    async def act() -> list[ResearcherOutcome]:
         scene = Scene(stubborn, _finishes)
         asyncio.get_running_loop().call_later(0.05, scene.stop.pause, "tea")
         return await scene.team.run()
 
-    async def act_alone() -> list[Outcome]:
+    async def act_alone() -> list[ResearcherOutcome]:
         scene = Scene(stubborn)
         asyncio.get_running_loop().call_later(0.05, scene.wish, 0, "stop")
         return await scene.team.run()
@@ -115,7 +115,7 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_life_that_meets_another_controller_ends_the_others() -> None:
-    async def breaks(_signal: LifeSignal) -> Outcome:
+    async def breaks(_signal: LifeSignal) -> ResearcherOutcome:
         raise Conflict("taken over")
 
     with pytest.raises(Conflict, match="taken over"):
@@ -123,7 +123,7 @@ def test_a_life_that_meets_another_controller_ends_the_others() -> None:
 
 
 def test_a_life_that_dies_of_anything_else_failed_and_the_others_go_on() -> None:
-    async def breaks(_signal: LifeSignal) -> Outcome:
+    async def breaks(_signal: LifeSignal) -> ResearcherOutcome:
         raise OSError(24, "Too many open files")
 
     outcomes = asyncio.run(Scene(breaks, _finishes).team.run())
@@ -150,7 +150,7 @@ def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:
 
 
 def test_a_team_whose_last_one_is_held_waits_for_it() -> None:
-    async def act() -> list[Outcome]:
+    async def act() -> list[ResearcherOutcome]:
         scene = Scene(_finishes)
         scene.wish(0, "pause")
         running = asyncio.create_task(scene.team.run())
@@ -184,8 +184,8 @@ def test_newcomers_begin_and_the_removed_never_come_back() -> None:
 
 def test_who_rests_for_a_limit_tries_again_under_another_one() -> None:
     async def act() -> list[int]:
-        async def limited(_signal: LifeSignal) -> Outcome:
-            return Outcome("limit", "usd reached")
+        async def limited(_signal: LifeSignal) -> ResearcherOutcome:
+            return ResearcherOutcome("limit", "usd reached")
 
         scene = Scene(limited, _polite)
         running = asyncio.create_task(scene.team.run())
@@ -207,10 +207,10 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
     async def act() -> None:
         let_end = asyncio.Event()
 
-        async def slow(signal: LifeSignal) -> Outcome:
+        async def slow(signal: LifeSignal) -> ResearcherOutcome:
             await signal.event.wait()
             await let_end.wait()
-            return Outcome("paused", "")
+            return ResearcherOutcome("paused", "")
 
         scene = Scene(slow)
         running = asyncio.create_task(scene.team.run())
@@ -231,15 +231,15 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
     ("outcomes", "ending"),
     [
         ([FINISHED, FINISHED], Ending("finished", "every researcher finished")),
-        ([FINISHED, Outcome("limit", "usd reached")], Ending("paused", "usd reached")),
-        ([Outcome("failed", "key refused")] * 2, Ending("failed", "every researcher failed: key refused")),
+        ([FINISHED, ResearcherOutcome("limit", "usd reached")], Ending("paused", "usd reached")),
+        ([ResearcherOutcome("failed", "key refused")] * 2, Ending("failed", "every researcher failed: key refused")),
         (
-            [FINISHED, Outcome("failed", "boom")],
+            [FINISHED, ResearcherOutcome("failed", "boom")],
             Ending("finished", "the team is done; 1 of 2 failed: boom"),
         ),
     ],
 )
-def test_the_natural_ending_tells_what_happened(outcomes: list[Outcome], ending: Ending) -> None:
+def test_the_natural_ending_tells_what_happened(outcomes: list[ResearcherOutcome], ending: Ending) -> None:
     assert natural_ending(outcomes) == ending
 
 

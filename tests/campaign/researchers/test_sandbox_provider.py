@@ -15,7 +15,7 @@ from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.errors import BackendAway, DatabaseError
-from aar.researcher.context import ResearcherContext, Stopping
+from aar.researcher.context import ResearcherContext, StopRequested
 from aar.sandbox import outages
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
@@ -76,7 +76,7 @@ def test_a_pause_ends_the_wait(database: Database, tmp_path: Path) -> None:
         stopping = asyncio.Event()
         asyncio.get_running_loop().call_later(0.05, stopping.set)
         kept = keeper(database, tmp_path, Restarting(10_000), outages=BackendOutageMonitor(600), stopping=stopping)
-        with pytest.raises(Stopping):
+        with pytest.raises(StopRequested):
             await asyncio.wait_for(kept.current(), 20)
         await kept.close()
 

@@ -18,7 +18,7 @@ from anthropic import AsyncAnthropic
 from aar.problems.protocol import Stage
 from aar.problems.toy import Toy
 from aar.researcher.offline import OFFLINE_MODEL_ID
-from aar.researcher.offline.server_process import offline_server
+from aar.researcher.offline.server_process import run_offline_server
 from aar.scoring.submissions.method_manifest import read_manifest
 
 Reply = dict[str, Any]
@@ -200,5 +200,5 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[AsyncAnthropic]:
     """The real SDK against the real server in its own process."""
-    async with offline_server(seed=3) as base_url, AsyncAnthropic(base_url=base_url, api_key="none") as client:
+    async with run_offline_server(seed=3) as base_url, AsyncAnthropic(base_url=base_url, api_key="none") as client:
         yield client

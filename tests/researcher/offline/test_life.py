@@ -11,9 +11,9 @@ from anthropic import AsyncAnthropic
 
 from aar.messages_api.request import read_json, read_request
 from aar.problems.toy.search_space import ToySearchSpace
-from aar.researcher.offline import OFFLINE_MODEL_ID, SELF
-from aar.researcher.offline.observed_conversation import read_conversation
-from aar.researcher.offline.policy import MAX_SUBMISSIONS, Researcher
+from aar.researcher.offline import OFFLINE_MODEL_ID, SELF_DESCRIPTION
+from aar.researcher.offline.observed_conversation import parse_conversation
+from aar.researcher.offline.policy import MAX_SUBMISSIONS, SearchPolicy
 
 DIRECTION = "near-and-far: Ask the neighbours. Think about who counts as one."
 OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape first."
@@ -22,7 +22,7 @@ OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape
 def answer(life: Any, seed: int = 3) -> list[dict[str, Any]]:
     """The model's content for the conversation so far, without a server."""
     request = read_request(read_json(json.dumps(life.request()).encode()))
-    return Researcher(seed).next_turn(read_conversation(request)).reply().blocks()
+    return SearchPolicy(seed).next_turn(parse_conversation(request)).reply().blocks()
 
 
 def live(life: Any, seed: int = 3, turns: int = 150) -> None:
@@ -85,11 +85,11 @@ def test_wherever_it_speaks_it_says_what_it_is(world: Any, born: Any) -> None:
     world.most_submissions = 3
     life = born(world, "r1", DIRECTION)
     live(life)
-    assert all(SELF in post["body"] for post in life.world.posts)
-    assert all(SELF in comment["body"] for comment in life.world.comments)
+    assert all(SELF_DESCRIPTION in post["body"] for post in life.world.posts)
+    assert all(SELF_DESCRIPTION in comment["body"] for comment in life.world.comments)
     texts = [block for message in life.messages[1::2] for block in message["content"] if block["type"] == "text"]
-    assert all(SELF in block["text"] for block in texts)
-    assert SELF in calls(life, "finish")[0]["summary"]
+    assert all(SELF_DESCRIPTION in block["text"] for block in texts)
+    assert SELF_DESCRIPTION in calls(life, "finish")[0]["summary"]
 
 
 def test_the_same_conversation_goes_on_the_same_way(world: Any, born: Any) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError, NotFoundError
 
-from aar.researcher.offline import OFFLINE_MODEL_ID, SELF
+from aar.researcher.offline import OFFLINE_MODEL_ID, SELF_DESCRIPTION
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ async def test_a_whole_message(client: AsyncAnthropic) -> None:
     assert message.role == "assistant"
     assert message.model == OFFLINE_MODEL_ID
     assert message.stop_reason == "tool_use"
-    assert SELF in message.content[0].text
+    assert SELF_DESCRIPTION in message.content[0].text
     assert message.content[1].name == "finish"
     assert "no repertoire" in message.content[1].input["summary"]
 

@@ -7,7 +7,7 @@ import pytest
 from aar.problems.search_space.protocol import Genome
 from aar.problems.toy.search_space import ToySearchSpace
 from aar.problems.weak_to_strong.search_space import WeakToStrongSearchSpace
-from aar.researcher.offline.search import Measured, propose
+from aar.researcher.offline.search import MeasuredMethod, propose_genome
 
 REPERTOIRE = WeakToStrongSearchSpace()
 
@@ -22,21 +22,21 @@ def worth(genome: Genome) -> float:
     )
 
 
-def search(seed: int, steps: int) -> list[Measured]:
-    known: list[Measured] = []
+def search(seed: int, steps: int) -> list[MeasuredMethod]:
+    known: list[MeasuredMethod] = []
     noise = Random(f"noise {seed}")
     for step in range(steps):
         tried = [method.genome for method in known]
-        proposal = propose(Random(f"{seed} {step}"), REPERTOIRE, "", known, tried)
+        proposal = propose_genome(Random(f"{seed} {step}"), REPERTOIRE, "", known, tried)
         score = worth(proposal.genome) + noise.gauss(0, 0.03)
-        known.append(Measured(step + 1, proposal.genome, score, 0.03))
+        known.append(MeasuredMethod(step + 1, proposal.genome, score, 0.03))
     return known
 
 
 def test_the_same_draws_and_scores_give_the_same_proposal() -> None:
     known = search(1, 6)
     tried = [method.genome for method in known]
-    first, second = (propose(Random(7), REPERTOIRE, "noise", known, tried) for _ in range(2))
+    first, second = (propose_genome(Random(7), REPERTOIRE, "noise", known, tried) for _ in range(2))
     assert first == second
 
 
@@ -55,7 +55,7 @@ def test_scores_guide_it() -> None:
 def test_a_child_names_its_parent() -> None:
     known = search(3, 8)
     numbers = {method.number for method in known}
-    proposals = [propose(Random(at), REPERTOIRE, "", known, []) for at in range(20)]
+    proposals = [propose_genome(Random(at), REPERTOIRE, "", known, []) for at in range(20)]
     assert all(proposal.parent in numbers or proposal.origin.startswith("sampled") for proposal in proposals)
     assert any(proposal.origin.startswith("crossed") for proposal in proposals)
 
@@ -63,5 +63,5 @@ def test_a_child_names_its_parent() -> None:
 @pytest.mark.parametrize("error", [0.0, 0.5])
 def test_equal_scores_are_no_obstacle(error: float) -> None:
     toy = ToySearchSpace()
-    known = [Measured(at, toy.sample(Random(at), ""), 0.5, error) for at in range(1, 4)]
-    assert propose(Random(1), toy, "", known, [method.genome for method in known]).genome
+    known = [MeasuredMethod(at, toy.sample(Random(at), ""), 0.5, error) for at in range(1, 4)]
+    assert propose_genome(Random(1), toy, "", known, [method.genome for method in known]).genome

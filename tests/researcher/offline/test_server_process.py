@@ -16,7 +16,7 @@ import pytest
 
 from aar.errors import SetupError
 from aar.researcher.offline import server_process
-from aar.researcher.offline.server_process import offline_server
+from aar.researcher.offline.server_process import run_offline_server
 
 COMMAND = [sys.executable, "-m", "aar.researcher.offline", "--port", "0", "--seed", "1"]
 
@@ -71,7 +71,7 @@ def test_a_port_in_use_is_named() -> None:
 @pytest.mark.anyio
 async def test_the_context_leaves_no_process() -> None:
     before = set(children(os.getpid()))
-    async with offline_server(seed=1) as base_url:
+    async with run_offline_server(seed=1) as base_url:
         (pid,) = set(children(os.getpid())) - before
         assert await answers(base_url)
     wait_until_gone(pid)
@@ -99,7 +99,7 @@ def test_a_killed_controller_takes_the_server_with_it() -> None:
 @pytest.mark.anyio
 async def test_a_killed_server_comes_back_at_its_address() -> None:
     before = set(children(os.getpid()))
-    async with offline_server(seed=1) as base_url:
+    async with run_offline_server(seed=1) as base_url:
         (pid,) = set(children(os.getpid())) - before
         os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(30):
@@ -116,5 +116,5 @@ async def test_a_killed_server_comes_back_at_its_address() -> None:
 async def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process.sys, "executable", "/bin/false")
     with pytest.raises(SetupError, match="exit code 1"):
-        async with offline_server(seed=1):
+        async with run_offline_server(seed=1):
             pass

@@ -16,7 +16,7 @@ from aar.researcher.context import ResearcherContext
 from aar.researcher.tools.definitions import INPUTS
 from aar.researcher.tools.registry import TOOLS
 from aar.researcher.tools.tool import ToolResult, ToolRun
-from aar.researcher.tools.truncation import bounded
+from aar.researcher.tools.truncation import truncate_result
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.settings import get_settings
@@ -60,7 +60,7 @@ class Bench:
         """Check the input, run the tool and bound its result, as the toolbox does."""
         checked = INPUTS[tool].model_validate(given)
         run = ToolRun(self.ctx, key or uuid.uuid4().hex, repeated, 0)
-        return await bounded(self.ctx, ToolCall("x", run.key, tool, given), await TOOLS[tool].run(run, checked))
+        return await truncate_result(self.ctx, ToolCall("x", run.key, tool, given), await TOOLS[tool].run(run, checked))
 
     async def text(self, tool: str, **given: Any) -> str:
         """The text of a tool's result."""

@@ -22,14 +22,14 @@ from structlog.testing import capture_logs
 
 from aar.errors import DatabaseError
 from aar.events import MessageAdded, TurnReceived
-from aar.researcher.context import Stopping
-from aar.researcher.context_management import keep_context_small
-from aar.researcher.conversation_log import open_journal
+from aar.researcher.context import StopRequested
+from aar.researcher.context_management import limit_context
+from aar.researcher.conversation_log import open_conversation_log
 from aar.researcher.loop import run_researcher
 from aar.researcher.tools.definitions import EDITOR
-from aar.researcher.tools.executor import answer_broken, answer_calls
+from aar.researcher.tools.executor import answer_interrupted_calls, execute_calls
 from aar.researcher.tools.registry import TOOLS
-from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, nothing
+from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, no_summary
 
 from ..conftest import CAMPAIGN, House
 from ..messages_server import Turn, call
@@ -44,7 +44,7 @@ _NAMES = ("a", "b", "methods", ".aar", "NOTEBOOK.md", "run.py", "method.yaml", "
 async def answers(bench: Bench, *calls: dict[str, Any]) -> list[dict[str, Any]]:
     """Have the toolbox answer a turn with these calls, as the loop does; returns the blocks that the model reads."""
     ctx = bench.ctx
-    journal = await open_journal(ctx.db, CAMPAIGN, ctx.researcher_id)
+    journal = await open_conversation_log(ctx.db, CAMPAIGN, ctx.researcher_id)
     if not journal.conversation.messages:
         await journal.record(MessageAdded(reason="opening", content=[{"type": "text", "text": "go"}]))
     blocks = [{"type": "tool_use", "id": f"t{uuid.uuid4().hex}", **each} for each in calls]
@@ -52,9 +52,9 @@ async def answers(bench: Bench, *calls: dict[str, Any]) -> list[dict[str, Any]]:
         request_id=uuid.uuid4().hex, model="m", content=blocks, stop_reason="tool_use", output_tokens=1, usd=Decimal(0)
     )
     await journal.record(turn)
-    await answer_calls(ctx, journal)
+    await execute_calls(ctx, journal)
     await journal.flush()
-    assert journal.conversation.pending == []
+    assert journal.conversation.pending_calls == []
     results = journal.conversation.messages[-1]["content"]
     assert [each["tool_use_id"] for each in results] == [each["id"] for each in blocks]
     return list(results)
@@ -110,8 +110,8 @@ async def test_the_kernel_words_are_the_answer(
 @pytest.mark.bubblewrap
 async def test_a_notebook_that_cannot_be_read_ends_no_hand_over(bench: Bench) -> None:
     await answer(bench, "bash", command="ln -s NOTEBOOK.md NOTEBOOK.md")
-    journal = await open_journal(bench.ctx.db, CAMPAIGN, bench.ctx.researcher_id)
-    await keep_context_small(bench.ctx, journal, now="too long for the model")
+    journal = await open_conversation_log(bench.ctx.db, CAMPAIGN, bench.ctx.researcher_id)
+    await limit_context(bench.ctx, journal, now="too long for the model")
     assert "(it cannot be read: Too many levels of symbolic links)" in str(journal.conversation.messages)
 
 
@@ -203,7 +203,7 @@ async def _breaks(run: ToolRun, given: Any) -> ToolResult:
 async def test_an_error_that_nobody_foresaw_is_an_answer_and_logged(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TOOLS, "budget", Tool(run=_breaks, about=nothing))  # type: ignore[arg-type]
+    monkeypatch.setitem(TOOLS, "budget", Tool(run=_breaks, about=no_summary))  # type: ignore[arg-type]
     house.server.by_turn(Turn([call(1, "budget")]), Turn([call(2, "finish", summary="ok")]))
     structlog.reset_defaults()
     with capture_logs() as logged:
@@ -214,16 +214,18 @@ async def test_an_error_that_nobody_foresaw_is_an_answer_and_logged(
     assert [each["tool"] for each in logged if each["event"] == "a tool broke"] == ["budget"]
 
 
-@pytest.mark.parametrize("error", [Stopping(), DatabaseError("locked"), OSError(errno.EMFILE, "Too many open files")])
+@pytest.mark.parametrize(
+    "error", [StopRequested(), DatabaseError("locked"), OSError(errno.EMFILE, "Too many open files")]
+)
 async def test_what_passes_by_itself_is_left_to_those_who_wait_for_it(
     house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def raises(run: ToolRun, given: Any) -> ToolResult:
         raise error
 
-    monkeypatch.setitem(TOOLS, "budget", Tool(run=raises, about=nothing))  # type: ignore[arg-type]
+    monkeypatch.setitem(TOOLS, "budget", Tool(run=raises, about=no_summary))  # type: ignore[arg-type]
     house.server.by_turn(Turn([call(1, "budget")]))
-    if isinstance(error, Stopping):
+    if isinstance(error, StopRequested):
         assert (await run_researcher(await house.context())).reason == "paused"
     else:
         with pytest.raises(type(error)):
@@ -239,12 +241,12 @@ async def test_a_call_that_ended_the_loop_is_answered_and_not_run_again(
         runs.append(run.key)
         raise OSError(errno.EMFILE, "x")
 
-    monkeypatch.setitem(TOOLS, "budget", Tool(run=ends_the_loop, about=nothing))  # type: ignore[arg-type]
+    monkeypatch.setitem(TOOLS, "budget", Tool(run=ends_the_loop, about=no_summary))  # type: ignore[arg-type]
     house.server.by_turn(Turn([call(1, "budget"), call(2, "leaderboard")]), Turn([call(3, "finish", summary="ok")]))
     ctx = await house.context()
     with pytest.raises(OSError, match="x"):
         await run_researcher(ctx)
-    await answer_broken(ctx, "RecursionError")
+    await answer_interrupted_calls(ctx, "RecursionError")
     assert (await asyncio.wait_for(run_researcher(ctx), 20)).reason == "finished"
     assert len(runs) == 1
     first, second = house.server.requests[1]["messages"][-1]["content"]

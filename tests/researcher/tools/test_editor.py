@@ -87,7 +87,7 @@ PNG = base64.b64decode(
 
 
 def seeing(bench: Bench) -> Bench:
-    return replace(bench, ctx=replace(bench.ctx, abilities=ModelCapabilities(images=True)))
+    return replace(bench, ctx=replace(bench.ctx, capabilities=ModelCapabilities(images=True)))
 
 
 async def test_a_plot_is_shown_to_a_model_that_reads_images(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from aar.errors import UsageError
 from aar.forum.posts import Author, create_post
-from aar.researcher.context import Stopping
+from aar.researcher.context import StopRequested
 
 from ..conftest import CAMPAIGN
 from .conftest import Bench
@@ -60,7 +60,7 @@ async def test_a_pause_ends_a_wait(bench: Bench) -> None:
     waiting = asyncio.create_task(bench.use("wait", **{"for": "job", "id": job}))
     await asyncio.sleep(0)
     bench.ctx.stopping.set()
-    with pytest.raises(Stopping):
+    with pytest.raises(StopRequested):
         await waiting
 
 

@@ -15,7 +15,7 @@ from aar.forum.views import ClaimView
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput
 
 
-def revise(
+def edit_or_retract(
     session: Session,
     campaign_id: str,
     author: Author,

@@ -6,8 +6,8 @@ from aar.forum.claims import active_claims
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
 from aar.researcher.tools.definitions import ClaimInput, CommentInput, EditPostInput, PostInput, VoteInput
-from aar.researcher.tools.forum.edits import claim_or_release, revise
-from aar.researcher.tools.forum.workspace_figures import figures_of, told
+from aar.researcher.tools.forum.edits import claim_or_release, edit_or_retract
+from aar.researcher.tools.forum.workspace_figures import describe_figures, read_figures
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.store.models import Comment, Post
 
@@ -15,7 +15,7 @@ from aar.store.models import Comment, Post
 async def _post(run: ToolRun, given: PostInput) -> ToolResult:
     ctx = run.ctx
     number = None if given.submission is None else int(given.submission.removeprefix("s"))
-    figures = await figures_of(run, _author(run), given.body, Post)
+    figures = await read_figures(run, _author(run), given.body, Post)
     post = await ctx.db.write(
         lambda session: create_post(
             session,
@@ -31,18 +31,20 @@ async def _post(run: ToolRun, given: PostInput) -> ToolResult:
         )
     )
     near = await ctx.db.read(lambda session: similar_to_post(session, ctx.campaign_id, post.id))
-    return ToolResult("\n".join(filter(None, [f"Post #{post.id} created.", *told(figures), duplicate_warning(near)])))
+    return ToolResult(
+        "\n".join(filter(None, [f"Post #{post.id} created.", *describe_figures(figures), duplicate_warning(near)]))
+    )
 
 
 async def _comment(run: ToolRun, given: CommentInput) -> ToolResult:
     ctx, author = run.ctx, _author(run)
-    figures = await figures_of(run, author, given.body, Comment)
+    figures = await read_figures(run, author, given.body, Comment)
     await ctx.db.write(
         lambda session: create_comment(
             session, ctx.campaign_id, author, given.post, given.body, idempotency_key=run.key, figures=figures
         )
     )
-    return ToolResult("\n".join([f"Comment on #{given.post} created.", *told(figures)]))
+    return ToolResult("\n".join([f"Comment on #{given.post} created.", *describe_figures(figures)]))
 
 
 async def _vote(run: ToolRun, given: VoteInput) -> ToolResult:
@@ -55,9 +57,9 @@ async def _vote(run: ToolRun, given: VoteInput) -> ToolResult:
 
 async def _edit_post(run: ToolRun, given: EditPostInput) -> ToolResult:
     ctx, author = run.ctx, _author(run)
-    figures = await figures_of(run, author, given.body)
-    done = await ctx.db.write(lambda session: revise(session, ctx.campaign_id, author, given, figures))
-    return ToolResult("\n".join([done, *told(figures)]))
+    figures = await read_figures(run, author, given.body)
+    done = await ctx.db.write(lambda session: edit_or_retract(session, ctx.campaign_id, author, given, figures))
+    return ToolResult("\n".join([done, *describe_figures(figures)]))
 
 
 async def _claim(run: ToolRun, given: ClaimInput) -> ToolResult:

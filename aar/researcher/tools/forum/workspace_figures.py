@@ -18,7 +18,7 @@ from aar.text.sanitize import clean_text
 _SECONDS = 30
 
 
-async def figures_of(
+async def read_figures(
     run: ToolRun, author: Author, text: str | None, what: type[Post] | type[Comment] | None = None
 ) -> dict[str, NewFigure]:
     """The figures that a text shows, by their paths as they stand in it.
@@ -52,7 +52,7 @@ async def figures_of(
     }
 
 
-def told(figures: dict[str, NewFigure]) -> list[str]:
+def describe_figures(figures: dict[str, NewFigure]) -> list[str]:
     """Lines that say how to show the figures again."""
     return [f"{path} is {SCHEME}{each.digest[:SHORT]}" for path, each in figures.items()]
 

@@ -130,7 +130,7 @@ async def test_a_colleague_looks_at_it_with_the_usual_tool(bench: Bench) -> None
     await ForumMirror(bench.ctx.db, CAMPAIGN, folder).sync()
     page = await bench.text("bash", command="cat /forum/posts/*.md")
     name = page.partition("](../figures/")[2].partition(")")[0]
-    seeing = replace(bench, ctx=replace(bench.ctx, abilities=ModelCapabilities(images=True)))
+    seeing = replace(bench, ctx=replace(bench.ctx, capabilities=ModelCapabilities(images=True)))
     seen = await seeing.use(EDITOR, command="view", path=f"/forum/posts/../figures/{name}")
     assert base64.b64decode(seen.images[0]["source"]["data"]) == plot()
     assert "Read-only" in await bench.text("bash", command=f"rm /forum/figures/{name} 2>&1")
