@@ -20,7 +20,7 @@ _BASE_60 = re.compile(r"\A[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _OTHER_BASE = re.compile(r"[-+]?0[box][0-9a-fA-F_]+")
 
-Steps = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
 class YamlError(Exception):
@@ -44,7 +44,7 @@ class YamlError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """A YAML text that was read.
 
     Args:
@@ -53,9 +53,9 @@ class Document:
     """
 
     value: Any
-    lines: Mapping[Steps, int]
+    lines: Mapping[FieldPath, int]
 
-    def line(self, path: Steps) -> int:
+    def line(self, path: FieldPath) -> int:
         """The line of a value, or of the nearest part around it; 0 where there is none."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
@@ -63,7 +63,7 @@ class Document:
         return 0
 
 
-def read_yaml(path: Path) -> Document:
+def read_yaml(path: Path) -> YamlDocument:
     """Read a YAML file.
 
     Raises:
@@ -77,7 +77,7 @@ def read_yaml(path: Path) -> Document:
     return parse_yaml(data)
 
 
-def parse_yaml(data: bytes) -> Document:
+def parse_yaml(data: bytes) -> YamlDocument:
     """Read a YAML text of bounded size.
 
     Raises:
@@ -89,11 +89,11 @@ def parse_yaml(data: bytes) -> Document:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
-            return Document(None, {})
+            return YamlDocument(None, {})
         _measure(root)
-        lines: dict[Steps, int] = {}
+        lines: dict[FieldPath, int] = {}
         _locate(root, (), lines)
-        return Document(loader.construct_document(root), lines)
+        return YamlDocument(loader.construct_document(root), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = " ".join(filter(None, (error.context, error.problem)))
@@ -189,7 +189,7 @@ def _parts(node: Node) -> list[Node]:
     return list(node.value) if isinstance(node, SequenceNode) else []
 
 
-def _locate(node: Node, path: Steps, lines: dict[Steps, int]) -> None:
+def _locate(node: Node, path: FieldPath, lines: dict[FieldPath, int]) -> None:
     """Note the line of every value; within an anchor, that of the anchor."""
     if isinstance(node, MappingNode):
         for key, value in node.value:

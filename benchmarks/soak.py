@@ -152,7 +152,7 @@ class Night:
         self.go_on()
         self.recovered("controller killed", began)
 
-    def outage(self) -> None:
+    def current_outage(self) -> None:
         """Have the service be away for less than the campaign's patience."""
         began = time.time()
         self.service.ask("/down", post=True)
@@ -261,16 +261,16 @@ def steps(night: Night, *, short: bool, disk: bool, engine: PrivateDockerEngine 
     """What happens, in order; the team works a little between."""
     sandboxes = night.sandbox_killed if engine is None else partial(night.engine, engine)
     if short:
-        return [night.kill, night.outage, *([night.full_disk] if disk else [])]
+        return [night.kill, night.current_outage, *([night.full_disk] if disk else [])]
     return [
         night.operator,
-        night.outage,
+        night.current_outage,
         night.kill,
         sandboxes,
         night.hour,
         night.operator_by_api,
         *([night.full_disk] if disk else []),
-        night.outage,
+        night.current_outage,
         night.pause,
         night.hour,
         night.kill,

@@ -13,7 +13,7 @@ import structlog
 
 from aar import redaction
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.views import without_address
+from aar.campaign.views import without_database_address
 from aar.cli.output import log_setup
 from aar.errors import DatabaseError
 from aar.redaction import redact, register_secret
@@ -99,7 +99,7 @@ def test_no_dump_of_a_spec_holds_the_database() -> None:
     spec = CampaignSpec(database="postgresql://u:sEcret-word@h/db")
     assert spec.database is not None
     assert "sEcret" not in f"{spec.model_dump()}{spec.model_dump(mode='json')}{spec.model_dump_json()}"
-    assert without_address({"name": "x", "database": "postgresql://u:sEcret-word@h/db"}) == {"name": "x"}
+    assert without_database_address({"name": "x", "database": "postgresql://u:sEcret-word@h/db"}) == {"name": "x"}
 
 
 def test_a_stream_stays_usable() -> None:

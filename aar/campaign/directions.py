@@ -78,7 +78,7 @@ def load_directions(path: Path) -> list[Direction]:
     return [Direction(entry.key, " ".join(entry.text.split()), entry.family) for entry in entries]
 
 
-def deal(spec: CampaignSpec, available: Sequence[Direction]) -> list[Direction]:
+def assign_directions(spec: CampaignSpec, available: Sequence[Direction]) -> list[Direction]:
     """One direction for each researcher, by the spec's way of dealing and its overrides.
 
     Raises:

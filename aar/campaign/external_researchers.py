@@ -26,10 +26,10 @@ of its own is booked, because nobody here knows when it works."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _TAKEN = re.compile(r"r[0-9]+|human|operator|latest")
 _MAX_DIRECTION = 2000
-OVER = ("finished", "failed")
+ENDED_STATES = ("finished", "failed")
 
 
-def invite(session: Session, campaign_id: str, name: str, direction: str = "") -> str:
+def invite_researcher(session: Session, campaign_id: str, name: str, direction: str = "") -> str:
     """Add an outside researcher, or give one that exists a new token in the old one's stead; returns the token.
 
     Args:
@@ -45,7 +45,7 @@ def invite(session: Session, campaign_id: str, name: str, direction: str = "") -
     """
     lock_campaign(session, campaign_id)
     campaign = get_campaign(session, campaign_id)
-    if campaign.state in OVER:
+    if campaign.state in ENDED_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Invite to one that runs or will; see `aar list`")
     if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
         raise UsageError(
@@ -60,26 +60,26 @@ def invite(session: Session, campaign_id: str, name: str, direction: str = "") -
     return issue_token(session, found.id)
 
 
-def revoke(session: Session, campaign_id: str, name: str) -> ResearcherView:
+def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherView:
     """End an outside researcher's token; what it wrote and handed in stays.
 
     Raises:
         NotFound: no outside researcher of that name.
     """
     view = get_researcher(session, campaign_id, name)
-    if not is_outside(view.model):
+    if not is_external(view.model):
         raise NotFound(f"{view.name} works inside campaign {campaign_id}", "Only outside researchers can be sent away")
     session.get_one(Researcher, view.id).token_hash = ""
     return view
 
 
-def guests_invited(session: Session) -> bool:
+def has_external_researchers(session: Session) -> bool:
     """Whether any campaign has an outside researcher whose token holds."""
     query = select(Researcher.id).where(Researcher.model == EXTERNAL, Researcher.token_hash != "")
     return session.scalars(query.limit(1)).first() is not None
 
 
-def is_outside(model: str) -> bool:
+def is_external(model: str) -> bool:
     """Whether a researcher's model says that it works outside."""
     return model == EXTERNAL
 

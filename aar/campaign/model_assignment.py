@@ -17,7 +17,7 @@ CLAUDE_MODEL = "claude-sonnet-5-5"
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ModelAssignment:
     """Who plays.
 
     Args:
@@ -38,17 +38,17 @@ class Team:
         return tuple(dict.fromkeys([*self.models, *filter(None, (self.fallback, self.reviewer))]))
 
     @property
-    def offline(self) -> bool:
+    def uses_offline_model(self) -> bool:
         """Whether anybody needs the offline model server."""
         return OFFLINE_MODEL in self.models
 
     @property
-    def paid(self) -> bool:
+    def uses_paid_service(self) -> bool:
         """Whether anybody calls a service that may cost money."""
         return any(model != OFFLINE_MODEL for model in self.all_models)
 
 
-def resolve_team(spec: CampaignSpec, settings: Settings) -> Team:
+def assign_models(spec: CampaignSpec, settings: Settings) -> ModelAssignment:
     """The model of each researcher.
 
     Raises:
@@ -82,4 +82,4 @@ def resolve_team(spec: CampaignSpec, settings: Settings) -> Team:
             f"Set ANTHROPIC_API_KEY or AAR_ANTHROPIC_API_KEY_FILE, or use --model {OFFLINE_MODEL} for the keyless "
             "search baseline",
         )
-    return Team(tuple(models), named_all.fallback, providers, reviewer)
+    return ModelAssignment(tuple(models), named_all.fallback, providers, reviewer)

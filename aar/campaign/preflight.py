@@ -8,9 +8,9 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.campaign.directions import Direction, deal, load_directions
-from aar.campaign.model_assignment import Team, resolve_team
-from aar.campaign.runtime.incident_buffer import IncidentLog
+from aar.campaign.directions import Direction, assign_directions, load_directions
+from aar.campaign.model_assignment import ModelAssignment, assign_models
+from aar.campaign.runtime.incident_buffer import IncidentBuffer
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SetupError, UsageError
 from aar.llm.pricing.model_price import ModelPrice
@@ -29,21 +29,21 @@ _FREE_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CampaignPlan:
     """What a campaign needs, found and checked; nothing has been started."""
 
     spec: CampaignSpec
     settings: Settings
     problem: Problem
     directions: list[Direction]
-    team: Team
+    models: ModelAssignment
     prices: PriceBook
     backend: SandboxBackend
-    incidents: IncidentLog
+    incidents: IncidentBuffer
     database: Database
 
 
-async def check(spec: CampaignSpec, settings: Settings) -> Plan:
+async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
     """Find and check all that a campaign of this spec needs.
 
     Raises:
@@ -54,9 +54,11 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     problem = find_problem(spec.problem)
     for method in GIVES:  # used in this process from here on
         await call_plugin(problem, method)
-    dealt = deal(spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions()))
-    team = resolve_team(spec, settings)
-    prices = price_book(spec)
+    dealt = assign_directions(
+        spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions())
+    )
+    team = assign_models(spec, settings)
+    prices = make_price_book(spec)
     for model in team.all_models:
         prices.price(model)
     await call_plugin(problem, "check_data")
@@ -65,15 +67,15 @@ async def check(spec: CampaignSpec, settings: Settings) -> Plan:
     _check_disk(settings.home)
     database = await anyio.to_thread.run_sync(open_database, spec.database or settings.database_url)
     try:
-        incidents = IncidentLog()
+        incidents = IncidentBuffer()
         backend = await choose_backend(spec.sandbox.backend, incidents)
     except BaseException:
         database.close()
         raise
-    return Plan(spec, settings, problem, dealt, team, prices, backend, incidents, database)
+    return CampaignPlan(spec, settings, problem, dealt, team, prices, backend, incidents, database)
 
 
-def price_book(spec: CampaignSpec) -> PriceBook:
+def make_price_book(spec: CampaignSpec) -> PriceBook:
     """The price library with the spec's own prices on top."""
     return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in spec.prices.items()})
 

@@ -20,7 +20,7 @@ from aar.workers.worker_pool import WorkerPool
 _SPLIT = 20_261
 
 
-class ProblemChecks:
+class ProblemValidator:
     """All that ``aar problem validate`` looks at; what is wrong is collected, one line each.
 
     Args:

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.running_time import running_clock
+from aar.campaign.running_time import read_running_time
 from aar.events import LimitHit
 from aar.store.event_log import append_event
 
 
-class Clock:
+class RunTimer:
     """Counts the hours that controllers have run a campaign.
 
     Args:
@@ -46,7 +46,7 @@ class Clock:
         """Whether the time is up."""
         return self._limit is not None and self.seconds >= self._limit
 
-    def record(self, session: Session, campaign_id: str) -> str:
+    def log_time_limit(self, session: Session, campaign_id: str) -> str:
         """Log that the time is up; returns the line for people."""
         limit = Decimal(self._limit or 0) / 3600
         spent = Decimal(round(self.seconds)) / 3600
@@ -64,9 +64,9 @@ class Clock:
         return f"limit hours = {limit:.4g} reached"
 
 
-def seconds_run(session: Session, campaign_id: str) -> float:
+def read_seconds_run(session: Session, campaign_id: str) -> float:
     """Seconds that former controllers ran a campaign, from the log.
 
     A controller that was killed left no end; it counts until the last event before the next start.
     """
-    return running_clock(session, campaign_id).total * 60
+    return read_running_time(session, campaign_id).total * 60

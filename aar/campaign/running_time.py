@@ -24,7 +24,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningClock:
+class RunningTime:
     """Spans of running, in order."""
 
     spans: Sequence[Span]
@@ -39,7 +39,7 @@ class RunningClock:
         return sum(span.seconds for span in self.spans) / 60
 
 
-def running_clock(session: Session, campaign_id: str) -> RunningClock:
+def read_running_time(session: Session, campaign_id: str) -> RunningTime:
     """The clock of a campaign. A span that no event ends was cut off by a crash and ends with its last event.
 
     Where a controller wrote down how long it ran, that counts: between two looks at the machine's clock somebody may
@@ -72,4 +72,4 @@ def running_clock(session: Session, campaign_id: str) -> RunningClock:
             end(since[1], mark.at, mark.payload.get("seconds"))
             since = None
     cut_off(None)
-    return RunningClock(spans)
+    return RunningTime(spans)

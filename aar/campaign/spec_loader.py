@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from aar.campaign.spec import CampaignSpec
 from aar.errors import SpecError
-from aar.strict_yaml import Document, YamlError, read_yaml
+from aar.strict_yaml import YamlDocument, YamlError, read_yaml
 
 
 def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> CampaignSpec:
@@ -28,21 +28,21 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
         SpecError: the file is unreadable, is not YAML, or does not hold; names the field and its line.
     """
     if path is None:
-        read, where = Document({}, {}), "spec"
+        read, where = YamlDocument({}, {}), "spec"
     else:
         read, where = _read(path), str(path)
         _anchor(read.value, path.parent)
     spec = _build(read.value, overrides or {}, where, read)
-    _refuse_login(spec.researchers.base_url or "", where)
+    _reject_login(spec.researchers.base_url or "", where)
     return spec
 
 
-def respecify(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> CampaignSpec:
+def override_stored_spec(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> CampaignSpec:
     """The spec that was stored as ``values``, with overrides on top. Raises SpecError."""
     return _build(copy.deepcopy(dict(values)), overrides, "spec")
 
 
-def build_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[tuple[str, str]]]:
+def spec_from_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[tuple[str, str]]]:
     """The quick campaign's spec with dotted fields on top, or what is wrong with each of them.
 
     Returns:
@@ -56,11 +56,11 @@ def build_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[t
     except SpecError as error:
         return None, [("", error.message)]
     except ValidationError as error:
-        return None, [(".".join(str(step) for step in each["loc"]), _say(each)) for each in error.errors()]
+        return None, [(".".join(str(step) for step in each["loc"]), _describe_error(each)) for each in error.errors()]
 
 
 def _build(
-    values: dict[str, Any], overrides: Mapping[str, Any], where: str, read: Document | None = None
+    values: dict[str, Any], overrides: Mapping[str, Any], where: str, read: YamlDocument | None = None
 ) -> CampaignSpec:
     for dotted, value in overrides.items():
         _set(values, dotted, value, where)
@@ -73,7 +73,7 @@ def _build(
         raise SpecError(f"{where}: {_explain(error)}", "See `aar spec example` and `aar spec schema`") from None
 
 
-def _refuse_login(address: str, where: str) -> None:
+def _reject_login(address: str, where: str) -> None:
     """Refuse an address with a user name or a password: specs are stored, shown and compared. It is not quoted."""
     if "@" in address.partition("//")[2].partition("/")[0]:
         raise SpecError(
@@ -82,7 +82,7 @@ def _refuse_login(address: str, where: str) -> None:
         )
 
 
-def _read(path: Path) -> Document:
+def _read(path: Path) -> YamlDocument:
     try:
         read = read_yaml(path)
     except FileNotFoundError as error:
@@ -92,7 +92,7 @@ def _read(path: Path) -> Document:
     except YamlError as error:
         raise SpecError(error.at(path), error.remedy or "See `aar spec example`") from None
     if read.value is None:
-        return Document({}, {})
+        return YamlDocument({}, {})
     if not isinstance(read.value, dict):
         raise SpecError(f"{path} holds a {type(read.value).__name__}, not fields", "See `aar spec example`")
     return read
@@ -128,10 +128,10 @@ def _defaults(parents: list[str]) -> list[dict[str, Any]]:
 
 def _explain(error: ValidationError) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return _say(error.errors()[0]) + more
+    return _describe_error(error.errors()[0]) + more
 
 
-def _say(first: ErrorDetails) -> str:
+def _describe_error(first: ErrorDetails) -> str:
     place = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
         *parents, wrong = (str(step) for step in first["loc"])

@@ -51,13 +51,17 @@ class CampaignView:
         """Whether nobody runs it and ``aar resume`` goes on with it."""
         return self.controller == "lost" or (self.controller == "none" and self.state in ("created", "paused"))
 
-    def standing(self, clock: Callable[[datetime], str]) -> str:
+    def state_text(self, clock: Callable[[datetime], str]) -> str:
         """The state for people, with a dead controller named: ``running, no controller since 18:20``.
 
         Args:
             clock: writes a point in time.
         """
-        return no_controller(self.id, self.state, self.heartbeat_at, clock) if self.controller == "lost" else self.state
+        return (
+            controller_lost_text(self.id, self.state, self.heartbeat_at, clock)
+            if self.controller == "lost"
+            else self.state
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
     raise NotFound(f"no campaign {name}", "See `aar list`")
 
 
-def is_campaign(session: Session, campaign_id: str) -> bool:
+def campaign_exists(session: Session, campaign_id: str) -> bool:
     """Whether a campaign has exactly this id; cheap, where a campaign's spec is not needed."""
     known = get_cached(session, ("campaign", campaign_id)) is not None  # none is ever deleted
     if not known and session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None:
@@ -132,7 +136,7 @@ def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]
     return [_researcher_view(researcher) for researcher in found]
 
 
-def working_researchers(session: Session, campaign_id: str) -> list[str]:
+def working_researcher_ids(session: Session, campaign_id: str) -> list[str]:
     """Ids of the researchers whose time counts now: at work, or waiting for a job or a score."""
     query = select(Researcher.id).where(
         Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting"))
@@ -148,13 +152,15 @@ def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherV
     raise NotFound(f"no researcher {name} in campaign {campaign_id}", "See `aar status`")
 
 
-def no_controller(campaign_id: str, state: str, last_seen: datetime | None, clock: Callable[[datetime], str]) -> str:
+def controller_lost_text(
+    campaign_id: str, state: str, last_seen: datetime | None, clock: Callable[[datetime], str]
+) -> str:
     """What to say of a campaign whose controller is dead, with how to go on."""
     since = "" if last_seen is None else f" since {clock(last_seen)}"
     return f"{state}, no controller{since}; `aar resume {campaign_id}` goes on"
 
 
-def without_address(spec: dict[str, Any]) -> dict[str, Any]:
+def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:
     """A stored spec without the database's address, in which earlier versions left the password."""
     return {name: value for name, value in spec.items() if name != "database"}
 
@@ -168,7 +174,7 @@ def _campaign_view(campaign: Campaign) -> CampaignView:
         cause=campaign.cause,
         address=campaign.address,
         sandbox=campaign.sandbox,
-        spec=without_address(campaign.spec),
+        spec=without_database_address(campaign.spec),
         created_at=campaign.created_at,
         started_at=campaign.started_at,
         finished_at=campaign.finished_at,

@@ -12,9 +12,9 @@ import anyio.to_thread
 import structlog
 
 from aar.best_effort import best_effort, log_failure
-from aar.campaign.controller.controller import Companion, Controller
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.preflight import Plan
+from aar.campaign.controller.controller import CampaignCompanion, Controller
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.preflight import CampaignPlan
 from aar.report.html_report import write_report
 from aar.snapshots.store import SnapshotStore
 
@@ -24,20 +24,20 @@ _CLOSE_SECONDS = 30.0
 
 
 async def run_campaign(
-    plan: Plan,
+    plan: CampaignPlan,
     campaign_id: str,
     *,
     address: str = "",
-    companions: Sequence[Companion] = (),
+    companions: Sequence[CampaignCompanion] = (),
     on_hangup: Callable[[], None] = lambda: None,
-) -> Ending:
+) -> CampaignEnding:
     """Run a written campaign to its end in this process, and write its report.
 
     The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on. So
     does a terminal that hangs up, however often that is told, unless hangups are ignored (nohup).
 
     Args:
-        plan: what it needs, from ``preflight.check``.
+        plan: what it needs, from ``preflight.run_preflight``.
         campaign_id: from ``creation.create_campaign``, or an earlier campaign to take up again.
         address: where ``companions`` serve its pages, for people.
         companions: run beside the campaign until it ends, such as a live view or a web server.
@@ -59,7 +59,7 @@ async def run_campaign(
         )
 
 
-def _report(plan: Plan, campaign_id: str) -> None:
+def _report(plan: CampaignPlan, campaign_id: str) -> None:
     """Write the report; where that cannot be done the campaign has ended as it did all the same."""
     snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
     try:
@@ -68,7 +68,7 @@ def _report(plan: Plan, campaign_id: str) -> None:
         log.exception("the report could not be written; write it with: aar report", campaign=campaign_id)
 
 
-def report_path(plan: Plan, campaign_id: str) -> Path:
+def report_path(plan: CampaignPlan, campaign_id: str) -> Path:
     """Where a campaign's report is written."""
     return plan.settings.campaign_dir(campaign_id) / "report.html"
 
@@ -84,7 +84,7 @@ def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[
         if asked == 1:
             controller.stop.pause(f"paused by {name}")
         else:
-            controller.abandon()
+            controller.abort()
 
     def hung_up() -> None:  # a shell and the kernel may both tell of it
         nonlocal gone

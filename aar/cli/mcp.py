@@ -63,14 +63,14 @@ def invite_(
     """
     import os
 
-    from aar.campaign.external_researchers import invite
+    from aar.campaign.external_researchers import invite_researcher
     from aar.cli.context import open_context
     from aar.cli.output.printing import print_json
 
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            token = invite(session, view.id, name, direction)
+            token = invite_researcher(session, view.id, name, direction)
     address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
     ways = connection_commands(address, token, home=str(workplace.settings.home) if os.environ.get("AAR_HOME") else "")
     if json:
@@ -98,11 +98,11 @@ def connection_commands(address: str, token: str, *, home: str) -> dict[str, str
 @app.command("revoke")
 def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
     """End an outside researcher's token; what it wrote and handed in stays."""
-    from aar.campaign.external_researchers import revoke
+    from aar.campaign.external_researchers import revoke_token
     from aar.cli.context import open_context
 
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            gone = revoke(session, view.id, name)
+            gone = revoke_token(session, view.id, name)
     print(f"{gone.name}'s token for campaign {view.id} holds no more")

@@ -13,7 +13,7 @@ from aar.sandbox.inventory_row import SandboxRow
 def campaigns_alive(database: str | None) -> Mapping[str, bool]:
     """Every campaign that the database holds, and whether somebody runs it. Raises DatabaseError."""
     with open_context(database) as workplace, workplace.database.reading() as session:
-        return orphan_cleanup.all_run(session)
+        return orphan_cleanup.controlled_campaigns(session)
 
 
 async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepResult:
@@ -24,7 +24,7 @@ async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepRe
         unknown_too: also those of campaigns that this database does not hold; another one may.
     """
     with open_context(database) as workplace:
-        return await orphan_cleanup.prune(workplace.database, workplace.settings, unknown_too=unknown_too)
+        return await orphan_cleanup.prune_sandboxes(workplace.database, workplace.settings, unknown_too=unknown_too)
 
 
 def sort_by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:

@@ -25,7 +25,7 @@ def serve(
     import asyncio
 
     from aar.auth.login_links import LoginLinks
-    from aar.campaign.runtime.file_descriptors import raise_limit
+    from aar.campaign.runtime.file_descriptors import raise_open_file_limit
     from aar.cli.author_name import login_line, login_name
     from aar.cli.context import open_context
     from aar.errors import NotFound
@@ -33,7 +33,7 @@ def serve(
     from aar.web.serving.server import access_notice, bind_listener, page_address
     from aar.web.serving.server import serve_app as run
 
-    raise_limit()
+    raise_open_file_limit()
     with open_context(database) as workplace:
         home = workplace.settings.home
         try:

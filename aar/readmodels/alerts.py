@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.control.control_requests import controller_state
-from aar.campaign.diversity.entropy import LEAST_BITS
-from aar.campaign.views import no_controller
+from aar.campaign.diversity.entropy import LOW_DIVERSITY_BITS
+from aar.campaign.views import controller_lost_text
 from aar.events import (
     AnyEvent,
     DiversityMeasured,
@@ -160,7 +160,7 @@ def _is_resumed(session: Session, record: EventRecord) -> bool:
 
 
 def _recovered(session: Session, campaign_id: str, fell: int) -> bool:
-    """Whether diversity rose again after a fall: to ``LEAST_BITS`` and half of the highest before."""
+    """Whether diversity rose again after a fall: to ``LOW_DIVERSITY_BITS`` and half of the highest before."""
     log = session.execute(
         select(EventRecord.id, EventRecord.payload)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
@@ -171,7 +171,7 @@ def _recovered(session: Session, campaign_id: str, fell: int) -> bool:
         bits = DiversityMeasured.model_validate(payload).bits
         highest = max(highest, bits) if number < fell else highest
         after += [bits] if number > fell else []
-    return any(bits >= max(LEAST_BITS, highest / 2) for bits in after)
+    return any(bits >= max(LOW_DIVERSITY_BITS, highest / 2) for bits in after)
 
 
 def _failures(session: Session, campaign_id: str) -> list[Alert]:
@@ -194,5 +194,5 @@ def _lost(campaign: Campaign | None) -> list[Alert]:
     """That the controller of a campaign under way is dead."""
     if campaign is None or controller_state(campaign) != "lost":
         return []
-    said = no_controller(campaign.id, campaign.state, campaign.heartbeat_at, moment)
+    said = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, moment)
     return [Alert(campaign.heartbeat_at or campaign.created_at, "failure", True, said)]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.running_time import RunningClock, running_clock
+from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import DiversityMeasured
 from aar.readmodels.spending import Spending, spending
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
@@ -86,7 +86,7 @@ def progress(
         submissions: from ``all_submissions``.
         higher_is_better: the problem's ``metric.higher_is_better``.
     """
-    clock = running_clock(session, campaign_id)
+    clock = read_running_time(session, campaign_id)
     bill = spending(session, campaign_id)
     points = sorted(_points(submissions, clock, bill), key=lambda point: point.minutes)
     return Progress(
@@ -98,7 +98,7 @@ def progress(
     )
 
 
-def _points(submissions: Sequence[SubmissionView], clock: RunningClock, bill: Spending) -> list[ScorePoint]:
+def _points(submissions: Sequence[SubmissionView], clock: RunningTime, bill: Spending) -> list[ScorePoint]:
     points = []
     for each in submissions:
         if each.mean is None or each.finished_at is None:
@@ -121,7 +121,7 @@ def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[Scor
     return best
 
 
-def _diversity(session: Session, campaign_id: str, clock: RunningClock) -> list[DiversityPoint]:
+def _diversity(session: Session, campaign_id: str, clock: RunningTime) -> list[DiversityPoint]:
     key = ("diversity", campaign_id)
     found: list[LoggedEvent] = list(get_cached(session, key) or ())
     known = len(found)

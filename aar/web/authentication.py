@@ -26,7 +26,7 @@ from starlette.types import Scope
 
 from aar.auth.sessions import SESSION_COOKIE, Login, Role
 from aar.auth.tokens import find_token_holder
-from aar.campaign.external_researchers import guests_invited
+from aar.campaign.external_researchers import has_external_researchers
 from aar.errors import Forbidden
 from aar.forum.posts import Author
 from aar.scoring.visibility import Audience
@@ -287,7 +287,7 @@ async def may_read(shared: AppState, found: Authenticated) -> bool:
         return True
     if not shared.open_reading or found.wrong_token:
         return False
-    return found.identity is not None or not await shared.db.read(guests_invited)
+    return found.identity is not None or not await shared.db.read(has_external_researchers)
 
 
 def _tokens(request: Request) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path
 from sqlalchemy.orm import Session
 
-from aar.campaign.views import CampaignView, ResearcherView, get_campaign, get_researcher, is_campaign
+from aar.campaign.views import CampaignView, ResearcherView, campaign_exists, get_campaign, get_researcher
 from aar.errors import NotFound
 
 CampaignId = Annotated[str, Path(description="A campaign's id, its beginning, or `latest`", examples=["latest"])]
@@ -21,7 +21,7 @@ def find_campaign(session: Session, name: str) -> CampaignView:
 
 def find_campaign_id(session: Session, name: str) -> str:
     """The id of the campaign that an address names, for what needs no more of it. Raises NotFound."""
-    return name if is_campaign(session, _checked(name)) else find_campaign(session, name).id
+    return name if campaign_exists(session, _checked(name)) else find_campaign(session, name).id
 
 
 def find_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:

@@ -22,7 +22,7 @@ _templates.globals.update(
 
 
 def _standing(view: CampaignView) -> str:
-    return view.standing(moment)
+    return view.state_text(moment)
 
 
 _templates.filters["standing"] = _standing

@@ -15,12 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import read_totals
-from aar.campaign.controller.controller import Running
+from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.lifecycle.resume import save_spec
-from aar.campaign.preflight import check
-from aar.campaign.runtime.orphan_cleanup import remove_orphans, remove_own
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.lifecycle.resume import save_changed_spec
+from aar.campaign.preflight import run_preflight
+from aar.campaign.runtime.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import get_campaign, list_researchers
@@ -58,8 +58,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings()
 
 
-async def _run(spec: CampaignSpec, settings: Settings, campaign_id: str = "", **kwargs: Any) -> tuple[str, Ending]:
-    plan = await check(spec, settings)
+async def _run(
+    spec: CampaignSpec, settings: Settings, campaign_id: str = "", **kwargs: Any
+) -> tuple[str, CampaignEnding]:
+    plan = await run_preflight(spec, settings)
     try:
         if not campaign_id:
             campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
@@ -71,7 +73,7 @@ async def _run(spec: CampaignSpec, settings: Settings, campaign_id: str = "", **
 def test_a_team_works_to_its_end(settings: Settings) -> None:
     seen: list[str] = []
 
-    async def watch(running: Running) -> None:
+    async def watch(running: RunningCampaign) -> None:
         seen.append(running.campaign_id)
         # As a researcher leaves it that does not work again after a pause.
         spec = SandboxSpec(f"{running.campaign_id}-r9", running.campaign_id, settings.home / "idle")
@@ -79,7 +81,7 @@ def test_a_team_works_to_its_end(settings: Settings) -> None:
         await asyncio.Event().wait()
 
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings, companions=[watch]))
-    assert ending == Ending("finished", "every researcher finished")
+    assert ending == CampaignEnding("finished", "every researcher finished")
     assert seen == [campaign_id]
     with _session(settings) as session:
         view = get_campaign(session)
@@ -107,7 +109,7 @@ def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settin
     with _session(settings) as session:
         assert read_totals(session, campaign_id).campaign.tokens.total <= 120_000
         assert any(logged.event.kind == "limit_hit" for logged in read_events(session, campaign_id, limit=10_000))
-        spec = save_spec(session, campaign_id, {"limits.tokens": None})
+        spec = save_changed_spec(session, campaign_id, {"limits.tokens": None})
         session.commit()
     _, ending = asyncio.run(_run(spec, settings, campaign_id))
     assert ending.state == "finished"
@@ -130,7 +132,7 @@ def test_the_clock_ends_a_campaign_and_what_was_handed_in_is_scored(settings: Se
 
 def test_incidents_become_events(settings: Settings, tmp_path: Path) -> None:
     async def scene() -> list[tuple[str | None, str]]:
-        plan = await check(load_spec(None, QUICK), settings)
+        plan = await run_preflight(load_spec(None, QUICK), settings)
         try:
             campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
             spec = SandboxSpec(name=f"{campaign_id}-r2", campaign_id=campaign_id, workspace=tmp_path / "w")
@@ -153,14 +155,14 @@ def test_incidents_become_events(settings: Settings, tmp_path: Path) -> None:
 
 def test_what_a_dead_controller_left_is_removed_at_the_next_start(settings: Settings, tmp_path: Path) -> None:
     async def scene() -> tuple[list[str], list[str]]:
-        plan = await check(load_spec(None, QUICK), settings)
+        plan = await run_preflight(load_spec(None, QUICK), settings)
         try:
             dead = await plan.database.write(lambda session: create_campaign(session, plan))
             for name, owner in ((f"{dead}-r1", dead), ("zzzzzz-r1", "zzzzzz")):
                 await plan.backend.create(SandboxSpec(name=name, campaign_id=owner, workspace=tmp_path / name))
-            removed = await remove_orphans(plan.backend, plan.database, "another")
+            removed = await remove_orphan_sandboxes(plan.backend, plan.database, "another")
             left = list(await plan.backend.orphans())
-            assert await remove_own(plan.backend, "zzzzzz") == ["zzzzzz-r1"]
+            assert await remove_campaign_sandboxes(plan.backend, "zzzzzz") == ["zzzzzz-r1"]
             assert list(await plan.backend.orphans()) == []
             return [name.removeprefix(dead) for name in removed], left
         finally:
@@ -177,7 +179,7 @@ def test_what_cannot_be_removed_is_an_incident_and_stops_nobody(
     monkeypatch.setattr("aar.sandbox.workspaces._RELEASE_SECONDS", 0.2)
 
     async def scene() -> None:
-        plan = await check(load_spec(None, QUICK), settings)
+        plan = await run_preflight(load_spec(None, QUICK), settings)
         try:
             dead = await plan.database.write(lambda session: create_campaign(session, plan))
             next_one = await plan.database.write(lambda session: create_campaign(session, plan))
@@ -185,15 +187,15 @@ def test_what_cannot_be_removed_is_an_incident_and_stops_nobody(
             for name in names:
                 await plan.backend.create(SandboxSpec(name=name, campaign_id=dead, workspace=tmp_path / name))
             with (tmp_path / names[0] / "held").open("w"):
-                removed = await remove_orphans(plan.backend, plan.database, next_one, plan.incidents)
+                removed = await remove_orphan_sandboxes(plan.backend, plan.database, next_one, plan.incidents)
                 assert removed == names[1:]
-                assert await remove_orphans(plan.backend, plan.database, next_one, plan.incidents) == []
+                assert await remove_orphan_sandboxes(plan.backend, plan.database, next_one, plan.incidents) == []
             await plan.database.write(lambda session: plan.incidents.write(session, next_one))
             logged = await plan.database.read(
                 lambda session: read_events(session, next_one, kinds=["sandbox_incident"])
             )
             assert [(each.event.name, each.event.incident) for each in logged] == [(names[0], "left_behind")] * 2
-            assert await remove_orphans(plan.backend, plan.database, next_one) == names[:1]
+            assert await remove_orphan_sandboxes(plan.backend, plan.database, next_one) == names[:1]
             assert (tmp_path / names[0] / "held").exists()
         finally:
             plan.database.close()
@@ -230,7 +232,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(settings: Settings, tm
         ({"problem": str(tmp_path)}, "importing it ended its process"),
     ):
         with pytest.raises(Exception, match=says) as caught:
-            asyncio.run(check(load_spec(None, {**QUICK, **changes}), settings))
+            asyncio.run(run_preflight(load_spec(None, {**QUICK, **changes}), settings))
         assert "\n" not in str(caught.value)
     with pytest.raises(UsageError):
         load_spec(None, {**QUICK, "limits.usd": -1})
@@ -239,7 +241,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(settings: Settings, tm
 
 def test_the_secret_seeds_differ_between_campaigns_unless_a_seed_is_given(settings: Settings) -> None:
     async def create(spec: CampaignSpec) -> str:
-        plan = await check(spec, settings)
+        plan = await run_preflight(spec, settings)
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
         plan.database.close()
         return campaign_id

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from aar.campaign.controller import controller
-from aar.campaign.controller.controller import Running
+from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.preflight import check
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.preflight import run_preflight
 from aar.campaign.runtime import campaign_runtime
-from aar.campaign.runtime.model_gateways import Endpoints
+from aar.campaign.runtime.model_gateways import GatewayRegistry
 from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import get_campaign, list_researchers
 from aar.cli.campaign_process import run_campaign
@@ -38,7 +38,7 @@ QUICK: Mapping[str, Any] = {
     "scoring.confirm_top": 0,
     "seed": 5,
 }
-DONE = Ending("finished", "every researcher finished")
+DONE = CampaignEnding("finished", "every researcher finished")
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +47,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AAR_HOME", str(tmp_path / "home"))
 
 
-async def _run(**more: Any) -> tuple[Ending, list[Any]]:
+async def _run(**more: Any) -> tuple[CampaignEnding, list[Any]]:
     """A quick campaign: how it ended, and what its services died of."""
-    plan = await check(load_spec(None, QUICK), Settings())
+    plan = await run_preflight(load_spec(None, QUICK), Settings())
     try:
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
         async with asyncio.timeout(240):
@@ -63,18 +63,18 @@ async def _run(**more: Any) -> tuple[Ending, list[Any]]:
 
 def test_connections_that_cannot_be_closed_or_that_hang_change_no_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign_runtime, "_CLOSE_SECONDS", 0.2)
-    close = Endpoints.close
+    close = GatewayRegistry.close
 
-    async def fails(endpoints: Endpoints) -> None:
+    async def fails(endpoints: GatewayRegistry) -> None:
         await close(endpoints)
         raise OSError("it is closed already")
 
-    async def hangs(endpoints: Endpoints) -> None:
+    async def hangs(endpoints: GatewayRegistry) -> None:
         await close(endpoints)
         await asyncio.Event().wait()
 
     for each in (fails, hangs):
-        monkeypatch.setattr(Endpoints, "close", each)
+        monkeypatch.setattr(GatewayRegistry, "close", each)
         assert asyncio.run(_run())[0] == DONE
 
 
@@ -91,7 +91,7 @@ def test_a_companion_that_does_not_end_and_a_backend_that_cannot_be_closed_keep_
             each.set()
         raise OSError("no connection")
 
-    async def stays(_running: Running) -> None:
+    async def stays(_running: RunningCampaign) -> None:
         over.append(asyncio.Event())
         try:
             await asyncio.Event().wait()
@@ -105,10 +105,10 @@ def test_a_companion_that_does_not_end_and_a_backend_that_cannot_be_closed_keep_
 
 def test_a_researcher_s_end_is_written_down_before_its_sandbox_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    running: list[Running] = []
+    running: list[RunningCampaign] = []
     destroy = ChannelSandbox.destroy
 
-    async def watch(now: Running) -> None:
+    async def watch(now: RunningCampaign) -> None:
         running.append(now)
         await asyncio.Event().wait()
 

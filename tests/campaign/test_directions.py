@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.directions import deal, load_directions
+from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.spec_loader import load_spec
 from aar.errors import SeedFileError
 
@@ -57,17 +57,17 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 def test_distinct_gives_each_its_own(seeds: Path) -> None:
     spec = load_spec(None, {"researchers.count": 3})
-    assert len({direction.key for direction in deal(spec, load_directions(seeds))}) == 3
+    assert len({direction.key for direction in assign_directions(spec, load_directions(seeds))}) == 3
 
 
 def test_distinct_with_too_few_says_so(seeds: Path) -> None:
     with pytest.raises(SeedFileError, match="4 researchers need 4 distinct directions, the file has 3"):
-        deal(load_spec(None), load_directions(seeds))
+        assign_directions(load_spec(None), load_directions(seeds))
 
 
 def test_same_gives_all_the_one_named(seeds: Path) -> None:
     spec = load_spec(None, {"directions.deal": "same", "directions.names": ["noise"]})
-    assert [direction.key for direction in deal(spec, load_directions(seeds))] == ["noise"] * 4
+    assert [direction.key for direction in assign_directions(spec, load_directions(seeds))] == ["noise"] * 4
 
 
 def test_named_and_overrides(seeds: Path) -> None:
@@ -80,10 +80,10 @@ def test_named_and_overrides(seeds: Path) -> None:
             "researchers.overrides": {2: {"direction": "geometry"}},
         },
     )
-    assert [direction.key for direction in deal(spec, load_directions(seeds))] == ["crowd", "geometry"]
+    assert [direction.key for direction in assign_directions(spec, load_directions(seeds))] == ["crowd", "geometry"]
 
 
 def test_an_unknown_name_gives_the_nearest(seeds: Path) -> None:
     spec = load_spec(None, {"directions.deal": "same", "directions.names": ["geometri"]})
     with pytest.raises(SeedFileError, match="Did you mean geometry"):
-        deal(spec, load_directions(seeds))
+        assign_directions(spec, load_directions(seeds))

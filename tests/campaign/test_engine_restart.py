@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.controller.controller import Running
+from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.preflight import check
+from aar.campaign.preflight import run_preflight
 from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
@@ -59,7 +59,7 @@ def test_an_engine_that_is_restarted_loses_nobody(
         },
     )
 
-    async def restart(running: Running) -> None:
+    async def restart(running: RunningCampaign) -> None:
         database = running.plan.database
         while not await database.read(  # noqa: ASYNC110
             lambda session: read_events(session, running.campaign_id, kinds=["tool_finished"])
@@ -71,7 +71,7 @@ def test_an_engine_that_is_restarted_loses_nobody(
         await asyncio.Event().wait()
 
     async def scene() -> None:
-        plan = await check(spec, Settings())
+        plan = await run_preflight(spec, Settings())
         try:
             campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
             ending = await run_campaign(plan, campaign_id, companions=[restart])

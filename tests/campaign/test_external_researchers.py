@@ -11,8 +11,8 @@ import pytest
 from aar.auth.tokens import find_researcher_id
 from aar.budget.totals import read_totals
 from aar.campaign.diversity.entropy import current_families
-from aar.campaign.external_researchers import EXTERNAL, invite, is_outside, revoke
-from aar.campaign.views import get_researcher, list_researchers, working_researchers
+from aar.campaign.external_researchers import EXTERNAL, invite_researcher, is_external, revoke_token
+from aar.campaign.views import get_researcher, list_researchers, working_researcher_ids
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.readmodels.formatting import model_label
 from aar.redteam.campaign_rows import add_campaign
@@ -36,7 +36,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None:
     with db.writing() as session:
-        token = invite(session, "k3v9qd", "alice", "the\nmean\x1b[31m")
+        token = invite_researcher(session, "k3v9qd", "alice", "the\nmean\x1b[31m")
         for own in list_researchers(session, "k3v9qd")[:2]:
             session.get_one(Researcher, own.id).state = "running"
     with db.reading() as session:
@@ -44,9 +44,9 @@ def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None
         guest = get_researcher(session, "k3v9qd", "alice")
         assert (guest.index, guest.model, guest.state) == (3, EXTERNAL, EXTERNAL)
         assert guest.direction == "the mean␛[31m"
-        assert is_outside(guest.model)
+        assert is_external(guest.model)
         assert model_label(guest.model) != EXTERNAL
-        assert working_researchers(session, "k3v9qd") == ["k3v9qd-r1", "k3v9qd-r2"]
+        assert working_researcher_ids(session, "k3v9qd") == ["k3v9qd-r1", "k3v9qd-r2"]
         assert read_totals(session, "k3v9qd").researchers["k3v9qd-alice"].agent_seconds == 0
         [event] = read_events(session, "k3v9qd", researcher_id="k3v9qd-alice")
         assert event.event.kind == "researcher_started"
@@ -57,34 +57,34 @@ def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None
 
 def test_inviting_again_replaces_the_token_and_revoking_ends_it(db: Database) -> None:
     with db.writing() as session:
-        first = invite(session, "k3v9qd", "alice")
-        second = invite(session, "k3v9qd", "alice", "anew")
+        first = invite_researcher(session, "k3v9qd", "alice")
+        second = invite_researcher(session, "k3v9qd", "alice", "anew")
         assert [view.name for view in list_researchers(session, "k3v9qd")] == ["r1", "r2", "alice"]
         assert find_researcher_id(session, second) == "k3v9qd-alice"
         with pytest.raises(Forbidden):
             find_researcher_id(session, first)
-        revoke(session, "k3v9qd", "alice")
+        revoke_token(session, "k3v9qd", "alice")
         with pytest.raises(Forbidden):
             find_researcher_id(session, second)
         with pytest.raises(Forbidden):
             find_researcher_id(session, "")
         with pytest.raises(NotFound, match="works inside"):
-            revoke(session, "k3v9qd", "r1")
+            revoke_token(session, "k3v9qd", "r1")
 
 
 @pytest.mark.parametrize("name", ["r1", "r77", "7", "Alice", "a-b", "human", "", "x" * 16, "é", "a b", "latest"])
 def test_a_name_that_could_be_taken_for_another_is_refused(db: Database, name: str) -> None:
     with db.writing() as session, pytest.raises(UsageError, match="is no name"):
-        invite(session, "k3v9qd", name)
+        invite_researcher(session, "k3v9qd", name)
 
 
 def test_nobody_joins_what_is_over(db: Database) -> None:
     with db.writing() as session:
         session.get_one(Campaign, "k3v9qd").state = "finished"
         with pytest.raises(Conflict, match="is finished"):
-            invite(session, "k3v9qd", "alice")
+            invite_researcher(session, "k3v9qd", "alice")
         with pytest.raises(NotFound):
-            invite(session, "zzzzzz", "alice")
+            invite_researcher(session, "zzzzzz", "alice")
 
 
 def test_a_guest_counts_for_diversity_once_it_handed_something_in(db: Database, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_guest_counts_for_diversity_once_it_handed_something_in(db: Database, 
     saved = SnapshotStore(tmp_path / "snapshots").save(method)
     with db.writing() as session:
         before = current_families(session, "k3v9qd")
-        invite(session, "k3v9qd", "alice")
+        invite_researcher(session, "k3v9qd", "alice")
         assert current_families(session, "k3v9qd") == before
         manifest = MethodManifest(title="t", claim="c", families=["curriculum"])
         submit(session, campaign_id="k3v9qd", researcher_id="k3v9qd-alice", saved=saved, manifest=manifest)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.runtime.service_restarts import FaultLog
+from aar.campaign.runtime.service_restarts import FaultBuffer
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.redteam.campaign_rows import add_campaign
@@ -93,11 +93,11 @@ def test_a_database_in_a_file(small: Path) -> None:
 
 def test_the_log_of_faults_names_it(small: Path) -> None:
     _fill(small)
-    faults = FaultLog()
+    faults = FaultBuffer()
     with pytest.raises(OSError, match="No space left") as met:
         (small / "more").write_bytes(b"0" * 10_000)
-    faults.note("scorer", met.value, "tried again")
-    assert "the disk is full" in faults.take()[0].summary()
+    faults.add_fault("scorer", met.value, "tried again")
+    assert "the disk is full" in faults.drain()[0].summary()
 
 
 def test_a_lease_that_cannot_be_given_back_changes_nothing_and_is_given_back_later(small: Path) -> None:

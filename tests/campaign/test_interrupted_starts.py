@@ -17,12 +17,12 @@ import pytest
 
 import aar.problems.toy
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import request_control
+from aar.campaign.control.control_requests import request_command
 from aar.campaign.controller import control_loop, controller
-from aar.campaign.controller.controller import Running
+from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.preflight import check
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.preflight import run_preflight
 from aar.campaign.runtime import service_restarts
 from aar.campaign.spec import CampaignSpec
 from aar.campaign.spec_loader import load_spec
@@ -83,8 +83,8 @@ def slow_problem(tmp_path: Path) -> Path:
     return folder
 
 
-async def _run(spec: CampaignSpec, settings: Settings, **kwargs: Any) -> tuple[str, Ending]:
-    plan = await check(spec, settings)
+async def _run(spec: CampaignSpec, settings: Settings, **kwargs: Any) -> tuple[str, CampaignEnding]:
+    plan = await run_preflight(spec, settings)
     try:
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
         return campaign_id, await run_campaign(plan, campaign_id, **kwargs)
@@ -98,11 +98,11 @@ def test_a_companion_that_dies_changes_nothing_and_is_started_again(
     monkeypatch.setattr(service_restarts, "_SHORTEST_PAUSE", 0.01)
     begun: list[int] = []
 
-    async def live_view(_running: Running) -> None:
+    async def live_view(_running: RunningCampaign) -> None:
         begun.append(len(begun))
         raise BrokenPipeError("the terminal is gone")
 
-    async def dies_as_it_ends(_running: Running) -> None:
+    async def dies_as_it_ends(_running: RunningCampaign) -> None:
         try:
             await asyncio.Event().wait()
         finally:
@@ -110,7 +110,7 @@ def test_a_companion_that_dies_changes_nothing_and_is_started_again(
 
     ran = _run(load_spec(None, QUICK), settings, companions=[live_view, dies_as_it_ends])
     campaign_id, ending = asyncio.run(ran)
-    assert ending == Ending("finished", "every researcher finished")
+    assert ending == CampaignEnding("finished", "every researcher finished")
     assert len(begun) == 6
     assert (settings.campaign_dir(campaign_id) / "report.html").exists()
     told = [each.event for each in _events(settings, campaign_id, "service_failed")]
@@ -155,7 +155,7 @@ def test_the_mirror_and_the_database_may_fail_for_a_while(settings: Settings, mo
     monkeypatch.setattr(controller.ForumMirror, "sync", scarce)
     monkeypatch.setattr(Leases, "lease_for_researcher", scarce_lease)
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings))
-    assert ending == Ending("finished", "every researcher finished")
+    assert ending == CampaignEnding("finished", "every researcher finished")
     told = [each.event for each in _events(settings, campaign_id, "service_failed")]
     assert {each.service for each in told} == {"forum mirror", "r1"}
 
@@ -165,7 +165,7 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
 ) -> None:
     booked: list[float] = []
     count = 0
-    beat, researcher = controller_lock.beat, Leases.lease_for_researcher
+    beat, researcher = controller_lock.record_heartbeat, Leases.lease_for_researcher
 
     def counted(*args: Any) -> None:
         nonlocal count
@@ -185,8 +185,8 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
         async with researcher(self, owner, gpus=gpus) as lease:
             yield lease
 
-    monkeypatch.setattr(control_loop, "_BEAT_SECONDS", 0.2)  # a quick campaign works for less than a usual one
-    monkeypatch.setattr(controller_lock, "beat", counted)
+    monkeypatch.setattr(control_loop, "_HEARTBEAT_SECONDS", 0.2)  # a quick campaign works for less than a usual one
+    monkeypatch.setattr(controller_lock, "record_heartbeat", counted)
     monkeypatch.setattr(Leases, "lease_for_researcher", late)
     campaign_id, ending = asyncio.run(_run(load_spec(None, QUICK), settings))
     assert ending.state == "finished"
@@ -199,17 +199,17 @@ def test_no_time_is_booked_before_a_researcher_has_its_place(
 def test_what_is_asked_while_a_campaign_is_made_ready_is_done_at_once(
     settings: Settings, slow_problem: Path, command: str, state: str
 ) -> None:
-    async def ask(running: Running) -> None:
+    async def ask(running: RunningCampaign) -> None:
         await asyncio.to_thread(_until, (slow_problem / "preparing").exists)
-        await running.database.write(lambda session: request_control(session, running.campaign_id, command, "", "ana"))
+        await running.database.write(lambda session: request_command(session, running.campaign_id, command, "", "ana"))
         await asyncio.Event().wait()
 
-    async def scene() -> tuple[str, Ending]:
+    async def scene() -> tuple[str, CampaignEnding]:
         async with asyncio.timeout(PATIENCE):
             return await _run(load_spec(None, {**QUICK, "problem": str(slow_problem)}), settings, companions=[ask])
 
     campaign_id, ending = asyncio.run(scene())
-    assert ending == Ending(state, f"{command} asked by ana")
+    assert ending == CampaignEnding(state, f"{command} asked by ana")
     with _session(settings) as db, db.reading() as session:
         view = get_campaign(session, campaign_id)
         assert (view.state, view.cause) == (state, f"{command} asked by ana")

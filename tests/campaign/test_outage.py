@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aar.campaign.lifecycle.ending import natural_ending
+from aar.campaign.lifecycle.ending import ending_of_outcomes
 from aar.campaign.spec_loader import load_spec
 from aar.errors import SpecError
 from aar.researcher.context import ResearcherOutcome
@@ -152,8 +152,8 @@ def test_a_campaign_rests_where_the_service_is_away_and_fails_where_all_failed()
         ResearcherOutcome("failed", "401"),
         ResearcherOutcome("finished", ""),
     )
-    assert natural_ending([away, failed, done]).state == "paused"
-    assert natural_ending([failed, failed]).state == "failed"
+    assert ending_of_outcomes([away, failed, done]).state == "paused"
+    assert ending_of_outcomes([failed, failed]).state == "failed"
 
 
 @pytest.mark.parametrize("text", ["not a url", "ftp://host", "http://", "http://host:port", "localhost:8080"])

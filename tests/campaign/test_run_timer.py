@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from aar.campaign.run_timer import Clock, seconds_run
+from aar.campaign.run_timer import RunTimer, read_seconds_run
 from aar.events import CampaignPaused, CampaignStarted, DiversityMeasured, Event
 from aar.store.column_types import now
 from aar.store.database import Database
@@ -26,7 +26,7 @@ def _log(database: Database, happened: list[tuple[float, Event]]) -> float:
             session.add(EventRecord(campaign_id=CAMPAIGN, kind=event.kind, at=at, payload=payload))
             session.flush()
     with database.reading() as session:
-        return seconds_run(session, CAMPAIGN)
+        return read_seconds_run(session, CAMPAIGN)
 
 
 def test_pauses_do_not_count(database: Database) -> None:
@@ -53,11 +53,11 @@ def test_a_killed_controller_counts_to_its_last_event(database: Database) -> Non
 
 
 def test_time_expires_and_is_recorded(database: Database) -> None:
-    assert not Clock(0, None).expired()
-    assert not Clock(0, 1).expired()
-    clock = Clock(3600, 1)
+    assert not RunTimer(0, None).expired()
+    assert not RunTimer(0, 1).expired()
+    clock = RunTimer(3600, 1)
     assert clock.expired()
     with database.writing() as session:
-        assert clock.record(session, CAMPAIGN) == "limit hours = 1 reached"
+        assert clock.log_time_limit(session, CAMPAIGN) == "limit hours = 1 reached"
     with database.reading() as session:
         assert [logged.event.kind for logged in read_events(session, CAMPAIGN)] == ["limit_hit"]

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.steering import ask, change_limits
-from aar.campaign.controller.controller import Running
+from aar.campaign.control.steering import change_limits, send_command
+from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.preflight import check
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.preflight import run_preflight
 from aar.campaign.researchers.add_researchers import add_researchers
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import load_spec, respecify
+from aar.campaign.spec_loader import load_spec, override_stored_spec
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.events import MessageAdded
@@ -46,7 +46,7 @@ SPEC: dict[str, Any] = {
 class Person:
     """Somebody who steers the campaign beside its controller, through the database only."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningCampaign) -> None:
         self.id = running.campaign_id
         self._db = running.database
 
@@ -54,7 +54,7 @@ class Person:
         return await self._db.read(fn)
 
     async def ask(self, command: str, researcher: str = "", words: str = "") -> None:
-        await self._db.write(lambda session: ask(session, self.id, command, words, ANA, researcher))
+        await self._db.write(lambda session: send_command(session, self.id, command, words, ANA, researcher))
 
     async def states(self) -> dict[str, str]:
         return {view.name: view.state for view in await self.read(lambda s: list_researchers(s, self.id))}
@@ -82,11 +82,11 @@ async def _campaign(
     *,
     spec: CampaignSpec | None = None,
     campaign_id: str = "",
-) -> tuple[str, Ending, list[BaseException]]:
-    plan = await check(spec or load_spec(None, {**SPEC, **(changes or {})}), settings)
+) -> tuple[str, CampaignEnding, list[BaseException]]:
+    plan = await run_preflight(spec or load_spec(None, {**SPEC, **(changes or {})}), settings)
     trouble: list[BaseException] = []
 
-    async def person(running: Running) -> None:
+    async def person(running: RunningCampaign) -> None:
         try:
             await asyncio.wait_for(act(Person(running)), 150)
         except Exception as error:  # noqa: BLE001 - told by the test
@@ -131,7 +131,7 @@ def test_a_person_steers_single_researchers_and_the_team(settings: Settings) -> 
 
     campaign_id, ending, trouble = asyncio.run(_campaign(settings, act))
     assert trouble == []
-    assert ending == Ending("finished", "stop asked by human:ana")
+    assert ending == CampaignEnding("finished", "stop asked by human:ana")
     db_read = _read(settings)
     team = db_read(lambda session: list_researchers(session, campaign_id))
     assert {view.name: view.cause for view in team if view.name != "r1"} == {
@@ -139,7 +139,7 @@ def test_a_person_steers_single_researchers_and_the_team(settings: Settings) -> 
         "r3": "remove asked by human:ana",
     }
     assert asyncio.run(BubblewrapBackend().orphans(campaign_id)) == []
-    assert respecify(db_read(lambda s: s.get_one(Campaign, campaign_id).spec), {}).researchers.count == 3
+    assert override_stored_spec(db_read(lambda s: s.get_one(Campaign, campaign_id).spec), {}).researchers.count == 3
 
 
 def test_a_limit_is_lifted_while_the_campaign_waits_and_the_work_goes_on(settings: Settings) -> None:
@@ -168,13 +168,13 @@ def test_what_was_asked_while_no_controller_lived_holds_at_the_next_start(settin
         await person.until_told("r1", "Begin with the mean.")
         await person.ask("stop")
 
-    async def scene() -> tuple[str, Ending, list[BaseException]]:
-        first = await check(load_spec(None, SPEC), settings)
+    async def scene() -> tuple[str, CampaignEnding, list[BaseException]]:
+        first = await run_preflight(load_spec(None, SPEC), settings)
         campaign_id = await first.database.write(lambda session: create_campaign(session, first))
 
         def asked(session: Session) -> Any:
-            ask(session, campaign_id, "pause", "later", ANA, "r2")
-            ask(session, campaign_id, "message", "Begin with the mean.", ANA, "r1")
+            send_command(session, campaign_id, "pause", "later", ANA, "r2")
+            send_command(session, campaign_id, "message", "Begin with the mean.", ANA, "r1")
             add_researchers(session, campaign_id, 1, ANA)
             change_limits(session, campaign_id, {"submissions": 50}, ANA)
             return session.get_one(Campaign, campaign_id).spec
@@ -182,7 +182,7 @@ def test_what_was_asked_while_no_controller_lived_holds_at_the_next_start(settin
         spec = await first.database.write(asked)
         first.database.close()
         await first.backend.close()
-        return await _campaign(settings, act, spec=respecify(spec, {}), campaign_id=campaign_id)
+        return await _campaign(settings, act, spec=override_stored_spec(spec, {}), campaign_id=campaign_id)
 
     campaign_id, ending, trouble = asyncio.run(scene())
     assert trouble == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.control.controller_lock import identity
+from aar.campaign.control.controller_lock import controller_id
 from aar.sandbox.backends import list_availability
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import SandboxSpec
@@ -63,7 +63,7 @@ def test_what_a_controller_killed_a_moment_ago_left_is_pruned(writable: Terminal
             campaign.state, campaign.controller, campaign.heartbeat_at = "running", controller, now()
 
     try:
-        signed(identity())
+        signed(controller_id())
         assert writable.json("sandbox", "prune") == {"removed": [], "left": {}}
         assert (scoring / "runs" / "k3v9qd-run-1").exists()
         with subprocess.Popen(["true"]) as gone:

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aar.campaign.controller.controller import _keep_mirror
+from aar.campaign.controller.controller import _update_mirror
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.forum.claims import MAX_CLAIMS, active_claims, claim_topic, release_topic
 from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retract
@@ -147,7 +147,7 @@ def test_a_colleagues_post_and_the_end_of_a_claim_reach_the_files_by_themselves(
     db: Database, tmp_path: Path, authors: Authors
 ) -> None:
     async def live() -> None:
-        keeping = asyncio.create_task(_keep_mirror(ForumMirror(db, CAMPAIGN, tmp_path / "forum")))
+        keeping = asyncio.create_task(_update_mirror(ForumMirror(db, CAMPAIGN, tmp_path / "forum")))
         try:
             async with asyncio.timeout(60):
                 while not await anyio.Path(tmp_path / "forum" / "CLAIMS.md").exists():  # noqa: ASYNC110 - a file

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.control.controller_identity import identity
+from aar.campaign.control.controller_identity import controller_id
 from aar.campaign.views import get_campaign
 from aar.readmodels.alerts import alerts
 from aar.redteam.campaign_rows import add_campaign
@@ -39,7 +39,7 @@ def _hold(db: Database, *, state: str, controller: str, seconds_ago: float = 0) 
 
 def _dead_process() -> str:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        signature = identity(child.pid)
+        signature = controller_id(child.pid)
     assert signature
     return signature
 
@@ -51,7 +51,7 @@ def test_a_controller_that_was_killed_is_told_at_once(db: Database) -> None:
         [alert] = alerts(session, "k3v9qd")
     assert view.controller == "lost"
     assert view.resumable
-    said = view.standing(lambda at: f"{at:%H:%M}")
+    said = view.state_text(lambda at: f"{at:%H:%M}")
     assert view.heartbeat_at is not None
     assert said == f"running, no controller since {view.heartbeat_at:%H:%M}; `aar resume k3v9qd` goes on"
     assert (alert.kind, alert.grave, alert.at) == ("failure", True, view.heartbeat_at)
@@ -73,10 +73,10 @@ def test_a_controller_that_was_killed_is_told_at_once(db: Database) -> None:
     ],
 )
 def test_who_runs_a_campaign(db: Database, state: str, controller: str, seconds_ago: float, expected: str) -> None:
-    controller = identity(os.getpid()) if controller == "mine" else controller
+    controller = controller_id(os.getpid()) if controller == "mine" else controller
     _hold(db, state=state, controller=controller, seconds_ago=seconds_ago)
     with db.reading() as session:
         view = get_campaign(session, "k3v9qd")
         assert view.controller == expected
         assert [each.kind for each in alerts(session, "k3v9qd")] == (["failure"] if expected == "lost" else [])
-    assert view.standing(str).startswith(state)
+    assert view.state_text(str).startswith(state)

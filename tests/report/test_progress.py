@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aar.campaign.running_time import RunningClock, running_clock
+from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted, Event, VoteCast
 from aar.readmodels.progress import all_submissions, progress
 from aar.readmodels.researchers.transcript import read_transcript
@@ -34,13 +34,13 @@ def db(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def clock_of(db: Database, happened: list[tuple[float, Event]]) -> RunningClock:
+def clock_of(db: Database, happened: list[tuple[float, Event]]) -> RunningTime:
     with db.writing() as session, pytest.MonkeyPatch.context() as patch:
         for minutes, event in happened:
             patch.setattr(event_log, "now", partial(BEGIN.__add__, timedelta(minutes=minutes)))
             append_event(session, "k3v9qd", event)
     with db.reading() as session:
-        return running_clock(session, "k3v9qd")
+        return read_running_time(session, "k3v9qd")
 
 
 def test_a_pause_takes_no_time(db: Database) -> None:

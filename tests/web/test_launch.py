@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from aar.auth.tokens import operator_token
-from aar.campaign.costs.cost_estimate import estimate
-from aar.campaign.lifecycle.background_start import draft
-from aar.campaign.preflight import price_book
-from aar.campaign.presets import preset, presets
-from aar.campaign.spec_loader import build_fields
+from aar.campaign.costs.cost_estimate import estimate_cost
+from aar.campaign.lifecycle.background_start import draft_spec
+from aar.campaign.preflight import make_price_book
+from aar.campaign.presets import list_presets, load_preset
+from aar.campaign.spec_loader import spec_from_fields
 from aar.campaign.views import get_campaign
 from aar.sandbox.backends import list_availability
 from aar.settings import Settings
@@ -70,16 +70,16 @@ async def test_what_does_not_hold_is_told_by_field_and_starts_nothing(
 async def test_paid_models_need_a_limit_in_dollars(house: Site) -> None:
     settings = Settings(home=house.home, ANTHROPIC_API_KEY="sk-ant-not-a-real-key")  # type: ignore[call-arg]
     fields = {"problem": "toy", "researchers.count": 2, "researchers.model": "claude-opus-4-6"}
-    assert draft({**fields, "limits.usd": "9"}, settings).problems == []
-    unlimited = draft({**fields, "limits.usd": None}, settings)
+    assert draft_spec({**fields, "limits.usd": "9"}, settings).problems == []
+    unlimited = draft_spec({**fields, "limits.usd": None}, settings)
     assert [field for field, _ in unlimited.problems] == ["limits.usd"]
 
 
 def test_an_estimate_is_the_price_of_typical_turns_under_the_limits() -> None:
     def cost(**fields: Any) -> Any:
-        spec, problems = build_fields({name.replace("__", "."): value for name, value in fields.items()})
+        spec, problems = spec_from_fields({name.replace("__", "."): value for name, value in fields.items()})
         assert spec is not None, problems
-        return estimate(spec, ("claude-opus-4-6",) * spec.researchers.count, price_book(spec))
+        return estimate_cost(spec, ("claude-opus-4-6",) * spec.researchers.count, make_price_book(spec))
 
     # 120 turns of 500 new, 4,000 written, 60,000 read and 2,000 output tokens at $5, $6.25, $0.50 and $25 a million.
     hourly = 120 * (500 * 5 + 4_000 * 6.25 + 60_000 * 0.5 + 2_000 * 25) / 1e6
@@ -94,13 +94,13 @@ def test_an_estimate_is_the_price_of_typical_turns_under_the_limits() -> None:
 
 
 async def test_every_ready_made_campaign_holds_and_fills_the_form(house: Site) -> None:
-    assert {"quick", "overnight", "public-study"} <= set(presets())
+    assert {"quick", "overnight", "public-study"} <= set(list_presets())
     async with house.client() as client:
-        for name in presets():
-            assert draft(preset(name), Settings(home=house.home)).spec is not None
+        for name in list_presets():
+            assert draft_spec(load_preset(name), Settings(home=house.home)).spec is not None
             page = await client.get(f"/launch?start={name}")
             assert page.status_code == 200
-            assert f'name="limits.hours" value="{preset(name)["limits.hours"]}"' in page.text
+            assert f'name="limits.hours" value="{load_preset(name)["limits.hours"]}"' in page.text
             assert 'value="start"' not in page.text
         assert (await client.get("/launch?start=../../etc/passwd")).status_code == 404
 

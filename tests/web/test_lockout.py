@@ -14,7 +14,7 @@ from aar.auth.ended_sessions import EndedSessions
 from aar.auth.login_links import LOGIN_LINK_SECONDS, LoginLinks
 from aar.auth.sessions import SessionStore
 from aar.auth.tokens import operator_token
-from aar.campaign.external_researchers import invite
+from aar.campaign.external_researchers import invite_researcher
 from aar.web.idempotency import IdempotencyCache
 from aar.web.middleware.audit_log import AuditLog
 from aar.web.rate_limit import RateLimit, RateLimits
@@ -39,7 +39,7 @@ def fresh(tmp_path: Path) -> Iterator[Site]:
 
 async def test_guesses_from_the_same_address_stop_nobody_who_is_known(fresh: Site) -> None:
     with fresh.db.writing() as session:
-        guest = {"Authorization": f"Bearer {invite(session, 'k3v9qd', 'alice')}"}
+        guest = {"Authorization": f"Bearer {invite_researcher(session, 'k3v9qd', 'alice')}"}
     post = {"kind": "result", "title": "t", "body": "b"}
     async with fresh.client(rates=TIGHT) as client:
         ana = Person(client)

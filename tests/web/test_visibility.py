@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, routing
 
-from aar.campaign.external_researchers import invite, revoke
+from aar.campaign.external_researchers import invite_researcher, revoke_token
 from aar.events import (
     AnyEvent,
     AuditFinished,
@@ -273,7 +273,7 @@ def _addresses(path: str) -> Iterator[str]:
 
 def _guest(site: Site) -> str:
     with site.db.writing() as session:
-        return invite(session, HERE, "alice")
+        return invite_researcher(session, HERE, "alice")
 
 
 async def _crawl(site: Site, headers: dict[str, str]) -> dict[str, tuple[int, str]]:
@@ -361,7 +361,7 @@ async def test_each_role_sees_what_the_table_says_by_every_way(site: Site, who: 
     headers = _roles(site)[who]
     if who is Audience.NOBODY:  # while no guest is invited
         with site.db.writing() as session:
-            revoke(session, HERE, "alice")
+            revoke_token(session, HERE, "alice")
     found = await _crawl(site, headers)
     for method, path in _routes(site.app()):
         if method != "GET" or path.endswith("/live"):

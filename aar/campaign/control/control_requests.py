@@ -10,23 +10,23 @@ from typing import Literal, get_args
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.controller_identity import is_dead_here
+from aar.campaign.control.controller_identity import is_dead_on_this_host
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Control
 
-Command = Literal["pause", "stop"]
+CampaignCommand = Literal["pause", "stop"]
 ControllerState = Literal["alive", "lost", "none"]
-ONE = "researcher"
+RESEARCHER_COMMAND = "researcher"
 """The command of a request that concerns one researcher; what is wished of it is in the log."""
-HEARTBEAT_DEAD = timedelta(seconds=20)
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 """A controller that has not been heard of for so long is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ControlRequest:
     """A request not yet handled."""
 
     id: int
@@ -36,22 +36,24 @@ class Request:
     by: str
 
 
-def controller_alive(campaign: Campaign) -> bool:
+def is_controller_alive(campaign: Campaign) -> bool:
     """Whether some controller holds the campaign and gave a sign of life of late; a process known dead does not."""
     if not campaign.controller or campaign.heartbeat_at is None:
         return False
-    return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_DEAD and not is_dead_here(campaign.controller)
+    return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_TIMEOUT and not is_dead_on_this_host(
+        campaign.controller
+    )
 
 
 def controller_state(campaign: Campaign) -> ControllerState:
     """Whether a controller runs or starts the campaign, died while it did, or is neither there nor missed."""
-    if controller_alive(campaign):
+    if is_controller_alive(campaign):
         return "alive"
     began = campaign.state == "running" or (campaign.state == "created" and bool(campaign.controller))
     return "lost" if began else "none"
 
 
-def put_request(
+def enqueue_request(
     session: Session, campaign: Campaign, asked: ControlRequested, researcher_id: str | None = None
 ) -> bool:
     """Write a request down, with who and when; returns whether a controller is there to hear it.
@@ -60,14 +62,14 @@ def put_request(
     controller that was killed before it looked is followed by one that knows.
     """
     append_event(session, campaign.id, asked, researcher_id)
-    if not controller_alive(campaign):
+    if not is_controller_alive(campaign):
         return False
-    command, argument = (ONE, asked.researcher) if researcher_id else (asked.command, asked.argument)
+    command, argument = (RESEARCHER_COMMAND, asked.researcher) if researcher_id else (asked.command, asked.argument)
     session.add(Control(campaign_id=campaign.id, command=command, argument=argument, by=asked.by))
     return True
 
 
-def request_control(session: Session, campaign_id: str, command: str, argument: str, by: str) -> bool:
+def request_command(session: Session, campaign_id: str, command: str, argument: str, by: str) -> bool:
     """Ask for ``pause`` or ``stop`` of a campaign; returns whether a controller is there to hear it.
 
     With no controller alive, a stop takes effect at once (the campaign becomes finished) and a pause likewise.
@@ -77,23 +79,23 @@ def request_control(session: Session, campaign_id: str, command: str, argument: 
         UsageError: no such command.
         Conflict: the campaign is over already.
     """
-    if command not in get_args(Command):
-        raise UsageError(f"no command {command}", f"There are: {', '.join(get_args(Command))}")
+    if command not in get_args(CampaignCommand):
+        raise UsageError(f"no command {command}", f"There are: {', '.join(get_args(CampaignCommand))}")
     lock_campaign(session, campaign_id)
     campaign = session.get(Campaign, campaign_id, populate_existing=True)
     if campaign is None:
         raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
     if campaign.state == "finished":
         raise Conflict(f"campaign {campaign_id} is {campaign.state} already")
-    if put_request(session, campaign, ControlRequested(command=command, argument=argument, by=by)):
+    if enqueue_request(session, campaign, ControlRequested(command=command, argument=argument, by=by)):
         return True
-    carry_out(campaign, command, argument, by)
+    apply_without_controller(campaign, command, argument, by)
     return False
 
 
-def carry_out(campaign: Campaign, command: str, argument: str, by: str) -> None:
+def apply_without_controller(campaign: Campaign, command: str, argument: str, by: str) -> None:
     """Pause or stop a campaign that no controller runs; other commands wait in the rows and the log."""
-    if command not in get_args(Command):
+    if command not in get_args(CampaignCommand):
         return
     campaign.state = "finished" if command == "stop" else "paused"
     campaign.cause = f"{command} asked by {by}" + (f": {argument}" if argument else "")
@@ -101,13 +103,13 @@ def carry_out(campaign: Campaign, command: str, argument: str, by: str) -> None:
         campaign.finished_at = now()
 
 
-def pending_requests(session: Session, campaign_id: str) -> int:
+def count_pending_requests(session: Session, campaign_id: str) -> int:
     """Number of requests not yet handled."""
     query = select(func.count()).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
     return session.scalar(query) or 0
 
 
-def take_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> list[Request]:
+def take_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> list[ControlRequest]:
     """Requests not yet handled, oldest first; they count as handled from now on.
 
     Args:
@@ -119,4 +121,4 @@ def take_requests(session: Session, campaign_id: str, commands: Collection[str] 
     found = session.scalars(query.order_by(Control.id)).all()
     for request in found:
         request.handled_at = now()
-    return [Request(request.id, request.command, request.argument, request.by) for request in found]
+    return [ControlRequest(request.id, request.command, request.argument, request.by) for request in found]

@@ -9,9 +9,9 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import carry_out, controller_alive, take_requests
-from aar.campaign.control.controller_identity import identity
-from aar.campaign.views import without_address
+from aar.campaign.control.control_requests import apply_without_controller, is_controller_alive, take_requests
+from aar.campaign.control.controller_identity import controller_id
+from aar.campaign.views import without_database_address
 from aar.errors import Conflict
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
@@ -20,13 +20,23 @@ from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Researcher
 
-__all__ = ["RESUMABLE", "beat", "claim", "identity", "is_run", "let_go", "release", "reserve", "show_life"]
+__all__ = [
+    "RESUMABLE_STATES",
+    "cancel_reservation",
+    "claim_campaign",
+    "controller_id",
+    "is_controlled",
+    "record_heartbeat",
+    "release_campaign",
+    "renew_heartbeat",
+    "reserve_campaign",
+]
 
-RESUMABLE = ("created", "running", "paused", "failed")
+RESUMABLE_STATES = ("created", "running", "paused", "failed")
 """States from which a controller may take a campaign up; a failed one may have been mended meanwhile."""
 
 
-def reserve(session: Session, campaign_id: str, *, holder: str = "") -> Campaign:
+def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") -> Campaign:
     """Hold a campaign for one process, before anything slow is done for it; the holder may ask again.
 
     What people ask from now on is the holder's to obey, and every other controller is refused.
@@ -37,17 +47,17 @@ def reserve(session: Session, campaign_id: str, *, holder: str = "") -> Campaign
     Raises:
         Conflict: another controller holds it, or it is over.
     """
-    holder = holder or identity()
+    holder = holder or controller_id()
     lock_campaign(session, campaign_id)
     # Read under the lock, and again by the update: two that claim at once never both pass.
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
     seen = campaign.controller
-    if campaign.state not in RESUMABLE:
+    if campaign.state not in RESUMABLE_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
     if seen == holder:
         return campaign
-    if is_run(campaign):
-        raise _held(campaign_id, seen)
+    if is_controlled(campaign):
+        raise _locked_campaign(campaign_id, seen)
     swap = (
         update(Campaign)
         .where(Campaign.id == campaign_id, Campaign.controller == seen)
@@ -55,26 +65,26 @@ def reserve(session: Session, campaign_id: str, *, holder: str = "") -> Campaign
         .returning(Campaign.id)
     )
     if session.execute(swap).first() is None:
-        raise _held(campaign_id, "")
+        raise _locked_campaign(campaign_id, "")
     session.refresh(campaign)
     take_requests(session, campaign_id)  # what was asked of a former controller is not asked of this one
     return campaign
 
 
-def claim(session: Session, campaign_id: str, problem: Problem, *, sandbox: str, address: str) -> bool:
+def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sandbox: str, address: str) -> bool:
     """Begin to run a campaign; returns whether it had been started before.
 
     Raises:
         Conflict: another controller holds it, it is over, or it was begun under another version of its problem.
     """
-    campaign = reserve(session, campaign_id)
+    campaign = reserve_campaign(session, campaign_id)
     check_problem_version(session, campaign_id, problem)
     resumed = campaign.started_at is not None
     campaign.heartbeat_at = now()
     campaign.started_at = campaign.started_at or now()
     campaign.state, campaign.cause = "running", ""
     campaign.sandbox, campaign.address = sandbox, address
-    campaign.spec = without_address(campaign.spec)
+    campaign.spec = without_database_address(campaign.spec)
     # A killed controller left them at work; their time counts again once they are.
     left = (Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting")))
     session.execute(update(Researcher).where(*left).values(state="paused", doing=""))
@@ -82,25 +92,25 @@ def claim(session: Session, campaign_id: str, problem: Problem, *, sandbox: str,
     return resumed
 
 
-def is_run(campaign: Campaign) -> bool:
+def is_controlled(campaign: Campaign) -> bool:
     """Whether some controller holds the campaign now, as far as can be known here."""
-    return controller_alive(campaign)
+    return is_controller_alive(campaign)
 
 
-def show_life(session: Session, campaign_id: str) -> bool:
+def renew_heartbeat(session: Session, campaign_id: str) -> bool:
     """Give a sign of life; returns whether this process holds the campaign still."""
-    mine = (Campaign.id == campaign_id, Campaign.controller == identity())
+    mine = (Campaign.id == campaign_id, Campaign.controller == controller_id())
     done = session.execute(update(Campaign).where(*mine).values(heartbeat_at=now()).returning(Campaign.id))
     return done.first() is not None
 
 
-def beat(session: Session, campaign_id: str, working: list[str], elapsed: timedelta) -> None:
+def record_heartbeat(session: Session, campaign_id: str, working: list[str], elapsed: timedelta) -> None:
     """Give a sign of life, and add the time worked to the researchers at work.
 
     Raises:
         Conflict: another controller took the campaign over meanwhile.
     """
-    if not show_life(session, campaign_id):
+    if not renew_heartbeat(session, campaign_id):
         holder = session.scalar(select(Campaign.controller).where(Campaign.id == campaign_id))
         raise Conflict(f"campaign {campaign_id} was taken over by another controller ({holder})")
     if working:
@@ -111,7 +121,9 @@ def beat(session: Session, campaign_id: str, working: list[str], elapsed: timede
         )
 
 
-def let_go(session: Session, campaign_id: str, *, state: str, cause: str, seconds: float | None = None) -> None:
+def release_campaign(
+    session: Session, campaign_id: str, *, state: str, cause: str, seconds: float | None = None
+) -> None:
     """Write down how the campaign stands now that this controller leaves it: paused, finished or failed.
 
     A campaign that another controller took over meanwhile is left to it.
@@ -121,7 +133,7 @@ def let_go(session: Session, campaign_id: str, *, state: str, cause: str, second
     """
     lock_campaign(session, campaign_id)
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
-    if campaign.controller != identity():
+    if campaign.controller != controller_id():
         return
     campaign.state, campaign.cause = state, cause
     campaign.controller, campaign.address = "", ""
@@ -134,18 +146,18 @@ def let_go(session: Session, campaign_id: str, *, state: str, cause: str, second
     append_event(session, campaign_id, CampaignFinished(state=how, cause=cause, seconds=seconds))
 
 
-def release(session: Session, campaign_id: str) -> None:
+def cancel_reservation(session: Session, campaign_id: str) -> None:
     """Give up a campaign that was held and never run; a pause or stop that was asked for meanwhile takes effect."""
     lock_campaign(session, campaign_id)
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
-    if campaign.controller != identity():
+    if campaign.controller != controller_id():
         return
     campaign.controller = ""
     for request in take_requests(session, campaign_id):
-        carry_out(campaign, request.command, request.argument, request.by)
+        apply_without_controller(campaign, request.command, request.argument, request.by)
 
 
-def _held(campaign_id: str, controller: str) -> Conflict:
+def _locked_campaign(campaign_id: str, controller: str) -> Conflict:
     who = f" ({controller})" if controller else ""
     return Conflict(
         f"campaign {campaign_id} is run by another controller{who}", f"Pause it first: aar pause {campaign_id}"

@@ -14,7 +14,7 @@ from aar.store.database import Database
 
 log = structlog.get_logger(__name__)
 
-_BEAT_SECONDS = 3.0
+_HEARTBEAT_SECONDS = 3.0
 _STOP_SECONDS = 30.0
 
 
@@ -27,7 +27,7 @@ class Heartbeat:
         seconds: between two signs.
     """
 
-    def __init__(self, database: Database, campaign_id: str, *, seconds: float = _BEAT_SECONDS) -> None:
+    def __init__(self, database: Database, campaign_id: str, *, seconds: float = _HEARTBEAT_SECONDS) -> None:
         self._database = database
         self._campaign_id = campaign_id
         self._seconds = seconds
@@ -46,7 +46,9 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._over.wait(self._seconds):
             try:
-                held = self._database.write_now(lambda session: controller_lock.show_life(session, self._campaign_id))
+                held = self._database.write_now(
+                    lambda session: controller_lock.renew_heartbeat(session, self._campaign_id)
+                )
             except Exception as error:  # noqa: BLE001 - whatever it is, the next sign may get through
                 log.warning("no sign of life could be given", campaign=self._campaign_id, error=str(error))
                 continue
@@ -55,7 +57,7 @@ class Heartbeat:
 
 
 @contextmanager
-def holding(database: Database, campaign_id: str) -> Iterator[None]:
+def hold_campaign(database: Database, campaign_id: str) -> Iterator[None]:
     """Hold a campaign while something slow is made ready for it, and give it up unless it was run meanwhile.
 
     Raises:
@@ -69,10 +71,10 @@ def holding(database: Database, campaign_id: str) -> Iterator[None]:
     finally:
         heartbeat.stop()
         try:
-            database.write_now(lambda session: controller_lock.release(session, campaign_id))
+            database.write_now(lambda session: controller_lock.cancel_reservation(session, campaign_id))
         except Exception as error:  # noqa: BLE001 - this process ends, and whose process is no more holds nothing
             log.warning("the campaign could not be given up", campaign=campaign_id, error=str(error))
 
 
 def _reserve(session: Session, campaign_id: str) -> None:
-    controller_lock.reserve(session, campaign_id)
+    controller_lock.reserve_campaign(session, campaign_id)

@@ -14,7 +14,7 @@ _COMMANDS = (PAUSE, RESUME, STOP, REMOVE)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """The last thing that a person wished of a researcher.
 
     Args:
@@ -28,30 +28,30 @@ class Wish:
     id: int = 0
 
     @property
-    def holds(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether it is to rest until a person lets it go on."""
         return self.command == PAUSE
 
     @property
-    def ends(self) -> bool:
+    def is_ended(self) -> bool:
         """Whether it is to end for good."""
         return self.command in (STOP, REMOVE)
 
 
-NO_WISH = Wish()
+NO_COMMAND = DesiredState()
 
 
-def wishes(session: Session, campaign_id: str) -> dict[str, Wish]:
+def read_desired_states(session: Session, campaign_id: str) -> dict[str, DesiredState]:
     """The last wish by researcher's id. It is in the log before it is acted on, so no crash forgets it."""
     query = select(EventRecord.id, EventRecord.researcher_id, EventRecord.payload).where(
         EventRecord.campaign_id == campaign_id,
         EventRecord.kind == "control_requested",
         EventRecord.researcher_id.is_not(None),
     )
-    found: dict[str, Wish] = {}
+    found: dict[str, DesiredState] = {}
     for row in session.execute(query.order_by(EventRecord.id)):
         command, reason = row.payload["command"], row.payload["argument"]
         if command in _COMMANDS:
             cause = f"{command} asked by {row.payload['by']}" + (f": {reason}" if reason else "")
-            found[row.researcher_id] = Wish(command, cause, row.id)
+            found[row.researcher_id] = DesiredState(command, cause, row.id)
     return found

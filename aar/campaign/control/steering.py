@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import Command, put_request, request_control
-from aar.campaign.control.researcher_commands import REMOVE, RESUME, wishes
-from aar.campaign.external_researchers import is_outside, revoke
-from aar.campaign.spec_loader import respecify
+from aar.campaign.control.control_requests import CampaignCommand, enqueue_request, request_command
+from aar.campaign.control.researcher_commands import REMOVE, RESUME, read_desired_states
+from aar.campaign.external_researchers import is_external, revoke_token
+from aar.campaign.spec_loader import override_stored_spec
 from aar.campaign.views import ResearcherView, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
@@ -23,10 +23,10 @@ from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign, Researcher
 from aar.text.sanitize import clean_line, validate_text
 
-MAX_WORDS = 4000
+MAX_MESSAGE_CHARACTERS = 4000
 """Characters of a message or a new direction."""
 MAX_REASON = 1000
-LIMITS = (
+CHANGEABLE_LIMITS = (
     "usd",
     "tokens",
     "hours",
@@ -39,12 +39,12 @@ LIMITS = (
     "researcher.submissions",
 )
 """Limits that may change while a campaign lives."""
-EVERYBODY = "all"
+ALL_RESEARCHERS = "all"
 RESEARCHER_COMMANDS = ("pause", "resume", "stop", "remove")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CommandReceipt:
     """What became of a request.
 
     Args:
@@ -56,7 +56,9 @@ class Asked:
     told: str
 
 
-def ask(session: Session, campaign_id: str, command: str, argument: str, by: str, researcher: str = "") -> Asked:
+def send_command(
+    session: Session, campaign_id: str, command: str, argument: str, by: str, researcher: str = ""
+) -> CommandReceipt:
     """Ask for anything that takes one text: of the whole campaign, or of one researcher.
 
     Args:
@@ -69,23 +71,23 @@ def ask(session: Session, campaign_id: str, command: str, argument: str, by: str
         UsageError: no such command, or words that are empty or too long.
         Conflict: the state of the campaign or the researcher does not allow it.
     """
-    if researcher == EVERYBODY:
+    if researcher == ALL_RESEARCHERS:
         researcher = ""
     if command == "message":
-        return tell(session, campaign_id, researcher, argument, by)
+        return send_message(session, campaign_id, researcher, argument, by)
     if not researcher:
-        if command not in get_args(Command):
+        if command not in get_args(CampaignCommand):
             raise UsageError(f"a campaign has no command {command[:32]}", "There are: pause, stop, message")
         reason = _reason(argument)
-        heard = request_control(session, campaign_id, command, reason, by)
+        heard = request_command(session, campaign_id, command, reason, by)
         if not heard:
             done = "finished" if command == "stop" else "paused"
-            return Asked(heard, f"{campaign_id} is {done} now; no controller was running it")
+            return CommandReceipt(heard, f"{campaign_id} is {done} now; no controller was running it")
         starting = session.get_one(Campaign, campaign_id).state != "running"
         told = f"{campaign_id} is starting and will {command} once started" if starting else ""
-        return Asked(heard, told or f"asked {campaign_id} to {command}")
+        return CommandReceipt(heard, told or f"asked {campaign_id} to {command}")
     if command == "redirect":
-        return redirect(session, campaign_id, researcher, argument, by)
+        return change_direction(session, campaign_id, researcher, argument, by)
     if command not in RESEARCHER_COMMANDS:
         raise UsageError(
             f"a researcher has no command {command[:32]}", f"There are: {', '.join(RESEARCHER_COMMANDS)}, redirect"
@@ -93,40 +95,40 @@ def ask(session: Session, campaign_id: str, command: str, argument: str, by: str
     return _steer(session, campaign_id, researcher, command, argument, by)
 
 
-def tell(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> Asked:
+def send_message(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
     """Write to one researcher, or to all; each reads it at its next turn, as a person's words, and no wait keeps it.
 
     Raises: as ``ask``.
     """
     campaign = _living(session, campaign_id)
-    words = validate_text("message", text, MAX_WORDS)
+    words = validate_text("message", text, MAX_MESSAGE_CHARACTERS)
     view = _member(session, campaign_id, researcher) if researcher else None
     if view is not None and view.state == "finished":
         raise Conflict(f"{view.name} has finished and reads no more", "Write to another, or post on the forum")
     asked = ControlRequested(command="message", argument=words, by=by, researcher=view.name if view else "")
-    heard = put_request(session, campaign, asked, view.id if view else None)
+    heard = enqueue_request(session, campaign, asked, view.id if view else None)
     whom = view.name if view else "every researcher"
-    return Asked(heard, f"{whom} reads it at {_its_turn(view, heard)}")
+    return CommandReceipt(heard, f"{whom} reads it at {_receipt_text(view, heard)}")
 
 
-def redirect(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> Asked:
+def change_direction(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
     """Give one researcher a new direction. It is told as a person's words; its earlier system prompt stays as it was.
 
     Raises: as ``ask``.
     """
     campaign = _living(session, campaign_id)
-    words = validate_text("direction", text, MAX_WORDS)
+    words = validate_text("direction", text, MAX_MESSAGE_CHARACTERS)
     view = _member(session, campaign_id, researcher)
     if view.state == "finished":
         raise Conflict(f"{view.name} has finished", "Add a researcher for the new direction: aar team add")
     row = session.get_one(Researcher, view.id)
     row.direction_key, row.direction, row.family = "redirected", clean_line(words), "other"
     asked = ControlRequested(command="redirect", argument=words, by=by, researcher=view.name)
-    heard = put_request(session, campaign, asked, view.id)
-    return Asked(heard, f"{view.name} has a new direction and reads it at {_its_turn(view, heard)}")
+    heard = enqueue_request(session, campaign, asked, view.id)
+    return CommandReceipt(heard, f"{view.name} has a new direction and reads it at {_receipt_text(view, heard)}")
 
 
-def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any], by: str) -> Asked:
+def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any], by: str) -> CommandReceipt:
     """Put other limits in force, in the campaign's stored spec and, where one runs, in its controller.
 
     Args:
@@ -139,34 +141,36 @@ def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any]
         Conflict: the campaign is over.
     """
     campaign = _living(session, campaign_id)
-    unknown = [name for name in changes if name not in LIMITS]
+    unknown = [name for name in changes if name not in CHANGEABLE_LIMITS]
     if unknown or not changes:
         said = f"no limit {unknown[0][:40]} that can change" if unknown else "no limit was given"
-        raise UsageError(said, f"There are: {', '.join(LIMITS)}")
-    spec = respecify(campaign.spec, {f"limits.{name}": value for name, value in changes.items()})
+        raise UsageError(said, f"There are: {', '.join(CHANGEABLE_LIMITS)}")
+    spec = override_stored_spec(campaign.spec, {f"limits.{name}": value for name, value in changes.items()})
     campaign.spec = spec.model_dump(mode="json")
     said = ", ".join(f"{name} {'none' if value is None else value}" for name, value in changes.items())
-    heard = put_request(session, campaign, ControlRequested(command="limits", argument=said, by=by))
-    return Asked(heard, f"limits of {campaign_id}: {said}, {'from now on' if heard else 'from its next start on'}")
+    heard = enqueue_request(session, campaign, ControlRequested(command="limits", argument=said, by=by))
+    return CommandReceipt(
+        heard, f"limits of {campaign_id}: {said}, {'from now on' if heard else 'from its next start on'}"
+    )
 
 
-def _steer(session: Session, campaign_id: str, researcher: str, command: str, reason: str, by: str) -> Asked:
+def _steer(session: Session, campaign_id: str, researcher: str, command: str, reason: str, by: str) -> CommandReceipt:
     campaign = _living(session, campaign_id)
     view = get_researcher(session, campaign_id, researcher)
-    if is_outside(view.model):
+    if is_external(view.model):
         if command != REMOVE:
             raise Conflict(f"{view.name} works outside; nobody here can {command} it", "Remove it to end its token")
-        revoke(session, campaign_id, view.name)
+        revoke_token(session, campaign_id, view.name)
     elif view.state == "finished":
         raise Conflict(f"{view.name} has finished already", "Add another with: aar team add")
-    wish = wishes(session, campaign_id).get(view.id)
-    held = wish is not None and wish.holds
+    wish = read_desired_states(session, campaign_id).get(view.id)
+    held = wish is not None and wish.is_paused
     if command == RESUME and not held and view.state not in ("paused", "failed"):
         raise Conflict(f"{view.name} is {view.state}, not paused")
     asked = ControlRequested(command=command, argument=_reason(reason), by=by, researcher=view.name)
-    heard = put_request(session, campaign, asked, view.id)
+    heard = enqueue_request(session, campaign, asked, view.id)
     done = {"pause": "pauses", "resume": "goes on", "stop": "stops for good", "remove": "leaves the team"}[command]
-    return Asked(heard, f"{view.name} {done}{'' if heard else ': noted for the next start'}")
+    return CommandReceipt(heard, f"{view.name} {done}{'' if heard else ': noted for the next start'}")
 
 
 def _living(session: Session, campaign_id: str) -> Campaign:
@@ -181,7 +185,7 @@ def _living(session: Session, campaign_id: str) -> Campaign:
 
 def _member(session: Session, campaign_id: str, name: str) -> ResearcherView:
     view = get_researcher(session, campaign_id, name)
-    if is_outside(view.model):
+    if is_external(view.model):
         raise Conflict(f"{view.name} works outside and has no conversation here", "Write on the forum, which it reads")
     return view
 
@@ -190,7 +194,7 @@ def _reason(text: str) -> str:
     return validate_text("reason", text, MAX_REASON, one_line=True) if text.strip() else ""
 
 
-def _its_turn(view: ResearcherView | None, heard: bool) -> str:
+def _receipt_text(view: ResearcherView | None, heard: bool) -> str:
     if not heard:
         return "its first turn after the next start"
     resting = view is not None and view.state in ("paused", "failed")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import controller_alive
+from aar.campaign.control.control_requests import is_controller_alive
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.scoring.confirmation.confirmation_queue import request_check
@@ -26,7 +26,7 @@ MAX_RULE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class SubmissionDecision:
     """What became of a decision.
 
     Args:
@@ -39,7 +39,7 @@ class Ruling:
     heard: bool
 
 
-def confirm_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> Ruling:
+def confirm_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> SubmissionDecision:
     """Ask for a confirmation: fresh seeds, the sealed splits, the audits.
 
     Args:
@@ -65,7 +65,9 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
     return _ruling(session, campaign, number)
 
 
-def disqualify_submission(session: Session, campaign_id: str, number: int, rule: str, reason: str, by: str) -> Ruling:
+def disqualify_submission(
+    session: Session, campaign_id: str, number: int, rule: str, reason: str, by: str
+) -> SubmissionDecision:
     """Take a submission, and whatever else was handed in of the same files, off the board.
 
     Args:
@@ -87,7 +89,7 @@ def disqualify_submission(session: Session, campaign_id: str, number: int, rule:
     return _ruling(session, campaign, number)
 
 
-def reinstate_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> Ruling:
+def reinstate_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> SubmissionDecision:
     """Put a disqualified submission back, with the score that it had or will get.
 
     Raises:
@@ -107,6 +109,6 @@ def _find(session: Session, campaign_id: str, number: int) -> tuple[Campaign, Su
     return campaign, get_submission(session, campaign_id, number)
 
 
-def _ruling(session: Session, campaign: Campaign, number: int) -> Ruling:
+def _ruling(session: Session, campaign: Campaign, number: int) -> SubmissionDecision:
     session.flush()
-    return Ruling(get_submission(session, campaign.id, number), controller_alive(campaign))
+    return SubmissionDecision(get_submission(session, campaign.id, number), is_controller_alive(campaign))

@@ -11,25 +11,25 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import Request, pending_requests, take_requests
-from aar.campaign.costs.limit_alerts import BudgetWatch
-from aar.campaign.diversity.entropy import DiversitySoFar, diversity_so_far, record_diversity, watch_fall
-from aar.campaign.diversity.vendi_score import VendiGauge
+from aar.campaign.control.control_requests import ControlRequest, count_pending_requests, take_requests
+from aar.campaign.costs.limit_alerts import LimitMonitor
+from aar.campaign.diversity.entropy import DiversityHistory, log_low_diversity, read_diversity_history, record_diversity
+from aar.campaign.diversity.vendi_score import VendiMonitor
 from aar.campaign.lifecycle.ending import StopSignal
-from aar.campaign.run_timer import Clock
-from aar.campaign.runtime.incident_buffer import IncidentLog
-from aar.campaign.runtime.service_restarts import FaultLog
-from aar.campaign.views import working_researchers
+from aar.campaign.run_timer import RunTimer
+from aar.campaign.runtime.incident_buffer import IncidentBuffer
+from aar.campaign.runtime.service_restarts import FaultBuffer
+from aar.campaign.views import working_researcher_ids
 from aar.errors import Conflict
 from aar.store.database import Database
 from aar.store.event_log import append_event
 
 TICK_SECONDS = 0.5
-_BEAT_SECONDS = 3.0
+_HEARTBEAT_SECONDS = 3.0
 _TELL_SECONDS = 60.0
 
 
-class Attendance:
+class ControlLoop:
     """Attends to one campaign until cancelled. What fails is told and tried again; nothing of it ends the campaign.
 
     Args:
@@ -42,12 +42,12 @@ class Attendance:
         self,
         database: Database,
         campaign_id: str,
-        clock: Clock,
+        clock: RunTimer,
         stop: StopSignal,
-        incidents: IncidentLog,
-        faults: FaultLog,
-        budget: BudgetWatch,
-        heed: Callable[[Request], Awaitable[None]],
+        incidents: IncidentBuffer,
+        faults: FaultBuffer,
+        budget: LimitMonitor,
+        heed: Callable[[ControlRequest], Awaitable[None]],
         *,
         resting: Collection[str] = (),
     ) -> None:
@@ -58,11 +58,11 @@ class Attendance:
         self._clock = clock
         self._stop = stop
         self._budget = budget
-        self._heed = heed
+        self._apply_request = heed
         self._resting = resting
-        self._vendi = VendiGauge(database, campaign_id)
-        self._diversity = DiversitySoFar()
-        self._beaten = time.monotonic()
+        self._vendi = VendiMonitor(database, campaign_id)
+        self._diversity = DiversityHistory()
+        self._last_heartbeat = time.monotonic()
 
     async def run(self) -> None:
         """Attend until cancelled.
@@ -72,29 +72,29 @@ class Attendance:
         """
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            await self._try("requests", self._hear)
-            await self._try("incidents", self.note_incidents)
-            if time.monotonic() - self._beaten >= _BEAT_SECONDS:
-                await self.beat()
-                await self._try("budget watch", self._budget.look)
+            await self._try("requests", self._handle_requests)
+            await self._try("incidents", self.log_incidents)
+            if time.monotonic() - self._last_heartbeat >= _HEARTBEAT_SECONDS:
+                await self.send_heartbeat()
+                await self._try("budget watch", self._budget.check)
             if self._clock.expired() and self._stop.ending is None:
-                await self._try("clock", self._time_is_up)
+                await self._try("clock", self._end_on_time_limit)
 
-    async def beat(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Give a sign of life and book the time worked since the last one; then measure the diversity.
 
         Raises:
             Conflict: another controller took the campaign over.
         """
-        await self._try("sign of life", self._book)
+        await self._try("sign of life", self._record_time)
         await self._try("diversity gauge", self._measure)
 
-    async def note_incidents(self) -> None:
+    async def log_incidents(self) -> None:
         """Write down what the sandboxes told of, and what services died of."""
         if self._incidents:
             await self._database.write(lambda session: self._incidents.write(session, self._campaign_id))
         if self._faults:
-            await write_faults(self._database, self._campaign_id, self._faults)
+            await log_faults(self._database, self._campaign_id, self._faults)
 
     async def _try(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do one of the things; an error is told, and the next moment tries again."""
@@ -103,43 +103,45 @@ class Attendance:
         except Conflict:
             raise
         except Exception as error:  # noqa: BLE001 - the hours must be attended to whatever else fails
-            self._faults.note(name, error, "tried again", every=_TELL_SECONDS)
+            self._faults.add_fault(name, error, "tried again", every=_TELL_SECONDS)
 
-    async def _book(self) -> None:
+    async def _record_time(self) -> None:
         moment = time.monotonic()
-        elapsed, resting = timedelta(seconds=moment - self._beaten), frozenset(self._resting)
+        elapsed, resting = timedelta(seconds=moment - self._last_heartbeat), frozenset(self._resting)
 
         def write(session: Session) -> None:
-            working = [each for each in working_researchers(session, self._campaign_id) if each not in resting]
-            controller_lock.beat(session, self._campaign_id, working, elapsed)
+            working = [each for each in working_researcher_ids(session, self._campaign_id) if each not in resting]
+            controller_lock.record_heartbeat(session, self._campaign_id, working, elapsed)
 
         await self._database.write(write)
-        self._beaten = moment
+        self._last_heartbeat = moment
 
     async def _measure(self) -> None:
-        vendi = await self._vendi.look()
+        vendi = await self._vendi.measure()
 
-        def write(session: Session) -> DiversitySoFar:
+        def write(session: Session) -> DiversityHistory:
             record_diversity(session, self._campaign_id, vendi)
-            found = diversity_so_far(session, self._campaign_id, self._diversity)
-            watch_fall(session, self._campaign_id, found)
+            found = read_diversity_history(session, self._campaign_id, self._diversity)
+            log_low_diversity(session, self._campaign_id, found)
             return found
 
         # Kept only once it is committed: what a failed write logged was never there.
         self._diversity = await self._database.write(write)
 
-    async def _hear(self) -> None:
-        if not await self._database.read(lambda session: pending_requests(session, self._campaign_id)):
+    async def _handle_requests(self) -> None:
+        if not await self._database.read(lambda session: count_pending_requests(session, self._campaign_id)):
             return
         for request in await self._database.write(lambda session: take_requests(session, self._campaign_id)):
-            if not obey(request, self._stop):
-                await self._try(f"request {request.command}", partial(self._heed, request))
+            if not apply_stop_request(request, self._stop):
+                await self._try(f"request {request.command}", partial(self._apply_request, request))
 
-    async def _time_is_up(self) -> None:
-        self._stop.finish(await self._database.write(lambda session: self._clock.record(session, self._campaign_id)))
+    async def _end_on_time_limit(self) -> None:
+        self._stop.finish(
+            await self._database.write(lambda session: self._clock.log_time_limit(session, self._campaign_id))
+        )
 
 
-def obey(request: Request, stop: StopSignal) -> bool:
+def apply_stop_request(request: ControlRequest, stop: StopSignal) -> bool:
     """Pause or stop the campaign if that is asked; returns whether it was."""
     cause = f"{request.command} asked by {request.by}"
     if request.command == "stop":
@@ -151,9 +153,9 @@ def obey(request: Request, stop: StopSignal) -> bool:
     return True
 
 
-async def write_faults(database: Database, campaign_id: str, faults: FaultLog) -> None:
+async def log_faults(database: Database, campaign_id: str, faults: FaultBuffer) -> None:
     """Write down what services died of."""
-    taken = faults.take()
+    taken = faults.drain()
 
     def write(session: Session) -> None:
         for each in taken:

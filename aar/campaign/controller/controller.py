@@ -16,15 +16,15 @@ from sqlalchemy import select
 from aar.best_effort import best_effort, log_failure
 from aar.campaign.control import controller_lock
 from aar.campaign.control.heartbeat import Heartbeat
-from aar.campaign.controller.control_loop import TICK_SECONDS, Attendance, write_faults
-from aar.campaign.controller.early_requests import hear_early
-from aar.campaign.lifecycle.ending import Ending, StopSignal, natural_ending
-from aar.campaign.preflight import Plan
-from aar.campaign.researchers.researcher_pool import Crew
-from aar.campaign.run_timer import Clock, seconds_run
-from aar.campaign.runtime.campaign_runtime import Workshop, open_workshop
-from aar.campaign.runtime.orphan_cleanup import remove_orphans, remove_own
-from aar.campaign.runtime.service_restarts import PATIENCE_SECONDS, FaultLog, keep_running, persist
+from aar.campaign.controller.control_loop import TICK_SECONDS, ControlLoop, log_faults
+from aar.campaign.controller.early_requests import wait_for_early_stop
+from aar.campaign.lifecycle.ending import CampaignEnding, StopSignal, ending_of_outcomes
+from aar.campaign.preflight import CampaignPlan
+from aar.campaign.researchers.researcher_pool import ResearcherPool
+from aar.campaign.run_timer import RunTimer, read_seconds_run
+from aar.campaign.runtime.campaign_runtime import CampaignRuntime, open_runtime
+from aar.campaign.runtime.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
+from aar.campaign.runtime.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write, run_with_restarts
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
 from aar.forum.mirror.forum_mirror import ForumMirror
@@ -36,14 +36,14 @@ log = structlog.get_logger(__name__)
 
 _MIRROR_SECONDS = 0.5
 _COMPANION_TRIES = 5
-_LEAVE_SECONDS = 120.0
+_ENDING_SECONDS = 120.0
 _END_SECONDS = 20.0
 _SWEEP_SECONDS = 60.0
 """How long the removal of what earlier controllers left may keep a campaign from its start, or from its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningCampaign:
     """A campaign under way, for those who watch or serve it.
 
     Args:
@@ -53,7 +53,7 @@ class Running:
     """
 
     campaign_id: str
-    plan: Plan
+    plan: CampaignPlan
     address: str
     resumed: bool
     stop: StopSignal
@@ -64,7 +64,7 @@ class Running:
         return self.plan.database
 
 
-Companion = Callable[[Running], Awaitable[None]]
+CampaignCompanion = Callable[[RunningCampaign], Awaitable[None]]
 """Something that runs beside a campaign until it is cancelled: the live view, the web server. One that dies is started
 again a few times, and decides over nothing."""
 
@@ -78,22 +78,22 @@ class Controller:
         address: where its pages are served; empty when nobody serves.
     """
 
-    def __init__(self, plan: Plan, campaign_id: str, *, address: str = "") -> None:
+    def __init__(self, plan: CampaignPlan, campaign_id: str, *, address: str = "") -> None:
         self.stop = StopSignal()
         self._plan = plan
         self._campaign_id = campaign_id
         self._address = address
         self._research_task: asyncio.Task[None] | None = None
         self._claimed = 0.0
-        self._faults = FaultLog()
+        self._faults = FaultBuffer()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """End at once: what is under way is lost as after a crash, and nothing else."""
         self.stop.pause("stopped at once")
         if self._research_task is not None:
             self._research_task.cancel()
 
-    async def run(self, companions: Sequence[Companion] = ()) -> Ending:
+    async def run(self, companions: Sequence[CampaignCompanion] = ()) -> CampaignEnding:
         """Run the campaign until it ends; returns how. Nothing that a companion does changes that, or is raised.
 
         Raises:
@@ -102,70 +102,70 @@ class Controller:
         """
         db, campaign_id = self._plan.database, self._campaign_id
         resumed = await db.write(
-            lambda session: controller_lock.claim(
+            lambda session: controller_lock.claim_campaign(
                 session, campaign_id, self._plan.problem, sandbox=self._plan.backend.name, address=self._address
             )
         )
         self._claimed = time.monotonic()
-        self._faults.reserve.hold()
+        self._faults.reserve.refill()
         heartbeat = Heartbeat(db, campaign_id)
         heartbeat.start()
-        running = Running(campaign_id, self._plan, self._address, resumed, self.stop)
-        beside = [asyncio.create_task(self._accompany(companion, running)) for companion in companions]
-        ending = Ending("paused", "interrupted")
+        running = RunningCampaign(campaign_id, self._plan, self._address, resumed, self.stop)
+        beside = [asyncio.create_task(self._run_companion(companion, running)) for companion in companions]
+        ending = CampaignEnding("paused", "interrupted")
         try:
             self._research_task = asyncio.create_task(self._research())
             ending = await self._outcome(self._research_task)
         except AarError as error:
             hopeless = isinstance(error, GatewayError) and not await self._ever_answered()
-            ending = Ending("failed" if hopeless else "paused", str(find_disk_full(error) or error))
+            ending = CampaignEnding("failed" if hopeless else "paused", str(find_disk_full(error) or error))
             raise
         except Exception as error:
             full = find_disk_full(error)
-            ending = Ending("paused", f"{type(error).__name__}: {error}" if full is None else str(full))
+            ending = CampaignEnding("paused", f"{type(error).__name__}: {error}" if full is None else str(full))
             if full is not None:
                 raise full from error
             raise
         finally:
-            await self._leave(ending)
+            await self._record_ending(ending)
             await asyncio.to_thread(heartbeat.stop)
             await best_effort(
-                _end(beside), log_failure("what ran beside the campaign has not ended"), seconds=_END_SECONDS
+                _cancel_tasks(beside), log_failure("what ran beside the campaign has not ended"), seconds=_END_SECONDS
             )
-            self._faults.reserve.open_up()
+            self._faults.reserve.release()
         return ending
 
-    async def _accompany(self, companion: Companion, running: Running) -> None:
+    async def _run_companion(self, companion: CampaignCompanion, running: RunningCampaign) -> None:
         name = getattr(companion, "__name__", "companion").strip("_").replace("_", " ")
-        await keep_running(name, lambda: companion(running), self._faults, needed=False, tries=_COMPANION_TRIES)
+        await run_with_restarts(name, lambda: companion(running), self._faults, needed=False, tries=_COMPANION_TRIES)
 
-    async def _leave(self, ending: Ending) -> None:
+    async def _record_ending(self, ending: CampaignEnding) -> None:
         """Write the ending down, however long the database is busy, and what services died of since the last look."""
 
         seconds = round(time.monotonic() - self._claimed, 3)
 
         async def write() -> None:
             await self._plan.database.write(
-                lambda session: controller_lock.let_go(
+                lambda session: controller_lock.release_campaign(
                     session, self._campaign_id, state=ending.state, cause=ending.cause, seconds=seconds
                 )
             )
 
         with suppress(Exception):
-            await write_faults(self._plan.database, self._campaign_id, self._faults)
+            await log_faults(self._plan.database, self._campaign_id, self._faults)
         try:
-            await persist("ending", write, self._faults, seconds=_LEAVE_SECONDS)
+            await retry_write("ending", write, self._faults, seconds=_ENDING_SECONDS)
         except Exception:  # a campaign without an ending is one whose controller died: the next resume takes it up
             log.exception("the ending could not be written down", campaign=self._campaign_id, state=ending.state)
 
-    async def _outcome(self, research: asyncio.Task[None]) -> Ending:
+    async def _outcome(self, research: asyncio.Task[None]) -> CampaignEnding:
         try:
             await research
         except asyncio.CancelledError:
             if self.stop.ending is None:
                 raise
         except BaseExceptionGroup as group:
-            error = _first(group)
+            error = _first_error(group)
             if isinstance(error, ModelUnavailable) and await self._ever_answered():
                 self.stop.pause(f"the model service is away: {error.message}")
             elif isinstance(error, LimitReached):
@@ -180,9 +180,11 @@ class Controller:
         """Make everything ready, unless the end is asked for meanwhile, and have the team work."""
         db = self._plan.database
         early = asyncio.create_task(
-            keep_running("requests", lambda: hear_early(db, self._campaign_id, self.stop), self._faults, needed=False)
+            run_with_restarts(
+                "requests", lambda: wait_for_early_stop(db, self._campaign_id, self.stop), self._faults, needed=False
+            )
         )
-        telling = asyncio.create_task(keep_running("events", self._tell_early, self._faults, needed=False))
+        telling = asyncio.create_task(run_with_restarts("events", self._tell_early, self._faults, needed=False))
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(None) as opening:
@@ -201,7 +203,7 @@ class Controller:
                     raise
                 return
             finally:
-                await _end([early, telling])
+                await _cancel_tasks([early, telling])
             await self._work(workshop, clock)
 
     async def _tell_early(self) -> None:
@@ -209,28 +211,28 @@ class Controller:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if self._faults:
-                await write_faults(self._plan.database, self._campaign_id, self._faults)
+                await log_faults(self._plan.database, self._campaign_id, self._faults)
 
-    async def _opened(self, stack: AsyncExitStack) -> tuple[Clock, Workshop]:
+    async def _opened(self, stack: AsyncExitStack) -> tuple[RunTimer, CampaignRuntime]:
         db, plan = self._plan.database, self._plan
         await best_effort(
-            remove_orphans(plan.backend, db, self._campaign_id, plan.incidents),
-            partial(self._faults.note, "removal of old sandboxes", then="left for the next start"),
+            remove_orphan_sandboxes(plan.backend, db, self._campaign_id, plan.incidents),
+            partial(self._faults.add_fault, "removal of old sandboxes", then="left for the next start"),
             seconds=_SWEEP_SECONDS,
         )
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
-        before = await db.read(lambda session: seconds_run(session, self._campaign_id))
-        clock = Clock(before, plan.spec.limits.hours)
+        before = await db.read(lambda session: read_seconds_run(session, self._campaign_id))
+        clock = RunTimer(before, plan.spec.limits.hours)
         # A service that answered once is away; one that never did may be no service at all.
         patient = await self._ever_answered()
-        workshop = open_workshop(plan, self._campaign_id, secret, self.stop, clock, self._faults, patient=patient)
+        workshop = open_runtime(plan, self._campaign_id, secret, self.stop, clock, self._faults, patient=patient)
         return clock, await stack.enter_async_context(workshop)
 
-    async def _work(self, workshop: Workshop, clock: Clock) -> None:
+    async def _work(self, workshop: CampaignRuntime, clock: RunTimer) -> None:
         """The team's work, with what it needs at its side; what each failure decides over stands in ``services``."""
         db, plan, faults = self._plan.database, self._plan, self._faults
-        crew = Crew(workshop, clock)
-        attendance = Attendance(
+        crew = ResearcherPool(workshop, clock)
+        attendance = ControlLoop(
             db,
             self._campaign_id,
             clock,
@@ -238,52 +240,52 @@ class Controller:
             plan.incidents,
             faults,
             workshop.budget,
-            crew.heed,
+            crew.apply_request,
             resting=workshop.resting,
         )
         async with asyncio.TaskGroup() as group:
             services = [
                 group.create_task(service)
                 for service in (
-                    keep_running("scorer", workshop.scorer.serve, faults, needed=True),
-                    keep_running("forum mirror", lambda: _keep_mirror(workshop.mirror), faults, needed=False),
+                    run_with_restarts("scorer", workshop.scorer.serve, faults, needed=True),
+                    run_with_restarts("forum mirror", lambda: _update_mirror(workshop.mirror), faults, needed=False),
                     attendance.run(),
                 )
             ]
             await self._live(workshop, crew, clock)
-            await _end(services)
-        await attendance.beat()
+            await _cancel_tasks(services)
+        await attendance.send_heartbeat()
 
         async def remove() -> object:
             # Such as the sandbox of a researcher that did not work again since the last pause.
-            return await remove_own(plan.backend, self._campaign_id, plan.incidents)
+            return await remove_campaign_sandboxes(plan.backend, self._campaign_id, plan.incidents)
 
         for name, last in (
             ("removal of sandboxes", remove),
-            ("incidents", attendance.note_incidents),
+            ("incidents", attendance.log_incidents),
             ("forum mirror", workshop.mirror.sync),
         ):
             # The ending is known; the next start mends what is left undone here.
-            undone = partial(faults.note, name, then="left for the next start")
+            undone = partial(faults.add_fault, name, then="left for the next start")
             await best_effort(last(), undone, seconds=_SWEEP_SECONDS)
 
-    async def _live(self, workshop: Workshop, crew: Crew, clock: Clock) -> None:
-        outcomes = await crew.live()
-        ending = self.stop.ending or natural_ending(outcomes)
-        outage = workshop.endpoints.outage
+    async def _live(self, workshop: CampaignRuntime, crew: ResearcherPool, clock: RunTimer) -> None:
+        outcomes = await crew.run()
+        ending = self.stop.ending or ending_of_outcomes(outcomes)
+        outage = workshop.gateways.current_outage
         if ending.state == "finished" and clock.expired() and outage is not None:
-            ending = self.stop.ending = await self._out_of_time(ending, outage)
-        await self._unless_hurried("scoring of what was handed in", workshop.scorer.drain)
+            ending = self.stop.ending = await self._time_limit_ending(ending, outage)
+        await self._unless_pausing("scoring of what was handed in", workshop.scorer.drain)
         if ending.state == "finished":
-            await self._unless_hurried("confirmations", lambda: self._look_closer(workshop, ending))
+            await self._unless_pausing("confirmations", lambda: self._confirm_winners(workshop, ending))
         if self.stop.ending is None:
             self.stop.ending = ending
 
-    async def _out_of_time(self, ending: Ending, outage: GatewayError) -> Ending:
+    async def _time_limit_ending(self, ending: CampaignEnding, outage: GatewayError) -> CampaignEnding:
         """How a campaign ends whose hours ended while the model service was away."""
         if isinstance(outage, ServiceUnreachable) and not await self._ever_answered():
-            return Ending("failed", f"no model call ever succeeded: {outage}")
-        return Ending("paused", f"{ending.cause} while the model service was away: {outage.message}")
+            return CampaignEnding("failed", f"no model call ever succeeded: {outage}")
+        return CampaignEnding("paused", f"{ending.cause} while the model service was away: {outage.message}")
 
     async def _ever_answered(self) -> bool:
         """Whether any model call of the campaign brought a turn, or it is not known."""
@@ -295,7 +297,7 @@ class Controller:
         except AarError:
             return True
 
-    async def _look_closer(self, workshop: Workshop, ending: Ending) -> None:
+    async def _confirm_winners(self, workshop: CampaignRuntime, ending: CampaignEnding) -> None:
         """Confirm the winners; what does not fit the budget is left in the queue, and the ending says so."""
         scoring = self._plan.spec.scoring
         if scoring.confirm_top == 0:
@@ -304,22 +306,22 @@ class Controller:
         if left and (self.stop.ending is None or self.stop.ending.state == "finished"):
             self.stop.ending = replace(ending, cause=f"{ending.cause}; {left}")
 
-    async def _unless_hurried(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _unless_pausing(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """What the researchers were promised is done to its end, unless a person is in a hurry.
 
         Raises: what ``work`` raises that does not pass by itself.
         """
-        doing = asyncio.ensure_future(persist(name, work, self._faults, seconds=PATIENCE_SECONDS))
+        doing = asyncio.ensure_future(retry_write(name, work, self._faults, seconds=MAX_FAILING_SECONDS))
         hurry = asyncio.ensure_future(self.stop.hurry.wait())
         try:
             await asyncio.wait([doing, hurry], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _end([doing, hurry])
+            await _cancel_tasks([doing, hurry])
         if not doing.cancelled():
             doing.result()
 
 
-async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+async def _cancel_tasks(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait until they are gone; what a task died of is the one's who waits for it, or is told."""
     for task in tasks:
         task.cancel()
@@ -328,13 +330,13 @@ async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
             log.warning("a part ended with an error", part=str(task), error=str(died))
 
 
-async def _keep_mirror(mirror: ForumMirror) -> None:
+async def _update_mirror(mirror: ForumMirror) -> None:
     while True:
         await mirror.sync()
         await asyncio.sleep(_MIRROR_SECONDS)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error of a person's interest: one of ours if there is one, else the first."""
     flat: list[BaseException] = []
     waiting: list[BaseException] = [group]

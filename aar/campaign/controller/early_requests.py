@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.control.control_requests import take_requests
-from aar.campaign.controller.control_loop import TICK_SECONDS, obey
+from aar.campaign.controller.control_loop import TICK_SECONDS, apply_stop_request
 from aar.campaign.lifecycle.ending import StopSignal
 from aar.store.database import Database
 from aar.store.models import Control, Submission
@@ -16,7 +16,7 @@ from aar.store.models import Control, Submission
 _COMMANDS = ("pause", "stop")
 
 
-async def hear_early(database: Database, campaign_id: str, stop: StopSignal) -> None:
+async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSignal) -> None:
     """Return once the campaign is to end before it is ready; cancel it when it is.
 
     A stop with submissions in the house is noted only: they are scored first, for which everything must be ready.
@@ -25,9 +25,9 @@ async def hear_early(database: Database, campaign_id: str, stop: StopSignal) -> 
     while stop.ending is None or noted:
         if await database.read(lambda session: _pending(session, campaign_id)):
             for request in await database.write(lambda session: take_requests(session, campaign_id, _COMMANDS)):
-                obey(request, stop)
+                apply_stop_request(request, stop)
         if stop.ending is not None:
-            noted = await database.read(lambda session: _handed_in(session, campaign_id))
+            noted = await database.read(lambda session: _has_submissions(session, campaign_id))
             if stop.ending.state == "paused" or not noted:
                 return
         await asyncio.sleep(TICK_SECONDS)
@@ -40,6 +40,6 @@ def _pending(session: Session, campaign_id: str) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def _handed_in(session: Session, campaign_id: str) -> bool:
+def _has_submissions(session: Session, campaign_id: str) -> bool:
     query = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
     return bool(session.scalar(query))

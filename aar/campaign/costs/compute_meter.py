@@ -15,7 +15,7 @@ from aar.store.database import Database
 _SLICE_SECONDS = 60.0
 
 
-async def meter(ledger: Ledger, database: Database, researcher_id: str, cpus: float) -> None:
+async def meter_compute(ledger: Ledger, database: Database, researcher_id: str, cpus: float) -> None:
     """Reserve and settle core-seconds, one slice after another, until cancelled.
 
     Args:

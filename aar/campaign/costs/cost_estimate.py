@@ -47,7 +47,7 @@ class CostEstimate:
         return together if self.most is None else min(together, self.most)
 
 
-def estimate(spec: CampaignSpec, models: tuple[str, ...], prices: PriceBook) -> CostEstimate:
+def estimate_cost(spec: CampaignSpec, models: tuple[str, ...], prices: PriceBook) -> CostEstimate:
     """What a campaign may cost.
 
     Args:

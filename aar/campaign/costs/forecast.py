@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from aar.budget.charges import LOST, SETTLED
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.campaign.run_timer import seconds_run
+from aar.campaign.run_timer import read_seconds_run
 from aar.store.column_types import now
 from aar.store.models import LedgerEntry
 
@@ -40,9 +40,9 @@ class Forecast:
     hours_left: float | None
 
 
-def forecast(session: Session, campaign_id: str, limits: Limits) -> Forecast:
+def forecast_budget(session: Session, campaign_id: str, limits: Limits) -> Forecast:
     """Look ahead, from the ledger and the log."""
-    hours = seconds_run(session, campaign_id) / 3600
+    hours = read_seconds_run(session, campaign_id) / 3600
     spent = read_totals(session, campaign_id).campaign
     ends: list[tuple[float, str]] = []
     if limits.hours is not None:

@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.budget.limit_checks import CAMPAIGN, LimitUsage
-from aar.campaign.costs.forecast import forecast
-from aar.campaign.run_timer import Clock
+from aar.campaign.costs.forecast import forecast_budget
+from aar.campaign.run_timer import RunTimer
 from aar.events import LimitNear
 from aar.store.database import Database
 from aar.store.event_log import append_event
 from aar.store.models import EventRecord
 
-ALERTS = (50, 80, 95)
+ALERT_PERCENTS = (50, 80, 95)
 """Percent of a limit at which people are told, once each."""
-LANDING = Decimal("0.9")
+SOFT_LANDING_SHARE = Decimal("0.9")
 """Share of a limit at which researchers are asked to write up."""
 _LANDING_SECONDS = 90.0
 """Of a short campaign's hours this much is kept for writing up, where a tenth would be less."""
@@ -27,7 +27,7 @@ _RATES = frozenset({"usd_per_agent_hour"})
 """Limits that free themselves: they are waited for, not landed on."""
 
 
-class BudgetWatch:
+class LimitMonitor:
     """Looks at one campaign's limits.
 
     Args:
@@ -35,34 +35,36 @@ class BudgetWatch:
         clock: its wall clock.
     """
 
-    def __init__(self, db: Database, campaign_id: str, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, db: Database, campaign_id: str, ledger: Ledger, clock: RunTimer) -> None:
         self._db = db
         self._campaign_id = campaign_id
         self._ledger = ledger
         self._clock = clock
         self._told: set[tuple[str, int]] | None = None
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Log each threshold of a campaign limit that was passed since the last look, once in a campaign's life."""
         if self._told is None:
-            self._told = await self._db.read(lambda session: _told(session, self._campaign_id))
-        for standing in await self._standings(None):
+            self._told = await self._db.read(lambda session: _logged_alerts(session, self._campaign_id))
+        for standing in await self._limit_usages(None):
             percent = _percent(standing)
-            passed = [alert for alert in ALERTS if percent >= alert and (standing.limit, alert) not in self._told]
+            passed = [
+                alert for alert in ALERT_PERCENTS if percent >= alert and (standing.limit, alert) not in self._told
+            ]
             if passed:
                 self._told |= {(standing.limit, alert) for alert in passed}
-                await self._db.write(partial(self._tell, standing=standing, percent=passed[-1]))
+                await self._db.write(partial(self._log_alert, standing=standing, percent=passed[-1]))
 
-    async def nearing(self, researcher_id: str) -> str | None:
+    async def approaching_limit(self, researcher_id: str) -> str | None:
         """What limit a researcher will soon meet, in words for it; None while there is room."""
         near = [
             standing
-            for standing in await self._standings(researcher_id)
-            if standing.limit not in _RATES and _lands(standing)
+            for standing in await self._limit_usages(researcher_id)
+            if standing.limit not in _RATES and _needs_soft_landing(standing)
         ]
-        return "; ".join(_words(standing) for standing in near) or None
+        return "; ".join(_describe_limit(standing) for standing in near) or None
 
-    async def _standings(self, researcher_id: str | None) -> list[LimitUsage]:
+    async def _limit_usages(self, researcher_id: str | None) -> list[LimitUsage]:
         found = await self._ledger.limit_usages(researcher_id)
         if self._clock.limit_hours is not None:
             found.append(
@@ -72,8 +74,8 @@ class BudgetWatch:
             )
         return found
 
-    def _tell(self, session: Session, standing: LimitUsage, percent: int) -> None:
-        ahead = forecast(session, self._campaign_id, self._ledger.limits)
+    def _log_alert(self, session: Session, standing: LimitUsage, percent: int) -> None:
+        ahead = forecast_budget(session, self._campaign_id, self._ledger.limits)
         near = LimitNear(
             limit=standing.limit,
             percent=percent,
@@ -84,25 +86,30 @@ class BudgetWatch:
         append_event(session, self._campaign_id, near)
 
 
-def _told(session: Session, campaign_id: str) -> set[tuple[str, int]]:
+def _logged_alerts(session: Session, campaign_id: str) -> set[tuple[str, int]]:
     payloads = session.scalars(
         select(EventRecord.payload).where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "limit_near")
     )
-    return {(payload["limit"], alert) for payload in payloads for alert in ALERTS if alert <= payload["percent"]}
+    return {
+        (payload["limit"], alert) for payload in payloads for alert in ALERT_PERCENTS if alert <= payload["percent"]
+    }
 
 
 def _percent(standing: LimitUsage) -> Decimal:
     return 100 * standing.committed / standing.ceiling if standing.ceiling else Decimal(100)
 
 
-def _lands(standing: LimitUsage) -> bool:
+def _needs_soft_landing(standing: LimitUsage) -> bool:
     if standing.limit == "hours":
-        kept = max((1 - LANDING) * standing.ceiling, min(Decimal(str(_LANDING_SECONDS / 3600)), standing.ceiling / 4))
+        kept = max(
+            (1 - SOFT_LANDING_SHARE) * standing.ceiling,
+            min(Decimal(str(_LANDING_SECONDS / 3600)), standing.ceiling / 4),
+        )
         return standing.left <= kept
-    return _percent(standing) >= 100 * LANDING
+    return _percent(standing) >= 100 * SOFT_LANDING_SHARE
 
 
-def _words(standing: LimitUsage) -> str:
+def _describe_limit(standing: LimitUsage) -> str:
     if standing.limit == "hours":
         return f"{float(standing.left) * 60:.0f} minutes of the campaign are left"
     whose = "of the campaign" if standing.scope == CAMPAIGN else "of yours"

@@ -20,16 +20,16 @@ from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.external_researchers import EXTERNAL
-from aar.campaign.running_time import running_clock
+from aar.campaign.running_time import read_running_time
 from aar.events import DiversityFell, DiversityMeasured
 from aar.store.event_log import append_event
 from aar.store.models import EventRecord, Post, Researcher, Submission
 
-RESAMPLES = 1000
+BOOTSTRAP_RESAMPLES = 1000
 _BAND = (5.0, 95.0)
-LEAST_BITS = 1.0
+LOW_DIVERSITY_BITS = 1.0
 """Two ideas in equal shares; under it, and under half of the campaign's highest, diversity is low."""
-PATIENCE_MINUTES = 10.0
+LOW_DIVERSITY_MINUTES = 10.0
 """So long, in minutes of running, may diversity be low before people are told."""
 
 
@@ -103,14 +103,14 @@ def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
     import numpy as np
 
     counts = np.array(sorted(Counter(families).values(), reverse=True), dtype=float)
-    drawn = np.random.default_rng(0).multinomial(len(families), counts / counts.sum(), size=RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(len(families), counts / counts.sum(), size=BOOTSTRAP_RESAMPLES)
     shares = drawn / len(families)
     logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
     low, high = np.percentile(-(shares * logs).sum(axis=1), _BAND)
     return round(float(low), 4) + 0.0, round(float(high), 4) + 0.0
 
 
-def newest_vendi(session: Session, campaign_id: str) -> float | None:
+def latest_vendi_score(session: Session, campaign_id: str) -> float | None:
     """The Vendi score last measured; None before the first."""
     payloads = session.scalars(
         select(EventRecord.payload)
@@ -142,7 +142,7 @@ def record_diversity(session: Session, campaign_id: str, vendi: float | None = N
 
 
 @dataclass(frozen=True, slots=True)
-class DiversitySoFar:
+class DiversityHistory:
     """What a campaign's log says of its diversity, up to the event with id ``seen``.
 
     Args:
@@ -156,10 +156,12 @@ class DiversitySoFar:
     highest: float = 0.0
     bits: float = 0.0
     since: datetime | None = None
-    told: bool = False
+    alerted: bool = False
 
 
-def diversity_so_far(session: Session, campaign_id: str, before: DiversitySoFar = DiversitySoFar()) -> DiversitySoFar:
+def read_diversity_history(
+    session: Session, campaign_id: str, before: DiversityHistory = DiversityHistory()
+) -> DiversityHistory:
     """Read on from an earlier look, so that a look every few seconds reads what is new alone.
 
     It is low under one bit and under half of the campaign's highest so far, whichever is more; a campaign that
@@ -174,30 +176,30 @@ def diversity_so_far(session: Session, campaign_id: str, before: DiversitySoFar 
     now = before
     for number, at, kind, payload in log:
         if kind == "diversity_fell":
-            now = replace(now, seen=number, told=True)
+            now = replace(now, seen=number, alerted=True)
             continue
         bits = float(payload["bits"])
         highest = max(now.highest, bits)
-        if highest < LEAST_BITS or bits >= max(LEAST_BITS, highest / 2):
-            now = DiversitySoFar(number, highest, bits)
+        if highest < LOW_DIVERSITY_BITS or bits >= max(LOW_DIVERSITY_BITS, highest / 2):
+            now = DiversityHistory(number, highest, bits)
         else:
-            now = DiversitySoFar(number, highest, bits, now.since or at, now.told)
+            now = DiversityHistory(number, highest, bits, now.since or at, now.alerted)
     return now
 
 
-def watch_fall(session: Session, campaign_id: str, now: DiversitySoFar | None = None) -> DiversityFell | None:
+def log_low_diversity(session: Session, campaign_id: str, now: DiversityHistory | None = None) -> DiversityFell | None:
     """Log that diversity has been low for a while, once a fall; returns what was logged.
 
     Args:
-        now: what ``diversity_so_far`` just read; None reads the whole log.
+        now: what ``read_diversity_history`` just read; None reads the whole log.
     """
-    now = now or diversity_so_far(session, campaign_id)
-    since, told, bits, highest = now.since, now.told, now.bits, now.highest
+    now = now or read_diversity_history(session, campaign_id)
+    since, told, bits, highest = now.since, now.alerted, now.bits, now.highest
     if since is None or told:
         return None
-    clock = running_clock(session, campaign_id)
+    clock = read_running_time(session, campaign_id)
     minutes = clock.total - clock.minutes(since)
-    if minutes < PATIENCE_MINUTES:
+    if minutes < LOW_DIVERSITY_MINUTES:
         return None
     fell = DiversityFell(bits=bits, highest=highest, minutes=round(minutes, 1))
     append_event(session, campaign_id, fell)

@@ -46,7 +46,7 @@ def vendi_score(texts: Sequence[str]) -> float:
     return float(math.exp(-np.sum(values * np.log(values))))
 
 
-def newest_texts(session: Session, campaign_id: str) -> list[str]:
+def latest_texts(session: Session, campaign_id: str) -> list[str]:
     """What each researcher that wrote anything wrote last: its newest claim and its newest post, in one text."""
     found: dict[str, list[str]] = {}
     for table, columns in ((Submission, (Submission.title, Submission.claim)), (Post, (Post.title, Post.body))):
@@ -62,7 +62,7 @@ def newest_texts(session: Session, campaign_id: str) -> list[str]:
     return ["\n".join(parts)[:_LONGEST] for _, parts in sorted(found.items())]
 
 
-class VendiGauge:
+class VendiMonitor:
     """Measures a campaign's score every so often, in a thread, and only when a text changed.
 
     Args:
@@ -85,12 +85,12 @@ class VendiGauge:
         self._texts: list[str] = []
         self.score: float | None = None
 
-    async def look(self) -> float | None:
+    async def measure(self) -> float | None:
         """The score, measured anew if it is time; None while fewer than two researchers have written anything."""
         if self._clock() - self._last < self._interval:
             return self.score
         self._last = self._clock()
-        texts = await self._database.read(lambda session: newest_texts(session, self._campaign_id))
+        texts = await self._database.read(lambda session: latest_texts(session, self._campaign_id))
         if len(texts) > 1 and texts != self._texts:
             self._texts = texts
             self.score = round(await anyio.to_thread.run_sync(vendi_score, texts), 2)

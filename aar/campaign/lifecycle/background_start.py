@@ -19,16 +19,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import controller_alive
-from aar.campaign.control.controller_lock import RESUMABLE, identity, reserve
-from aar.campaign.costs.cost_estimate import CostEstimate, estimate
-from aar.campaign.directions import deal, load_directions
+from aar.campaign.control.control_requests import is_controller_alive
+from aar.campaign.control.controller_lock import RESUMABLE_STATES, controller_id, reserve_campaign
+from aar.campaign.costs.cost_estimate import CostEstimate, estimate_cost
+from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.model_assignment import OFFLINE_MODEL, resolve_team
-from aar.campaign.preflight import check, price_book
+from aar.campaign.model_assignment import OFFLINE_MODEL, assign_models
+from aar.campaign.preflight import make_price_book, run_preflight
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import build_fields
-from aar.campaign.views import without_address
+from aar.campaign.spec_loader import spec_from_fields
+from aar.campaign.views import without_database_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.registry import find_problem, installed_problems
@@ -37,13 +37,13 @@ from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher
 
-LOG = "controller.log"
+CONTROLLER_LOG = "controller.log"
 _REFUSED = ("database", "directions.file", "researchers.base_url", "researchers.region", "serve", "prices", "seed")
 _HERE = "(only at the machine itself: aar start)"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class SpecDraft:
     """A spec under construction.
 
     Args:
@@ -59,7 +59,7 @@ class Draft:
     models: tuple[str, ...] = ()
 
 
-def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
+def draft_spec(fields: Mapping[str, Any], settings: Settings) -> SpecDraft:
     """Check dotted fields of a spec as ``aar spec validate`` does, and price what they amount to.
 
     Args:
@@ -68,28 +68,28 @@ def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
     """
     refused = [name for name in fields if name.startswith(_REFUSED)]
     if refused:
-        return Draft(None, [(name, f"{name} cannot be set here {_HERE}") for name in refused])
-    spec, problems = build_fields(fields)
+        return SpecDraft(None, [(name, f"{name} cannot be set here {_HERE}") for name in refused])
+    spec, problems = spec_from_fields(fields)
     if spec is None:
-        return Draft(None, problems)
+        return SpecDraft(None, problems)
     installed = [each.name for each in installed_problems()]
     if spec.problem not in installed:
         known = ", ".join(installed)
-        return Draft(None, [("problem", f"no problem {spec.problem[:64]} is installed; there are: {known}")])
+        return SpecDraft(None, [("problem", f"no problem {spec.problem[:64]} is installed; there are: {known}")])
     try:
         problem = find_problem(spec.problem)
     except AarError as error:
-        return Draft(None, [("problem", str(error))])
+        return SpecDraft(None, [("problem", str(error))])
     empty: tuple[str, ...] = ()
     place, cost, models = "directions.deal", None, empty
     try:
-        deal(spec, load_directions(problem.directions()))
+        assign_directions(spec, load_directions(problem.directions()))
         place = "researchers.model"
-        models = resolve_team(spec, settings).models
-        prices = price_book(spec)
+        models = assign_models(spec, settings).models
+        prices = make_price_book(spec)
         for model in models:
             prices.price(model)
-        cost = estimate(spec, models, prices)
+        cost = estimate_cost(spec, models, prices)
         place = "limits.usd"
         if cost.most is None and any(model != OFFLINE_MODEL for model in models):
             raise UsageError("paid models need a limit in dollars here", "Give one, or start at the machine itself")
@@ -97,10 +97,10 @@ def draft(fields: Mapping[str, Any], settings: Settings) -> Draft:
         call_plugin_sync(problem, "check_data")
     except AarError as error:
         problems = [(place, str(error))]
-    return Draft(None if problems else spec, problems, cost, models)
+    return SpecDraft(None if problems else spec, problems, cost, models)
 
 
-async def launch(spec: CampaignSpec, settings: Settings, db: Database) -> str:
+async def create_and_start(spec: CampaignSpec, settings: Settings, db: Database) -> str:
     """Write a campaign down and start its controller; returns its id.
 
     Args:
@@ -112,7 +112,7 @@ async def launch(spec: CampaignSpec, settings: Settings, db: Database) -> str:
         AarError: what a campaign needs is not here; nothing was started.
     """
     # The address may hold a password: it stays in the environment of the controller.
-    plan = await check(spec.model_copy(update={"database": db.url}), settings)
+    plan = await run_preflight(spec.model_copy(update={"database": db.url}), settings)
     try:
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
     finally:
@@ -134,9 +134,9 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
         campaign = session.get(Campaign, campaign_id)
         if campaign is None:
             raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
-        if campaign.state not in RESUMABLE:
+        if campaign.state not in RESUMABLE_STATES:
             raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one")
-        if controller_alive(campaign):
+        if is_controller_alive(campaign):
             said = "running" if campaign.state == "running" else "being started"
             raise Conflict(f"campaign {campaign_id} is {said} already")
         check_problem_version(session, campaign_id, find_problem(campaign.problem))
@@ -155,18 +155,18 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
             start_new_session=True,
         )
     try:
-        if holder := identity(process.pid):  # held for it from now on, not once it is ready
-            db.write_now(lambda session: reserve(session, campaign_id, holder=holder))
+        if holder := controller_id(process.pid):  # held for it from now on, not once it is ready
+            db.write_now(lambda session: reserve_campaign(session, campaign_id, holder=holder))
     except Conflict:
         process.kill()
         process.wait()
         raise
-    threading.Thread(target=_see_off, args=(process, campaign_id, db, home), daemon=True).start()
+    threading.Thread(target=_await_exit, args=(process, campaign_id, db, home), daemon=True).start()
 
 
 def _require_key(session: Session, campaign: Campaign, settings: Settings) -> None:
     """Raises UsageError where a researcher calls a model whose key is not here, and would fail for want of it."""
-    asked = CampaignSpec.model_validate(without_address(campaign.spec)).researchers
+    asked = CampaignSpec.model_validate(without_database_address(campaign.spec)).researchers
     if settings.claude_key is not None or asked.base_url is not None or asked.provider != "anthropic":
         return
     models = session.scalars(select(Researcher.model).where(Researcher.campaign_id == campaign.id))
@@ -178,12 +178,12 @@ def _require_key(session: Session, campaign: Campaign, settings: Settings) -> No
         )
 
 
-def _see_off(process: subprocess.Popen[bytes], campaign_id: str, db: Database, home: Path) -> None:
+def _await_exit(process: subprocess.Popen[bytes], campaign_id: str, db: Database, home: Path) -> None:
     """Wait for the process's end, so that no zombie stays; one that never came to run says why in its campaign."""
     code = process.wait()
     if code == 0:
         return
-    lines = (home / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = (home / CONTROLLER_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
     with db.writing() as session:
         campaign = session.get(Campaign, campaign_id)
@@ -192,5 +192,5 @@ def _see_off(process: subprocess.Popen[bytes], campaign_id: str, db: Database, h
 
 
 def _log(home: Path) -> Any:
-    descriptor = os.open(home / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(home / CONTROLLER_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "ab")

@@ -7,7 +7,7 @@ import secrets
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.preflight import Plan
+from aar.campaign.preflight import CampaignPlan
 from aar.events import CampaignCreated
 from aar.problems.protocol import version_of
 from aar.store.event_log import append_event
@@ -17,7 +17,7 @@ _ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _ID_LENGTH = 6
 
 
-def create_campaign(session: Session, plan: Plan) -> str:
+def create_campaign(session: Session, plan: CampaignPlan) -> str:
     """Write a campaign in state ``created`` with its researchers; returns its id."""
     campaign_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
     seed = plan.spec.seed
@@ -34,7 +34,7 @@ def create_campaign(session: Session, plan: Plan) -> str:
         )
     )
     session.flush()
-    for index, (direction, model) in enumerate(zip(plan.directions, plan.team.models, strict=True), start=1):
+    for index, (direction, model) in enumerate(zip(plan.directions, plan.models.models, strict=True), start=1):
         session.add(
             Researcher(
                 id=f"{campaign_id}-r{index}",

@@ -10,7 +10,7 @@ from aar.researcher.context import ResearcherOutcome
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CampaignEnding:
     """How a controller leaves a campaign: ``paused``, ``finished`` or ``failed``, and why."""
 
     state: str
@@ -27,33 +27,35 @@ class StopSignal:
     def __init__(self) -> None:
         self.event = asyncio.Event()
         self.hurry = asyncio.Event()
-        self.ending: Ending | None = None
+        self.ending: CampaignEnding | None = None
 
     def pause(self, cause: str) -> None:
         """End after the turns in progress, so that the campaign can be resumed; the first cause stays."""
         if self.ending is None or self.ending.state == "finished":
-            self.ending = Ending("paused", cause)
+            self.ending = CampaignEnding("paused", cause)
         self.event.set()
         self.hurry.set()
 
     def finish(self, cause: str) -> None:
         """End after the turns in progress and the scoring of what was handed in, for good; a pause stays a pause."""
         if self.ending is None:
-            self.ending = Ending("finished", cause)
+            self.ending = CampaignEnding("finished", cause)
         self.event.set()
 
 
-def natural_ending(outcomes: Sequence[ResearcherOutcome]) -> Ending:
+def ending_of_outcomes(outcomes: Sequence[ResearcherOutcome]) -> CampaignEnding:
     """How a campaign ends whose researchers all came to rest by themselves."""
     failed = [outcome for outcome in outcomes if outcome.reason == "failed"]
     if failed and len(failed) == len(outcomes):
-        return Ending("failed", f"every researcher failed: {failed[0].detail}")
+        return CampaignEnding("failed", f"every researcher failed: {failed[0].detail}")
     away = [outcome for outcome in outcomes if outcome.reason == "away"]
     if away:
-        return Ending("paused", away[0].detail)
+        return CampaignEnding("paused", away[0].detail)
     limited = [outcome for outcome in outcomes if outcome.reason == "limit"]
     if limited:
-        return Ending("paused", limited[0].detail)
+        return CampaignEnding("paused", limited[0].detail)
     if failed:
-        return Ending("finished", f"the team is done; {len(failed)} of {len(outcomes)} failed: {failed[0].detail}")
-    return Ending("finished", "every researcher finished")
+        return CampaignEnding(
+            "finished", f"the team is done; {len(failed)} of {len(outcomes)} failed: {failed[0].detail}"
+        )
+    return CampaignEnding("finished", "every researcher finished")

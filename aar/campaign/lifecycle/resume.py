@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.controller_lock import RESUMABLE
+from aar.campaign.control.controller_lock import RESUMABLE_STATES
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import respecify
-from aar.campaign.views import without_address
+from aar.campaign.spec_loader import override_stored_spec
+from aar.campaign.views import without_database_address
 from aar.errors import Conflict
 from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign
@@ -18,7 +18,7 @@ from aar.store.models import Campaign
 _CHANGEABLE = ("limits.", "serve.", "scoring.parallel", "sandbox.backend")
 
 
-def changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
+def read_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
     """The spec of an earlier campaign with overrides on top; nothing is written yet.
 
     Args:
@@ -29,22 +29,22 @@ def changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any
         SpecError: the result does not hold.
     """
     campaign = session.get_one(Campaign, campaign_id)
-    if campaign.state not in RESUMABLE:
+    if campaign.state not in RESUMABLE_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
     for field in overrides:
         if not field.startswith(_CHANGEABLE):
             raise Conflict(f"{field} cannot change once a campaign has begun", "Start a new one with: aar start")
-    return respecify(without_address(campaign.spec), overrides)
+    return override_stored_spec(without_database_address(campaign.spec), overrides)
 
 
-def save_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
+def save_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
     """Write the changed spec down, so that the next resume starts from it; returns it.
 
     The overrides are laid over what is stored by now: limits that somebody else changed meanwhile stay changed.
 
-    Raises: as ``changed_spec``.
+    Raises: as ``read_changed_spec``.
     """
     lock_campaign(session, campaign_id)
-    spec = changed_spec(session, campaign_id, overrides)
+    spec = read_changed_spec(session, campaign_id, overrides)
     session.get_one(Campaign, campaign_id).spec = spec.model_dump(mode="json")
     return spec

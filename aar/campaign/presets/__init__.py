@@ -13,22 +13,22 @@ from aar.errors import NotFound
 _FOLDER = Path(__file__).parent
 
 
-def presets() -> list[str]:
+def list_presets() -> list[str]:
     """Their names."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
-def preset(name: str) -> dict[str, Any]:
+def load_preset(name: str) -> dict[str, Any]:
     """The dotted fields of one. Raises NotFound."""
-    if name not in presets():
-        raise NotFound(f"no ready-made campaign {name[:64]!r}", f"There are: {', '.join(presets())}")
-    return dotted(yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    if name not in list_presets():
+        raise NotFound(f"no ready-made campaign {name[:64]!r}", f"There are: {', '.join(list_presets())}")
+    return dotted_fields(yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
-def dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def dotted_fields(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """The fields of a spec by dotted name, such as ``{"limits.usd": 5}``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{above}{key}"
-        flat |= dotted(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= dotted_fields(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

@@ -8,12 +8,12 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import put_request
-from aar.campaign.directions import Direction, deal, load_directions
-from aar.campaign.external_researchers import OVER, is_outside
-from aar.campaign.preflight import price_book
+from aar.campaign.control.control_requests import enqueue_request
+from aar.campaign.directions import Direction, assign_directions, load_directions
+from aar.campaign.external_researchers import ENDED_STATES, is_external
+from aar.campaign.preflight import make_price_book
 from aar.campaign.spec import AUTO, CampaignSpec
-from aar.campaign.spec_loader import respecify
+from aar.campaign.spec_loader import override_stored_spec
 from aar.campaign.views import ResearcherView, get_researcher, list_researchers
 from aar.errors import Conflict, NotFound, SeedFileError, UsageError
 from aar.events import ControlRequested
@@ -47,18 +47,18 @@ def add_researchers(
     campaign = session.get(Campaign, campaign_id)
     if campaign is None:
         raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
-    if campaign.state in OVER:
+    if campaign.state in ENDED_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
     if not 1 <= count <= 500:
         raise UsageError(f"{count} researchers cannot be added", "Add 1 to 500")
-    spec = respecify(campaign.spec, {})
-    team = [view for view in list_researchers(session, campaign_id) if not is_outside(view.model)]
+    spec = override_stored_spec(campaign.spec, {})
+    team = [view for view in list_researchers(session, campaign_id) if not is_external(view.model)]
     first = len(team) + 1
     file = spec.directions.file
     available = load_directions(Path(file) if file else find_problem(spec.problem).directions())
-    dealt = _dealt(team, available, direction, count)
+    dealt = _assign_directions(team, available, direction, count)
     plays = model or _teams_model(spec, team)
-    price_book(spec).price(plays)
+    make_price_book(spec).price(plays)
     campaign.spec = _grown(spec, available, dealt, model, first).model_dump(mode="json")
     last = session.scalar(select(func.max(Researcher.index)).where(Researcher.campaign_id == campaign_id)) or 0
     names = [f"r{number}" for number in range(first, first + count)]
@@ -77,11 +77,13 @@ def add_researchers(
             )
         )
     said = f"{', '.join(names)} on {', '.join(dict.fromkeys(each.key for each in dealt))}, model {plays}"
-    heard = put_request(session, campaign, ControlRequested(command="add", argument=said, by=by))
+    heard = enqueue_request(session, campaign, ControlRequested(command="add", argument=said, by=by))
     return [get_researcher(session, campaign_id, f"{campaign_id}-{name}") for name in names], heard
 
 
-def _dealt(team: list[ResearcherView], available: list[Direction], key: str | None, count: int) -> list[Direction]:
+def _assign_directions(
+    team: list[ResearcherView], available: list[Direction], key: str | None, count: int
+) -> list[Direction]:
     if key is not None:
         named = next((each for each in available if each.key == key), None)
         if named is None:
@@ -106,7 +108,7 @@ def _grown(
     spec: CampaignSpec, available: list[Direction], dealt: list[Direction], model: str | None, first: int
 ) -> CampaignSpec:
     """The spec of the larger team: it deals the directions by name, so that a resume finds the same."""
-    keys = [each.key for each in [*deal(spec, available), *dealt]]
+    keys = [each.key for each in [*assign_directions(spec, available), *dealt]]
     values = spec.model_dump(mode="json")
     researchers = values["researchers"]
     researchers["count"] = len(keys)
@@ -114,4 +116,4 @@ def _grown(
         for number in range(first, first + len(dealt)):
             researchers["overrides"][str(number)] = {"model": model}
     values["directions"] |= {"deal": "named", "names": keys}
-    return respecify(values, {})
+    return override_stored_spec(values, {})

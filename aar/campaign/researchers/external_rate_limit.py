@@ -12,22 +12,22 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.external_researchers import is_outside
+from aar.campaign.external_researchers import is_external
 from aar.errors import TooMany
 from aar.forum.change_feed import KINDS
 from aar.store.column_types import now
 from aar.store.models import EventRecord, Researcher
 
-POSTS_AN_HOUR = 20
+POSTS_PER_HOUR = 20
 """More than any researcher of the public study wrote; each reaches the whole team."""
-WRITES_AN_HOUR = 120
+WRITES_PER_HOUR = 120
 """Of every sort together: posts, comments, votes, edits, retractions and claims."""
 _HOUR = timedelta(hours=1)
 _WRITES = tuple(kind for kind in KINDS if kind != "researchers_mentioned")  # comes with a text
-_BOUNDS = (("posts", ("post_created",), POSTS_AN_HOUR), ("changes to the forum", _WRITES, WRITES_AN_HOUR))
+_BOUNDS = (("posts", ("post_created",), POSTS_PER_HOUR), ("changes to the forum", _WRITES, WRITES_PER_HOUR))
 
 
-def check_guest_pace(session: Session, researcher_id: str) -> None:
+def check_external_rate(session: Session, researcher_id: str) -> None:
     """Refuse what a guest has just written if it was too much; for a researcher from inside nothing is counted.
 
     Call it at the end of the transaction that writes: a write that changes nothing, such as a repeated one, then counts
@@ -38,9 +38,9 @@ def check_guest_pace(session: Session, researcher_id: str) -> None:
         researcher_id: who writes.
 
     Raises:
-        TooMany: over ``POSTS_AN_HOUR`` or ``WRITES_AN_HOUR``; says which, and when the oldest falls out of the hour.
+        TooMany: over ``POSTS_PER_HOUR`` or ``WRITES_PER_HOUR``; says which, and when the oldest falls out of the hour.
     """
-    if not _is_guest(session, researcher_id):
+    if not _is_external(session, researcher_id):
         return
     at = now()
     for what, kinds, bound in _BOUNDS:
@@ -50,19 +50,19 @@ def check_guest_pace(session: Session, researcher_id: str) -> None:
             raise TooMany(told, (oldest + _HOUR - at).total_seconds())
 
 
-def posts_left(session: Session, researcher_id: str) -> int | None:
+def remaining_posts(session: Session, researcher_id: str) -> int | None:
     """How many posts a guest may still write now; None for a researcher from inside, who has no such bound."""
-    if not _is_guest(session, researcher_id):
+    if not _is_external(session, researcher_id):
         return None
     begun = now() - _HOUR
-    written = session.scalars(_newest(researcher_id, ("post_created",)).limit(POSTS_AN_HOUR))
-    return POSTS_AN_HOUR - len([at for at in written if at > begun])
+    written = session.scalars(_newest(researcher_id, ("post_created",)).limit(POSTS_PER_HOUR))
+    return POSTS_PER_HOUR - len([at for at in written if at > begun])
 
 
-def _is_guest(session: Session, researcher_id: str) -> bool:
+def _is_external(session: Session, researcher_id: str) -> bool:
     session.flush()
     model = session.scalar(select(Researcher.model).where(Researcher.id == researcher_id))
-    return model is not None and is_outside(model)
+    return model is not None and is_external(model)
 
 
 def _newest(researcher_id: str, kinds: tuple[str, ...]) -> Select[Any]:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.campaign.control.researcher_commands import NO_WISH, Wish
+from aar.campaign.control.researcher_commands import NO_COMMAND, DesiredState
 from aar.campaign.lifecycle.ending import StopSignal
-from aar.campaign.runtime.service_restarts import PATIENCE_SECONDS, FaultLog, persist
+from aar.campaign.runtime.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write
 from aar.campaign.views import ResearcherView
 from aar.errors import Conflict
 from aar.researcher.context import ResearcherOutcome
@@ -19,28 +19,28 @@ GRACE_SECONDS = 20.0
 
 
 @dataclass(slots=True)
-class LifeSignal:
+class ResearcherSignal:
     """Asks one researcher to end; ``wish`` tells which wish of a person's it was, None where the campaign ends."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
-    wish: Wish | None = None
+    desired: DesiredState | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TeamMember:
     """A researcher of the team, and what a person last wished of it."""
 
     view: ResearcherView
-    wish: Wish = NO_WISH
+    desired: DesiredState = NO_COMMAND
 
 
 @dataclass(frozen=True, slots=True)
-class _Life:
-    signal: LifeSignal
+class _RunningResearcher:
+    signal: ResearcherSignal
     task: asyncio.Task[ResearcherOutcome]
 
 
-class Team:
+class TeamReconciler:
     """Keeps the lives that run the same as what the database asks for.
 
     Args:
@@ -53,26 +53,26 @@ class Team:
 
     def __init__(
         self,
-        roster: Callable[[], Awaitable[Sequence[Member]]],
-        begin: Callable[[ResearcherView, LifeSignal], Coroutine[Any, Any, ResearcherOutcome]],
-        settle: Callable[[Member], Awaitable[None]],
+        roster: Callable[[], Awaitable[Sequence[TeamMember]]],
+        begin: Callable[[ResearcherView, ResearcherSignal], Coroutine[Any, Any, ResearcherOutcome]],
+        settle: Callable[[TeamMember], Awaitable[None]],
         stop: StopSignal,
-        faults: FaultLog | None = None,
+        faults: FaultBuffer | None = None,
     ) -> None:
-        self._faults = faults or FaultLog()
+        self._faults = faults or FaultBuffer()
         self._roster = roster
         self._begin = begin
         self._settle = settle
         self._stop = stop
         self._changed = asyncio.Event()
-        self._lives: dict[str, _Life] = {}
+        self._running: dict[str, _RunningResearcher] = {}
         self._held: set[str] = set()
         self._outcomes: dict[str, ResearcherOutcome] = {}
-        self._wish_then: dict[str, int] = {}
+        self._command_at_start: dict[str, int] = {}
         self.closed = False
         """Whether the team has ended, so that nobody joins it any more."""
 
-    def look(self) -> None:
+    def notify_change(self) -> None:
         """The roster or a wish changed."""
         self._changed.set()
 
@@ -81,7 +81,7 @@ class Team:
         self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "limit"}
         self._changed.set()
 
-    def service_is_back(self) -> None:
+    def service_recovered(self) -> None:
         """Those who rest because of the model service try again."""
         if any(each.reason == "away" for each in self._outcomes.values()):
             self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "away"}
@@ -97,72 +97,74 @@ class Team:
         try:
             while not self._stop.event.is_set():
                 self._changed.clear()
-                await persist("roster", self._match, self._faults, seconds=PATIENCE_SECONDS)
-                if not self._lives and not self._held:
+                await retry_write("roster", self._reconcile, self._faults, seconds=MAX_FAILING_SECONDS)
+                if not self._running and not self._held:
                     break
-                await self._something(asked)
-            for life in self._lives.values():
+                await self._wait_for_change(asked)
+            for life in self._running.values():
                 life.signal.event.set()
-            if self._lives:
-                await asyncio.wait([life.task for life in self._lives.values()], timeout=GRACE_SECONDS)
-                self._bury()
+            if self._running:
+                await asyncio.wait([life.task for life in self._running.values()], timeout=GRACE_SECONDS)
+                self._collect_ended()
         finally:
             self.closed = True
             asked.cancel()
-            left = [life.task for life in self._lives.values()]
+            left = [life.task for life in self._running.values()]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, asked, return_exceptions=True)
         return list(self._outcomes.values())
 
-    async def _something(self, asked: asyncio.Task[Any]) -> None:
+    async def _wait_for_change(self, asked: asyncio.Task[Any]) -> None:
         """Wait until a life ends, the database changed, or the campaign is asked to end."""
         changed = asyncio.create_task(self._changed.wait())
         try:
-            tasks = [life.task for life in self._lives.values()]
+            tasks = [life.task for life in self._running.values()]
             await asyncio.wait([*tasks, asked, changed], return_when=asyncio.FIRST_COMPLETED)
         finally:
             changed.cancel()
-        self._bury()
+        self._collect_ended()
 
-    async def _match(self) -> None:
+    async def _reconcile(self) -> None:
         self._held = set()
         for member in await self._roster():
-            life, wish = self._lives.get(member.view.id), member.wish
+            life, wish = self._running.get(member.view.id), member.desired
             if life is not None:
-                if (wish.ends or wish.holds) and (life.signal.wish is None or wish.ends):
-                    self._ask(life, wish)
+                if (wish.is_ended or wish.is_paused) and (life.signal.desired is None or wish.is_ended):
+                    self._signal_end(life, wish)
             elif member.view.state == "finished":
                 continue
-            elif wish.ends or wish.holds:
+            elif wish.is_ended or wish.is_paused:
                 self._outcomes.pop(member.view.id, None)
                 await self._settle(member)
-                if wish.holds:
+                if wish.is_paused:
                     self._held.add(member.view.id)
-            elif member.view.id not in self._outcomes or wish.id > self._wish_then.get(member.view.id, 0):
+            elif member.view.id not in self._outcomes or wish.id > self._command_at_start.get(member.view.id, 0):
                 self._outcomes.pop(member.view.id, None)
-                signal = LifeSignal()
-                self._lives[member.view.id] = _Life(signal, asyncio.create_task(self._begin(member.view, signal)))
-                self._wish_then[member.view.id] = wish.id
+                signal = ResearcherSignal()
+                self._running[member.view.id] = _RunningResearcher(
+                    signal, asyncio.create_task(self._begin(member.view, signal))
+                )
+                self._command_at_start[member.view.id] = wish.id
 
-    def _ask(self, life: _Life, wish: Wish) -> None:
-        life.signal.wish = wish
+    def _signal_end(self, life: _RunningResearcher, wish: DesiredState) -> None:
+        life.signal.desired = wish
         if not life.signal.event.is_set():
             life.signal.event.set()
             asyncio.get_running_loop().call_later(GRACE_SECONDS, life.task.cancel)
 
-    def _bury(self) -> None:
+    def _collect_ended(self) -> None:
         """Take note of lives that ended. One that died of an error failed, whatever it was, and the others go on.
 
         Raises:
             Conflict: another controller has the researcher's sandbox.
         """
-        for name, life in list(self._lives.items()):
+        for name, life in list(self._running.items()):
             if life.task.done():
-                del self._lives[name]
+                del self._running[name]
                 if not life.task.cancelled():
                     outcome = _outcome(life.task)
-                    if life.signal.wish is None or outcome.reason != "paused":
+                    if life.signal.desired is None or outcome.reason != "paused":
                         self._outcomes[name] = outcome
 
 

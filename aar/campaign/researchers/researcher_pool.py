@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import Request
-from aar.campaign.control.researcher_commands import NO_WISH, wishes
-from aar.campaign.external_researchers import is_outside
-from aar.campaign.researchers.reconciler import LifeSignal, Member, Team
-from aar.campaign.researchers.supervisor import Supervisor
-from aar.campaign.run_timer import Clock
-from aar.campaign.runtime.campaign_runtime import Workshop
-from aar.campaign.spec_loader import respecify
+from aar.campaign.control.control_requests import ControlRequest
+from aar.campaign.control.researcher_commands import NO_COMMAND, read_desired_states
+from aar.campaign.external_researchers import is_external
+from aar.campaign.researchers.reconciler import ResearcherSignal, TeamMember, TeamReconciler
+from aar.campaign.researchers.supervisor import ResearcherSupervisor
+from aar.campaign.run_timer import RunTimer
+from aar.campaign.runtime.campaign_runtime import CampaignRuntime
+from aar.campaign.spec_loader import override_stored_spec
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.events import ResearcherStateChanged
 from aar.researcher.context import ResearcherOutcome
@@ -24,7 +24,7 @@ from aar.store.models import Campaign, Researcher
 _LATE = "the team had ended before it could begin"
 
 
-class Crew:
+class ResearcherPool:
     """Runs the team, and takes up what changes.
 
     Args:
@@ -32,61 +32,61 @@ class Crew:
         clock: its wall clock, whose limit may change.
     """
 
-    def __init__(self, workshop: Workshop, clock: Clock) -> None:
-        self._workshop = workshop
+    def __init__(self, workshop: CampaignRuntime, clock: RunTimer) -> None:
+        self._runtime = workshop
         self._db = workshop.plan.database
         self._clock = clock
-        self._team = Team(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
-        workshop.endpoints.when_back(self._team.service_is_back)
+        self._team = TeamReconciler(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
+        workshop.gateways.on_recovery(self._team.service_recovered)
 
-    async def live(self) -> list[ResearcherOutcome]:
+    async def run(self) -> list[ResearcherOutcome]:
         """Run the team to its end; returns the outcomes of those that came to rest by themselves."""
         return await self._team.run()
 
-    async def heed(self, request: Request) -> None:
+    async def apply_request(self, request: ControlRequest) -> None:
         """Take up what a person asked for: other limits, a newcomer, a researcher's rest. Words need no help here."""
         if request.command == "limits":
             await self._take_limits()
         if self._team.closed:
-            await self._db.write(self._turn_away)
+            await self._db.write(self._reject_late)
         elif request.command == "limits":
             self._team.limits_changed()
         else:
-            self._team.look()
+            self._team.notify_change()
 
     async def _take_limits(self) -> None:
-        campaign_id = self._workshop.campaign_id
+        campaign_id = self._runtime.campaign_id
         spec = await self._db.read(lambda session: session.get_one(Campaign, campaign_id).spec)
-        limits = respecify(spec, {}).limits
-        await self._workshop.ledger.change_limits(limits)
+        limits = override_stored_spec(spec, {}).limits
+        await self._runtime.ledger.change_limits(limits)
         self._clock.change_limit(limits.hours)
 
-    async def _roster(self) -> list[Member]:
-        def read(session: Session) -> list[Member]:
-            wished = wishes(session, self._workshop.campaign_id)
-            views = list_researchers(session, self._workshop.campaign_id)
-            return [Member(view, wished.get(view.id, NO_WISH)) for view in views if not is_outside(view.model)]
+    async def _roster(self) -> list[TeamMember]:
+        def read(session: Session) -> list[TeamMember]:
+            wished = read_desired_states(session, self._runtime.campaign_id)
+            views = list_researchers(session, self._runtime.campaign_id)
+            return [TeamMember(view, wished.get(view.id, NO_COMMAND)) for view in views if not is_external(view.model)]
 
         return await self._db.read(read)
 
-    def _begin(self, view: ResearcherView, signal: LifeSignal) -> Coroutine[Any, Any, ResearcherOutcome]:
-        return Supervisor(self._workshop, view, signal).run()
+    def _begin(self, view: ResearcherView, signal: ResearcherSignal) -> Coroutine[Any, Any, ResearcherOutcome]:
+        return ResearcherSupervisor(self._runtime, view, signal).run()
 
-    async def _settle(self, member: Member) -> None:
-        state = "finished" if member.wish.ends else "paused"
+    async def _settle(self, member: TeamMember) -> None:
+        state = "finished" if member.desired.is_ended else "paused"
 
         def write(session: Session) -> None:
-            _rest(session, session.get_one(Researcher, member.view.id), state, member.wish.cause)
+            _stop_researcher(session, session.get_one(Researcher, member.view.id), state, member.desired.cause)
 
-        if (member.view.state, member.view.cause) != (state, member.wish.cause):
+        if (member.view.state, member.view.cause) != (state, member.desired.cause):
             await self._db.write(write)
 
-    def _turn_away(self, session: Session) -> None:
-        for view in list_researchers(session, self._workshop.campaign_id):
+    def _reject_late(self, session: Session) -> None:
+        for view in list_researchers(session, self._runtime.campaign_id):
             if view.state == "created":
-                _rest(session, session.get_one(Researcher, view.id), "finished", _LATE)
+                _stop_researcher(session, session.get_one(Researcher, view.id), "finished", _LATE)
 
 
-def _rest(session: Session, researcher: Researcher, state: str, cause: str) -> None:
+def _stop_researcher(session: Session, researcher: Researcher, state: str, cause: str) -> None:
     append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
     researcher.state, researcher.cause, researcher.doing = state, cause, ""

@@ -20,7 +20,7 @@ from aar.store.database import Database
 from aar.store.event_log import append_event
 
 
-class SandboxKeeper:
+class SandboxProvider:
     """The sandbox of one researcher.
 
     Args:

@@ -12,12 +12,12 @@ import structlog
 from sqlalchemy.orm import Session
 
 from aar.best_effort import best_effort, log_failure
-from aar.campaign.costs.compute_meter import meter
+from aar.campaign.costs.compute_meter import meter_compute
 from aar.campaign.directions import Direction
-from aar.campaign.researchers.reconciler import LifeSignal
-from aar.campaign.researchers.sandbox_provider import SandboxKeeper
-from aar.campaign.runtime.campaign_runtime import Workshop
-from aar.campaign.runtime.service_restarts import HEALTHY_SECONDS, PATIENCE_SECONDS, Patience, persist
+from aar.campaign.researchers.reconciler import ResearcherSignal
+from aar.campaign.researchers.sandbox_provider import SandboxProvider
+from aar.campaign.runtime.campaign_runtime import CampaignRuntime
+from aar.campaign.runtime.service_restarts import HEALTHY_SECONDS, MAX_FAILING_SECONDS, RestartBackoff, retry_write
 from aar.campaign.views import ResearcherView
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, Conflict, LimitReached
@@ -39,7 +39,7 @@ _RESTART_SECONDS = 1.0
 _GIB = 1024**3
 
 
-class Supervisor:
+class ResearcherSupervisor:
     """Lives one researcher's life within a campaign.
 
     A loop that dies of an unexpected error is started again from its events, a few times and ever later; an error
@@ -49,7 +49,7 @@ class Supervisor:
         signal: asks this one to end.
     """
 
-    def __init__(self, workshop: Workshop, view: ResearcherView, signal: LifeSignal) -> None:
+    def __init__(self, workshop: CampaignRuntime, view: ResearcherView, signal: ResearcherSignal) -> None:
         self._workshop = workshop
         self._view = view
         self._signal = signal
@@ -60,7 +60,7 @@ class Supervisor:
         """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
         outcome = ResearcherOutcome("paused", "interrupted")
         try:
-            outcome = await self._through_scarcity()
+            outcome = await self._run_through_scarcity()
         except LimitReached as error:
             outcome = ResearcherOutcome("limit", str(error))
         except Conflict:
@@ -72,8 +72,8 @@ class Supervisor:
             outcome = ResearcherOutcome("failed", f"{type(error).__name__}: {error}")
         finally:
             try:
-                unwritten = partial(self._workshop.faults.note, self._view.name, then="its state stays as it was")
-                await best_effort(self._rest(outcome), unwritten)
+                unwritten = partial(self._workshop.faults.add_fault, self._view.name, then="its state stays as it was")
+                await best_effort(self._record_outcome(outcome), unwritten)
             finally:
                 await self._put_away()
         return outcome
@@ -83,23 +83,23 @@ class Supervisor:
         held, self._held = self._held, contextlib.AsyncExitStack()
         await best_effort(held.aclose(), log_failure("a researcher's place could not be given back"))
 
-    async def _through_scarcity(self) -> ResearcherOutcome:
+    async def _run_through_scarcity(self) -> ResearcherOutcome:
         """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
-        patience = Patience()
+        patience = RestartBackoff()
         while True:
             begun = time.monotonic()
             try:
-                await self._workshop.endpoints.admit(self._view.model)
+                await self._workshop.gateways.open_model(self._view.model)
                 return await self._with_sandbox()
             except Exception as error:
                 if not is_transient(error):
                     raise
                 if time.monotonic() - begun >= HEALTHY_SECONDS:
-                    patience.healthy()
-                pause = patience.pause(error, foreseen=True)
+                    patience.reset()
+                pause = patience.next_delay(error, foreseen=True)
                 if pause is None:  # it goes on where a person makes room, so it has not failed
                     return ResearcherOutcome("limit", str(find_disk_full(error) or error))
-                self._workshop.faults.note(self._view.name, error, f"started again in {pause:g} s")
+                self._workshop.faults.add_fault(self._view.name, error, f"started again in {pause:g} s")
                 await self._put_away()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -115,24 +115,24 @@ class Supervisor:
         """
         workshop, gpus = self._workshop, self._workshop.plan.spec.sandbox.gpus
         if gpus:
-            await self._say(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
+            await self._show_activity(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
         lease = await self._held.enter_async_context(workshop.leases.lease_for_researcher(self._view.id, gpus=gpus))
         await self._begin()
         spec = self._sandbox_spec(lease)
-        keeper = SandboxKeeper(
+        keeper = SandboxProvider(
             workshop.plan.backend, spec, workshop.plan.database, self._view.id, workshop.outages, self._signal.event
         )
         self._held.push_async_callback(keeper.close)
         return await self._metered(keeper)
 
-    async def _metered(self, keeper: SandboxKeeper) -> ResearcherOutcome:
+    async def _metered(self, keeper: SandboxProvider) -> ResearcherOutcome:
         """The work, ended when the ledger refuses to pay for the sandbox any longer."""
         plan = self._workshop.plan
         limits = self._workshop.ledger.limits
         work: asyncio.Future[ResearcherOutcome] = asyncio.ensure_future(self._work(keeper))
         tasks: list[asyncio.Future[Any]] = [work]
         if limits.usd_per_core_hour or limits.core_hours is not None:
-            metering = meter(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
+            metering = meter_compute(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
             tasks.append(asyncio.ensure_future(metering))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +144,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, keeper: SandboxKeeper) -> ResearcherOutcome:
+    async def _work(self, keeper: SandboxProvider) -> ResearcherOutcome:
         for restart in range(_RESTARTS + 1):
             try:
                 return await run_researcher(self._context(keeper))
@@ -167,9 +167,9 @@ class Supervisor:
                             await self._signal.event.wait()
         return ResearcherOutcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
-    def _context(self, keeper: SandboxKeeper) -> ResearcherContext:
+    def _context(self, keeper: SandboxProvider) -> ResearcherContext:
         workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
-        asked, able = spec.researchers, workshop.endpoints.abilities(view.model)
+        asked, able = spec.researchers, workshop.gateways.capabilities(view.model)
         return ResearcherContext(
             campaign_id=workshop.campaign_id,
             researcher_id=view.id,
@@ -179,7 +179,7 @@ class Supervisor:
             problem=workshop.plan.problem,
             db=workshop.plan.database,
             ledger=workshop.ledger,
-            gateway=workshop.endpoints.gateway(view.model),
+            gateway=workshop.gateways.gateway(view.model),
             sandbox=keeper,
             snapshots=workshop.snapshots,
             scorer=workshop.scorer,
@@ -191,9 +191,9 @@ class Supervisor:
             max_output_tokens=min(asked.max_output_tokens, able.max_tokens or asked.max_output_tokens),
             capabilities=able,
             options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
-            fallback=workshop.endpoints.fallback(view.model),
+            fallback=workshop.gateways.fallback(view.model),
             context_tokens=asked.context_tokens,
-            approaching_limit=partial(workshop.budget.nearing, view.id),
+            approaching_limit=partial(workshop.budget.approaching_limit, view.id),
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
             resting=self._note_rest,
@@ -226,7 +226,7 @@ class Supervisor:
         self._begun = True
         await self._write("running", "")
 
-    async def _say(self, doing: str) -> None:
+    async def _show_activity(self, doing: str) -> None:
         """Show what the researcher does before it is at work."""
 
         def write(session: Session) -> None:
@@ -234,9 +234,9 @@ class Supervisor:
 
         await self._workshop.plan.database.write(write)
 
-    async def _rest(self, outcome: ResearcherOutcome) -> None:
-        ending, wish = self._workshop.stop.ending, self._signal.wish
-        if outcome.reason == "paused" and wish is not None and wish.ends:
+    async def _record_outcome(self, outcome: ResearcherOutcome) -> None:
+        ending, wish = self._workshop.stop.ending, self._signal.desired
+        if outcome.reason == "paused" and wish is not None and wish.is_ended:
             await self._write("finished", wish.cause)
         elif outcome.reason == "paused" and ending is not None and ending.state == "finished":
             await self._write("finished", ending.cause)
@@ -255,4 +255,4 @@ class Supervisor:
             researcher.state, researcher.cause, researcher.doing = state, cause, ""
 
         database = self._workshop.plan.database
-        await persist(view.name, lambda: database.write(write), self._workshop.faults, seconds=PATIENCE_SECONDS)
+        await retry_write(view.name, lambda: database.write(write), self._workshop.faults, seconds=MAX_FAILING_SECONDS)

@@ -15,14 +15,14 @@ from anyio import CancelScope
 
 from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
-from aar.campaign.costs.limit_alerts import BudgetWatch
+from aar.campaign.costs.limit_alerts import LimitMonitor
 from aar.campaign.lifecycle.ending import StopSignal
-from aar.campaign.preflight import Plan
-from aar.campaign.run_timer import Clock
-from aar.campaign.runtime.model_gateways import Endpoints
-from aar.campaign.runtime.orphan_cleanup import SCORING
-from aar.campaign.runtime.public_data import DATA, lay_out
-from aar.campaign.runtime.service_restarts import FaultLog
+from aar.campaign.preflight import CampaignPlan
+from aar.campaign.run_timer import RunTimer
+from aar.campaign.runtime.model_gateways import GatewayRegistry
+from aar.campaign.runtime.orphan_cleanup import SCORING_FOLDER
+from aar.campaign.runtime.public_data import PUBLIC_DATA_FOLDER, prepare_public_data
+from aar.campaign.runtime.service_restarts import FaultBuffer
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.sandbox.leases import Leases
 from aar.sandbox.outages import BackendOutageMonitor
@@ -41,21 +41,21 @@ _CLOSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class CampaignRuntime:
     """The shared parts, built and open."""
 
-    plan: Plan
+    plan: CampaignPlan
     campaign_id: str
     home: Path
     ledger: Ledger
-    endpoints: Endpoints
+    gateways: GatewayRegistry
     snapshots: SnapshotStore
     scorer: Scorer
     mirror: ForumMirror
     leases: Leases
     stop: StopSignal
-    budget: BudgetWatch
-    faults: FaultLog
+    budget: LimitMonitor
+    faults: FaultBuffer
     outages: BackendOutageMonitor
     resting: set[str] = field(default_factory=set)
     """Ids of the researchers that wait for their model service."""
@@ -64,7 +64,7 @@ class Workshop:
     def mounts(self) -> list[Mount]:
         """What every researcher's sandbox sees beside its workspace, all of it read-only."""
         return [
-            Mount(self.home / DATA, "/data"),
+            Mount(self.home / PUBLIC_DATA_FOLDER, "/data"),
             Mount(self.home / "forum", "/forum"),
             Mount(self.plan.problem.lab(), _LAB),
         ]
@@ -76,16 +76,16 @@ class Workshop:
 
 
 @asynccontextmanager
-async def open_workshop(
-    plan: Plan,
+async def open_runtime(
+    plan: CampaignPlan,
     campaign_id: str,
     secret: str,
     stop: StopSignal,
-    clock: Clock,
-    faults: FaultLog,
+    clock: RunTimer,
+    faults: FaultBuffer,
     *,
     patient: bool = False,
-) -> AsyncIterator[Workshop]:
+) -> AsyncIterator[CampaignRuntime]:
     """Build the shared parts of a campaign and close them again.
 
     Args:
@@ -99,27 +99,27 @@ async def open_workshop(
     await anyio.to_thread.run_sync(_make_private, home)
     ledger = Ledger(db, campaign_id, plan.spec.limits, plan.prices)
     snapshots = SnapshotStore(home / "snapshots")
-    budget = BudgetWatch(db, campaign_id, ledger, clock)
+    budget = LimitMonitor(db, campaign_id, ledger, clock)
     mirror = ForumMirror(db, campaign_id, home / "forum")
     leases = Leases()
     engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
-    outages = BackendOutageMonitor(plan.spec.sandbox.patience_minutes * 60, partial(faults.note, engine))
+    outages = BackendOutageMonitor(plan.spec.sandbox.patience_minutes * 60, partial(faults.add_fault, engine))
     scoring = plan.spec.scoring
-    endpoints = Endpoints(
-        plan, seed=int(secret[:8], 16), tell=faults.tell, time_left=lambda: clock.left, patient=patient
+    endpoints = GatewayRegistry(
+        plan, seed=int(secret[:8], 16), tell=faults.add_event, time_left=lambda: clock.left, patient=patient
     )
     scorer = Scorer(
         db,
         campaign_id,
         plan.problem,
-        CleanRoom(plan.backend, plan.problem, snapshots, home / SCORING, leases, plan.incidents, outages),
+        CleanRoom(plan.backend, plan.problem, snapshots, home / SCORING_FOLDER, leases, plan.incidents, outages),
         ledger,
         seeds=scoring.seeds or plan.problem.default_seeds,
         parallel=scoring.parallel or max(1, int(len(leases.scoring_cores) / plan.problem.run_limits.cpus)),
         secret=secret,
         audits=available_audits(
             noise_levels=scoring.noise_levels,
-            extra=[Reviewer(db, ledger, plan.team.reviewer, endpoints.gateway)],
+            extra=[Reviewer(db, ledger, plan.models.reviewer, endpoints.gateway)],
         ),
         plan=CheckPlan(
             confirm_seeds=scoring.confirm_seeds or scoring.seeds or plan.problem.default_seeds,
@@ -132,9 +132,9 @@ async def open_workshop(
         async with asyncio.TaskGroup() as opening:
             opening.create_task(ledger.load())
             opening.create_task(mirror.sync())
-            opening.create_task(lay_out(plan.problem, plan.spec.problem, home))
+            opening.create_task(prepare_public_data(plan.problem, plan.spec.problem, home))
             opening.create_task(endpoints.open())
-        yield Workshop(
+        yield CampaignRuntime(
             plan,
             campaign_id,
             home,

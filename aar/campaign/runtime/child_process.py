@@ -7,7 +7,7 @@ import threading
 from typing import IO
 
 
-def end_with_parent(pipe: IO[bytes]) -> None:
+def exit_with_parent(pipe: IO[bytes]) -> None:
     """End this process at once when the other end of a pipe closes, which the parent holds as long as it lives."""
     threading.Thread(target=_wait, args=(pipe.fileno(),), name="end with parent", daemon=True).start()
 

@@ -15,7 +15,7 @@ from aar.store.models import Researcher
 _MOST = 1000
 
 
-class IncidentLog:
+class IncidentBuffer:
     """An incident sink for backends: takes incidents in the loop, and gives them to a transaction later.
 
     A sandbox that is made to cause more incidents than are written down in a moment loses the oldest of them.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 from aar.campaign.model_assignment import OFFLINE_MODEL
-from aar.campaign.preflight import Plan
+from aar.campaign.preflight import CampaignPlan
 from aar.errors import GatewayError, SetupError
 from aar.events import AnyEvent
 from aar.llm.api_errors import ServiceUnreachable
@@ -23,7 +23,7 @@ from aar.researcher.context import FallbackModel
 from aar.researcher.offline.server_process import run_offline_server
 
 
-class Endpoints:
+class GatewayRegistry:
     """Opens the gateways that a plan needs, the offline model server included, and closes them again.
 
     Args:
@@ -36,7 +36,7 @@ class Endpoints:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: CampaignPlan,
         *,
         seed: int,
         tell: Callable[[AnyEvent], None] = lambda _: None,
@@ -73,20 +73,20 @@ class Endpoints:
         await self._stack.aclose()
 
     async def _open_gateways(self) -> None:
-        team = self._plan.team
+        team = self._plan.models
         if OFFLINE_MODEL in team.all_models:
             await self._open_offline()
         for model, provider in team.providers.items():
-            self._keep(model, self._service(provider))
+            self._register(model, self._model_endpoint(provider))
         async with asyncio.TaskGroup() as asking:
             for model in team.providers:
-                asking.create_task(self._ask_patiently(model) if self._patient else self._ask(model))
+                asking.create_task(self._ask_patiently(model) if self._patient else self._query_model(model))
 
     async def _open_offline(self) -> None:
         address = await self._stack.enter_async_context(run_offline_server(self._seed))
-        self._keep(OFFLINE_MODEL, Gateway(base_url=address, api_key=None))
+        self._register(OFFLINE_MODEL, Gateway(base_url=address, api_key=None))
 
-    def _service(self, provider: Provider) -> Gateway:
+    def _model_endpoint(self, provider: Provider) -> Gateway:
         if provider not in self._services:
             asked = self._plan.spec.researchers
             patience = 60 * asked.patience_minutes
@@ -102,16 +102,16 @@ class Endpoints:
             self._services[provider] = gateway
         return self._services[provider]
 
-    def when_back(self, begin_again: Callable[[], None]) -> None:
+    def on_recovery(self, begin_again: Callable[[], None]) -> None:
         """Have somebody told whenever a service that did not answer does again."""
         self._on_recovery = begin_again
 
     @property
-    def outage(self) -> GatewayError | None:
+    def current_outage(self) -> GatewayError | None:
         """What calls meet with now where the last one of a service failed."""
         return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
 
-    async def _ask(self, model: str) -> None:
+    async def _query_model(self, model: str) -> None:
         self._abilities[model] = await self._gateways[model].capabilities(model)
 
     async def _ask_patiently(self, model: str) -> None:
@@ -119,7 +119,7 @@ class Endpoints:
         policy = RetryPolicy(deadline=60 * self._plan.spec.researchers.patience_minutes)
         while True:
             try:
-                await self._ask(model)
+                await self._query_model(model)
                 return
             except ServiceUnreachable as error:
                 tries += 1
@@ -129,12 +129,12 @@ class Endpoints:
                 self._gateways[model].watch.record_failure(error, pause)
             await asyncio.sleep(pause)
 
-    def _keep(self, model: str, gateway: Gateway) -> None:
+    def _register(self, model: str, gateway: Gateway) -> None:
         if gateway not in self._gateways.values():
             self._stack.push_async_callback(gateway.close)
         self._gateways[model] = gateway
 
-    async def admit(self, model: str) -> None:
+    async def open_model(self, model: str) -> None:
         """Open what a model needs that joined the team while it works.
 
         Raises:
@@ -154,19 +154,19 @@ class Endpoints:
                     f"model {model} needs a key and the controller has none",
                     "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
                 )
-            self._keep(model, self._service(asked.provider))
+            self._register(model, self._model_endpoint(asked.provider))
             with suppress(ServiceUnreachable):  # whoever calls it waits
-                await self._ask(model)
+                await self._query_model(model)
 
     def gateway(self, model: str) -> Gateway:
         """The gateway for a model of the team."""
         return self._gateways[model]
 
-    def abilities(self, model: str) -> ModelCapabilities:
+    def capabilities(self, model: str) -> ModelCapabilities:
         """What a model of the team can do beyond plain messages."""
         return self._abilities.get(model, NO_CAPABILITIES)
 
     def fallback(self, model: str) -> FallbackModel | None:
         """Whom to ask when a model is unavailable; None where nobody is named, or it is that very model."""
-        other = self._plan.team.fallback
+        other = self._plan.models.fallback
         return None if other is None or other == model else FallbackModel(other, self._gateways[other])

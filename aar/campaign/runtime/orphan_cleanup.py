@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.controller_lock import is_run
+from aar.campaign.control.controller_lock import is_controlled
 from aar.sandbox import inventory
 from aar.sandbox.cleanup import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
@@ -18,16 +18,16 @@ from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign
 
-SCORING = "scoring"
+SCORING_FOLDER = "scoring"
 """Folder of a campaign's clean room, within the campaign's."""
 
 
-def all_run(session: Session) -> Mapping[str, bool]:
+def controlled_campaigns(session: Session) -> Mapping[str, bool]:
     """Every campaign that the database holds, and whether somebody runs it."""
-    return {campaign.id: is_run(campaign) for campaign in session.scalars(select(Campaign))}
+    return {campaign.id: is_controlled(campaign) for campaign in session.scalars(select(Campaign))}
 
 
-async def remove_orphans(
+async def remove_orphan_sandboxes(
     backend: SandboxBackend, database: Database, campaign_id: str, on_incident: IncidentSink | None = None
 ) -> list[str]:
     """Remove sandboxes of campaigns that this database holds and that nobody runs; returns their names.
@@ -37,21 +37,23 @@ async def remove_orphans(
     """
 
     async def abandoned(owner: str) -> bool:
-        return owner != campaign_id and await _is_run(database, owner) is False
+        return owner != campaign_id and await _is_campaign_controlled(database, owner) is False
 
-    return _told(await remove_abandoned_sandboxes([backend], abandoned), campaign_id, on_incident)
+    return _report_incidents(await remove_abandoned_sandboxes([backend], abandoned), campaign_id, on_incident)
 
 
-async def remove_own(backend: SandboxBackend, campaign_id: str, on_incident: IncidentSink | None = None) -> list[str]:
+async def remove_campaign_sandboxes(
+    backend: SandboxBackend, campaign_id: str, on_incident: IncidentSink | None = None
+) -> list[str]:
     """Remove what is left of a campaign's sandboxes once its work has ended, such as one nobody took up again."""
 
     async def own(owner: str) -> bool:
         return owner == campaign_id
 
-    return _told(await remove_abandoned_sandboxes([backend], own), campaign_id, on_incident)
+    return _report_incidents(await remove_abandoned_sandboxes([backend], own), campaign_id, on_incident)
 
 
-async def prune(database: Database, settings: Settings, *, unknown_too: bool) -> SweepResult:
+async def prune_sandboxes(database: Database, settings: Settings, *, unknown_too: bool) -> SweepResult:
     """Remove every sandbox and every folder of a scoring run that no live controller uses.
 
     Args:
@@ -59,32 +61,32 @@ async def prune(database: Database, settings: Settings, *, unknown_too: bool) ->
     """
 
     async def abandoned(owner: str) -> bool:
-        run = await _is_run(database, owner)
+        run = await _is_campaign_controlled(database, owner)
         return unknown_too if run is None else not run
 
     swept = await inventory.prune(abandoned)
     # What may still run keeps its folders, though its backend does not answer now.
     known = await asyncio.to_thread(inventory.campaigns_with_sandboxes)
-    for campaign_id, run in (await database.read(all_run)).items():
-        scoring = settings.campaign_dir(campaign_id) / SCORING
-        if run or campaign_id in known or not scoring.is_dir() or await _is_run(database, campaign_id):
+    for campaign_id, run in (await database.read(controlled_campaigns)).items():
+        scoring = settings.campaign_dir(campaign_id) / SCORING_FOLDER
+        if run or campaign_id in known or not scoring.is_dir() or await _is_campaign_controlled(database, campaign_id):
             continue
         for name, error in (await asyncio.to_thread(run_files.remove_leftover_runs, scoring)).items():
             swept.left.setdefault(name, str(error))
     return swept
 
 
-async def _is_run(database: Database, campaign_id: str) -> bool | None:
+async def _is_campaign_controlled(database: Database, campaign_id: str) -> bool | None:
     """Whether somebody runs a campaign now; None where the database does not hold it."""
 
     def look(session: Session) -> bool | None:
         campaign = session.get(Campaign, campaign_id)
-        return None if campaign is None else is_run(campaign)
+        return None if campaign is None else is_controlled(campaign)
 
     return await database.read(look)
 
 
-def _told(swept: SweepResult, campaign_id: str, on_incident: IncidentSink | None) -> list[str]:
+def _report_incidents(swept: SweepResult, campaign_id: str, on_incident: IncidentSink | None) -> list[str]:
     for name, why in swept.left.items():
         if on_incident is not None:
             on_incident(Incident(name, campaign_id, IncidentKind.LEFT_BEHIND, why[:300]))

@@ -12,16 +12,16 @@ import shutil
 import sys
 from pathlib import Path
 
-from aar.campaign.runtime.child_process import end_with_parent
+from aar.campaign.runtime.child_process import exit_with_parent
 from aar.errors import AarError, ProblemError
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find_problem
 
-DATA = "data"
+PUBLIC_DATA_FOLDER = "data"
 _RESEARCH_SPLIT = 0
 
 
-async def lay_out(problem: Problem, reference: str, home: Path) -> None:
+async def prepare_public_data(problem: Problem, reference: str, home: Path) -> None:
     """Put the public bundles of a problem's research domains under ``home/data``, unless they are there.
 
     Args:
@@ -32,7 +32,7 @@ async def lay_out(problem: Problem, reference: str, home: Path) -> None:
     Raises:
         ProblemError: the bundles could not be made.
     """
-    if all((home / DATA / domain).is_dir() for domain in problem.research_domains):
+    if all((home / PUBLIC_DATA_FOLDER / domain).is_dir() for domain in problem.research_domains):
         return
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -64,10 +64,10 @@ async def lay_out(problem: Problem, reference: str, home: Path) -> None:
         )
 
 
-def lay_out_here(problem: Problem, home: Path) -> None:
+def prepare_public_data_here(problem: Problem, home: Path) -> None:
     """The work itself, in this process; a domain appears whole or not at all."""
     for domain in problem.research_domains:
-        target = home / DATA / domain
+        target = home / PUBLIC_DATA_FOLDER / domain
         if target.is_dir():
             continue
         target.parent.mkdir(exist_ok=True)
@@ -82,8 +82,8 @@ def lay_out_here(problem: Problem, home: Path) -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent(sys.stdin.buffer)
+    exit_with_parent(sys.stdin.buffer)
     try:
-        lay_out_here(find_problem(sys.argv[1]), Path(sys.argv[2]))
+        prepare_public_data_here(find_problem(sys.argv[1]), Path(sys.argv[2]))
     except AarError as error:
         sys.exit(str(error))

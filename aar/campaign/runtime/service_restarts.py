@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from aar.campaign.runtime.file_descriptors import Reserve
+from aar.campaign.runtime.file_descriptors import DescriptorReserve
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, LimitReached, SandboxUnavailable
 from aar.events import AnyEvent, ServiceFailed
@@ -22,7 +22,7 @@ from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS = 600.0
+MAX_FAILING_SECONDS = 600.0
 """How long what a campaign needs may be out of order before the campaign is paused."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 HEALTHY_SECONDS = 60.0
@@ -30,20 +30,20 @@ _UNEXPECTED = 3
 _MAX_TEXT = 500
 
 
-class FaultLog:
+class FaultBuffer:
     """What services died of, kept until it can be written to the event log; the oldest are given up first."""
 
     def __init__(self, most: int = 200) -> None:
         self._most = most
         self._waiting: list[AnyEvent] = []
         self._told: dict[tuple[str, str, str], float] = {}
-        self.reserve = Reserve()
+        self.reserve = DescriptorReserve()
 
     def __len__(self) -> int:
         """How many wait to be written down."""
         return len(self._waiting)
 
-    def note(self, service: str, error: BaseException, then: str, *, every: float = 0.0) -> None:
+    def add_fault(self, service: str, error: BaseException, then: str, *, every: float = 0.0) -> None:
         """Take one: which service, what it died of, and what is done about it.
 
         Args:
@@ -54,9 +54,9 @@ class FaultLog:
         short = " ".join(cause.split())[:_MAX_TEXT]
         if self._is_news((service, short, then), every):
             log.warning("service failed", service=service, error=short, then=then)
-            self.tell(ServiceFailed(service=service, error=short, then=then))
+            self.add_event(ServiceFailed(service=service, error=short, then=then))
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            self.reserve.open_up()
+            self.reserve.release()
 
     def _is_news(self, what: tuple[str, str, str], every: float) -> bool:
         moment = time.monotonic()
@@ -67,19 +67,19 @@ class FaultLog:
         self._told[what] = moment
         return True
 
-    def tell(self, event: AnyEvent) -> None:
+    def add_event(self, event: AnyEvent) -> None:
         """Take an event that tells of something else that is out of order."""
         self._waiting = [*self._waiting[-self._most + 1 :], event]
 
-    def take(self) -> list[AnyEvent]:
+    def drain(self) -> list[AnyEvent]:
         """All that wait; they count as written."""
         taken, self._waiting = self._waiting, []
-        self.reserve.hold()
+        self.reserve.refill()
         return taken
 
 
 @dataclass(slots=True)
-class Patience:
+class RestartBackoff:
     """How long something may go on failing, and how long to wait before each new try.
 
     Args:
@@ -87,17 +87,17 @@ class Patience:
         unexpected: how many errors in a row that nobody foresaw; None for any number.
     """
 
-    seconds: float | None = PATIENCE_SECONDS
+    seconds: float | None = MAX_FAILING_SECONDS
     unexpected: int | None = _UNEXPECTED
     _since: float | None = field(default=None, init=False)
     _tries: int = field(default=0, init=False)
     _surprises: int = field(default=0, init=False)
 
-    def healthy(self) -> None:
+    def reset(self) -> None:
         """It works again."""
         self._since, self._tries, self._surprises = None, 0, 0
 
-    def pause(self, error: Exception, *, foreseen: bool) -> float | None:
+    def next_delay(self, error: Exception, *, foreseen: bool) -> float | None:
         """Seconds to wait before the next try; None where there shall be none."""
         moment = time.monotonic()
         self._since = self._since or moment
@@ -110,8 +110,8 @@ class Patience:
         return float(min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** (self._tries - 1)))
 
 
-async def keep_running(
-    name: str, work: Callable[[], Awaitable[None]], faults: FaultLog, *, needed: bool, tries: int | None = None
+async def run_with_restarts(
+    name: str, work: Callable[[], Awaitable[None]], faults: FaultBuffer, *, needed: bool, tries: int | None = None
 ) -> None:
     """Run a service until it ends or is cancelled, and again where it dies.
 
@@ -127,7 +127,7 @@ async def keep_running(
     Raises:
         AarError, Exception: of a service that is needed.
     """
-    patience = Patience() if needed else Patience(None, tries)
+    patience = RestartBackoff() if needed else RestartBackoff(None, tries)
     while True:
         begun = time.monotonic()
         try:
@@ -135,28 +135,28 @@ async def keep_running(
             return
         except Exception as error:
             if _is_cancelled():
-                faults.note(name, error, "it was ending")
+                faults.add_fault(name, error, "it was ending")
                 return
             if time.monotonic() - begun >= HEALTHY_SECONDS:
-                patience.healthy()
+                patience.reset()
             foreseen = needed and (is_transient(error) or isinstance(error, SandboxUnavailable))
             if needed and isinstance(error, AarError) and not foreseen:
                 if not isinstance(error, LimitReached):  # which is told as a limit
-                    faults.note(name, error, "given up")
+                    faults.add_fault(name, error, "given up")
                 raise
-            pause = patience.pause(error, foreseen=foreseen)
+            pause = patience.next_delay(error, foreseen=foreseen)
             if pause is None:
-                faults.note(name, error, "given up")
+                faults.add_fault(name, error, "given up")
                 if needed:
                     raise
                 return
-            faults.note(name, error, f"started again in {pause:g} s")
+            faults.add_fault(name, error, f"started again in {pause:g} s")
         await asyncio.sleep(pause)
 
 
-async def persist(name: str, write: Callable[[], Awaitable[None]], faults: FaultLog, *, seconds: float) -> None:
+async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: FaultBuffer, *, seconds: float) -> None:
     """Do something once, and again while what hinders it may pass. Raises the last error after so many seconds."""
-    patience = Patience(seconds, 0)
+    patience = RestartBackoff(seconds, 0)
     while True:
         try:
             await write()
@@ -164,10 +164,10 @@ async def persist(name: str, write: Callable[[], Awaitable[None]], faults: Fault
         except Exception as error:
             if _is_cancelled():
                 raise
-            pause = patience.pause(error, foreseen=is_transient(error))
+            pause = patience.next_delay(error, foreseen=is_transient(error))
             if pause is None:
                 raise
-            faults.note(name, error, f"tried again in {pause:g} s")
+            faults.add_fault(name, error, f"tried again in {pause:g} s")
         await asyncio.sleep(pause)
 
 

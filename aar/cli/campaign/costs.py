@@ -20,7 +20,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     """
     from aar.budget.limits import Limits
     from aar.budget.totals import read_totals
-    from aar.campaign.costs.forecast import forecast
+    from aar.campaign.costs.forecast import forecast_budget
     from aar.campaign.views import list_researchers
     from aar.cli.context import open_context
     from aar.cli.output.printing import make_console, print_json, to_json_value
@@ -31,7 +31,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
         with workplace.database.reading() as session:
             spent = read_totals(session, view.id)
             limits = Limits.model_validate(view.spec.get("limits", {}))
-            ahead = forecast(session, view.id, limits)
+            ahead = forecast_budget(session, view.id, limits)
             team = list_researchers(session, view.id)
             doubts = usage_doubts(session, view.id)
     if json:

@@ -89,7 +89,7 @@ def _follow(
         view = workplace.campaign(campaign_id)
         over = view.state in ("finished", "failed")
         if view.controller == "lost" and not lost:
-            print(f"{campaign_id} is {view.standing(format_datetime)}", file=sys.stderr, flush=True)
+            print(f"{campaign_id} is {view.state_text(format_datetime)}", file=sys.stderr, flush=True)
         lost = view.controller == "lost"
         for page in pages(after):
             for each in page:

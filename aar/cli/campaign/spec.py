@@ -21,9 +21,9 @@ def validate(
     json: JsonFlag = False,
 ) -> None:
     """Check a spec as `aar start` would, without starting anything: fields, problem, directions, models' prices."""
-    from aar.campaign.directions import deal, load_directions
-    from aar.campaign.model_assignment import resolve_team
-    from aar.campaign.preflight import price_book
+    from aar.campaign.directions import assign_directions, load_directions
+    from aar.campaign.model_assignment import assign_models
+    from aar.campaign.preflight import make_price_book
     from aar.campaign.spec_loader import load_spec
     from aar.cli.output.printing import print_json, to_json_value
     from aar.cli.views.dashboard import format_limits
@@ -33,8 +33,8 @@ def validate(
     loaded = load_spec(spec)
     problem = find_problem(loaded.problem)
     directions = loaded.directions.file
-    dealt = deal(loaded, load_directions(Path(directions) if directions else problem.directions()))
-    team, prices = resolve_team(loaded, get_settings()), price_book(loaded)
+    dealt = assign_directions(loaded, load_directions(Path(directions) if directions else problem.directions()))
+    team, prices = assign_models(loaded, get_settings()), make_price_book(loaded)
     for model in dict.fromkeys(team.models):
         prices.price(model)
     if json:

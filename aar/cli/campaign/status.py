@@ -32,7 +32,7 @@ def list_(
             view.id,
             clean_line(view.name),
             clean_line(view.problem),
-            view.standing(format_datetime),
+            view.state_text(format_datetime),
             format_datetime(view.created_at),
             shorten(view.cause, 60),
         )
@@ -44,7 +44,7 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
 
     The team, the best score against the human baseline, idea diversity, cost, limits and the newest posts.
     """
-    from aar.campaign.run_timer import seconds_run
+    from aar.campaign.run_timer import read_seconds_run
     from aar.cli.context import open_context
     from aar.cli.output.printing import make_console, print_json
     from aar.cli.views.overview import overview_json, read_overview
@@ -53,7 +53,7 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             found = read_overview(session, view.id)
-            seconds = seconds_run(session, view.id)
+            seconds = read_seconds_run(session, view.id)
     if json:
         print_json({**overview_json(found), "seconds_run": round(seconds, 3)})
         return

@@ -10,7 +10,7 @@ from aar.cli.error_handling import CommandGroup
 from aar.cli.options import LATEST, CampaignId, CampaignOption, DatabaseOption
 
 if TYPE_CHECKING:
-    from aar.campaign.control.steering import Asked
+    from aar.campaign.control.steering import CommandReceipt
 
 AuthorOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; your login by default.")]
 ResearcherOption = Annotated[
@@ -133,16 +133,16 @@ def remove(
 
 def send_request(
     campaign: str, command: str, argument: str, researcher: str | None, name: str | None, database: str | None
-) -> Asked:
+) -> CommandReceipt:
     """Ask, and say what became of it."""
-    from aar.campaign.control.steering import ask
+    from aar.campaign.control.steering import send_command
     from aar.cli.author_name import author_name
     from aar.cli.context import open_context
 
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            asked = ask(session, view.id, command, argument, author_name(name), researcher or "")
+            asked = send_command(session, view.id, command, argument, author_name(name), researcher or "")
     print(asked.told)
     return asked
 

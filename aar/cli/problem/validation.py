@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from aar.campaign.problem_validation import ProblemChecks
+from aar.campaign.problem_validation import ProblemValidator
 from aar.problems.plugin_calls import probe_problem
 from aar.problems.registry import find_problem, small_problem
 from aar.sandbox.backends import choose_backend
@@ -34,6 +34,6 @@ async def _run(reference: str, folder: Path, sandbox: str, on_step: Callable[[st
     try:
         sized = small_problem(problem)
         room = CleanRoom(backend, sized, SnapshotStore(folder / "snapshots"), folder / "runs")
-        return problem.name, await ProblemChecks(problem, sized, room, folder / "splits", on_step).run()
+        return problem.name, await ProblemValidator(problem, sized, room, folder / "splits", on_step).run()
     finally:
         await backend.close()

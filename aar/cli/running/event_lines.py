@@ -6,7 +6,7 @@ import asyncio
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller.controller import Running
+from aar.campaign.controller.controller import RunningCampaign
 from aar.cli.campaign.events import event_line
 from aar.errors import DatabaseError
 from aar.store.event_log import LoggedEvent, read_events
@@ -14,7 +14,7 @@ from aar.store.event_log import LoggedEvent, read_events
 _POLL_SECONDS = 0.5
 
 
-async def plain_view(running: Running) -> None:
+async def plain_view(running: RunningCampaign) -> None:
     """Print events as they come until cancelled, and those that came last then; a resumed campaign's old ones not."""
     db, campaign_id = running.database, running.campaign_id
     after = await db.read(lambda session: _beginning(session, campaign_id)) if running.resumed else 0

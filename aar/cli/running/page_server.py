@@ -21,8 +21,8 @@ import sys
 from typing import IO
 
 from aar.auth.login_links import LoginLinks
-from aar.campaign.controller.controller import Companion, Running
-from aar.campaign.runtime.child_process import end_with_parent
+from aar.campaign.controller.controller import CampaignCompanion, RunningCampaign
+from aar.campaign.runtime.child_process import exit_with_parent
 from aar.errors import SetupError
 
 _ENVIRONMENT = frozenset(
@@ -42,7 +42,7 @@ _NICE = 5
 """Drawing pages gives way to the campaign's own work."""
 
 
-def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Companion:
+def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> CampaignCompanion:
     """A companion that keeps a server process on a listening socket.
 
     Args:
@@ -52,7 +52,7 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Compan
             nobody used before that process died is good no more.
     """
 
-    async def pages(running: Running) -> None:
+    async def pages(running: RunningCampaign) -> None:
         settings = running.plan.settings
         log = settings.campaign_dir(running.campaign_id) / "pages.log"
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -102,17 +102,17 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
     """Serve until SIGTERM, or until the controller is no more."""
-    from aar.campaign.runtime.file_descriptors import raise_limit
+    from aar.campaign.runtime.file_descriptors import raise_open_file_limit
     from aar.cli.context import open_context
     from aar.cli.output.log_setup import configure_logging
     from aar.web.app import create_app
     from aar.web.serving.server import serve_app
 
-    raise_limit()
+    raise_open_file_limit()
     os.nice(_NICE)
     links = LoginLinks()
     links.import_pending(json.loads(told.readline() or b"[]"))
-    end_with_parent(told)
+    exit_with_parent(told)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
     with open_context(None) as workplace, configure_logging(None, workplace.settings.log_level):

@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from aar.auth.login_links import LoginLinks
-from aar.campaign.control.controller_lock import reserve
-from aar.campaign.controller.controller import Companion
+from aar.campaign.control.controller_lock import reserve_campaign
+from aar.campaign.controller.controller import CampaignCompanion
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.lifecycle.resume import save_spec
-from aar.campaign.preflight import Plan, check
-from aar.campaign.runtime.file_descriptors import raise_limit
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.lifecycle.resume import save_changed_spec
+from aar.campaign.preflight import CampaignPlan, run_preflight
+from aar.campaign.runtime.file_descriptors import raise_open_file_limit
 from aar.campaign.spec import CampaignSpec
 from aar.cli.author_name import login_line, login_name
 from aar.cli.campaign_process import report_path, run_campaign
@@ -33,7 +33,7 @@ from aar.cli.views.live import live_view
 from aar.settings import get_settings
 from aar.web.serving.listen_address import bind_listener, page_address
 
-_Prepare = Callable[[Plan], Awaitable[str]]
+_Prepare = Callable[[CampaignPlan], Awaitable[str]]
 _DEFAULT_PORT = CampaignSpec().serve.port
 
 
@@ -55,12 +55,12 @@ def run_new_campaign(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bo
         any_port: whether a taken default port may be replaced by a following one.
     """
 
-    def create(session: Session, plan: Plan) -> str:
+    def create(session: Session, plan: CampaignPlan) -> str:
         campaign_id = create_campaign(session, plan)
-        reserve(session, campaign_id)  # whoever sees it sees that it is being started
+        reserve_campaign(session, campaign_id)  # whoever sees it sees that it is being started
         return campaign_id
 
-    async def prepare(plan: Plan) -> str:
+    async def prepare(plan: CampaignPlan) -> str:
         return await plan.database.write(lambda session: create(session, plan))
 
     return asyncio.run(_run(spec, prepare, _RunOptions(_is_plain(plain), yes, any_port)))
@@ -73,18 +73,18 @@ def resume_campaign(
     ``run_new_campaign``.
     """
 
-    async def prepare(plan: Plan) -> str:
-        await plan.database.write(lambda session: save_spec(session, campaign_id, overrides))
+    async def prepare(plan: CampaignPlan) -> str:
+        await plan.database.write(lambda session: save_changed_spec(session, campaign_id, overrides))
         return campaign_id
 
     return asyncio.run(_run(spec, prepare, _RunOptions(_is_plain(plain), yes, any_port)))
 
 
 async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _RunOptions) -> int:
-    raise_limit()
+    raise_open_file_limit()
     with ExitStack() as closing:
         listener = _listen(spec, manner, closing)
-        plan = await check(spec, get_settings())
+        plan = await run_preflight(spec, get_settings())
         closing.callback(plan.database.close)
         print_start_summary(plan)
         try:
@@ -100,8 +100,10 @@ async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _RunOptions) -> in
         return 1 if ending.state == "failed" else 0
 
 
-async def _run_with_view(plan: Plan, campaign_id: str, listener: socket.socket | None, manner: _RunOptions) -> Ending:
-    companions: list[Companion] = [plain_view if manner.plain else live_view]
+async def _run_with_view(
+    plan: CampaignPlan, campaign_id: str, listener: socket.socket | None, manner: _RunOptions
+) -> CampaignEnding:
+    companions: list[CampaignCompanion] = [plain_view if manner.plain else live_view]
     address, links = "", LoginLinks()
     if listener is not None:
         host = plan.spec.serve.host

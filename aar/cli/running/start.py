@@ -103,16 +103,16 @@ def resume(
     if researcher is not None:
         send_request(campaign, "resume", "", researcher, None, database)
         return
-    from aar.campaign.control.heartbeat import holding
-    from aar.campaign.lifecycle.resume import changed_spec
+    from aar.campaign.control.heartbeat import hold_campaign
+    from aar.campaign.lifecycle.resume import read_changed_spec
     from aar.cli.context import open_context
 
     given = _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            spec = changed_spec(session, view.id, given)
-        with holding(workplace.database, view.id):  # before all that is slow, so that nobody else takes it up
+            spec = read_changed_spec(session, view.id, given)
+        with hold_campaign(workplace.database, view.id):  # before all that is slow, so that nobody else takes it up
             from aar.cli.running.run_campaign import resume_campaign
 
             if database is not None:

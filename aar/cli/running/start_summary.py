@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from aar.budget.totals import read_totals
-from aar.campaign.lifecycle.ending import Ending
-from aar.campaign.preflight import Plan
+from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.preflight import CampaignPlan
 from aar.cli.output.formatting import clean_line, duration, format_count, format_money
 from aar.cli.output.printing import make_console, to_json_value
 from aar.cli.submissions.leaderboard import leaderboard_table
@@ -22,18 +22,18 @@ from aar.readmodels.submissions.board import read_board
 _TOP = 5
 
 
-def print_start_summary(plan: Plan) -> None:
+def print_start_summary(plan: CampaignPlan) -> None:
     """Say what will run, where, and what it may spend."""
     out, spec = make_console(), plan.spec
-    team = ", ".join(f"{number} on {model_label(model)}" for model, number in Counter(plan.team.models).items())
+    team = ", ".join(f"{number} on {model_label(model)}" for model, number in Counter(plan.models.models).items())
     out.print(f"problem   {clean_line(plan.problem.title)} ({plan.problem.name})")
     out.print(f"team      {team}; sandboxes by {plan.backend.name}")
     out.print(f"limits    {format_limits(to_json_value(spec.limits.model_dump(exclude_none=True)))}")
-    if plan.team.paid:
+    if plan.models.uses_paid_service:
         limit = spec.limits.usd
         said = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
         out.print(f"spending  {said}", style="bold yellow")
-        for model in dict.fromkeys(plan.team.models):
+        for model in dict.fromkeys(plan.models.models):
             if other := plan.prices.priced_as(model):
                 out.print(f"          {model} is priced as {other}; other prices go into the spec, under `prices:`")
         if spec.researchers.base_url is not None:
@@ -45,14 +45,14 @@ def print_start_summary(plan: Plan) -> None:
         out.print(f"spending  {said}", style="bold")
 
 
-def confirm_spending(plan: Plan, *, yes: bool) -> None:
+def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:
     """Ask before money can be spent, where there is somebody to ask.
 
     Raises:
         typer.Abort: the person declined.
         UsageError: money could be spent without a limit, and nobody agreed to that.
     """
-    if yes or not plan.team.paid:
+    if yes or not plan.models.uses_paid_service:
         return
     if sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm("Start?", default=True, abort=True)
@@ -62,7 +62,7 @@ def confirm_spending(plan: Plan, *, yes: bool) -> None:
         )
 
 
-def print_end_summary(plan: Plan, campaign_id: str, ending: Ending, report: Path) -> None:
+def print_end_summary(plan: CampaignPlan, campaign_id: str, ending: CampaignEnding, report: Path) -> None:
     """Say how it ended: the best submissions, the cost, the report, and what to do next."""
     out, metric = make_console(), plan.problem.metric
     with plan.database.reading() as session:

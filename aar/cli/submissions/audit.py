@@ -13,7 +13,7 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from aar.campaign.control.submission_decisions import Ruling
+    from aar.campaign.control.submission_decisions import SubmissionDecision
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -69,7 +69,7 @@ def confirm(
     """
     from aar.campaign.control.submission_decisions import confirm_submission
 
-    def rule(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
+    def rule(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
         return confirm_submission(session, campaign_id, wanted, reason, by)
 
     _decide(rule, "s{0} will be confirmed", number, name, campaign, json, database)
@@ -88,7 +88,7 @@ def disqualify(
     """Take a submission off the board; its author is told the rule and the reason."""
     from aar.campaign.control.submission_decisions import disqualify_submission
 
-    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
+    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
         return disqualify_submission(session, campaign_id, wanted, rule, reason, by)
 
     _decide(decide, "s{0} is disqualified", number, name, campaign, json, database)
@@ -106,14 +106,14 @@ def reinstate(
     """Put a disqualified submission back on the board."""
     from aar.campaign.control.submission_decisions import reinstate_submission
 
-    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> Ruling:
+    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
         return reinstate_submission(session, campaign_id, wanted, reason, by)
 
     _decide(decide, "s{0} is reinstated", number, name, campaign, json, database)
 
 
 def _decide(
-    decide: Callable[[Session, str, int, str], Ruling],
+    decide: Callable[[Session, str, int, str], SubmissionDecision],
     done: str,
     number: str,
     name: str | None,

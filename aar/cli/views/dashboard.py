@@ -99,7 +99,7 @@ def _head(found: CampaignOverview, seconds: float) -> Text:
     head = Text.assemble((f"{campaign.id} ", "bold"), clean_line(campaign.name), overflow="fold")
     head.append(f"  on {clean_line(campaign.problem)}  ")
     lost = campaign.controller == "lost"
-    head.append(campaign.standing(format_datetime), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
+    head.append(campaign.state_text(format_datetime), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
     if campaign.cause:
         head.append(f" ({clean_line(campaign.cause)})")
     head.append(f"  {duration(seconds)}", "bold")

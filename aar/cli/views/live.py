@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 import anyio.to_thread
 from rich.live import Live
 
-from aar.campaign.controller.controller import Running
-from aar.campaign.run_timer import seconds_run
+from aar.campaign.controller.controller import RunningCampaign
+from aar.campaign.run_timer import read_seconds_run
 from aar.cli.output.formatting import clean_line
 from aar.cli.output.printing import make_console
 from aar.cli.output.streams import detach_terminal
@@ -26,11 +26,11 @@ _REFRESH_SECONDS = 0.7
 _HINT = "Ctrl-C pauses cleanly after the turns in progress; a second one stops at once and loses nothing"
 
 
-async def live_view(running: Running) -> None:
+async def live_view(running: RunningCampaign) -> None:
     """Draw until cancelled, and once more then, so that what stays on the screen is how it ended."""
     db, campaign_id = running.database, running.campaign_id
     began = time.monotonic()
-    before = await db.read(lambda session: seconds_run(session, campaign_id))
+    before = await db.read(lambda session: read_seconds_run(session, campaign_id))
     out = make_console()
 
     def draw(found: CampaignOverview, hint: str) -> None:
@@ -61,7 +61,7 @@ async def live_view(running: Running) -> None:
                 draw(read_overview(session, campaign_id), "")
 
 
-def _hint(running: Running) -> str:
+def _hint(running: RunningCampaign) -> str:
     ending = running.stop.ending
     if ending is None:
         return _HINT

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aar.budget.totals import Totals, read_totals
-from aar.campaign.diversity.entropy import current_families, newest_vendi, shannon_bits
+from aar.campaign.diversity.entropy import current_families, latest_vendi_score, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
@@ -98,7 +98,7 @@ def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
         measured=len(board),
         bits=shannon_bits(current_families(session, campaign.id)),
         most_bits=shannon_bits(each.id for each in team),
-        vendi=newest_vendi(session, campaign.id),
+        vendi=latest_vendi_score(session, campaign.id),
         posts=list_posts(session, campaign.id, limit=_NEWEST_POSTS, newest_first=True),
         offline=any(is_offline(each.model) for each in team),
         queue=waiting_line(session, campaign.id),

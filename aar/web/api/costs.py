@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from aar.budget.limits import Limits
 from aar.budget.totals import Totals, read_totals
-from aar.campaign.costs.forecast import forecast
+from aar.campaign.costs.forecast import forecast_budget
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR
 from aar.readmodels.usage_doubts import usage_doubts
 from aar.web.app_state import AppStateDep
@@ -76,7 +76,7 @@ def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
         view = find_campaign(session, campaign_id)
         found = read_totals(session, view.id)
         doubts = usage_doubts(session, view.id)
-        ahead = forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
+        ahead = forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
     return CostsOut(
         campaign=_shown(found.campaign),
         researchers={name: _shown(each) for name, each in found.researchers.items()},

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from aar.campaign.external_researchers import is_outside
+from aar.campaign.external_researchers import is_external
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.readmodels.formatting import is_offline, model_label
 from aar.readmodels.researchers.transcript import TranscriptItem, read_transcript
@@ -45,7 +45,7 @@ class ResearcherOut(BaseModel):
     def of(cls, view: ResearcherView, audience: Audience) -> ResearcherOut:
         """From a service's view, as an audience may see it."""
         made = {"model_label": model_label(view.model), "offline": is_offline(view.model)}
-        made |= {"outside": is_outside(view.model), "doing": activity_seen_by(view.doing, audience)}
+        made |= {"outside": is_external(view.model), "doing": activity_seen_by(view.doing, audience)}
         same = {name: getattr(view, name) for name in cls.model_fields if name not in made}
         return cls(**same, **made)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.external_researchers import guests_invited
+from aar.campaign.external_researchers import has_external_researchers
 from aar.campaign.views import LATEST, CampaignView, get_campaign
 from aar.errors import Forbidden
 from aar.forum.posts import Author
@@ -68,7 +68,7 @@ def admit_client(shared: AppState, token: str | None, campaign: str | None) -> M
     """
     if token is None and not shared.open_reading:
         raise Unauthorized("this server is reachable from other machines, so every request needs a token", _REMEDY)
-    if token is None and not shared.own_terminal and shared.read(guests_invited):
+    if token is None and not shared.own_terminal and shared.read(has_external_researchers):
         raise Unauthorized("every request needs a token while somebody from outside takes part", _REMEDY)
     identity = None if token is None else identity_of_token(shared, token)
     researcher = identity if isinstance(identity, ResearcherIdentity) else None

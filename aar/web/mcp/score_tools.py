@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.campaign.researchers.external_rate_limit import POSTS_AN_HOUR, posts_left
+from aar.campaign.researchers.external_rate_limit import POSTS_PER_HOUR, remaining_posts
 from aar.errors import DataMissing, NotFound
 from aar.readmodels.problem_metric import metric_of
 from aar.readmodels.submissions.submission_code import CodeFile, read_code
@@ -122,9 +122,9 @@ async def _budget(caller: McpClient, given: tool_inputs.McpBudgetInput) -> Any:
         if caller.researcher is not None:
             own = count_submissions(session, caller.campaign_id, caller.researcher.researcher_id)
             told["your_submissions"] = {"handed_in": own, "limit": limits.researcher.submissions}
-            left = posts_left(session, caller.researcher.researcher_id)
+            left = remaining_posts(session, caller.researcher.researcher_id)
             if left is not None:
-                told["your_posts_this_hour"] = {"left": left, "limit": POSTS_AN_HOUR}
+                told["your_posts_this_hour"] = {"left": left, "limit": POSTS_PER_HOUR}
         return told
 
     return await caller.shared.db.read(read)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.submission_quota import check_submission_quota
-from aar.campaign.external_researchers import OVER
+from aar.campaign.external_researchers import ENDED_STATES
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.problems.registry import find_problem
 from aar.sandbox.scratch_folders import temporary_folder
@@ -100,7 +100,7 @@ def _check(session: Session, caller: McpClient, researcher_id: str) -> None:
 
 def _open_limits(session: Session, caller: McpClient) -> Limits:
     view = caller.view(session)
-    if view.state in OVER:
+    if view.state in ENDED_STATES:
         raise Conflict(f"campaign {view.id} is {view.state}; nothing is scored any more", "Join one that runs")
     return Limits.model_validate(view.spec.get("limits", {}))
 

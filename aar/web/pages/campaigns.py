@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.campaign.costs.forecast import forecast
+from aar.campaign.costs.forecast import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
@@ -117,7 +117,7 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
         "log": recent_events(session, view.id, limit=30, audience=audience),
         "alerts": alerts(session, view.id, audience),
         "usage_doubts": usage_doubts(session, view.id),
-        "forecast": forecast(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
+        "forecast": forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
         "link": point_link(view.id),
     }
 

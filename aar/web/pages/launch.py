@@ -11,8 +11,8 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Response
 
-from aar.campaign.lifecycle.background_start import Draft, draft
-from aar.campaign.presets import dotted, preset, presets
+from aar.campaign.lifecycle.background_start import SpecDraft, draft_spec
+from aar.campaign.presets import dotted_fields, list_presets, load_preset
 from aar.campaign.spec import CampaignSpec
 from aar.problems.registry import installed_problems
 from aar.web.api.control.launch import launch_once
@@ -65,8 +65,8 @@ _KNOWN = frozenset(field.name for field in LAUNCH_FIELDS)
 @router.get("")
 def launch_page(shared: AppStateDep, start: str = "quick") -> Response:
     """The form, filled in from a ready-made campaign."""
-    values = _shown(preset(start))
-    return _page(values, draft(_given(values), shared.settings), start)
+    values = _shown(load_preset(start))
+    return _page(values, draft_spec(_given(values), shared.settings), start)
 
 
 @router.post("")
@@ -74,7 +74,7 @@ async def launch_form(shared: AppStateDep, form: SignedFormDep) -> Response:
     """Check it, or start it and go to its page."""
     values = {field.name: form.text(field.name) for field in LAUNCH_FIELDS}
     # Both read files, so neither is for the event loop
-    made = await anyio.to_thread.run_sync(draft, _given(values), shared.settings)
+    made = await anyio.to_thread.run_sync(draft_spec, _given(values), shared.settings)
     if made.spec is None or form.text("action") != "start":
         status = 200 if made.spec else 422
         return await anyio.to_thread.run_sync(partial(_page, values, made, "", once=form.text("once"), status=status))
@@ -83,7 +83,7 @@ async def launch_form(shared: AppStateDep, form: SignedFormDep) -> Response:
     return form.redirect(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher works in a moment")
 
 
-def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "", status: int = 200) -> Response:
+def _page(values: Mapping[str, str], made: SpecDraft, start: str, *, once: str = "", status: int = 200) -> Response:
     wrong: dict[str, list[str]] = {}
     for name, message in made.problems:
         wrong.setdefault(name if name in _KNOWN else "", []).append(message)
@@ -93,7 +93,7 @@ def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "",
         "wrong": wrong,
         "draft": made,
         "start": start,
-        "presets": presets(),
+        "presets": list_presets(),
         "problems": [each.name for each in installed_problems()],
         "once": once or secrets.token_urlsafe(12),
     }
@@ -102,7 +102,7 @@ def _page(values: Mapping[str, str], made: Draft, start: str, *, once: str = "",
 
 def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
     """What the form shows of a ready-made campaign: its fields, and the defaults of the others."""
-    defaults = dotted(CampaignSpec().model_dump(mode="json"))
+    defaults = dotted_fields(CampaignSpec().model_dump(mode="json"))
     # A spec that sets limits replaces the quick campaign's as a whole.
     unset = {name for name in defaults if name.startswith("limits.")} if fields else set()
     found = {name: None if name in unset else value for name, value in defaults.items()} | dict(fields)

@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.steering import Asked, ask, change_limits
+from aar.campaign.control.steering import CommandReceipt, change_limits, send_command
 from aar.campaign.control.submission_decisions import confirm_submission, disqualify_submission, reinstate_submission
 from aar.campaign.lifecycle.background_start import start_controller
 from aar.campaign.researchers.add_researchers import add_researchers
@@ -41,7 +41,7 @@ async def change(shared: AppStateDep, form: SignedFormDep, campaign_id: Campaign
     given = {name: form.text(name) for name in _LIMITS if form.text(name)}
     changes = {name: None if value.lower() == "none" else value.removeprefix("$") for name, value in given.items()}
 
-    def write(session: Session) -> tuple[str, Asked]:
+    def write(session: Session) -> tuple[str, CommandReceipt]:
         view = find_campaign(session, campaign_id)
         return view.id, change_limits(session, view.id, changes, form.by)
 
@@ -98,7 +98,7 @@ async def decide(shared: AppStateDep, form: SignedFormDep, campaign_id: Campaign
     return form.redirect(submission_link(found, number), told)
 
 
-def _ask(session: Session, *, form: SignedForm, campaign_id: str, researcher: str) -> tuple[str, Asked]:
+def _ask(session: Session, *, form: SignedForm, campaign_id: str, researcher: str) -> tuple[str, CommandReceipt]:
     view = find_campaign(session, campaign_id)
     name = find_researcher(session, view.id, researcher).name if researcher else ""
-    return view.id, ask(session, view.id, form.text("command"), form.text("words"), form.by, name)
+    return view.id, send_command(session, view.id, form.text("command"), form.text("words"), form.by, name)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from aar.campaign.runtime.file_descriptors import soft_limit
+from aar.campaign.runtime.file_descriptors import open_file_limit
 from aar.web.middleware.security import is_loopback
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class ConnectionLimiter:
         head_seconds: float = HEAD_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        room = max(_LEAST, min(_MOST, (soft_limit() - _OTHERS) // 2))
+        room = max(_LEAST, min(_MOST, (open_file_limit() - _OTHERS) // 2))
         self.most = room if most is None else most
         self._by_address = by_address
         self._seconds = {"head": head_seconds, "body": body_seconds}

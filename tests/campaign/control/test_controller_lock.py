@@ -9,7 +9,12 @@ import pytest
 from sqlalchemy import select
 
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import HEARTBEAT_DEAD, pending_requests, request_control, take_requests
+from aar.campaign.control.control_requests import (
+    HEARTBEAT_TIMEOUT,
+    count_pending_requests,
+    request_command,
+    take_requests,
+)
 from aar.campaign.lifecycle.background_start import start_controller
 from aar.campaign.views import get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError
@@ -25,7 +30,9 @@ CAMPAIGN = "abc234"
 
 def _claim(database: Database) -> bool:
     with database.writing() as session:
-        return controller_lock.claim(session, CAMPAIGN, Toy(), sandbox="bubblewrap", address="http://127.0.0.1:1")
+        return controller_lock.claim_campaign(
+            session, CAMPAIGN, Toy(), sandbox="bubblewrap", address="http://127.0.0.1:1"
+        )
 
 
 def test_a_claim_shows_and_is_let_go(database: Database) -> None:
@@ -34,7 +41,7 @@ def test_a_claim_shows_and_is_let_go(database: Database) -> None:
         view = get_campaign(session, "abc")
         assert (view.state, view.sandbox, view.address) == ("running", "bubblewrap", "http://127.0.0.1:1")
     with database.writing() as session:
-        controller_lock.let_go(session, CAMPAIGN, state="paused", cause="tea")
+        controller_lock.release_campaign(session, CAMPAIGN, state="paused", cause="tea")
     with database.reading() as session:
         view = get_campaign(session)
         assert (view.state, view.cause, view.address) == ("paused", "tea", "")
@@ -60,7 +67,7 @@ def test_a_campaign_of_another_version_of_its_problem_is_not_taken_up(database: 
     with database.writing() as session:
         view = get_campaign(session, CAMPAIGN)
         assert (view.state, view.started_at, list(read_events(session, CAMPAIGN))) == ("created", None, [])
-        assert request_control(session, CAMPAIGN, "stop", "", "ana") is False
+        assert request_command(session, CAMPAIGN, "stop", "", "ana") is False
         assert get_campaign(session, CAMPAIGN).state == "finished"
 
 
@@ -82,9 +89,9 @@ def test_a_living_controller_keeps_others_out(database: Database) -> None:
     with pytest.raises(Conflict, match="run by another controller"):
         _claim(database)
     with database.writing() as session, pytest.raises(Conflict, match="taken over"):
-        controller_lock.beat(session, CAMPAIGN, [], timedelta())
+        controller_lock.record_heartbeat(session, CAMPAIGN, [], timedelta())
     with database.writing() as session:
-        controller_lock.let_go(session, CAMPAIGN, state="paused", cause="taken over")
+        controller_lock.release_campaign(session, CAMPAIGN, state="paused", cause="taken over")
     with database.reading() as session:
         assert get_campaign(session).state == "running"
 
@@ -93,13 +100,13 @@ def test_a_silent_controller_is_taken_for_dead(database: Database) -> None:
     _claim(database)
     with database.writing() as session:
         campaign = session.get_one(Campaign, CAMPAIGN)
-        campaign.controller, campaign.heartbeat_at = "elsewhere:7:9", now() - 2 * HEARTBEAT_DEAD
+        campaign.controller, campaign.heartbeat_at = "elsewhere:7:9", now() - 2 * HEARTBEAT_TIMEOUT
     assert _claim(database) is True
 
 
 def test_a_killed_controller_of_this_host_is_seen_at_once(database: Database) -> None:
     _claim(database)
-    host, pid, start = controller_lock.identity().rsplit(":", 2)
+    host, pid, start = controller_lock.controller_id().rsplit(":", 2)
     with database.writing() as session:
         session.get_one(Campaign, CAMPAIGN).controller = f"{host}:{pid}:{int(start) - 1}"
     assert _claim(database) is True
@@ -108,18 +115,18 @@ def test_a_killed_controller_of_this_host_is_seen_at_once(database: Database) ->
 def test_a_finished_campaign_is_over(database: Database) -> None:
     _claim(database)
     with database.writing() as session:
-        controller_lock.let_go(session, CAMPAIGN, state="finished", cause="done")
+        controller_lock.release_campaign(session, CAMPAIGN, state="finished", cause="done")
     with pytest.raises(Conflict, match="is finished"):
         _claim(database)
     with database.writing() as session, pytest.raises(Conflict, match="finished already"):
-        request_control(session, CAMPAIGN, "pause", "", "ana")
+        request_command(session, CAMPAIGN, "pause", "", "ana")
 
 
 def test_a_beat_adds_the_time_worked(database: Database) -> None:
     _claim(database)
     with database.writing() as session:
-        controller_lock.beat(session, CAMPAIGN, [f"{CAMPAIGN}-r1"], timedelta(seconds=2.5))
-        controller_lock.beat(session, CAMPAIGN, [f"{CAMPAIGN}-r1"], timedelta(seconds=1))
+        controller_lock.record_heartbeat(session, CAMPAIGN, [f"{CAMPAIGN}-r1"], timedelta(seconds=2.5))
+        controller_lock.record_heartbeat(session, CAMPAIGN, [f"{CAMPAIGN}-r1"], timedelta(seconds=1))
     with database.reading() as session:
         assert get_researcher(session, CAMPAIGN, "r1").active_seconds == pytest.approx(3.5)
         assert get_researcher(session, CAMPAIGN, "2").active_seconds == 0
@@ -128,15 +135,15 @@ def test_a_beat_adds_the_time_worked(database: Database) -> None:
 def test_a_request_is_heard_once_by_a_living_controller(database: Database) -> None:
     _claim(database)
     with database.writing() as session:
-        assert request_control(session, CAMPAIGN, "pause", "", "ana") is True
-        assert pending_requests(session, CAMPAIGN) == 1
+        assert request_command(session, CAMPAIGN, "pause", "", "ana") is True
+        assert count_pending_requests(session, CAMPAIGN) == 1
         assert [(request.command, request.by) for request in take_requests(session, CAMPAIGN)] == [("pause", "ana")]
         assert take_requests(session, CAMPAIGN) == []
 
 
 def test_without_a_controller_a_stop_takes_effect_at_once(database: Database) -> None:
     with database.writing() as session:
-        assert request_control(session, CAMPAIGN, "stop", "", "ana") is False
+        assert request_command(session, CAMPAIGN, "stop", "", "ana") is False
     with database.reading() as session:
         view = get_campaign(session)
         assert (view.state, view.cause) == ("finished", "stop asked by ana")
@@ -145,7 +152,7 @@ def test_without_a_controller_a_stop_takes_effect_at_once(database: Database) ->
 def test_unknown_names_are_named(database: Database) -> None:
     with database.writing() as session:
         with pytest.raises(UsageError, match="no command dance"):
-            request_control(session, CAMPAIGN, "dance", "", "ana")
+            request_command(session, CAMPAIGN, "dance", "", "ana")
         with pytest.raises(NotFound, match="no campaign zzz"):
             get_campaign(session, "zzz")
         with pytest.raises(NotFound, match="no researcher r9"):

@@ -13,17 +13,17 @@ from sqlalchemy import update
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import HEARTBEAT_DEAD, pending_requests
-from aar.campaign.control.controller_identity import identity
-from aar.campaign.control.heartbeat import Heartbeat, holding
-from aar.campaign.control.steering import ask
-from aar.campaign.controller.control_loop import Attendance
-from aar.campaign.costs.limit_alerts import BudgetWatch
+from aar.campaign.control.control_requests import HEARTBEAT_TIMEOUT, count_pending_requests
+from aar.campaign.control.controller_identity import controller_id
+from aar.campaign.control.heartbeat import Heartbeat, hold_campaign
+from aar.campaign.control.steering import send_command
+from aar.campaign.controller.control_loop import ControlLoop
+from aar.campaign.costs.limit_alerts import LimitMonitor
 from aar.campaign.lifecycle.ending import StopSignal
-from aar.campaign.run_timer import Clock
-from aar.campaign.runtime.incident_buffer import IncidentLog
-from aar.campaign.runtime.service_restarts import FaultLog
-from aar.campaign.views import get_campaign, list_researchers, working_researchers
+from aar.campaign.run_timer import RunTimer
+from aar.campaign.runtime.incident_buffer import IncidentBuffer
+from aar.campaign.runtime.service_restarts import FaultBuffer
+from aar.campaign.views import get_campaign, list_researchers, working_researcher_ids
 from aar.errors import Conflict
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.toy import Toy
@@ -37,7 +37,7 @@ OTHER = "elsewhere:7:9"
 
 def _claim(database: Database) -> None:
     database.write_now(
-        lambda session: controller_lock.claim(session, CAMPAIGN, Toy(), sandbox="bubblewrap", address="")
+        lambda session: controller_lock.claim_campaign(session, CAMPAIGN, Toy(), sandbox="bubblewrap", address="")
     )
 
 
@@ -48,7 +48,7 @@ def _silent_for(database: Database, silence: timedelta) -> None:
 
 def _ask(database: Database, command: str) -> str:
     with database.writing() as session:
-        return ask(session, CAMPAIGN, command, "", "ana").told
+        return send_command(session, CAMPAIGN, command, "", "ana").told
 
 
 def _state(database: Database) -> tuple[str, str]:
@@ -59,7 +59,7 @@ def _state(database: Database) -> tuple[str, str]:
 
 def test_signs_of_life_come_from_the_claim_on(database: Database) -> None:
     _claim(database)
-    _silent_for(database, 2 * HEARTBEAT_DEAD)
+    _silent_for(database, 2 * HEARTBEAT_TIMEOUT)
     heartbeat = Heartbeat(database, CAMPAIGN, seconds=0.01)
     heartbeat.start()
     try:
@@ -67,68 +67,68 @@ def test_signs_of_life_come_from_the_claim_on(database: Database) -> None:
         assert _ask(database, "stop") == f"asked {CAMPAIGN} to stop"
         assert _state(database)[0] == "running"  # the controller ends it, nobody else
         with database.writing() as session, pytest.raises(Conflict, match="run by another"):
-            controller_lock.reserve(session, CAMPAIGN, holder=OTHER)
+            controller_lock.reserve_campaign(session, CAMPAIGN, holder=OTHER)
     finally:
         heartbeat.stop()
     with database.reading() as session:
-        assert pending_requests(session, CAMPAIGN) == 1
+        assert count_pending_requests(session, CAMPAIGN) == 1
 
 
 def test_signs_of_life_end_with_the_custody(database: Database) -> None:
     _claim(database)
     with database.writing() as session:
         session.get_one(Campaign, CAMPAIGN).controller = OTHER
-    _silent_for(database, 2 * HEARTBEAT_DEAD)
+    _silent_for(database, 2 * HEARTBEAT_TIMEOUT)
     heartbeat = Heartbeat(database, CAMPAIGN, seconds=0.01)
     heartbeat.start()
     heartbeat._thread.join(30)
     with database.reading() as session:
-        assert not controller_lock.is_run(session.get_one(Campaign, CAMPAIGN))
+        assert not controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN))
 
 
 def test_what_is_asked_while_a_start_is_prepared_is_said_truly_and_obeyed(database: Database) -> None:
-    with holding(database, CAMPAIGN):
+    with hold_campaign(database, CAMPAIGN):
         with database.writing() as session, pytest.raises(Conflict, match="run by another"):
-            controller_lock.reserve(session, CAMPAIGN, holder=OTHER)
+            controller_lock.reserve_campaign(session, CAMPAIGN, holder=OTHER)
         assert _ask(database, "pause") == f"{CAMPAIGN} is starting and will pause once started"
         assert _state(database)[0] == "created"
         _claim(database)  # the same process goes on, and finds what was asked
         with database.reading() as session:
-            assert pending_requests(session, CAMPAIGN) == 1
+            assert count_pending_requests(session, CAMPAIGN) == 1
         database.write_now(
-            lambda session: controller_lock.let_go(session, CAMPAIGN, state="paused", cause="pause asked")
+            lambda session: controller_lock.release_campaign(session, CAMPAIGN, state="paused", cause="pause asked")
         )
     assert _state(database) == ("paused", "pause asked")
 
 
 @pytest.mark.parametrize(("command", "state"), [("pause", "paused"), ("stop", "finished")])
 def test_a_start_given_up_does_what_was_asked_meanwhile(database: Database, command: str, state: str) -> None:
-    with holding(database, CAMPAIGN):
+    with hold_campaign(database, CAMPAIGN):
         _ask(database, command)
     assert _state(database) == (state, f"{command} asked by ana")
     with database.reading() as session:
-        assert not controller_lock.is_run(session.get_one(Campaign, CAMPAIGN))
+        assert not controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN))
 
 
 def test_a_start_that_was_killed_holds_nothing(database: Database) -> None:
     with subprocess.Popen(["sleep", "600"]) as starting:
-        holder = identity(starting.pid)
+        holder = controller_id(starting.pid)
         with database.writing() as session:
-            controller_lock.reserve(session, CAMPAIGN, holder=holder)
+            controller_lock.reserve_campaign(session, CAMPAIGN, holder=holder)
         with database.reading() as session:
-            assert controller_lock.is_run(session.get_one(Campaign, CAMPAIGN))
+            assert controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN))
         starting.kill()
-    assert identity(starting.pid) == ""
+    assert controller_id(starting.pid) == ""
     assert _ask(database, "pause") == f"{CAMPAIGN} is paused now; no controller was running it"
     _claim(database)
 
 
 def test_those_that_a_killed_controller_left_at_work_work_no_longer(database: Database) -> None:
     with database.reading() as session:
-        assert len(working_researchers(session, CAMPAIGN)) == 2
+        assert len(working_researcher_ids(session, CAMPAIGN)) == 2
     _claim(database)
     with database.reading() as session:
-        assert working_researchers(session, CAMPAIGN) == []
+        assert working_researcher_ids(session, CAMPAIGN) == []
 
 
 @pytest.mark.anyio
@@ -137,23 +137,23 @@ async def test_time_that_a_researcher_waits_for_its_service_is_no_agent_hour(dat
     with database.writing() as session:
         session.execute(update(Researcher).where(Researcher.campaign_id == CAMPAIGN).values(state="running"))
     ledger, resting = Ledger(database, CAMPAIGN, Limits(), PriceBook()), {f"{CAMPAIGN}-r1"}
-    clock = Clock(0.0, None)
-    attendance = Attendance(
+    clock = RunTimer(0.0, None)
+    attendance = ControlLoop(
         database,
         CAMPAIGN,
         clock,
         StopSignal(),
-        IncidentLog(),
-        FaultLog(),
-        BudgetWatch(database, CAMPAIGN, ledger, clock),
+        IncidentBuffer(),
+        FaultBuffer(),
+        LimitMonitor(database, CAMPAIGN, ledger, clock),
         lambda _: asyncio.sleep(0),
         resting=resting,
     )
-    await attendance.beat()
+    await attendance.send_heartbeat()
     resting.clear()
     first, second = _worked(database)
     assert (first == 0.0, second > 0.0) == (True, True)
-    await attendance.beat()
+    await attendance.send_heartbeat()
     assert _worked(database)[0] > 0.0
 
 
@@ -166,7 +166,7 @@ def _until_alive(database: Database) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with database.reading() as session:
-            if controller_lock.is_run(session.get_one(Campaign, CAMPAIGN)):
+            if controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN)):
                 return
         time.sleep(0.01)
     raise AssertionError("no sign of life came")

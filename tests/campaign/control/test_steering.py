@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy.orm import Session
 
 from aar.auth.tokens import find_researcher_id
-from aar.campaign.control.researcher_commands import wishes
-from aar.campaign.control.steering import MAX_WORDS, ask, change_limits
-from aar.campaign.directions import deal, load_directions
-from aar.campaign.external_researchers import invite
+from aar.campaign.control.researcher_commands import read_desired_states
+from aar.campaign.control.steering import MAX_MESSAGE_CHARACTERS, change_limits, send_command
+from aar.campaign.directions import assign_directions, load_directions
+from aar.campaign.external_researchers import invite_researcher
 from aar.campaign.researchers.add_researchers import add_researchers
-from aar.campaign.spec_loader import respecify
+from aar.campaign.spec_loader import override_stored_spec
 from aar.campaign.views import get_researcher, list_researchers
 from aar.errors import Conflict, Forbidden, NotFound, SeedFileError, SpecError, UsageError
 from aar.forum.news import news_since
@@ -41,9 +41,9 @@ def _alive(session: Session) -> None:
 
 
 def test_a_message_reaches_its_reader_once_and_nobody_else(session: Session) -> None:
-    asked = ask(session, ID, "message", "Look at the mean.\n\x1b[31mRed?", ANA, "r1")
+    asked = send_command(session, ID, "message", "Look at the mean.\n\x1b[31mRed?", ANA, "r1")
     assert (asked.heard, "first turn after the next start" in asked.told) == (False, True)
-    ask(session, ID, "message", "All: write up.", ANA, "all")
+    send_command(session, ID, "message", "All: write up.", ANA, "all")
     mine = news_since(session, ID, f"{ID}-r1", 0)
     assert mine.human_messages == [
         "human:ana, a person, wrote to you:\nLook at the mean.\n␛[31mRed?",
@@ -55,8 +55,8 @@ def test_a_message_reaches_its_reader_once_and_nobody_else(session: Session) -> 
 
 def test_every_request_is_an_event_with_who_and_whom(session: Session) -> None:
     _alive(session)
-    ask(session, ID, "pause", "too loud", ANA, "r2")
-    ask(session, ID, "redirect", "Try\nneighbours.", ANA, "2")
+    send_command(session, ID, "pause", "too loud", ANA, "r2")
+    send_command(session, ID, "redirect", "Try\nneighbours.", ANA, "2")
     change_limits(session, ID, {"usd": "7", "hours": None}, ANA)
     logged = read_events(session, ID, kinds=["control_requested"])
     assert [(each.researcher_id, each.event.summary()) for each in logged] == [
@@ -66,12 +66,12 @@ def test_every_request_is_an_event_with_who_and_whom(session: Session) -> None:
     ]
     assert [row.command for row in session.query(Control)] == ["researcher", "researcher", "limits"]
     assert get_researcher(session, ID, "r2").direction == "Try neighbours."
-    assert wishes(session, ID)[f"{ID}-r2"].cause == "pause asked by human:ana: too loud"
+    assert read_desired_states(session, ID)[f"{ID}-r2"].cause == "pause asked by human:ana: too loud"
 
 
 def test_limits_change_in_the_stored_spec_and_a_wrong_one_changes_nothing(session: Session) -> None:
     change_limits(session, ID, {"usd": "7.5", "researcher.turns": "9"}, ANA)
-    limits = respecify(session.get_one(Campaign, ID).spec, {}).limits
+    limits = override_stored_spec(session.get_one(Campaign, ID).spec, {}).limits
     assert (str(limits.usd), limits.researcher.turns) == ("7.5", 9)
     for changes, error in (
         ({"usd": "-1"}, SpecError),
@@ -81,7 +81,7 @@ def test_limits_change_in_the_stored_spec_and_a_wrong_one_changes_nothing(sessio
     ):
         with pytest.raises(error):
             change_limits(session, ID, changes, ANA)
-    assert str(respecify(session.get_one(Campaign, ID).spec, {}).limits.usd) == "7.5"
+    assert str(override_stored_spec(session.get_one(Campaign, ID).spec, {}).limits.usd) == "7.5"
 
 
 def test_what_makes_no_sense_is_refused_with_the_reason(session: Session) -> None:
@@ -89,29 +89,29 @@ def test_what_makes_no_sense_is_refused_with_the_reason(session: Session) -> Non
         ("dance", "", "", UsageError, "pause, stop, message"),
         ("dance", "", "r1", UsageError, "redirect"),
         ("message", " ", "r1", UsageError, "empty"),
-        ("message", "x" * (MAX_WORDS + 1), "r1", UsageError, "4,000"),
+        ("message", "x" * (MAX_MESSAGE_CHARACTERS + 1), "r1", UsageError, "4,000"),
         ("pause", "", "r9", NotFound, "r9"),
         ("resume", "", "r1", Conflict, "not paused"),
     ):
         with pytest.raises(error, match=says):
-            ask(session, ID, command, argument, ANA, researcher)
+            send_command(session, ID, command, argument, ANA, researcher)
     session.get_one(Researcher, f"{ID}-r1").state = "finished"
     for command in ("pause", "resume", "stop", "message", "redirect", "remove"):
         with pytest.raises(Conflict, match="finished"):
-            ask(session, ID, command, "words", ANA, "r1")
+            send_command(session, ID, command, "words", ANA, "r1")
     session.get_one(Campaign, ID).state = "finished"
     for command in ("message", "redirect", "pause"):
         with pytest.raises(Conflict, match="finished"):
-            ask(session, ID, command, "words", ANA, "r2")
+            send_command(session, ID, command, "words", ANA, "r2")
     assert read_events(session, ID, kinds=["control_requested"]) == []
 
 
 def test_one_from_outside_can_be_removed_and_nothing_else(session: Session) -> None:
-    token = invite(session, ID, "guest")
+    token = invite_researcher(session, ID, "guest")
     for command in ("pause", "resume", "stop", "message", "redirect"):
         with pytest.raises(Conflict, match="outside"):
-            ask(session, ID, command, "words", ANA, "guest")
-    ask(session, ID, "remove", "", ANA, "guest")
+            send_command(session, ID, command, "words", ANA, "guest")
+    send_command(session, ID, "remove", "", ANA, "guest")
     with pytest.raises(Forbidden):
         find_researcher_id(session, token)
 
@@ -127,7 +127,7 @@ def test_newcomers_take_the_next_names_and_the_least_used_directions(tmp_path: P
         rows = {"index": 1, "direction_key": first.key, "direction": first.text, "model": "offline-search"}
         session.add(Researcher(id=f"{ID}-r1", campaign_id=ID, name="r1", state="running", **rows))
         session.flush()
-        invite(session, ID, "guest")
+        invite_researcher(session, ID, "guest")
         made, heard = add_researchers(session, ID, len(directions), ANA)
         assert not heard
         assert [each.name for each in made] == [f"r{number}" for number in range(2, len(directions) + 2)]
@@ -135,9 +135,9 @@ def test_newcomers_take_the_next_names_and_the_least_used_directions(tmp_path: P
         assert made[0].direction_key == directions[1].key
         assert {each.model for each in made} == {"offline-search"}
         dear, _ = add_researchers(session, ID, 1, ANA, direction=first.key, model="claude-haiku-5-5")
-        grown = respecify(session.get_one(Campaign, ID).spec, {})
+        grown = override_stored_spec(session.get_one(Campaign, ID).spec, {})
         team = [view for view in list_researchers(session, ID) if view.name != "guest"]
-        assert [each.key for each in deal(grown, directions)] == [view.direction_key for view in team]
+        assert [each.key for each in assign_directions(grown, directions)] == [view.direction_key for view in team]
         assert (grown.researchers.count, len(team)) == (len(directions) + 2,) * 2
         assert grown.researchers.overrides[int(dear[0].name[1:])].model == "claude-haiku-5-5"
         for given, error in (

@@ -10,9 +10,9 @@ import pytest
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.campaign.costs.forecast import forecast
-from aar.campaign.costs.limit_alerts import BudgetWatch
-from aar.campaign.run_timer import Clock
+from aar.campaign.costs.forecast import forecast_budget
+from aar.campaign.costs.limit_alerts import LimitMonitor
+from aar.campaign.run_timer import RunTimer
 from aar.events import CampaignStarted, LimitNear
 from aar.llm.pricing.model_price import ModelPrice
 from aar.llm.pricing.price_book import PriceBook
@@ -69,10 +69,10 @@ async def spend(db: Database, ledger: Ledger, tokens: int, name: str) -> None:
 
 async def opened(
     db: Database, hours: float | None = None, ran: float = 0.0, **limits: object
-) -> tuple[Ledger, BudgetWatch]:
+) -> tuple[Ledger, LimitMonitor]:
     ledger = Ledger(db, CAMPAIGN, Limits.model_validate({"usd": None, "hours": hours, **limits}), PRICES)
     await ledger.load()
-    return ledger, BudgetWatch(db, CAMPAIGN, ledger, Clock(ran, hours))
+    return ledger, LimitMonitor(db, CAMPAIGN, ledger, RunTimer(ran, hours))
 
 
 def alerts(db: Database) -> list[tuple[str, int]]:
@@ -84,23 +84,23 @@ def alerts(db: Database) -> list[tuple[str, int]]:
 async def test_each_threshold_is_told_once_also_after_a_restart(db: Database) -> None:
     ledger, watch = await opened(db, usd="10")
     await spend(db, ledger, 4_900_000, "a")
-    await watch.look()
+    await watch.check()
     assert alerts(db) == []
     await spend(db, ledger, 200_000, "b")
-    await watch.look()
-    await watch.look()
+    await watch.check()
+    await watch.check()
     assert alerts(db) == [("usd", 50)]
     again, watch = await opened(db, usd="10")
     await spend(db, again, 4_500_000, "c")
-    await watch.look()
+    await watch.check()
     assert alerts(db) == [("usd", 50), ("usd", 95)]
-    await watch.look()
+    await watch.check()
     assert len(alerts(db)) == 2
 
 
 async def test_hours_are_watched_too(db: Database) -> None:
     _, watch = await opened(db, hours=1.0, ran=3000.0)
-    await watch.look()
+    await watch.check()
     assert alerts(db) == [("hours", 80)]
 
 
@@ -119,7 +119,7 @@ async def test_a_researcher_is_asked_to_land_before_the_end(
 ) -> None:
     ledger, watch = await opened(db, **limits)
     await spend(db, ledger, spent, "a")
-    told = await watch.nearing(RESEARCHER)
+    told = await watch.approaching_limit(RESEARCHER)
     assert (told is None) if near is None else near in str(told)
 
 
@@ -130,11 +130,11 @@ async def test_time_to_write_up_is_a_tenth_and_never_too_short(
     db: Database, hours: float, ran: float, near: bool
 ) -> None:
     _, watch = await opened(db, hours=hours, ran=ran)
-    assert (await watch.nearing(RESEARCHER) is not None) is near
+    assert (await watch.approaching_limit(RESEARCHER) is not None) is near
 
 
 async def test_before_the_first_minute_nothing_is_foretold_but_the_clock(db: Database) -> None:
     with db.reading() as session:
-        ahead = forecast(session, CAMPAIGN, Limits(usd=Decimal(5), hours=2))
+        ahead = forecast_budget(session, CAMPAIGN, Limits(usd=Decimal(5), hours=2))
     assert ahead.usd_per_hour is None
     assert (ahead.limit, round(ahead.hours_left or 0, 2)) == ("hours", 2.0)

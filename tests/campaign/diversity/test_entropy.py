@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 from aar.campaign.diversity.entropy import (
     bootstrap_band,
     current_families,
-    diversity_so_far,
+    log_low_diversity,
+    read_diversity_history,
     record_diversity,
     shannon_bits,
-    watch_fall,
 )
-from aar.campaign.external_researchers import invite
+from aar.campaign.external_researchers import invite_researcher
 from aar.events import CampaignStarted, DiversityMeasured
 from aar.families import FAMILIES, validate_families
 from aar.forum.edits import edit_post, retract
@@ -116,29 +116,29 @@ def test_people_are_told_of_a_fall_that_lasts_and_only_once(
 ) -> None:
     with database.writing() as session:
         _history(session, measured)
-        told = watch_fall(session, "k3v9qd")
+        told = log_low_diversity(session, "k3v9qd")
         assert (told is not None) == fell
         if told:
             assert (
                 told.summary()
                 == f"idea diversity fell to {measured[-1][1]:.2f} bits from {measured[0][1]:.2f}, 11 minutes ago"
             )
-        assert watch_fall(session, "k3v9qd") is None
+        assert log_low_diversity(session, "k3v9qd") is None
 
 
 def test_a_look_reads_on_from_the_one_before_and_comes_to_the_same(database: Database) -> None:
     with database.writing() as session:
         _history(session, [(0, 2.0), (5, 0.9), (16, 0.8)])
-        seen = [diversity_so_far(session, "k3v9qd")]
-        assert watch_fall(session, "k3v9qd", seen[0]) is not None
+        seen = [read_diversity_history(session, "k3v9qd")]
+        assert log_low_diversity(session, "k3v9qd", seen[0]) is not None
         for bits in (0.7, 1.8, 0.4):
             append_event(session, "k3v9qd", DiversityMeasured(bits=bits, families=2))
             session.flush()
-            seen.append(diversity_so_far(session, "k3v9qd", seen[-1]))
-            assert seen[-1] == diversity_so_far(session, "k3v9qd")
-        assert [each.told for each in seen] == [False, True, False, False]
-        assert watch_fall(session, "k3v9qd", seen[1]) is None, "a fall is told once"
-        nothing_new = diversity_so_far(session, "k3v9qd", seen[-1])
+            seen.append(read_diversity_history(session, "k3v9qd", seen[-1]))
+            assert seen[-1] == read_diversity_history(session, "k3v9qd")
+        assert [each.alerted for each in seen] == [False, True, False, False]
+        assert log_low_diversity(session, "k3v9qd", seen[1]) is None, "a fall is told once"
+        nothing_new = read_diversity_history(session, "k3v9qd", seen[-1])
     assert nothing_new == seen[-1]
 
 
@@ -204,7 +204,7 @@ def test_the_newest_labelled_word_counts_and_unlabelled_and_retracted_ones_do_no
             families=["self-training"],
         )
         assert current_families(session, "k3v9qd") == ["distillation", "other", "curriculum"]
-        invite(session, "k3v9qd", "alice")
+        invite_researcher(session, "k3v9qd", "alice")
         assert len(current_families(session, "k3v9qd")) == 3
         _says(session, "k3v9qd-alice", ["ensemble"], minutes[5])
         assert current_families(session, "k3v9qd")[3:] == ["ensemble"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.campaign.diversity.vendi_score import VendiGauge, newest_texts, vendi_score
+from aar.campaign.diversity.vendi_score import VendiMonitor, latest_texts, vendi_score
 from aar.forum.posts import Author, create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.store.database import Database
@@ -38,20 +38,20 @@ def test_the_score_lies_between_one_and_the_number_of_texts(texts: list[str]) ->
 @pytest.mark.anyio
 async def test_the_gauge_measures_what_is_written_now_and_not_too_often(database: Database) -> None:
     seconds = [0.0]
-    gauge = VendiGauge(database, "k3v9qd", interval=60, clock=lambda: seconds[0])
+    gauge = VendiMonitor(database, "k3v9qd", interval=60, clock=lambda: seconds[0])
     with database.writing() as session:
         team = add_campaign(session, "k3v9qd", 2)
         for index, text in enumerate(("probe the layers", "weigh the teacher")):
             author = Author(f"r{index + 1}", team[index])
             create_post(session, "k3v9qd", author, kind="insight", title=text, body=text)
         create_post(session, "k3v9qd", Author("human:ana", None), kind="question", title="Why?", body="?")
-        assert newest_texts(session, "k3v9qd") == [
+        assert latest_texts(session, "k3v9qd") == [
             "probe the layers\nprobe the layers",
             "weigh the teacher\nweigh the teacher",
         ]
-    assert await gauge.look() is None
+    assert await gauge.measure() is None
     seconds[0] = 61
-    first = await gauge.look()
+    first = await gauge.measure()
     assert first is not None
     assert 1.5 < first < 2
     with database.writing() as session:
@@ -59,6 +59,6 @@ async def test_the_gauge_measures_what_is_written_now_and_not_too_often(database
             session, "k3v9qd", Author("r2", team[1]), kind="insight", title="probe the layers", body="probe the layers"
         )
     seconds[0] = 100
-    assert await gauge.look() == first
+    assert await gauge.measure() == first
     seconds[0] = 122
-    assert await gauge.look() == 1.0
+    assert await gauge.measure() == 1.0

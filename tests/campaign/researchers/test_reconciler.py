@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from aar.campaign.control.researcher_commands import NO_WISH, Wish
-from aar.campaign.lifecycle.ending import Ending, StopSignal, natural_ending
+from aar.campaign.control.researcher_commands import NO_COMMAND, DesiredState
+from aar.campaign.lifecycle.ending import CampaignEnding, StopSignal, ending_of_outcomes
 from aar.campaign.researchers import reconciler
-from aar.campaign.researchers.reconciler import LifeSignal, Member, Team
+from aar.campaign.researchers.reconciler import ResearcherSignal, TeamMember, TeamReconciler
 from aar.campaign.views import ResearcherView
 from aar.errors import Conflict
 from aar.researcher.context import ResearcherOutcome
 
 FINISHED = ResearcherOutcome("finished", "done")
-Life = Callable[[LifeSignal], Awaitable[ResearcherOutcome]]
+Life = Callable[[ResearcherSignal], Awaitable[ResearcherOutcome]]
 
 
 class Scene:
@@ -27,43 +27,46 @@ class Scene:
         self.stop = StopSignal()
         self.lives = list(lives)
         self.states = ["created"] * len(lives)
-        self.wishes: dict[int, Wish] = {}
+        self.wishes: dict[int, DesiredState] = {}
         self.begun: list[int] = []
-        self.team = Team(self._roster, self._begin, self._settle, self.stop)
+        self.team = TeamReconciler(self._roster, self._begin, self._settle, self.stop)
 
-    def wish(self, index: int, command: str) -> None:
+    def desired(self, index: int, command: str) -> None:
         newest = max((wish.id for wish in self.wishes.values()), default=0)
-        self.wishes[index] = Wish(command, f"{command} asked", newest + 1)
-        self.team.look()
+        self.wishes[index] = DesiredState(command, f"{command} asked", newest + 1)
+        self.team.notify_change()
 
     def join(self, life: Life) -> None:
         self.lives.append(life)
         self.states.append("created")
-        self.team.look()
+        self.team.notify_change()
 
-    async def _roster(self) -> Sequence[Member]:
-        return [Member(_view(index, state), self.wishes.get(index, NO_WISH)) for index, state in enumerate(self.states)]
+    async def _roster(self) -> Sequence[TeamMember]:
+        return [
+            TeamMember(_view(index, state), self.wishes.get(index, NO_COMMAND))
+            for index, state in enumerate(self.states)
+        ]
 
-    async def _begin(self, view: ResearcherView, signal: LifeSignal) -> ResearcherOutcome:
+    async def _begin(self, view: ResearcherView, signal: ResearcherSignal) -> ResearcherOutcome:
         self.begun.append(view.index)
         outcome = await self.lives[view.index](signal)
-        ends = signal.wish is not None and signal.wish.ends
+        ends = signal.desired is not None and signal.desired.is_ended
         self.states[view.index] = "finished" if ends else outcome.reason
         return outcome
 
-    async def _settle(self, member: Member) -> None:
-        self.states[member.view.index] = "finished" if member.wish.ends else "paused"
+    async def _settle(self, member: TeamMember) -> None:
+        self.states[member.view.index] = "finished" if member.desired.is_ended else "paused"
 
 
 def _view(index: int, state: str) -> ResearcherView:
     return ResearcherView(f"c-r{index}", "c", index, f"r{index}", "d", "Look.", "other", "m", state, "", "", 0.0)
 
 
-async def _finishes(_signal: LifeSignal) -> ResearcherOutcome:
+async def _finishes(_signal: ResearcherSignal) -> ResearcherOutcome:
     return FINISHED
 
 
-async def _polite(signal: LifeSignal) -> ResearcherOutcome:
+async def _polite(signal: ResearcherSignal) -> ResearcherOutcome:
     await signal.event.wait()
     return ResearcherOutcome("paused", "")
 
@@ -91,7 +94,7 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(reconciler, "GRACE_SECONDS", 0.1)
     cut = []
 
-    async def stubborn(_signal: LifeSignal) -> ResearcherOutcome:
+    async def stubborn(_signal: ResearcherSignal) -> ResearcherOutcome:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -106,7 +109,7 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
 
     async def act_alone() -> list[ResearcherOutcome]:
         scene = Scene(stubborn)
-        asyncio.get_running_loop().call_later(0.05, scene.wish, 0, "stop")
+        asyncio.get_running_loop().call_later(0.05, scene.desired, 0, "stop")
         return await scene.team.run()
 
     assert asyncio.run(act()) == [FINISHED]
@@ -115,7 +118,7 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_life_that_meets_another_controller_ends_the_others() -> None:
-    async def breaks(_signal: LifeSignal) -> ResearcherOutcome:
+    async def breaks(_signal: ResearcherSignal) -> ResearcherOutcome:
         raise Conflict("taken over")
 
     with pytest.raises(Conflict, match="taken over"):
@@ -123,7 +126,7 @@ def test_a_life_that_meets_another_controller_ends_the_others() -> None:
 
 
 def test_a_life_that_dies_of_anything_else_failed_and_the_others_go_on() -> None:
-    async def breaks(_signal: LifeSignal) -> ResearcherOutcome:
+    async def breaks(_signal: ResearcherSignal) -> ResearcherOutcome:
         raise OSError(24, "Too many open files")
 
     outcomes = asyncio.run(Scene(breaks, _finishes).team.run())
@@ -136,11 +139,11 @@ def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:
         scene = Scene(_polite, _polite)
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.begun == [0, 1])
-        scene.wish(0, "pause")
+        scene.desired(0, "pause")
         await _until(lambda: scene.states[0] == "paused")
         await asyncio.sleep(0.05)
         assert scene.begun == [0, 1]
-        scene.wish(0, "resume")
+        scene.desired(0, "resume")
         await _until(lambda: scene.begun == [0, 1, 0])
         scene.stop.finish("enough")
         await running
@@ -152,13 +155,13 @@ def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:
 def test_a_team_whose_last_one_is_held_waits_for_it() -> None:
     async def act() -> list[ResearcherOutcome]:
         scene = Scene(_finishes)
-        scene.wish(0, "pause")
+        scene.desired(0, "pause")
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.states[0] == "paused")
         await asyncio.sleep(0.05)
         assert not running.done()
         assert scene.begun == []
-        scene.wish(0, "resume")
+        scene.desired(0, "resume")
         return await running
 
     assert asyncio.run(act()) == [FINISHED]
@@ -171,9 +174,9 @@ def test_newcomers_begin_and_the_removed_never_come_back() -> None:
         await _until(lambda: scene.begun == [0])
         scene.join(_polite)
         await _until(lambda: scene.begun == [0, 1])
-        scene.wish(0, "remove")
+        scene.desired(0, "remove")
         await _until(lambda: scene.states[0] == "finished")
-        scene.wish(1, "stop")
+        scene.desired(1, "stop")
         await running
         assert scene.team.closed
         return scene
@@ -184,19 +187,19 @@ def test_newcomers_begin_and_the_removed_never_come_back() -> None:
 
 def test_who_rests_for_a_limit_tries_again_under_another_one() -> None:
     async def act() -> list[int]:
-        async def limited(_signal: LifeSignal) -> ResearcherOutcome:
+        async def limited(_signal: ResearcherSignal) -> ResearcherOutcome:
             return ResearcherOutcome("limit", "usd reached")
 
         scene = Scene(limited, _polite)
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.states[0] == "limit")
-        scene.team.look()
+        scene.team.notify_change()
         await asyncio.sleep(0.05)
         assert scene.begun.count(0) == 1
         scene.lives[0] = _finishes
         scene.team.limits_changed()
         await _until(lambda: scene.states[0] == "finished")
-        scene.wish(1, "stop")
+        scene.desired(1, "stop")
         assert await running == [FINISHED]
         return scene.begun
 
@@ -207,7 +210,7 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
     async def act() -> None:
         let_end = asyncio.Event()
 
-        async def slow(signal: LifeSignal) -> ResearcherOutcome:
+        async def slow(signal: ResearcherSignal) -> ResearcherOutcome:
             await signal.event.wait()
             await let_end.wait()
             return ResearcherOutcome("paused", "")
@@ -215,10 +218,10 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
         scene = Scene(slow)
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.begun == [0])
-        scene.wish(0, "pause")
+        scene.desired(0, "pause")
         await asyncio.sleep(0.02)
         scene.wishes[0] = replace(scene.wishes[0], command="stop")
-        scene.team.look()
+        scene.team.notify_change()
         await asyncio.sleep(0.02)
         let_end.set()
         assert await running == []
@@ -230,25 +233,32 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
 @pytest.mark.parametrize(
     ("outcomes", "ending"),
     [
-        ([FINISHED, FINISHED], Ending("finished", "every researcher finished")),
-        ([FINISHED, ResearcherOutcome("limit", "usd reached")], Ending("paused", "usd reached")),
-        ([ResearcherOutcome("failed", "key refused")] * 2, Ending("failed", "every researcher failed: key refused")),
+        ([FINISHED, FINISHED], CampaignEnding("finished", "every researcher finished")),
+        ([FINISHED, ResearcherOutcome("limit", "usd reached")], CampaignEnding("paused", "usd reached")),
+        (
+            [ResearcherOutcome("failed", "key refused")] * 2,
+            CampaignEnding("failed", "every researcher failed: key refused"),
+        ),
         (
             [FINISHED, ResearcherOutcome("failed", "boom")],
-            Ending("finished", "the team is done; 1 of 2 failed: boom"),
+            CampaignEnding("finished", "the team is done; 1 of 2 failed: boom"),
         ),
     ],
 )
-def test_the_natural_ending_tells_what_happened(outcomes: list[ResearcherOutcome], ending: Ending) -> None:
-    assert natural_ending(outcomes) == ending
+def test_the_natural_ending_tells_what_happened(outcomes: list[ResearcherOutcome], ending: CampaignEnding) -> None:
+    assert ending_of_outcomes(outcomes) == ending
 
 
 def test_the_first_pause_stays_and_a_pause_overrules_a_finish() -> None:
     stop = StopSignal()
     stop.finish("time is up")
-    assert (stop.ending, stop.event.is_set(), stop.hurry.is_set()) == (Ending("finished", "time is up"), True, False)
+    assert (stop.ending, stop.event.is_set(), stop.hurry.is_set()) == (
+        CampaignEnding("finished", "time is up"),
+        True,
+        False,
+    )
     stop.pause("one")
     stop.pause("two")
     stop.finish("three")
-    assert stop.ending == Ending("paused", "one")
+    assert stop.ending == CampaignEnding("paused", "one")
     assert stop.hurry.is_set()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.preflight import check
-from aar.campaign.researchers.sandbox_provider import SandboxKeeper
+from aar.campaign.preflight import run_preflight
+from aar.campaign.researchers.sandbox_provider import SandboxProvider
 from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
@@ -50,9 +50,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AAR_HOME", str(tmp_path / "home"))
 
 
-def keeper(database: Database, folder: Path, backend: BubblewrapBackend, **more: Any) -> SandboxKeeper:
+def keeper(database: Database, folder: Path, backend: BubblewrapBackend, **more: Any) -> SandboxProvider:
     spec = SandboxSpec(f"{CAMPAIGN}-r1", CAMPAIGN, folder / "workspace")
-    return SandboxKeeper(backend, spec, database, f"{CAMPAIGN}-r1", **more)
+    return SandboxProvider(backend, spec, database, f"{CAMPAIGN}-r1", **more)
 
 
 def test_a_backend_that_is_away_is_waited_for(database: Database, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_loop_that_always_dies_is_started_three_times_and_its_end_is_written_w
     )
 
     async def scene() -> tuple[list[str], list[str], list[str]]:
-        plan = await check(spec, Settings())
+        plan = await run_preflight(spec, Settings())
         try:
             campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
             await run_campaign(plan, campaign_id)

@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 from aar.auth.tokens import viewer_token
-from aar.campaign.external_researchers import invite
+from aar.campaign.external_researchers import invite_researcher
 from aar.forum.posts import Author, create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
@@ -112,7 +112,7 @@ def house(tmp_path: Path) -> Iterator[House]:
             row = session.get_one(Campaign, campaign)
             row.problem, row.state, row.spec = "toy", "running", {"limits": {"usd": "5", "submissions": 2}}
             session.flush()
-            tokens.append(invite(session, campaign, guest, "Begin with the mean."))
+            tokens.append(invite_researcher(session, campaign, guest, "Begin with the mean."))
             author = Author("r1", f"{campaign}-r1")
             create_post(
                 session,

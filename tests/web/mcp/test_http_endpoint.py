@@ -12,7 +12,7 @@ import pytest
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from aar.auth.tokens import operator_token
-from aar.campaign.external_researchers import revoke
+from aar.campaign.external_researchers import revoke_token
 from aar.errors import SetupError
 from aar.web.mcp import require_sdk
 from aar.web.mcp.http_endpoint import allowed_hosts
@@ -43,8 +43,8 @@ async def test_nobody_looks_on_without_a_token_while_a_guest_is_invited(house: H
     async with house.served() as address, httpx.AsyncClient(headers=ACCEPT) as http:
         assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 401
         with house.db.writing() as session:
-            revoke(session, TOY, "alice")
-            revoke(session, OTHER, "bob")
+            revoke_token(session, TOY, "alice")
+            revoke_token(session, OTHER, "bob")
         assert (await http.post(f"{address}/mcp", json=HELLO)).status_code == 200
 
 

@@ -143,7 +143,7 @@ async def test_a_near_duplicate_is_named(house: House) -> None:
 async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    most = external_rate_limit.POSTS_AN_HOUR
+    most = external_rate_limit.POSTS_PER_HOUR
     bearer = {"Authorization": f"Bearer {house.alice}"}
     async with (
         house.served() as address,
@@ -194,11 +194,11 @@ async def test_all_that_a_guest_writes_in_an_hour_is_bounded_and_nothing_of_a_re
         assert len(active_claims(session, TOY)) == 1
         for number in range(6):  # those from inside are held back by their turns
             create_comment(session, TOY, R1, 1, str(number))
-        external_rate_limit.check_guest_pace(session, R1.researcher_id or "")
-        assert external_rate_limit.posts_left(session, R1.researcher_id or "") is None
+        external_rate_limit.check_external_rate(session, R1.researcher_id or "")
+        assert external_rate_limit.remaining_posts(session, R1.researcher_id or "") is None
         create_comment(session, TOY, Author("alice", f"{TOY}-alice"), 1, "One more.")
         with pytest.raises(TooMany):
-            external_rate_limit.check_guest_pace(session, f"{TOY}-alice")
+            external_rate_limit.check_external_rate(session, f"{TOY}-alice")
         session.rollback()
 
 

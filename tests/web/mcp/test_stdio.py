@@ -10,7 +10,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from aar.campaign.external_researchers import revoke
+from aar.campaign.external_researchers import revoke_token
 from aar.forum.posts import list_posts
 from aar.scoring.submissions.submit import list_submissions
 
@@ -36,7 +36,7 @@ async def test_a_researcher_works_over_a_pipe(house: House, mode: str) -> None:
         assert made["state"] == "queued"
         assert "holds no fields" in await refused(client, "submit_method", files={"run.py": "", "method.yaml": "- x"})
         with house.db.writing() as session:
-            revoke(session, TOY, "alice")
+            revoke_token(session, TOY, "alice")
         assert "nobody gave out this token" in await refused(client, "forum_list")
     with house.db.reading() as session:
         assert [post.author for post in list_posts(session, TOY)] == ["r1", "alice"]

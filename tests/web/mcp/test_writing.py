@@ -9,7 +9,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from aar.auth.tokens import operator_token
-from aar.campaign.external_researchers import invite, revoke
+from aar.campaign.external_researchers import invite_researcher, revoke_token
 from aar.forum.posts import get_thread, list_posts
 from aar.scoring.submissions.submit import get_submission, list_submissions
 from aar.store.models import Campaign
@@ -138,9 +138,9 @@ async def test_a_token_ends_when_it_is_taken_back_or_replaced(house: House) -> N
 
         assert await status(house.alice) not in (401, 403)
         with house.db.writing() as session:
-            fresh = invite(session, TOY, "alice")
+            fresh = invite_researcher(session, TOY, "alice")
         assert await status(house.alice) == 401
         assert await status(fresh) not in (401, 403)
         with house.db.writing() as session:
-            revoke(session, TOY, "alice")
+            revoke_token(session, TOY, "alice")
         assert await status(fresh) == 401

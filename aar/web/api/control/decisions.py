@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.control.submission_decisions import (
     MAX_REASON,
     MAX_RULE,
-    Ruling,
+    SubmissionDecision,
     confirm_submission,
     disqualify_submission,
     reinstate_submission,
@@ -94,6 +94,6 @@ async def reinstate(
     )
 
 
-async def _decide(shared: AppState, campaign_id: str, rule: Callable[[Session, str], Ruling]) -> RulingOut:
+async def _decide(shared: AppState, campaign_id: str, rule: Callable[[Session, str], SubmissionDecision]) -> RulingOut:
     ruling = await shared.db.write(lambda session: rule(session, find_campaign(session, campaign_id).id))
     return RulingOut(heard=ruling.heard, submission=SubmissionOut.of(ruling.submission))

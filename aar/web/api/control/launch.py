@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from aar.campaign.costs.cost_estimate import CostEstimate
-from aar.campaign.lifecycle.background_start import Draft, draft, launch
-from aar.campaign.presets import dotted, preset
+from aar.campaign.lifecycle.background_start import SpecDraft, create_and_start, draft_spec
+from aar.campaign.presets import dotted_fields, load_preset
 from aar.web.api.forum.schemas import IdempotencyKey
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import OperatorDep
@@ -66,17 +66,17 @@ async def launch_campaign(
     return LaunchOut(campaign_id=await launch_once(shared, made, key), cost=cost_out(made.cost))
 
 
-def _drafted(shared: AppState, sent: LaunchIn) -> Draft:
+def _drafted(shared: AppState, sent: LaunchIn) -> SpecDraft:
     """The spec that was sent, checked; it reads files, so not in the event loop."""
-    fields = (preset(sent.preset) if sent.preset else {}) | dotted(sent.spec)
-    return draft(fields, shared.settings)
+    fields = (load_preset(sent.preset) if sent.preset else {}) | dotted_fields(sent.spec)
+    return draft_spec(fields, shared.settings)
 
 
-async def launch_once(shared: AppState, made: Draft, key: tuple[str, ...] | None) -> str:
+async def launch_once(shared: AppState, made: SpecDraft, key: tuple[str, ...] | None) -> str:
     """Start what holds, once for a key. Raises AarError."""
     spec = made.spec
     assert spec is not None
-    return await shared.once.run(key, lambda: launch(spec, shared.settings, shared.db))
+    return await shared.once.run(key, lambda: create_and_start(spec, shared.settings, shared.db))
 
 
 def cost_out(cost: CostEstimate) -> CostOut:
@@ -84,7 +84,7 @@ def cost_out(cost: CostEstimate) -> CostOut:
     return CostOut(**{name: getattr(cost, name) for name in CostOut.model_fields})
 
 
-def invalid_spec_response(made: Draft) -> Response:
+def invalid_spec_response(made: SpecDraft) -> Response:
     """The answer to a spec that does not hold, field by field."""
     problems = [FieldProblem(where=where or "spec", message=message) for where, message in made.problems]
     details = ProblemDetails(

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.steering import Asked, ask, change_limits
+from aar.campaign.control.steering import CommandReceipt, change_limits, send_command
 from aar.campaign.lifecycle.background_start import start_controller
 from aar.campaign.researchers.add_researchers import add_researchers
 from aar.scoring.visibility import Audience
@@ -104,7 +104,7 @@ async def control(
 async def limits(shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId, sent: LimitsIn) -> ControlOut:
     """Put other limits in force; asking again changes nothing."""
 
-    def write(session: Session) -> Asked:
+    def write(session: Session) -> CommandReceipt:
         return change_limits(session, find_campaign(session, campaign_id).id, sent.limits, sent.signed(who))
 
     asked = await shared.db.write(write)
@@ -128,6 +128,6 @@ async def add(
     return await shared.once.run(key, lambda: shared.db.write(write))
 
 
-def _ask(session: Session, *, campaign_id: str, sent: ControlIn, by: str) -> Asked:
+def _ask(session: Session, *, campaign_id: str, sent: ControlIn, by: str) -> CommandReceipt:
     view = find_campaign(session, campaign_id)
-    return ask(session, view.id, sent.command, sent.argument, by, sent.researcher)
+    return send_command(session, view.id, sent.command, sent.argument, by, sent.researcher)

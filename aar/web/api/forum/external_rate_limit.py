@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.researchers.external_rate_limit import check_guest_pace
+from aar.campaign.researchers.external_rate_limit import check_external_rate
 from aar.web.authentication import Identity, ResearcherIdentity
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ def rate_limited_write(who: Identity, write: Callable[[Session], T]) -> Callable
     def checked(session: Session) -> T:
         done = write(session)
         if isinstance(who, ResearcherIdentity):
-            check_guest_pace(session, who.researcher_id)
+            check_external_rate(session, who.researcher_id)
         return done
 
     return checked
