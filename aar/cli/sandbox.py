@@ -50,7 +50,7 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """List the sandboxes on this machine, and whose they are."""
     import asyncio
 
-    from aar.cli.output.formatting import duration
+    from aar.cli.output.formatting import format_duration
     from aar.cli.output.printing import make_table, print_json, print_table, to_json_value
     from aar.cli.sandbox_inventory import campaigns_alive, sort_by_name
     from aar.sandbox.inventory import list_sandboxes
@@ -64,7 +64,7 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     for row in rows:
         use = {True: "yes", False: "no", None: "not in this database"}[campaigns.get(row.campaign_id)]
         state = "running" if row.running else "ended"
-        made.add_row(row.name, row.backend, row.campaign_id, state, duration(row.age_seconds), use)
+        made.add_row(row.name, row.backend, row.campaign_id, state, format_duration(row.age_seconds), use)
     print_table(made, empty="There is no sandbox.")
 
 
@@ -73,7 +73,7 @@ def stats(json: JsonFlag = False) -> None:
     """Show what each sandbox uses now: memory, processes, CPU time, workspace."""
     import asyncio
 
-    from aar.cli.output.formatting import duration
+    from aar.cli.output.formatting import format_duration
     from aar.cli.output.printing import make_table, print_json, print_table
     from aar.cli.sandbox_inventory import sort_by_name
     from aar.sandbox.inventory import list_sandboxes
@@ -94,7 +94,7 @@ def stats(json: JsonFlag = False) -> None:
             row.backend,
             f"{row.stats.memory_bytes / 1024**2:.0f} MB",
             str(row.stats.processes),
-            duration(row.stats.cpu_seconds),
+            format_duration(row.stats.cpu_seconds),
             "–" if room < 0 else f"{room / 1024**2:.0f} MB",
         )
     print_table(made, empty="There is no sandbox.")

@@ -24,7 +24,7 @@ from aar.events import (
     UsageDoubted,
     parse_event,
 )
-from aar.readmodels.formatting import moment
+from aar.readmodels.formatting import format_time
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
@@ -40,8 +40,8 @@ _KINDS = (
     "problem_failed",
     "model_service_unavailable",
 )
-_LOOKED_AT = 200
-_OVER = ("finished", "failed")
+_EVENTS_READ = 200
+_ENDED_STATES = ("finished", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Alert:
     count: int = 1
 
 
-def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR) -> list[Alert]:
+def list_alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR) -> list[Alert]:
     """What stands now, grave ones first, then newest first; the same thing once, with how often it happened.
 
     Of a campaign that is over, no limit is near or in the way any more: only the one that ended it is told.
@@ -73,12 +73,12 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
         audience: who looks; what a sandbox's incident quotes is for people.
     """
     campaign = session.get(Campaign, campaign_id)
-    over = campaign is not None and campaign.state in _OVER
+    over = campaign is not None and campaign.state in _ENDED_STATES
     records = session.scalars(
         select(EventRecord)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
         .order_by((EventRecord.id + 0).desc())  # as an expression, the few are found by their kind
-        .limit(_LOOKED_AT)
+        .limit(_EVENTS_READ)
     ).all()
     found: dict[tuple[str, ...], Alert] = {}
     for record in records:
@@ -87,7 +87,7 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
         key, kind, grave = _read(event, who)
         if not key or (event.kind == "diversity_fell" and _recovered(session, campaign_id, record.id)):
             continue
-        if isinstance(event, ModelServiceUnavailable) and (over or _is_back(session, event, record)):
+        if isinstance(event, ModelServiceUnavailable) and (over or _has_recovered(session, event, record)):
             continue
         if isinstance(event, ServiceFailed) and event.then == "given up" and _is_resumed(session, record):
             continue
@@ -102,7 +102,7 @@ def alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPE
             found[key] = Alert(record.at, kind, grave, clean_line(seen.event.summary()) if seen else event.kind, who)
         elif kind == "incident":
             found[key] = Alert(known.at, kind, grave, known.text, who, known.count + 1)
-    every = [*found.values(), *_failures(session, campaign_id), *_lost(campaign)]
+    every = [*found.values(), *_failures(session, campaign_id), *_lost_controller(campaign)]
     return sorted(every, key=lambda each: (not each.grave, -each.at.timestamp()))
 
 
@@ -137,7 +137,7 @@ def _ended_it(session: Session, event: AnyEvent, record: EventRecord) -> bool:
     return isinstance(event, LimitHit) and event.scope == "campaign" and record.id > (session.scalar(started) or 0)
 
 
-def _is_back(session: Session, event: ModelServiceUnavailable, record: EventRecord) -> bool:
+def _has_recovered(session: Session, event: ModelServiceUnavailable, record: EventRecord) -> bool:
     """Whether the service answered since, or another controller tries it anew."""
     later = session.execute(
         select(EventRecord.kind, EventRecord.payload).where(
@@ -190,9 +190,9 @@ def _failures(session: Session, campaign_id: str) -> list[Alert]:
     ]
 
 
-def _lost(campaign: Campaign | None) -> list[Alert]:
+def _lost_controller(campaign: Campaign | None) -> list[Alert]:
     """That the controller of a campaign under way is dead."""
     if campaign is None or controller_state(campaign) != "lost":
         return []
-    said = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, moment)
+    said = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, format_time)
     return [Alert(campaign.heartbeat_at or campaign.created_at, "failure", True, said)]

@@ -11,7 +11,7 @@ from decimal import Decimal
 from aar.budget.totals import Totals
 from aar.readmodels.progress import Progress
 from aar.readmodels.submissions.seed_scores import SeedScore
-from aar.readmodels.submissions.submission_lineage import lineage_tree, parent_of
+from aar.readmodels.submissions.submission_lineage import find_parent, lineage_tree
 from aar.scoring.submissions.submit import SubmissionView
 from aar.text.sanitize import clean_line
 
@@ -65,7 +65,7 @@ def lineage_table(submissions: Sequence[SubmissionView]) -> ChartTable:
     rows: list[tuple[Cell, ...]] = []
     for entry in lineage_tree(submissions):
         each = entry.submission
-        parent = parent_of(each, submissions)
+        parent = find_parent(each, submissions)
         rows.append(
             (
                 each.number,

@@ -24,7 +24,7 @@ def model_label(model: str) -> str:
     return {OFFLINE_MODEL: OFFLINE_LABEL, EXTERNAL_MODEL: EXTERNAL_LABEL}.get(model, model)
 
 
-def money(usd: Decimal | None) -> str:
+def format_money(usd: Decimal | None) -> str:
     """Dollars: whole cents, or more digits where cents would hide a small sum; a dash for none."""
     if usd is None:
         return "–"
@@ -33,7 +33,7 @@ def money(usd: Decimal | None) -> str:
     return f"${usd:,.2f}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time in its two largest units: ``3 h 05 min``, ``4 min 10 s``, ``12 s``."""
     whole = round(seconds)
     if whole < 60:
@@ -43,28 +43,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def count(number: int) -> str:
+def format_count(number: int) -> str:
     """A count with thin digits grouped: ``12,345``; from a million on ``1.2 M``."""
     return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"
 
 
-def score(value: float | None) -> str:
+def format_score(value: float | None) -> str:
     """A score to two decimals with a true minus sign; a dash for none."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
-def moment(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """A point in time: ``2026-04-01 09:30 UTC``."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-FILTERS = {
+TEMPLATE_FILTERS = {
     "model_label": model_label,
     "is_offline": is_offline,
-    "money": money,
-    "duration": duration,
-    "count": count,
-    "score": score,
-    "moment": moment,
+    "money": format_money,
+    "duration": format_duration,
+    "count": format_count,
+    "score": format_score,
+    "moment": format_time,
 }
 """For templates."""

@@ -47,7 +47,7 @@ _MOST = 100
 
 
 @dataclass(slots=True)
-class Disturbance:
+class CampaignIncident:
     """Something that went wrong, once or again.
 
     Args:
@@ -64,14 +64,14 @@ class Disturbance:
     researchers: list[str] = field(default_factory=list)
 
 
-def disturbances(session: Session, campaign_id: str) -> list[Disturbance]:
+def list_incidents(session: Session, campaign_id: str) -> list[CampaignIncident]:
     """All that went wrong, in the order in which it first did; of more than a hundred different ones, the first."""
     records = session.scalars(
         select(EventRecord)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
         .order_by(EventRecord.id)
     )
-    found: dict[tuple[str, ...], Disturbance] = {}
+    found: dict[tuple[str, ...], CampaignIncident] = {}
     for record, event, died in _with_deaths(records):
         told = ("died", "the controller died; another one took the campaign up") if died else _read(event)
         if told is None:
@@ -81,7 +81,7 @@ def disturbances(session: Session, campaign_id: str) -> list[Disturbance]:
         known = found.get(key)
         if known is None:
             if len(found) < _MOST:
-                found[key] = Disturbance(record.at, record.at, text, researchers=[name] if name else [])
+                found[key] = CampaignIncident(record.at, record.at, text, researchers=[name] if name else [])
             continue
         known.last, known.count = record.at, known.count + 1
         if name and name not in known.researchers:

@@ -10,7 +10,7 @@ from aar.problems.registry import find_problem
 
 
 @lru_cache(maxsize=32)
-def metric_of(problem: str) -> Metric | None:
+def find_metric(problem: str) -> Metric | None:
     """The metric of a problem by name or path; None where it is not installed here (any more)."""
     try:
         return find_problem(problem).metric

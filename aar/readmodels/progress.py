@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import DiversityMeasured
-from aar.readmodels.spending import Spending, spending
+from aar.readmodels.spending import Spending, read_spending
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store.event_log import LoggedEvent, read_events
 from aar.store.session_cache import get_cached, put_cached
 
 _BATCH = 500
-Over = Literal["hours", "usd"]
+HorizontalAxis = Literal["hours", "usd"]
 """What a chart's horizontal axis shows: hours of running, or dollars billed."""
 
 
@@ -32,7 +32,7 @@ class ScorePoint:
     high: float
     usd: float = 0.0
 
-    def at(self, over: Over) -> float:
+    def at(self, over: HorizontalAxis) -> float:
         """Where it stands on an axis: minutes of running, or dollars."""
         return self.usd if over == "usd" else self.minutes
 
@@ -67,7 +67,9 @@ class Progress:
     usd: float = 0.0
 
 
-def all_submissions(session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR) -> list[SubmissionView]:
+def list_visible_submissions(
+    session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR
+) -> list[SubmissionView]:
     """Every submission of a campaign, by number, as an audience may see it."""
     found: list[SubmissionView] = []
     while True:
@@ -77,17 +79,17 @@ def all_submissions(session: Session, campaign_id: str, audience: Audience = Aud
             return [submission_seen_by(each, audience) for each in found]
 
 
-def progress(
+def read_progress(
     session: Session, campaign_id: str, submissions: Sequence[SubmissionView], *, higher_is_better: bool = True
 ) -> Progress:
     """The progress of a campaign so far.
 
     Args:
-        submissions: from ``all_submissions``.
+        submissions: from ``list_visible_submissions``.
         higher_is_better: the problem's ``metric.higher_is_better``.
     """
     clock = read_running_time(session, campaign_id)
-    bill = spending(session, campaign_id)
+    bill = read_spending(session, campaign_id)
     points = sorted(_points(submissions, clock, bill), key=lambda point: point.minutes)
     return Progress(
         points=points,

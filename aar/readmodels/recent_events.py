@@ -11,7 +11,7 @@ from aar.store.event_log import LoggedEvent
 from aar.store.models import EventRecord
 
 
-def recent_events(
+def list_recent_events(
     session: Session, campaign_id: str, *, limit: int = 40, audience: Audience = Audience.OPERATOR
 ) -> list[LoggedEvent]:
     """The newest events, newest first, as an audience may see them."""

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from aar.settings import Settings, get_settings
 from aar.store.models import Campaign
 
-MARK = "[secret removed]"
+REMOVED_MARK = "[secret removed]"
 _SHORTEST = 12
 _LIKE_SECRETS = re.compile(
     r"""sk-ant-[A-Za-z0-9_-]{8,}            # Anthropic
@@ -52,9 +52,9 @@ class Scrubber:
     def text(self, text: str) -> str:
         """The text without secrets."""
         if self._known is not None:
-            text = self._known.sub(MARK, text)
-        text = _LIKE_SECRETS.sub(MARK, text)
-        return _LIKE_A_KEY.sub(lambda found: MARK if _DIGIT.search(found[0]) else found[0], text)
+            text = self._known.sub(REMOVED_MARK, text)
+        text = _LIKE_SECRETS.sub(REMOVED_MARK, text)
+        return _LIKE_A_KEY.sub(lambda found: REMOVED_MARK if _DIGIT.search(found[0]) else found[0], text)
 
     def value(self, value: Any) -> Any:
         """JSON without secrets, in keys and values at any depth."""
@@ -69,7 +69,7 @@ class Scrubber:
                 return value
 
 
-def scrubber(session: Session, campaign_id: str, settings: Settings | None = None) -> Scrubber:
+def make_scrubber(session: Session, campaign_id: str, settings: Settings | None = None) -> Scrubber:
     """A scrubber that knows this machine's secrets and the campaign's.
 
     They are the environment's variables named ``..._KEY``, ``..._TOKEN`` and the like, the API key, the operator's

@@ -19,7 +19,7 @@ _NANO = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class SpendingSeries:
     """Moments at which something was billed, in order, and the billionths of a dollar billed in all until each."""
 
     moments: Sequence[datetime]
@@ -35,7 +35,7 @@ class Bill:
 class Spending:
     """The bills of a campaign."""
 
-    bills: Sequence[Bill]
+    bills: Sequence[SpendingSeries]
 
     def until(self, at: datetime) -> float:
         """Dollars billed until a moment."""
@@ -47,11 +47,11 @@ class Spending:
         return sum(each.sums[-1] for each in self.bills if each.sums) / _NANO
 
 
-def spending(session: Session, campaign_id: str) -> Spending:
+def read_spending(session: Session, campaign_id: str) -> Spending:
     """The bill of a campaign, from its ledger; what was lost in a crash counts when that was noted."""
     entry = LedgerEntry
 
-    def read(which: ColumnElement[bool]) -> tuple[Bill, int]:
+    def read(which: ColumnElement[bool]) -> tuple[SpendingSeries, int]:
         rows = session.execute(
             select(entry.settled_at, type_coerce(entry.usd, BigInteger), entry.state)
             .where(which)
@@ -60,6 +60,6 @@ def spending(session: Session, campaign_id: str) -> Spending:
         billed = [
             (at, usd) for at, usd, state in rows if at is not None and usd > 0 and state not in (RESERVED, RELEASED)
         ]
-        return Bill([at for at, _ in billed], list(accumulate(usd for _, usd in billed))), len(rows)
+        return SpendingSeries([at for at, _ in billed], list(accumulate(usd for _, usd in billed))), len(rows)
 
     return Spending(read_in_parts(session, campaign_id, "spending", read))

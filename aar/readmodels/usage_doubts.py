@@ -25,7 +25,7 @@ class UsageDoubt:
     researchers: tuple[str, ...]
 
 
-def usage_doubts(session: Session, campaign_id: str) -> list[UsageDoubt]:
+def list_usage_doubts(session: Session, campaign_id: str) -> list[UsageDoubt]:
     """What is doubted about a campaign's bill, in the order in which it was first seen."""
     rows = session.execute(
         select(EventRecord.researcher_id, EventRecord.payload)

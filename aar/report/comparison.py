@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import Totals, read_totals
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import score
-from aar.readmodels.progress import Over, Progress, all_submissions, progress
+from aar.readmodels.formatting import format_score
+from aar.readmodels.progress import HorizontalAxis, Progress, list_visible_submissions, read_progress
 from aar.readmodels.submissions.board import Board, read_board
 from aar.report.charts.score_chart import axis_of, score_range, spot
 from aar.report.charts.svg import SIZES, frame, grid, references, series_class, steps, svg
@@ -47,9 +47,9 @@ class SpecRow:
 def side(session: Session, campaign_id: str, metric: Metric | None, audience: Audience = Audience.OPERATOR) -> Side:
     """How far one campaign came, as an audience may see it."""
     higher = metric is None or metric.higher_is_better
-    submissions = all_submissions(session, campaign_id, audience)
+    submissions = list_visible_submissions(session, campaign_id, audience)
     return Side(
-        progress=progress(session, campaign_id, submissions, higher_is_better=higher),
+        progress=read_progress(session, campaign_id, submissions, higher_is_better=higher),
         board=read_board(session, campaign_id, higher_is_better=higher, audience=audience),
         totals=read_totals(session, campaign_id).campaign,
         submissions=len(submissions),
@@ -63,7 +63,7 @@ def spec_rows(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[SpecRow
     return sorted(rows, key=lambda row: (not row.differs, row.field))
 
 
-def comparison_chart(left: Side, right: Side, metric: Metric | None, over: Over = "hours") -> Markup:
+def comparison_chart(left: Side, right: Side, metric: Metric | None, over: HorizontalAxis = "hours") -> Markup:
     """Both campaigns' submissions and their best so far, on one pair of axes.
 
     Args:
@@ -91,10 +91,10 @@ def comparison_chart(left: Side, right: Side, metric: Metric | None, over: Over 
     return Markup("").join(parts)
 
 
-def _describe(left: Side, right: Side, name: str, over: Over) -> str:
+def _describe(left: Side, right: Side, name: str, over: HorizontalAxis) -> str:
     best = [each.progress.frontier[-1].mean if each.progress.frontier else None for each in (left, right)]
     what = "dollars" if over == "usd" else "time"
-    return f"{name} over {what} of both campaigns: best {score(best[0])} left, {score(best[1])} right."
+    return f"{name} over {what} of both campaigns: best {format_score(best[0])} left, {format_score(best[1])} right."
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

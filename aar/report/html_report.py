@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aar.errors import UsageError
-from aar.readmodels.formatting import FILTERS, OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR
+from aar.readmodels.formatting import OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR, TEMPLATE_FILTERS
 from aar.readmodels.submissions.phase_labels import phase_label
-from aar.readmodels.submissions.submission_code import kept_snapshots
+from aar.readmodels.submissions.submission_code import open_local_snapshots
 from aar.report import ASSETS
 from aar.report.charts.diversity_chart import diversity_chart, diversity_legend
 from aar.report.charts.lineage_chart import lineage_chart
@@ -42,7 +42,9 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(FILTERS, markdown=render_markdown, line=clean_line, clean=clean_text, series=series_class)
+    made.filters.update(
+        TEMPLATE_FILTERS, markdown=render_markdown, line=clean_line, clean=clean_text, series=series_class
+    )
     made.filters.update(phase_label=phase_label, json_text=json_text)
     made.globals.update(
         offline_label=OFFLINE_LABEL,
@@ -87,7 +89,7 @@ def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: Snaps
         NotFound: no such campaign.
         UsageError: the file cannot be written.
     """
-    kept = snapshots or kept_snapshots(get_settings().campaign_dir(campaign_id))
+    kept = snapshots or open_local_snapshots(get_settings().campaign_dir(campaign_id))
     with db.reading() as session:
         html = render_report(build_report(session, kept, campaign_id))
     try:

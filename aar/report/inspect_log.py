@@ -41,8 +41,8 @@ from sqlalchemy.orm import Session
 from aar import __version__
 from aar.budget.totals import Totals, read_totals
 from aar.events import ToolFinished, TurnReceived
-from aar.readmodels.researchers.transcript import item_of, whole_transcript
-from aar.readmodels.secret_scrubber import scrubber
+from aar.readmodels.researchers.transcript import transcript_item, whole_transcript
+from aar.readmodels.secret_scrubber import make_scrubber
 from aar.scoring.submissions.submit import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher
@@ -57,7 +57,7 @@ def build(session: Session, researcher_id: str) -> EvalLog:
     """The log of one researcher: messages in order, usage from the ledger, a score for each submission."""
     researcher = session.get_one(Researcher, researcher_id)
     campaign = session.get_one(Campaign, researcher.campaign_id)
-    scrub = scrubber(session, campaign.id)
+    scrub = make_scrubber(session, campaign.id)
     events = list(whole_transcript(session, researcher_id))
     messages = [message_of(each) for each in events]
     handed_in = list_submissions(session, campaign.id, researcher_id=researcher_id, limit=_ALL)
@@ -120,7 +120,7 @@ def write(log: EvalLog, path: Path) -> None:
 
 def message_of(logged: LoggedEvent) -> ChatMessageAssistant | ChatMessageTool | ChatMessageUser:
     """One event as a message: what the controller told, news, resets and failures are user messages."""
-    event, item = logged.event, item_of(logged)
+    event, item = logged.event, transcript_item(logged)
     about = {"event": logged.id, "at": _iso(logged.at), "kind": event.kind, "note": item.note}
     if isinstance(event, TurnReceived):
         return ChatMessageAssistant(

@@ -15,22 +15,22 @@ from aar.errors import NotFound
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import is_offline
-from aar.readmodels.incidents import Disturbance, disturbances
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.progress import Progress, all_submissions, progress
+from aar.readmodels.incidents import CampaignIncident, list_incidents
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.progress import Progress, list_visible_submissions, read_progress
 from aar.readmodels.submissions.board import Board, BoardRow, read_board
 from aar.readmodels.submissions.final_results import (
     AuditCount,
-    Corrected,
+    CorrectedScore,
     Winner,
-    audit_counts,
-    corrected,
-    notable,
-    skipped,
-    winners,
+    correct_for_selection,
+    count_audit_verdicts,
+    list_winners,
+    notable_findings,
+    skipped_audits,
 )
-from aar.readmodels.submissions.submission_code import CodeFile, read_code
-from aar.readmodels.submissions.submission_details import CloseUp, close_ups
+from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
+from aar.readmodels.submissions.submission_details import SubmissionDetails, list_submission_details
 from aar.readmodels.submissions.submission_lineage import LineageEntry, lineage_tree
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.submissions.submit import SubmissionView
@@ -95,7 +95,7 @@ class ReportData:
     offline: int
     submissions: list[SubmissionView]
     board: Board
-    close: dict[int, CloseUp]
+    close: dict[int, SubmissionDetails]
     progress: Progress
     totals: CampaignTotals
     lineage: list[LineageEntry]
@@ -103,7 +103,7 @@ class ReportData:
     top_posts: list[PostView]
     posts: int
     limits_hit: list[LoggedEvent]
-    disturbances: list[Disturbance]
+    disturbances: list[CampaignIncident]
     written_at: datetime
 
     @property
@@ -114,27 +114,29 @@ class ReportData:
     @property
     def winners(self) -> list[Winner]:
         """What was looked at again."""
-        return winners(self.submissions, self.close, self.board)
+        return list_winners(self.submissions, self.close, self.board)
 
     @property
-    def corrected(self) -> Corrected | None:
+    def corrected(self) -> CorrectedScore | None:
         """The best measured score, corrected for having been picked."""
-        return corrected(self.submissions, higher_is_better=self.metric is None or self.metric.higher_is_better)
+        return correct_for_selection(
+            self.submissions, higher_is_better=self.metric is None or self.metric.higher_is_better
+        )
 
     @property
     def audits(self) -> list[AuditCount]:
         """How often each audit came to which verdict."""
-        return audit_counts(self.close)
+        return count_audit_verdicts(self.close)
 
     @property
     def findings(self) -> list[tuple[int, FindingView]]:
         """Findings that people should read, with the submission's number."""
-        return notable(self.close)
+        return notable_findings(self.close)
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """Audits that were not carried out, and why."""
-        return skipped(self.close)
+        return skipped_audits(self.close)
 
 
 def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id: str) -> ReportData:
@@ -149,9 +151,9 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     campaign = session.get(Campaign, campaign_id)
     if campaign is None:
         raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
-    metric = metric_of(campaign.problem)
+    metric = find_metric(campaign.problem)
     higher_is_better = metric is None or metric.higher_is_better
-    submissions = all_submissions(session, campaign_id)
+    submissions = list_visible_submissions(session, campaign_id)
     board = read_board(session, campaign_id, higher_is_better=higher_is_better)
     team = session.scalars(
         select(Researcher).where(Researcher.campaign_id == campaign_id).order_by(Researcher.index)
@@ -164,15 +166,15 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
         offline=sum(is_offline(each.model) for each in team),
         submissions=submissions,
         board=board,
-        close=close_ups(session, campaign_id),
-        progress=progress(session, campaign_id, submissions, higher_is_better=higher_is_better),
+        close=list_submission_details(session, campaign_id),
+        progress=read_progress(session, campaign_id, submissions, higher_is_better=higher_is_better),
         totals=read_totals(session, campaign_id),
         lineage=lineage_tree(submissions),
-        best_code=read_code(snapshots, board.rows[0].submission.digest) if board.rows else [],
+        best_code=read_submission_code(snapshots, board.rows[0].submission.digest) if board.rows else [],
         top_posts=sorted(posts, key=lambda post: (-post.score, -post.comments, post.id))[:_TOP_POSTS],
         posts=len(posts),
         limits_hit=read_events(session, campaign_id, kinds=["limit_hit"]),
-        disturbances=disturbances(session, campaign_id),
+        disturbances=list_incidents(session, campaign_id),
         written_at=now(),
     )
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.auth.login_links import LoginLinks
 from aar.auth.sessions import SessionStore
-from aar.readmodels.submissions.submission_code import kept_snapshots
+from aar.readmodels.submissions.submission_code import open_local_snapshots
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
@@ -67,7 +67,7 @@ class AppState:
         """Where a campaign's frozen code lies; None where it is not on this machine."""
         if campaign_id == self.campaign_id and self.own_snapshots is not None:
             return self.own_snapshots
-        return kept_snapshots(self.settings.campaign_dir(campaign_id))
+        return open_local_snapshots(self.settings.campaign_dir(campaign_id))
 
     def count_write(self, address: str, key: str) -> None:
         """Count one write: of a token or login that is known, else of the machine that asks. Raises TooMany.

@@ -13,8 +13,8 @@ from typing import Any
 
 from aar.campaign.views import CampaignView, ResearcherView
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import score
-from aar.readmodels.progress import Over, Progress, ScorePoint
+from aar.readmodels.formatting import format_score
+from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
 from aar.report.charts.diversity_chart import diversity_top
 from aar.report.charts.score_chart import score_range
 from aar.report.comparison import Side
@@ -26,7 +26,7 @@ _ELSEWHERE = {"published": ", on other models"}
 
 
 def score_plot(
-    view: CampaignView, found: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: Over
+    view: CampaignView, found: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: HorizontalAxis
 ) -> ChartConfig:
     """Every submission by its researcher, and the best so far."""
     groups = [
@@ -37,7 +37,9 @@ def score_plot(
     return plan | {"groups": groups, "best": best, "version": _version(found.points)}
 
 
-def comparison_plot(chosen: Sequence[tuple[CampaignView, Side]], metric: Metric | None, over: Over) -> ChartConfig:
+def comparison_plot(
+    chosen: Sequence[tuple[CampaignView, Side]], metric: Metric | None, over: HorizontalAxis
+) -> ChartConfig:
     """Both campaigns' submissions and their best so far."""
     sides = [(view, side.progress) for view, side in chosen]
     groups = [{"name": view.id, "colour": index, "by": ""} for index, (view, _) in enumerate(sides, 1)]
@@ -60,7 +62,7 @@ def diversity_plot(view: CampaignView, found: Progress, team: int) -> ChartConfi
     }
 
 
-def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | None, over: Over) -> ChartConfig:
+def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | None, over: HorizontalAxis) -> ChartConfig:
     lines: list[ChartConfig] = []
     if metric is not None:
         known = (("human", "--human", metric.human_baseline), ("published", "--s4", metric.published))
@@ -74,7 +76,8 @@ def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | Non
         "over": over,
         "metric": metric.name if metric else "score",
         "lines": [
-            each | {"label": f"{each['name']} {score(each['at'])}{_ELSEWHERE.get(each['name'], '')}"} for each in lines
+            each | {"label": f"{each['name']} {format_score(each['at'])}{_ELSEWHERE.get(each['name'], '')}"}
+            for each in lines
         ],
         "end": max(_end(found, over) for _, found in sides),
         "range": list(score_range([point for _, found in sides for point in found.points], metric)),
@@ -85,7 +88,7 @@ def _table(view: CampaignView, name: str) -> str:
     return f"/api/v1{campaign_link(view.id)}/charts/{name}"
 
 
-def _end(found: Progress, over: Over) -> float:
+def _end(found: Progress, over: HorizontalAxis) -> float:
     return max(found.usd, 0.01) if over == "usd" else max(found.minutes, 1.0)
 
 

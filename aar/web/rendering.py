@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from aar.campaign.views import CampaignView
-from aar.readmodels.formatting import moment
+from aar.readmodels.formatting import format_time
 from aar.report.html_report import environment
 from aar.store.event_log import LoggedEvent
 from aar.web.chart_config import comparison_plot, diversity_plot, score_plot
@@ -22,7 +22,7 @@ _templates.globals.update(
 
 
 def _standing(view: CampaignView) -> str:
-    return view.state_text(moment)
+    return view.state_text(format_time)
 
 
 _templates.filters["standing"] = _standing

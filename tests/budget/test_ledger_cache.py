@@ -17,7 +17,7 @@ from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, read_totals
 from aar.llm.pricing.price_book import PriceBook
 from aar.llm.pricing.usage import Usage
-from aar.readmodels.spending import spending
+from aar.readmodels.spending import read_spending
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.column_types import now
@@ -44,7 +44,7 @@ async def settle(ledger: Ledger, db: Database, name: str, tokens: int) -> None:
 
 
 def told(session: Session) -> tuple[CampaignTotals, float, list[float]]:
-    bill = spending(session, CAMPAIGN)
+    bill = read_spending(session, CAMPAIGN)
     moments = session.scalars(select(LedgerEntry.settled_at).order_by(LedgerEntry.id)).all()
     return read_totals(session, CAMPAIGN), bill.total, [bill.until(at) for at in moments if at is not None]
 

@@ -13,7 +13,7 @@ import pytest
 
 from aar.campaign.control.controller_identity import controller_id
 from aar.campaign.views import get_campaign
-from aar.readmodels.alerts import alerts
+from aar.readmodels.alerts import list_alerts
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.column_types import now
@@ -48,7 +48,7 @@ def test_a_controller_that_was_killed_is_told_at_once(db: Database) -> None:
     _hold(db, state="running", controller=_dead_process())
     with db.reading() as session:
         view = get_campaign(session, "k3v9qd")
-        [alert] = alerts(session, "k3v9qd")
+        [alert] = list_alerts(session, "k3v9qd")
     assert view.controller == "lost"
     assert view.resumable
     said = view.state_text(lambda at: f"{at:%H:%M}")
@@ -78,5 +78,5 @@ def test_who_runs_a_campaign(db: Database, state: str, controller: str, seconds_
     with db.reading() as session:
         view = get_campaign(session, "k3v9qd")
         assert view.controller == expected
-        assert [each.kind for each in alerts(session, "k3v9qd")] == (["failure"] if expected == "lost" else [])
+        assert [each.kind for each in list_alerts(session, "k3v9qd")] == (["failure"] if expected == "lost" else [])
     assert view.state_text(str).startswith(state)

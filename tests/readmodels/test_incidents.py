@@ -18,7 +18,7 @@ from aar.events import (
     ProblemFailed,
     ServiceFailed,
 )
-from aar.readmodels.incidents import disturbances
+from aar.readmodels.incidents import list_incidents
 from aar.redteam.campaign_rows import add_campaign
 from aar.report.html_report import render_report
 from aar.report.report_data import build_report
@@ -47,7 +47,7 @@ def happen(database: Database, *events: AnyEvent | tuple[str, AnyEvent]) -> list
             who, event = each if isinstance(each, tuple) else (None, each)
             append_event(session, CAMPAIGN, event, f"{CAMPAIGN}-{who}" if who else None)
     with database.reading() as session:
-        return [(each.text, each.count, each.researchers) for each in disturbances(session, CAMPAIGN)]
+        return [(each.text, each.count, each.researchers) for each in list_incidents(session, CAMPAIGN)]
 
 
 def test_a_quiet_campaign_has_none(database: Database) -> None:

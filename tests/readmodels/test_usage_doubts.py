@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from aar.cli.app import app
 from aar.events import UsageDoubted
-from aar.readmodels.usage_doubts import UsageDoubt, usage_doubts
+from aar.readmodels.usage_doubts import UsageDoubt, list_usage_doubts
 from aar.redteam.campaign_rows import add_campaign
 from aar.settings import Settings, get_settings
 from aar.store import open_database
@@ -20,11 +20,11 @@ def test_each_cause_once_with_those_it_concerns(tmp_path: Path) -> None:
     try:
         with database.writing() as session:
             one, two, _ = add_campaign(session)
-            assert usage_doubts(session, "k3v9qd") == []
+            assert list_usage_doubts(session, "k3v9qd") == []
             for who, cause in ((two, "no input tokens"), (one, "no\x1boutput"), (one, "no input tokens")):
                 append_event(session, "k3v9qd", UsageDoubted(request_id=f"{who}{cause}", cause=cause), who)
         with database.reading() as session:
-            found = usage_doubts(session, "k3v9qd")
+            found = list_usage_doubts(session, "k3v9qd")
     finally:
         database.close()
     assert found == [UsageDoubt("no input tokens", ("r2", "r1")), UsageDoubt("no␛output", ("r1",))]

@@ -10,14 +10,14 @@ import pytest
 
 from aar.budget.totals import read_totals
 from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
-from aar.readmodels.progress import all_submissions, progress
+from aar.readmodels.progress import list_visible_submissions, read_progress
 from aar.report.comparison import spec_rows
 
 
 def test_every_chart_is_a_table_too(archive: Any) -> None:
     with archive.db.reading() as session:
-        submissions = all_submissions(session, "k3v9qd")
-        found = progress(session, "k3v9qd", submissions)
+        submissions = list_visible_submissions(session, "k3v9qd")
+        found = read_progress(session, "k3v9qd", submissions)
         spent = read_totals(session, "k3v9qd")
     scores = score_table(found)
     assert len(scores.rows) == 13

@@ -24,14 +24,20 @@ from aar.events import (
     ToolFinished,
     ToolStarted,
 )
-from aar.readmodels.alerts import alerts
-from aar.readmodels.progress import all_submissions
-from aar.readmodels.researchers.background_jobs import researcher_jobs
-from aar.readmodels.researchers.workspace_files import LARGEST_IMAGE, LONGEST_TEXT, Folder, WorkspaceFile, look
-from aar.readmodels.submissions.code_diff import differences
-from aar.readmodels.submissions.seed_scores import seed_scores
-from aar.readmodels.submissions.submission_code import CodeFile, read_code
-from aar.readmodels.submissions.submission_lineage import parent_of
+from aar.readmodels.alerts import list_alerts
+from aar.readmodels.progress import list_visible_submissions
+from aar.readmodels.researchers.background_jobs import list_researcher_jobs
+from aar.readmodels.researchers.workspace_files import (
+    MAX_IMAGE_BYTES,
+    MAX_TEXT_CHARACTERS,
+    WorkspaceFile,
+    WorkspaceFolder,
+    read_workspace_path,
+)
+from aar.readmodels.submissions.code_diff import diff_files
+from aar.readmodels.submissions.seed_scores import read_seed_scores
+from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
+from aar.readmodels.submissions.submission_lineage import find_parent
 from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.submissions.submit import get_submission
 from aar.store import open_database
@@ -59,14 +65,14 @@ def test_alerts_tell_each_thing_once_the_grave_ones_first(db: Database) -> None:
     who = "k3v9qd-r2"
     incident = SandboxIncident(name="x", incident="fork_bomb", detail="\x1b[31m900 processes")
     with db.writing() as session:
-        assert alerts(session, "k3v9qd") == []
+        assert list_alerts(session, "k3v9qd") == []
         append_event(session, "k3v9qd", _near(50))
         append_event(session, "k3v9qd", _near(80))
         for _ in range(3):
             append_event(session, "k3v9qd", incident, who)
         session.get_one(Researcher, "k3v9qd-r1").state = "failed"
         session.get_one(Researcher, "k3v9qd-r1").cause = "no key"
-        found = alerts(session, "k3v9qd")
+        found = list_alerts(session, "k3v9qd")
         assert {(each.kind, each.grave, each.researcher, each.count) for each in found} == {
             ("failure", True, "r1", 1),
             ("incident", True, "r2", 3),
@@ -76,7 +82,7 @@ def test_alerts_tell_each_thing_once_the_grave_ones_first(db: Database) -> None:
         assert not any("\x1b" in each.text for each in found)
         hit = LimitHit(scope="campaign", limit="usd", ceiling=Decimal(5), committed=Decimal(5), asked=Decimal(1))
         append_event(session, "k3v9qd", hit)
-        said = [each.text for each in alerts(session, "k3v9qd") if each.kind == "limit"]
+        said = [each.text for each in list_alerts(session, "k3v9qd") if each.kind == "limit"]
         assert said == [hit.summary()]
 
 
@@ -89,9 +95,9 @@ def test_of_a_campaign_that_is_over_only_the_limit_that_ended_it_is_told(db: Dat
         for event in (started, hit("usd"), CampaignPaused(cause="limit"), started, _near(50), hit("tokens", "r1")):
             append_event(session, "k3v9qd", event)
         session.get_one(Campaign, "k3v9qd").state = "finished"
-        assert alerts(session, "k3v9qd") == []
+        assert list_alerts(session, "k3v9qd") == []
         append_event(session, "k3v9qd", hit("hours"))
-        assert [(each.text, each.grave) for each in alerts(session, "k3v9qd")] == [(hit("hours").summary(), False)]
+        assert [(each.text, each.grave) for each in list_alerts(session, "k3v9qd")] == [(hit("hours").summary(), False)]
 
 
 def test_a_fall_of_diversity_is_told_until_it_is_over(db: Database) -> None:
@@ -102,11 +108,11 @@ def test_a_fall_of_diversity_is_told_until_it_is_over(db: Database) -> None:
             DiversityFell(bits=1.2, highest=3, minutes=12),
         ):
             append_event(session, "k3v9qd", event)
-        assert [each.kind for each in alerts(session, "k3v9qd")] == ["diversity"]
+        assert [each.kind for each in list_alerts(session, "k3v9qd")] == ["diversity"]
         append_event(session, "k3v9qd", DiversityMeasured(bits=1.4, families=3))
-        assert [each.kind for each in alerts(session, "k3v9qd")] == ["diversity"]
+        assert [each.kind for each in list_alerts(session, "k3v9qd")] == ["diversity"]
         append_event(session, "k3v9qd", DiversityMeasured(bits=1.5, families=4))
-        assert alerts(session, "k3v9qd") == []
+        assert list_alerts(session, "k3v9qd") == []
 
 
 def test_jobs_are_read_from_what_tools_said(db: Database) -> None:
@@ -127,14 +133,14 @@ def test_jobs_are_read_from_what_tools_said(db: Database) -> None:
         use("job_output", "j2", "Job j2 is still running after 4 s.\nJob j1 was killed by signal 9 after 3 s.x")
         use("wait", "j1", "Job j1 exited with code 0 after 12 s.\nthe output")
         use("wait", "j7", "no job j7", is_error=True)
-        found = researcher_jobs(session, who)
+        found = list_researcher_jobs(session, who)
         assert [(each.id, each.command, each.state, each.said) for each in found] == [
             ("j2", "python b.py", "running", "is still running after 4 s"),
             ("j1", "python a.py", "ended", "exited with code 0 after 12 s"),
         ]
         append_event(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
         use("start_job", "python c.py", "Job j1 started.\nIt is stopped after 60 minutes. `wait` for it.")
-        assert [(each.id, each.state) for each in researcher_jobs(session, who)] == [
+        assert [(each.id, each.state) for each in list_researcher_jobs(session, who)] == [
             ("j1", "running"),
             ("j2", "lost"),
             ("j1", "ended"),
@@ -152,10 +158,10 @@ def test_an_older_look_at_jobs_that_ends_later_doubles_none(db: Database) -> Non
             append_event(session, "k3v9qd", done, who)
             append_event(session, "k3v9qd", SandboxLost(name="x", cause="gone"), who)
         with db.reading() as late:
-            found = researcher_jobs(late, who)
-        researcher_jobs(early, who)
+            found = list_researcher_jobs(late, who)
+        list_researcher_jobs(early, who)
     with db.reading() as session:
-        assert researcher_jobs(session, who) == found
+        assert list_researcher_jobs(session, who) == found
     assert [(each.id, each.state) for each in found] == [("j1", "lost")]
 
 
@@ -166,35 +172,35 @@ def test_a_workspace_is_looked_into_and_never_left(tmp_path: Path) -> None:
     (root / "deep" / "a.txt").write_text("täxt")
     (root / "plot.png").write_bytes(PNG)
     (root / "blob").write_bytes(b"\0\1")
-    (root / "long").write_text("ä" * LONGEST_TEXT)
-    (root / "huge.png").write_bytes(PNG + b"0" * LARGEST_IMAGE)
+    (root / "long").write_text("ä" * MAX_TEXT_CHARACTERS)
+    (root / "huge.png").write_bytes(PNG + b"0" * MAX_IMAGE_BYTES)
     (root / "link").symlink_to(tmp_path / "secret")
     (root / "out").symlink_to(tmp_path)
     os.mkfifo(root / "pipe")
-    top = look(root)
-    assert isinstance(top, Folder)
+    top = read_workspace_path(root)
+    assert isinstance(top, WorkspaceFolder)
     assert [(each.name, each.kind) for each in top.entries][:2] == [("deep", "folder"), ("blob", "file")]
     assert {each.name for each in top.entries if each.kind == "other"} == {"link", "out", "pipe"}
     for path, text, image in (("deep/a.txt", "täxt", None), ("plot.png", None, "image/png"), ("blob", None, None)):
-        found = look(root, path)
+        found = read_workspace_path(root, path)
         assert isinstance(found, WorkspaceFile)
         assert (found.text, found.image, found.cut) == (text, image, False)
-    long = look(root, "long")
+    long = read_workspace_path(root, "long")
     assert isinstance(long, WorkspaceFile)
     assert long.cut
-    assert long.text == "ä" * (LONGEST_TEXT // 2)
-    huge = look(root, "huge.png")
+    assert long.text == "ä" * (MAX_TEXT_CHARACTERS // 2)
+    huge = read_workspace_path(root, "huge.png")
     assert isinstance(huge, WorkspaceFile)
     assert (huge.image, huge.content) == (None, b"")
     outside = ("link", "out", "out/secret", "pipe", "../secret", "deep/../../secret", "/etc/passwd", "deep/a.txt/x")
     for path in (*outside, "no", "a\0b", "x/" * 60, "\udc80"):
         with pytest.raises(NotFound):
-            look(root, path)
+            read_workspace_path(root, path)
     with pytest.raises(NotFound):
-        look(tmp_path / "nowhere")
+        read_workspace_path(tmp_path / "nowhere")
     (tmp_path / "linked").symlink_to(root)
     with pytest.raises(NotFound):
-        look(tmp_path / "linked")
+        read_workspace_path(tmp_path / "linked")
 
 
 def test_a_difference_says_what_came_and_went() -> None:
@@ -204,7 +210,7 @@ def test_a_difference_says_what_came_and_went() -> None:
     before = [file("run.py", "a\nb\nc"), file("gone.py", "x"), file("same.py", "s"), file("w.bin", None)]
     long = "\n".join(str(number) for number in range(3000))
     after = [file("run.py", "a\nB\nc"), file("same.py", "s"), file("new.py", "n\nm"), file("long.py", long)]
-    found = {each.path: each for each in differences(before, after)}
+    found = {each.path: each for each in diff_files(before, after)}
     assert {path: (each.change, each.added, each.removed) for path, each in found.items()} == {
         "run.py": ("changed", 1, 1),
         "new.py": ("added", 2, 0),
@@ -218,7 +224,7 @@ def test_a_difference_says_what_came_and_went() -> None:
         ("added", "B"),
         ("same", "c"),
     ]
-    many = differences([file("m.py", "")], [file("m.py", "\n".join("x" * 1500))])[0]
+    many = diff_files([file("m.py", "")], [file("m.py", "\n".join("x" * 1500))])[0]
     assert len(many.lines) == 600
     assert many.cut > 800
 
@@ -226,17 +232,19 @@ def test_a_difference_says_what_came_and_went() -> None:
 def test_a_submissions_code_differs_from_its_parents(archive: Any) -> None:
     with archive.db.reading() as session:
         child = get_submission(session, "k3v9qd", 14)
-        parent = parent_of(child, all_submissions(session, "k3v9qd"))
+        parent = find_parent(child, list_visible_submissions(session, "k3v9qd"))
     assert parent is not None
-    found = differences(read_code(archive.snapshots, parent.digest), read_code(archive.snapshots, child.digest))
+    found = diff_files(
+        read_submission_code(archive.snapshots, parent.digest), read_submission_code(archive.snapshots, child.digest)
+    )
     assert [(each.path, each.change, each.added, each.removed) for each in found] == [("run.py", "changed", 2, 2)]
 
 
 def test_each_split_has_a_score_and_together_they_are_about_the_mean(archive: Any) -> None:
     with archive.db.reading() as session:
         submission = get_submission(session, "k3v9qd", 14)
-        found = seed_scores(session, "weak_to_strong", submission.id, ["measure"])
-        assert seed_scores(session, "no_such_problem", submission.id, ["measure"]) == []
+        found = read_seed_scores(session, "weak_to_strong", submission.id, ["measure"])
+        assert read_seed_scores(session, "no_such_problem", submission.id, ["measure"]) == []
     assert [(each.domain, each.number) for each in found] == [
         *(("movie", number) for number in (1, 2, 3)),
         *(("sarcasm", number) for number in (1, 2, 3)),

@@ -12,7 +12,7 @@ import pytest
 
 from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted, Event, VoteCast
-from aar.readmodels.progress import all_submissions, progress
+from aar.readmodels.progress import list_visible_submissions, read_progress
 from aar.readmodels.researchers.transcript import read_transcript
 from aar.readmodels.submissions.submission_lineage import lineage_tree
 from aar.redteam.campaign_rows import add_campaign
@@ -62,7 +62,7 @@ def test_before_the_start_no_time_runs(db: Database) -> None:
 
 def test_the_frontier_only_climbs(archive: Any) -> None:
     with archive.db.reading() as session:
-        found = progress(session, "k3v9qd", all_submissions(session, "k3v9qd"))
+        found = read_progress(session, "k3v9qd", list_visible_submissions(session, "k3v9qd"))
     assert [point.mean for point in found.frontier] == [0.21, 0.32, 0.35, 0.4, 0.46, 0.52, 0.55]
     assert [point.minutes for point in found.points] == sorted(point.minutes for point in found.points)
     assert len(found.diversity) == 14
@@ -70,13 +70,13 @@ def test_the_frontier_only_climbs(archive: Any) -> None:
 
 def test_a_metric_to_lower_has_a_frontier_that_falls(archive: Any) -> None:
     with archive.db.reading() as session:
-        found = progress(session, "k3v9qd", all_submissions(session, "k3v9qd"), higher_is_better=False)
+        found = read_progress(session, "k3v9qd", list_visible_submissions(session, "k3v9qd"), higher_is_better=False)
     assert [point.mean for point in found.frontier] == [0.21, -0.9]
 
 
 def test_each_submission_stands_below_the_one_it_builds_on(archive: Any) -> None:
     with archive.db.reading() as session:
-        tree = lineage_tree(all_submissions(session, "k3v9qd"))
+        tree = lineage_tree(list_visible_submissions(session, "k3v9qd"))
     depths = {entry.submission.number: entry.depth for entry in tree}
     assert list(depths) == [1, 5, 11, 2, 6, 12, 14, 3, 9, 4, 7, 10, 13, 8]
     assert list(depths.values()) == [0, 1, 2, 0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 0]

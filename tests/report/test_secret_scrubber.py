@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aar.auth.tokens import new_token
 from aar.events import ToolFinished
 from aar.readmodels.researchers.transcript import read_transcript
-from aar.readmodels.secret_scrubber import MARK, Scrubber, scrubber
+from aar.readmodels.secret_scrubber import REMOVED_MARK, Scrubber, make_scrubber
 from aar.settings import Settings
 from aar.store.event_log import append_event
 from aar.testing.examples.planted_secrets import SECRET
@@ -38,7 +38,7 @@ def test_a_known_secret_is_found_wherever_it_stands(before: str, after: str, dep
         value = {"inner": [value], value if isinstance(value, str) else "key": 1}
     said = json.dumps(Scrubber(["hush-hush-hush"]).value(value))
     assert "hush-hush-hush" not in said
-    assert MARK in said
+    assert REMOVED_MARK in said
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_known_secret_is_found_wherever_it_stands(before: str, after: str, dep
 def test_what_looks_like_a_secret_is_taken_for_one(secret: str) -> None:
     if secret == "token of a researcher":
         secret = new_token()  # not a parameter: workers must agree on the names of the tests
-    assert Scrubber().text(f"export X={secret}") == f"export X={MARK}"
+    assert Scrubber().text(f"export X={secret}") == f"export X={REMOVED_MARK}"
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_the_machines_and_the_campaigns_secrets_are_known(
     (tmp_path / "operator-token").write_text("the-operators-token\n")
     settings = Settings(home=tmp_path, database="postgresql+psycopg://me:password-of-db@h/aar")
     with archive.db.reading() as session:
-        found = scrubber(session, "k3v9qd", settings)
+        found = make_scrubber(session, "k3v9qd", settings)
     text = (
         f"value-of-some-key the-operators-token password-of-db key-from-the-settings {SECRET} a perfectly public value"
     )
-    assert found.text(text) == " ".join([MARK] * 5) + " a perfectly public value"
+    assert found.text(text) == " ".join([REMOVED_MARK] * 5) + " a perfectly public value"
 
 
 def test_pages_and_the_api_read_transcripts_without_secrets(archive: Any) -> None:
@@ -101,4 +101,4 @@ def test_pages_and_the_api_read_transcripts_without_secrets(archive: Any) -> Non
         append_event(session, "k3v9qd", happened, "k3v9qd-r4")
     with archive.db.reading() as session:
         last = read_transcript(session, "k3v9qd-r4").items[-1]
-    assert last.blocks[0].text == f"AAR_TOKEN={MARK}"
+    assert last.blocks[0].text == f"AAR_TOKEN={REMOVED_MARK}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aar.readmodels.researchers.transcript import item_of, read_transcript, whole_transcript
+from aar.readmodels.researchers.transcript import read_transcript, transcript_item, whole_transcript
 from aar.researcher.loop import run_researcher
 
 from .conftest import CAMPAIGN, House
@@ -22,7 +22,7 @@ async def test_everything_is_there_in_order(house: House) -> None:
     with house.db.reading() as session:
         whole = list(whole_transcript(session, f"{CAMPAIGN}-r1"))
         page = read_transcript(session, f"{CAMPAIGN}-r1", before=whole[-1].id, limit=2)
-    items = [item_of(each) for each in whole]
+    items = [transcript_item(each) for each in whole]
     assert [each.event.kind for each in whole] == [
         "message_added",
         "turn_received",

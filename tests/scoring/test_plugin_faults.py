@@ -16,7 +16,7 @@ from aar.errors import DataMissing, ProblemError
 from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.protocol import Estimate, Problem
 from aar.problems.registry import find_problem
-from aar.readmodels.alerts import alerts
+from aar.readmodels.alerts import list_alerts
 from aar.scoring.confirmation import confirmation_queue
 from aar.scoring.submissions.submit import get_submission
 
@@ -91,7 +91,7 @@ async def test_one_submission_is_set_aside_and_the_others_go_on(
     assert {each.number for each in noted} == {1}
     assert said in noted[0].error
     with desk.db.reading() as session:
-        shown = [each.text for each in alerts(session, CAMPAIGN) if "s1 set aside: " in each.text]
+        shown = [each.text for each in list_alerts(session, CAMPAIGN) if "s1 set aside: " in each.text]
     assert len(shown) >= 1
     assert said in shown[0]
 

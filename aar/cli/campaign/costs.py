@@ -24,7 +24,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
     from aar.campaign.views import list_researchers
     from aar.cli.context import open_context
     from aar.cli.output.printing import make_console, print_json, to_json_value
-    from aar.readmodels.usage_doubts import usage_doubts
+    from aar.readmodels.usage_doubts import list_usage_doubts
 
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -33,7 +33,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
             limits = Limits.model_validate(view.spec.get("limits", {}))
             ahead = forecast_budget(session, view.id, limits)
             team = list_researchers(session, view.id)
-            doubts = usage_doubts(session, view.id)
+            doubts = list_usage_doubts(session, view.id)
     if json:
         print_json(
             {
@@ -66,7 +66,7 @@ def _json(each: Totals) -> dict[str, object]:
 
 
 def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
-    from aar.cli.output.formatting import clean_line, duration, format_count, format_money
+    from aar.cli.output.formatting import clean_line, format_count, format_duration, format_money
     from aar.cli.output.printing import make_console, make_table
     from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
 
@@ -79,13 +79,13 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
             model,
             format_money(each.usd),
             format_money(each.usd_per_agent_hour),
-            duration(each.agent_seconds),
+            format_duration(each.agent_seconds),
             str(each.calls),
             format_count(each.tokens.input_tokens),
             format_count(each.tokens.cache_write_5m_tokens + each.tokens.cache_write_1h_tokens),
             format_count(each.tokens.cache_read_tokens),
             format_count(each.tokens.output_tokens),
-            duration(each.core_seconds),
+            format_duration(each.core_seconds),
             style=style,
         )
 
@@ -117,7 +117,7 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
 
 
 def _look_ahead(ahead: Forecast) -> None:
-    from aar.cli.output.formatting import duration, format_money
+    from aar.cli.output.formatting import format_duration, format_money
     from aar.cli.output.printing import make_console
 
     out = make_console()
@@ -128,4 +128,6 @@ def _look_ahead(ahead: Forecast) -> None:
     if ahead.hours_left is None:
         out.print(f"{line}; no limit is in sight")
     else:
-        out.print(f"{line}; the limit {ahead.limit} is reached in about {duration(ahead.hours_left * 3600)} of running")
+        out.print(
+            f"{line}; the limit {ahead.limit} is reached in about {format_duration(ahead.hours_left * 3600)} of running"
+        )

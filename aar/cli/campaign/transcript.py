@@ -66,14 +66,14 @@ def _page(events: Iterator[LoggedEvent], name: str) -> None:
     import os
 
     from aar.cli.output.printing import make_console
-    from aar.readmodels.researchers.transcript import item_of
+    from aar.readmodels.researchers.transcript import transcript_item
 
     out, empty = make_console(), True
     os.environ.setdefault("LESS", "-R")  # the usual pager then shows colours instead of their codes
     with out.pager(styles=True) if sys.stdout.isatty() else out:
         for each in events:
             empty = False
-            out.print(_shown(item_of(each), name), soft_wrap=True)
+            out.print(_shown(transcript_item(each), name), soft_wrap=True)
         if empty:
             out.print(f"{name} has said nothing yet.")
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
-from aar.readmodels.formatting import duration
+from aar.readmodels.formatting import format_duration
 from aar.text.sanitize import clean_line, clean_text, shorten
 
 __all__ = [
     "clean_line",
     "clean_text",
-    "duration",
     "format_ago",
     "format_clock",
     "format_count",
     "format_datetime",
+    "format_duration",
     "format_money",
     "format_score",
     "format_signed",
@@ -46,7 +46,7 @@ def format_clock(at: datetime) -> str:
 
 def format_ago(at: datetime, now: datetime) -> str:
     """How long ago: ``12 s ago``, ``3 min ago``, ``2 h 05 min ago``."""
-    return f"{duration(max((now - at).total_seconds(), 0))} ago"
+    return f"{format_duration(max((now - at).total_seconds(), 0))} ago"
 
 
 def format_count(number: int) -> str:

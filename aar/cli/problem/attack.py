@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from aar.cli.output.formatting import clean_line, duration
+from aar.cli.output.formatting import clean_line, format_duration
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.problems.protocol import Problem
 from aar.redteam import ATTACKS, AttackOutcome, AttackResult, attack_all
@@ -103,7 +103,7 @@ def print_outcomes(problem: Problem, outcomes: Sequence[AttackOutcome], *, json:
     out.print(made)
     for outcome in outcomes:
         if outcome.result is not None and outcome.result.said:
-            out.print(f"{outcome.name}: {clean_line(outcome.result.said)} ({duration(outcome.seconds)})")
+            out.print(f"{outcome.name}: {clean_line(outcome.result.said)} ({format_duration(outcome.seconds)})")
     bad = [outcome.name for outcome in outcomes if not outcome.held]
     verdict = f"not held: {', '.join(bad)}" if bad else "all held"
     out.print(f"\n{len(outcomes)} attacks on {problem.metric.name} of {problem.name}, {verdict}", style="bold")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from aar.cli.output.formatting import clean_line, duration, format_score
+from aar.cli.output.formatting import clean_line, format_duration, format_score
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.errors import UsageError
 from aar.problems.protocol import Problem, Stage
@@ -91,7 +91,9 @@ def print_results(problem: Problem, results: Sequence[BaselineResult], *, json: 
     for result in results:
         pooled = result.estimate
         if pooled is None:
-            made.add_row(result.key, "–", clean_line(result.verdict), *("" for _ in domains), duration(result.seconds))
+            made.add_row(
+                result.key, "–", clean_line(result.verdict), *("" for _ in domains), format_duration(result.seconds)
+            )
             continue
         parts = [pooled.by_domain.get(name) for name in domains]
         made.add_row(
@@ -99,6 +101,6 @@ def print_results(problem: Problem, results: Sequence[BaselineResult], *, json: 
             format_score(pooled.mean, pooled.standard_error),
             f"{pooled.low:.2f} … {pooled.high:.2f}",
             *(format_score(part.mean, part.standard_error) if part else "–" for part in parts),
-            duration(result.seconds),
+            format_duration(result.seconds),
         )
     make_console().print(made)

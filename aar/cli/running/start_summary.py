@@ -11,7 +11,7 @@ import typer
 from aar.budget.totals import read_totals
 from aar.campaign.lifecycle.ending import CampaignEnding
 from aar.campaign.preflight import CampaignPlan
-from aar.cli.output.formatting import clean_line, duration, format_count, format_money
+from aar.cli.output.formatting import clean_line, format_count, format_duration, format_money
 from aar.cli.output.printing import make_console, to_json_value
 from aar.cli.submissions.leaderboard import leaderboard_table
 from aar.cli.views.dashboard import format_limits
@@ -76,7 +76,7 @@ def print_end_summary(plan: CampaignPlan, campaign_id: str, ending: CampaignEndi
         source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
         out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
     rate = f" ({format_money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
-    worked = duration(spent.agent_seconds)
+    worked = format_duration(spent.agent_seconds)
     out.print(
         f"cost: {format_money(spent.usd)}{rate} for {format_count(spent.total_tokens)} tokens and {worked} of work"
     )

@@ -39,7 +39,7 @@ def show(
     from aar.cli.output.printing import print_json, to_json_value
     from aar.cli.submissions.details import print_details
     from aar.cli.submissions.listing import parse_submission_number
-    from aar.readmodels.submissions.submission_details import close_up
+    from aar.readmodels.submissions.submission_details import read_submission_details
     from aar.scoring.submissions.submit import get_submission
 
     wanted = parse_submission_number(number)
@@ -47,7 +47,7 @@ def show(
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             found = get_submission(session, view.id, wanted)
-            close = close_up(session, view.id, wanted)
+            close = read_submission_details(session, view.id, wanted)
     if json:
         print_json({**to_json_value(found), **to_json_value(close)})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aar.readmodels.submissions.submission_details import CloseUp
+    from aar.readmodels.submissions.submission_details import SubmissionDetails
     from aar.scoring.submissions.submit import SubmissionView
 
 _STYLES = {
@@ -32,7 +32,7 @@ def submission_standing(found: SubmissionView) -> str:
     return found.state if not found.finished else submission_status_word(found.state, found.status, "")
 
 
-def print_details(found: SubmissionView, close: CloseUp) -> None:
+def print_details(found: SubmissionView, close: SubmissionDetails) -> None:
     """Print scores by phase, audits, checks and history."""
     from aar.cli.output.formatting import clean_line, format_datetime
     from aar.cli.output.printing import make_console
@@ -46,7 +46,7 @@ def print_details(found: SubmissionView, close: CloseUp) -> None:
     print_checks(out, close)
 
 
-def print_checks(out: Console, close: CloseUp) -> None:
+def print_checks(out: Console, close: SubmissionDetails) -> None:
     """Print what is known beside the board score, part by part; parts that are empty are left out."""
     from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score, shorten
     from aar.cli.output.printing import make_table

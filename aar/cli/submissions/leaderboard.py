@@ -29,12 +29,12 @@ def leaderboard(
     """
     from aar.cli.context import open_context
     from aar.cli.output.printing import print_json, print_table
-    from aar.readmodels.problem_metric import metric_of
+    from aar.readmodels.problem_metric import find_metric
     from aar.readmodels.submissions.board import read_board
 
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
-        metric = metric_of(view.problem)
+        metric = find_metric(view.problem)
         higher = metric is None or metric.higher_is_better
         with workplace.database.reading() as session:
             found = read_board(session, view.id, limit=limit, higher_is_better=higher)

@@ -11,7 +11,7 @@ from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
 if TYPE_CHECKING:
     from aar.cli.context import CliContext
     from aar.readmodels.submissions.submission_code import CodeFile
-    from aar.readmodels.submissions.submission_details import CloseUp
+    from aar.readmodels.submissions.submission_details import SubmissionDetails
     from aar.scoring.submissions.submit import SubmissionView
 
 
@@ -76,16 +76,16 @@ def _list(workplace: CliContext, campaign: str, researcher: str | None, json: bo
 
 def _show(workplace: CliContext, campaign: str, number: str, json: bool) -> None:
     from aar.cli.output.printing import print_json, to_json_value
-    from aar.readmodels.submissions.submission_code import read_code
-    from aar.readmodels.submissions.submission_details import close_up
+    from aar.readmodels.submissions.submission_code import read_submission_code
+    from aar.readmodels.submissions.submission_details import read_submission_details
     from aar.scoring.submissions.submit import get_submission
 
     wanted = parse_submission_number(number)
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:
         found = get_submission(session, view.id, wanted)
-        close = close_up(session, view.id, wanted)
-    files = read_code(workplace.snapshots(view.id), found.digest)
+        close = read_submission_details(session, view.id, wanted)
+    files = read_submission_code(workplace.snapshots(view.id), found.digest)
     if json:
         print_json({**to_json_value(found), **to_json_value(close), "files": files})
         return
@@ -102,7 +102,7 @@ def parse_submission_number(given: str) -> int:
     return int(digits)
 
 
-def _print(found: SubmissionView, close: CloseUp, files: list[CodeFile]) -> None:
+def _print(found: SubmissionView, close: SubmissionDetails, files: list[CodeFile]) -> None:
     from rich.rule import Rule
 
     from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score

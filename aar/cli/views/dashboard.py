@@ -14,10 +14,10 @@ from rich.text import Text
 
 from aar.cli.output.formatting import (
     clean_line,
-    duration,
     format_ago,
     format_count,
     format_datetime,
+    format_duration,
     format_money,
     format_score,
     format_signed,
@@ -102,7 +102,7 @@ def _head(found: CampaignOverview, seconds: float) -> Text:
     head.append(campaign.state_text(format_datetime), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
     if campaign.cause:
         head.append(f" ({clean_line(campaign.cause)})")
-    head.append(f"  {duration(seconds)}", "bold")
+    head.append(f"  {format_duration(seconds)}", "bold")
     if campaign.sandbox:
         head.append(f"  sandboxes: {clean_line(campaign.sandbox)}", "dim")
     if campaign.address:
@@ -219,7 +219,7 @@ def _queue(queue: QueueState) -> str:
     said = [f"{', '.join(f's{number}' for number in queue.scoring)} under way"] if queue.scoring else []
     for number in queue.waiting[:_SHOWN_WAITING]:
         seconds = queue.expected_wait(number)
-        said.append(f"s{number} waits" + (f" about {duration(seconds)}" if seconds else ""))
+        said.append(f"s{number} waits" + (f" about {format_duration(seconds)}" if seconds else ""))
     if len(queue.waiting) > _SHOWN_WAITING:
         said.append(f"{len(queue.waiting) - _SHOWN_WAITING} more wait")
     return "; ".join(said)

@@ -11,10 +11,10 @@ from aar.campaign.diversity.entropy import current_families, latest_vendi_score,
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
-from aar.readmodels.alerts import Alert, alerts
+from aar.readmodels.alerts import Alert, list_alerts
 from aar.readmodels.formatting import is_offline
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.submissions.board import BoardRow, read_board, waiting_line
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.submissions.board import BoardRow, read_board, read_queue_state
 from aar.store.column_types import now
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class CampaignOverview:
 def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
     """Read how a campaign stands. Raises NotFound."""
     campaign = get_campaign(session, campaign_id)
-    metric = metric_of(campaign.problem)
+    metric = find_metric(campaign.problem)
     board = read_board(session, campaign.id, higher_is_better=metric is None or metric.higher_is_better).rows
     best: dict[str, BoardRow] = {}
     for place in board:
@@ -101,8 +101,8 @@ def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
         vendi=latest_vendi_score(session, campaign.id),
         posts=list_posts(session, campaign.id, limit=_NEWEST_POSTS, newest_first=True),
         offline=any(is_offline(each.model) for each in team),
-        queue=waiting_line(session, campaign.id),
-        alerts=alerts(session, campaign.id),
+        queue=read_queue_state(session, campaign.id),
+        alerts=list_alerts(session, campaign.id),
     )
 
 

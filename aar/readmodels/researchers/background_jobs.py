@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from aar.readmodels.researchers.transcript import scrubber_of
+from aar.readmodels.researchers.transcript import researcher_scrubber
 from aar.store.models import EventRecord
 from aar.store.session_cache import get_cached, put_cached
 from aar.text.sanitize import clean_line
@@ -39,10 +39,10 @@ class JobView:
     started_at: datetime
 
 
-def researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
+def list_researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
     """The newest jobs of a researcher, newest first."""
     records = _records(session, researcher_id)
-    scrub = scrubber_of(session, researcher_id)
+    scrub = researcher_scrubber(session, researcher_id)
     asked: dict[str, str] = {}
     found: dict[str, JobView] = {}
     gone: list[JobView] = []

@@ -22,7 +22,7 @@ from aar.events import (
     TurnReceived,
     parse_event,
 )
-from aar.readmodels.secret_scrubber import Scrubber, scrubber
+from aar.readmodels.secret_scrubber import Scrubber, make_scrubber
 from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import EventRecord, Researcher
 from aar.text.sanitize import clean_text
@@ -41,7 +41,7 @@ _PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TranscriptBlock:
     """A piece of an entry.
 
     Args:
@@ -63,7 +63,7 @@ class TranscriptItem:
     at: datetime
     who: str
     note: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[TranscriptBlock, ...]
     is_error: bool = False
 
 
@@ -82,9 +82,11 @@ def read_transcript(session: Session, researcher_id: str, *, before: int | None 
         query = query.where(EventRecord.id < before)
     records = list(session.scalars(query.order_by(EventRecord.id.desc()).limit(limit + 1)))
     shown = records[:limit][::-1]
-    scrub = scrubber_of(session, researcher_id)
+    scrub = researcher_scrubber(session, researcher_id)
     items = [
-        item_of(LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, _scrubbed(each.payload, scrub)))
+        transcript_item(
+            LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, _scrubbed(each.payload, scrub))
+        )
         for each in shown
     ]
     return Transcript(items, shown[0].id if len(records) > limit else None)
@@ -92,7 +94,7 @@ def read_transcript(session: Session, researcher_id: str, *, before: int | None 
 
 def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEvent]:
     """Every event of a researcher's transcript, oldest first, without secrets; read a few hundred at a time."""
-    scrub = scrubber_of(session, researcher_id)
+    scrub = researcher_scrubber(session, researcher_id)
     campaign_id, cursor = session.get_one(Researcher, researcher_id).campaign_id, 0
     while page := read_events(
         session, campaign_id, after=cursor, limit=_PAGE, researcher_id=researcher_id, kinds=KINDS
@@ -103,7 +105,7 @@ def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEve
         cursor = page[-1].id
 
 
-def item_of(logged: LoggedEvent) -> TranscriptItem:
+def transcript_item(logged: LoggedEvent) -> TranscriptItem:
     """An event as people read it."""
     event, at = logged.event, logged.at
     match event:
@@ -130,36 +132,36 @@ def item_of(logged: LoggedEvent) -> TranscriptItem:
             raise AssertionError(f"{event.kind} is no part of a conversation")
 
 
-def scrubber_of(session: Session, researcher_id: str) -> Scrubber:
+def researcher_scrubber(session: Session, researcher_id: str) -> Scrubber:
     """Takes the secrets of a researcher's campaign out of what is shown."""
     campaign_id = session.scalar(select(Researcher.campaign_id).where(Researcher.id == researcher_id)) or ""
-    return scrubber(session, campaign_id)
+    return make_scrubber(session, campaign_id)
 
 
 def _scrubbed(payload: dict[str, Any], scrub: Scrubber) -> AnyEvent:
     return parse_event(scrub.value(payload))
 
 
-def _text(text: str) -> Block:
-    return Block("text", "", clean_text(text))
+def _text(text: str) -> TranscriptBlock:
+    return TranscriptBlock("text", "", clean_text(text))
 
 
-def _block(raw: dict[str, Any]) -> Block:
+def _block(raw: dict[str, Any]) -> TranscriptBlock:
     match raw.get("type"):
         case "text":
             return _text(str(raw.get("text", "")))
         case "thinking":
-            return Block("thinking", "", clean_text(str(raw.get("thinking", ""))))
+            return TranscriptBlock("thinking", "", clean_text(str(raw.get("thinking", ""))))
         case "tool_use":
-            return Block("tool_use", clean_text(str(raw.get("name", ""))), _arguments(raw.get("input")))
+            return TranscriptBlock("tool_use", clean_text(str(raw.get("name", ""))), _arguments(raw.get("input")))
         case other:
-            return Block("other", clean_text(str(other)), "")
+            return TranscriptBlock("other", clean_text(str(other)), "")
 
 
-def _result(tool: str, raw: dict[str, Any]) -> Block:
+def _result(tool: str, raw: dict[str, Any]) -> TranscriptBlock:
     if raw.get("type") == "text":
-        return Block("tool_result", tool, clean_text(str(raw.get("text", ""))))
-    return Block("other", clean_text(str(raw.get("type"))), "")
+        return TranscriptBlock("tool_result", tool, clean_text(str(raw.get("text", ""))))
+    return TranscriptBlock("other", clean_text(str(raw.get("type"))), "")
 
 
 def _arguments(value: Any) -> str:

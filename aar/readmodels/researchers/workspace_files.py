@@ -22,13 +22,13 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _DEEPEST = 40
 _MOST_ENTRIES = 500
-LONGEST_TEXT = 200_000
-LARGEST_IMAGE = 4 << 20
+MAX_TEXT_CHARACTERS = 200_000
+MAX_IMAGE_BYTES = 4 << 20
 """Bytes of a text or an image that are read; of a longer text only the beginning is shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WorkspaceEntry:
     """Something in a folder: ``kind`` is folder, file or other (a link, a pipe, ...), which cannot be opened."""
 
     name: str
@@ -39,11 +39,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class WorkspaceFolder:
     """A folder: folders first, then by name; ``more`` says whether it holds more than is listed."""
 
     path: str
-    entries: list[Entry]
+    entries: list[WorkspaceEntry]
     more: bool
 
 
@@ -65,7 +65,7 @@ class WorkspaceFile:
     content: bytes
 
 
-def look(root: Path, path: str = "") -> Folder | WorkspaceFile:
+def read_workspace_path(root: Path, path: str = "") -> WorkspaceFolder | WorkspaceFile:
     """What stands at a path of a workspace.
 
     Args:
@@ -86,7 +86,7 @@ def look(root: Path, path: str = "") -> Folder | WorkspaceFile:
         raise _nothing(path) from error
 
 
-def _descend(folder: int, steps: list[str], place: str) -> Folder | WorkspaceFile:
+def _descend(folder: int, steps: list[str], place: str) -> WorkspaceFolder | WorkspaceFile:
     if not steps:
         return _list(folder, place)
     mode = os.stat(steps[0], dir_fd=folder, follow_symlinks=False).st_mode
@@ -99,19 +99,21 @@ def _descend(folder: int, steps: list[str], place: str) -> Folder | WorkspaceFil
         return _read(file, place)
 
 
-def _list(folder: int, place: str) -> Folder:
+def _list(folder: int, place: str) -> WorkspaceFolder:
     with os.scandir(folder) as entries:
         found = list(islice(entries, _MOST_ENTRIES + 1))
         shown = [_entry(each, place) for each in found[:_MOST_ENTRIES]]
-    return Folder(place, sorted(shown, key=lambda each: (each.kind != "folder", each.name)), len(found) > _MOST_ENTRIES)
+    return WorkspaceFolder(
+        place, sorted(shown, key=lambda each: (each.kind != "folder", each.name)), len(found) > _MOST_ENTRIES
+    )
 
 
-def _entry(each: os.DirEntry[str], place: str) -> Entry:
+def _entry(each: os.DirEntry[str], place: str) -> WorkspaceEntry:
     status = each.stat(follow_symlinks=False)
     kind = "folder" if stat.S_ISDIR(status.st_mode) else "file" if stat.S_ISREG(status.st_mode) else "other"
     name = each.name.encode("utf-8", "replace").decode()
     at = datetime.fromtimestamp(min(max(status.st_mtime, 0.0), 4e9), UTC)
-    return Entry(name, f"{place}/{name}" if place else name, kind, status.st_size, at)
+    return WorkspaceEntry(name, f"{place}/{name}" if place else name, kind, status.st_size, at)
 
 
 def _read(file: int, place: str) -> WorkspaceFile:
@@ -119,13 +121,13 @@ def _read(file: int, place: str) -> WorkspaceFile:
     if not stat.S_ISREG(status.st_mode):
         raise _nothing(place)
     with os.fdopen(os.dup(file), "rb") as opened:
-        content = opened.read(LARGEST_IMAGE + 1)
+        content = opened.read(MAX_IMAGE_BYTES + 1)
     image = media_type_of(content)
     if image is not None:
-        whole = len(content) <= LARGEST_IMAGE
+        whole = len(content) <= MAX_IMAGE_BYTES
         return WorkspaceFile(place, status.st_size, None, image if whole else None, False, content if whole else b"")
-    beginning = content[:LONGEST_TEXT]
-    return WorkspaceFile(place, status.st_size, _text(beginning), None, len(content) > LONGEST_TEXT, b"")
+    beginning = content[:MAX_TEXT_CHARACTERS]
+    return WorkspaceFile(place, status.st_size, _text(beginning), None, len(content) > MAX_TEXT_CHARACTERS, b"")
 
 
 def _text(content: bytes) -> str | None:
@@ -135,7 +137,7 @@ def _text(content: bytes) -> str | None:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         # A cut may go through a character.
-        return content[: error.start].decode("utf-8") if error.start >= LONGEST_TEXT - 4 else None
+        return content[: error.start].decode("utf-8") if error.start >= MAX_TEXT_CHARACTERS - 4 else None
 
 
 @contextmanager

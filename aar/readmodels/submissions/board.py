@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.readmodels.submissions.submission_details import PhaseView, close_ups
+from aar.readmodels.submissions.submission_details import PhaseView, list_submission_details
 from aar.scoring.queue.submission_queue import QueueState, read_queue
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions.submit import SubmissionView, invalidated_submissions
@@ -77,7 +77,7 @@ def read_board(
     )
 
 
-def waiting_line(session: Session, campaign_id: str) -> QueueState:
+def read_queue_state(session: Session, campaign_id: str) -> QueueState:
     """Who waits to be scored and how long that may take, at the pace of the runs under way."""
     campaign = session.get(Campaign, campaign_id)
     planned = ((campaign.spec.get("scoring") or {}) if campaign else {}).get("parallel")
@@ -93,7 +93,7 @@ def _with_confirmations(
     session: Session, campaign_id: str, rows: list[LeaderboardRow], *, shown: bool
 ) -> list[BoardRow]:
     numbers = [row.submission.number for row in rows if shown and row.submission.status == "confirmed"]
-    close = close_ups(session, campaign_id, numbers) if numbers else {}
+    close = list_submission_details(session, campaign_id, numbers) if numbers else {}
     return [
         BoardRow(
             row.rank,

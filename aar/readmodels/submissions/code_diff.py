@@ -51,18 +51,18 @@ class FileDifference:
         return sum(line.kind == "removed" for line in self.lines)
 
 
-def differences(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[FileDifference]:
+def diff_files(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[FileDifference]:
     """The files that differ, in the order of the child's files, then those that it no longer has; blocks.
 
     They are compared in another process. Where that takes too long, no lines are shown of any.
     """
     try:
-        return run_in_worker_sync(compared, parent, child, True, seconds=_SECONDS)
+        return run_in_worker_sync(diff_files_here, parent, child, True, seconds=_SECONDS)
     except BoundExceeded:
-        return compared(parent, child, False)
+        return diff_files_here(parent, child, False)
 
 
-def compared(parent: Sequence[CodeFile], child: Sequence[CodeFile], with_lines: bool) -> list[FileDifference]:
+def diff_files_here(parent: Sequence[CodeFile], child: Sequence[CodeFile], with_lines: bool) -> list[FileDifference]:
     """The same in this process; ``with_lines``: what changed in each, where it is text and short enough."""
     before, after = {each.path: each for each in parent}, {each.path: each for each in child}
     found = []

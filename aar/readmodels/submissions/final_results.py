@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aar.readmodels.submissions.board import Board
-from aar.readmodels.submissions.submission_details import CloseUp, PhaseView, Score
+from aar.readmodels.submissions.submission_details import PhaseView, Score, SubmissionDetails
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.ranking_statistics import shrink_scores
@@ -31,7 +31,7 @@ class Winner:
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
+class CorrectedScore:
     """The best measured score, and what it is expected to be when it is measured again.
 
     Args:
@@ -53,7 +53,9 @@ class AuditCount:
     verdicts: Mapping[str, int]
 
 
-def winners(submissions: Sequence[SubmissionView], close: Mapping[int, CloseUp], board: Board) -> list[Winner]:
+def list_winners(
+    submissions: Sequence[SubmissionView], close: Mapping[int, SubmissionDetails], board: Board
+) -> list[Winner]:
     """Every submission that was confirmed, refuted or run elsewhere; those on the board first, in its order."""
     place = {row.submission.number: row.rank for row in board.rows}
     found = []
@@ -67,7 +69,7 @@ def winners(submissions: Sequence[SubmissionView], close: Mapping[int, CloseUp],
     )
 
 
-def corrected(submissions: Sequence[SubmissionView], *, higher_is_better: bool) -> Corrected | None:
+def correct_for_selection(submissions: Sequence[SubmissionView], *, higher_is_better: bool) -> CorrectedScore | None:
     """The best measured score corrected for having been picked from all; None where fewer than two have one.
 
     Formulas and sources are in docs/statistics.md.
@@ -85,10 +87,10 @@ def corrected(submissions: Sequence[SubmissionView], *, higher_is_better: bool) 
     mean, spread = shrink_scores(pairs)[at]
     best = entries[at]
     low, high = best.low or 0.0, best.high or 0.0
-    return Corrected(best.number, Score(*pairs[at], low, high), mean, spread, len(entries))
+    return CorrectedScore(best.number, Score(*pairs[at], low, high), mean, spread, len(entries))
 
 
-def audit_counts(close: Mapping[int, CloseUp]) -> list[AuditCount]:
+def count_audit_verdicts(close: Mapping[int, SubmissionDetails]) -> list[AuditCount]:
     """How often each audit came to which verdict, by audit."""
     found: dict[str, Counter[str]] = {}
     for seen in close.values():
@@ -100,13 +102,13 @@ def audit_counts(close: Mapping[int, CloseUp]) -> list[AuditCount]:
     ]
 
 
-def notable(close: Mapping[int, CloseUp]) -> list[tuple[int, FindingView]]:
+def notable_findings(close: Mapping[int, SubmissionDetails]) -> list[tuple[int, FindingView]]:
     """Findings that people should read, by submission: all but passed and skipped ones."""
     quiet = (AuditVerdict.PASSED, AuditVerdict.SKIPPED)
     return [(number, each) for number, seen in close.items() for each in seen.audits if each.verdict not in quiet]
 
 
-def skipped(close: Mapping[int, CloseUp]) -> list[tuple[str, str]]:
+def skipped_audits(close: Mapping[int, SubmissionDetails]) -> list[tuple[str, str]]:
     """Why audits were skipped: (audit, reason), each once."""
     found = [(each.audit, each.reason) for seen in close.values() for each in seen.audits if each.verdict == "skipped"]
     return list(dict.fromkeys(found))

@@ -29,7 +29,7 @@ class SeedScore:
     score: float
 
 
-def seed_scores(session: Session, problem: str, submission_id: int, phases: Collection[str]) -> list[SeedScore]:
+def read_seed_scores(session: Session, problem: str, submission_id: int, phases: Collection[str]) -> list[SeedScore]:
     """The score of each run alone, by phase and domain; none where the problem is not installed here.
 
     A run that has no score of its own (its split left no gap to recover) is left out.

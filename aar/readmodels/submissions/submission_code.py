@@ -22,13 +22,13 @@ class CodeFile:
     digest: str = ""
 
 
-def kept_snapshots(campaign_dir: Path) -> SnapshotStore | None:
+def open_local_snapshots(campaign_dir: Path) -> SnapshotStore | None:
     """The snapshots in a campaign's folder; None where the folder is not on this machine."""
     root = campaign_dir / "snapshots"
     return SnapshotStore(root) if root.is_dir() else None
 
 
-def read_code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
+def read_submission_code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
     """The files of a snapshot, the entry point first; none where the snapshot is not kept on this machine."""
     if snapshots is None or not snapshots.exists(digest):
         return []

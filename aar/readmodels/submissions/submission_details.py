@@ -1,7 +1,7 @@
 """All that people may know of a submission beside its board score: other phases, audits, checks and its history.
 
-``CloseUp.seen_by`` leaves out what an audience may not see: confirmed scores, and what exactly an audit saw, would be
-something to climb on.
+``SubmissionDetails.seen_by`` leaves out what an audience may not see: confirmed scores, and what exactly an audit saw,
+would be something to climb on.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PhaseView:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseUp:
+class SubmissionDetails:
     """A submission seen closely; everything in order of time, phases and audits by name."""
 
     phases: list[PhaseView] = field(default_factory=list)
@@ -74,7 +74,7 @@ class CloseUp:
         """What was reached on domains that nobody climbed on."""
         return self.phase(Stage.TRANSFER)
 
-    def seen_by(self, audience: Audience, *, told: bool) -> CloseUp:
+    def seen_by(self, audience: Audience, *, told: bool) -> SubmissionDetails:
         """What an audience may see of it.
 
         Args:
@@ -94,18 +94,20 @@ class CloseUp:
         return [each for each in self.checks if each.state in OPEN_CHECK_STATES]
 
 
-def close_up(session: Session, campaign_id: str, number: int) -> CloseUp:
+def read_submission_details(session: Session, campaign_id: str, number: int) -> SubmissionDetails:
     """One submission's; empty where there is no such submission."""
-    return close_ups(session, campaign_id, [number]).get(number, CloseUp())
+    return list_submission_details(session, campaign_id, [number]).get(number, SubmissionDetails())
 
 
-def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | None = None) -> dict[int, CloseUp]:
+def list_submission_details(
+    session: Session, campaign_id: str, numbers: Collection[int] | None = None
+) -> dict[int, SubmissionDetails]:
     """Close-ups by submission number, of these or of all."""
     query = select(Submission).where(Submission.campaign_id == campaign_id)
     if numbers is not None:
         query = query.where(Submission.number.in_(numbers))
     submissions = {each.id: each for each in session.scalars(query.order_by(Submission.number))}
-    found = {each.id: CloseUp() for each in submissions.values()}
+    found = {each.id: SubmissionDetails() for each in submissions.values()}
     for submission in submissions.values():
         if submission.mean is not None:
             found[submission.id].phases.append(_phase(Stage.MEASURE, submission))
@@ -113,7 +115,7 @@ def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | Non
     for row in _rows(session, StageEstimate, campaign_id, narrow):
         found[row.submission_id].phases.append(_phase(row.stage, row))
     for submission_id, audits in latest_findings(session, list(found)).items():
-        found[submission_id].audits.extend(replace(each, evidence=rounded(each.evidence)) for each in audits)
+        found[submission_id].audits.extend(replace(each, evidence=round_evidence(each.evidence)) for each in audits)
     for row in _rows(session, StatusChange, campaign_id, narrow):
         found[row.submission_id].history.append(StatusView(row.old, row.new, row.cause, row.by, row.at))
     for check in list_checks(session, campaign_id, narrow[0] if narrow and len(narrow) == 1 else None):
@@ -122,15 +124,15 @@ def close_ups(session: Session, campaign_id: str, numbers: Collection[int] | Non
     return {submissions[submission_id].number: each for submission_id, each in found.items()}
 
 
-def rounded(value: Any) -> Any:
+def round_evidence(value: Any) -> Any:
     """Evidence as it is shown: the digits of a score beyond its noise tell nobody anything."""
     match value:
         case float():
             return round(value, _EVIDENCE_DECIMALS) + 0.0
         case Mapping():
-            return {str(key): rounded(each) for key, each in value.items()}
+            return {str(key): round_evidence(each) for key, each in value.items()}
         case list() | tuple():
-            return [rounded(each) for each in value]
+            return [round_evidence(each) for each in value]
         case _:
             return value
 

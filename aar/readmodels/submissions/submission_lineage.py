@@ -38,7 +38,7 @@ def lineage_tree(submissions: Sequence[SubmissionView]) -> list[LineageEntry]:
     return found
 
 
-def parent_of(submission: SubmissionView, submissions: Sequence[SubmissionView]) -> SubmissionView | None:
+def find_parent(submission: SubmissionView, submissions: Sequence[SubmissionView]) -> SubmissionView | None:
     """The submission that another one builds on: the first with the parent's code."""
     if submission.parent is None:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from markupsafe import Markup, escape
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import score
+from aar.readmodels.formatting import format_score
 from aar.readmodels.progress import Progress, ScorePoint
 from aar.report.charts.score_chart import drawn, score_range, spot
 from aar.report.charts.svg import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
@@ -73,5 +73,5 @@ def _node(on: Frame, point: ScorePoint, index: int, title: Markup, href: Markup)
 
 def _title(point: ScorePoint) -> Markup:
     each = point.submission
-    words = f"s{each.number} by {each.researcher_name}: {score(point.mean)}, {each.status} – {each.title}"
+    words = f"s{each.number} by {each.researcher_name}: {format_score(point.mean)}, {each.status} – {each.title}"
     return drawn(f"<title>{escape(words)}</title>")

@@ -8,8 +8,8 @@ from typing import Protocol
 from markupsafe import Markup, escape
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import score
-from aar.readmodels.progress import Over, Progress, ScorePoint
+from aar.readmodels.formatting import format_score
+from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
 from aar.report.charts.axes import Scale, span
 from aar.report.charts.svg import (
     SIZES,
@@ -32,7 +32,7 @@ def score_chart(
     metric: Metric | None,
     series: Mapping[str, int],
     link: Callable[[ScorePoint], str] | None = None,
-    over: Over = "hours",
+    over: HorizontalAxis = "hours",
 ) -> Markup:
     """Scores over time of running or over dollars: each submission with its 90 % interval, and the best so far.
 
@@ -73,7 +73,7 @@ def score_chart(
     return Markup("").join(parts)
 
 
-def axis_of(minutes: float, usd: float, over: Over) -> Axis:
+def axis_of(minutes: float, usd: float, over: HorizontalAxis) -> Axis:
     """The horizontal axis of a chart of scores."""
     return money_axis(usd) if over == "usd" else time_axis(minutes)
 
@@ -87,7 +87,7 @@ def _point(
     on: Frame,
     point: ScorePoint,
     index: int,
-    over: Over,
+    over: HorizontalAxis,
     title: Markup,
     href: Markup,
 ) -> str:
@@ -101,7 +101,7 @@ def _point(
     return f'<g class="point {series_class(index)}">{body}</g>'
 
 
-def _points(on: Frame, points: Sequence[ScorePoint], series: Mapping[str, int], over: Over) -> list[str]:
+def _points(on: Frame, points: Sequence[ScorePoint], series: Mapping[str, int], over: HorizontalAxis) -> list[str]:
     """All points of a narrow drawing, by researcher: nothing hovers there, and no finger meets a link so small."""
     by: dict[int, list[ScorePoint]] = {}
     for point in points:
@@ -124,8 +124,8 @@ def point_title(point: ScorePoint, name: str) -> Markup:
     """What a point tells when the mouse rests on it."""
     each = point.submission
     words = (
-        f"s{each.number} by {each.researcher_name}: {name} {score(point.mean)} "
-        f"({score(point.low)} to {score(point.high)}), {each.status} – {each.title}"
+        f"s{each.number} by {each.researcher_name}: {name} {format_score(point.mean)} "
+        f"({format_score(point.low)} to {format_score(point.high)}), {each.status} – {each.title}"
     )
     return drawn(f"<title>{escape(words)}</title>")
 
@@ -150,13 +150,13 @@ def mark(x: float, y: float, status: str) -> Markup:
             return drawn(f'<circle cx="{x}" cy="{y}" r="4.5"/>')
 
 
-def _describe(found: Progress, name: str, metric: Metric | None, over: Over) -> str:
+def _describe(found: Progress, name: str, metric: Metric | None, over: HorizontalAxis) -> str:
     what = "dollars" if over == "usd" else "time"
     human = metric.human_baseline if metric else None
-    said = "" if human is None else f" The human baseline is {score(human)}."
+    said = "" if human is None else f" The human baseline is {format_score(human)}."
     if not found.frontier:
         return f"{name} over {what}: nothing measured yet.{said}"
-    best = score(found.frontier[-1].mean)
+    best = format_score(found.frontier[-1].mean)
     return f"{name} over {what}: {len(found.points)} measured submissions, best {best}.{said}"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import score
+from aar.readmodels.formatting import format_score
 from aar.report.charts.axes import Scale, ticks, time_label, time_ticks
 
 SERIES = 8
@@ -108,9 +108,11 @@ def references(on: Frame, metric: Metric | None) -> Markup:
         return Markup("")
     lines = []
     if metric.human_baseline is not None:
-        lines.append(_line(on, metric.human_baseline, "human", f"human {score(metric.human_baseline)}", -5, end=True))
+        lines.append(
+            _line(on, metric.human_baseline, "human", f"human {format_score(metric.human_baseline)}", -5, end=True)
+        )
     if metric.published is not None:
-        words = f"published {score(metric.published)}, on other models"
+        words = f"published {format_score(metric.published)}, on other models"
         lines.append(_line(on, metric.published, "published", words, 14, end=True))
     if math.isfinite(metric.ceiling):
         lines.append(_line(on, metric.ceiling, "ceiling", f"ceiling {metric.ceiling:g}", -4, end=False))

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.readmodels.formatting import is_offline, model_label
-from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.problem_metric import find_metric
 from aar.scoring.results.leaderboard import read_leader
 from aar.scoring.visibility import submission_seen_by
 from aar.web.api.pagination import After, Limit, Page
@@ -85,7 +85,7 @@ def campaign(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId
     """One campaign."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
-        metric = metric_of(view.problem)
+        metric = find_metric(view.problem)
         leader = read_leader(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
         models = list(dict.fromkeys(each.model for each in list_researchers(session, view.id)))
     return CampaignDetail(

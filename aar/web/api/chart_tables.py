@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import read_totals
 from aar.campaign.views import CampaignView, list_researchers
 from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.progress import all_submissions, progress
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.progress import list_visible_submissions, read_progress
 from aar.scoring.visibility import Audience
 
 
@@ -29,10 +29,10 @@ def chart_table(session: Session, view: CampaignView, name: ChartName, audience:
         found = read_totals(session, view.id)
         team = list_researchers(session, view.id)
         return cost_table({each.name: found.researchers[each.id] for each in team}, found.campaign)
-    metric = metric_of(view.problem)
-    submissions = all_submissions(session, view.id, audience)
+    metric = find_metric(view.problem)
+    submissions = list_visible_submissions(session, view.id, audience)
     if name is ChartName.LINEAGE:
         return lineage_table(submissions)
     higher = metric is None or metric.higher_is_better
-    so_far = progress(session, view.id, submissions, higher_is_better=higher)
+    so_far = read_progress(session, view.id, submissions, higher_is_better=higher)
     return score_table(so_far) if name is ChartName.SCORE else diversity_table(so_far)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from aar.readmodels.alerts import alerts
+from aar.readmodels.alerts import list_alerts
 from aar.readmodels.chart_data import ChartTable, to_csv
 from aar.web.api.chart_tables import ChartName, chart_table
 from aar.web.app_state import AppStateDep
@@ -69,7 +69,7 @@ def chart(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, n
 def standing_alerts(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> list[AlertOut]:
     """Limits near or reached, ideas that collapse, incidents in sandboxes, researchers that failed."""
     with shared.db.reading() as session:
-        found = alerts(session, find_campaign(session, campaign_id).id, audience)
+        found = list_alerts(session, find_campaign(session, campaign_id).id, audience)
     return [AlertOut(**asdict(each)) for each in found]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView
 from aar.readmodels.chart_data import diversity_table, score_table
-from aar.readmodels.problem_metric import metric_of
+from aar.readmodels.problem_metric import find_metric
 from aar.report.comparison import Side, side, spec_rows
 from aar.scoring.visibility import Audience
 from aar.web.api.campaigns import public_spec
@@ -78,7 +78,7 @@ def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Name
 
 def load_compared_campaign(session: Session, view: CampaignView, audience: Audience) -> Side:
     """How far one campaign came, as an audience may see it."""
-    return side(session, view.id, metric_of(view.problem), audience)
+    return side(session, view.id, find_metric(view.problem), audience)
 
 
 def _side(view: CampaignView, found: Side) -> SideOut:

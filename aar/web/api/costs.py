@@ -12,7 +12,7 @@ from aar.budget.limits import Limits
 from aar.budget.totals import Totals, read_totals
 from aar.campaign.costs.forecast import forecast_budget
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR
-from aar.readmodels.usage_doubts import usage_doubts
+from aar.readmodels.usage_doubts import list_usage_doubts
 from aar.web.app_state import AppStateDep
 from aar.web.path_params import CampaignId, find_campaign
 
@@ -75,7 +75,7 @@ def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         found = read_totals(session, view.id)
-        doubts = usage_doubts(session, view.id)
+        doubts = list_usage_doubts(session, view.id)
         ahead = forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
     return CostsOut(
         campaign=_shown(found.campaign),

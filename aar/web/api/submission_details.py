@@ -7,12 +7,12 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from aar.readmodels.chart_data import seed_table, to_csv
-from aar.readmodels.progress import all_submissions
-from aar.readmodels.submissions.code_diff import FileDifference, differences
-from aar.readmodels.submissions.seed_scores import SeedScore, seed_scores
-from aar.readmodels.submissions.submission_code import read_code
-from aar.readmodels.submissions.submission_details import close_up
-from aar.readmodels.submissions.submission_lineage import parent_of
+from aar.readmodels.progress import list_visible_submissions
+from aar.readmodels.submissions.code_diff import FileDifference, diff_files
+from aar.readmodels.submissions.seed_scores import SeedScore, read_seed_scores
+from aar.readmodels.submissions.submission_code import read_submission_code
+from aar.readmodels.submissions.submission_details import read_submission_details
+from aar.readmodels.submissions.submission_lineage import find_parent
 from aar.scoring.submissions.submit import SubmissionView, get_submission
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.api.pagination import Number
@@ -36,7 +36,7 @@ def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: Per
     """The code against its parent's, as a unified diff a file; bounded."""
     with shared.db.reading() as session:
         view = get_submission(session, find_campaign(session, campaign_id).id, number)
-        parent = parent_of(view, all_submissions(session, view.campaign_id))
+        parent = find_parent(view, list_visible_submissions(session, view.campaign_id))
     found = submission_diff(shared, view, parent)
     return DiffOut(parent=parent.number if parent and found is not None else None, files=found or [])
 
@@ -65,10 +65,10 @@ def submission_diff(
     store = shared.snapshots_of(view.campaign_id)
     if parent is None or store is None or not (store.exists(parent.digest) and store.exists(view.digest)):
         return None
-    return differences(read_code(store, parent.digest), read_code(store, view.digest))
+    return diff_files(read_submission_code(store, parent.digest), read_submission_code(store, view.digest))
 
 
 def scores_per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
     """Scores by split, of every phase that has an estimate."""
-    phases = [each.phase for each in close_up(session, view.campaign_id, view.number).phases]
-    return seed_scores(session, problem, view.id, phases)
+    phases = [each.phase for each in read_submission_details(session, view.campaign_id, view.number).phases]
+    return read_seed_scores(session, problem, view.id, phases)

@@ -8,10 +8,10 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.submissions.board import read_board, waiting_line
-from aar.readmodels.submissions.submission_code import read_code
-from aar.readmodels.submissions.submission_details import PhaseView, close_up
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.submissions.board import read_board, read_queue_state
+from aar.readmodels.submissions.submission_code import read_submission_code
+from aar.readmodels.submissions.submission_details import PhaseView, read_submission_details
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.confirmation.confirmation_queue import CheckView
 from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, read_submission_record
@@ -146,10 +146,10 @@ def submission(shared: AppStateDep, audience: AudienceDep, campaign_id: Campaign
     """A submission with the files of its frozen snapshot; phases and audits as far as who asks may see them."""
     with shared.db.reading() as session:
         view = get_submission(session, find_campaign(session, campaign_id).id, number)
-        close = close_up(session, view.campaign_id, number).seen_by(audience, told=view.told)
+        close = read_submission_details(session, view.campaign_id, number).seen_by(audience, told=view.told)
     files = [
         FileOut(path=file.path, size_bytes=file.size_bytes, text=file.text)
-        for file in read_code(shared.snapshots_of(view.campaign_id), view.digest)
+        for file in read_submission_code(shared.snapshots_of(view.campaign_id), view.digest)
     ]
     return SubmissionDetail(
         **SubmissionOut.of(submission_seen_by(view, audience)).model_dump(),
@@ -191,7 +191,7 @@ def board(
     """Measured submissions, best first; without those that were disqualified or refuted."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
-        metric = metric_of(view.problem)
+        metric = find_metric(view.problem)
         higher = metric is None or metric.higher_is_better
         rows = read_board(session, view.id, limit=limit, higher_is_better=higher, audience=audience).rows
     items = [
@@ -211,6 +211,6 @@ def board(
 def queue(shared: AppStateDep, campaign_id: CampaignId) -> QueueOut:
     """Submissions that wait to be scored, with the expected wait."""
     with shared.db.reading() as session:
-        found = waiting_line(session, find_campaign(session, campaign_id).id)
+        found = read_queue_state(session, find_campaign(session, campaign_id).id)
     waiting = [WaitingOut(number=each, expected_wait_seconds=found.expected_wait(each)) for each in found.waiting]
     return QueueOut(scoring=list(found.scoring), waiting=waiting)

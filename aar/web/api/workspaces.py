@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.views import ResearcherView
 from aar.errors import NotFound
-from aar.readmodels.researchers.background_jobs import researcher_jobs
-from aar.readmodels.researchers.transcript import scrubber_of
-from aar.readmodels.researchers.workspace_files import Folder, WorkspaceFile, look
+from aar.readmodels.researchers.background_jobs import list_researcher_jobs
+from aar.readmodels.researchers.transcript import researcher_scrubber
+from aar.readmodels.researchers.workspace_files import WorkspaceFile, WorkspaceFolder, read_workspace_path
 from aar.text.sanitize import clean_text
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import PersonDep
@@ -74,7 +74,7 @@ def jobs(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _wh
     """Background jobs, as the log tells of them."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
-        return [JobOut(**asdict(each)) for each in researcher_jobs(session, view.id)]
+        return [JobOut(**asdict(each)) for each in list_researcher_jobs(session, view.id)]
 
 
 @router.get("/files")
@@ -98,7 +98,7 @@ def image(
     """An image of the workspace, up to 4 MiB."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
-    found = look(workspace_path(shared, view), path)
+    found = read_workspace_path(workspace_path(shared, view), path)
     if not isinstance(found, WorkspaceFile) or found.image is None:
         raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG, GIF and WebP are shown")
     return Response(found.content, media_type=found.image)
@@ -127,8 +127,8 @@ def read_notebook(session: Session, shared: AppState, view: ResearcherView) -> s
 
 def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView, path: str) -> dict[str, Any]:
     """What stands at a path of a workspace, without secrets and control characters. Raises NotFound."""
-    found = look(workspace_path(shared, view), path)
-    if isinstance(found, Folder):
+    found = read_workspace_path(workspace_path(shared, view), path)
+    if isinstance(found, WorkspaceFolder):
         entries = [asdict(each) for each in found.entries]
         return {
             "path": found.path,
@@ -138,7 +138,7 @@ def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView,
             "text": None,
             "image": None,
         }
-    text = None if found.text is None else clean_text(scrubber_of(session, view.id).text(found.text))
+    text = None if found.text is None else clean_text(researcher_scrubber(session, view.id).text(found.text))
     return {
         "path": found.path,
         "entries": None,

@@ -12,8 +12,8 @@ from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.campaign.researchers.external_rate_limit import POSTS_PER_HOUR, remaining_posts
 from aar.errors import DataMissing, NotFound
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.submissions.submission_code import CodeFile, read_code
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
 from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submissions.submit import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
@@ -32,7 +32,7 @@ _LONGEST = 60_000
 
 async def _board(caller: McpClient, given: tool_inputs.McpLeaderboardInput) -> Any:
     def read(session: Session) -> Any:
-        metric = metric_of(caller.view(session).problem)
+        metric = find_metric(caller.view(session).problem)
         higher = metric is None or metric.higher_is_better
         found = read_leaderboard(
             session, caller.campaign_id, limit=given.limit, higher_is_better=higher, disclosed_only=True
@@ -105,7 +105,7 @@ async def _fetch(caller: McpClient, given: tool_inputs.SnapshotFetchInput) -> An
 def _code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
     if snapshots is None or not snapshots.exists(digest):
         raise DataMissing(f"the code of {digest:.12} is not on this machine", "Ask where the campaign runs")
-    return read_code(snapshots, digest)
+    return read_submission_code(snapshots, digest)
 
 
 async def _budget(caller: McpClient, given: tool_inputs.McpBudgetInput) -> Any:

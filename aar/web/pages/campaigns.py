@@ -16,13 +16,13 @@ from aar.campaign.costs.forecast import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
-from aar.readmodels.alerts import alerts
+from aar.readmodels.alerts import list_alerts
 from aar.readmodels.formatting import is_offline
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.progress import Over, all_submissions, progress
-from aar.readmodels.recent_events import recent_events
-from aar.readmodels.submissions.board import BoardRow, read_board, waiting_line
-from aar.readmodels.usage_doubts import usage_doubts
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.progress import HorizontalAxis, list_visible_submissions, read_progress
+from aar.readmodels.recent_events import list_recent_events
+from aar.readmodels.submissions.board import BoardRow, read_board, read_queue_state
+from aar.readmodels.usage_doubts import list_usage_doubts
 from aar.report.charts.axes import span
 from aar.report.html_report import CONTENT_POLICY, render_report
 from aar.report.report_data import best_of, build_report
@@ -57,7 +57,7 @@ def campaign_page(
     shared: AppStateDep,
     audience: AudienceDep,
     campaign_id: CampaignId,
-    over: Annotated[Over, Query(description="What the chart of scores runs over")] = "hours",
+    over: Annotated[HorizontalAxis, Query(description="What the chart of scores runs over")] = "hours",
 ) -> Response:
     """How one campaign stands."""
     with shared.db.reading() as session:
@@ -78,7 +78,7 @@ def report_page(shared: AppStateDep, _who: PersonDep, campaign_id: CampaignId) -
 
 
 def _row(session: Session, view: CampaignView, audience: Audience) -> dict[str, Any]:
-    metric = metric_of(view.problem)
+    metric = find_metric(view.problem)
     team = list_researchers(session, view.id)
     leader = read_leader(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
     return {
@@ -92,31 +92,31 @@ def _row(session: Session, view: CampaignView, audience: Audience) -> dict[str, 
 
 
 def _campaign_context(session: Session, view: CampaignView, audience: Audience) -> dict[str, Any]:
-    metric = metric_of(view.problem)
+    metric = find_metric(view.problem)
     higher_is_better = metric is None or metric.higher_is_better
     cursor = latest_event_id(session, view.id)  # first, so that the stream repeats rather than misses
     board = read_board(session, view.id, higher_is_better=higher_is_better, audience=audience)
     team = [replace(each, doing=activity_seen_by(each.doing, audience)) for each in list_researchers(session, view.id)]
-    submissions = all_submissions(session, view.id, audience)
+    submissions = list_visible_submissions(session, view.id, audience)
     return {
         "campaign": view,
         "metric": metric,
         "cursor": cursor,
         "board": board,
         "axis": board_axis(board.rows, metric),
-        "queue": waiting_line(session, view.id),
+        "queue": read_queue_state(session, view.id),
         "team": team,
         "offline": sum(is_offline(each.model) for each in team),
         "best_of": {each.id: best_of(each.id, board.rows) for each in team},
         "handed_in": {each.id: sum(one.researcher_id == each.id for one in submissions) for each in team},
         "submissions": submissions,
         "series": {each.id: each.index for each in team},
-        "progress": progress(session, view.id, submissions, higher_is_better=higher_is_better),
+        "progress": read_progress(session, view.id, submissions, higher_is_better=higher_is_better),
         "totals": read_totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
-        "log": recent_events(session, view.id, limit=30, audience=audience),
-        "alerts": alerts(session, view.id, audience),
-        "usage_doubts": usage_doubts(session, view.id),
+        "log": list_recent_events(session, view.id, limit=30, audience=audience),
+        "alerts": list_alerts(session, view.id, audience),
+        "usage_doubts": list_usage_doubts(session, view.id),
         "forecast": forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
         "link": point_link(view.id),
     }

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from aar.campaign.views import list_campaigns
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.progress import Over
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.progress import HorizontalAxis
 from aar.report.comparison import spec_rows
 from aar.web.api.campaigns import public_spec
 from aar.web.api.comparison import load_compared_campaign
@@ -23,7 +23,7 @@ _Named = Annotated[str, Query(max_length=64)]
 
 @router.get("/compare")
 def compare_page(
-    shared: AppStateDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: Over = "hours"
+    shared: AppStateDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: HorizontalAxis = "hours"
 ) -> Response:
     """Specs, scores, boards, costs and diversity of two campaigns; without two, the form only."""
     with shared.db.reading() as session:
@@ -40,7 +40,7 @@ def compare_page(
                 ],
                 "spec": spec_rows(public_spec(one), public_spec(other)),
                 # Scores on one chart need one metric.
-                "metric": metric_of(one.problem),
+                "metric": find_metric(one.problem),
                 "same_problem": one.problem == other.problem,
             }
     return render_page("compare.html", context)

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from aar.readmodels.recent_events import recent_events
+from aar.readmodels.recent_events import list_recent_events
 from aar.scoring.visibility import Audience
 from aar.store.event_log import LoggedEvent
 from aar.web.api import event_stream
@@ -36,7 +36,9 @@ async def live(
 ) -> StreamingResponse:
     """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
     view = await shared.db.read(partial(find_campaign, name=campaign_id))
-    newest = await shared.db.read(partial(recent_events, campaign_id=view.id, limit=ROW_KINDS))  # their numbers alone
+    newest = await shared.db.read(
+        partial(list_recent_events, campaign_id=view.id, limit=ROW_KINDS)
+    )  # their numbers alone
     cursor = event_stream.start_cursor(after, last_event_id)
     missed = len(newest) == ROW_KINDS and newest[-1].id - 1 > cursor
     audience = get_authenticated(request.scope).audience

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from aar.budget.totals import read_totals
 from aar.forum.posts import list_posts
-from aar.readmodels.researchers.background_jobs import researcher_jobs
+from aar.readmodels.researchers.background_jobs import list_researcher_jobs
 from aar.readmodels.researchers.transcript import read_transcript
 from aar.scoring.submissions.submit import list_submissions
 from aar.scoring.visibility import RestrictedData, activity_seen_by, may_see, submission_seen_by
@@ -53,7 +53,7 @@ def researcher_page(
         if may_see(audience, RestrictedData.WORKSPACES):
             has_files = workspace_path(shared, researcher).is_dir()
             context["desk"] = {"notebook": read_notebook(session, shared, researcher), "has_files": has_files}
-            context["jobs"] = researcher_jobs(session, researcher.id)
+            context["jobs"] = list_researcher_jobs(session, researcher.id)
         if may_see(audience, RestrictedData.TRANSCRIPTS):
             context["transcript"] = read_transcript(session, researcher.id, before=before or None, limit=60)
     return render_page("researcher.html", context)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from aar.readmodels.problem_metric import metric_of
-from aar.readmodels.progress import all_submissions
-from aar.readmodels.submissions.seed_scores import seed_scores
-from aar.readmodels.submissions.submission_code import read_code
-from aar.readmodels.submissions.submission_details import close_up
-from aar.readmodels.submissions.submission_lineage import parent_of
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.progress import list_visible_submissions
+from aar.readmodels.submissions.seed_scores import read_seed_scores
+from aar.readmodels.submissions.submission_code import read_submission_code
+from aar.readmodels.submissions.submission_details import read_submission_details
+from aar.readmodels.submissions.submission_lineage import find_parent
 from aar.report.charts.axes import span
 from aar.scoring.audits.audit_findings import similar_submissions
 from aar.scoring.submissions.submit import get_submission
@@ -34,13 +34,13 @@ def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
         cursor = latest_event_id(session, view.id)
         found = get_submission(session, view.id, number)
         submission = submission_seen_by(found, audience)
-        every = all_submissions(session, view.id, audience)
-        close = close_up(session, view.id, number).seen_by(audience, told=found.told)
+        every = list_visible_submissions(session, view.id, audience)
+        close = read_submission_details(session, view.id, number).seen_by(audience, told=found.told)
         alike = similar_submissions(session, found.id) if whole else []
         phases = [each.phase for each in close.phases] if whole else []
-        seeds = seed_scores(session, view.problem, submission.id, phases)
-    parent = parent_of(submission, every)
-    metric = metric_of(view.problem)
+        seeds = read_seed_scores(session, view.problem, submission.id, phases)
+    parent = find_parent(submission, every)
+    metric = find_metric(view.problem)
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     context = {
         "campaign": view,
@@ -54,7 +54,7 @@ def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
         "alike": alike,
         "close": close,
         "axis": span([end for each in close.phases for end in (each.score.low, each.score.high)], human),
-        "files": read_code(shared.snapshots_of(view.id), submission.digest),
+        "files": read_submission_code(shared.snapshots_of(view.id), submission.digest),
         "cursor": cursor,
     }
     return render_page("submission.html", context)

@@ -10,7 +10,7 @@ import pytest
 
 from aar.auth.tokens import find_researcher_id, new_token, operator_token
 from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
-from aar.readmodels.secret_scrubber import MARK
+from aar.readmodels.secret_scrubber import REMOVED_MARK
 from aar.store.event_log import append_event
 from aar.testing.examples.planted_secrets import SECRET
 
@@ -63,7 +63,7 @@ def test_secrets_and_escapes_are_taken_out(writable: Terminal, monkeypatch: pyte
         said = writable.ok("transcript", "r3", *options)
         for secret in all_of_them:
             assert secret.removeprefix("Bearer ") not in said, secret
-        assert said.count(MARK) == 3 * len(all_of_them)
+        assert said.count(REMOVED_MARK) == 3 * len(all_of_them)
         assert said.count("at the end") == 3
         assert "\x1b" not in said
         assert "\u202e" not in said

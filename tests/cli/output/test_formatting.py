@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from aar.cli.output.formatting import (
     clean_line,
     clean_text,
-    duration,
     format_ago,
     format_count,
+    format_duration,
     format_money,
     format_score,
     format_signed,
@@ -51,7 +51,7 @@ def test_money_never_looks_smaller_than_it_is(usd: Decimal | None, shown: str) -
     ("seconds", "shown"), [(0, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")]
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert duration(seconds) == shown
+    assert format_duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
