@@ -15,13 +15,21 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.progress import HorizontalAxis, Progress, list_visible_submissions, read_progress
 from aar.readmodels.submissions.board import Board, read_board
-from aar.report.charts.score_chart import axis_of, score_range, spot
-from aar.report.charts.svg import SIZES, frame, grid, references, series_class, steps, svg
+from aar.report.charts.score_chart import draw_submission, horizontal_axis, score_range
+from aar.report.charts.svg import (
+    CHART_SIZES,
+    draw_grid,
+    draw_reference_lines,
+    draw_step_line,
+    make_frame,
+    render_svg,
+    series_class,
+)
 from aar.scoring.visibility import Audience
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparedCampaign:
     """One of the two."""
 
     progress: Progress
@@ -44,11 +52,13 @@ class SpecRow:
         return self.left != self.right
 
 
-def side(session: Session, campaign_id: str, metric: Metric | None, audience: Audience = Audience.OPERATOR) -> Side:
+def read_compared_campaign(
+    session: Session, campaign_id: str, metric: Metric | None, audience: Audience = Audience.OPERATOR
+) -> ComparedCampaign:
     """How far one campaign came, as an audience may see it."""
     higher = metric is None or metric.higher_is_better
     submissions = list_visible_submissions(session, campaign_id, audience)
-    return Side(
+    return ComparedCampaign(
         progress=read_progress(session, campaign_id, submissions, higher_is_better=higher),
         board=read_board(session, campaign_id, higher_is_better=higher, audience=audience),
         totals=read_totals(session, campaign_id).campaign,
@@ -63,7 +73,9 @@ def spec_rows(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[SpecRow
     return sorted(rows, key=lambda row: (not row.differs, row.field))
 
 
-def comparison_chart(left: Side, right: Side, metric: Metric | None, over: HorizontalAxis = "hours") -> Markup:
+def comparison_chart(
+    left: ComparedCampaign, right: ComparedCampaign, metric: Metric | None, over: HorizontalAxis = "hours"
+) -> Markup:
     """Both campaigns' submissions and their best so far, on one pair of axes.
 
     Args:
@@ -73,25 +85,27 @@ def comparison_chart(left: Side, right: Side, metric: Metric | None, over: Horiz
     name = metric.name if metric else "score"
     sides = ((left, 1), (right, 2))
     low, high = score_range([*left.progress.points, *right.progress.points], metric)
-    axis = axis_of(max(left.progress.minutes, right.progress.minutes), max(left.progress.usd, right.progress.usd), over)
+    axis = horizontal_axis(
+        max(left.progress.minutes, right.progress.minutes), max(left.progress.usd, right.progress.usd), over
+    )
     parts = []
-    for size in SIZES:
-        on = frame(size, axis, low, high)
-        body = [grid(on, axis, name), references(on, metric)]
+    for size in CHART_SIZES:
+        on = make_frame(size, axis, low, high)
+        body = [draw_grid(on, axis, name), draw_reference_lines(on, metric)]
         for each, number in sides:
             found = each.progress
             if found.frontier:
                 line = [(point.at(over), point.mean) for point in found.frontier]
                 end = found.usd if over == "usd" else found.minutes
-                body.append(steps(on, line, f"frontier of {series_class(number)}", end))
-            dots = [spot(on, on.x(point.at(over)), point) for point in found.points]
+                body.append(draw_step_line(on, line, f"frontier of {series_class(number)}", end))
+            dots = [draw_submission(on, on.x(point.at(over)), point) for point in found.points]
             group = Markup('<g class="point {}">{}</g>')
             body.append(group.format(series_class(number), Markup("").join(dots)))
-        parts.append(svg(size, _describe(left, right, name, over), Markup("").join(body)))
+        parts.append(render_svg(size, _describe(left, right, name, over), Markup("").join(body)))
     return Markup("").join(parts)
 
 
-def _describe(left: Side, right: Side, name: str, over: HorizontalAxis) -> str:
+def _describe(left: ComparedCampaign, right: ComparedCampaign, name: str, over: HorizontalAxis) -> str:
     best = [each.progress.frontier[-1].mean if each.progress.frontier else None for each in (left, right)]
     what = "dollars" if over == "usd" else "time"
     return f"{name} over {what} of both campaigns: best {format_score(best[0])} left, {format_score(best[1])} right."

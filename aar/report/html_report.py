@@ -17,7 +17,7 @@ from aar.readmodels.submissions.submission_code import open_local_snapshots
 from aar.report import ASSETS
 from aar.report.charts.diversity_chart import diversity_chart, diversity_legend
 from aar.report.charts.lineage_chart import lineage_chart
-from aar.report.charts.score_chart import interval_bar, legend, score_chart
+from aar.report.charts.score_chart import interval_bar, score_chart, score_legend
 from aar.report.charts.seed_chart import seed_chart
 from aar.report.charts.svg import series_class
 from aar.report.charts.transfer_chart import transfer_chart, transfer_legend
@@ -33,7 +33,7 @@ CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'
 """Said inside the file itself, so that nothing in it could run or load even if it got in."""
 
 
-def environment(package: str) -> Environment:
+def make_template_environment(package: str) -> Environment:
     """A template environment that escapes everything and knows the labels, for the report and the pages."""
     made = Environment(
         loader=PackageLoader(package),
@@ -45,7 +45,7 @@ def environment(package: str) -> Environment:
     made.filters.update(
         TEMPLATE_FILTERS, markdown=render_markdown, line=clean_line, clean=clean_text, series=series_class
     )
-    made.filters.update(phase_label=phase_label, json_text=json_text)
+    made.filters.update(phase_label=phase_label, json_text=format_json)
     made.globals.update(
         offline_label=OFFLINE_LABEL,
         public_rate=PUBLIC_USD_PER_AGENT_HOUR,
@@ -53,7 +53,7 @@ def environment(package: str) -> Environment:
         diversity_chart=diversity_chart,
         diversity_legend=diversity_legend,
         interval_bar=interval_bar,
-        legend=legend,
+        legend=score_legend,
         lineage_chart=lineage_chart,
         comparison_chart=comparison_chart,
         seed_chart=seed_chart,
@@ -63,12 +63,12 @@ def environment(package: str) -> Environment:
     return made
 
 
-def json_text(value: Any) -> str:
+def format_json(value: Any) -> str:
     """A JSON value as text for a reader, with nothing in it that could act."""
     return clean_text(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-_templates = environment("aar.report")
+_templates = make_template_environment("aar.report")
 
 
 def render_report(data: ReportData) -> str:

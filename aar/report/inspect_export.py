@@ -31,12 +31,12 @@ def write_inspect_log(session: Session, researcher_id: str, path: Path) -> Path:
         raise SetupError(
             "Inspect is not installed, which writes its log", 'Install it with: pip install "aar[inspect]"'
         )
-    from aar.report.inspect_log import build, write
+    from aar.report.inspect_log import build_log, write_log
 
-    log = build(session, researcher_id)
+    log = build_log(session, researcher_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(log, path)
+        write_log(log, path)
     except OSError as error:
         raise SetupError(
             f"cannot write {path}: {error.strerror or error}", "Name a file in a folder of yours"

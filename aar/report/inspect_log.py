@@ -53,13 +53,13 @@ _STOPS = {"end_turn": "stop", "tool_use": "tool_calls", "max_tokens": "max_token
 _ALL = 1_000_000
 
 
-def build(session: Session, researcher_id: str) -> EvalLog:
+def build_log(session: Session, researcher_id: str) -> EvalLog:
     """The log of one researcher: messages in order, usage from the ledger, a score for each submission."""
     researcher = session.get_one(Researcher, researcher_id)
     campaign = session.get_one(Campaign, researcher.campaign_id)
     scrub = make_scrubber(session, campaign.id)
     events = list(whole_transcript(session, researcher_id))
-    messages = [message_of(each) for each in events]
+    messages = [chat_message(each) for each in events]
     handed_in = list_submissions(session, campaign.id, researcher_id=researcher_id, limit=_ALL)
     usage = _usage(read_totals(session, campaign.id).researchers[researcher_id])
     began = events[0].at if events else campaign.created_at
@@ -113,12 +113,12 @@ def build(session: Session, researcher_id: str) -> EvalLog:
     )
 
 
-def write(log: EvalLog, path: Path) -> None:
+def write_log(log: EvalLog, path: Path) -> None:
     """Write the log in the form that the file's ending names."""
     write_eval_log(log, path)
 
 
-def message_of(logged: LoggedEvent) -> ChatMessageAssistant | ChatMessageTool | ChatMessageUser:
+def chat_message(logged: LoggedEvent) -> ChatMessageAssistant | ChatMessageTool | ChatMessageUser:
     """One event as a message: what the controller told, news, resets and failures are user messages."""
     event, item = logged.event, transcript_item(logged)
     about = {"event": logged.id, "at": _iso(logged.at), "kind": event.kind, "note": item.note}

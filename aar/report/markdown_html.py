@@ -26,7 +26,7 @@ _HEADING_SHIFT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ReferenceLink:
     """Where a reference leads.
 
     Args:
@@ -42,7 +42,7 @@ class Link:
     size: tuple[int, int] | None = None
 
 
-def render_markdown(text: str, links: Mapping[str, Link] | None = None) -> Markup:
+def render_markdown(text: str, links: Mapping[str, ReferenceLink] | None = None) -> Markup:
     """HTML of a post or comment, safe to put into a page.
 
     Args:
@@ -54,7 +54,7 @@ def render_markdown(text: str, links: Mapping[str, Link] | None = None) -> Marku
 
 
 @lru_cache(maxsize=256)
-def _rendered(text: str, links: tuple[tuple[str, Link], ...]) -> Markup:
+def _rendered(text: str, links: tuple[tuple[str, ReferenceLink], ...]) -> Markup:
     """A page that keeps itself fresh shows the same texts again and again, and each costs some milliseconds."""
     cleaned = clean_text(text)
     return Markup(_parser(disabled_rules(cleaned)).render(cleaned, {"links": dict(links)}))  # noqa: S704 - HTML in it is escaped by the parser
@@ -69,7 +69,7 @@ class _Renderer(RendererHTML):
     def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
         """The forum's own figure, or an image's text in its place: fetching it would tell its server who reads."""
         token = tokens[index]
-        link: Link | None = token.meta.get("figure")
+        link: ReferenceLink | None = token.meta.get("figure")
         if link is None or link.size is None:
             return str(escape(f"[image: {token.content}]"))
         caption = self.renderInlineAsText(token.children, options, env).strip()
@@ -119,7 +119,7 @@ def _allowed(url: str) -> bool:
 
 
 def _show_figures(state: StateCore) -> None:
-    links: Mapping[str, Link] = state.env.get("links", {})
+    links: Mapping[str, ReferenceLink] = state.env.get("links", {})
     for index, token in enumerate(state.tokens):
         if token.type != "inline" or not token.children:
             continue
@@ -140,7 +140,7 @@ def _is_figure_or_space(token: Token) -> bool:
     )
 
 
-def _leading_somewhere(tokens: Iterable[Token], links: Mapping[str, Link]) -> Iterator[Token]:
+def _leading_somewhere(tokens: Iterable[Token], links: Mapping[str, ReferenceLink]) -> Iterator[Token]:
     nowhere = False  # within a link to nothing, or to a figure that the campaign does not have
     for token in tokens:
         address = str(token.attrs.get("src" if token.type == "image" else "href", ""))
@@ -156,13 +156,13 @@ def _leading_somewhere(tokens: Iterable[Token], links: Mapping[str, Link]) -> It
 
 
 def _link_references(state: StateCore) -> None:
-    links: Mapping[str, Link] = state.env.get("links", {})
+    links: Mapping[str, ReferenceLink] = state.env.get("links", {})
     for token in state.tokens if links else ():
         if token.type == "inline" and token.children:
             token.children = list(_linked(token.children, links))
 
 
-def _linked(tokens: Iterable[Token], links: Mapping[str, Link]) -> Iterator[Token]:
+def _linked(tokens: Iterable[Token], links: Mapping[str, ReferenceLink]) -> Iterator[Token]:
     inside = 0  # no link within a link
     for token in tokens:
         inside += token.nesting if token.type.startswith("link_") else 0
@@ -179,7 +179,7 @@ def _linked(tokens: Iterable[Token], links: Mapping[str, Link]) -> Iterator[Toke
         yield _text(token.content[done:])
 
 
-def _link(written: str, link: Link) -> Iterator[Token]:
+def _link(written: str, link: ReferenceLink) -> Iterator[Token]:
     attributes: dict[str, str | int | float] = {
         "href": link.href,
         "class": " ".join(["ref", *link.status.split()[-1:]]),

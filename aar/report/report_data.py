@@ -179,7 +179,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     )
 
 
-def best_of(researcher_id: str, board: Sequence[BoardRow]) -> SubmissionView | None:
+def best_row_of(researcher_id: str, board: Sequence[BoardRow]) -> SubmissionView | None:
     """A researcher's best submission on the board."""
     return next((row.submission for row in board if row.submission.researcher_id == researcher_id), None)
 
@@ -211,7 +211,7 @@ def _researcher(each: Researcher, submissions: Sequence[SubmissionView], board: 
         cause=each.cause,
         active_seconds=each.active_seconds,
         submissions=sum(submission.researcher_id == each.id for submission in submissions),
-        best=best_of(each.id, board),
+        best=best_row_of(each.id, board),
     )
 
 

@@ -17,7 +17,7 @@ from aar.readmodels.formatting import format_score
 from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
 from aar.report.charts.diversity_chart import diversity_top
 from aar.report.charts.score_chart import score_range
-from aar.report.comparison import Side
+from aar.report.comparison import ComparedCampaign
 from aar.web.urls import campaign_link
 
 ChartConfig = dict[str, Any]
@@ -38,7 +38,7 @@ def score_plot(
 
 
 def comparison_plot(
-    chosen: Sequence[tuple[CampaignView, Side]], metric: Metric | None, over: HorizontalAxis
+    chosen: Sequence[tuple[CampaignView, ComparedCampaign]], metric: Metric | None, over: HorizontalAxis
 ) -> ChartConfig:
     """Both campaigns' submissions and their best so far."""
     sides = [(view, side.progress) for view, side in chosen]

@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from aar.campaign.views import CampaignView
 from aar.readmodels.formatting import format_time
-from aar.report.html_report import environment
+from aar.report.html_report import make_template_environment
 from aar.store.event_log import LoggedEvent
 from aar.web.chart_config import comparison_plot, diversity_plot, score_plot
 from aar.web.current_user import current_refresh, current_user
 from aar.web.urls import GLOBALS
 
-_templates = environment("aar.web")
+_templates = make_template_environment("aar.web")
 _templates.globals.update(
     GLOBALS, score_plot=score_plot, diversity_plot=diversity_plot, comparison_plot=comparison_plot
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.report.markdown_html import Link, render_markdown
+from aar.report.markdown_html import ReferenceLink, render_markdown
 
 _TAGS = {
     "p", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre", "a", "ul", "ol", "li", "blockquote", "hr", "br",
@@ -61,7 +61,7 @@ def test_images_stay_where_they_are() -> None:
     assert render_markdown("![a <b>](http://evil.example/p.png)") == "<p>[image: a &lt;b&gt;]</p>\n"
 
 
-KNOWN = {"figure:0123456789ab": Link("/f/0123", size=(40, 30))}
+KNOWN = {"figure:0123456789ab": ReferenceLink("/f/0123", size=(40, 30))}
 
 
 PARTS = [*"<>\"'`*_[]()!#|-~&;:/\\ \n\t", "![a](figure:0123456789ab)", "figure:0123456789ab", "](", "[x](", "![", "s7"]

@@ -14,7 +14,7 @@ _ENOUGH = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class LinearScale:
     """A linear map from ``[low, high]`` to ``[start, end]`` in pixels; values outside land on the edge."""
 
     low: float
@@ -49,7 +49,7 @@ def time_label(minutes: float, longest: float) -> str:
     return f"{minutes / 60:g} h" if longest > 180 else f"{minutes:g}"
 
 
-def span(values: Sequence[float], anchors: Sequence[float]) -> tuple[float, float]:
+def axis_range(values: Sequence[float], anchors: Sequence[float]) -> tuple[float, float]:
     """The range of an axis that shows all anchors and all values but far outliers, with some air.
 
     A value further from the quartiles than one and a half times their distance (Tukey's fences) would press all

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from aar.readmodels.progress import DiversityPoint, Progress
-from aar.report.charts.svg import SIZES, Frame, Size, frame, grid, steps, svg, time_axis
+from aar.report.charts.svg import (
+    CHART_SIZES,
+    ChartFrame,
+    ChartSize,
+    draw_grid,
+    draw_step_line,
+    make_frame,
+    render_svg,
+    time_axis,
+)
 
 
 def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Markup:
@@ -20,17 +29,17 @@ def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Marku
     points = found.diversity
     axis = time_axis(found.minutes)
     parts = []
-    for size in SIZES[1:] if small else SIZES:
-        flat = Size(size.name, size.width, size.height * 3 // 5, size.ticks)
-        on = frame(flat, axis, 0.0, diversity_top(found, team))
-        body = [grid(on, axis, "bits")]
+    for size in CHART_SIZES[1:] if small else CHART_SIZES:
+        flat = ChartSize(size.name, size.width, size.height * 3 // 5, size.ticks)
+        on = make_frame(flat, axis, 0.0, diversity_top(found, team))
+        body = [draw_grid(on, axis, "bits")]
         if points:
             body.append(_band(on, points))
-            body.append(steps(on, [(each.minutes, each.bits) for each in points], "diversity"))
+            body.append(draw_step_line(on, [(each.minutes, each.bits) for each in points], "diversity"))
         texts = [(each.minutes, bits) for each in points if (bits := _bits(each.vendi)) is not None]
         if texts:
-            body.append(steps(on, texts, "vendi"))
-        parts.append(svg(flat, _describe(points), Markup("").join(body)))
+            body.append(draw_step_line(on, texts, "vendi"))
+        parts.append(render_svg(flat, _describe(points), Markup("").join(body)))
     return Markup("").join(parts)
 
 
@@ -55,7 +64,7 @@ def _bits(vendi: float | None) -> float | None:
     return None if not vendi else math.log2(vendi)
 
 
-def _band(on: Frame, points: Sequence[DiversityPoint]) -> Markup:
+def _band(on: ChartFrame, points: Sequence[DiversityPoint]) -> Markup:
     known = [(each.minutes, each.low, each.high) for each in points if each.low is not None and each.high is not None]
     if not known:
         return Markup("")

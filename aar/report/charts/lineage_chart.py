@@ -9,8 +9,17 @@ from markupsafe import Markup, escape
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.progress import Progress, ScorePoint
-from aar.report.charts.score_chart import drawn, score_range, spot
-from aar.report.charts.svg import SIZES, Frame, frame, grid, references, series_class, svg, time_axis
+from aar.report.charts.score_chart import as_markup, draw_submission, score_range
+from aar.report.charts.svg import (
+    CHART_SIZES,
+    ChartFrame,
+    draw_grid,
+    draw_reference_lines,
+    make_frame,
+    render_svg,
+    series_class,
+    time_axis,
+)
 from aar.scoring.submissions.submit import SubmissionView
 
 
@@ -43,18 +52,18 @@ def lineage_chart(
     words = f"Lineage: {len(places)} measured submissions, {len(pairs)} of them built on another one."
     said = [(each, _title(each), Markup("") if link is None else escape(link(each))) for each in found.points]
     parts = []
-    for size in SIZES:
-        on = frame(size, axis, low, high)
-        body: list[str] = [grid(on, axis, name), references(on, metric)]
+    for size in CHART_SIZES:
+        on = make_frame(size, axis, low, high)
+        body: list[str] = [draw_grid(on, axis, name), draw_reference_lines(on, metric)]
         body += [_edge(on, parent, child, series) for parent, child in pairs]
         body += [
             _node(on, point, series.get(point.submission.researcher_id, 1), title, href) for point, title, href in said
         ]
-        parts.append(svg(size, words, drawn("".join(body)), links=link is not None))
+        parts.append(render_svg(size, words, as_markup("".join(body)), links=link is not None))
     return Markup("").join(parts)
 
 
-def _edge(on: Frame, parent: ScorePoint, child: ScorePoint, series: Mapping[str, int]) -> str:
+def _edge(on: ChartFrame, parent: ScorePoint, child: ScorePoint, series: Mapping[str, int]) -> str:
     x1, y1, x2, y2 = on.x(parent.minutes), on.y(parent.mean), on.x(child.minutes), on.y(child.mean)
     middle = round((x1 + x2) / 2, 1)
     style = series_class(series.get(child.submission.researcher_id, 1))
@@ -62,10 +71,10 @@ def _edge(on: Frame, parent: ScorePoint, child: ScorePoint, series: Mapping[str,
     return f'<path class="descent {style}" d="{path}"/>'
 
 
-def _node(on: Frame, point: ScorePoint, index: int, title: Markup, href: Markup) -> str:
+def _node(on: ChartFrame, point: ScorePoint, index: int, title: Markup, href: Markup) -> str:
     x, y = on.x(point.minutes), on.y(point.mean)
     label = f'<text x="{x}" y="{y - 9}" class="middle number">s{point.submission.number}</text>'
-    body = f"{title}{spot(on, x, point)}{label}"
+    body = f"{title}{draw_submission(on, x, point)}{label}"
     if href:
         body = f'<a href="{href}" tabindex="-1">{body}</a>'
     return f'<g class="point {series_class(index)}">{body}</g>'
@@ -74,4 +83,4 @@ def _node(on: Frame, point: ScorePoint, index: int, title: Markup, href: Markup)
 def _title(point: ScorePoint) -> Markup:
     each = point.submission
     words = f"s{each.number} by {each.researcher_name}: {format_score(point.mean)}, {each.status} – {each.title}"
-    return drawn(f"<title>{escape(words)}</title>")
+    return as_markup(f"<title>{escape(words)}</title>")

@@ -10,19 +10,19 @@ from markupsafe import Markup, escape
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
-from aar.report.charts.axes import Scale, span
+from aar.report.charts.axes import LinearScale, axis_range
 from aar.report.charts.svg import (
-    SIZES,
-    Axis,
-    Frame,
-    anchors,
-    frame,
-    grid,
+    CHART_SIZES,
+    ChartAxis,
+    ChartFrame,
+    axis_anchors,
+    draw_grid,
+    draw_reference_lines,
+    draw_step_line,
+    make_frame,
     money_axis,
-    references,
+    render_svg,
     series_class,
-    steps,
-    svg,
     time_axis,
 )
 
@@ -48,18 +48,18 @@ def score_chart(
     """
     name = metric.name if metric else "score"
     low, high = score_range(found.points, metric)
-    axis = axis_of(found.minutes, found.usd, over)
+    axis = horizontal_axis(found.minutes, found.usd, over)
     # Formatted as plain text from escaped pieces: hundreds of points through Markup.format took most of the page's time
     said = [
         (each, point_title(each, name), Markup("") if link is None else escape(link(each))) for each in found.points
     ]
     parts = []
-    for size in SIZES:
-        on = frame(size, axis, low, high)
-        body: list[str] = [grid(on, axis, name), references(on, metric)]
+    for size in CHART_SIZES:
+        on = make_frame(size, axis, low, high)
+        body: list[str] = [draw_grid(on, axis, name), draw_reference_lines(on, metric)]
         if found.frontier:
             line = [(each.at(over), each.mean) for each in found.frontier]
-            body.append(steps(on, line, "frontier"))
+            body.append(draw_step_line(on, line, "frontier"))
         wide = size.name == "wide"
         if wide:
             body += [
@@ -69,22 +69,24 @@ def score_chart(
         else:
             body += _points(on, found.points, series, over)
         linked = wide and link is not None
-        parts.append(svg(size, _describe(found, name, metric, over), drawn("".join(body)), links=linked))
+        parts.append(render_svg(size, _describe(found, name, metric, over), as_markup("".join(body)), links=linked))
     return Markup("").join(parts)
 
 
-def axis_of(minutes: float, usd: float, over: HorizontalAxis) -> Axis:
+def horizontal_axis(minutes: float, usd: float, over: HorizontalAxis) -> ChartAxis:
     """The horizontal axis of a chart of scores."""
     return money_axis(usd) if over == "usd" else time_axis(minutes)
 
 
 def score_range(points: Sequence[ScorePoint], metric: Metric | None) -> tuple[float, float]:
     """The vertical range that shows the points and the metric's lines."""
-    return span([value for point in points for value in (point.low, point.mean, point.high)], anchors(metric))
+    return axis_range(
+        [value for point in points for value in (point.low, point.mean, point.high)], axis_anchors(metric)
+    )
 
 
 def _point(
-    on: Frame,
+    on: ChartFrame,
     point: ScorePoint,
     index: int,
     over: HorizontalAxis,
@@ -95,13 +97,13 @@ def _point(
     whisker = ""
     if on.y.low <= point.mean <= on.y.high:
         whisker = f'<path class="whisker" d="M{x} {on.y(point.low)}V{on.y(point.high)}"/>'
-    body = f"{title}{whisker}{spot(on, x, point)}"
+    body = f"{title}{whisker}{draw_submission(on, x, point)}"
     if href:
         body = f'<a href="{href}" tabindex="-1">{body}</a>'
     return f'<g class="point {series_class(index)}">{body}</g>'
 
 
-def _points(on: Frame, points: Sequence[ScorePoint], series: Mapping[str, int], over: HorizontalAxis) -> list[str]:
+def _points(on: ChartFrame, points: Sequence[ScorePoint], series: Mapping[str, int], over: HorizontalAxis) -> list[str]:
     """All points of a narrow drawing, by researcher: nothing hovers there, and no finger meets a link so small."""
     by: dict[int, list[ScorePoint]] = {}
     for point in points:
@@ -110,12 +112,12 @@ def _points(on: Frame, points: Sequence[ScorePoint], series: Mapping[str, int], 
     for index, own in sorted(by.items()):
         shown = [each for each in own if on.y.low <= each.mean <= on.y.high]
         ends = "".join(f"M{on.x(each.at(over))} {on.y(each.low)}V{on.y(each.high)}" for each in shown)
-        spots = "".join(spot(on, on.x(each.at(over)), each) for each in own)
+        spots = "".join(draw_submission(on, on.x(each.at(over)), each) for each in own)
         drawings.append(f'<g class="point {series_class(index)}"><path class="whisker" d="{ends}"/>{spots}</g>')
     return drawings
 
 
-def drawn(escaped: str) -> Markup:
+def as_markup(escaped: str) -> Markup:
     """Markup made of constants, numbers and text that is escaped already."""
     return Markup(escaped)  # noqa: S704 - see above: Markup.format costs five times as much
 
@@ -127,27 +129,27 @@ def point_title(point: ScorePoint, name: str) -> Markup:
         f"s{each.number} by {each.researcher_name}: {name} {format_score(point.mean)} "
         f"({format_score(point.low)} to {format_score(point.high)}), {each.status} – {each.title}"
     )
-    return drawn(f"<title>{escape(words)}</title>")
+    return as_markup(f"<title>{escape(words)}</title>")
 
 
-def spot(on: Frame, x: float, point: ScorePoint) -> Markup:
+def draw_submission(on: ChartFrame, x: float, point: ScorePoint) -> Markup:
     """A submission's mark, or an arrow on the frame's edge where its score lies beyond."""
     y = on.y(point.mean)
     if on.y.low <= point.mean <= on.y.high:
-        return mark(x, y, point.submission.status)
+        return status_mark(x, y, point.submission.status)
     way = 6 if point.mean < on.y.low else -6
-    return drawn(f'<path class="beyond" d="M{x} {y}l-5 {-way}h10z"/>')
+    return as_markup(f'<path class="beyond" d="M{x} {y}l-5 {-way}h10z"/>')
 
 
-def mark(x: float, y: float, status: str) -> Markup:
+def status_mark(x: float, y: float, status: str) -> Markup:
     """A submission as a mark: a diamond when confirmed, a cross when refuted, else a disc."""
     match status:
         case "confirmed":
-            return drawn(f'<path class="confirmed" d="M{x} {y - 6.5}l6.5 6.5l-6.5 6.5l-6.5 -6.5z"/>')
+            return as_markup(f'<path class="confirmed" d="M{x} {y - 6.5}l6.5 6.5l-6.5 6.5l-6.5 -6.5z"/>')
         case "refuted":
-            return drawn(f'<path class="refuted" d="M{x - 4} {y - 4}l8 8m0 -8l-8 8"/>')
+            return as_markup(f'<path class="refuted" d="M{x - 4} {y - 4}l8 8m0 -8l-8 8"/>')
         case _:
-            return drawn(f'<circle cx="{x}" cy="{y}" r="4.5"/>')
+            return as_markup(f'<circle cx="{x}" cy="{y}" r="4.5"/>')
 
 
 def _describe(found: Progress, name: str, metric: Metric | None, over: HorizontalAxis) -> str:
@@ -160,7 +162,7 @@ def _describe(found: Progress, name: str, metric: Metric | None, over: Horizonta
     return f"{name} over {what}: {len(found.points)} measured submissions, best {best}.{said}"
 
 
-class Member(Protocol):
+class LegendEntry(Protocol):
     """Somebody with a colour."""
 
     @property
@@ -171,13 +173,13 @@ class Member(Protocol):
     def direction_key(self) -> str: ...
 
 
-def legend(team: Sequence[Member], *, frontier: bool = True) -> Markup:
+def score_legend(team: Sequence[LegendEntry], *, frontier: bool = True) -> Markup:
     """What colours and marks mean; ``frontier`` is whether the chart has the best-so-far line."""
     item = Markup('<li><span class="dot {}"></span>{}&nbsp;<span class="soft">{}</span></li>')
     items = [item.format(series_class(each.index), each.name, each.direction_key) for each in team]
     line = Markup('<li class="best"><svg viewBox="0 0 18 10" aria-hidden="true"><path d="M0 5H18"/></svg>{}</li>')
     sign = Markup('<li class="chart-sign"><svg viewBox="0 0 16 16" aria-hidden="true">{}</svg>{}</li>')
-    signs = [sign.format(mark(8, 8, status), status) for status in ("measured", "confirmed", "refuted")]
+    signs = [sign.format(status_mark(8, 8, status), status) for status in ("measured", "confirmed", "refuted")]
     return Markup('<ul class="legend">{}</ul>').format(
         Markup("").join([*items, *([line.format("best so far")] if frontier else []), *signs])
     )
@@ -187,7 +189,7 @@ def interval_bar(
     mean: float, low: float | None, high: float | None, axis: tuple[float, float], human: float | None
 ) -> Markup:
     """A score with its interval as a small bar on a shared axis, the human baseline as a tick; for table rows."""
-    x = Scale(axis[0], axis[1], 4, 116)
+    x = LinearScale(axis[0], axis[1], 4, 116)
     parts = [Markup('<path class="rail" d="M4 8H116"/>')]
     if human is not None:
         parts.append(Markup('<path class="human" d="M{} 1v14"/>').format(x(human)))

@@ -11,8 +11,8 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.submissions.phase_labels import phase_label
 from aar.readmodels.submissions.seed_scores import SeedScore
-from aar.report.charts.axes import Scale, span, ticks
-from aar.report.charts.svg import SIZES, Size, svg
+from aar.report.charts.axes import LinearScale, axis_range, ticks
+from aar.report.charts.svg import CHART_SIZES, ChartSize, render_svg
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 14, 14, 18, 26, 44
 
@@ -28,12 +28,12 @@ def seed_chart(scores: Sequence[SeedScore], metric: Metric | None) -> Markup:
     rows: dict[tuple[str, str], list[float]] = {}
     for each in scores:
         rows.setdefault((each.phase, each.domain), []).append(each.score)
-    low, high = span([each.score for each in scores], [] if human is None else [human])
+    low, high = axis_range([each.score for each in scores], [] if human is None else [human])
     words = f"{metric.name if metric else 'score'} on each of {len(scores)} splits, by domain"
     parts = []
-    for size in SIZES:
+    for size in CHART_SIZES:
         height = _TOP + _BOTTOM + _ROW * len(rows)
-        x = Scale(low, high, _LEFT, size.width - _RIGHT)
+        x = LinearScale(low, high, _LEFT, size.width - _RIGHT)
         body = [_axis(x, size, height)]
         if human is not None:
             at = x(human)
@@ -41,11 +41,11 @@ def seed_chart(scores: Sequence[SeedScore], metric: Metric | None) -> Markup:
             label = Markup('<text x="{}" y="{}" class="middle human-label">human {}</text>')
             body.append(label.format(min(max(at, 40), size.width - 40), _TOP - 5, format_score(human)))
         body += [_row(x, index, key, values) for index, (key, values) in enumerate(rows.items())]
-        parts.append(svg(Size(size.name, size.width, height, size.ticks), words, Markup("").join(body)))
+        parts.append(render_svg(ChartSize(size.name, size.width, height, size.ticks), words, Markup("").join(body)))
     return Markup("").join(parts)
 
 
-def _axis(x: Scale, size: Size, height: int) -> Markup:
+def _axis(x: LinearScale, size: ChartSize, height: int) -> Markup:
     bottom = height - _BOTTOM
     parts = [Markup('<path class="axis" d="M{} {}H{}"/>').format(x.start, bottom, x.end)]
     for value in ticks(x.low, x.high, size.ticks):
@@ -55,7 +55,7 @@ def _axis(x: Scale, size: Size, height: int) -> Markup:
     return Markup("").join(parts)
 
 
-def _row(x: Scale, index: int, key: tuple[str, str], values: list[float]) -> Markup:
+def _row(x: LinearScale, index: int, key: tuple[str, str], values: list[float]) -> Markup:
     top = _TOP + _ROW * index
     phase, domain = key
     parts = [

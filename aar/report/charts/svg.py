@@ -13,14 +13,14 @@ from markupsafe import Markup
 
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
-from aar.report.charts.axes import Scale, ticks, time_label, time_ticks
+from aar.report.charts.axes import LinearScale, ticks, time_label, time_ticks
 
-SERIES = 8
+MAX_SERIES = 8
 """Number of distinct colours; further researchers share them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class ChartSize:
     """A drawing's size in pixels; each chart is drawn wide and narrow, and the style sheet shows the fitting one."""
 
     name: str
@@ -29,12 +29,12 @@ class Size:
     ticks: int
 
 
-SIZES = (Size("wide", 820, 340, 8), Size("narrow", 360, 300, 4))
+CHART_SIZES = (ChartSize("wide", 820, 340, 8), ChartSize("narrow", 360, 300, 4))
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 36
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class ChartAxis:
     """A horizontal axis from 0: its end, its unit in words, and its ticks with labels for at most so many."""
 
     end: float
@@ -43,46 +43,46 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ChartFrame:
     """A drawing's size and scales."""
 
-    size: Size
-    x: Scale
-    y: Scale
+    size: ChartSize
+    x: LinearScale
+    y: LinearScale
 
 
 def series_class(index: int) -> str:
     """The style class of a researcher by its number from 1."""
-    return f"s{(index - 1) % SERIES + 1}"
+    return f"s{(index - 1) % MAX_SERIES + 1}"
 
 
-def time_axis(minutes: float) -> Axis:
+def time_axis(minutes: float) -> ChartAxis:
     """Minutes of running in a short campaign, hours in a long one."""
     longest = max(minutes, 1.0) * 1.02
     unit = "hours of running" if longest > 180 else "minutes of running"
-    return Axis(longest, unit, lambda most: [(at, time_label(at, longest)) for at in time_ticks(longest, most)])
+    return ChartAxis(longest, unit, lambda most: [(at, time_label(at, longest)) for at in time_ticks(longest, most)])
 
 
-def money_axis(usd: float) -> Axis:
+def money_axis(usd: float) -> ChartAxis:
     """Dollars billed."""
     most_usd = max(usd, 0.01) * 1.02
-    return Axis(most_usd, "dollars billed", lambda most: [(at, f"${at:g}") for at in ticks(0.0, most_usd, most)])
+    return ChartAxis(most_usd, "dollars billed", lambda most: [(at, f"${at:g}") for at in ticks(0.0, most_usd, most)])
 
 
-def frame(size: Size, axis: Axis, low: float, high: float) -> Frame:
+def make_frame(size: ChartSize, axis: ChartAxis, low: float, high: float) -> ChartFrame:
     """The frame of a drawing whose scores go from ``low`` to ``high``."""
-    x = Scale(0.0, axis.end, _LEFT, size.width - _RIGHT)
-    return Frame(size, x, Scale(low, high, size.height - _BOTTOM, _TOP))
+    x = LinearScale(0.0, axis.end, _LEFT, size.width - _RIGHT)
+    return ChartFrame(size, x, LinearScale(low, high, size.height - _BOTTOM, _TOP))
 
 
-def svg(size: Size, description: str, body: Markup, *, links: bool = False) -> Markup:
+def render_svg(size: ChartSize, description: str, body: Markup, *, links: bool = False) -> Markup:
     """A drawing; the description is what a screen reader says. With links in it, it is a group and no picture."""
     return Markup(
         '<svg class="chart {}" viewBox="0 0 {} {}" role="{}" aria-label="{}" xmlns="http://www.w3.org/2000/svg">{}</svg>'
     ).format(size.name, size.width, size.height, "group" if links else "img", description, body)
 
 
-def grid(on: Frame, axis: Axis, name: str) -> Markup:
+def draw_grid(on: ChartFrame, axis: ChartAxis, name: str) -> Markup:
     """Axes, ticks, and what they measure."""
     left, right, bottom = on.x.start, on.x.end, on.y.start
     parts = []
@@ -102,7 +102,7 @@ def grid(on: Frame, axis: Axis, name: str) -> Markup:
     return Markup("").join(parts)
 
 
-def references(on: Frame, metric: Metric | None) -> Markup:
+def draw_reference_lines(on: ChartFrame, metric: Metric | None) -> Markup:
     """Lines for what people reached, what was published, and perfection."""
     if metric is None:
         return Markup("")
@@ -119,14 +119,14 @@ def references(on: Frame, metric: Metric | None) -> Markup:
     return Markup("").join(lines)
 
 
-def _line(on: Frame, value: float, kind: str, words: str, shift: int, *, end: bool) -> Markup:
+def _line(on: ChartFrame, value: float, kind: str, words: str, shift: int, *, end: bool) -> Markup:
     y = on.y(value)
     line = Markup('<path class="{}" d="M{} {}H{}"/>').format(kind, on.x.start, y, on.x.end)
     x, anchor = (on.x.end - 2, "end ") if end else (on.x.start + 42, "")
     return line + Markup('<text x="{}" y="{}" class="{}{}-label">{}</text>').format(x, y + shift, anchor, kind, words)
 
 
-def anchors(metric: Metric | None) -> list[float]:
+def axis_anchors(metric: Metric | None) -> list[float]:
     """Values that an axis of scores must show."""
     if metric is None:
         return []
@@ -135,7 +135,9 @@ def anchors(metric: Metric | None) -> list[float]:
     return [0.0, *found] if metric.ceiling == 1.0 else found
 
 
-def steps(on: Frame, points: Sequence[tuple[float, float]], kind: str, until: float | None = None) -> Markup:
+def draw_step_line(
+    on: ChartFrame, points: Sequence[tuple[float, float]], kind: str, until: float | None = None
+) -> Markup:
     """A line that keeps each value until the next; it ends at ``until``, by default at the frame's edge."""
     path = f"M{on.x(points[0][0])} {on.y(points[0][1])}"
     for at, value in points[1:]:

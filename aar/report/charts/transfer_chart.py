@@ -10,8 +10,8 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.submissions.final_results import Winner
 from aar.readmodels.submissions.submission_details import Score
-from aar.report.charts.axes import Scale, ticks
-from aar.report.charts.svg import SIZES, Size
+from aar.report.charts.axes import LinearScale, ticks
+from aar.report.charts.svg import CHART_SIZES, ChartSize
 from aar.text.sanitize import shorten
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14, 46, 20, 26
@@ -32,9 +32,9 @@ def transfer_chart(found: Sequence[Winner], metric: Metric | None) -> Markup:
     low, high = min([0.0, *ends]), max([0.0, *ends, *([] if human is None else [human])])
     air = 0.05 * (high - low or 1.0)
     parts = []
-    for size in SIZES:
+    for size in CHART_SIZES:
         height = _TOP + _BOTTOM + sum(_HEAD + _GAP + _BAR * len(scores) for _, scores in rows)
-        x = Scale(low - (air if low < 0 else 0.0), high + air, _LEFT, size.width - _RIGHT)
+        x = LinearScale(low - (air if low < 0 else 0.0), high + air, _LEFT, size.width - _RIGHT)
         body = [_axis(x, size, height), *_groups(x, rows, size)]
         if human is not None:
             body.append(_human(x, human, height))
@@ -64,7 +64,9 @@ def _scores(winner: Winner) -> list[tuple[str, str, Score]]:
     return [(kind, style, value) for (kind, style), value in zip(_KINDS, values, strict=True) if value is not None]
 
 
-def _groups(x: Scale, rows: Sequence[tuple[Winner, list[tuple[str, str, Score]]]], size: Size) -> list[Markup]:
+def _groups(
+    x: LinearScale, rows: Sequence[tuple[Winner, list[tuple[str, str, Score]]]], size: ChartSize
+) -> list[Markup]:
     parts = []
     y = _TOP
     for winner, scores in rows:
@@ -78,7 +80,7 @@ def _groups(x: Scale, rows: Sequence[tuple[Winner, list[tuple[str, str, Score]]]
     return parts
 
 
-def _bar(x: Scale, y: int, kind: str, style: str, each: Score) -> Markup:
+def _bar(x: LinearScale, y: int, kind: str, style: str, each: Score) -> Markup:
     start, end = sorted((x(0.0), x(each.mean)))
     words = f"{kind}: {format_score(each.mean)} ({format_score(each.low)} to {format_score(each.high)})"
     return Markup(
@@ -100,7 +102,7 @@ def _bar(x: Scale, y: int, kind: str, style: str, each: Score) -> Markup:
     )
 
 
-def _axis(x: Scale, size: Size, height: int) -> Markup:
+def _axis(x: LinearScale, size: ChartSize, height: int) -> Markup:
     bottom = height - _BOTTOM
     parts = []
     for value in ticks(x.low, x.high, size.ticks):
@@ -111,7 +113,7 @@ def _axis(x: Scale, size: Size, height: int) -> Markup:
     return Markup("").join(parts)
 
 
-def _human(x: Scale, value: float, height: int) -> Markup:
+def _human(x: LinearScale, value: float, height: int) -> Markup:
     at = x(value)
     line = Markup('<path class="human" d="M{} {}V{}"/>').format(at, _TOP - 4, height - _BOTTOM)
     words = Markup('<text x="{}" y="{}" class="middle human-label">human {}</text>').format(

@@ -13,7 +13,7 @@ from aar.campaign.control.control_requests import ControllerState
 from aar.campaign.views import CampaignView
 from aar.readmodels.chart_data import diversity_table, score_table
 from aar.readmodels.problem_metric import find_metric
-from aar.report.comparison import Side, side, spec_rows
+from aar.report.comparison import ComparedCampaign, read_compared_campaign, spec_rows
 from aar.scoring.visibility import Audience
 from aar.web.api.campaigns import public_spec
 from aar.web.api.charts import ChartOut
@@ -76,12 +76,12 @@ def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Name
         )
 
 
-def load_compared_campaign(session: Session, view: CampaignView, audience: Audience) -> Side:
+def load_compared_campaign(session: Session, view: CampaignView, audience: Audience) -> ComparedCampaign:
     """How far one campaign came, as an audience may see it."""
-    return side(session, view.id, find_metric(view.problem), audience)
+    return read_compared_campaign(session, view.id, find_metric(view.problem), audience)
 
 
-def _side(view: CampaignView, found: Side) -> SideOut:
+def _side(view: CampaignView, found: ComparedCampaign) -> SideOut:
     return SideOut(
         id=view.id,
         name=view.name,

@@ -23,9 +23,9 @@ from aar.readmodels.progress import HorizontalAxis, list_visible_submissions, re
 from aar.readmodels.recent_events import list_recent_events
 from aar.readmodels.submissions.board import BoardRow, read_board, read_queue_state
 from aar.readmodels.usage_doubts import list_usage_doubts
-from aar.report.charts.axes import span
+from aar.report.charts.axes import axis_range
 from aar.report.html_report import CONTENT_POLICY, render_report
-from aar.report.report_data import best_of, build_report
+from aar.report.report_data import best_row_of, build_report
 from aar.scoring.results.leaderboard import read_leader
 from aar.scoring.visibility import Audience, activity_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
@@ -107,7 +107,7 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
         "queue": read_queue_state(session, view.id),
         "team": team,
         "offline": sum(is_offline(each.model) for each in team),
-        "best_of": {each.id: best_of(each.id, board.rows) for each in team},
+        "best_of": {each.id: best_row_of(each.id, board.rows) for each in team},
         "handed_in": {each.id: sum(one.researcher_id == each.id for one in submissions) for each in team},
         "submissions": submissions,
         "series": {each.id: each.index for each in team},
@@ -125,4 +125,4 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
 def board_axis(rows: Sequence[BoardRow], metric: Metric | None) -> tuple[float, float]:
     """The shared axis of the leaderboard's interval bars."""
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
-    return span([row.submission.mean for row in rows if row.submission.mean is not None], human)
+    return axis_range([row.submission.mean for row in rows if row.submission.mean is not None], human)

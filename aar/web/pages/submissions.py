@@ -10,7 +10,7 @@ from aar.readmodels.submissions.seed_scores import read_seed_scores
 from aar.readmodels.submissions.submission_code import read_submission_code
 from aar.readmodels.submissions.submission_details import read_submission_details
 from aar.readmodels.submissions.submission_lineage import find_parent
-from aar.report.charts.axes import span
+from aar.report.charts.axes import axis_range
 from aar.scoring.audits.audit_findings import similar_submissions
 from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
@@ -53,7 +53,7 @@ def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
         "twins": [each.number for each in every if each.digest == submission.digest and each.number != number],
         "alike": alike,
         "close": close,
-        "axis": span([end for each in close.phases for end in (each.score.low, each.score.high)], human),
+        "axis": axis_range([end for each in close.phases for end in (each.score.low, each.score.high)], human),
         "files": read_submission_code(shared.snapshots_of(view.id), submission.digest),
         "cursor": cursor,
     }

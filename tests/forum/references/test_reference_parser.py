@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.forum.references.reference_parser import find_references, strip_code
-from aar.report.markdown_html import Link, render_markdown
+from aar.report.markdown_html import ReferenceLink, render_markdown
 
-LINKS = {"s7": Link("/s/7", "Seven", "refuted"), "#12": Link("/p/12"), "@r2": Link("/r/r2")}
+LINKS = {"s7": ReferenceLink("/s/7", "Seven", "refuted"), "#12": ReferenceLink("/p/12"), "@r2": ReferenceLink("/r/r2")}
 _written = st.sampled_from(["s7", "#12", "@r2", "0123456789ab"])
 _any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
@@ -60,5 +60,5 @@ def test_a_reference_is_a_link_with_its_status() -> None:
 
 
 def test_a_hostile_title_stays_in_its_attribute() -> None:
-    html = str(render_markdown("s7", {"s7": Link("/s/7", '"><script>x</script>', "refuted")}))
+    html = str(render_markdown("s7", {"s7": ReferenceLink("/s/7", '"><script>x</script>', "refuted")}))
     assert "<script" not in html

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aar.problems.protocol import Metric
 from aar.readmodels.progress import DiversityPoint, Progress, ScorePoint
-from aar.report.charts.axes import Scale, span, ticks, time_ticks
+from aar.report.charts.axes import LinearScale, axis_range, ticks, time_ticks
 from aar.report.charts.diversity_chart import diversity_chart
 from aar.report.charts.score_chart import interval_bar, score_chart
 from aar.scoring.submissions.submit import SubmissionView
@@ -70,19 +70,19 @@ def test_time_begins_at_zero_and_stays_legible(minutes: float, most: int) -> Non
 
 @given(values=st.lists(_finite, max_size=30), anchors=st.lists(st.floats(-1, 1), max_size=2))
 def test_a_range_is_never_empty_and_holds_its_anchors(values: list[float], anchors: list[float]) -> None:
-    low, high = span(values, anchors)
+    low, high = axis_range(values, anchors)
     assert low < high
     assert all(low <= anchor <= high for anchor in anchors)
 
 
 def test_a_far_outlier_does_not_press_the_others_into_a_line() -> None:
-    low, high = span([-9.0, 0.2, 0.3, 0.35, 0.4, 0.5], [0.0])
+    low, high = axis_range([-9.0, 0.2, 0.3, 0.35, 0.4, 0.5], [0.0])
     assert low > -1
     assert high > 0.5
 
 
 def test_a_scale_keeps_to_its_edges() -> None:
-    scale = Scale(0.0, 10.0, 100.0, 0.0)
+    scale = LinearScale(0.0, 10.0, 100.0, 0.0)
     assert (scale(0), scale(5), scale(10), scale(99)) == (100.0, 50.0, 0.0, 0.0)
 
 

@@ -15,7 +15,7 @@ from aar.forum.posts import check_kind
 from aar.forum.references.reference_lookup import known_references
 from aar.forum.search.near_duplicates import SimilarPost, similar_posts
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
-from aar.report.markdown_html import Link
+from aar.report.markdown_html import ReferenceLink
 from aar.scoring.submissions.submit import get_submission
 from aar.text.sanitize import validate_text
 from aar.web.pages.forum.reference_links import reference_links
@@ -66,7 +66,7 @@ class ForumForm:
     once: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     wrong: Mapping[str, str] = field(default_factory=dict)
     previewed: bool = False
-    links: Mapping[str, Link] = field(default_factory=dict)
+    links: Mapping[str, ReferenceLink] = field(default_factory=dict)
     near: tuple[SimilarPost, ...] = ()
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aar.forum.references.reference_lookup import Reference
-from aar.report.markdown_html import Link
+from aar.report.markdown_html import ReferenceLink
 from aar.web.urls import campaign_link, post_link, researcher_link, submission_link
 
 
-def reference_links(campaign_id: str, known: Iterable[Reference]) -> dict[str, Link]:
+def reference_links(campaign_id: str, known: Iterable[Reference]) -> dict[str, ReferenceLink]:
     """Where the references of a text lead, as they are written."""
-    return {each.written: Link(_page(campaign_id, each), each.title, each.status, each.size) for each in known}
+    return {each.written: ReferenceLink(_page(campaign_id, each), each.title, each.status, each.size) for each in known}
 
 
 def _page(campaign_id: str, each: Reference) -> str:
