@@ -181,7 +181,8 @@ class Night:
     def full_disk(self) -> None:
         """Fill the disk, and make room again."""
         began = time.time()
-        keep_full(self.home.folder.parent, self.size.is_down)
+        said = self.home.log.stat().st_size
+        keep_full(self.home.folder.parent, self.size.is_down, lambda: b"disk" in self.home.log.read_bytes()[said:])
         self.recovered("disk full", began)
 
     def engine(self, engine: PrivateDockerEngine) -> None:

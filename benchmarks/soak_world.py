@@ -151,11 +151,15 @@ def small_disk(place: Path) -> Iterator[bool]:
             subprocess.run(["umount", "--lazy", str(place)], check=False)
 
 
-def keep_full(place: Path, seconds: float) -> None:
-    """Write a file as large as there is room, and go on as others make room; remove it in the end."""
-    filler = place / "filler"
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def keep_full(place: Path, seconds: float, met: Callable[[], bool]) -> None:
+    """Write a file as large as there is room, and go on as others make room; remove it in the end.
+
+    Args:
+        seconds: for so long at least.
+        met: whether anybody met with it; it is waited for a minute.
+    """
+    filler, began = place / "filler", time.monotonic()
+    while (gone := time.monotonic() - began) < seconds or (gone < 60 and not met()):
         for size in (65536, 512):
             with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
