@@ -35,7 +35,7 @@ from soak_world import (
     Home,
     ServiceProcess,
     keep_full,
-    kill_processes,
+    kill_sandbox,
     left_behind,
     problem_with_a_flaw,
     scratch_folder,
@@ -196,8 +196,9 @@ class Night:
 
     def sandbox_killed(self) -> None:
         """Kill a researcher's sandbox."""
-        began = time.time()
-        kill_processes(str(self.home.folder), "workspaces/r1")
+        began, campaign = time.time(), self.home.query("select id from campaign")[0][0]
+        workspace = f"{self.home.folder.name}/campaigns/{campaign}/workspaces/r1"
+        wait_for(lambda: kill_sandbox(workspace), LONGEST_STEP, "a sandbox to kill")
         self.recovered("sandbox killed", began)
 
     def operator(self) -> None:

@@ -324,7 +324,7 @@ _AT_LARGE = {
     "service asks for an hour": r"the service asks for a pause until",
     "disk full": r"disk (?:is )?full",
     "Docker engine restarts": r"Docker engine failed .*try 1, next in",
-    "sandbox killed": r"sandbox",
+    "sandbox killed": r"sandbox .*lost",
 }
 
 _REPORTED = {

@@ -183,12 +183,19 @@ def scratch_folder() -> Iterator[Path]:
         subprocess.run(["rm", "-rf", "--one-file-system", str(scratch)], check=False)
 
 
-def kill_processes(*words: str) -> None:
-    """Kill the processes whose command line holds all these words."""
+def kill_sandbox(workspace: str) -> int:
+    """Kill the processes that see a folder, known by the end of its path, as ``/workspace``; returns how many."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    killed = 0
+    sources = {source for source, place, *_ in mounts if place.endswith(workspace)}
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if process.name.isdigit() and all(word.encode() in (process / "cmdline").read_bytes() for word in words):
+            lines = (process / "mountinfo").read_text().splitlines() if process.name.isdigit() else []
+            seen = [line.split() for line in lines if line.split()[4] == "/workspace"]
+            if any(each[3].endswith(workspace) or sources & set(each) for each in seen):
                 os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
+    return killed
 
 
 def wait_for(what: Callable[[], Any], seconds: float, name: str) -> Any:
