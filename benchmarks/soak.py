@@ -61,17 +61,17 @@ class Size:
         times: how often each kind of bad reply comes.
         thinking: seconds of a reply.
         chat: share of turns that look around instead of handing in a method.
-        away: seconds for which something is away, or full.
+        seconds_away: seconds for which something is away, or full.
     """
 
     researchers: int = 8
     times: int = 3
     thinking: float = 1.0
     chat: float = 0.2
-    is_down: float = 12.0
+    seconds_away: float = 12.0
 
 
-SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, is_down=4.0)
+SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, seconds_away=4.0)
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Night:
         """Have the service be away for less than the campaign's patience."""
         began = time.time()
         self.service.ask("/down", post=True)
-        time.sleep(self.size.is_down)
+        time.sleep(self.size.seconds_away)
         self.hear("an outage", "status")
         self.service.ask("/up", post=True)
         self.recovered("service away", began)
@@ -182,14 +182,14 @@ class Night:
         """Fill the disk, and make room again."""
         began = time.time()
         said = self.home.log.stat().st_size
-        keep_full(self.home.folder.parent, self.size.is_down, lambda: b"disk" in self.home.log.read_bytes()[said:])
+        keep_full(self.home.folder.parent, self.size.seconds_away, lambda: b"disk" in self.home.log.read_bytes()[said:])
         self.recovered("disk full", began)
 
     def engine(self, engine: PrivateDockerEngine) -> None:
         """Restart the Docker engine."""
         began = time.time()
         engine.stop()
-        time.sleep(self.size.is_down)
+        time.sleep(self.size.seconds_away)
         self.hear("an engine that is away", "status")
         engine.start()
         self.recovered("Docker engine restarts", began)
