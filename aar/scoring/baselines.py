@@ -1,4 +1,4 @@
-"""A problem's own baselines, measured by the same clean room and the same pooling as submissions."""
+"""Measures a problem's own baselines in the clean room, pooled as submissions are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PUBLIC_SECRET = "baselines"  # noqa: S105 - baselines have nothing to hide; fix
 
 @dataclass(frozen=True, slots=True)
 class BaselineResult:
-    """What became of one baseline.
+    """The result of one baseline.
 
     Args:
         estimate: the pooled score; None when a run failed.
@@ -50,14 +50,16 @@ async def measure_baselines(
     on_result: Callable[[BaselineResult], None] | None = None,
     on_run: Callable[[str, int, int], None] | None = None,
 ) -> list[BaselineResult]:
-    """Measure baselines on the same splits, so that they can be compared pair by pair; the same seeds every time.
+    """Measure baselines on the same splits and seeds, for comparison pair by pair.
+
+    The seeds are the same every time.
 
     Args:
         stage: TRANSFER takes the transfer domains, any other the ones climbed on.
         seeds: seeds, each with a split of its own, on every domain.
         keys: which baselines, in this order; None for all.
         parallel: runs at the same time.
-        on_result: called with each baseline's result as soon as it is there.
+        on_result: called with each baseline's result as soon as it exists.
         on_run: called after each run with the baseline's key, its finished runs and its runs in all.
 
     Raises:

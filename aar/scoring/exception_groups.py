@@ -1,4 +1,4 @@
-"""Errors of tasks that run side by side, as the one error that a person can act on."""
+"""Unwraps exception groups of parallel tasks into one error for a person."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from aar.errors import AarError
 
 @contextmanager
 def unwrap_exception_group() -> Iterator[None]:
-    """Around a task group: let its first ``AarError`` out, or its only error, instead of a group of them.
+    """Raise a task group's first ``AarError``, or its only error, instead of the group.
 
-    Tasks that run side by side usually break over the same thing.
+    Tasks that run side by side usually fail for the same reason.
     """
     try:
         yield

@@ -1,9 +1,9 @@
-"""How sure a score of few seeds is, judged by all scores of its campaign: the moderated t-statistic.
+"""The moderated t-statistic: judges scores of few seeds by the campaign's usual error.
 
-A standard error from two seeds says little: it may be tiny by luck, and Student's t then asks for falls that nobody
-could miss. The errors of a campaign's other methods say what is usual. Their variances are taken as drawn around a
-common one by a scaled inverse chi-squared law, whose scale and degrees of freedom are estimated from the variances
-themselves (Smyth 2004, section 6.2); a score's own variance is averaged with it by degrees of freedom.
+A standard error from two seeds is unreliable: it may be tiny by luck, and Student's t then requires very large falls.
+The errors of a campaign's other methods show the usual size. Their variances are taken as drawn around a common one by
+a scaled inverse chi-squared law, whose scale and degrees of freedom are estimated from the variances themselves (Smyth
+2004, section 6.2); a score's own variance is averaged with it by degrees of freedom.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NEWTON_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class ScoreSample:
-    """A pooled score and what is known of its error.
+    """A pooled score with its error.
 
     Args:
         mean: higher is better.
@@ -42,12 +42,12 @@ class ScoreSample:
 
 @dataclass(frozen=True, slots=True)
 class VariancePrior:
-    """What the errors of a campaign have in common.
+    """The common error of a campaign's scores.
 
     Args:
         variance: of the score of one seed.
-        freedom: how many degrees of freedom it weighs beside a score's own.
-        seeds: how many a score of the campaign usually has.
+        freedom: its weight in degrees of freedom, beside a score's own.
+        seeds: the usual number of seeds of a score.
     """
 
     variance: float
@@ -55,7 +55,7 @@ class VariancePrior:
     seeds: float
 
     def moderate(self, sample: ScoreSample) -> tuple[float, float]:
-        """The variance to judge a score by, and its degrees of freedom.
+        """Return the variance to judge a score by, and its degrees of freedom.
 
         The average by degrees of freedom, but never less than the score's own, so that a method whose scores are
         surely spread wider than those of others is judged by its own spread. More seeds than usual do not lower the
@@ -76,12 +76,12 @@ def make_sample(
     *,
     higher_is_better: bool = True,
 ) -> ScoreSample:
-    """A score as it is kept.
+    """Build a sample from a stored score.
 
     Args:
-        freedom: None where it was scored before it was kept, or by a problem that does not say: then the fewest that
+        freedom: None if it was not stored, or if the problem does not give it: then the fewest that
             the seeds allow.
-        by_domain: the kept estimates of the domains.
+        by_domain: the stored estimates of the domains.
     """
     known = _known(freedom, seeds)
     parts = [_known(part.get("freedom"), seeds) for part in by_domain.values()]
@@ -89,14 +89,14 @@ def make_sample(
 
 
 def sample_from_estimate(estimate: Estimate, seeds: int, *, higher_is_better: bool = True) -> ScoreSample:
-    """A score as a problem pooled it over so many seeds."""
+    """Build a sample from a problem's pooled estimate and its number of seeds."""
     parts = {domain: {"freedom": part.freedom} for domain, part in estimate.by_domain.items()}
     mean, error = estimate.mean, estimate.standard_error
     return make_sample(mean, error, estimate.freedom, seeds, parts, higher_is_better=higher_is_better)
 
 
 def fit_variance_prior(samples: Sequence[ScoreSample]) -> VariancePrior | None:
-    """The common error of a campaign's different codes; None where there are too few.
+    """Estimate the common error of a campaign's different codes; None for too few.
 
     Scale and degrees of freedom are those that give ``log s^2`` the mean and the variance that it has (Smyth 2004)::
 
@@ -127,13 +127,19 @@ def fit_variance_prior(samples: Sequence[ScoreSample]) -> VariancePrior | None:
 
 
 def _known(freedom: float | None, seeds: int) -> float:
-    """Degrees of freedom of a score, or of a domain's part of it; the fewest that its seeds allow where unknown."""
+    """Return the degrees of freedom of a score or domain part.
+
+    If they are unknown, the fewest that its seeds allow.
+    """
     # Welch's degrees are at least the smallest of their parts, and each domain has a seed less than its seeds.
     return freedom if freedom is not None and freedom > 0 else float(max(1, seeds - 1))
 
 
 def _trigamma_inverse(value: float) -> float:
-    """Where trigamma takes a value above 0: Newton's method on its reciprocal (Smyth 2004, appendix)."""
+    """Invert trigamma at a value above 0.
+
+    Newton's method on its reciprocal (Smyth 2004, appendix).
+    """
     from scipy.special import polygamma
 
     if value > 1e7:

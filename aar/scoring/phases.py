@@ -1,4 +1,4 @@
-"""What a scoring run is for: the measurement, a confirmation, the transfer domains, or an audit's question."""
+"""The phases of scoring runs: measurement, confirmation, transfer, and those of audits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Phase:
     """A kind of scoring run.
 
     Args:
-        stage: what its splits are drawn for.
+        stage: the purpose of its splits.
         corruption: how the task is changed before the method runs; None leaves it as it is.
     """
 
@@ -25,12 +25,12 @@ class Phase:
 
     @property
     def key(self) -> str:
-        """Its name in ``scoring_run.stage`` and ``stage_estimate.stage``."""
+        """Return the value of ``scoring_run.stage`` and ``stage_estimate.stage`` for this phase."""
         return str(self.stage) if self.corruption is None else self.corruption.key
 
     @property
     def draw_series(self) -> str:
-        """Name of the series that its seeds and splits come from.
+        """Return the name of the series that its seeds and splits come from.
 
         A change of coordinates is seen best on the very splits and seeds of the undisturbed runs.
         """
@@ -48,12 +48,15 @@ DECISIVE = (MEASURE, CONFIRM, ON_TRANSFER_DOMAINS)
 
 
 def noise_phase(share: float) -> Phase:
-    """Splits of the measurement's kind on which ``share`` of the teacher's words are turned round."""
+    """Return the phase with a ``share`` of the teacher's labels turned.
+
+    Its splits are of the measurement's kind.
+    """
     return Phase(Stage.MEASURE, Corruption(noise=share))
 
 
 def phase_of(key: str) -> Phase:
-    """The phase of a key. Raises ValueError for a key that no phase has."""
+    """Return the phase of a key. Raises ValueError for an unknown key."""
     if key == PERMUTED.key:
         return PERMUTED
     if key == IN_NEW_COORDINATES.key:

@@ -1,4 +1,4 @@
-"""One campaign, one version of its problem: scores that do not compare are never ranked together."""
+"""Checks that a campaign's problem has not changed, so that its scores stay comparable."""
 
 from __future__ import annotations
 

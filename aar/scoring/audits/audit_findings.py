@@ -1,4 +1,6 @@
-"""What audits found: written once each, the newest of an audit counts."""
+"""Stores the findings of audits and reads them back.
+
+Findings are written once each; the newest of an audit counts."""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from aar.store.models import AuditFinding, Submission
 
 @dataclass(frozen=True, slots=True)
 class FindingView:
-    """An audit's answer as it is kept; ``evidence`` is for people who look closer, never for researchers."""
+    """A stored finding of an audit.
+
+    ``evidence`` is for people who check it closely, never for researchers.
+    """
 
     audit: str
     verdict: str
@@ -29,7 +34,10 @@ class FindingView:
 
     @property
     def label(self) -> str:
-        """What the board shows of it: its rule, with a word where it is only suspected, or why nobody looked."""
+        """Return the label for the board.
+
+        It names the rule. It also says if the finding is only suspected, or why the audit was skipped.
+        """
         match self.verdict:
             case AuditVerdict.LABELLED | AuditVerdict.SKIPPED:
                 return self.rule  # one that does not apply was skipped without a rule
@@ -40,7 +48,7 @@ class FindingView:
 
 
 def record_finding(session: Session, submission: Submission, finding: AuditResult) -> None:
-    """Keep an answer, with its event, in the caller's transaction."""
+    """Store a finding, with its event, in the caller's transaction."""
     session.add(
         AuditFinding(
             campaign_id=submission.campaign_id,
@@ -64,7 +72,10 @@ def record_finding(session: Session, submission: Submission, finding: AuditResul
 
 
 def latest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:
-    """By submission: the newest answer of each audit, in the order in which the audits first answered."""
+    """Return the newest finding of each audit, by submission.
+
+    Audits come in the order in which they first answered.
+    """
     if not submission_ids:
         return {}
     found: dict[int, dict[str, FindingView]] = {each: {} for each in submission_ids}
@@ -76,7 +87,9 @@ def latest_findings(session: Session, submission_ids: Collection[int]) -> dict[i
 
 
 def similar_submissions(session: Session, submission_id: int) -> list[int]:
-    """Numbers of submissions of other files whose code reads the same but for layout and names, as far as was read.
+    """List submissions with other files whose syntax trees are the same.
+
+    Layout and names are ignored; only the code that could be read is compared.
 
     A hint for people; nothing acts on it.
     """
@@ -98,5 +111,5 @@ def similar_submissions(session: Session, submission_id: int) -> list[int]:
 
 
 def finding_labels(findings: Collection[FindingView]) -> tuple[str, ...]:
-    """What the board shows beside a submission."""
+    """Return the labels that the board shows beside a submission."""
     return tuple(finding.label for finding in findings if finding.label)

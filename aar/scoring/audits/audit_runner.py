@@ -1,4 +1,4 @@
-"""Running the audits: on code before anything of it is executed, and at a confirmation with all scores so far."""
+"""Runs the audits: on code before it is executed, and on scores at a confirmation."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ log = structlog.get_logger(__name__)
 
 
 class AuditRunner:
-    """Asks the audits about submissions of one campaign and keeps their answers.
+    """Runs the audits of one campaign's submissions and stores their findings.
 
     Args:
         work_dir: code is laid out below it while it is read.
-        on_incident: told when that could not be removed.
+        on_incident: called when that could not be removed.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class AuditRunner:
 
     @property
     def has_static_audits(self) -> bool:
-        """Whether any audit reads code before it is run."""
+        """Return True if any audit reads code before it is run."""
         return bool(self._reading)
 
     async def warm_up(self) -> None:
-        """Have the process that reads code started, so that the first submission does not wait for it."""
+        """Start the process that reads code, so that the first submission does not wait."""
         if any(isinstance(audit, StaticAudit) for audit in self._reading):
             with suppress(BoundExceeded):
                 await anyio.to_thread.run_sync(warm_up, check_code, abandon_on_cancel=True)
 
     def phases(self) -> list[Phase]:
-        """The runs that the audits of a confirmation need beside measurement and confirmation."""
+        """Return the runs that audits need beside measurement and confirmation."""
         named = [phase for audit in self._confirming for phase in audit.phases(self._problem)]
         return [
             phase
@@ -82,7 +82,7 @@ class AuditRunner:
         ]
 
     async def run_static(self, submission: SubmissionView) -> None:
-        """Have the code read and the answers kept; a disqualification holds the submission.
+        """Run the static audits and store their findings; a disqualification holds the submission.
 
         An audit that answered before is not asked again: a restart costs nothing twice, and what a person reinstated
         is not disqualified for the same thing again.
@@ -99,7 +99,7 @@ class AuditRunner:
     async def run_confirmation(
         self, submission: SubmissionView, phases: Mapping[str, PhaseScores]
     ) -> list[AuditResult]:
-        """What the audits of a confirmation find; the caller keeps it."""
+        """Return the findings of a confirmation's audits; the caller stores them."""
         return await self._judge(self._confirming, submission, phases)
 
     async def _judge(

@@ -1,4 +1,4 @@
-"""The audit of coordinates: is the score the same when the same items are written in other coordinates?"""
+"""The coordinates audit: checks that a score survives a change of coordinates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _CHANGE = Corruption(coordinates=True)
 
 
 class CoordinatesAudit:
-    """Asks whether a score survives a change of coordinates: the same items, splits and seeds, otherwise written.
+    """An audit that compares scores on the same items in two coordinate systems.
+
+    Items, splits and seeds stay the same; only the coordinates change.
 
     What a method infers from its data stays as it is. What it carries about them, weights for certain columns or rows
     that it recognises, holds in the coordinates in which it was learnt and in no others. So a score that moves by more
@@ -39,7 +41,7 @@ class CoordinatesAudit:
     stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """The confirmation's runs in other coordinates; none where the problem does not offer any."""
+        """Return the confirmation's runs in other coordinates; none if the problem offers none."""
         return (IN_NEW_COORDINATES,) if supports_corruption(problem, _CHANGE) else ()
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
@@ -86,7 +88,7 @@ class CoordinatesAudit:
 
 
 def pair_scores(before: PhaseScores, after: PhaseScores) -> list[tuple[ScoredTask, ScoredTask]]:
-    """The scores of each split that was run in both coordinates, undisturbed first."""
+    """Return the scores of each split run in both coordinates, unchanged first."""
     undisturbed = {(task.domain, task.split_seed): (task, score) for task, score in before.scores}
     places = [((task.domain, task.split_seed), (task, score)) for task, score in after.scores]
     return [(undisturbed[place], changed) for place, changed in places if place in undisturbed]
@@ -95,7 +97,9 @@ def pair_scores(before: PhaseScores, after: PhaseScores) -> list[tuple[ScoredTas
 async def score_change(
     problem: Problem, pairs: Sequence[tuple[ScoredTask, ScoredTask]], error_of_one: float = 0.0
 ) -> float:
-    """How far single splits' scores move: the root mean square of the change over the split's own sampling error.
+    """Measure the change of single splits' scores, relative to their own error.
+
+    It is the root mean square of the change over the split's own sampling error.
 
     Args:
         error_of_one: stands in where one split alone has no error.
@@ -111,7 +115,7 @@ async def score_change(
 
 
 def _reach(scores: PhaseScores, tasks: int) -> float:
-    """Half of the 90 % interval, as it would be with so many tasks."""
+    """Return half of the 90 % interval for the given number of tasks."""
     return math.sqrt(scores.estimate.tasks / tasks) * (scores.estimate.high - scores.estimate.low) / 2
 
 

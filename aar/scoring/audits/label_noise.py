@@ -1,4 +1,4 @@
-"""The label-noise audit: does the score fall smoothly as more of the teacher's labels are turned round?"""
+"""The label-noise audit: checks that a score falls smoothly with the teacher's label noise."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ NoiseCurve = Sequence[tuple[float, Estimate]]
 class LabelNoiseAudit:
     """Flags a score that does not follow its teacher's noise.
 
-    With a share x of two classes' labels turned, 1 - 2x of what they say is left. Honest methods lose more slowly than
-    that at first, because many labels average out, and all of it at one half. Three things are odd: the score
-    rises with the noise (``noise.rises``); it falls faster than the labels lose their word, as a method does that
-    recognises disturbed labels (``noise.cliff``); it hardly falls though it cannot do without its teacher
-    (``noise.flat``), as a method does that only makes a show of depending on it.
+    With a share x of two classes' labels turned, 1 - 2x of their information is left. Honest methods lose more slowly
+    than that at first, because many labels average out, and all of it at one half. Three things are odd: the score
+    rises with the noise (``noise.rises``); the score drops faster than label information does, as for a method that
+    detects corrupted labels (``noise.cliff``); it hardly falls although the method needs its teacher (``noise.flat``),
+    as for a method that only pretends to depend on it.
 
     Args:
         levels: shares of labels turned, above 0 and at most one half.
@@ -47,11 +47,14 @@ class LabelNoiseAudit:
         self._levels = tuple(sorted(set(levels)))
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """One for each level; none where there is no teacher."""
+        """Return one phase for each level; none if there is no teacher."""
         return tuple(map(noise_phase, self._levels)) if isinstance(problem, SupervisedProblem) else ()
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Look for a rise, a cliff, or no fall at all. The last two need the permuted scores as well."""
+        """Check for a rise, a cliff, or no fall at all.
+
+        The last two need the permuted scores as well.
+        """
         if not isinstance(dossier.problem, SupervisedProblem):
             return self._skipped(f"{dossier.problem.name} has no teacher to disturb")
         clean = uncorrupted_scores(dossier)
@@ -82,14 +85,17 @@ class LabelNoiseAudit:
 
 
 def _rises(curve: NoiseCurve, metric: Metric) -> bool:
-    """Whether the score at any level is surely better than at a lower one."""
+    """Return True if the score at any level is surely better than at a lower one."""
     pairs = [(less, more) for place, (_, less) in enumerate(curve) for _, more in curve[place + 1 :]]
     falls = [score_drop(less, more, metric) for less, more in pairs]
     return any(each.high < 0 and -each.size > MAX_STEEPNESS * each.standard_error for each in falls)
 
 
 def _shape(curve: NoiseCurve, bottom: Estimate, metric: Metric) -> tuple[str, str]:
-    """The rule that the way down to the permuted score breaks, or none, and why."""
+    """Return the rule that the fall to the permuted score breaks, and the reason.
+
+    The rule is empty if none is broken.
+    """
     clean = curve[0][1]
     for level, estimate in curve[1:]:
         left = 1 - 2 * level

@@ -1,7 +1,7 @@
-"""What an audit is: a question about a submission, answered with a verdict, a reason and evidence.
+"""The audit interface: a question about a submission, its verdict, reason and evidence.
 
 Audits are plug-ins, found by the entry point group ``aar.audits`` or handed to the scorer. One that reads code runs
-when the submission is taken up, before anything of it is executed; one that needs scores runs at a confirmation, on
+when the submission is claimed, before anything of it is executed; one that needs scores runs at a confirmation, on
 the runs of the phases that it names.
 """
 
@@ -18,7 +18,7 @@ from aar.scoring.phases import Phase
 
 
 class AuditVerdict(StrEnum):
-    """What an audit comes to."""
+    """The possible verdicts of an audit."""
 
     PASSED = "passed"
     LABELLED = "labelled"
@@ -32,7 +32,7 @@ class AuditVerdict(StrEnum):
 
 
 class AuditStage(StrEnum):
-    """When an audit runs."""
+    """The time at which an audit runs."""
 
     SUBMITTED = "submitted"
     """Before the first scoring run, on code and claim alone."""
@@ -42,7 +42,7 @@ class AuditStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """An audit's answer.
+    """The result of an audit.
 
     Args:
         audit: its name.
@@ -61,7 +61,7 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class PhaseScores:
-    """What a submission reached in one phase: the pooled estimate and the task scores behind it, in run order."""
+    """The scores of one phase: the pooled estimate and its task scores, in run order."""
 
     estimate: Estimate
     scores: Sequence[tuple[Task, TaskScore]]
@@ -70,11 +70,11 @@ class PhaseScores:
 
 @dataclass(frozen=True, slots=True)
 class AuditInput:
-    """All that an audit may look at.
+    """The input of an audit.
 
     Args:
         number: shown as ``s<number>``.
-        code: directory with the frozen code, of its own; nobody changes it meanwhile.
+        code: directory with the frozen code, of its own; it does not change during the audit.
         phases: by phase key (``measure``, ``confirm``, ``permuted``, ``noise-20``); empty before the first run.
     """
 
@@ -97,9 +97,15 @@ class Audit(Protocol):
     stage: AuditStage
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """Which runs it needs beside measurement and confirmation; none for a problem that it cannot ask."""
+        """Return the runs needed beside measurement and confirmation.
+
+        None are returned for a problem on which the audit cannot be run.
+        """
         ...
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Answer. CPU-bound work goes to a thread. Raises LimitReached where it spends money that is not there."""
+        """Judge the submission. CPU-bound work goes to a thread.
+
+        Raises LimitReached if it needs money beyond a limit.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Which audits a campaign has: those that ship, those handed in, and those that installed packages bring."""
+"""Collects the audits of a campaign: shipped, passed in, and from installed packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUDIT_ENTRY_POINTS = "aar.audits"
 
 
 def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = ()) -> list[Audit]:
-    """The audits of a campaign, those that read code first.
+    """Return the audits of a campaign, those that read code first.
 
     An installed package brings one by an entry point of the group ``aar.audits`` that names a class made without
     arguments.
@@ -28,7 +28,7 @@ def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = 
         extra: audits that need something of the campaign's, such as the reviewer its model.
 
     Raises:
-        SetupError: a plug-in cannot be loaded, keeps no promise of ``Audit``, or takes a name that another has.
+        SetupError: a plug-in cannot be loaded, does not implement ``Audit``, or takes a name that is in use.
     """
     shipped: list[Audit] = [
         StaticAudit(),

@@ -1,4 +1,4 @@
-"""How far a score falls from one phase to another, and how sure that is."""
+"""Computes the drop of a score between two phases, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aar.scoring.phases import CONFIRM, MEASURE
 
 @dataclass(frozen=True, slots=True)
 class ScoreDrop:
-    """By how much one score is worse than another.
+    """The drop from one score to another.
 
     Args:
         size: positive for a fall.
@@ -27,7 +27,7 @@ class ScoreDrop:
 
 
 def score_drop(before: Estimate, after: Estimate, metric: Metric) -> ScoreDrop:
-    """From ``before`` to ``after``, which were measured on splits of their own.
+    """Compute the drop from ``before`` to ``after``, measured on independent splits.
 
     The limits are made from those of both estimates (MOVER: Zou & Donner 2008, equation 3), so that few splits, with
     their wide Student's t, count for little: ``low = size - sqrt((m1 - l1)^2 + (u2 - m2)^2)``.
@@ -44,11 +44,11 @@ def score_drop(before: Estimate, after: Estimate, metric: Metric) -> ScoreDrop:
 
 
 def teacher_effect(before: PhaseScores, after: PhaseScores, metric: Metric) -> ScoreDrop:
-    """The fall that spoiling the teacher brings, judged by the undisturbed scores' error alone.
+    """Compute the drop under a corrupted teacher, using the unchanged scores' error alone.
 
-    A method that does not use its teacher has the same spread with a spoilt one, so under that hypothesis the error of
-    ``before`` is the error of both, scaled to the seeds. The spread of ``after`` is left out (as in Glass 1976), since
-    the more a method depends on its teacher the wilder it guesses without, which would hide the fall.
+    A method that does not use its teacher has the same spread with a corrupted one, so under that hypothesis the error
+    of ``before`` is the error of both, scaled to the seeds. The spread of ``after`` is left out (as in Glass 1976): the
+    more a method depends on its teacher, the more widely its guesses spread without one, which would hide the drop.
     """
     found = score_drop(before.estimate, after.estimate, metric)
     scale = math.sqrt(1 + before.seeds / after.seeds)
@@ -57,7 +57,10 @@ def teacher_effect(before: PhaseScores, after: PhaseScores, metric: Metric) -> S
 
 
 def uncorrupted_scores(dossier: AuditInput) -> PhaseScores | None:
-    """The scores with the teacher as it is: the confirmation's if there is one, for nobody picked it for being high."""
+    """Return the scores with an unchanged teacher, from the confirmation if there is one.
+
+    A confirmation was not selected for a high score.
+    """
     return dossier.phases.get(CONFIRM.key) or dossier.phases.get(MEASURE.key)
 
 

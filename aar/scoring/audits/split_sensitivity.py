@@ -1,4 +1,4 @@
-"""Split sensitivity: do the splits' scores differ by far more than their own sampling errors explain?"""
+"""The split-sensitivity audit: checks if splits differ more than sampling error explains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ MIN_SPLITS = 3
 
 
 class SplitSensitivityAudit:
-    """Flags a method whose score is a matter of luck with the split. Needs no runs of its own.
+    """Flags a method whose score depends on luck with the split.
+
+    Needs no runs of its own.
 
     Within a domain and phase, Cochran's ``Q = sum((x_s - mean)^2 / se_s^2)`` of the splits' single scores is
     chi-squared with k - 1 degrees f where sampling errors are all there is. A teacher is drawn anew for each split, so
@@ -32,7 +34,7 @@ class SplitSensitivityAudit:
     stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """None."""
+        """Return no phases: the audit needs no runs of its own."""
         return ()
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
@@ -62,7 +64,7 @@ class SplitSensitivityAudit:
 
 
 async def _groups(dossier: AuditInput) -> list[list[Estimate]]:
-    """The estimate of each split alone, by phase and domain."""
+    """Return the estimate of each split alone, by phase and domain."""
     groups: dict[tuple[str, str], list[Estimate]] = defaultdict(list)
     for key in (MEASURE.key, CONFIRM.key):
         if key in dossier.phases:

@@ -1,4 +1,4 @@
-"""The teacher audit: does the score survive when the teacher's words are handed to the wrong items?"""
+"""The teacher audit: checks that a score falls when the teacher's labels are permuted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ MOSTLY_INDEPENDENT_SHARE = 0.5
 
 
 class TeacherAudit:
-    """Labels a method whose score does not fall when the weak labels are permuted within their domain.
+    """Labels a method whose score survives permuted weak labels.
 
-    A permutation keeps everything about the labels but what they say of any one item, so what a method still reaches
-    it owes to something else: its own representation, prompts, or data it should not have. The first two are honest
-    elicitation, so this is a label and no more. One that surely loses something, and not surely half of its score, is
+    The labels are permuted within their domain.
+
+    A permutation changes only which item a label belongs to, so the score that is left comes from something else: its
+    own representation, prompts, or data it should not have. The first two are honest elicitation, so this is a label
+    and no more. One that surely loses something, and not surely half of its score, is
     labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics that name a
     ``plain`` level, whose zero means that nothing was gained over the teacher. The test is one-sided at 95 %, against
     the confirmation's score and by its error (``score_drop.teacher_effect``).
@@ -30,11 +32,11 @@ class TeacherAudit:
     stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """The permuted runs; none where there is no teacher."""
+        """Return the permuted runs; none if there is no teacher."""
         return (PERMUTED,) if isinstance(problem, SupervisedProblem) else ()
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Compare the permuted score with the undisturbed one."""
+        """Compare the permuted score with the unchanged one."""
         if not isinstance(dossier.problem, SupervisedProblem):
             return AuditResult(self.name, AuditVerdict.SKIPPED, "", f"{dossier.problem.name} has no teacher to permute")
         before, after = uncorrupted_scores(dossier), dossier.phases.get(PERMUTED.key)
@@ -70,16 +72,25 @@ class TeacherAudit:
 
 
 def failed_run_result(audit: str, rule: str, what: str) -> AuditResult:
-    """The finding on a method that ran on the teacher's own labels and gave no score on spoilt ones."""
+    """Return the finding for a method that gave no score on permuted labels.
+
+    The method did run on the teacher's own labels.
+    """
     reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should look why."
     return AuditResult(audit, AuditVerdict.FLAGGED, rule, reason)
 
 
 def _surely_lost(low: float, before: float) -> float:
-    """The share of a score that permuting surely takes; all of one that was nothing."""
+    """Return the share of a score that permuting surely takes away.
+
+    It is all of a score that was not positive.
+    """
     return low / before if before > 0 else 1.0
 
 
 def _share(before: float, after: float) -> float | None:
-    """What is left of a positive score, from 0; above 1 where it rose. None where there was nothing to lose."""
+    """Return the share of a positive score that is left; above 1 if it rose.
+
+    Never below 0; None if there was nothing to lose.
+    """
     return max(0.0, after) / before if before > 0 else None

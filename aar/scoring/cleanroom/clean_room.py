@@ -1,9 +1,9 @@
-"""The clean room: one execution of a frozen method in a sandbox that nothing else ever used.
+"""The clean room: one execution of a frozen method in a fresh sandbox.
 
 The sandbox serves this run alone and is destroyed after it, on every path, so a method finds no trace of an earlier
 run and leaves none. Inside, the code is read-only at ``/method``, the task's public bundle at ``/data`` and the
 problem's library at ``/lab``; what the method writes to ``--out`` is read through the sandbox, never through the host's
-paths. Sandboxes are made when a run needs one, or ahead of it (``warm_sandboxes``): then ``/data`` and ``/method`` are
+paths. Sandboxes are made when a run needs one, or in advance (``warm_sandboxes``): then ``/data`` and ``/method`` are
 empty until the run, and filled from outside.
 """
 
@@ -49,7 +49,7 @@ _PACKAGE = Path(str(resources.files("aar")))
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How one execution ended.
+    """The outcome of one execution.
 
     Args:
         ok: whether there is an output file to score.
@@ -82,10 +82,10 @@ class CleanRoom:
     Args:
         backend: makes the sandboxes.
         problem: gives the limits of a run and the library at ``/lab``.
-        snapshots: where digests are looked up; None where only directories are run.
-        work_dir: for bundles, workspaces and outputs while they are needed; nothing else may use it.
+        snapshots: resolves digests; None where only directories are run.
+        work_dir: for bundles, workspaces and temporary outputs; nothing else may use it.
         leases: give each run cores that no researcher uses; None runs it on any.
-        on_incident: told when something of a run could not be removed.
+        on_incident: called when something of a run could not be removed.
         outages: waits while the backend is away; None waits for nothing.
     """
 
@@ -122,7 +122,7 @@ class CleanRoom:
         """Run a method once on a task's public bundle.
 
         Args:
-            source: digest of a snapshot, or a directory that nobody changes meanwhile.
+            source: digest of a snapshot, or a directory that does not change meanwhile.
             seed: given as ``--seed``.
             owner: campaign id under which the sandbox is found if this process dies.
             slot: held while the method itself runs; a sandbox that is not warm is made before, all are removed after.
@@ -143,12 +143,14 @@ class CleanRoom:
 
     @asynccontextmanager
     async def warm_sandboxes(self, owner: str, parallel: int) -> AsyncIterator[None]:
-        """Keep sandboxes ready for the runs under ``owner`` while the block lasts; at its end none is left.
+        """Provide warm sandboxes for runs under ``owner`` while the block lasts.
+
+        At its end none is left.
 
         Idle ones hold no lease. Where none is ready, a run has one made, as without this.
 
         Args:
-            parallel: runs at the same time; one sandbox more is kept ready.
+            parallel: runs at the same time; one sandbox more is made ready.
         """
         places = self._leases.scoring_core_sets(self._cores_wanted()) if self._leases is not None else [()]
         pool = SandboxPool(
@@ -169,12 +171,15 @@ class CleanRoom:
             await self._rooms.retry_removals(last=True)
 
     def count_ready(self, owner: str = DEFAULT_OWNER) -> int:
-        """How many warm sandboxes wait for a run now."""
+        """Return the number of warm sandboxes that are ready for a run."""
         pool = self._pools.get(owner)
         return 0 if pool is None else pool.ready
 
     async def probe(self, *, owner: str = DEFAULT_OWNER) -> None:
-        """Make an idle sandbox and run a trivial command: raises SandboxUnavailable or SandboxError if that fails."""
+        """Make an idle sandbox and run a trivial command in it.
+
+        Raises SandboxUnavailable or SandboxError if that fails.
+        """
         async with self._fresh(owner, (), bare=True) as room:
             result = await room.sandbox.exec(["true"], timeout=_READ_SECONDS)
         if not result.ok:
@@ -183,12 +188,14 @@ class CleanRoom:
             )
 
     async def remove_leftovers(self, owner: str) -> None:
-        """Remove what a former process left: sandboxes of its runs under ``owner``, bundles, workspaces, outputs.
+        """Remove sandboxes, bundles, workspaces and outputs that a former process left.
 
-        What cannot be removed is an incident, and does not keep the rest.
+        The sandboxes are those of its runs under ``owner``.
+
+        What cannot be removed is an incident; the rest is removed all the same.
 
         Raises:
-            SandboxUnavailable, SandboxError: the backend does not tell what there is.
+            SandboxUnavailable, SandboxError: the backend cannot list its sandboxes.
         """
         left: dict[str, Exception] = {}
 

@@ -1,4 +1,4 @@
-"""The clean room's files on this machine: data and code for a run, outputs kept until scored, and their removal."""
+"""Files of clean-room runs on this machine: data, code, outputs and their removal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DATA, _METHOD = "data", "method"
 
 
 def make_run_folder(folder: Path) -> list[Mount]:
-    """Make a run's folder with empty places for its data and code; returns their mounts.
+    """Make a run's folder with empty places for data and code; returns their mounts.
 
     Args:
         folder: must not exist; a sandbox's user can pass through it and not list it.
@@ -35,7 +35,9 @@ def make_run_folder(folder: Path) -> list[Mount]:
 
 
 def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
-    """Put a task's public bundle and a method's code in their places, which a sandbox shows already.
+    """Copy a task's public bundle and a method's code into a run's folder.
+
+    The sandbox shows these folders already.
 
     Files are hard links where the file system allows it, else copies.
 
@@ -82,7 +84,7 @@ def _link_or_copy(source: str, target: str) -> str:
 
 
 def store_output(content: bytes, work_dir: Path) -> Path:
-    """Write an output where only the controller reads it; returns the file."""
+    """Store an output in a file that only the controller reads; returns the file."""
     outputs = work_dir / "outputs"
     outputs.mkdir(parents=True, exist_ok=True)
     path = outputs / f"{secrets.token_hex(8)}.npy"
@@ -92,12 +94,12 @@ def store_output(content: bytes, work_dir: Path) -> Path:
 
 
 def workspace_folder(folder: Path) -> Path:
-    """Where the workspace of a run lies in its folder."""
+    """Return the path of a run's workspace in its folder."""
     return folder / "workspace"
 
 
 def remove_run_folder(folder: Path) -> None:
-    """Remove a run's folder, whatever a method left in it.
+    """Remove a run's folder with everything that a method left in it.
 
     Raises:
         SandboxError: something of it stays; nothing is removed while a file system is mounted in it.
@@ -108,7 +110,9 @@ def remove_run_folder(folder: Path) -> None:
 
 
 def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
-    """Remove what a killed process left in a clean room's work folder; returns why anything stays, by folder name.
+    """Remove the runs that a killed process left in a work folder.
+
+    Returns the reason for each folder that could not be removed, by name.
 
     Args:
         keep: runs of which a sandbox is left, which may still run.

@@ -1,4 +1,6 @@
-"""The core-seconds of a scoring run, booked from when its method starts to when it ends, however it ends."""
+"""Books the core-seconds of a scoring run, from the method's start to its end.
+
+They are booked however the run ends."""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from aar.store.database import Database
 
 
 class Stopwatch:
-    """Seconds that a method ran: of its latest attempt, and of all."""
+    """Measures the seconds that a method ran: its latest attempt, and all."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -22,12 +24,12 @@ class Stopwatch:
 
     @property
     def total(self) -> float:
-        """Seconds of all attempts together."""
+        """Return the seconds of all attempts together."""
         return self._before + self.seconds
 
     @contextmanager
     def time_attempt(self) -> Iterator[None]:
-        """Time an attempt; also one that is cancelled, or whose sandbox is lost under it."""
+        """Time an attempt, also one that is cancelled or loses its sandbox."""
         self._before, self.seconds, self.begun = self.total, 0.0, True
         started = time.monotonic()
         try:
@@ -53,7 +55,7 @@ class RunMeter(Stopwatch):
 
     @property
     def core_seconds(self) -> float:
-        """What the latest attempt took."""
+        """Return the core-seconds of the latest attempt."""
         return self.seconds * self._cpus
 
     def use_reservation(self, request_id: str) -> None:
@@ -62,7 +64,10 @@ class RunMeter(Stopwatch):
         self.request_id = request_id
 
     async def close(self) -> None:
-        """Book what was used, or give the reservation back where the method never started; once settled it stays."""
+        """Settle the reservation, or release it if the method never started.
+
+        A settled reservation stays settled.
+        """
         with CancelScope(shield=True):
             if not self.begun:
                 await self._ledger.release(self.request_id)

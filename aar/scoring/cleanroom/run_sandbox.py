@@ -1,4 +1,4 @@
-"""Rooms: sandboxes with empty places for data and code, made for exactly one run and ended after it."""
+"""Sandboxes for single scoring runs: made with empty data and code, destroyed afterwards."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class RunSandbox:
 
     @property
     def expires_soon(self) -> bool:
-        """Whether its lifetime may end before a run's time limit."""
+        """Return True if its lifetime may end before a run's time limit."""
         return time.monotonic() - self.made > IDLE_SECONDS
 
 
 class RunSandboxFactory:
-    """Makes and ends rooms.
+    """Makes and destroys the sandboxes of scoring runs.
 
     Args:
         backend: makes the sandboxes.
         problem: gives the limits of a run and the library at ``/lab``.
-        work_dir: where rooms have their folders.
-        on_incident: told when something of a room could not be removed.
+        work_dir: where sandboxes have their folders.
+        on_incident: called when something of a sandbox could not be removed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RunSandboxFactory:
         self._left: dict[str, tuple[str, Path]] = {}
 
     async def create_sandbox(self, owner: str, cores: Sequence[int] = (), *, bare: bool = False) -> RunSandbox:
-        """Make a room; cancelled or failing meanwhile, it leaves nothing behind.
+        """Make a sandbox; if cancelled or failing, remove all of it.
 
         Args:
             owner: campaign id under which the sandbox is found if this process dies.
@@ -96,7 +96,7 @@ class RunSandboxFactory:
             raise
 
     async def destroy_sandbox(self, room: RunSandbox) -> None:
-        """End a room and remove all that is left of it, even when cancelled.
+        """Destroy a sandbox and all that is left of it, even when cancelled.
 
         What cannot be removed is an incident and a job for the next sweep, never an error.
         """
@@ -118,10 +118,12 @@ class RunSandboxFactory:
                     report_left_behind(self._on_incident, name, owner, error)
 
     async def retry_removals(self, *, last: bool = False) -> None:
-        """Remove what could not be removed before, such as rooms whose engine was away; it never raises.
+        """Remove what could not be removed before; never raises.
+
+        An example is a sandbox whose engine was away.
 
         Args:
-            last: whether nobody looks again before the next sweep, so that what stays is an incident.
+            last: whether this is the last try before the next sweep; what stays is then an incident.
         """
 
         async def again(name: str, owner: str, folder: Path) -> None:

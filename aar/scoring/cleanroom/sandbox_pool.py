@@ -1,6 +1,6 @@
-"""Rooms kept ready, so that making a sandbox is not part of the way from a submission to its score.
+"""A pool of warm sandboxes, so that submissions do not wait for their creation.
 
-A room leaves the pool for one run and never comes back; a new one is made in its place. An idle room has a name, a
+A sandbox leaves the pool for one run and never comes back; a new one replaces it. An idle sandbox has a name, a
 folder and a lifetime like any other, so one left by a killed process is swept, or ends by itself.
 """
 
@@ -30,14 +30,14 @@ Cores = tuple[int, ...]
 
 
 class SandboxPool:
-    """Rooms that wait for a run.
+    """A pool of sandboxes that are ready for a run.
 
     Args:
-        make: makes a room on the given cores.
-        end: ends a room and all that is left of it; works on when cancelled.
+        make: makes a sandbox on the given cores.
+        end: destroys a sandbox and all that is left of it, even when cancelled.
         places: sets of cores that runs are given; ``((),)`` where they may run on any.
-        ready: rooms to keep in all, spread over the places.
-        tidy: removes what earlier rooms left, at each look; it never raises.
+        ready: sandboxes to have ready in all, spread over the places.
+        tidy: removes what earlier sandboxes left, at each check; it never raises.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SandboxPool:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep rooms ready while the block lasts; at its end every room has ended."""
+        """Fill the pool while the block lasts; at its end every sandbox is destroyed."""
         try:
             with unwrap_exception_group():
                 async with anyio.create_task_group() as self._tasks:
@@ -79,13 +79,15 @@ class SandboxPool:
 
     @property
     def ready(self) -> int:
-        """How many rooms wait now."""
+        """Return the number of sandboxes that are ready."""
         return sum(map(len, self._idle.values()))
 
     async def acquire(self, cores: Cores) -> RunSandbox | None:
-        """A room on these cores that nothing has used; None where none is ready or being made.
+        """Return an unused sandbox on these cores; None if none is available.
 
-        The caller ends it with ``leave``, on every path.
+        A sandbox that is being made counts as available.
+
+        The caller destroys it with ``release``, on every path.
         """
         if cores not in self._idle:
             return None
@@ -100,7 +102,10 @@ class SandboxPool:
             await self._changed.wait()
 
     async def release(self, room: RunSandbox) -> None:
-        """End a room after its run: in the background while the pool is open, and waited for when it closes."""
+        """Destroy a sandbox after its run, in the background while the pool is open.
+
+        Closing the pool waits for it.
+        """
         if self._tasks is None:
             await self._end(room)
         else:

@@ -1,4 +1,6 @@
-"""One scoring run from split to score: prepare, run in the clean room, score; retried when a sandbox is lost."""
+"""One scoring run: prepares the split, runs the method, scores its output.
+
+A run is retried when its sandbox is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ _PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ScoringRunResult:
-    """What one run came to.
+    """The result of one scoring run.
 
     Args:
         score: the parts that the problem measured; None when the run failed.
@@ -65,13 +67,13 @@ async def run_with_retries(
     watch: Stopwatch | None = None,
     again: Callable[[], Awaitable[None]] | None = None,
 ) -> ScoringRunResult:
-    """Run a method on a prepared task and score its output.
+    """Run a method on a prepared task and score its output, with retries.
 
     Args:
-        slot: held while the method runs, so that only so many run at once.
+        slot: held while the method runs, to bound how many run at once.
         limiter: bounds the calls that score.
         watch: times the method itself.
-        again: awaited before another attempt, once the sandbox of one was lost.
+        again: awaited before another attempt, after a sandbox was lost.
 
     Raises:
         SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.

@@ -1,4 +1,6 @@
-"""A task's public and hidden bundles: drawn for one purpose, closed to everybody else, gone afterwards."""
+"""Prepares a task's public and hidden bundles for one use, then removes them.
+
+While they exist, no other user can open them."""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ async def prepared_bundles(
     limiter: CapacityLimiter | None = None,
     pool: WorkerPool = PROCESSES,
 ) -> AsyncIterator[Task]:
-    """A task's bundles for as long as the block lasts.
+    """Provide a task's bundles while the block lasts.
 
     The hidden bundle has mode 0700 and the folder around both is closed while they are written; the public one can
     be read by the unprivileged user of a sandbox.
@@ -59,7 +61,7 @@ async def prepared_bundles(
 
 
 def make_readable(directory: Path) -> None:
-    """Let a sandbox's unprivileged user read a directory's regular files and folders."""
+    """Make a directory's regular files and folders readable for a sandbox's unprivileged user."""
     for path in (directory, *directory.rglob("*")):
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):

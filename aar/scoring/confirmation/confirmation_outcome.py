@@ -1,4 +1,6 @@
-"""What a check comes to: its pooled scores, what the audits say, and whether the measured score stands."""
+"""Decides the outcome of a confirmation or transfer check.
+
+It pools the scores, applies the audits' findings and decides if the measured score is confirmed."""
 
 from __future__ import annotations
 
@@ -50,13 +52,16 @@ def store_estimates(session: Session, submission_id: int, phases: Mapping[str, P
 
 
 def read_estimates(session: Session, submission_id: int) -> dict[str, StageEstimate]:
-    """By phase key: a submission's pooled scores beside the measurement. For people; researchers never see them."""
+    """Return a submission's pooled scores beside the measurement, by phase key.
+
+    They are for people; researchers never see them.
+    """
     rows = session.scalars(select(StageEstimate).where(StageEstimate.submission_id == submission_id))
     return {row.stage: row for row in rows}
 
 
 def is_confirmation(session: Session, check_id: int) -> bool:
-    """Whether a check is a confirmation, so that its audits are asked."""
+    """Return True if a check is a confirmation, so that its audits are run."""
     return session.get_one(SubmissionCheck, check_id).kind == CONFIRMATION
 
 
@@ -69,7 +74,7 @@ def finish_check(
     plan: CheckPlan,
     metric: Metric,
 ) -> None:
-    """Close a check that was run as far as it has to be; a confirmation settles what the submission counts for.
+    """Close a finished check; a confirmation settles the submission's status.
 
     Args:
         phases: the phases of this check that ran, pooled; the measurement is not among them.
@@ -101,10 +106,10 @@ def finish_check(
 
 
 def fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
-    """Close a check one of whose runs failed: a confirmation refutes, a run elsewhere changes nothing.
+    """Close a check with a failed run: a confirmation refutes, a transfer changes nothing.
 
-    Where the problem could not prepare a run or pool the scores, nothing is known of the method: the submission keeps
-    its status, and is named as one that could not be confirmed.
+    Where the problem could not prepare a run or pool the scores, nothing is known about the method: the submission's
+    status does not change, and it is named as one that could not be confirmed.
 
     Args:
         cause: why there is no score though every run succeeded.
@@ -138,10 +143,12 @@ def fail_check(session: Session, check_id: int, cause: str = "", fault: str = ""
 
 
 def request_leader_confirmation(session: Session, campaign_id: str, *, higher_is_better: bool) -> bool:
-    """Ask for a confirmation of the submission that would lead the board, unless it has or had one.
+    """Request a confirmation of the submission that would lead the board.
+
+    Nothing is requested if it has or had one.
 
     Returns:
-        Whether one was asked for.
+        True if one was requested.
     """
     rows = read_ranked_rows(session, campaign_id, higher_is_better=higher_is_better)[:1]
     if not rows or rows[0].submission.status != "measured":
@@ -174,7 +181,10 @@ def _refutes(session: Session, submission: Submission, found: PhaseScores, plan:
 
 
 def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) -> dict[str, ScoreSample]:
-    """The score of each code by its identity, whatever its status: what is off the board was a try too."""
+    """Return the score of each code by its identity, whatever its status.
+
+    Code that is off the board was a try too.
+    """
     session.flush()
     rows = session.execute(
         select(Submission.identity, Submission.digest, *_SAMPLED).where(

@@ -1,4 +1,6 @@
-"""Closer looks at measured submissions: asked for, queued in the database, and claimed when no submission waits."""
+"""The queue of confirmations and transfer checks, claimed when no submission waits.
+
+The queue is in the database."""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ OPEN_CHECK_STATES = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class CheckPlan:
-    """How checks are made.
+    """The settings of confirmations and transfer checks.
 
     Args:
         confirm_seeds: seeds of a confirmation, each on every domain climbed on.
-        audit_seeds: seeds of each run that an audit asks for, and of a run on the transfer domains.
+        audit_seeds: seeds of each run that an audit requests, and of a run on the transfer domains.
         top: how many of a campaign's best will be confirmed in the end; it sets how much a confirmation may fall.
-        leaders: whether a submission that would take first place is confirmed without being asked for.
+        leaders: whether a submission that would take first place is confirmed without a request.
     """
 
     confirm_seeds: int
@@ -57,7 +59,9 @@ class CheckView:
 
 
 def request_check(session: Session, campaign_id: str, submission_id: int, kind: str, cause: str, by: str) -> CheckView:
-    """Ask for a check of a measured submission; of files handed in several times, the first that stands is checked.
+    """Request a check of a measured submission.
+
+    Of files submitted several times, the first valid submission is checked.
 
     While one of the kind is queued or running, it is returned and nothing is changed.
 
@@ -65,7 +69,7 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
         session: in a write transaction.
         kind: ``confirmation`` or ``transfer``.
         cause: why, for people.
-        by: who asks: ``scorer``, or a person.
+        by: the requester: ``scorer``, or a person.
 
     Raises:
         UsageError: another kind.
@@ -95,7 +99,7 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
 
 
 def list_checks(session: Session, campaign_id: str, submission_id: int | None = None) -> list[CheckView]:
-    """All checks of a campaign or of one submission, oldest first."""
+    """List the checks of a campaign or of one submission, oldest first."""
     query = (
         select(SubmissionCheck, Submission.number)
         .join(Submission, Submission.id == SubmissionCheck.submission_id)
@@ -107,14 +111,14 @@ def list_checks(session: Session, campaign_id: str, submission_id: int | None = 
 
 
 def pending_checks(session: Session, campaign_id: str) -> list[CheckView]:
-    """The checks that are queued or running, oldest first."""
+    """List the checks that are queued or running, oldest first."""
     return [check for check in list_checks(session, campaign_id) if check.state in OPEN_CHECK_STATES]
 
 
 def claim_check(
     session: Session, campaign_id: str, problem: Problem, plan: CheckPlan, audit_phases: Sequence[Phase], secret: str
 ) -> ScoringJob | None:
-    """Take the next check up and draw its seeds and splits; None when none is queued.
+    """Claim the next check and draw its seeds and splits; None if none is queued.
 
     Researchers take turns as with submissions. The rows of all its runs are written at once.
 
@@ -153,7 +157,10 @@ def claim_check(
 
 
 def recover_checks(session: Session, campaign_id: str) -> list[ScoringJob]:
-    """The checks that a former controller left half made; runs with a result keep it, the others start again."""
+    """Recover the unfinished checks of a former controller.
+
+    Runs with a result are not repeated; the others start again.
+    """
     left = session.execute(
         select(SubmissionCheck, Submission)
         .join(Submission, Submission.id == SubmissionCheck.submission_id)
@@ -164,7 +171,7 @@ def recover_checks(session: Session, campaign_id: str) -> list[ScoringJob]:
 
 
 def count_open_checks(session: Session, campaign_id: str) -> int:
-    """How many checks are still to be made, without those of disqualified submissions."""
+    """Count the checks that are still open, without those of disqualified submissions."""
     query = (
         select(func.count())
         .select_from(SubmissionCheck)
@@ -176,7 +183,10 @@ def count_open_checks(session: Session, campaign_id: str) -> int:
 
 
 def close_check(session: Session, check_id: int, state: str) -> SubmissionCheck | None:
-    """Close a running check as ``done`` or ``failed``; None, changing nothing, if it is closed already."""
+    """Close a running check as ``done`` or ``failed``; None if it is closed already.
+
+    A closed check is not changed.
+    """
     check = session.get_one(SubmissionCheck, check_id)
     lock_campaign(session, check.campaign_id)
     session.refresh(check)

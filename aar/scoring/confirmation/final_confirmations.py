@@ -1,4 +1,4 @@
-"""What is looked at more closely at a campaign's end: the best of the board, and the winners on other domains."""
+"""The final checks of a campaign: confirms the best, runs winners on transfer domains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ async def run_final_confirmations(
     transfer_top: int,
     made: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Have the first ``top`` rows confirmed, round by round as others move up, then the winners run elsewhere.
+    """Confirm the first ``top`` rows, then run the winners on the transfer domains.
+
+    Confirmations go round by round, as refuted rows make others move up.
 
     Args:
         made: returns once no check is open, or False when those left do not fit a limit.
@@ -46,10 +48,12 @@ async def run_final_confirmations(
 def request_top_confirmations(
     session: Session, campaign_id: str, problem: Problem, top: int, *, skip: Collection[int] = ()
 ) -> list[int]:
-    """Ask for a confirmation of each of the first rows that has none; returns the submissions that are waited for.
+    """Request a confirmation for each of the first rows that has none.
+
+    Returns the submissions that are waited for.
 
     Args:
-        skip: submissions that were asked for before; where one is not settled yet, the next row moves up.
+        skip: submissions that were requested before; if one is not settled yet, the next row moves up.
     """
     asked = []
     board = read_problem_leaderboard(session, campaign_id, problem)
@@ -63,7 +67,7 @@ def request_top_confirmations(
 
 
 def request_transfer_runs(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
-    """Ask for runs on the transfer domains of the first confirmed rows that had none; returns how many."""
+    """Request transfer runs for the first confirmed rows that had none; returns how many."""
     if not problem.transfer_domains:
         return 0
     asked = 0
@@ -83,5 +87,5 @@ def request_transfer_runs(session: Session, campaign_id: str, problem: Problem, 
 
 
 def read_problem_leaderboard(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
-    """The board in the problem's direction."""
+    """Return the leaderboard, sorted in the problem's direction."""
     return read_leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)

@@ -1,4 +1,4 @@
-"""Giving a submission or a check its verdict once its runs are over."""
+"""Writes the verdict of a submission or check once its runs are over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ log = structlog.get_logger(__name__)
 
 
 class Finalizer:
-    """Pools, asks the audits and writes; killed in between, it does so again and comes to the same."""
+    """Pools scores, runs audits and writes verdicts.
+
+    If it is killed in between, it repeats the work with the same result.
+    """
 
     def __init__(self, db: Database, campaign_id: str, problem: Problem, auditor: AuditRunner, plan: CheckPlan) -> None:
         self._db = db
@@ -37,7 +40,10 @@ class Finalizer:
         self._finishing = anyio.Lock()
 
     async def finalize(self, work: ScoringJob) -> None:
-        """Write what the runs came to. A submission whose score the problem cannot pool is set aside alone."""
+        """Write the result of the runs.
+
+        A submission whose score the problem cannot pool is set aside alone.
+        """
         if work.check_id is not None:
             await self._close_check(work, work.check_id)
         elif work.failed:
@@ -70,7 +76,10 @@ class Finalizer:
         await self._db.write(self._request_leader_confirmation)
 
     async def _answers(self, work: ScoringJob, check_id: int) -> dict[str, PhaseScores]:
-        """The phases of a check that have a score. Raises ProblemError where one that decides has none."""
+        """Return the phases of a check that have a score.
+
+        Raises ProblemError if a phase that decides has none.
+        """
         found = dict[str, PhaseScores]()
         for key in await self._db.read(lambda session: _answered(session, work.submission_id, check_id)):
             phase = phase_of(key)
@@ -108,7 +117,7 @@ class Finalizer:
         )
 
     async def view(self, number: int) -> SubmissionView:
-        """A submission as it stands. Raises NotFound."""
+        """Return a submission as it is now. Raises NotFound."""
         return await self._db.read(lambda session: find_submission(session, self._campaign_id, number))
 
     def _measure(self, session: Session, work: ScoringJob, found: PhaseScores) -> None:
@@ -142,7 +151,7 @@ def _told(work: ScoringJob, error: ProblemError) -> str:
 
 
 def _answered(session: Session, submission_id: int, check_id: int) -> list[str]:
-    """The phases of a check in which no run failed."""
+    """Return the phases of a check in which no run failed."""
     rows = list_runs(session, submission_id, check_id)
     failed = {row.stage for row in rows if row.state == "failed"}
     return [key for key in dict.fromkeys(row.stage for row in rows) if key not in failed]

@@ -1,4 +1,4 @@
-"""The rows of scoring runs: written with their draws before the first is made, read again after a restart."""
+"""Database rows of scoring runs: written with their draws, read after a restart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def insert_runs(
     secret: str,
     check_id: int | None = None,
 ) -> None:
-    """Draw so many fresh seeds, each for every domain. Indices go on where earlier runs of the phase ended."""
+    """Draw fresh seeds, each for every domain.
+
+    Indices continue from the earlier runs of the phase.
+    """
     last = session.scalar(
         select(func.max(ScoringRun.index)).where(
             ScoringRun.submission_id == submission.id, ScoringRun.stage == phase.key
@@ -49,20 +52,20 @@ def insert_runs(
 
 
 def list_runs(session: Session, submission_id: int, check_id: int | None) -> list[ScoringRun]:
-    """The runs of a submission's measurement, or of one check of it, in the order in which they were written."""
+    """List the runs of a measurement or of one check, in writing order."""
     query = select(ScoringRun).where(ScoringRun.submission_id == submission_id, ScoringRun.check_id == check_id)
     return list(session.scalars(query.order_by(ScoringRun.id)))
 
 
 def skip_unfinished(rows: Iterable[ScoringRun]) -> None:
-    """Note of runs without a result that none will come."""
+    """Mark unfinished runs as skipped."""
     for row in rows:
         if row.state in ("queued", "running"):
             row.state = "skipped"
 
 
 def load_job(session: Session, submission: Submission, check_id: int | None = None) -> ScoringJob:
-    """What is left of a submission's measurement or of a check; runs that were under way begin again."""
+    """Load the remaining runs of a measurement or check; interrupted runs start again."""
     rows = list_runs(session, submission.id, check_id)
     broken = {phase_of(row.stage) for row in rows if row.state == "failed"}
     pending: deque[RunSpec] = deque()

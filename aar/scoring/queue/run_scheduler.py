@@ -1,4 +1,4 @@
-"""Which run comes next, for all lanes of a scorer."""
+"""Chooses the next scoring run for all lanes of a scorer."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ ClaimFunction = Callable[[Collection[str]], Awaitable[ScoringJob | None]]
 
 
 class RunScheduler:
-    """Hands out runs: those of claimed submissions first, then a newly claimed one's; checks take what is left.
+    """Hands out runs: claimed submissions first, then new ones, then checks.
 
-    One lane at a time looks for work, so an idle scorer asks the database once per look, however many lanes it has.
-    Who is at a limit is parked: a researcher's submissions wait, or the checks do, and the others' go on.
+    One lane at a time polls for work, so an idle scorer queries the database once per poll, however many lanes it has.
+    At a limit, the work of its payer is blocked: a researcher's submissions wait, or the checks do, and the rest goes
+    on.
 
     Args:
         claim: claims the next submission.
         claim_check: claims the next check.
-        left: what a former scorer had claimed.
+        left: the work that a former scorer had claimed.
     """
 
     def __init__(self, claim: ClaimFunction, claim_check: ClaimFunction, left: list[ScoringJob]) -> None:
@@ -36,27 +37,27 @@ class RunScheduler:
         self.blocked: dict[str, LimitReached] = {}
 
     def wake(self) -> None:
-        """Look at once: a submission may have come in, a limit may have been raised."""
+        """Poll at once: there may be a new submission or a higher limit."""
         self.blocked.clear()
         self._wake.set()
 
     def block(self, work: ScoringJob, ticket: RunSpec, limit: LimitReached) -> None:
-        """Give a run back and let what the same one pays for wait."""
+        """Return a run and block all work with the same payer."""
         work.pending.appendleft(ticket)
         self.blocked[work.payer] = limit
 
     def mark_audited(self, work: ScoringJob) -> None:
-        """A submission's runs may begin."""
+        """Allow a submission's runs to begin after its audit."""
         work.audit = ""
         self._wake.set()
 
     def close(self, work: ScoringJob) -> None:
-        """A submission or a check has its verdict."""
+        """Remove a submission or check that has its verdict."""
         if work in self._open:
             self._open.remove(work)
 
     async def next(self) -> tuple[ScoringJob, RunSpec | None]:
-        """The next run, or a submission whose code is to be audited first; waits until there is one."""
+        """Return the next run, or a submission to audit first; waits for one."""
         async with self._looking:
             while True:
                 if found := self._ready(checks=False):

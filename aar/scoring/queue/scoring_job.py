@@ -1,4 +1,4 @@
-"""What a submission or a check still has to go through: its runs, with the seeds drawn for them."""
+"""The remaining scoring work of a submission or check: runs and their seeds."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class RunSpec:
 
 @dataclass(slots=True)
 class ScoringJob:
-    """A submission being scored or checked, as the scorer keeps it in memory.
+    """A submission or check in progress, as the scorer holds it in memory.
 
     Args:
         runs: how many runs it has in all.
-        pending: those nobody has taken yet.
-        unfinished: how many have no result yet.
+        pending: runs that no lane has taken yet.
+        unfinished: the number of runs without a result.
         check_id: the check that is made; None for the measurement.
-        audit: whether audits have to read the code before the first run: ``due``, ``under way`` or nothing.
+        audit: state of the audits that read the code before the first run: ``due``, ``under way`` or nothing.
         failed: whether a run failed, so that the rest is not needed.
         under_way: cancels the runs in progress.
     """
@@ -59,16 +59,16 @@ class ScoringJob:
 
     @property
     def payer(self) -> str:
-        """Whose limits its runs have to fit, beside the campaign's."""
+        """Return the payer whose limits apply to its runs, beside the campaign's."""
         return CHECKS_PAYER if self.check_id is not None else self.researcher_id
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left but its verdict."""
+        """Return True if only its verdict is missing."""
         return self.failed or not self.unfinished
 
     def drop_phase(self, phase: Phase) -> None:
-        """Make no more runs of a phase: an audit will say that it was not answered."""
+        """Drop the remaining runs of a phase; its audit reports that it was not answered."""
         kept = [ticket for ticket in self.pending if ticket.phase != phase]
         self.unfinished -= len(self.pending) - len(kept)
         self.pending = deque(kept)

@@ -1,4 +1,6 @@
-"""The queue of submissions: in the database, so that it outlives the controller, and fair between researchers."""
+"""The submission queue: stored in the database and fair between researchers.
+
+It outlives the controller."""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ from aar.store.models import ScoringRun, Submission
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """Who is being scored and who waits.
+    """The state of the queue: submissions being scored and waiting.
 
     Args:
         scoring: numbers of the submissions being scored.
-        waiting: numbers of the queued ones in the order in which they will be taken.
+        waiting: numbers of the queued ones in the order in which they will be claimed.
         run_seconds: mean seconds of the campaign's finished runs; None before the first.
         runs_before: for each waiting number, how many runs come before its own.
         parallel: runs that go at once.
@@ -36,18 +38,21 @@ class QueueState:
     parallel: int = 1
 
     def count_ahead(self, number: int) -> int | None:
-        """How many submissions come before a queued one; None when it is not queued."""
+        """Count the submissions before a queued one; None if it is not queued."""
         return len(self.scoring) + self.waiting.index(number) if number in self.waiting else None
 
     def expected_wait(self, number: int) -> float | None:
-        """Seconds until a queued submission's first run is expected; None when it is not queued, or none has run."""
+        """Estimate the seconds until a queued submission's first run.
+
+        None if it is not queued, or if no run has finished.
+        """
         if self.run_seconds is None or number not in self.runs_before:
             return None
         return self.run_seconds * self.runs_before[number] / self.parallel
 
 
 def read_queue(session: Session, campaign_id: str, *, parallel: int = 1) -> QueueState:
-    """The queue as it stands.
+    """Return the current queue.
 
     Args:
         parallel: how many runs go at once, for the expected wait.
@@ -86,7 +91,9 @@ def _runs_before(session: Session, campaign_id: str, waiting: Sequence[int]) -> 
 
 
 def fair_order(queued: Sequence[tuple[int, str]], last_served: Mapping[str, int]) -> list[int]:
-    """Round-robin: whoever was served longest ago comes next, with the oldest of its submissions.
+    """Order the queue round-robin, by the time each researcher was last served.
+
+    Of the researcher served longest ago, the oldest submission comes next.
 
     Args:
         queued: (number, researcher) pairs.
@@ -117,7 +124,7 @@ def claim_submission(
     secret: str,
     skip: Collection[str] = (),
 ) -> ScoringJob | None:
-    """Take the next submission up and draw its seeds and splits; None when nothing is queued.
+    """Claim the next submission and draw its seeds and splits; None if none is queued.
 
     The rows of all its runs are written at once, so that a restart finds the same draws.
 

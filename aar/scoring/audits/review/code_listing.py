@@ -1,4 +1,6 @@
-"""A frozen method as a reviewer reads it: one block of numbered lines, bounded, that nothing inside can end."""
+"""Renders a method for the reviewer: numbered lines, truncated, inside an unforgeable delimiter.
+
+The delimiter is random, so the method's content cannot forge it."""
 
 from __future__ import annotations
 
@@ -22,12 +24,12 @@ _NEAR = 2
 
 @dataclass(frozen=True, slots=True)
 class CodeListing:
-    """What is shown of a method.
+    """The numbered listing of a method.
 
     Args:
         text: the block, marks included.
         lines: of each file shown, by path, as the reviewer reads them.
-        left_out: what is not shown, in words; empty when the whole method is.
+        left_out: a text that names the omitted parts; empty when the whole method is shown.
     """
 
     text: str
@@ -35,7 +37,10 @@ class CodeListing:
     left_out: tuple[str, ...]
 
     def find_quote(self, path: str, line: int, quote: str) -> int | None:
-        """The line, from 1, at which a quote stands at or next to ``line``; None where it does not."""
+        """Return the line, from 1, of a quote at or next to ``line``.
+
+        Returns None if the quote does not occur there.
+        """
         wanted = " ".join(quote.split())
         rows = self.lines.get(path, ())
         if len(wanted) < 3:
@@ -47,7 +52,9 @@ class CodeListing:
 
 
 def render_code_listing(dossier: AuditInput, *, most: int = MAX_LISTING_CHARACTERS) -> CodeListing:
-    """Lay out a method's claim and code; entry point first. Reads files: call it off the loop.
+    """Render a method's claim and code, entry point first.
+
+    Reads files: call it outside the event loop.
 
     Args:
         most: characters of code that are shown.
@@ -93,7 +100,7 @@ def _text(path: Path) -> str | None:
 
 
 def _bounded(rows: list[str], left: int) -> tuple[tuple[str, ...], str]:
-    """As many lines as fit, and what is missing in words."""
+    """Return as many lines as fit, and a text that names the omitted ones."""
     kept: list[str] = []
     shortened = 0
     for row in rows:

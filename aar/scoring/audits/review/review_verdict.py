@@ -1,4 +1,4 @@
-"""The answer of a reviewing model: its schema, and what of it stands once its quotes were checked."""
+"""The reviewer's answer: its schema, and the check of its quotes against the code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CodeQuote(BaseModel):
 
 
 class ReviewAnswer(BaseModel):
-    """What the model says."""
+    """The model's answer, as it sends it."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
@@ -41,7 +41,7 @@ class ReviewAnswer(BaseModel):
 
 
 def verdict_tool_definition() -> dict[str, Any]:
-    """The tool that the model is made to call; plain JSON schema, as strict tools take it."""
+    """Return the tool that the model must call, as plain JSON schema for strict tools."""
     text = {"type": "string"}
     quote = {
         "type": "object",
@@ -68,10 +68,10 @@ def verdict_tool_definition() -> dict[str, Any]:
 
 
 def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditResult:
-    """What a model's answer comes to.
+    """Turn a model's answer into an audit result.
 
-    A disqualification stands only on quotes that occur in the code. A method of which not everything was read, or
-    that kept the model from answering, is flagged: neither may be a way past the reviewer.
+    A disqualification is valid only with quotes that occur in the code. A method of which not everything was read, or
+    that kept the model from answering, is flagged, so that neither is a way past the reviewer.
 
     Args:
         given: the tool's input; None where the model gave none.

@@ -1,4 +1,4 @@
-"""The reviewer: an audit in which a model reads a method's frozen code and claim against a rubric.
+"""The reviewer audit: a model reads a method's frozen code against a rubric.
 
 The rubric is the same for every review, so the service keeps it in its prompt cache; the method stands in the one
 message after it, as untrusted text. The answer is a forced tool call, and what it quotes is checked against the code.
@@ -49,8 +49,8 @@ class Reviewer:
 
     Args:
         db: where the call is settled.
-        ledger: pays for the call, on the campaign's account and nobody's own.
-        model: model id; None where the campaign calls none, and every answer is then that it was skipped.
+        ledger: pays for the call, on the campaign's account, not on a researcher's.
+        model: model id; None if the campaign calls none; every review is then skipped.
         gateway: the open gateway of a model.
     """
 
@@ -64,11 +64,14 @@ class Reviewer:
         self._gateway = gateway
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """None: it reads code."""
+        """Return no phases: the reviewer reads code only."""
         return ()
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Have the code read. Whatever keeps the call from being made is a skipped audit that says so."""
+        """Have the model review the code; a call that cannot be made is skipped.
+
+        The skipped audit names the reason.
+        """
         if self._model is None:
             return _skipped(NO_MODEL, "no key")
         shown = await anyio.to_thread.run_sync(render_code_listing, dossier)

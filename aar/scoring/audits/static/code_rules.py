@@ -1,4 +1,4 @@
-"""What a method's Python code imports, calls and writes down: rules over one pass through each file's syntax tree."""
+"""Rules about a method's Python code: imports, calls and literals, from its syntax trees."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MAX_NODES = 150_000
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A place that a person should look at.
+    """A place in the code that a person should check.
 
     Args:
         what: a few words for people, without any text of the code that could be long or hidden.
@@ -60,7 +60,7 @@ class Violation:
 
 @dataclass(slots=True)
 class LiteralCounts:
-    """How much a method has written down in its code, all files together.
+    """The size of the literals in a method's code, all files together.
 
     Args:
         numbers: in lists, tuples, sets and dictionaries; other written-out values of these count as ``values`` only.
@@ -77,7 +77,7 @@ class LiteralCounts:
     _longest: int = field(default=0, repr=False)
 
     def count_constant(self, file: str, node: ast.Constant, inside: bool) -> None:
-        """Count a constant; ``inside``: of a list or the like."""
+        """Count a constant; ``inside`` marks one in a list or similar."""
         value, size = node.value, 0
         if isinstance(value, str | bytes):
             size = len(value)
@@ -98,11 +98,11 @@ class LiteralCounts:
 def check_syntax_tree(
     file: str, tree: ast.Module, own: Collection[str], known: Collection[str], seen: LiteralCounts
 ) -> list[Violation]:
-    """What one file shows; what it writes down is added to ``seen``.
+    """Check one file's syntax tree; its literals are added to ``seen``.
 
     Args:
-        own: modules that the method's own files answer.
-        known: other modules that are there, such as the lab's.
+        own: modules that the method's own files provide.
+        known: other available modules, such as the lab's.
 
     Raises:
         OverflowError: the method has more code than is read.
@@ -144,7 +144,7 @@ def check_syntax_tree(
 
 
 def _bound(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
-    """What the names that an import binds stand for."""
+    """Return the full names behind the names that an import binds."""
     if isinstance(node, ast.ImportFrom):
         return {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names if not node.level}
     return {
@@ -166,7 +166,7 @@ def _imports(
 
 
 def _judge_module(name: str, own: Collection[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Rule and words for a module that is imported by its whole name, if there is something to say."""
+    """Return the rule and text for a module imported by its full name, if any."""
     parts = name.split(".")
     if parts[0] in own and parts[0] not in sys.builtin_module_names:
         return
@@ -216,7 +216,10 @@ def _uses(
 
 
 def _places(text: str, follows: bool) -> Iterator[str]:
-    """What is odd about a text as a path; ``follows``: it comes after another text, so that it begins no path."""
+    """List suspicious path patterns in a text; ``follows``: it continues another text.
+
+    A text that follows another begins no path.
+    """
     if len(text) > _LONGEST_PATH or any(map(str.isspace, text)):
         return
     steps = [step for step in text.split("/") if step not in ("", ".")]
@@ -235,7 +238,10 @@ def _places(text: str, follows: bool) -> Iterator[str]:
 
 
 def _is_encoded(text: str | bytes) -> bool:
-    """Whether a text is not for people: hardly a space, much that cannot be printed, or mostly digits."""
+    """Return True if a text looks encoded.
+
+    It has hardly a space, many unprintable characters, or mostly digits.
+    """
     sample = text if isinstance(text, str) else text.decode("latin-1")
     if len(sample) < 64:
         return False

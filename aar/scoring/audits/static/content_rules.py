@@ -1,4 +1,6 @@
-"""What a method's files are, by their content and whatever their names: archives, programs, data."""
+"""Classifies a method's files by their content, not by their names.
+
+Finds archives, programs and data."""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ _TAR = slice(257, 262)
 
 
 def check_file_contents(directory: Path, code: Mapping[str, int], others: Mapping[str, int]) -> Iterator[Violation]:
-    """What a method's files show by their content.
+    """Check the content of a method's files.
 
     Args:
         code, others: sizes of Python files and of all others, by their paths; no links.
@@ -45,7 +47,7 @@ def check_file_contents(directory: Path, code: Mapping[str, int], others: Mappin
 
 
 def check_literals(seen: LiteralCounts) -> Iterator[Violation]:
-    """What a method has written down in its code, if that is much."""
+    """Flag the literals in a method's code if there are many."""
     for count, bound, what in (
         (seen.numbers, MAX_NUMBERS, "written-out numbers"),
         (seen.values, MAX_VALUES, "written-out values"),
@@ -57,7 +59,7 @@ def check_literals(seen: LiteralCounts) -> Iterator[Violation]:
 
 
 def _kind(path: Path, size: int) -> str:
-    """What a file is, in words; ``data`` for bytes that are no text; empty for text."""
+    """Return the kind of a file: ``data`` for binary content, empty for text."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
         if zipfile.is_zipfile(stream) or head.startswith(_ARCHIVES) or head[_TAR] == b"ustar":

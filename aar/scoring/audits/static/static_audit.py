@@ -1,4 +1,4 @@
-"""Static reading: what the frozen code itself shows, before any of it runs. It flags and never takes anything away."""
+"""The static audit: reads frozen code before it runs; flags and never disqualifies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_FILES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class StaticReport:
-    """What a reading came to.
+    """The report of one static reading.
 
     Args:
         hits: by rule, file and line; at most fifty.
@@ -40,21 +40,23 @@ class StaticReport:
 
 
 class StaticAudit:
-    """Reads a submission's files for network, processes, paths, hidden code and tables, and flags what it finds.
+    """Reads a submission's files and flags suspicious code.
 
-    Anybody who tries for long enough can evade a reading, and honest code may look odd: so it only shows people where
-    to look. The sandbox, fresh splits and the confirmation hold without it.
+    It searches for network access, processes, paths, hidden code and tables.
+
+    A static reading can be evaded with enough effort, and honest code may look suspicious, so it only points people to
+    code worth a check. The sandbox, fresh splits and the confirmation hold without it.
     """
 
     name = "static"
     stage = AuditStage.SUBMITTED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
-        """None: it needs no run."""
+        """Return no phases: the audit needs no runs."""
         return ()
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Read the code, in a process with limits of time and memory."""
+        """Read the code in a process with limits of time and memory."""
         known = list_modules(dossier.problem.lab())
         try:
             return audit_result(await run_in_worker(check_code, dossier.code.absolute(), known, seconds=READ_SECONDS))
@@ -64,12 +66,12 @@ class StaticAudit:
 
 
 def list_modules(folder: Path) -> frozenset[str]:
-    """Names of the modules and packages that lie in a folder of the import path."""
+    """List the modules and packages in a folder of the import path."""
     return frozenset(path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir())
 
 
 def check_code(directory: Path, known: Collection[str] = ()) -> StaticReport:
-    """Read a method's files. Nothing is imported or run, and links are not followed.
+    """Read a method's files; nothing is imported or run, and links are not followed.
 
     Args:
         directory: the frozen code.
@@ -98,7 +100,7 @@ def check_code(directory: Path, known: Collection[str] = ()) -> StaticReport:
 
 
 def audit_result(reading: StaticReport) -> AuditResult:
-    """The audit's answer to a reading."""
+    """Turn a static report into the audit's result."""
     evidence = {
         "hits": [{"rule": hit.rule, "file": hit.file, "line": hit.line, "what": hit.what} for hit in reading.hits],
         "shape": reading.shape,
@@ -117,7 +119,10 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _listed(directory: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Sizes of Python files and of others, by their paths; ``__pycache__`` is never laid out for a run."""
+    """Return the sizes of Python files and of others, by path.
+
+    ``__pycache__`` is left out: it is never copied into a run.
+    """
     code: dict[str, int] = {}
     others: dict[str, int] = {}
     for parent, folders, names in os.walk(directory):

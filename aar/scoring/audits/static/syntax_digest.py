@@ -1,4 +1,6 @@
-"""A digest of a method's syntax trees: a hint for people that two submissions differ in layout or names alone.
+"""Computes a digest of a method's syntax trees, a hint for people.
+
+Equal digests mean that two submissions differ in layout or names alone.
 
 Nothing acts on it: code can see its own layout and names, so equal trees may do different things.
 """
@@ -18,7 +20,7 @@ _NAMES = frozenset({"id", "arg", "name", "asname"})
 
 
 def syntax_digest(directory: Path, trees: Mapping[str, ast.Module], others: Mapping[str, int]) -> str:
-    """The digest, hexadecimal.
+    """Return the hexadecimal digest of a method's syntax trees.
 
     Args:
         trees: syntax trees of all Python files, by their paths.
@@ -37,7 +39,10 @@ def syntax_digest(directory: Path, trees: Mapping[str, ast.Module], others: Mapp
 
 
 def _spelled(tree: ast.Module) -> str:
-    """The tree as text, with names by the order in which they appear and without texts that nothing uses."""
+    """Return the tree as text, without names and unused texts.
+
+    Names are replaced by the order in which they appear.
+    """
     numbers: dict[str, int] = {}
     out: list[str] = []
     waiting: list[Any] = [tree]
