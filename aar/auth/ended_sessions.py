@@ -1,6 +1,6 @@
-"""Logins that people ended before their time: kept in a file, so that no restart of a server brings one back.
+"""Stores logins that were ended early, so that no server restart revives them.
 
-Every server over the same folder reads it. A login is in it until it would have ended by itself.
+Every server over the same folder reads the file. It lists a login until that login would have expired.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class EndedSessions:
-    """The ended logins under one folder.
+    """The list of ended logins under one folder.
 
     Args:
         home: the folder of the operator's token; None keeps them in memory only.
@@ -36,7 +36,10 @@ class EndedSessions:
         self._lock = threading.Lock()
 
     def add(self, nonce: str, ends: int) -> None:
-        """End a login on every server over this folder; blocks for the file. It holds in memory at once."""
+        """Ends a login on every server over this folder; blocks for the file.
+
+        In memory it takes effect at once.
+        """
         key, now = _hash(nonce), self._clock()
         with self._lock:
             self._own = {each: end for each, end in self._own.items() if end > now} | {key: ends}
@@ -44,7 +47,7 @@ class EndedSessions:
             try:
                 self._write(self._path, now)
             except OSError as error:
-                _log.error("a login that ended cannot be kept in %s, so a restart forgets it: %s", self._path, error)
+                _log.error("an ended login cannot be stored in %s, so a restart forgets it: %s", self._path, error)
 
     def __contains__(self, nonce: object) -> bool:
         self._refresh()
@@ -52,7 +55,7 @@ class EndedSessions:
         return key in self._own or key in self._read
 
     def _refresh(self) -> None:
-        """Take up what another process wrote: a look at the file's name, and its few lines where they changed."""
+        """Loads changes by other processes: checks the file and reads it if it changed."""
         if self._path is None:
             return
         try:
@@ -67,7 +70,10 @@ class EndedSessions:
             _log.error("ended logins cannot be read from %s: %s", self._path, error)
 
     def _write(self, path: Path, now: float) -> None:
-        """Replace the file by one with what ended here and elsewhere; of two writers the later sees the earlier's."""
+        """Replaces the file with the logins that ended here and elsewhere.
+
+        Of two writers the later one includes the earlier one's entries.
+        """
         with self._lock, path.with_suffix(".lock").open("a") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             known = _parsed(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -79,11 +85,11 @@ class EndedSessions:
 
 
 def _parsed(text: str) -> dict[str, int]:
-    """The file's content; of a damaged one nothing."""
+    """Parses the file's content; returns nothing if it is damaged."""
     try:
         return {str(key): int(ends) for key, ends in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError):
-        _log.error("the file of ended logins is damaged; logins that were ended may hold until they end by themselves")
+        _log.error("the file of ended logins is damaged; ended logins may stay valid until they expire")
         return {}
 
 

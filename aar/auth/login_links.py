@@ -1,4 +1,4 @@
-"""Addresses that log one person in, once: printed where a server is started, for whoever reads that terminal."""
+"""One-time login links: printed in the terminal that starts a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aar.auth.sessions import Role
 
 LOGIN_LINK_PATH = "/login/once"
 LOGIN_LINK_SECONDS = 15 * 60
-"""How long such an address holds."""
+"""How long such a link is valid."""
 _MOST = 16
 
 
 class LoginLinks:
-    """What a server has given out and nobody has used yet; kept in its memory alone, as hashes.
+    """The unused login links of a server; stored in memory only, as hashes.
 
     Args:
         clock: seconds, for tests.
@@ -27,7 +27,9 @@ class LoginLinks:
         self._waiting: dict[str, tuple[Role, str, float]] = {}
 
     def issue(self, role: Role, name: str) -> str:
-        """A new address, from the first slash on; it ends with its first use, and by itself.
+        """Returns a new path that logs in once and expires by itself.
+
+        The path starts with its first slash.
 
         Args:
             role: of the login that it begins.
@@ -40,18 +42,24 @@ class LoginLinks:
         return f"{LOGIN_LINK_PATH}?code={code}"
 
     def export_pending(self) -> list[list[str | float]]:
-        """What waits, for the process that serves; it is not good here any more."""
+        """Removes and returns the pending links, for the process that serves."""
         given: list[list[str | float]] = [[key, *value] for key, value in self._waiting.items()]
         self._waiting.clear()
         return given
 
     def import_pending(self, given: list[list[str | float]]) -> None:
-        """Take what another process of this machine has given out; clocks that count from its start are the same."""
+        """Adds links issued by another process of this machine.
+
+        The monotonic clocks of both processes are the same.
+        """
         for key, role, name, ends in given:
             self._waiting[str(key)] = ("operator" if role == "operator" else "viewer", str(name), float(ends))
 
     def redeem(self, code: str) -> tuple[Role, str] | None:
-        """Role and name of an address that is used now; None for one that was used, is over, or never was."""
+        """Uses a link up and returns its role and name.
+
+        None for a link that was used, has expired, or was never issued.
+        """
         role, name, ends = self._waiting.pop(_hash(code), (None, "", 0.0))
         return None if role is None or ends <= self._clock() else (role, name)
 

@@ -1,7 +1,7 @@
-"""Logins of people: a signed cookie that ends by itself, and the token that ties each page form to it.
+"""Login sessions: signed cookies that expire, and the CSRF tokens of page forms.
 
-Nothing is stored: the cookie says role, name and end, signed with a key that follows from the role's token, so that a
-new token file ends every login made with the old one. Only logins that were ended early are kept, in a file.
+Sessions are not stored: the cookie holds role, name and expiry, signed with a key derived from the role's token. A new
+token file therefore ends every login made with the old one. Only logins that were ended early are stored, in a file.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SESSION_SECONDS = 8 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A person who logged in.
+    """The login session of a person.
 
     Args:
-        name: that they gave; what they do is on the record under it.
-        nonce: tells one login from another.
+        name: as the person entered it; their actions are recorded under it.
+        nonce: identifies this login.
         ends: Unix time.
     """
 
@@ -43,17 +43,17 @@ class Login:
 
     @property
     def is_operator(self) -> bool:
-        """Whether it may act."""
+        """Returns True if the login may act."""
         return self.role == "operator"
 
 
 class SessionStore:
-    """The logins of one server.
+    """The login sessions of one server.
 
     Args:
         tokens: secret of each role; a login by one is signed with it.
         clock: Unix time, for tests.
-        home: where logins that were ended early are kept; None forgets them with this object.
+        home: folder that stores logins that were ended early; None keeps them in memory only.
     """
 
     def __init__(
@@ -65,14 +65,17 @@ class SessionStore:
         self._notes: dict[str, str] = {}
 
     def create_session(self, role: Role, name: str) -> str:
-        """A new login, as the value of its cookie."""
+        """Creates a login and returns the value of its cookie."""
         login = Login(role, name, secrets.token_urlsafe(16), int(self._clock()) + SESSION_SECONDS)
         said = json.dumps([login.role, login.name, login.nonce, login.ends]).encode()
         packed = base64.urlsafe_b64encode(said).decode().rstrip("=")
         return f"{packed}.{_mac(self._keys[role], packed.encode()).hex()}"
 
     def find_login(self, cookie: str) -> Login | None:
-        """The login behind a cookie; None for one that is forged, over, or was ended."""
+        """Returns the login of a cookie.
+
+        None for one that is forged, expired, or ended.
+        """
         packed, _, signature = cookie.partition(".")
         said, given = packed.encode("utf-8", "replace"), signature.encode("utf-8", "replace")
         # First of all: what nobody here signed is not even read.
@@ -92,26 +95,26 @@ class SessionStore:
         return Login(role, name, nonce, ends)
 
     def end_session(self, login: Login) -> None:
-        """End a login before its time; blocks for a file."""
+        """Ends a login before its expiry; blocks for a file."""
         self._ended.add(login.nonce, login.ends)
         self._notes.pop(login.nonce, None)
 
     def csrf(self, login: Login) -> str:
-        """What every form on this login's pages carries, and no other site can know."""
+        """Returns the CSRF token of a login's forms, which no other site knows."""
         return _mac(self._keys[login.role], b"form " + login.nonce.encode()).hex()
 
     def is_csrf(self, login: Login, given: str) -> bool:
-        """Whether a form carries it, in constant time."""
+        """Compares a form's CSRF token in constant time."""
         return hmac.compare_digest(self.csrf(login).encode(), given.encode("utf-8", "replace"))
 
     def note(self, login: Login, text: str) -> None:
-        """Keep one line for the next page that this login sees."""
+        """Stores one line for the next page that this login sees."""
         if len(self._notes) > 1000:
             self._notes.clear()
         self._notes[login.nonce] = text
 
     def take_note(self, login: Login) -> str:
-        """That line, once; empty without one."""
+        """Removes and returns that line; empty without one."""
         return self._notes.pop(login.nonce, "")
 
 

@@ -1,4 +1,4 @@
-"""Tokens: one for each researcher, of which only a hash is kept, and two of the person at this machine."""
+"""Access tokens: one hashed token per researcher, and the operator's and viewer's tokens."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ _VIEWER_FILE = "viewer-token"
 
 
 def new_token() -> str:
-    """A fresh secret of 256 bits."""
+    """Generates a secret of 256 bits."""
     return "aar_" + secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> str:
-    """What is stored in a token's stead: its SHA-256; a secret of 256 bits needs no salt."""
+    """Returns the SHA-256 of a token, which is stored instead of it.
+
+    A secret of 256 bits needs no salt.
+    """
     return hashlib.sha256(token.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def issue_token(session: Session, researcher_id: str) -> str:
-    """Give a researcher a new token; its old one ends. The token itself is nowhere stored. Raises NotFound."""
+    """Gives a researcher a new token and revokes its old one.
+
+    The token itself is never stored. Raises NotFound.
+    """
     researcher = session.get(Researcher, researcher_id)
     if researcher is None:
         raise NotFound(f"no researcher {researcher_id!r}", "See `aar status` for their names")
@@ -45,14 +51,14 @@ def issue_token(session: Session, researcher_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TokenHolder:
-    """The researcher that a token was given to, and whether it works outside."""
+    """The researcher of a token; it may be an external one."""
 
     researcher_id: str
     outside: bool
 
 
 def find_token_holder(session: Session, token: str) -> TokenHolder:
-    """The researcher whose token this is. Raises Forbidden."""
+    """Returns the researcher of a token. Raises Forbidden."""
     asked = hash_token(token)
     query = select(Researcher.id, Researcher.token_hash, Researcher.model).where(Researcher.token_hash == asked)
     for row in session.execute(query):
@@ -62,12 +68,14 @@ def find_token_holder(session: Session, token: str) -> TokenHolder:
 
 
 def find_researcher_id(session: Session, token: str) -> str:
-    """The id of the researcher whose token this is. Raises Forbidden."""
+    """Returns the id of a token's researcher. Raises Forbidden."""
     return find_token_holder(session, token).researcher_id
 
 
 def operator_token(home: Path) -> str:
-    """The token of the person who owns ``home``; made at the first call, in a file that only its owner reads.
+    """Returns the operator's token of ``home``.
+
+    The first call creates it, in a file that only its owner can read.
 
     Raises:
         SetupError: the file cannot be made or read, or others may read it.
@@ -76,7 +84,9 @@ def operator_token(home: Path) -> str:
 
 
 def viewer_token(home: Path) -> str:
-    """The token that lets people read what ``home`` holds and change nothing; made and kept like the operator's.
+    """Returns the viewer's token of ``home``, which reads and changes nothing.
+
+    It is created and stored like the operator's.
 
     Raises:
         SetupError: as for ``operator_token``.
@@ -85,7 +95,7 @@ def viewer_token(home: Path) -> str:
 
 
 def is_operator_token(home: Path, token: str) -> bool:
-    """Whether the token is the operator's. Raises SetupError like ``operator_token``."""
+    """Returns True for the operator's token. Raises SetupError like ``operator_token``."""
     return hmac.compare_digest(hash_token(operator_token(home)), hash_token(token))
 
 
@@ -103,7 +113,7 @@ def _kept(path: Path, whose: str) -> str:
 
 
 def _create(path: Path) -> None:
-    """Write the file whole; of several processes at once the first wins."""
+    """Writes the file completely; of several processes at once the first wins."""
     descriptor, draft = tempfile.mkstemp(prefix=".token-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(descriptor, "w") as file:

@@ -1,1 +1,1 @@
-"""Reads what pages, API, command line and report all show."""
+"""Reads the data that pages, API, command line and report share."""

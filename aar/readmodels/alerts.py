@@ -1,5 +1,4 @@
-"""What a person should look at first: limits that are near or reached, ideas that collapse, incidents, failures, a
-controller that died."""
+"""Alerts of a campaign: limits, low diversity, incidents, failures, and a dead controller."""
 
 from __future__ import annotations
 
@@ -46,13 +45,13 @@ _ENDED_STATES = ("finished", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something to look at.
+    """An alert that people should read first.
 
     Args:
         kind: limit, diversity, incident, failure.
-        grave: whether it stopped something, or somebody tried what they must not.
+        grave: True if it stopped something, or a forbidden action was tried.
         text: one line, free of control characters.
-        researcher: name of the one it concerns; empty for the campaign.
+        researcher: name of the researcher concerned; empty for the campaign.
         count: how often it happened.
     """
 
@@ -65,12 +64,14 @@ class Alert:
 
 
 def list_alerts(session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR) -> list[Alert]:
-    """What stands now, grave ones first, then newest first; the same thing once, with how often it happened.
+    """Lists the current alerts: grave ones first, then newest first.
 
-    Of a campaign that is over, no limit is near or in the way any more: only the one that ended it is told.
+    Repeated alerts appear once, with their count.
+
+    For a campaign that is over, only the limit that ended it is listed.
 
     Args:
-        audience: who looks; what a sandbox's incident quotes is for people.
+        audience: the reader's role; only people see the text that a sandbox incident quotes.
     """
     campaign = session.get(Campaign, campaign_id)
     over = campaign is not None and campaign.state in _ENDED_STATES
@@ -130,7 +131,7 @@ def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", 
 
 
 def _ended_it(session: Session, event: AnyEvent, record: EventRecord) -> bool:
-    """Whether a campaign that is over reached a limit of its own in its last run."""
+    """Returns True if a finished campaign reached its own limit in its last run."""
     started = select(func.max(EventRecord.id)).where(
         EventRecord.campaign_id == record.campaign_id, EventRecord.kind == "campaign_started"
     )
@@ -138,7 +139,7 @@ def _ended_it(session: Session, event: AnyEvent, record: EventRecord) -> bool:
 
 
 def _has_recovered(session: Session, event: ModelServiceUnavailable, record: EventRecord) -> bool:
-    """Whether the service answered since, or another controller tries it anew."""
+    """Returns True if the service answered since, or another controller retries it."""
     later = session.execute(
         select(EventRecord.kind, EventRecord.payload).where(
             EventRecord.campaign_id == record.campaign_id,
@@ -150,7 +151,7 @@ def _has_recovered(session: Session, event: ModelServiceUnavailable, record: Eve
 
 
 def _is_resumed(session: Session, record: EventRecord) -> bool:
-    """Whether another controller took the campaign up since."""
+    """Returns True if another controller resumed the campaign since."""
     later = select(EventRecord.id).where(
         EventRecord.campaign_id == record.campaign_id,
         EventRecord.id > record.id,
@@ -160,7 +161,10 @@ def _is_resumed(session: Session, record: EventRecord) -> bool:
 
 
 def _recovered(session: Session, campaign_id: str, fell: int) -> bool:
-    """Whether diversity rose again after a fall: to ``LOW_DIVERSITY_BITS`` and half of the highest before."""
+    """Returns True if diversity rose again after a drop.
+
+    It must reach ``LOW_DIVERSITY_BITS`` and half of the highest value before.
+    """
     log = session.execute(
         select(EventRecord.id, EventRecord.payload)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
@@ -191,7 +195,7 @@ def _failures(session: Session, campaign_id: str) -> list[Alert]:
 
 
 def _lost_controller(campaign: Campaign | None) -> list[Alert]:
-    """That the controller of a campaign under way is dead."""
+    """Returns an alert if the controller of a running campaign is dead."""
     if campaign is None or controller_state(campaign) != "lost":
         return []
     said = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, format_time)

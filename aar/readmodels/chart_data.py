@@ -1,4 +1,4 @@
-"""The data of every chart as a table: what the pages link below each figure as CSV and JSON."""
+"""Chart data as tables: pages link them below each chart as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class ChartTable:
-    """Named columns and their rows."""
+    """A table of named columns and rows."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
 
 
 def to_csv(table: ChartTable) -> str:
-    """The table as CSV (RFC 4180). Text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Formats a table as CSV (RFC 4180).
+
+    Text that a spreadsheet would take for a formula is prefixed with an apostrophe.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(table.columns)
@@ -37,7 +40,7 @@ def to_csv(table: ChartTable) -> str:
 
 
 def score_table(found: Progress) -> ChartTable:
-    """Every measured submission by time: when, at what cost, its score, and the best so far."""
+    """Lists measured submissions by time: cost, score, and the best so far."""
     frontier = {point.submission.number for point in found.frontier}
     best: float | None = None
     rows: list[tuple[Cell, ...]] = []
@@ -53,7 +56,7 @@ def score_table(found: Progress) -> ChartTable:
 
 
 def diversity_table(found: Progress) -> ChartTable:
-    """Every measurement of idea diversity: bits, their 90 % band, the Vendi score."""
+    """Lists diversity measurements: bits, their 90 % band, the Vendi score."""
     rows: list[tuple[Cell, ...]] = [
         (round(each.minutes, 2), each.bits, each.low, each.high, each.vendi) for each in found.diversity
     ]
@@ -61,7 +64,7 @@ def diversity_table(found: Progress) -> ChartTable:
 
 
 def lineage_table(submissions: Sequence[SubmissionView]) -> ChartTable:
-    """Every submission below the one that it builds on."""
+    """Lists every submission below its parent."""
     rows: list[tuple[Cell, ...]] = []
     for entry in lineage_tree(submissions):
         each = entry.submission
@@ -81,14 +84,17 @@ def lineage_table(submissions: Sequence[SubmissionView]) -> ChartTable:
 
 
 def cost_table(researchers: Mapping[str, Totals], whole: Totals) -> ChartTable:
-    """What was billed, by researcher (by name) and kind; the last row is the campaign, baseline runs included."""
+    """Lists costs by researcher (by name) and kind.
+
+    The last row is the campaign, baseline runs included.
+    """
     rows: list[tuple[Cell, ...]] = [_bill(name, each) for name, each in researchers.items()]
     columns = ("researcher", "agent_hours", "model_usd", "compute_usd", "lost_usd", "usd", "usd_per_agent_hour")
     return ChartTable((*columns, "tokens"), [*rows, _bill("all", whole)])
 
 
 def seed_table(scores: Sequence[SeedScore]) -> ChartTable:
-    """One submission's score on each split."""
+    """Lists one submission's score on each split."""
     rows: list[tuple[Cell, ...]] = [(each.phase, each.domain, each.number, each.score) for each in scores]
     return ChartTable(("phase", "domain", "number", "score"), rows)
 

@@ -1,4 +1,4 @@
-"""How things are called wherever people read them."""
+"""Formats money, durations, counts, scores, times and model names for people."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ PUBLIC_USD_PER_AGENT_HOUR = Decimal(22)
 
 
 def is_offline(model: str) -> bool:
-    """Whether a model id stands for the keyless search baseline."""
+    """Returns True if a model id means the offline search baseline."""
     return model == OFFLINE_MODEL
 
 
 def model_label(model: str) -> str:
-    """A model as people should read it."""
+    """Returns a model's name for people."""
     return {OFFLINE_MODEL: OFFLINE_LABEL, EXTERNAL_MODEL: EXTERNAL_LABEL}.get(model, model)
 
 
 def format_money(usd: Decimal | None) -> str:
-    """Dollars: whole cents, or more digits where cents would hide a small sum; a dash for none."""
+    """Formats dollars with two decimals; a dash for None.
+
+    Small sums get more digits where cents would hide them.
+    """
     if usd is None:
         return "–"
     if usd and abs(usd) < Decimal("0.01"):
@@ -34,7 +37,10 @@ def format_money(usd: Decimal | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``3 h 05 min``, ``4 min 10 s``, ``12 s``."""
+    """Formats a duration in its two largest units.
+
+    ``3 h 05 min``, ``4 min 10 s``, ``12 s``.
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -44,17 +50,17 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(number: int) -> str:
-    """A count with thin digits grouped: ``12,345``; from a million on ``1.2 M``."""
+    """Formats a count with thin spaces: ``12,345``; from a million on ``1.2 M``."""
     return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"
 
 
 def format_score(value: float | None) -> str:
-    """A score to two decimals with a true minus sign; a dash for none."""
+    """Formats a score with two decimals and a minus sign; a dash for None."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def format_time(at: datetime) -> str:
-    """A point in time: ``2026-04-01 09:30 UTC``."""
+    """Formats a time: ``2026-04-01 09:30 UTC``."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 

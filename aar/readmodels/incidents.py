@@ -1,4 +1,4 @@
-"""What went wrong in a campaign, and how often: outages, failed calls, parts and controllers that died, pauses."""
+"""Incidents of a campaign with their counts: outages, failed calls, deaths, pauses."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _MOST = 100
 
 @dataclass(slots=True)
 class CampaignIncident:
-    """Something that went wrong, once or again.
+    """An incident of a campaign, with its number of occurrences.
 
     Args:
-        first, last: when.
-        text: one line, free of control characters; of the first time.
+        first, last: times of the first and the last occurrence.
+        text: one line about the first occurrence, free of control characters.
         count: how often.
-        researchers: names of those whom it concerned; empty for the campaign.
+        researchers: names of the researchers concerned; empty for the campaign.
     """
 
     first: datetime
@@ -65,7 +65,10 @@ class CampaignIncident:
 
 
 def list_incidents(session: Session, campaign_id: str) -> list[CampaignIncident]:
-    """All that went wrong, in the order in which it first did; of more than a hundred different ones, the first."""
+    """Lists incidents in order of their first occurrence.
+
+    At most the first hundred different ones.
+    """
     records = session.scalars(
         select(EventRecord)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
@@ -90,7 +93,7 @@ def list_incidents(session: Session, campaign_id: str) -> list[CampaignIncident]
 
 
 def _with_deaths(records: Iterable[EventRecord]) -> Iterable[tuple[EventRecord, AnyEvent, bool]]:
-    """The events, and whether one is the start of a controller that follows a dead one."""
+    """Yields events; the flag marks a controller's start after a dead one."""
     running = False
     for record in records:
         event = parse_event(record.payload)
@@ -101,7 +104,7 @@ def _with_deaths(records: Iterable[EventRecord]) -> Iterable[tuple[EventRecord, 
 
 
 def _read(event: AnyEvent) -> tuple[str, ...] | None:
-    """What tells one disturbance from another, and then its line."""
+    """Returns the key of an event's incident, followed by its text."""
     match event:
         case ServiceFailed():
             return event.kind, event.service, event.error, f"{event.service} failed ({event.error})"

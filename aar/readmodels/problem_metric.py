@@ -1,4 +1,4 @@
-"""The number that a problem climbs, if the problem can still be found."""
+"""Finds the metric of a problem, if the problem is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aar.problems.registry import find_problem
 
 @lru_cache(maxsize=32)
 def find_metric(problem: str) -> Metric | None:
-    """The metric of a problem by name or path; None where it is not installed here (any more)."""
+    """Returns a problem's metric by name or path; None if not installed."""
     try:
         return find_problem(problem).metric
     except AarError:

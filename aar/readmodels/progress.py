@@ -1,4 +1,4 @@
-"""How far a campaign came, over its running time."""
+"""Progress of a campaign over running time: scores, best so far, diversity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ HorizontalAxis = Literal["hours", "usd"]
 
 @dataclass(frozen=True, slots=True)
 class ScorePoint:
-    """One measured submission: minutes of running and dollars billed when it was measured, its score and interval."""
+    """One measured submission on a time axis.
+
+    Minutes of running and dollars billed at its measurement, its score and interval.
+    """
 
     minutes: float
     submission: SubmissionView
@@ -33,13 +36,16 @@ class ScorePoint:
     usd: float = 0.0
 
     def at(self, over: HorizontalAxis) -> float:
-        """Where it stands on an axis: minutes of running, or dollars."""
+        """Returns its position on an axis: minutes of running, or dollars."""
         return self.usd if over == "usd" else self.minutes
 
 
 @dataclass(frozen=True, slots=True)
 class DiversityPoint:
-    """A measurement of idea diversity after so many minutes: bits, their 90 % band, and the Vendi score if known."""
+    """One measurement of idea diversity.
+
+    Minutes of running, bits with their 90 % band, and the Vendi score if known.
+    """
 
     minutes: float
     bits: float
@@ -50,7 +56,7 @@ class DiversityPoint:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Scores over time, and idea diversity over time where it was measured.
+    """The scores and the idea diversity of a campaign over time.
 
     Args:
         points: by time, refuted ones too.
@@ -70,7 +76,7 @@ class Progress:
 def list_visible_submissions(
     session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR
 ) -> list[SubmissionView]:
-    """Every submission of a campaign, by number, as an audience may see it."""
+    """Lists a campaign's submissions by number, as an audience may see them."""
     found: list[SubmissionView] = []
     while True:
         batch = list_submissions(session, campaign_id, after=found[-1].number if found else 0, limit=_BATCH)
@@ -82,7 +88,7 @@ def list_visible_submissions(
 def read_progress(
     session: Session, campaign_id: str, submissions: Sequence[SubmissionView], *, higher_is_better: bool = True
 ) -> Progress:
-    """The progress of a campaign so far.
+    """Reads a campaign's progress so far.
 
     Args:
         submissions: from ``list_visible_submissions``.

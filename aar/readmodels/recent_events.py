@@ -1,4 +1,4 @@
-"""The newest events, for a log that begins at the end."""
+"""Reads the newest events, for logs that start at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aar.store.models import EventRecord
 def list_recent_events(
     session: Session, campaign_id: str, *, limit: int = 40, audience: Audience = Audience.OPERATOR
 ) -> list[LoggedEvent]:
-    """The newest events, newest first, as an audience may see them."""
+    """Lists the newest events, newest first, as an audience may see them."""
     query = select(EventRecord).where(EventRecord.campaign_id == campaign_id).order_by(EventRecord.id.desc())
     found = [
         LoggedEvent(row.id, row.campaign_id, row.researcher_id, row.at, parse_event(row.payload))

@@ -1,7 +1,7 @@
-"""Taking secrets out of what is shown, printed and exported.
+"""Removes secrets from text that is shown, printed or exported.
 
-Keys never enter a sandbox, so a transcript should hold none. Should one get there (a person pastes it into a post, an
-agent prints a token that it was handed), it goes no further than the database.
+Keys never enter a sandbox, so a transcript should contain none. If one gets there (a person pastes it into a post, an
+agent prints a token that it was given), it does not leave the database.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIA
 
 
 class Scrubber:
-    """Replaces secrets by a mark: all that look like one, and those it was told.
+    """A filter that replaces secrets by a mark.
+
+    It matches everything that looks like a secret, and the given values.
 
     Args:
         secrets: exact values; those under twelve characters are passed over, for they would cut up ordinary text.
@@ -50,14 +52,14 @@ class Scrubber:
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Returns the text without secrets."""
         if self._known is not None:
             text = self._known.sub(REMOVED_MARK, text)
         text = _LIKE_SECRETS.sub(REMOVED_MARK, text)
         return _LIKE_A_KEY.sub(lambda found: REMOVED_MARK if _DIGIT.search(found[0]) else found[0], text)
 
     def value(self, value: Any) -> Any:
-        """JSON without secrets, in keys and values at any depth."""
+        """Returns JSON without secrets, in keys and values at any depth."""
         match value:
             case str():
                 return self.text(value)
@@ -70,7 +72,7 @@ class Scrubber:
 
 
 def make_scrubber(session: Session, campaign_id: str, settings: Settings | None = None) -> Scrubber:
-    """A scrubber that knows this machine's secrets and the campaign's.
+    """Makes a scrubber with the secrets of this machine and the campaign.
 
     They are the environment's variables named ``..._KEY``, ``..._TOKEN`` and the like, the API key, the operator's
     token, the database's password and the secret that the campaign's seeds follow from.

@@ -1,4 +1,4 @@
-"""A campaign's bill over time: dollars billed until a moment, so that scores can be drawn over what they cost."""
+"""Dollars billed by a campaign over time, for charts of scores over cost."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _NANO = 10**9
 
 @dataclass(frozen=True, slots=True)
 class SpendingSeries:
-    """Moments at which something was billed, in order, and the billionths of a dollar billed in all until each."""
+    """The cumulative bill as a series.
+
+    Times of charges in order, and the billionths of a dollar billed in all until each.
+    """
 
     moments: Sequence[datetime]
     sums: Sequence[int]
 
     def until(self, at: datetime) -> int:
-        """Billed until a moment."""
+        """Returns the billionths of a dollar billed until a time."""
         found = bisect_right(self.moments, at)
         return self.sums[found - 1] if found else 0
 
@@ -38,17 +41,20 @@ class Spending:
     bills: Sequence[SpendingSeries]
 
     def until(self, at: datetime) -> float:
-        """Dollars billed until a moment."""
+        """Returns the dollars billed until a time."""
         return sum(each.until(at) for each in self.bills) / _NANO
 
     @property
     def total(self) -> float:
-        """Dollars billed in all."""
+        """Returns the total dollars billed."""
         return sum(each.sums[-1] for each in self.bills if each.sums) / _NANO
 
 
 def read_spending(session: Session, campaign_id: str) -> Spending:
-    """The bill of a campaign, from its ledger; what was lost in a crash counts when that was noted."""
+    """Reads a campaign's bill from its ledger.
+
+    Charges lost in a crash count from the time at which that was noted.
+    """
     entry = LedgerEntry
 
     def read(which: ColumnElement[bool]) -> tuple[SpendingSeries, int]:

@@ -1,4 +1,4 @@
-"""Calls whose usage a service did not report, or reported so that it cannot be right."""
+"""Model calls with missing or implausible usage figures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aar.text.sanitize import clean_line
 
 @dataclass(frozen=True, slots=True)
 class UsageDoubt:
-    """Why figures are doubted, and of whose calls; such calls are charged at their worst case.
+    """A doubt about reported usage; such calls are charged at their worst case.
 
     Args:
         cause: one line, free of control characters.
-        researchers: names of those whose calls it concerns.
+        researchers: names of the researchers whose calls it concerns.
     """
 
     cause: str
@@ -26,7 +26,7 @@ class UsageDoubt:
 
 
 def list_usage_doubts(session: Session, campaign_id: str) -> list[UsageDoubt]:
-    """What is doubted about a campaign's bill, in the order in which it was first seen."""
+    """Lists doubts about a campaign's bill, in order of their first occurrence."""
     rows = session.execute(
         select(EventRecord.researcher_id, EventRecord.payload)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "usage_doubted")

@@ -1,4 +1,4 @@
-"""Two campaigns side by side: what they were to be, how far each came, and at what cost."""
+"""Compares two campaigns: specs, progress and costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from aar.scoring.visibility import Audience
 
 @dataclass(frozen=True, slots=True)
 class ComparedCampaign:
-    """One of the two."""
+    """One of the two campaigns."""
 
     progress: Progress
     board: Board
@@ -40,7 +40,7 @@ class ComparedCampaign:
 
 @dataclass(frozen=True, slots=True)
 class SpecRow:
-    """A field of both specs, as JSON; a dash where one does not set it."""
+    """A field of both specs, as JSON; a dash for a missing one."""
 
     field: str
     left: str
@@ -48,14 +48,14 @@ class SpecRow:
 
     @property
     def differs(self) -> bool:
-        """Whether the two say different things."""
+        """Returns True if the two values differ."""
         return self.left != self.right
 
 
 def read_compared_campaign(
     session: Session, campaign_id: str, metric: Metric | None, audience: Audience = Audience.OPERATOR
 ) -> ComparedCampaign:
-    """How far one campaign came, as an audience may see it."""
+    """Reads one campaign's progress, as an audience may see it."""
     higher = metric is None or metric.higher_is_better
     submissions = list_visible_submissions(session, campaign_id, audience)
     return ComparedCampaign(
@@ -67,7 +67,10 @@ def read_compared_campaign(
 
 
 def spec_rows(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[SpecRow]:
-    """Every field that either spec sets, by its dotted name; those that differ first."""
+    """Lists all fields of both specs by dotted name.
+
+    Fields that differ come first.
+    """
     one, other = _flat(left), _flat(right)
     rows = [SpecRow(field, one.get(field, "–"), other.get(field, "–")) for field in sorted({*one, *other})]
     return sorted(rows, key=lambda row: (not row.differs, row.field))
@@ -76,11 +79,11 @@ def spec_rows(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[SpecRow
 def comparison_chart(
     left: ComparedCampaign, right: ComparedCampaign, metric: Metric | None, over: HorizontalAxis = "hours"
 ) -> Markup:
-    """Both campaigns' submissions and their best so far, on one pair of axes.
+    """Draws both campaigns' submissions and best so far on the same axes.
 
     Args:
-        metric: of both; None where the problem is not installed.
-        over: what the horizontal axis measures.
+        metric: of both; None if the problem is not installed.
+        over: the horizontal axis.
     """
     name = metric.name if metric else "score"
     sides = ((left, 1), (right, 2))

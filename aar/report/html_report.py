@@ -1,4 +1,7 @@
-"""Writing the report: one HTML file that needs nothing else, opens from disk, and can do nothing but be read."""
+"""Writes the report: one static HTML file that needs no other file.
+
+It opens from disk and runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,14 @@ from aar.store.database import Database
 from aar.text.sanitize import clean_line, clean_text
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""Said inside the file itself, so that nothing in it could run or load even if it got in."""
+"""Set in the file itself, so that injected content could neither run nor load anything."""
 
 
 def make_template_environment(package: str) -> Environment:
-    """A template environment that escapes everything and knows the labels, for the report and the pages."""
+    """Makes a template environment that escapes everything and provides the formatters.
+
+    The report and the pages use it.
+    """
     made = Environment(
         loader=PackageLoader(package),
         autoescape=True,
@@ -64,7 +70,7 @@ def make_template_environment(package: str) -> Environment:
 
 
 def format_json(value: Any) -> str:
-    """A JSON value as text for a reader, with nothing in it that could act."""
+    """Formats a JSON value as inert text for people."""
     return clean_text(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
@@ -72,18 +78,18 @@ _templates = make_template_environment("aar.report")
 
 
 def render_report(data: ReportData) -> str:
-    """The report as HTML."""
+    """Renders the report as HTML."""
     style = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("base.css", "chart.css", "report.css"))
     series = {each.id: each.index for each in data.researchers}
     return _templates.get_template("report.html").render(data=data, style=style, policy=CONTENT_POLICY, series=series)
 
 
 def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: SnapshotStore | None = None) -> Path:
-    """Write a campaign's report; an existing file is replaced at once or not at all.
+    """Writes a campaign's report; replaces an existing file atomically.
 
     Args:
         path: the file to write; its folder is made if absent.
-        snapshots: where the frozen code lies; the campaign's own folder under AAR_HOME by default.
+        snapshots: store of the frozen code; the campaign's own folder under AAR_HOME by default.
 
     Raises:
         NotFound: no such campaign.

@@ -1,4 +1,7 @@
-"""A researcher's transcript as an Inspect log, which ``inspect view`` opens. Needs the extra ``inspect``."""
+"""Exports a researcher's transcript as an Inspect log for ``inspect view``.
+
+Needs the extra ``inspect``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ _FORMS = (".eval", ".json")
 
 
 def write_inspect_log(session: Session, researcher_id: str, path: Path) -> Path:
-    """Write one researcher's whole conversation, usage and scores as a log with one sample; returns the file.
+    """Writes a researcher's conversation, usage and scores as a log; returns the file.
+
+    The log has one sample.
 
     The log is built from Inspect's own models and written by its own writer, so that it is what the installed version
     of Inspect reads.
@@ -26,11 +31,9 @@ def write_inspect_log(session: Session, researcher_id: str, path: Path) -> Path:
         UsageError: another ending.
     """
     if path.suffix not in _FORMS:
-        raise UsageError(f"{path.name} is no name for an Inspect log", f"End it in {' or '.join(_FORMS)}")
+        raise UsageError(f"invalid name for an Inspect log: {path.name}", f"End it in {' or '.join(_FORMS)}")
     if importlib.util.find_spec("inspect_ai") is None:
-        raise SetupError(
-            "Inspect is not installed, which writes its log", 'Install it with: pip install "aar[inspect]"'
-        )
+        raise SetupError("Inspect is not installed", 'Install it with: pip install "aar[inspect]"')
     from aar.report.inspect_log import build_log, write_log
 
     log = build_log(session, researcher_id)

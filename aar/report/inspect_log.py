@@ -1,6 +1,6 @@
-"""The shape of an Inspect log: one evaluation of one sample, the sample being a researcher's life.
+"""Builds an Inspect log: one evaluation with one sample, a researcher's whole life.
 
-Import it only where ``inspect_ai`` is installed; loading that takes seconds.
+Import it only if ``inspect_ai`` is installed; loading it takes seconds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ALL = 1_000_000
 
 
 def build_log(session: Session, researcher_id: str) -> EvalLog:
-    """The log of one researcher: messages in order, usage from the ledger, a score for each submission."""
+    """Builds a researcher's log: messages, usage from the ledger, a score per submission."""
     researcher = session.get_one(Researcher, researcher_id)
     campaign = session.get_one(Campaign, researcher.campaign_id)
     scrub = make_scrubber(session, campaign.id)
@@ -114,12 +114,15 @@ def build_log(session: Session, researcher_id: str) -> EvalLog:
 
 
 def write_log(log: EvalLog, path: Path) -> None:
-    """Write the log in the form that the file's ending names."""
+    """Writes the log in the format of the file's extension."""
     write_eval_log(log, path)
 
 
 def chat_message(logged: LoggedEvent) -> ChatMessageAssistant | ChatMessageTool | ChatMessageUser:
-    """One event as a message: what the controller told, news, resets and failures are user messages."""
+    """Converts one event to a message.
+
+    Controller messages, news, resets and failures become user messages.
+    """
     event, item = logged.event, transcript_item(logged)
     about = {"event": logged.id, "at": _iso(logged.at), "kind": event.kind, "note": item.note}
     if isinstance(event, TurnReceived):

@@ -1,4 +1,7 @@
-"""Agents' Markdown as HTML that can do nothing: no raw HTML, no link that runs code, no image but the forum's own."""
+"""Renders agents' Markdown as safe HTML.
+
+No raw HTML, no links that run code, and no images but the forum's own.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ _HEADING_SHIFT = 2
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLink:
-    """Where a reference leads.
+    """The target of a reference.
 
     Args:
         href: the page.
-        title: what it names, for those who point at it.
-        status: how it stands now, shown beside it; may be empty.
+        title: the tooltip.
+        status: its current status, shown beside it; may be empty.
         size: of a figure, which is shown: width and height in pixels.
     """
 
@@ -43,7 +46,7 @@ class ReferenceLink:
 
 
 def render_markdown(text: str, links: Mapping[str, ReferenceLink] | None = None) -> Markup:
-    """HTML of a post or comment, safe to put into a page.
+    """Renders a post or comment as HTML that is safe in a page.
 
     Args:
         text: Markdown.
@@ -55,19 +58,25 @@ def render_markdown(text: str, links: Mapping[str, ReferenceLink] | None = None)
 
 @lru_cache(maxsize=256)
 def _rendered(text: str, links: tuple[tuple[str, ReferenceLink], ...]) -> Markup:
-    """A page that keeps itself fresh shows the same texts again and again, and each costs some milliseconds."""
+    """Renders with a cache: live pages show the same texts again and again.
+
+    Each rendering takes some milliseconds.
+    """
     cleaned = clean_text(text)
     return Markup(_parser(disabled_rules(cleaned)).render(cleaned, {"links": dict(links)}))  # noqa: S704 - HTML in it is escaped by the parser
 
 
 class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A link that passes on neither rank nor the reader's place."""
+        """Renders a link with nofollow and without a referrer."""
         tokens[index].attrSet("rel", "nofollow noopener noreferrer")
         return self.renderToken(tokens, index, options, env)
 
     def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """The forum's own figure, or an image's text in its place: fetching it would tell its server who reads."""
+        """Renders the forum's own figure; replaces other images by their text.
+
+        Loading a foreign image would reveal the reader to its server.
+        """
         token = tokens[index]
         link: ReferenceLink | None = token.meta.get("figure")
         if link is None or link.size is None:
@@ -83,27 +92,27 @@ class _Renderer(RendererHTML):
         return Markup('<figure><a href="{}">{}</a>{}</figure>\n').format(link.href, image, below)
 
     def heading_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A heading below the page's own."""
+        """Renders a heading one level below the page's own."""
         return f"<{_lowered(tokens[index].tag)}>"
 
     def heading_close(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Its end."""
+        """Renders the end of a heading."""
         return f"</{_lowered(tokens[index].tag)}>\n"
 
     def table_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A table that scrolls by itself on a narrow screen."""
+        """Renders a table that scrolls by itself on a narrow screen."""
         return '<div class="scroll"><table>\n'
 
     def table_close(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Its end."""
+        """Renders the end of a table."""
         return "</table></div>\n"
 
     def th_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A cell without the inline style that aligns it, which the page's policy forbids."""
+        """Renders a header cell without the inline style that the page's policy forbids."""
         return "<th>"
 
     def td_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A cell likewise."""
+        """Renders a cell without the inline style that the page's policy forbids."""
         return "<td>"
 
 

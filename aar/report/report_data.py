@@ -1,4 +1,4 @@
-"""Gathering all that a report says, in one read."""
+"""Collects all data of a report in one read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class ReportCampaign:
-    """What a report says of the campaign itself."""
+    """The campaign's own data in a report."""
 
     id: str
     name: str
@@ -78,14 +78,14 @@ class ReportResearcher:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything in a report.
+    """All data of a report.
 
     Args:
-        offline: how many researchers were the offline search baseline.
-        close: each submission seen closely, by number.
+        offline: number of researchers that were the offline search baseline.
+        close: details of each submission, by number.
         best_code: the leading submission's files.
         limits_hit: in order of time.
-        disturbances: what went wrong, the same thing once with how often it happened.
+        disturbances: incidents, each once with its count.
         top_posts: by votes, then by number of comments.
     """
 
@@ -108,42 +108,44 @@ class ReportData:
 
     @property
     def best(self) -> SubmissionView | None:
-        """The leading submission."""
+        """Returns the leading submission."""
         return self.board.rows[0].submission if self.board.rows else None
 
     @property
     def winners(self) -> list[Winner]:
-        """What was looked at again."""
+        """Lists the submissions that were scored again."""
         return list_winners(self.submissions, self.close, self.board)
 
     @property
     def corrected(self) -> CorrectedScore | None:
-        """The best measured score, corrected for having been picked."""
+        """Returns the best measured score, corrected for selection."""
         return correct_for_selection(
             self.submissions, higher_is_better=self.metric is None or self.metric.higher_is_better
         )
 
     @property
     def audits(self) -> list[AuditCount]:
-        """How often each audit came to which verdict."""
+        """Counts verdicts by audit."""
         return count_audit_verdicts(self.close)
 
     @property
     def findings(self) -> list[tuple[int, FindingView]]:
-        """Findings that people should read, with the submission's number."""
+        """Lists notable findings with their submission's number."""
         return notable_findings(self.close)
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """Audits that were not carried out, and why."""
+        """Lists skipped audits with their reasons."""
         return skipped_audits(self.close)
 
 
 def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id: str) -> ReportData:
-    """Gather a campaign's report from the database and the frozen code of its best method.
+    """Collects a report's data from the database and the frozen code.
+
+    The code is that of the best method.
 
     Args:
-        snapshots: where that code lies; None leaves it out.
+        snapshots: store of that code; None leaves it out.
 
     Raises:
         NotFound: no such campaign.
@@ -180,7 +182,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
 
 
 def best_row_of(researcher_id: str, board: Sequence[BoardRow]) -> SubmissionView | None:
-    """A researcher's best submission on the board."""
+    """Returns a researcher's best submission on the board."""
     return next((row.submission for row in board if row.submission.researcher_id == researcher_id), None)
 
 

@@ -1,1 +1,1 @@
-"""Reads what people see of researchers - transcript, jobs, workspace."""
+"""Reads a researcher's transcript, background jobs and workspace."""

@@ -1,4 +1,4 @@
-"""A researcher's background jobs, as the log tells of them: what was started, and what was last heard."""
+"""Background jobs of a researcher, read from the event log."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LOOKED_AT = 600
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job.
+    """A background job.
 
     Args:
         id: within its sandbox.
         command: what it runs, on one line; agent text.
         state: running, ended, lost (its sandbox is gone).
-        said: how it stood when it was last asked after, such as "exited with code 0 after 12 s".
+        said: its last reported state, such as "exited with code 0 after 12 s".
     """
 
     id: str
@@ -40,7 +40,7 @@ class JobView:
 
 
 def list_researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
-    """The newest jobs of a researcher, newest first."""
+    """Lists a researcher's newest jobs, newest first."""
     records = _records(session, researcher_id)
     scrub = researcher_scrubber(session, researcher_id)
     asked: dict[str, str] = {}
@@ -65,7 +65,7 @@ def list_researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
 
 
 def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
-    """The newest events that tell of jobs, oldest first; only those since the last look are searched for."""
+    """Returns the newest job events, oldest first; searches only events since the last check."""
     own = EventRecord.researcher_id == researcher_id
     key = ("jobs", researcher_id)
     cursor, known = get_cached(session, key) or (0, ())

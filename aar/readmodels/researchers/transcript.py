@@ -1,4 +1,4 @@
-"""A researcher's conversation, read back from the event log: whole or by pages, in order, without secrets."""
+"""A researcher's transcript from the event log: whole or paged, without secrets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class TranscriptBlock:
-    """A piece of an entry.
+    """A part of a transcript entry.
 
     Args:
         type: text, thinking, tool_use, tool_result, other.
@@ -57,7 +57,10 @@ class TranscriptBlock:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptItem:
-    """One entry: ``who`` is researcher, tool or controller; ``note`` says why or at what cost."""
+    """A transcript entry.
+
+    ``who`` is researcher, tool or controller; ``note`` gives the reason or the cost.
+    """
 
     event_id: int
     at: datetime
@@ -69,14 +72,17 @@ class TranscriptItem:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Entries in order; ``earlier`` is the ``before`` of the page that came before, None at the beginning."""
+    """A page of transcript entries in order.
+
+    ``earlier`` is the ``before`` of the previous page, None at the beginning.
+    """
 
     items: list[TranscriptItem]
     earlier: int | None
 
 
 def read_transcript(session: Session, researcher_id: str, *, before: int | None = None, limit: int = 50) -> Transcript:
-    """The newest entries, or those right before the event ``before``; at most ``limit``."""
+    """Returns the newest entries, or those before the event ``before``; at most ``limit``."""
     query = select(EventRecord).where(EventRecord.researcher_id == researcher_id, EventRecord.kind.in_(KINDS))
     if before is not None:
         query = query.where(EventRecord.id < before)
@@ -93,7 +99,10 @@ def read_transcript(session: Session, researcher_id: str, *, before: int | None 
 
 
 def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEvent]:
-    """Every event of a researcher's transcript, oldest first, without secrets; read a few hundred at a time."""
+    """Yields a researcher's transcript events, oldest first, without secrets.
+
+    They are read a few hundred at a time.
+    """
     scrub = researcher_scrubber(session, researcher_id)
     campaign_id, cursor = session.get_one(Researcher, researcher_id).campaign_id, 0
     while page := read_events(
@@ -106,7 +115,7 @@ def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEve
 
 
 def transcript_item(logged: LoggedEvent) -> TranscriptItem:
-    """An event as people read it."""
+    """Formats an event as a transcript entry."""
     event, at = logged.event, logged.at
     match event:
         case TurnReceived():
@@ -129,11 +138,11 @@ def transcript_item(logged: LoggedEvent) -> TranscriptItem:
             failed = event.state == "failed"
             return TranscriptItem(logged.id, at, "controller", f"is {event.state}", (_text(event.cause),), failed)
         case _:
-            raise AssertionError(f"{event.kind} is no part of a conversation")
+            raise AssertionError(f"{event.kind} is not a transcript event")
 
 
 def researcher_scrubber(session: Session, researcher_id: str) -> Scrubber:
-    """Takes the secrets of a researcher's campaign out of what is shown."""
+    """Returns a scrubber for the secrets of a researcher's campaign."""
     campaign_id = session.scalar(select(Researcher.campaign_id).where(Researcher.id == researcher_id)) or ""
     return make_scrubber(session, campaign_id)
 
@@ -165,7 +174,7 @@ def _result(tool: str, raw: dict[str, Any]) -> TranscriptBlock:
 
 
 def _arguments(value: Any) -> str:
-    """A tool's input as people read it: strings as they are, one below the other; anything else as JSON."""
+    """Formats a tool's input: strings on lines of their own, other values as JSON."""
     if not isinstance(value, dict):
         return clean_text(json.dumps(value, ensure_ascii=False))
     if list(value) == ["command"] and isinstance(value["command"], str):

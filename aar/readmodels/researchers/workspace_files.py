@@ -1,4 +1,4 @@
-"""A researcher's workspace, for people to look into while its owner may change it.
+"""Reads a researcher's workspace safely, while the researcher may change it.
 
 Every step goes through the descriptor of the folder above and follows no link, so nothing that a researcher puts into
 its workspace leads outside of it. Only plain files are opened, and only their beginning is read.
@@ -29,7 +29,10 @@ MAX_IMAGE_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceEntry:
-    """Something in a folder: ``kind`` is folder, file or other (a link, a pipe, ...), which cannot be opened."""
+    """An entry of a folder.
+
+    ``kind`` is folder, file or other (a link, a pipe, ...), which cannot be opened.
+    """
 
     name: str
     path: str
@@ -40,7 +43,7 @@ class WorkspaceEntry:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceFolder:
-    """A folder: folders first, then by name; ``more`` says whether it holds more than is listed."""
+    """A folder: folders first, then by name; ``more`` is True if entries were cut."""
 
     path: str
     entries: list[WorkspaceEntry]
@@ -49,12 +52,12 @@ class WorkspaceFolder:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceFile:
-    """A file.
+    """A file of a workspace.
 
     Args:
-        text: its text or the beginning of it; None where it is none.
+        text: its text or the beginning of it; None if it is not text.
         image: its media type, if it is an image that a browser can show.
-        cut: whether ``text`` is only the beginning.
+        cut: True if ``text`` is only the beginning.
     """
 
     path: str
@@ -66,14 +69,14 @@ class WorkspaceFile:
 
 
 def read_workspace_path(root: Path, path: str = "") -> WorkspaceFolder | WorkspaceFile:
-    """What stands at a path of a workspace.
+    """Returns the folder or file at a path of a workspace.
 
     Args:
         root: the workspace.
         path: relative, with slashes; empty for the workspace itself.
 
     Raises:
-        NotFound: nothing is there that can be shown: no such file, a link, a device, no permission.
+        NotFound: the path cannot be shown: no such file, a link, a device, no permission.
     """
     steps = [step for step in path.split("/") if step]
     if len(steps) > _DEEPEST or any(step in (".", "..") or "\0" in step for step in steps):
@@ -150,4 +153,4 @@ def _opened(name: str, folder: int | None, flags: int) -> Iterator[int]:
 
 
 def _nothing(path: str) -> NotFound:
-    return NotFound(f"nothing that can be shown at {path[:200]!r}", "Links and special files are not followed")
+    return NotFound(f"no readable file or folder at {path[:200]!r}", "Links and special files are not followed")

@@ -1,1 +1,1 @@
-"""Reads what people see of submissions - details, board, code, lineage, winners."""
+"""Reads submissions for people: details, board, code, lineage, winners."""

@@ -1,4 +1,4 @@
-"""The leaderboard as it is shown: beside each measured score the confirmed one, and below it what was taken off."""
+"""The leaderboard: measured and confirmed scores, and submissions taken off the board."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from aar.store.models import Campaign, ScoringRun, Submission
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
-    """A place on the board, with what only people see.
+    """A row of the board, with fields that only people see.
 
     Args:
-        confirmed: its score on the sealed splits; None before a confirmation, and for who may not see it.
+        confirmed: its score on the sealed splits; None before a confirmation, and for researchers.
     """
 
     rank: int
@@ -31,13 +31,16 @@ class BoardRow:
 
     @property
     def provisional(self) -> bool:
-        """Whether it leads without being confirmed."""
+        """Returns True if it leads without being confirmed."""
         return self.rank == 1 and self.submission.status != "confirmed"
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The rows, best first, and what does not stand: submissions that were disqualified or refuted, by number."""
+    """The board's rows, best first.
+
+    Disqualified and refuted submissions are listed apart, by number.
+    """
 
     rows: list[BoardRow]
     disqualified: list[SubmissionView]
@@ -45,7 +48,7 @@ class Board:
 
     @property
     def headline(self) -> BoardRow | None:
-        """The leading row if it is confirmed: the one number that a campaign may be quoted by."""
+        """Returns the leading row if confirmed: the only score to quote the campaign by."""
         return next((row for row in self.rows if row.submission.status == "confirmed" and row.confirmed), None)
 
 
@@ -57,12 +60,12 @@ def read_board(
     limit: int | None = None,
     audience: Audience = Audience.OPERATOR,
 ) -> Board:
-    """The board of a campaign.
+    """Reads a campaign's board.
 
     Args:
-        audience: who looks; confirmed scores are shown to people only.
+        audience: the reader's role; only people see confirmed scores.
         higher_is_better: the problem's ``metric.higher_is_better``.
-        limit: so many rows; None for all.
+        limit: maximum number of rows; None for all.
     """
     told_only = not may_see(audience, RestrictedData.WITHHELD_SCORES)
     found = read_leaderboard(
@@ -78,7 +81,7 @@ def read_board(
 
 
 def read_queue_state(session: Session, campaign_id: str) -> QueueState:
-    """Who waits to be scored and how long that may take, at the pace of the runs under way."""
+    """Reads the scoring queue and its expected waits, at the current pace."""
     campaign = session.get(Campaign, campaign_id)
     planned = ((campaign.spec.get("scoring") or {}) if campaign else {}).get("parallel")
     running = session.scalar(

@@ -1,4 +1,4 @@
-"""What a submission's code changed against the code that it builds on, as a bounded unified diff a file."""
+"""Diffs a submission's code against its parent's: one bounded unified diff per file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aar.readmodels.submissions.submission_code import CodeFile
 from aar.workers.worker_pool import run_in_worker_sync
 
 _MOST_LINES = 2_000
-"""A longer file is only said to have changed: the comparison's time grows with the square of its length."""
+"""A longer file is only marked as changed: the comparison's time grows with the square of its length."""
 _SHOWN_LINES = 600
 """Lines of one file's difference that are shown."""
 _SECONDS = 5.0
@@ -19,7 +19,10 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line: ``kind`` is added, removed, same or place (where in the file the next lines stand)."""
+    """A line of a diff.
+
+    ``kind`` is added, removed, same or place (the position of the next lines in the file).
+    """
 
     kind: str
     text: str
@@ -27,12 +30,12 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class FileDifference:
-    """What became of one file.
+    """The difference of one file.
 
     Args:
         change: added, removed, changed.
-        lines: nothing where a file is not text or too long to compare.
-        cut: how many further lines are not shown.
+        lines: empty if the file is not text or too long to compare.
+        cut: number of further lines that are not shown.
     """
 
     path: str
@@ -42,19 +45,21 @@ class FileDifference:
 
     @property
     def added(self) -> int:
-        """Lines that were added, of those shown."""
+        """Counts the added lines among those shown."""
         return sum(line.kind == "added" for line in self.lines)
 
     @property
     def removed(self) -> int:
-        """Lines that were removed, of those shown."""
+        """Counts the removed lines among those shown."""
         return sum(line.kind == "removed" for line in self.lines)
 
 
 def diff_files(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[FileDifference]:
-    """The files that differ, in the order of the child's files, then those that it no longer has; blocks.
+    """Lists the files that differ; blocks.
 
-    They are compared in another process. Where that takes too long, no lines are shown of any.
+    In the order of the child's files, then the files that it no longer has.
+
+    They are compared in another process. If that takes too long, no lines are shown for any file.
     """
     try:
         return run_in_worker_sync(diff_files_here, parent, child, True, seconds=_SECONDS)
@@ -63,7 +68,10 @@ def diff_files(parent: Sequence[CodeFile], child: Sequence[CodeFile]) -> list[Fi
 
 
 def diff_files_here(parent: Sequence[CodeFile], child: Sequence[CodeFile], with_lines: bool) -> list[FileDifference]:
-    """The same in this process; ``with_lines``: what changed in each, where it is text and short enough."""
+    """Diffs in this process.
+
+    ``with_lines`` adds the changed lines of each file that is text and short enough.
+    """
     before, after = {each.path: each for each in parent}, {each.path: each for each in child}
     found = []
     for path in [*after, *(path for path in before if path not in after)]:

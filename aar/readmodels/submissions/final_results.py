@@ -1,4 +1,4 @@
-"""What became of the best: measured beside confirmed beside transferred, and what picking the best does to a score."""
+"""Final results: measured, confirmed and transferred scores, and the correction for selection."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from aar.scoring.submissions.submit import SubmissionView
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """A submission that was looked at again.
+    """A submission that was scored again after its measurement.
 
     Args:
-        measured: while climbing.
-        confirmed: on the sealed splits; None where it was not.
-        transferred: on domains that nobody climbed on; None where it was not run there.
+        measured: its measured score.
+        confirmed: on the sealed splits; None if it was not run there.
+        transferred: on the transfer domains; None if it was not run there.
     """
 
     submission: SubmissionView
@@ -32,10 +32,10 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class CorrectedScore:
-    """The best measured score, and what it is expected to be when it is measured again.
+    """The best measured score and its expected value when measured again.
 
     Args:
-        of: how many methods it was picked from.
+        of: number of methods that it was picked from.
     """
 
     number: int
@@ -47,7 +47,7 @@ class CorrectedScore:
 
 @dataclass(frozen=True, slots=True)
 class AuditCount:
-    """One audit's verdicts over the newest finding of each submission."""
+    """The verdicts of one audit over each submission's newest finding."""
 
     audit: str
     verdicts: Mapping[str, int]
@@ -56,7 +56,10 @@ class AuditCount:
 def list_winners(
     submissions: Sequence[SubmissionView], close: Mapping[int, SubmissionDetails], board: Board
 ) -> list[Winner]:
-    """Every submission that was confirmed, refuted or run elsewhere; those on the board first, in its order."""
+    """Lists submissions that were confirmed, refuted or transferred.
+
+    Those on the board come first, in its order.
+    """
     place = {row.submission.number: row.rank for row in board.rows}
     found = []
     for each in submissions:
@@ -70,7 +73,9 @@ def list_winners(
 
 
 def correct_for_selection(submissions: Sequence[SubmissionView], *, higher_is_better: bool) -> CorrectedScore | None:
-    """The best measured score corrected for having been picked from all; None where fewer than two have one.
+    """Corrects the best measured score for selection among all.
+
+    None if fewer than two submissions have one.
 
     Formulas and sources are in docs/statistics.md.
     """
@@ -91,7 +96,7 @@ def correct_for_selection(submissions: Sequence[SubmissionView], *, higher_is_be
 
 
 def count_audit_verdicts(close: Mapping[int, SubmissionDetails]) -> list[AuditCount]:
-    """How often each audit came to which verdict, by audit."""
+    """Counts verdicts by audit."""
     found: dict[str, Counter[str]] = {}
     for seen in close.values():
         for finding in seen.audits:
@@ -103,12 +108,12 @@ def count_audit_verdicts(close: Mapping[int, SubmissionDetails]) -> list[AuditCo
 
 
 def notable_findings(close: Mapping[int, SubmissionDetails]) -> list[tuple[int, FindingView]]:
-    """Findings that people should read, by submission: all but passed and skipped ones."""
+    """Lists findings other than passed and skipped, by submission."""
     quiet = (AuditVerdict.PASSED, AuditVerdict.SKIPPED)
     return [(number, each) for number, seen in close.items() for each in seen.audits if each.verdict not in quiet]
 
 
 def skipped_audits(close: Mapping[int, SubmissionDetails]) -> list[tuple[str, str]]:
-    """Why audits were skipped: (audit, reason), each once."""
+    """Lists skipped audits with their reasons, each pair once."""
     found = [(each.audit, each.reason) for seen in close.values() for each in seen.audits if each.verdict == "skipped"]
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""What a scoring phase is called wherever people read of it."""
+"""Names of the scoring phases for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LABELS = {
 
 
 def phase_label(key: str) -> str:
-    """A phase's key in words."""
+    """Returns the name of a phase's key."""
     if key.startswith("noise-"):
-        return f"{key.removeprefix('noise-')} % of the teacher's labels spoilt"
+        return f"{key.removeprefix('noise-')} % of the teacher's labels corrupted"
     return _LABELS.get(key, key)

@@ -1,6 +1,6 @@
-"""A submission's score on each split that it was run on, for people: it shows how steady a mean is.
+"""Scores of a submission per split, for people: they show its spread.
 
-Researchers never see it: single splits would be something to climb on. Rounded, and without the seeds themselves.
+Researchers never see them: they could climb on single splits. Scores are rounded, and come without the seeds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
 
 @dataclass(frozen=True, slots=True)
 class SeedScore:
-    """The score of one run: its phase's key, its domain, its number within both, from 1."""
+    """The score of one run.
+
+    Its phase's key, its domain, and its number within both, from 1.
+    """
 
     phase: str
     domain: str
@@ -30,7 +33,9 @@ class SeedScore:
 
 
 def read_seed_scores(session: Session, problem: str, submission_id: int, phases: Collection[str]) -> list[SeedScore]:
-    """The score of each run alone, by phase and domain; none where the problem is not installed here.
+    """Lists the score of each run by phase and domain.
+
+    Empty if the problem is not installed here.
 
     A run that has no score of its own (its split left no gap to recover) is left out.
     """

@@ -1,4 +1,4 @@
-"""The frozen code of a submission, for people to read."""
+"""Reads the frozen code of a submission, for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _MOST_FILES = 100
 
 @dataclass(frozen=True, slots=True)
 class CodeFile:
-    """One file; ``text`` is None where it is not text or too long; ``digest`` is the SHA-256 of its content."""
+    """A file of the frozen code.
+
+    ``text`` is None if it is not text or too long; ``digest`` is the SHA-256 of its content.
+    """
 
     path: str
     size_bytes: int
@@ -23,13 +26,16 @@ class CodeFile:
 
 
 def open_local_snapshots(campaign_dir: Path) -> SnapshotStore | None:
-    """The snapshots in a campaign's folder; None where the folder is not on this machine."""
+    """Opens the snapshots in a campaign's folder; None if not on this machine."""
     root = campaign_dir / "snapshots"
     return SnapshotStore(root) if root.is_dir() else None
 
 
 def read_submission_code(snapshots: SnapshotStore | None, digest: str) -> list[CodeFile]:
-    """The files of a snapshot, the entry point first; none where the snapshot is not kept on this machine."""
+    """Lists the files of a snapshot, the entry point first.
+
+    Empty if the snapshot is not on this machine.
+    """
     if snapshots is None or not snapshots.exists(digest):
         return []
     files = snapshots.read_files(digest)

@@ -1,7 +1,7 @@
-"""All that people may know of a submission beside its board score: other phases, audits, checks and its history.
+"""Details of a submission beside its board score: phases, audits, checks, history.
 
-``SubmissionDetails.seen_by`` leaves out what an audience may not see: confirmed scores, and what exactly an audit saw,
-would be something to climb on.
+``SubmissionDetails.seen_by`` removes details that an audience may not see: researchers could climb on confirmed scores
+and on the exact evidence of an audit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
-    """What a submission reached in one phase.
+    """The score of a submission in one phase.
 
     Args:
         phase: its key: ``measure``, ``confirm``, ``transfer``, ``permuted``, ``noise-20``, ``coordinates``.
@@ -53,7 +53,10 @@ class PhaseView:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionDetails:
-    """A submission seen closely; everything in order of time, phases and audits by name."""
+    """The details of one submission.
+
+    Everything is in order of time; phases and audits are ordered by name.
+    """
 
     phases: list[PhaseView] = field(default_factory=list)
     audits: list[FindingView] = field(default_factory=list)
@@ -61,24 +64,24 @@ class SubmissionDetails:
     checks: list[CheckView] = field(default_factory=list)
 
     def phase(self, key: str) -> PhaseView | None:
-        """What was reached in a phase."""
+        """Returns the result of a phase."""
         return next((each for each in self.phases if each.phase == key), None)
 
     @property
     def confirmed(self) -> PhaseView | None:
-        """What was reached on the sealed splits."""
+        """Returns the result on the sealed splits."""
         return self.phase(Stage.CONFIRM)
 
     @property
     def transferred(self) -> PhaseView | None:
-        """What was reached on domains that nobody climbed on."""
+        """Returns the result on the transfer domains."""
         return self.phase(Stage.TRANSFER)
 
     def seen_by(self, audience: Audience, *, told: bool) -> SubmissionDetails:
-        """What an audience may see of it.
+        """Returns the details that an audience may see.
 
         Args:
-            told: whether researchers are told the submission's measured score.
+            told: True if researchers may see the submission's measured score.
         """
         whole = may_see(audience, RestrictedData.SEALED_SCORES)
         phases = [each for each in self.phases if may_see_phase(audience, each.phase, told)]
@@ -90,19 +93,19 @@ class SubmissionDetails:
 
     @property
     def waiting(self) -> list[CheckView]:
-        """Checks that are not over."""
+        """Lists the checks that are not finished."""
         return [each for each in self.checks if each.state in OPEN_CHECK_STATES]
 
 
 def read_submission_details(session: Session, campaign_id: str, number: int) -> SubmissionDetails:
-    """One submission's; empty where there is no such submission."""
+    """Reads one submission's details; empty if there is no such submission."""
     return list_submission_details(session, campaign_id, [number]).get(number, SubmissionDetails())
 
 
 def list_submission_details(
     session: Session, campaign_id: str, numbers: Collection[int] | None = None
 ) -> dict[int, SubmissionDetails]:
-    """Close-ups by submission number, of these or of all."""
+    """Lists details by submission number, of the given submissions or of all."""
     query = select(Submission).where(Submission.campaign_id == campaign_id)
     if numbers is not None:
         query = query.where(Submission.number.in_(numbers))
@@ -125,7 +128,7 @@ def list_submission_details(
 
 
 def round_evidence(value: Any) -> Any:
-    """Evidence as it is shown: the digits of a score beyond its noise tell nobody anything."""
+    """Rounds the scores in audit evidence to the digits above their noise."""
     match value:
         case float():
             return round(value, _EVIDENCE_DECIMALS) + 0.0

@@ -1,4 +1,4 @@
-"""Which submission builds on which."""
+"""Lineage of submissions: the parent of each, and the tree."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from aar.scoring.submissions.submit import SubmissionView
 
 @dataclass(frozen=True, slots=True)
 class LineageEntry:
-    """A submission and how many submissions it descends from, one out of the other."""
+    """A submission and the number of its ancestors."""
 
     depth: int
     submission: SubmissionView
 
 
 def lineage_tree(submissions: Sequence[SubmissionView]) -> list[LineageEntry]:
-    """All submissions, each below the one it builds on; those that build on none come first at depth 0.
+    """Lists submissions, each below its parent; roots come first at depth 0.
 
-    A parent snapshot that was handed in several times counts as its first submission.
+    A parent snapshot that was submitted several times counts as its first submission.
     """
     by_digest: dict[str, int] = {}
     for each in submissions:
@@ -39,7 +39,7 @@ def lineage_tree(submissions: Sequence[SubmissionView]) -> list[LineageEntry]:
 
 
 def find_parent(submission: SubmissionView, submissions: Sequence[SubmissionView]) -> SubmissionView | None:
-    """The submission that another one builds on: the first with the parent's code."""
+    """Returns a submission's parent: the first submission with the parent's code."""
     if submission.parent is None:
         return None
     return next((each for each in submissions if each.digest == submission.parent), None)

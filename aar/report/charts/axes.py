@@ -1,4 +1,4 @@
-"""Scales and ticks of a chart."""
+"""Scales and ticks of a chart's axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _ENOUGH = 5
 
 @dataclass(frozen=True, slots=True)
 class LinearScale:
-    """A linear map from ``[low, high]`` to ``[start, end]`` in pixels; values outside land on the edge."""
+    """A linear map from ``[low, high]`` to ``[start, end]`` in pixels.
+
+    Values outside are placed on the edge.
+    """
 
     low: float
     high: float
@@ -28,7 +31,7 @@ class LinearScale:
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers within ``[low, high]``, at most about ``most`` of them."""
+    """Returns round numbers within ``[low, high]``, at most about ``most``."""
     rough = (high - low) / max(most, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
@@ -38,22 +41,22 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def time_ticks(minutes: float, most: int) -> list[float]:
-    """Round points in time from 0 to ``minutes``."""
+    """Returns round times from 0 to ``minutes``."""
     days = _DAY * math.ceil(minutes / most / _DAY)
     step = next((each for each in _TIME_STEPS if minutes / each <= most), days)
     return [index * step for index in range(math.floor(minutes / step) + 1)]
 
 
 def time_label(minutes: float, longest: float) -> str:
-    """A tick's label: minutes in a short run, hours in a long one."""
+    """Formats a tick's label: minutes in a short run, hours in a long one."""
     return f"{minutes / 60:g} h" if longest > 180 else f"{minutes:g}"
 
 
 def axis_range(values: Sequence[float], anchors: Sequence[float]) -> tuple[float, float]:
-    """The range of an axis that shows all anchors and all values but far outliers, with some air.
+    """Returns an axis range that shows all anchors and all but extreme outliers.
 
     A value further from the quartiles than one and a half times their distance (Tukey's fences) would press all
-    others into one line; it is drawn on the edge instead.
+    others into one line; such a value is drawn on the edge instead. The range has some margin.
     """
     if not values and not anchors:
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""Idea diversity over time: the entropy with its bootstrap band, and the Vendi score on the same axis."""
+"""Chart of idea diversity: the entropy with its bootstrap band, and the Vendi score."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from aar.report.charts.svg import (
 
 
 def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Markup:
-    """Shannon bits over idea families over time of running; the top is what a team of all different ideas has.
+    """Draws the Shannon bits over idea families over running time.
+
+    The top of the axis is the entropy of a team with all different ideas.
 
     The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits.
     ``small`` is for a column of a page, where the narrow drawing is the only one that shows.
@@ -44,13 +46,13 @@ def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Marku
 
 
 def diversity_top(found: Progress, team: int) -> float:
-    """The top of the vertical axis, in bits."""
+    """Returns the top of the vertical axis, in bits."""
     values = [value for each in found.diversity for value in (each.bits, each.high or 0.0, _bits(each.vendi) or 0.0)]
     return max([*values, math.log2(max(team, 2)), 1.0]) * 1.08
 
 
 def diversity_legend(found: Progress) -> Markup:
-    """What the lines mean; the Vendi score's only where there is one."""
+    """Draws the legend; the Vendi score appears only if there is one."""
     item = Markup('<li class="{}"><svg viewBox="0 0 18 10" aria-hidden="true"><path d="{}"/></svg>{}</li>')
     items = [item.format("chart-diversity", "M0 5H18", "families, in bits")]
     if any(each.low is not None for each in found.diversity):

@@ -1,4 +1,4 @@
-"""Who built on whom: each measured submission by time and score, with a line from the one that it builds on."""
+"""Chart of lineage: measured submissions by time and score, linked to their parents."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ def lineage_chart(
     series: Mapping[str, int],
     link: Callable[[ScorePoint], str] | None = None,
 ) -> Markup:
-    """The graph over time of running; colours are researchers, so a line that changes colour is an idea taken up.
+    """Draws the lineage over running time.
+
+    Colours are researchers, so a line that changes colour is an idea that another researcher took over.
 
     Args:
         found: the campaign's progress.
         submissions: all of the campaign, to find parents in.
-        metric: for names and lines; None where the problem is not installed.
+        metric: for names and lines; None if the problem is not installed.
         series: a researcher's number by its id, for colours.
-        link: address of a submission's page, for a point to lead to.
+        link: returns the address of a point's submission page.
     """
     name = metric.name if metric else "score"
     places = {point.submission.number: point for point in found.points}

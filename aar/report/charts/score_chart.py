@@ -1,4 +1,4 @@
-"""The chart of scores, its legend, and a score's interval as a bar for table rows."""
+"""Chart of scores, its legend, and interval bars for table rows."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ def score_chart(
     link: Callable[[ScorePoint], str] | None = None,
     over: HorizontalAxis = "hours",
 ) -> Markup:
-    """Scores over time of running or over dollars: each submission with its 90 % interval, and the best so far.
+    """Draws scores over running time or dollars.
+
+    Each submission has its 90 % interval; a line shows the best so far.
 
     Lines show the human baseline, what was published, and the ceiling. A confirmed submission is a diamond, a
     refuted one a cross that the best-so-far passes over.
 
     Args:
         found: the campaign's progress.
-        metric: for names and lines; None where the problem is not installed.
+        metric: for names and lines; None if the problem is not installed.
         series: a researcher's number by its id, for colours.
-        link: address of a submission's page, for a point to lead to.
-        over: what the horizontal axis measures.
+        link: returns the address of a point's submission page.
+        over: the horizontal axis.
     """
     name = metric.name if metric else "score"
     low, high = score_range(found.points, metric)
@@ -74,12 +76,12 @@ def score_chart(
 
 
 def horizontal_axis(minutes: float, usd: float, over: HorizontalAxis) -> ChartAxis:
-    """The horizontal axis of a chart of scores."""
+    """Returns the horizontal axis of a chart of scores."""
     return money_axis(usd) if over == "usd" else time_axis(minutes)
 
 
 def score_range(points: Sequence[ScorePoint], metric: Metric | None) -> tuple[float, float]:
-    """The vertical range that shows the points and the metric's lines."""
+    """Returns the vertical range that shows the points and the metric's lines."""
     return axis_range(
         [value for point in points for value in (point.low, point.mean, point.high)], axis_anchors(metric)
     )
@@ -104,7 +106,10 @@ def _point(
 
 
 def _points(on: ChartFrame, points: Sequence[ScorePoint], series: Mapping[str, int], over: HorizontalAxis) -> list[str]:
-    """All points of a narrow drawing, by researcher: nothing hovers there, and no finger meets a link so small."""
+    """Draws all points of a narrow chart, by researcher.
+
+    Narrow charts have no hover, and their points are too small for links on a touch screen.
+    """
     by: dict[int, list[ScorePoint]] = {}
     for point in points:
         by.setdefault(series.get(point.submission.researcher_id, 1), []).append(point)
@@ -118,12 +123,12 @@ def _points(on: ChartFrame, points: Sequence[ScorePoint], series: Mapping[str, i
 
 
 def as_markup(escaped: str) -> Markup:
-    """Markup made of constants, numbers and text that is escaped already."""
+    """Marks constants, numbers and escaped text as safe markup."""
     return Markup(escaped)  # noqa: S704 - see above: Markup.format costs five times as much
 
 
 def point_title(point: ScorePoint, name: str) -> Markup:
-    """What a point tells when the mouse rests on it."""
+    """Returns the tooltip of a point."""
     each = point.submission
     words = (
         f"s{each.number} by {each.researcher_name}: {name} {format_score(point.mean)} "
@@ -133,7 +138,7 @@ def point_title(point: ScorePoint, name: str) -> Markup:
 
 
 def draw_submission(on: ChartFrame, x: float, point: ScorePoint) -> Markup:
-    """A submission's mark, or an arrow on the frame's edge where its score lies beyond."""
+    """Draws a submission's mark, or an arrow on the edge for a score beyond."""
     y = on.y(point.mean)
     if on.y.low <= point.mean <= on.y.high:
         return status_mark(x, y, point.submission.status)
@@ -142,7 +147,7 @@ def draw_submission(on: ChartFrame, x: float, point: ScorePoint) -> Markup:
 
 
 def status_mark(x: float, y: float, status: str) -> Markup:
-    """A submission as a mark: a diamond when confirmed, a cross when refuted, else a disc."""
+    """Draws a status mark: a diamond (confirmed), cross (refuted) or disc."""
     match status:
         case "confirmed":
             return as_markup(f'<path class="confirmed" d="M{x} {y - 6.5}l6.5 6.5l-6.5 6.5l-6.5 -6.5z"/>')
@@ -163,7 +168,7 @@ def _describe(found: Progress, name: str, metric: Metric | None, over: Horizonta
 
 
 class LegendEntry(Protocol):
-    """Somebody with a colour."""
+    """A researcher with a colour."""
 
     @property
     def name(self) -> str: ...
@@ -174,7 +179,10 @@ class LegendEntry(Protocol):
 
 
 def score_legend(team: Sequence[LegendEntry], *, frontier: bool = True) -> Markup:
-    """What colours and marks mean; ``frontier`` is whether the chart has the best-so-far line."""
+    """Draws the legend of colours and marks.
+
+    ``frontier`` is True if the chart has the best-so-far line.
+    """
     item = Markup('<li><span class="dot {}"></span>{}&nbsp;<span class="soft">{}</span></li>')
     items = [item.format(series_class(each.index), each.name, each.direction_key) for each in team]
     line = Markup('<li class="best"><svg viewBox="0 0 18 10" aria-hidden="true"><path d="M0 5H18"/></svg>{}</li>')
@@ -188,7 +196,10 @@ def score_legend(team: Sequence[LegendEntry], *, frontier: bool = True) -> Marku
 def interval_bar(
     mean: float, low: float | None, high: float | None, axis: tuple[float, float], human: float | None
 ) -> Markup:
-    """A score with its interval as a small bar on a shared axis, the human baseline as a tick; for table rows."""
+    """Draws a score's interval as a small bar on a shared axis.
+
+    The human baseline is a tick; for table rows.
+    """
     x = LinearScale(axis[0], axis[1], 4, 116)
     parts = [Markup('<path class="rail" d="M4 8H116"/>')]
     if human is not None:

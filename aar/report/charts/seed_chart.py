@@ -1,4 +1,4 @@
-"""A submission's score on each split, as a strip of dots a domain."""
+"""Chart of a submission's score on each split: one row of dots per domain."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 14, 14, 18, 26, 44
 
 
 def seed_chart(scores: Sequence[SeedScore], metric: Metric | None) -> Markup:
-    """One row a phase and domain: a dot a split, their mean as a bar, the human baseline as a line.
+    """Draws one row per phase and domain.
+
+    A dot is a split, a bar their mean, a line the human baseline.
 
     Args:
         scores: at least one.
-        metric: for its name and baseline; None where the problem is not installed.
+        metric: for its name and baseline; None if the problem is not installed.
     """
     human = metric.human_baseline if metric else None
     rows: dict[tuple[str, str], list[float]] = {}

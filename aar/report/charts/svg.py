@@ -1,6 +1,7 @@
-"""What all line charts are drawn on: a frame with axes, ticks and reference lines, wide and narrow, as inline SVG.
+"""SVG primitives of the line charts: frame, axes, ticks and reference lines.
 
-No script and no inline style: ``assets/chart.css`` colours them, light and dark.
+Each drawing is inline SVG, wide and narrow. There is no script and no inline style: ``assets/chart.css`` sets the
+colours, light and dark.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ MAX_SERIES = 8
 
 @dataclass(frozen=True, slots=True)
 class ChartSize:
-    """A drawing's size in pixels; each chart is drawn wide and narrow, and the style sheet shows the fitting one."""
+    """A drawing's size in pixels.
+
+    Each chart is drawn wide and narrow, and the style sheet shows the one that fits.
+    """
 
     name: str
     width: int
@@ -35,7 +39,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 36
 
 @dataclass(frozen=True, slots=True)
 class ChartAxis:
-    """A horizontal axis from 0: its end, its unit in words, and its ticks with labels for at most so many."""
+    """A horizontal axis from 0: its end, unit, and labelled ticks.
+
+    The ticks take the maximum number of labels.
+    """
 
     end: float
     unit: str
@@ -52,38 +59,41 @@ class ChartFrame:
 
 
 def series_class(index: int) -> str:
-    """The style class of a researcher by its number from 1."""
+    """Returns the style class of a researcher by its number from 1."""
     return f"s{(index - 1) % MAX_SERIES + 1}"
 
 
 def time_axis(minutes: float) -> ChartAxis:
-    """Minutes of running in a short campaign, hours in a long one."""
+    """Returns an axis of minutes for a short campaign, of hours otherwise."""
     longest = max(minutes, 1.0) * 1.02
     unit = "hours of running" if longest > 180 else "minutes of running"
     return ChartAxis(longest, unit, lambda most: [(at, time_label(at, longest)) for at in time_ticks(longest, most)])
 
 
 def money_axis(usd: float) -> ChartAxis:
-    """Dollars billed."""
+    """Returns an axis of dollars billed."""
     most_usd = max(usd, 0.01) * 1.02
     return ChartAxis(most_usd, "dollars billed", lambda most: [(at, f"${at:g}") for at in ticks(0.0, most_usd, most)])
 
 
 def make_frame(size: ChartSize, axis: ChartAxis, low: float, high: float) -> ChartFrame:
-    """The frame of a drawing whose scores go from ``low`` to ``high``."""
+    """Makes the frame of a drawing with scores from ``low`` to ``high``."""
     x = LinearScale(0.0, axis.end, _LEFT, size.width - _RIGHT)
     return ChartFrame(size, x, LinearScale(low, high, size.height - _BOTTOM, _TOP))
 
 
 def render_svg(size: ChartSize, description: str, body: Markup, *, links: bool = False) -> Markup:
-    """A drawing; the description is what a screen reader says. With links in it, it is a group and no picture."""
+    """Renders a drawing; screen readers read the description.
+
+    A drawing with links has the role of a group instead of an image.
+    """
     return Markup(
         '<svg class="chart {}" viewBox="0 0 {} {}" role="{}" aria-label="{}" xmlns="http://www.w3.org/2000/svg">{}</svg>'
     ).format(size.name, size.width, size.height, "group" if links else "img", description, body)
 
 
 def draw_grid(on: ChartFrame, axis: ChartAxis, name: str) -> Markup:
-    """Axes, ticks, and what they measure."""
+    """Draws the axes with their ticks and names."""
     left, right, bottom = on.x.start, on.x.end, on.y.start
     parts = []
     for value in ticks(on.y.low, on.y.high, 7):
@@ -103,7 +113,7 @@ def draw_grid(on: ChartFrame, axis: ChartAxis, name: str) -> Markup:
 
 
 def draw_reference_lines(on: ChartFrame, metric: Metric | None) -> Markup:
-    """Lines for what people reached, what was published, and perfection."""
+    """Draws lines for the human baseline, published results, and the ceiling."""
     if metric is None:
         return Markup("")
     lines = []
@@ -127,7 +137,7 @@ def _line(on: ChartFrame, value: float, kind: str, words: str, shift: int, *, en
 
 
 def axis_anchors(metric: Metric | None) -> list[float]:
-    """Values that an axis of scores must show."""
+    """Lists values that an axis of scores must show."""
     if metric is None:
         return []
     found = [value for value in (metric.human_baseline, metric.published) if value is not None]
@@ -138,7 +148,10 @@ def axis_anchors(metric: Metric | None) -> list[float]:
 def draw_step_line(
     on: ChartFrame, points: Sequence[tuple[float, float]], kind: str, until: float | None = None
 ) -> Markup:
-    """A line that keeps each value until the next; it ends at ``until``, by default at the frame's edge."""
+    """Draws a step line up to ``until``, by default the frame's edge.
+
+    Each value holds until the next.
+    """
     path = f"M{on.x(points[0][0])} {on.y(points[0][1])}"
     for at, value in points[1:]:
         path += f"H{on.x(at)}V{on.y(value)}"

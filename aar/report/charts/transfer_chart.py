@@ -1,4 +1,4 @@
-"""Climbed beside transferred: for each winner its measured, confirmed and transferred score as bars."""
+"""Chart of transfer: each winner's measured, confirmed and transferred score as bars."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _KINDS = (("measured", "s1"), ("confirmed", "s3"), ("transferred", "s2"))
 
 
 def transfer_chart(found: Sequence[Winner], metric: Metric | None) -> Markup:
-    """The bars, with 90 % intervals and the human baseline as a line.
+    """Draws the bars with 90 % intervals and the human baseline as a line.
 
     Args:
         found: at least one.
-        metric: for its name and baseline; None where the problem is not installed.
+        metric: for its name and baseline; None if the problem is not installed.
     """
     human = metric.human_baseline if metric else None
     rows = [(winner, _scores(winner)) for winner in found]
@@ -48,7 +48,7 @@ def transfer_chart(found: Sequence[Winner], metric: Metric | None) -> Markup:
 
 
 def transfer_legend() -> Markup:
-    """What the colours mean."""
+    """Draws the legend of the colours."""
     item = Markup('<li><span class="dot {}"></span>{}</li>')
     return Markup('<ul class="legend">{}</ul>').format(
         Markup("").join(item.format(style, kind) for kind, style in _KINDS)
