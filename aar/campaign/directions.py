@@ -1,4 +1,4 @@
-"""Directions: the short, deliberately vague starting points, and how they are dealt.
+"""Directions: loads the short, deliberately vague starting points and assigns them to researchers.
 
 The public study saw a team with one different vague direction each climb faster and end higher than an undirected
 one, and worse results from specific ready-made ideas; hence short texts, and an error for two that are the same.
@@ -34,7 +34,7 @@ _entries: TypeAdapter[list[_Entry]] = TypeAdapter(list[_Entry])
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """A starting point: its key, its text as the researcher reads it, the idea family it leans to."""
+    """A direction: its key, the text that the researcher reads, and the idea family it leans to."""
 
     key: str
     text: str
@@ -42,7 +42,7 @@ class Direction:
 
 
 def load_directions(path: Path) -> list[Direction]:
-    """The directions of a YAML file: a list of ``key``, ``text`` and, if wanted, ``family``.
+    """Load the directions of a YAML file: a list of ``key``, ``text`` and optional ``family``.
 
     Raises:
         SeedFileError: unreadable, malformed, empty, or two directions with one key or one text.
@@ -79,7 +79,7 @@ def load_directions(path: Path) -> list[Direction]:
 
 
 def assign_directions(spec: CampaignSpec, available: Sequence[Direction]) -> list[Direction]:
-    """One direction for each researcher, by the spec's way of dealing and its overrides.
+    """Return one direction per researcher, as the spec deals them, with its overrides.
 
     Raises:
         SeedFileError: a named key is unknown, or there are too few distinct directions.

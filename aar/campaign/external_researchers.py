@@ -1,7 +1,7 @@
-"""Researchers from outside: people's own agents (Claude Code, say) that join a campaign with a token.
+"""External researchers: agents outside (Claude Code, say) that join a campaign with a token.
 
-They have no sandbox, no conversation and no bill here. They read and write the forum and hand methods in like the
-others, and their submissions count against the same limits and are scored in the same clean room.
+They have no sandbox, conversation or costs here. They read and write the forum and submit methods like the others.
+Their submissions count against the same limits and are scored in the same clean room.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from aar.store.models import Researcher
 from aar.text.sanitize import clean_line
 
 EXTERNAL = EXTERNAL_MODEL
-"""What stands in a researcher's row as its model and state when it works outside: no controller runs it, and no time
-of its own is booked, because nobody here knows when it works."""
+"""The model and state in the row of an external researcher: no controller runs it, and no time of its own is booked,
+because the times at which it works are unknown here."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _TAKEN = re.compile(r"r[0-9]+|human|operator|latest")
 _MAX_DIRECTION = 2000
@@ -30,18 +30,18 @@ ENDED_STATES = ("finished", "failed")
 
 
 def invite_researcher(session: Session, campaign_id: str, name: str, direction: str = "") -> str:
-    """Add an outside researcher, or give one that exists a new token in the old one's stead; returns the token.
+    """Add an external researcher, or replace the token of an existing one; return the token.
 
     Args:
         session: in a write transaction.
         campaign_id: the whole id.
-        name: what it writes under: a small letter, then at most 14 small letters, digits or ``_``.
-        direction: where it starts, for the record; may be empty.
+        name: of its posts: a lowercase letter, then at most 14 lowercase letters, digits or ``_``.
+        direction: its starting point, for the record; may be empty.
 
     Raises:
         NotFound: no such campaign.
         UsageError: the name is not allowed.
-        Conflict: the campaign is over, or the name is one of its own researchers'.
+        Conflict: the campaign is over, or the name belongs to one of the campaign's own researchers.
     """
     lock_campaign(session, campaign_id)
     campaign = get_campaign(session, campaign_id)
@@ -61,10 +61,10 @@ def invite_researcher(session: Session, campaign_id: str, name: str, direction: 
 
 
 def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherView:
-    """End an outside researcher's token; what it wrote and handed in stays.
+    """Revoke an external researcher's token; its posts and submissions stay.
 
     Raises:
-        NotFound: no outside researcher of that name.
+        NotFound: no external researcher of that name.
     """
     view = get_researcher(session, campaign_id, name)
     if not is_external(view.model):
@@ -74,13 +74,13 @@ def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherVie
 
 
 def has_external_researchers(session: Session) -> bool:
-    """Whether any campaign has an outside researcher whose token holds."""
+    """Return whether any campaign has an external researcher with a valid token."""
     query = select(Researcher.id).where(Researcher.model == EXTERNAL, Researcher.token_hash != "")
     return session.scalars(query.limit(1)).first() is not None
 
 
 def is_external(model: str) -> bool:
-    """Whether a researcher's model says that it works outside."""
+    """Return whether a researcher's model marks it as external."""
     return model == EXTERNAL
 
 

@@ -1,4 +1,4 @@
-"""Which model each researcher runs on, and through which endpoint."""
+"""Assigns a model and an endpoint to each researcher."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from aar.llm.endpoints import Provider
 from aar.settings import Settings
 
 OFFLINE_MODEL = "offline-search"
-"""The offline search baseline: no LLM, played by the model server that ships with this package."""
+"""The offline search baseline: no LLM; the model server of this package plays it."""
 CLAUDE_MODEL = "claude-sonnet-5-5"
-"""What ``auto`` means when there is a key."""
+"""The model of ``auto`` if there is a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAssignment:
-    """Who plays.
+    """The models of a campaign.
 
     Args:
         models: model ids by researcher, in order.
-        fallback: the model asked when another is unavailable.
-        providers: who serves each model that is not offline.
-        reviewer: the model that reads the code of what is confirmed; None where no Claude model is called.
+        fallback: the model to call when another is unavailable.
+        providers: the provider of each model that is not offline.
+        reviewer: the model that reviews the code of confirmed submissions; None if no Claude model is called.
     """
 
     models: tuple[str, ...]
@@ -34,22 +34,22 @@ class ModelAssignment:
 
     @property
     def all_models(self) -> tuple[str, ...]:
-        """Each model that may be called, once."""
+        """Return each model that may be called, once."""
         return tuple(dict.fromkeys([*self.models, *filter(None, (self.fallback, self.reviewer))]))
 
     @property
     def uses_offline_model(self) -> bool:
-        """Whether anybody needs the offline model server."""
+        """Return whether any model needs the offline model server."""
         return OFFLINE_MODEL in self.models
 
     @property
     def uses_paid_service(self) -> bool:
-        """Whether anybody calls a service that may cost money."""
+        """Return whether any model is at a service that may cost money."""
         return any(model != OFFLINE_MODEL for model in self.all_models)
 
 
 def assign_models(spec: CampaignSpec, settings: Settings) -> ModelAssignment:
-    """The model of each researcher.
+    """Assign a model to each researcher.
 
     Raises:
         UsageError: a model needs a key and there is none.

@@ -1,4 +1,4 @@
-"""Everything that can be wrong is found here, before anything is started or spent."""
+"""Preflight checks: finds everything that can be wrong before anything is started or spent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FREE_BYTES = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class CampaignPlan:
-    """What a campaign needs, found and checked; nothing has been started."""
+    """The checked requirements of a campaign; nothing has been started."""
 
     spec: CampaignSpec
     settings: Settings
@@ -44,7 +44,7 @@ class CampaignPlan:
 
 
 async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
-    """Find and check all that a campaign of this spec needs.
+    """Find and check everything that a campaign of this spec needs.
 
     Raises:
         AarError: the first thing that is wrong, with its remedy.
@@ -76,7 +76,7 @@ async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
 
 
 def make_price_book(spec: CampaignSpec) -> PriceBook:
-    """The price library with the spec's own prices on top."""
+    """Return the price library with the spec's own prices on top."""
     return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in spec.prices.items()})
 
 

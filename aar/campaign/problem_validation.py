@@ -1,4 +1,4 @@
-"""Checking a problem before a campaign trusts it: what it declares, what it prepares, and how it grades."""
+"""Validates a problem (``aar problem validate``): its declarations, its splits and its grading."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SPLIT = 20_261
 
 
 class ProblemValidator:
-    """All that ``aar problem validate`` looks at; what is wrong is collected, one line each.
+    """The checks of ``aar problem validate``. It collects the flaws, one line each.
 
     Args:
-        problem: which; its own code runs in processes of its own.
+        problem: the problem; its own code runs in processes of its own.
         sized: the same at its small size, on which the baselines run.
-        room: where they run, made for ``sized``.
+        room: the clean room of the baselines, made for ``sized``.
         folder: splits are prepared below it.
-        on_step: told what comes next.
+        on_step: called with the text of the next step.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class ProblemValidator:
         self.flaws: list[str] = []
 
     async def run(self) -> list[str]:
-        """Carry all out; what a flaw makes pointless is left out.
+        """Run all checks; skip those that an earlier flaw makes pointless.
 
         Raises:
             DataMissing: there is no data to check.
             SandboxUnavailable, SandboxError: sandboxes do not work here.
         """
-        self._on_step("reading what it declares")
+        self._on_step("reading its declarations")
         self.flaws += _wrong_declarations(self._problem)
         if self.flaws:
             return self.flaws
@@ -60,7 +60,7 @@ class ProblemValidator:
         await self._attempt(anyio.to_thread.run_sync(read_brief, self._problem))
         await self._attempt(anyio.to_thread.run_sync(_read_directions, self._problem))
         before = len(self.flaws)
-        # Two processes: what hangs on the order of a set or on time is the same within one.
+        # Two processes: a result that depends on a set's order or on time is the same within one.
         other = WorkerPool(1, PROCESSES.environment)
         try:
             for domain, stage in _splits(self._problem):
@@ -70,7 +70,7 @@ class ProblemValidator:
             other.close()
         if len(self.flaws) == before:
             await self._attempt(self._grade())
-        self._on_step("carrying out its own checks")
+        self._on_step("running its own checks")
         await self._attempt(self._own())
         return self.flaws
 
@@ -147,7 +147,7 @@ def _splits(problem: Problem) -> Iterator[tuple[str, Stage]]:
 
 
 def _digest(folder: Path) -> dict[str, str]:
-    """By relative path: a file's SHA-256, a folder's or a link's kind."""
+    """Return by relative path: a file's SHA-256, or ``folder`` or ``link``."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -160,11 +160,11 @@ def _digest(folder: Path) -> dict[str, str]:
 
 
 def _wrong_declarations(problem: Problem) -> list[str]:
-    """What of the attributes is not as the protocol says."""
+    """Return the attributes that violate the protocol, one line each."""
     wrong = []
     for name, kind in (("metric", Metric), ("run_limits", RunLimits)):
         if not isinstance(getattr(problem, name), kind):
-            wrong.append(f"{name} is of another kind: got {getattr(problem, name)!r}, expected a {kind.__name__}")
+            wrong.append(f"{name} has the wrong type: got {getattr(problem, name)!r}, expected a {kind.__name__}")
     for name in ("climbed_domains", "transfer_domains", "research_domains"):
         value = getattr(problem, name)
         if (
@@ -172,9 +172,9 @@ def _wrong_declarations(problem: Problem) -> list[str]:
             or not isinstance(value, Sequence)
             or not all(isinstance(each, str) for each in value)
         ):
-            wrong.append(f"{name} is of another kind: got {value!r}, expected a sequence of names")
+            wrong.append(f"{name} has the wrong type: got {value!r}, expected a sequence of names")
     if not wrong and not problem.climbed_domains:
         wrong.append("climbed_domains is empty: expected one domain or more")
     if not isinstance(problem.default_seeds, int) or problem.default_seeds < 1:
-        wrong.append(f"default_seeds is no number of seeds: got {problem.default_seeds!r}, expected 1 or more")
+        wrong.append(f"default_seeds is invalid: got {problem.default_seeds!r}, expected 1 or more")
     return wrong

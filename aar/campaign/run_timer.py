@@ -1,4 +1,4 @@
-"""The campaign's wall clock: hours of running, pauses not counted."""
+"""A campaign's time limit: hours of running, without pauses."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ class RunTimer:
 
     @property
     def seconds(self) -> float:
-        """Seconds run so far."""
+        """Return the seconds run so far."""
         return self._before + time.monotonic() - self._started
 
     @property
     def left(self) -> float:
-        """Seconds that it may still run; infinite without a limit."""
+        """Return the remaining seconds; infinite without a limit."""
         return math.inf if self._limit is None else self._limit - self.seconds
 
     def change_limit(self, hours: float | None) -> None:
-        """Put another limit in force."""
+        """Change the limit."""
         self.limit_hours = hours
         self._limit = None if hours is None else hours * 3600
 
     def expired(self) -> bool:
-        """Whether the time is up."""
+        """Return whether the time is up."""
         return self._limit is not None and self.seconds >= self._limit
 
     def log_time_limit(self, session: Session, campaign_id: str) -> str:
-        """Log that the time is up; returns the line for people."""
+        """Log that the time is up; return the line for people."""
         limit = Decimal(self._limit or 0) / 3600
         spent = Decimal(round(self.seconds)) / 3600
         append_event(
@@ -65,8 +65,8 @@ class RunTimer:
 
 
 def read_seconds_run(session: Session, campaign_id: str) -> float:
-    """Seconds that former controllers ran a campaign, from the log.
+    """Return the seconds that earlier controllers ran a campaign, from the log.
 
-    A controller that was killed left no end; it counts until the last event before the next start.
+    A killed controller logged no end; its time counts until the last event before the next start.
     """
     return read_running_time(session, campaign_id).total * 60

@@ -1,4 +1,4 @@
-"""A campaign's own clock: minutes of running, so that a night's pause leaves no hole in the figures."""
+"""A campaign's running time in minutes, without pauses, as the time axis of charts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDS = ("campaign_paused", "campaign_finished")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time of running: when it began, and seconds that it lasted by a clock that nobody sets."""
+    """A period of running: its start, and its length in seconds by a monotonic clock."""
 
     since: datetime
     seconds: float
@@ -25,24 +25,24 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RunningTime:
-    """Spans of running, in order."""
+    """The periods of running, in order."""
 
     spans: Sequence[Span]
 
     def minutes(self, at: datetime) -> float:
-        """Minutes run until a moment."""
+        """Return the minutes run until a moment."""
         return sum(min(max((at - span.since).total_seconds(), 0.0), span.seconds) for span in self.spans) / 60
 
     @property
     def total(self) -> float:
-        """Minutes run in all."""
+        """Return the minutes run in all."""
         return sum(span.seconds for span in self.spans) / 60
 
 
 def read_running_time(session: Session, campaign_id: str) -> RunningTime:
-    """The clock of a campaign. A span that no event ends was cut off by a crash and ends with its last event.
+    """Read the running time of a campaign. A period that a crash cut off ends with its last event.
 
-    Where a controller wrote down how long it ran, that counts: between two looks at the machine's clock somebody may
+    If a controller recorded its running time, that counts: between two readings of the machine's clock somebody may
     have set it, or the machine slept.
     """
     of_campaign = EventRecord.campaign_id == campaign_id

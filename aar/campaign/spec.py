@@ -1,4 +1,4 @@
-"""What a campaign is to be: the spec that a YAML file or the flags of ``aar start`` give."""
+"""The campaign spec: the fields of a spec file and of the flags of ``aar start``."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class _Part(PlainNumbers):
 
 
 class ResearcherOverride(_Part):
-    """What is different for one researcher."""
+    """Settings of one researcher that differ from the team's."""
 
     model: str | None = None
     """Model id; None takes the team's."""
     provider: Literal["anthropic", "bedrock", "vertex"] | None = None
-    """Who serves it; None takes the team's provider."""
+    """Provider of its model; None takes the team's provider."""
     direction: str | None = None
     """Key of a direction in the directions file; None takes the dealt one."""
 
@@ -45,30 +45,30 @@ class Researchers(_Part):
     model: str = AUTO
     """Model id of all; ``auto`` is Claude with a key in the environment and the offline search baseline without."""
     provider: Literal["anthropic", "bedrock", "vertex"] = "anthropic"
-    """Who serves the models; Bedrock and Vertex find their credentials in the environment, and take ids in their own
+    """Provider of the models. Bedrock and Vertex find their credentials in the environment, and take ids in their own
     spelling."""
     region: str | None = None
     """Region of Bedrock or Vertex; None takes the environment's."""
     base_url: str | None = None
     """Another server that speaks the provider's protocol, as an http or https URL; None is the provider's own."""
     patience_minutes: float = Field(default=15.0, gt=0, le=1440)
-    """How long a service that is crowded, down or out of reach is waited for before the campaign is paused; pauses that
-    the service asks for do not count."""
+    """How long to wait for a service that is overloaded, down or out of reach before the campaign is paused. Pauses
+    that the service requests do not count."""
     fallback: str | None = None
-    """Model id asked, call by call, when a researcher's own model is unavailable; None asks no other."""
+    """Model id to call when a researcher's own model is unavailable, per call; None calls no other."""
     thinking: Literal["auto", "off"] = "auto"
-    """auto lets a model that can think as much as it sees fit."""
+    """auto lets a capable model decide how much it thinks."""
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
-    """How much a model thinks, where it can be told; None leaves it to the service."""
+    """How much a model thinks, if that can be set; None leaves it to the service."""
     cache: Literal["auto", "5m", "1h"] = "auto"
-    """Lifetime of prompt-cache entries; auto takes what each researcher's pauses make cheaper."""
+    """Lifetime of prompt-cache entries; auto takes the cheaper one for each researcher's pauses."""
     context: Literal["auto", "clear", "local"] = "auto"
-    """auto lets the service summarise old context where the model can; clear also clears old tool results before; local
-    hands over to a fresh conversation with the notebook."""
+    """auto lets the service summarise old context if the model can; clear also clears old tool results before; local
+    continues in a fresh conversation with the notebook."""
     context_tokens: int = Field(default=90_000, ge=20_000, le=900_000)
-    """Size at which a conversation is summarised or handed over."""
+    """Size at which a conversation is summarised or replaced by a fresh one."""
     max_output_tokens: int = Field(default=8192, ge=256, le=128_000)
-    """Bound of one turn; its cost is reserved before the call."""
+    """Limit of one turn's output; its cost is reserved before the call."""
     overrides: dict[int, ResearcherOverride] = Field(default_factory=dict)
     """By researcher number, from 1."""
 
@@ -88,7 +88,7 @@ class Researchers(_Part):
 
 
 class Directions(_Part):
-    """Where the researchers start from."""
+    """The directions of the researchers."""
 
     file: str | None = None
     """YAML file of directions; None takes the problem's own."""
@@ -108,9 +108,9 @@ class SandboxOptions(_Part):
     """What each researcher's sandbox may use."""
 
     backend: Literal["auto", "docker", "bubblewrap"] = "auto"
-    """auto takes Docker where an engine and the image are there, else bubblewrap."""
+    """auto takes Docker if an engine and the image are there, otherwise bubblewrap."""
     image: str = ""
-    """Docker image; empty is the one that ``aar sandbox build`` makes."""
+    """Docker image; empty takes the one that ``aar sandbox build`` makes."""
     memory_gib: float = Field(default=2.0, gt=0)
     """Memory of one sandbox."""
     cpus: float = Field(default=1.0, gt=0)
@@ -124,32 +124,32 @@ class SandboxOptions(_Part):
     job_seconds: float = Field(default=3600.0, gt=0)
     """Longest time that one background job may take."""
     patience_minutes: float = Field(default=15.0, ge=0, le=24 * 60)
-    """How long an engine that does not answer is waited for before the campaign is paused."""
+    """How long to wait for an engine that does not answer before the campaign is paused."""
 
 
 class ScoringOptions(_Part):
-    """How submissions are measured."""
+    """The scoring of submissions."""
 
     seeds: int | None = Field(default=None, ge=1, le=64)
-    """Fresh seeds, each with a fresh split, a submission is run on; None takes the problem's default."""
+    """Fresh seeds per submission, each with a fresh split; None takes the problem's default."""
     parallel: int | None = Field(default=None, ge=1)
-    """Scoring runs at the same time; None takes as many as the cores that are kept for scoring allow."""
+    """Scoring runs at the same time; None takes as many as the cores reserved for scoring allow."""
     confirm_seeds: int | None = Field(default=None, ge=1, le=64)
-    """Fresh seeds of a confirmation, on sealed splits; None takes as many as a submission is run on."""
+    """Fresh seeds of a confirmation, on sealed splits; None takes as many as in a measurement."""
     confirm_top: int = Field(default=5, ge=0)
-    """How many of the best are confirmed at the end; 0 confirms nothing, not even who takes first place."""
+    """How many of the best are confirmed at the end; 0 confirms nothing, not even first place."""
     transfer_top: int = Field(default=3, ge=0)
     """How many of the confirmed ones are run on the transfer domains at the end."""
     audit_seeds: int = Field(default=2, ge=1, le=64)
-    """Seeds of each run that an audit asks for, and of a run on the transfer domains."""
+    """Seeds of each run of an audit, and of a run on the transfer domains."""
     noise_levels: list[Annotated[float, Field(gt=0, le=0.5)]] = Field(default=[0.2, 0.4])
-    """Shares of the teacher's words that the label-noise audit turns round; with half of them they say nothing."""
+    """Shares of the teacher's labels that the label-noise audit flips; at 0.5 they carry no information."""
     reviewer: str | None = None
-    """Model id of the audit that reads code and claim; None takes the team's, and skips it where there is no key."""
+    """Model id of the audit that reads code and claim; None takes the team's, and skips the audit without a key."""
 
 
 class ServeOptions(_Part):
-    """Where the campaign's pages are served while it runs."""
+    """The server of the campaign's pages while it runs."""
 
     enabled: bool = True
     """Whether to serve at all."""
@@ -160,7 +160,7 @@ class ServeOptions(_Part):
 
 
 class Price(_Part):
-    """Dollars per million tokens of a model that the price library does not know."""
+    """Dollars per million tokens of a model that the price library does not contain."""
 
     input: Decimal = Field(ge=0)
     output: Decimal = Field(ge=0)
@@ -179,22 +179,22 @@ class CampaignSpec(_Part):
     researchers: Researchers = Researchers()
     """The team."""
     directions: Directions = Directions()
-    """Where the researchers start from."""
+    """The directions of the researchers."""
     sandbox: SandboxOptions = SandboxOptions()
     """What each researcher's sandbox may use."""
     limits: Limits = Limits(hours=0.1, submissions=16)
-    """What may be spent. The quick campaign's are six minutes, sixteen submissions and five dollars."""
+    """Limits of the campaign. The quick campaign's are six minutes, sixteen submissions and five dollars."""
     scoring: ScoringOptions = ScoringOptions()
-    """How submissions are measured."""
+    """The scoring of submissions."""
     serve: ServeOptions = ServeOptions()
-    """Where the campaign's pages are served while it runs."""
+    """The server of the campaign's pages while it runs."""
     prices: dict[str, Price] = Field(default_factory=dict)
-    """Prices of models that the price library does not know, by model id."""
+    """Prices of models that the price library does not contain, by model id."""
     seed: int | None = Field(default=None, ge=0)
-    """Makes offline researchers and the scorer's draws repeatable, for tests; leave out for real campaigns."""
+    """Makes offline researchers and the scorer's draws repeatable, for tests; leave it out for real campaigns."""
     database: str | None = Field(default=None, exclude=True)
-    """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME. It may hold a password, so no dump of a spec
-    has it: nothing that is stored, shown or sent."""
+    """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME. It may hold a password, so it is in no dump of
+    a spec: it is never stored, shown or sent."""
 
     @field_validator("database")
     @classmethod

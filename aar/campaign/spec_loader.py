@@ -1,4 +1,4 @@
-"""Reading a spec from YAML, with errors that name the field and the nearest right one."""
+"""Loads a campaign spec from YAML; errors name the field, its line, and the nearest known field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aar.strict_yaml import YamlDocument, YamlError, read_yaml
 
 
 def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> CampaignSpec:
-    """The spec in a YAML file, or the quick campaign's, with overrides on top.
+    """Load the spec in a YAML file, or the quick campaign's, with overrides on top.
 
     Args:
         path: YAML file; None for the quick campaign.
@@ -25,7 +25,7 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
             sets ``limits`` replaces the quick campaign's limits as a whole.
 
     Raises:
-        SpecError: the file is unreadable, is not YAML, or does not hold; names the field and its line.
+        SpecError: the file is unreadable, is not YAML, or is invalid; names the field and its line.
     """
     if path is None:
         read, where = YamlDocument({}, {}), "spec"
@@ -38,15 +38,15 @@ def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def override_stored_spec(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> CampaignSpec:
-    """The spec that was stored as ``values``, with overrides on top. Raises SpecError."""
+    """Return the spec stored as ``values``, with overrides on top. Raises SpecError."""
     return _build(copy.deepcopy(dict(values)), overrides, "spec")
 
 
 def spec_from_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[tuple[str, str]]]:
-    """The quick campaign's spec with dotted fields on top, or what is wrong with each of them.
+    """Return the quick campaign's spec with dotted fields on top, or the error of each field.
 
     Returns:
-        The spec, None where it does not hold; and field and message of each mistake, in the words of ``load_spec``.
+        The spec, None if invalid; and field and message of each error, with the messages of ``load_spec``.
     """
     values: dict[str, Any] = {}
     try:
@@ -74,7 +74,7 @@ def _build(
 
 
 def _reject_login(address: str, where: str) -> None:
-    """Refuse an address with a user name or a password: specs are stored, shown and compared. It is not quoted."""
+    """Refuse an address with a user name or a password, without quoting it: specs are stored, shown and compared."""
     if "@" in address.partition("//")[2].partition("/")[0]:
         raise SpecError(
             f"{where}: researchers.base_url holds a user name or a password, expected an address without",
@@ -99,7 +99,7 @@ def _read(path: Path) -> YamlDocument:
 
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:
-    """A directions file named in a spec is looked for beside that spec."""
+    """Resolve a directions file of a spec relative to that spec."""
     directions = values.get("directions")
     if isinstance(directions, dict) and isinstance(directions.get("file"), str):
         values["directions"] = {**directions, "file": str(folder / Path(directions["file"]).expanduser())}
@@ -117,7 +117,7 @@ def _set(values: dict[str, Any], dotted: str, value: Any, where: str) -> None:
 
 
 def _defaults(parents: list[str]) -> list[dict[str, Any]]:
-    """What an absent part starts from: the quick campaign's own values."""
+    """Return the defaults of an absent part: the quick campaign's own values."""
     part: Any = CampaignSpec().model_dump(exclude_none=True)
     found = []
     for key in parents:

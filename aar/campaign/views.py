@@ -1,4 +1,4 @@
-"""What people see of campaigns and researchers: read-only views for the CLI, the pages and the API."""
+"""Read-only views of campaigns and researchers for the CLI, the pages and the API."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _BY_ID = select(Campaign.__table__.c.id).where(Campaign.__table__.c.id == bindpa
 
 @dataclass(frozen=True, slots=True)
 class CampaignView:
-    """A campaign as people see it.
+    """A campaign as shown to people.
 
     Args:
         state: created, running, paused, finished, failed.
-        cause: why it is in this state, for people.
-        address: where its pages are served; empty when nobody serves them.
+        cause: the cause of its state, for people.
+        address: of its pages; empty when they are not served.
         sandbox: name of the backend its sandboxes run on.
         controller: whether one is ``alive``, was ``lost`` while the campaign ran or started, or ``none`` is needed.
-        heartbeat_at: the last sign of life of its newest controller.
+        heartbeat_at: the last heartbeat of its newest controller.
     """
 
     id: str
@@ -48,14 +48,14 @@ class CampaignView:
 
     @property
     def resumable(self) -> bool:
-        """Whether nobody runs it and ``aar resume`` goes on with it."""
+        """Return whether no controller runs it and ``aar resume`` continues it."""
         return self.controller == "lost" or (self.controller == "none" and self.state in ("created", "paused"))
 
     def state_text(self, clock: Callable[[datetime], str]) -> str:
-        """The state for people, with a dead controller named: ``running, no controller since 18:20``.
+        """Return the state for people, with a dead controller named: ``running, no controller since 18:20``.
 
         Args:
-            clock: writes a point in time.
+            clock: formats a point in time.
         """
         return (
             controller_lost_text(self.id, self.state, self.heartbeat_at, clock)
@@ -66,11 +66,11 @@ class CampaignView:
 
 @dataclass(frozen=True, slots=True)
 class ResearcherView:
-    """A researcher as people see it.
+    """A researcher as shown to people.
 
     Args:
         state: created, running, waiting, paused, finished, failed.
-        doing: what it is doing now, in one line; agent text, so sanitise before showing.
+        doing: its current activity, in one line; agent text, so sanitise before showing.
         active_seconds: agent-seconds worked so far.
     """
 
@@ -89,17 +89,17 @@ class ResearcherView:
 
 
 def list_campaigns(session: Session, *, limit: int = 100, skip: int = 0) -> list[CampaignView]:
-    """Campaigns, newest first, from the one after the first ``skip``."""
+    """Return campaigns, newest first, after the first ``skip``."""
     newest = select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id)
     found = session.scalars(newest.offset(skip).limit(limit))
     return [_campaign_view(campaign) for campaign in found]
 
 
 def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
-    """The campaign of an id, of an id's unambiguous beginning, or the latest.
+    """Return the campaign with an id or an unambiguous prefix of one, or the latest.
 
     Raises:
-        NotFound: there is none, or several begin so.
+        NotFound: there is none, or the prefix is ambiguous.
     """
     query = select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id)
     if name == LATEST:
@@ -122,7 +122,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
 
 
 def campaign_exists(session: Session, campaign_id: str) -> bool:
-    """Whether a campaign has exactly this id; cheap, where a campaign's spec is not needed."""
+    """Return whether a campaign has exactly this id; cheap when its spec is not needed."""
     known = get_cached(session, ("campaign", campaign_id)) is not None  # none is ever deleted
     if not known and session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None:
         put_cached(session, ("campaign", campaign_id), True)
@@ -131,13 +131,13 @@ def campaign_exists(session: Session, campaign_id: str) -> bool:
 
 
 def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]:
-    """The team of a campaign, by number."""
+    """Return the team of a campaign, by number."""
     found = session.scalars(select(Researcher).where(Researcher.campaign_id == campaign_id).order_by(Researcher.index))
     return [_researcher_view(researcher) for researcher in found]
 
 
 def working_researcher_ids(session: Session, campaign_id: str) -> list[str]:
-    """Ids of the researchers whose time counts now: at work, or waiting for a job or a score."""
+    """Return the ids of researchers whose time counts now: at work, or waiting for a job or a score."""
     query = select(Researcher.id).where(
         Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting"))
     )
@@ -145,7 +145,7 @@ def working_researcher_ids(session: Session, campaign_id: str) -> list[str]:
 
 
 def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:
-    """A researcher by id, name ("r2") or number. Raises NotFound."""
+    """Return a researcher by id, name ("r2") or number. Raises NotFound."""
     for researcher in list_researchers(session, campaign_id):
         if name in (researcher.id, researcher.name, str(researcher.index)):
             return researcher
@@ -155,13 +155,13 @@ def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherV
 def controller_lost_text(
     campaign_id: str, state: str, last_seen: datetime | None, clock: Callable[[datetime], str]
 ) -> str:
-    """What to say of a campaign whose controller is dead, with how to go on."""
+    """Return the state text of a campaign whose controller is dead, with the command that continues it."""
     since = "" if last_seen is None else f" since {clock(last_seen)}"
     return f"{state}, no controller{since}; `aar resume {campaign_id}` goes on"
 
 
 def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:
-    """A stored spec without the database's address, in which earlier versions left the password."""
+    """Return a stored spec without the database's address, in which earlier versions left the password."""
     return {name: value for name, value in spec.items() if name != "database"}
 
 

@@ -1,1 +1,1 @@
-"""Controls a campaign from any process - requests, steering, decisions, and the controller's lock."""
+"""Controls a campaign from any process: control requests, messages, decisions, and the controller's lock."""

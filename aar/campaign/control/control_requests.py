@@ -1,4 +1,4 @@
-"""Asking a running campaign to do something, from any process that reaches its database."""
+"""Control requests: pause, stop or change a running campaign from any process that reaches its database."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from aar.store.models import Campaign, Control
 CampaignCommand = Literal["pause", "stop"]
 ControllerState = Literal["alive", "lost", "none"]
 RESEARCHER_COMMAND = "researcher"
-"""The command of a request that concerns one researcher; what is wished of it is in the log."""
+"""The command of a request that concerns one researcher. Its desired state is in the log."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
-"""A controller that has not been heard of for so long is taken for dead."""
+"""A controller without a heartbeat for this long counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """A request not yet handled."""
+    """A control request that is not handled yet."""
 
     id: int
     command: str
@@ -37,7 +37,10 @@ class ControlRequest:
 
 
 def is_controller_alive(campaign: Campaign) -> bool:
-    """Whether some controller holds the campaign and gave a sign of life of late; a process known dead does not."""
+    """Return whether a controller holds the campaign and sent a heartbeat recently.
+
+    A controller whose process is known to be dead is not alive.
+    """
     if not campaign.controller or campaign.heartbeat_at is None:
         return False
     return datetime.now(UTC) - campaign.heartbeat_at < HEARTBEAT_TIMEOUT and not is_dead_on_this_host(
@@ -46,7 +49,7 @@ def is_controller_alive(campaign: Campaign) -> bool:
 
 
 def controller_state(campaign: Campaign) -> ControllerState:
-    """Whether a controller runs or starts the campaign, died while it did, or is neither there nor missed."""
+    """Return the controller's state: alive, lost while it ran or started the campaign, or none needed."""
     if is_controller_alive(campaign):
         return "alive"
     began = campaign.state == "running" or (campaign.state == "created" and bool(campaign.controller))
@@ -56,10 +59,10 @@ def controller_state(campaign: Campaign) -> ControllerState:
 def enqueue_request(
     session: Session, campaign: Campaign, asked: ControlRequested, researcher_id: str | None = None
 ) -> bool:
-    """Write a request down, with who and when; returns whether a controller is there to hear it.
+    """Store a request with its author and time; return whether a controller will apply it.
 
-    What is asked is carried out from what the database holds (rows, spec, log), never from the request alone, so that a
-    controller that was killed before it looked is followed by one that knows.
+    Requests are applied from what the database holds (rows, spec, log), never from the request alone, so the
+    next controller applies them if one was killed before it checked.
     """
     append_event(session, campaign.id, asked, researcher_id)
     if not is_controller_alive(campaign):
@@ -70,7 +73,7 @@ def enqueue_request(
 
 
 def request_command(session: Session, campaign_id: str, command: str, argument: str, by: str) -> bool:
-    """Ask for ``pause`` or ``stop`` of a campaign; returns whether a controller is there to hear it.
+    """Request ``pause`` or ``stop`` of a campaign; return whether a controller will apply it.
 
     With no controller alive, a stop takes effect at once (the campaign becomes finished) and a pause likewise.
 
@@ -80,7 +83,7 @@ def request_command(session: Session, campaign_id: str, command: str, argument: 
         Conflict: the campaign is over already.
     """
     if command not in get_args(CampaignCommand):
-        raise UsageError(f"no command {command}", f"There are: {', '.join(get_args(CampaignCommand))}")
+        raise UsageError(f"unknown command {command}", f"Use one of: {', '.join(get_args(CampaignCommand))}")
     lock_campaign(session, campaign_id)
     campaign = session.get(Campaign, campaign_id, populate_existing=True)
     if campaign is None:
@@ -94,7 +97,7 @@ def request_command(session: Session, campaign_id: str, command: str, argument: 
 
 
 def apply_without_controller(campaign: Campaign, command: str, argument: str, by: str) -> None:
-    """Pause or stop a campaign that no controller runs; other commands wait in the rows and the log."""
+    """Pause or stop a campaign without a controller; other commands stay in the rows and the log."""
     if command not in get_args(CampaignCommand):
         return
     campaign.state = "finished" if command == "stop" else "paused"
@@ -104,13 +107,13 @@ def apply_without_controller(campaign: Campaign, command: str, argument: str, by
 
 
 def count_pending_requests(session: Session, campaign_id: str) -> int:
-    """Number of requests not yet handled."""
+    """Count the requests that are not handled yet."""
     query = select(func.count()).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
     return session.scalar(query) or 0
 
 
 def take_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> list[ControlRequest]:
-    """Requests not yet handled, oldest first; they count as handled from now on.
+    """Return the unhandled requests, oldest first, and mark them as handled.
 
     Args:
         commands: only these; the others stay. Empty for all.

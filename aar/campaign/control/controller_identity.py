@@ -1,4 +1,4 @@
-"""How a controller signs the campaign that it runs, so that a dead one is told from a living one."""
+"""Identifies the controller process that holds a campaign, and detects that it is dead."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from aar.processes import HostProcess
 
 
 def controller_id(pid: int | None = None) -> str:
-    """A process of this host (this one unless a pid is given): host, pid, and the pid's start, which tells reuse apart.
+    """Return the id of a process of this host: host name, pid and start time.
 
-    Empty where there is no such process.
+    The start time distinguishes a reused pid. Without a pid, it is this process. Empty if there is no such process.
     """
     process = HostProcess.of(os.getpid() if pid is None else pid)
     return "" if process is None else f"{socket.gethostname()}:{process.pid}:{process.started}"
 
 
 def is_dead_on_this_host(controller: str) -> bool:
-    """Whether a signature is of this host and of a process that is no more, so that nobody waits for a timeout."""
+    """Return whether an id is of this host and its process is gone, so that no timeout is needed."""
     host, pid, started = controller.rsplit(":", 2)
     return host == socket.gethostname() and not HostProcess(int(pid), int(started)).alive()

@@ -1,4 +1,4 @@
-"""Who runs a campaign: exactly one controller at a time, which shows that it lives."""
+"""The controller's lock: exactly one process runs a campaign at a time, and sends its heartbeat."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ __all__ = [
 ]
 
 RESUMABLE_STATES = ("created", "running", "paused", "failed")
-"""States from which a controller may take a campaign up; a failed one may have been mended meanwhile."""
+"""States in which a controller may start or resume a campaign. The cause of a failed one may have been fixed meanwhile.
+"""
 
 
 def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") -> Campaign:
-    """Hold a campaign for one process, before anything slow is done for it; the holder may ask again.
+    """Acquire a campaign's lock for one process before slow preparation; the holder may repeat it.
 
-    What people ask from now on is the holder's to obey, and every other controller is refused.
+    From now on requests are for the holder, and every other controller is refused.
 
     Args:
-        holder: the process, from ``identity``; empty for this one.
+        holder: the process, from ``controller_id``; empty for this one.
 
     Raises:
         Conflict: another controller holds it, or it is over.
@@ -67,12 +68,12 @@ def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") ->
     if session.execute(swap).first() is None:
         raise _locked_campaign(campaign_id, "")
     session.refresh(campaign)
-    take_requests(session, campaign_id)  # what was asked of a former controller is not asked of this one
+    take_requests(session, campaign_id)  # requests to an earlier controller do not apply to this one
     return campaign
 
 
 def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sandbox: str, address: str) -> bool:
-    """Begin to run a campaign; returns whether it had been started before.
+    """Start or resume a campaign in this process; return whether it had been started before.
 
     Raises:
         Conflict: another controller holds it, it is over, or it was begun under another version of its problem.
@@ -85,7 +86,7 @@ def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sand
     campaign.state, campaign.cause = "running", ""
     campaign.sandbox, campaign.address = sandbox, address
     campaign.spec = without_database_address(campaign.spec)
-    # A killed controller left them at work; their time counts again once they are.
+    # A killed controller left them at work. Their time counts again once they work.
     left = (Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting")))
     session.execute(update(Researcher).where(*left).values(state="paused", doing=""))
     append_event(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
@@ -93,19 +94,19 @@ def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sand
 
 
 def is_controlled(campaign: Campaign) -> bool:
-    """Whether some controller holds the campaign now, as far as can be known here."""
+    """Return whether a live controller holds the campaign, as far as this host can know."""
     return is_controller_alive(campaign)
 
 
 def renew_heartbeat(session: Session, campaign_id: str) -> bool:
-    """Give a sign of life; returns whether this process holds the campaign still."""
+    """Send a heartbeat; return whether this process still holds the campaign."""
     mine = (Campaign.id == campaign_id, Campaign.controller == controller_id())
     done = session.execute(update(Campaign).where(*mine).values(heartbeat_at=now()).returning(Campaign.id))
     return done.first() is not None
 
 
 def record_heartbeat(session: Session, campaign_id: str, working: list[str], elapsed: timedelta) -> None:
-    """Give a sign of life, and add the time worked to the researchers at work.
+    """Send a heartbeat, and add the elapsed time to the researchers at work.
 
     Raises:
         Conflict: another controller took the campaign over meanwhile.
@@ -124,12 +125,12 @@ def record_heartbeat(session: Session, campaign_id: str, working: list[str], ela
 def release_campaign(
     session: Session, campaign_id: str, *, state: str, cause: str, seconds: float | None = None
 ) -> None:
-    """Write down how the campaign stands now that this controller leaves it: paused, finished or failed.
+    """Record the final state of a campaign as this controller leaves it: paused, finished or failed.
 
-    A campaign that another controller took over meanwhile is left to it.
+    A campaign that another controller took over meanwhile stays unchanged.
 
     Args:
-        seconds: that this controller ran it.
+        seconds: running time of this controller.
     """
     lock_campaign(session, campaign_id)
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
@@ -147,7 +148,7 @@ def release_campaign(
 
 
 def cancel_reservation(session: Session, campaign_id: str) -> None:
-    """Give up a campaign that was held and never run; a pause or stop that was asked for meanwhile takes effect."""
+    """Release a campaign that was held but never run; apply a pause or stop requested meanwhile."""
     lock_campaign(session, campaign_id)
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
     if campaign.controller != controller_id():

@@ -1,4 +1,4 @@
-"""Showing that this process holds a campaign, from a thread that neither a slow start nor a busy loop stops."""
+"""Sends the controller's heartbeat from a thread that neither a slow start nor a busy loop stops."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STOP_SECONDS = 30.0
 
 
 class Heartbeat:
-    """Gives a sign of life every few seconds between ``start`` and ``stop``.
+    """Sends a heartbeat every few seconds between ``start`` and ``stop``.
 
     Args:
         database: where the campaign is.
         campaign_id: a campaign that this process holds.
-        seconds: between two signs.
+        seconds: between two heartbeats.
     """
 
     def __init__(self, database: Database, campaign_id: str, *, seconds: float = _HEARTBEAT_SECONDS) -> None:
@@ -35,11 +35,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name=f"heartbeat {campaign_id}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait a while for a sign that is being given."""
+        """Stop the thread, and wait a bounded time for a heartbeat in progress."""
         self._over.set()
         self._thread.join(_STOP_SECONDS)
 
@@ -49,7 +49,7 @@ class Heartbeat:
                 held = self._database.write_now(
                     lambda session: controller_lock.renew_heartbeat(session, self._campaign_id)
                 )
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next sign may get through
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next heartbeat may succeed
                 log.warning("no sign of life could be given", campaign=self._campaign_id, error=str(error))
                 continue
             if not held:
@@ -58,7 +58,7 @@ class Heartbeat:
 
 @contextmanager
 def hold_campaign(database: Database, campaign_id: str) -> Iterator[None]:
-    """Hold a campaign while something slow is made ready for it, and give it up unless it was run meanwhile.
+    """Hold a campaign during slow preparation, and release it unless it was run meanwhile.
 
     Raises:
         Conflict: another controller holds it, or it is over.

@@ -1,4 +1,4 @@
-"""What people wish of single researchers, folded from the log: who is to rest, and who is to go on."""
+"""The desired state of each researcher, read from the log: paused, resumed or ended by an operator."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _COMMANDS = (PAUSE, RESUME, STOP, REMOVE)
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """The last thing that a person wished of a researcher.
+    """The newest command of an operator for one researcher.
 
     Args:
-        command: pause, resume, stop or remove; empty where nobody wished anything.
+        command: pause, resume, stop or remove; empty without a command.
         cause: for people.
-        id: of the event, so that a later wish can be told from an earlier one.
+        id: of the event; it distinguishes a later command from an earlier one.
     """
 
     command: str = ""
@@ -29,12 +29,12 @@ class DesiredState:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is to rest until a person lets it go on."""
+        """Return whether it is to pause until an operator resumes it."""
         return self.command == PAUSE
 
     @property
     def is_ended(self) -> bool:
-        """Whether it is to end for good."""
+        """Return whether it is to end for good."""
         return self.command in (STOP, REMOVE)
 
 
@@ -42,7 +42,10 @@ NO_COMMAND = DesiredState()
 
 
 def read_desired_states(session: Session, campaign_id: str) -> dict[str, DesiredState]:
-    """The last wish by researcher's id. It is in the log before it is acted on, so no crash forgets it."""
+    """Return the newest command by researcher id.
+
+    Commands are logged before they are applied, so a crash loses none.
+    """
     query = select(EventRecord.id, EventRecord.researcher_id, EventRecord.payload).where(
         EventRecord.campaign_id == campaign_id,
         EventRecord.kind == "control_requested",

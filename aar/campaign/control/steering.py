@@ -1,7 +1,7 @@
-"""What people ask of a campaign while it lives: words to researchers, their rest, other limits.
+"""Steers a live campaign: messages to researchers, pausing them, changing directions and limits.
 
-Everything is in the log and in the rows first, with who and when; a controller that runs takes it up within a second,
-and one that starts later finds it.
+Every request is first written to the log and the rows, with its author and time. A running controller applies it within
+a second; one that starts later finds it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aar.store.models import Campaign, Researcher
 from aar.text.sanitize import clean_line, validate_text
 
 MAX_MESSAGE_CHARACTERS = 4000
-"""Characters of a message or a new direction."""
+"""Most characters of a message or a new direction."""
 MAX_REASON = 1000
 CHANGEABLE_LIMITS = (
     "usd",
@@ -38,18 +38,18 @@ CHANGEABLE_LIMITS = (
     "researcher.turns",
     "researcher.submissions",
 )
-"""Limits that may change while a campaign lives."""
+"""Limits that may change during a campaign."""
 ALL_RESEARCHERS = "all"
 RESEARCHER_COMMANDS = ("pause", "resume", "stop", "remove")
 
 
 @dataclass(frozen=True, slots=True)
 class CommandReceipt:
-    """What became of a request.
+    """The result of a control request.
 
     Args:
-        heard: whether a controller runs the campaign and takes it up now.
-        told: one line for the person who asked.
+        heard: whether a controller runs the campaign and applies it now.
+        told: one line for the operator.
     """
 
     heard: bool
@@ -59,16 +59,16 @@ class CommandReceipt:
 def send_command(
     session: Session, campaign_id: str, command: str, argument: str, by: str, researcher: str = ""
 ) -> CommandReceipt:
-    """Ask for anything that takes one text: of the whole campaign, or of one researcher.
+    """Send a command with one text to the whole campaign or to one researcher.
 
     Args:
         command: pause, stop, message; of one researcher also resume, remove and redirect.
-        argument: the words of a message or a new direction; else the reason, which may be empty.
+        argument: the text of a message or a new direction; else the reason, which may be empty.
         researcher: its name; empty, or ``all`` with a message, for the campaign.
 
     Raises:
         NotFound: no such campaign or researcher.
-        UsageError: no such command, or words that are empty or too long.
+        UsageError: no such command, or a text that is empty or too long.
         Conflict: the state of the campaign or the researcher does not allow it.
     """
     if researcher == ALL_RESEARCHERS:
@@ -96,9 +96,11 @@ def send_command(
 
 
 def send_message(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
-    """Write to one researcher, or to all; each reads it at its next turn, as a person's words, and no wait keeps it.
+    """Send a message to one researcher or to all; each reads it at its next turn.
 
-    Raises: as ``ask``.
+    It is marked as the operator's text, and ends any wait.
+
+    Raises: as ``send_command``.
     """
     campaign = _living(session, campaign_id)
     words = validate_text("message", text, MAX_MESSAGE_CHARACTERS)
@@ -112,9 +114,9 @@ def send_message(session: Session, campaign_id: str, researcher: str, text: str,
 
 
 def change_direction(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
-    """Give one researcher a new direction. It is told as a person's words; its earlier system prompt stays as it was.
+    """Give one researcher a new direction, as a message; its system prompt stays as it was.
 
-    Raises: as ``ask``.
+    Raises: as ``send_command``.
     """
     campaign = _living(session, campaign_id)
     words = validate_text("direction", text, MAX_MESSAGE_CHARACTERS)
@@ -129,15 +131,15 @@ def change_direction(session: Session, campaign_id: str, researcher: str, text: 
 
 
 def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any], by: str) -> CommandReceipt:
-    """Put other limits in force, in the campaign's stored spec and, where one runs, in its controller.
+    """Change limits in the campaign's stored spec and in its running controller, if there is one.
 
     Args:
-        changes: by name as in the spec (``usd``, ``researcher.turns``) to value; None lifts one.
+        changes: by name as in the spec (``usd``, ``researcher.turns``) to value; None removes a limit.
 
     Raises:
         NotFound: no such campaign.
-        UsageError: nothing is changed, or a limit that may not change.
-        SpecError: a value does not hold.
+        UsageError: no change, or a limit that may not change.
+        SpecError: a value is invalid.
         Conflict: the campaign is over.
     """
     campaign = _living(session, campaign_id)

@@ -1,7 +1,7 @@
-"""What people decide about submissions: have one confirmed, take one off the board, put it back.
+"""Decisions of operators about submissions: confirm, disqualify and reinstate.
 
-Each is on the record with who asked, why and when. It works while the campaign runs, when the scorer picks a queued
-check up by itself, and when it does not: then the check waits for the campaign to go on.
+Each is recorded with its author, reason and time. If the campaign runs, the scorer picks a queued confirmation up by
+itself; otherwise the confirmation waits until the campaign resumes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MAX_RULE = 64
 
 @dataclass(frozen=True, slots=True)
 class SubmissionDecision:
-    """What became of a decision.
+    """The result of a decision.
 
     Args:
         submission: as it stands now.
-        heard: whether a controller runs the campaign, so that a check is made soon; without one it waits for
+        heard: whether a controller runs the campaign and confirms it soon; without one it waits for
             ``aar resume``.
     """
 
@@ -40,12 +40,12 @@ class SubmissionDecision:
 
 
 def confirm_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> SubmissionDecision:
-    """Ask for a confirmation: fresh seeds, the sealed splits, the audits.
+    """Queue a confirmation: fresh seeds, the sealed splits, the audits.
 
     Args:
         number: of a measured submission.
         reason: may be empty.
-        by: who asks, such as ``human:ana``.
+        by: the author, such as ``human:ana``.
 
     Raises:
         NotFound: no such campaign or submission.
@@ -68,11 +68,11 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
 def disqualify_submission(
     session: Session, campaign_id: str, number: int, rule: str, reason: str, by: str
 ) -> SubmissionDecision:
-    """Take a submission, and whatever else was handed in of the same files, off the board.
+    """Disqualify a submission and every other submission of the same files.
 
     Args:
-        rule: short name of what was broken, such as ``person.leak``.
-        reason: for its author and everybody.
+        rule: short name of the broken rule, such as ``person.leak``.
+        reason: shown to its author and everybody else.
 
     Raises:
         NotFound: no such campaign or submission.
@@ -90,7 +90,7 @@ def disqualify_submission(
 
 
 def reinstate_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> SubmissionDecision:
-    """Put a disqualified submission back, with the score that it had or will get.
+    """Reinstate a disqualified submission, with the score that it had or will get.
 
     Raises:
         NotFound: no such campaign or submission.

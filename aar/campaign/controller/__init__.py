@@ -1,1 +1,1 @@
-"""Runs one campaign - the controller and its periodic loop."""
+"""Runs one campaign: the controller and its periodic loop."""

@@ -1,4 +1,4 @@
-"""What a controller does every moment: signs of life, requests, the clock, the diversity gauge."""
+"""The controller's periodic loop: heartbeat, control requests, time limit, diversity measurement."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ _TELL_SECONDS = 60.0
 
 
 class ControlLoop:
-    """Attends to one campaign until cancelled. What fails is told and tried again; nothing of it ends the campaign.
+    """The periodic work of one campaign, repeated until cancelled.
+
+    A step that fails is logged and tried again; it never ends the campaign.
 
     Args:
-        faults: what services died of; written to the log here.
-        heed: carries out what is asked besides a pause or the end of the whole campaign.
-        resting: ids of researchers whose time does not count now, as they wait for their model service.
+        faults: errors of services; written to the log here.
+        heed: applies every request except a pause or stop of the whole campaign.
+        resting: ids of researchers that wait for their provider; their time does not count.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class ControlLoop:
         self._last_heartbeat = time.monotonic()
 
     async def run(self) -> None:
-        """Attend until cancelled.
+        """Repeat the work until cancelled.
 
         Raises:
             Conflict: another controller took the campaign over.
@@ -81,7 +83,7 @@ class ControlLoop:
                 await self._try("clock", self._end_on_time_limit)
 
     async def send_heartbeat(self) -> None:
-        """Give a sign of life and book the time worked since the last one; then measure the diversity.
+        """Send a heartbeat and add the time worked since the last one; then measure the diversity.
 
         Raises:
             Conflict: another controller took the campaign over.
@@ -90,14 +92,14 @@ class ControlLoop:
         await self._try("diversity gauge", self._measure)
 
     async def log_incidents(self) -> None:
-        """Write down what the sandboxes told of, and what services died of."""
+        """Log the incidents of sandboxes and the errors of services."""
         if self._incidents:
             await self._database.write(lambda session: self._incidents.write(session, self._campaign_id))
         if self._faults:
             await log_faults(self._database, self._campaign_id, self._faults)
 
     async def _try(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do one of the things; an error is told, and the next moment tries again."""
+        """Run one step; log an error, and try again in the next round."""
         try:
             await work()
         except Conflict:
@@ -142,7 +144,7 @@ class ControlLoop:
 
 
 def apply_stop_request(request: ControlRequest, stop: StopSignal) -> bool:
-    """Pause or stop the campaign if that is asked; returns whether it was."""
+    """Apply a request to pause or stop the campaign; return whether it was one."""
     cause = f"{request.command} asked by {request.by}"
     if request.command == "stop":
         stop.finish(cause)
@@ -154,7 +156,7 @@ def apply_stop_request(request: ControlRequest, stop: StopSignal) -> bool:
 
 
 async def log_faults(database: Database, campaign_id: str, faults: FaultBuffer) -> None:
-    """Write down what services died of."""
+    """Log the errors of services."""
     taken = faults.drain()
 
     def write(session: Session) -> None:

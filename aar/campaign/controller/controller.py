@@ -1,4 +1,4 @@
-"""The controller: takes one campaign up, runs its parts side by side, and leaves it in a state that can be told."""
+"""The controller: starts or resumes a campaign, runs its services, and records how it ended."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _COMPANION_TRIES = 5
 _ENDING_SECONDS = 120.0
 _END_SECONDS = 20.0
 _SWEEP_SECONDS = 60.0
-"""How long the removal of what earlier controllers left may keep a campaign from its start, or from its end."""
+"""Longest time that the removal of orphans may delay a campaign's start or end."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningCampaign:
-    """A campaign under way, for those who watch or serve it.
+    """A campaign under way, for its companions.
 
     Args:
-        address: where its pages are served; empty when nobody serves.
+        address: of its pages; empty when they are not served.
         resumed: whether a former controller had begun it.
-        stop: tells once the campaign is asked to end, and why.
+        stop: set once the campaign is to end, with the reason.
     """
 
     campaign_id: str
@@ -60,22 +60,22 @@ class RunningCampaign:
 
     @property
     def database(self) -> Database:
-        """The campaign's database."""
+        """Return the campaign's database."""
         return self.plan.database
 
 
 CampaignCompanion = Callable[[RunningCampaign], Awaitable[None]]
-"""Something that runs beside a campaign until it is cancelled: the live view, the web server. One that dies is started
-again a few times, and decides over nothing."""
+"""A service that runs beside a campaign until it is cancelled: the live view, the web server. One that dies is
+restarted a few times, and never affects the campaign."""
 
 
 class Controller:
-    """Runs one campaign that ``create_campaign`` wrote. Make it and run it in one event loop.
+    """Runs one campaign that ``create_campaign`` wrote. Create and run it in one event loop.
 
     Args:
-        plan: what the campaign needs, checked.
+        plan: the checked plan of the campaign.
         campaign_id: the campaign.
-        address: where its pages are served; empty when nobody serves.
+        address: of its pages; empty when they are not served.
     """
 
     def __init__(self, plan: CampaignPlan, campaign_id: str, *, address: str = "") -> None:
@@ -88,17 +88,19 @@ class Controller:
         self._faults = FaultBuffer()
 
     def abort(self) -> None:
-        """End at once: what is under way is lost as after a crash, and nothing else."""
+        """End at once; only work in progress is lost, as after a crash."""
         self.stop.pause("stopped at once")
         if self._research_task is not None:
             self._research_task.cancel()
 
     async def run(self, companions: Sequence[CampaignCompanion] = ()) -> CampaignEnding:
-        """Run the campaign until it ends; returns how. Nothing that a companion does changes that, or is raised.
+        """Run the campaign until it ends; return its ending.
+
+        A companion never changes the ending, and none of its errors is raised.
 
         Raises:
             Conflict: another controller runs it, it is over, or it was begun under another version of its problem.
-            AarError: something broke that the campaign cannot be without; it is paused.
+            AarError: something that the campaign needs broke; it is paused.
         """
         db, campaign_id = self._plan.database, self._campaign_id
         resumed = await db.write(
@@ -140,7 +142,7 @@ class Controller:
         await run_with_restarts(name, lambda: companion(running), self._faults, needed=False, tries=_COMPANION_TRIES)
 
     async def _record_ending(self, ending: CampaignEnding) -> None:
-        """Write the ending down, however long the database is busy, and what services died of since the last look."""
+        """Record the ending, however long the database is busy, and the remaining errors of services."""
 
         seconds = round(time.monotonic() - self._claimed, 3)
 
@@ -177,7 +179,7 @@ class Controller:
         return self.stop.ending
 
     async def _research(self) -> None:
-        """Make everything ready, unless the end is asked for meanwhile, and have the team work."""
+        """Prepare the campaign and let the team work, unless the end is requested meanwhile."""
         db = self._plan.database
         early = asyncio.create_task(
             run_with_restarts(
@@ -207,7 +209,7 @@ class Controller:
             await self._work(workshop, clock)
 
     async def _tell_early(self) -> None:
-        """Write down what is waited for while everything is made ready, until cancelled."""
+        """Log outages during preparation until cancelled."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if self._faults:
@@ -229,7 +231,7 @@ class Controller:
         return clock, await stack.enter_async_context(workshop)
 
     async def _work(self, workshop: CampaignRuntime, clock: RunTimer) -> None:
-        """The team's work, with what it needs at its side; what each failure decides over stands in ``services``."""
+        """Run the team with its services; ``service_restarts`` defines the effect of each failure."""
         db, plan, faults = self._plan.database, self._plan, self._faults
         crew = ResearcherPool(workshop, clock)
         attendance = ControlLoop(
@@ -282,13 +284,13 @@ class Controller:
             self.stop.ending = ending
 
     async def _time_limit_ending(self, ending: CampaignEnding, outage: GatewayError) -> CampaignEnding:
-        """How a campaign ends whose hours ended while the model service was away."""
+        """Return the ending of a campaign whose time ran out during an outage."""
         if isinstance(outage, ServiceUnreachable) and not await self._ever_answered():
             return CampaignEnding("failed", f"no model call ever succeeded: {outage}")
         return CampaignEnding("paused", f"{ending.cause} while the model service was away: {outage.message}")
 
     async def _ever_answered(self) -> bool:
-        """Whether any model call of the campaign brought a turn, or it is not known."""
+        """Return whether any model call of the campaign brought a turn, or this is not known."""
         turns = select(EventRecord.id).where(
             EventRecord.campaign_id == self._campaign_id, EventRecord.kind == "turn_received"
         )
@@ -298,7 +300,7 @@ class Controller:
             return True
 
     async def _confirm_winners(self, workshop: CampaignRuntime, ending: CampaignEnding) -> None:
-        """Confirm the winners; what does not fit the budget is left in the queue, and the ending says so."""
+        """Confirm the winners; the ending names those that stay queued because the budget is used up."""
         scoring = self._plan.spec.scoring
         if scoring.confirm_top == 0:
             return
@@ -307,9 +309,9 @@ class Controller:
             self.stop.ending = replace(ending, cause=f"{ending.cause}; {left}")
 
     async def _unless_pausing(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """What the researchers were promised is done to its end, unless a person is in a hurry.
+        """Wait for ``work``, unless a pause was requested (then leave it for resume).
 
-        Raises: what ``work`` raises that does not pass by itself.
+        Raises: errors of ``work`` that do not pass by themselves.
         """
         doing = asyncio.ensure_future(retry_write(name, work, self._faults, seconds=MAX_FAILING_SECONDS))
         hurry = asyncio.ensure_future(self.stop.hurry.wait())
@@ -322,7 +324,10 @@ class Controller:
 
 
 async def _cancel_tasks(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel tasks and wait until they are gone; what a task died of is the one's who waits for it, or is told."""
+    """Cancel tasks and wait until they are gone.
+
+    An error of a task is raised where that task is awaited, or logged.
+    """
     for task in tasks:
         task.cancel()
     for task, died in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
@@ -337,7 +342,7 @@ async def _update_mirror(mirror: ForumMirror) -> None:
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of a person's interest: one of ours if there is one, else the first."""
+    """Return the error to show to people: the first AarError, else the first one."""
     flat: list[BaseException] = []
     waiting: list[BaseException] = [group]
     while waiting:

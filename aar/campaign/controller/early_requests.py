@@ -1,4 +1,4 @@
-"""Pause and stop while a campaign is being made ready: kept, and obeyed at the first possible moment."""
+"""Applies pause and stop requests that arrive during preparation, at the first possible moment."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _COMMANDS = ("pause", "stop")
 
 
 async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSignal) -> None:
-    """Return once the campaign is to end before it is ready; cancel it when it is.
+    """Return once the campaign is to end before it is ready; cancel this when it is ready.
 
-    A stop with submissions in the house is noted only: they are scored first, for which everything must be ready.
+    A stop with unscored submissions is only noted: they are scored first, which needs a complete preparation.
     """
     noted = False
     while stop.ending is None or noted:

@@ -1,1 +1,1 @@
-"""Estimates, forecasts and meters what a campaign costs."""
+"""Estimates, forecasts and meters the costs of a campaign."""

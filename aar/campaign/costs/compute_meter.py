@@ -1,4 +1,4 @@
-"""Metering a sandbox: its cores are paid for by the minute, reserved before they are used."""
+"""Meters a sandbox's cores: core-seconds are reserved before they are used, minute by minute."""
 
 from __future__ import annotations
 

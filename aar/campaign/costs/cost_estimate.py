@@ -1,4 +1,4 @@
-"""What a campaign may cost, said before it starts: the most that its limits let through, and what a usual one takes.
+"""Estimates a campaign's cost before it starts: the most that its limits allow, and the usual cost.
 
 The expectation is a rule of thumb, not a promise: ``TURNS_PER_HOUR`` turns an agent-hour of ``TYPICAL_TURN`` each,
 priced as the ledger prices them, plus the sandboxes' cores. A researcher that waits for long jobs takes less; the
@@ -16,17 +16,17 @@ from aar.llm.pricing.usage import Usage
 
 TURNS_PER_HOUR = 120
 TYPICAL_TURN = Usage(input_tokens=500, cache_write_5m_tokens=4_000, cache_read_tokens=60_000, output_tokens=2_000)
-"""Of a conversation at two thirds of its usual size, with its earlier turns read from the cache."""
+"""A turn in a conversation at two thirds of its usual size, with its earlier turns read from the cache."""
 _CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """Dollars, rounded to the cent.
+    """A cost estimate in dollars, rounded to the cent.
 
     Args:
-        most: that the limits let through; None where no limit in dollars is set.
-        models: expected for model calls; None without a limit in hours, for then nobody knows how long it runs.
+        most: that the limits allow; None without a limit in dollars.
+        models: expected for model calls; None without a limit in hours, because the running time is then unknown.
         compute: expected for the sandboxes' cores, likewise.
         per_agent_hour: expected for models and compute together.
         agent_hours: researchers times hours; None without a limit in hours.
@@ -40,7 +40,7 @@ class CostEstimate:
 
     @property
     def expected(self) -> Decimal | None:
-        """Models and compute together, at most what the limits let through; None where nobody knows."""
+        """Models and compute together, at most the dollar limit; None if unknown."""
         if self.models is None or self.compute is None:
             return None
         together = self.models + self.compute
@@ -48,7 +48,7 @@ class CostEstimate:
 
 
 def estimate_cost(spec: CampaignSpec, models: tuple[str, ...], prices: PriceBook) -> CostEstimate:
-    """What a campaign may cost.
+    """Estimate the cost of a campaign.
 
     Args:
         models: of each researcher.

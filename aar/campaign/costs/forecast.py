@@ -1,4 +1,4 @@
-"""When the budget will be spent, if the team goes on as it did of late."""
+"""Forecasts when the budget will be spent at the team's recent rate."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from aar.store.models import LedgerEntry
 
 _WINDOW_HOURS = 1.0
 _LEAST_HOURS = 1 / 60
-"""Before a minute of running there is no rate worth telling."""
+"""Before a minute of running there is no useful rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A look ahead.
+    """A forecast of spending.
 
     Args:
         usd_per_hour, tokens_per_hour: spent per hour of running, over the last hour of it; None before the first
             minute.
         hours_run: so far, pauses not counted.
-        limit: the limit of the whole campaign that will be reached first; empty where none is in sight.
-        hours_left: of running, until then; None where none is in sight.
+        limit: the limit of the whole campaign that will be reached first; empty if none.
+        hours_left: of running, until then; None if none.
     """
 
     usd_per_hour: Decimal | None
@@ -41,7 +41,7 @@ class Forecast:
 
 
 def forecast_budget(session: Session, campaign_id: str, limits: Limits) -> Forecast:
-    """Look ahead, from the ledger and the log."""
+    """Forecast spending from the ledger and the log."""
     hours = read_seconds_run(session, campaign_id) / 3600
     spent = read_totals(session, campaign_id).campaign
     ends: list[tuple[float, str]] = []
@@ -82,7 +82,7 @@ def _rates(session: Session, campaign_id: str, hours: float) -> tuple[Decimal, D
     if last is None:
         return Decimal(0), Decimal(0)
     window = min(hours, _WINDOW_HOURS)
-    # Of a campaign at rest the window ends where its spending ended.
+    # In a stopped campaign the window ends where its spending ended.
     until = last if now() - last > timedelta(hours=_WINDOW_HOURS / 4) else now()
     query = select(func.coalesce(func.sum(entry.usd), 0), func.coalesce(func.sum(tokens), 0)).where(
         of_campaign, entry.state.in_((SETTLED, LOST)), entry.settled_at > until - timedelta(hours=window)

@@ -1,4 +1,4 @@
-"""Watches how far the limits are used: alerts on the way, and a soft landing for each researcher before the end."""
+"""Watches how far the limits are used: alerts on the way, and a notice to each researcher near the end."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from aar.store.event_log import append_event
 from aar.store.models import EventRecord
 
 ALERT_PERCENTS = (50, 80, 95)
-"""Percent of a limit at which people are told, once each."""
+"""Percentages of a limit at which an alert is logged, once each."""
 SOFT_LANDING_SHARE = Decimal("0.9")
 """Share of a limit at which researchers are asked to write up."""
 _LANDING_SECONDS = 90.0
-"""Of a short campaign's hours this much is kept for writing up, where a tenth would be less."""
+"""Seconds reserved for writing up in a short campaign, where a tenth of its hours would be less."""
 _RATES = frozenset({"usd_per_agent_hour"})
-"""Limits that free themselves: they are waited for, not landed on."""
+"""Limits that free themselves; researchers wait for them instead of writing up."""
 
 
 class LimitMonitor:
-    """Looks at one campaign's limits.
+    """Checks the limits of one campaign.
 
     Args:
         ledger: of the campaign.
@@ -43,7 +43,7 @@ class LimitMonitor:
         self._told: set[tuple[str, int]] | None = None
 
     async def check(self) -> None:
-        """Log each threshold of a campaign limit that was passed since the last look, once in a campaign's life."""
+        """Log each threshold of a campaign limit that was passed since the last check, once per campaign."""
         if self._told is None:
             self._told = await self._db.read(lambda session: _logged_alerts(session, self._campaign_id))
         for standing in await self._limit_usages(None):
@@ -56,7 +56,7 @@ class LimitMonitor:
                 await self._db.write(partial(self._log_alert, standing=standing, percent=passed[-1]))
 
     async def approaching_limit(self, researcher_id: str) -> str | None:
-        """What limit a researcher will soon meet, in words for it; None while there is room."""
+        """Return a text about the limit that a researcher will soon reach; None if there is room."""
         near = [
             standing
             for standing in await self._limit_usages(researcher_id)

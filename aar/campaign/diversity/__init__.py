@@ -1,1 +1,1 @@
-"""Measures how different the researchers' ideas are."""
+"""Measures the diversity of the researchers' ideas."""

@@ -1,10 +1,10 @@
-"""How different the team's ideas are: Shannon entropy over idea families, in bits.
+"""Idea diversity as entropy: Shannon entropy over the team's idea families, in bits.
 
-The public study measured idea collapse so, over the families of the active researchers' ideas. A researcher counts
-with the first family of its newest labelled word, a submission or a post that it labelled, and before that with its
-direction's family. One from outside was dealt no direction, so it counts from its first labelled word on. One that
-failed does not count; one that finished keeps its last idea, so that a campaign that ends does not look like one that
-collapses.
+The public study measured idea collapse this way, over the families of the active researchers' ideas. A researcher
+counts with the first family of its newest labelled submission or post, and before that with its direction's family. An
+external researcher has no direction from the team, so it counts from its first labelled submission or post on. A failed
+researcher does not count. A finished one counts with its last idea, so that a campaign that ends does not look like one
+that collapses.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from aar.store.models import EventRecord, Post, Researcher, Submission
 BOOTSTRAP_RESAMPLES = 1000
 _BAND = (5.0, 95.0)
 LOW_DIVERSITY_BITS = 1.0
-"""Two ideas in equal shares; under it, and under half of the campaign's highest, diversity is low."""
+"""Two ideas in equal shares. Below this, and below half of the campaign's highest, diversity is low."""
 LOW_DIVERSITY_MINUTES = 10.0
-"""So long, in minutes of running, may diversity be low before people are told."""
+"""Minutes of running with low diversity before an alert."""
 
 
 def shannon_bits(families: Iterable[str]) -> float:
-    """Entropy of the families' frequencies in bits: 0 when all are the same, log2(n) when all n differ."""
+    """Return the entropy of the families' frequencies in bits: 0 if all are equal, log2(n) if all n differ."""
     counts = Counter(families)
     total = counts.total()
     return sum(-count / total * math.log2(count / total) for count in counts.values()) + 0.0
 
 
 def current_families(session: Session, campaign_id: str) -> list[str]:
-    """The family that each researcher of the campaign stands for now.
+    """Return the current family of each researcher of the campaign.
 
-    A retracted post says nothing any more: who takes its newest labelled post back counts with the word before it.
+    A retracted post does not count: a researcher that retracts its newest labelled post counts with the one before it.
     """
     newest = (
         select(Submission.researcher_id, func.max(Submission.id).label("id"))
@@ -68,7 +68,7 @@ def current_families(session: Session, campaign_id: str) -> list[str]:
 
 
 def _posted_families(session: Session, campaign_id: str, since: Mapping[str, datetime | None]) -> dict[str, str]:
-    """The leading family of each researcher's newest labelled post, if that is newer than the moment given for it.
+    """Return the leading family of each researcher's newest labelled post, if newer than its time in ``since``.
 
     Read from the newest post back until all researchers are found or nothing older could count, which is seldom far.
     """
@@ -92,10 +92,10 @@ def _posted_families(session: Session, campaign_id: str, since: Mapping[str, dat
 
 
 def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
-    """The 90 % percentile band of ``shannon_bits``, from a thousand teams drawn from this one with replacement.
+    """Return the 90 % percentile band of ``shannon_bits`` over a thousand resampled teams, drawn with replacement.
 
     A drawn team lacks some ideas of the real one, so the band reaches further down than up, and with all ideas
-    different the measured value is its upper end. Read its width as how much hangs on single researchers. The draws
+    different the measured value is its upper end. Its width shows how much depends on single researchers. The draws
     are seeded, so that the same families give the same band (Efron and Tibshirani, 1993, section 13.3).
     """
     if len(set(families)) < 2:
@@ -111,7 +111,7 @@ def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
 
 
 def latest_vendi_score(session: Session, campaign_id: str) -> float | None:
-    """The Vendi score last measured; None before the first."""
+    """Return the newest Vendi score; None before the first."""
     payloads = session.scalars(
         select(EventRecord.payload)
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "diversity_measured")
@@ -121,7 +121,7 @@ def latest_vendi_score(session: Session, campaign_id: str) -> float | None:
 
 
 def record_diversity(session: Session, campaign_id: str, vendi: float | None = None) -> float:
-    """Measure the team's diversity now and log it if it changed since the last measurement; returns bits.
+    """Measure the team's diversity, log it if it changed, and return bits.
 
     Args:
         vendi: the newest Vendi score, if there is one.
@@ -143,13 +143,13 @@ def record_diversity(session: Session, campaign_id: str, vendi: float | None = N
 
 @dataclass(frozen=True, slots=True)
 class DiversityHistory:
-    """What a campaign's log says of its diversity, up to the event with id ``seen``.
+    """The diversity in a campaign's log, up to the event with id ``seen``.
 
     Args:
         highest: of all measurements.
         bits: the last.
-        since: when the fall began that lasts; None while there is none.
-        told: whether that fall was logged.
+        since: the start of the current fall; None if there is none.
+        alerted: whether that fall was logged.
     """
 
     seen: int = 0
@@ -162,7 +162,7 @@ class DiversityHistory:
 def read_diversity_history(
     session: Session, campaign_id: str, before: DiversityHistory = DiversityHistory()
 ) -> DiversityHistory:
-    """Read on from an earlier look, so that a look every few seconds reads what is new alone.
+    """Continue reading from an earlier state, so that only new events are read.
 
     It is low under one bit and under half of the campaign's highest so far, whichever is more; a campaign that
     never had one bit cannot fall. A new fall begins after diversity was above that again.
@@ -188,7 +188,7 @@ def read_diversity_history(
 
 
 def log_low_diversity(session: Session, campaign_id: str, now: DiversityHistory | None = None) -> DiversityFell | None:
-    """Log that diversity has been low for a while, once a fall; returns what was logged.
+    """Log that diversity has been low for a while, once per fall; return the logged event.
 
     Args:
         now: what ``read_diversity_history`` just read; None reads the whole log.

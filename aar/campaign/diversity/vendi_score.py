@@ -1,10 +1,10 @@
-"""How different the team's texts are: the Vendi score of what each researcher wrote last.
+"""Idea diversity of texts: the Vendi score of each researcher's newest texts.
 
 The score (Friedman and Dieng, 2023, "The Vendi Score", equation 1) is the exponential of the Shannon entropy of the
 eigenvalues of K/n, where K holds the similarities of n items: 1 when all are the same, n when none resembles another.
 It needs no labels, so it also sees researchers who work on one idea under different family names. Here an item is a
 researcher, its text the claim of its newest submission with its newest post, and similarity the cosine of TF-IDF
-vectors; words that everybody uses weigh little.
+vectors; words that all researchers use weigh little.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from aar.store.models import Post, Researcher, Submission
 
 _INTERVAL_SECONDS = 60.0
 _LONGEST = 20_000
-"""Characters of one researcher's text that are looked at."""
+"""Characters of one researcher's text that are used."""
 
 
 def vendi_score(texts: Sequence[str]) -> float:
-    """The effective number of different texts, from 1 to ``len(texts)``; 0 for none. CPU-bound: call it off the loop.
+    """Return the effective number of different texts, from 1 to ``len(texts)``; 0 for none.
 
-    A text without any word resembles no other.
+    CPU-bound: call it off the loop. A text without any word resembles no other.
     """
     if not texts:
         return 0.0
@@ -47,7 +47,7 @@ def vendi_score(texts: Sequence[str]) -> float:
 
 
 def latest_texts(session: Session, campaign_id: str) -> list[str]:
-    """What each researcher that wrote anything wrote last: its newest claim and its newest post, in one text."""
+    """Return the newest texts of each researcher that wrote any: its newest claim and post, joined."""
     found: dict[str, list[str]] = {}
     for table, columns in ((Submission, (Submission.title, Submission.claim)), (Post, (Post.title, Post.body))):
         newest = (
@@ -63,7 +63,7 @@ def latest_texts(session: Session, campaign_id: str) -> list[str]:
 
 
 class VendiMonitor:
-    """Measures a campaign's score every so often, in a thread, and only when a text changed.
+    """Measures a campaign's Vendi score at intervals, in a thread, and only if a text changed.
 
     Args:
         interval: least seconds between two measurements, and before the first.
@@ -86,7 +86,7 @@ class VendiMonitor:
         self.score: float | None = None
 
     async def measure(self) -> float | None:
-        """The score, measured anew if it is time; None while fewer than two researchers have written anything."""
+        """Return the score, measured again if it is time; None while fewer than two researchers have texts."""
         if self._clock() - self._last < self._interval:
             return self.score
         self._last = self._clock()

@@ -1,7 +1,7 @@
-"""Starting a campaign's controller as a process of its own, which outlives whoever asked for it.
+"""Starts a campaign's controller as a process of its own, which outlives its parent.
 
-What the web may ask for is narrower than what a person at the machine may: problems that are installed, no paths, no
-other servers for the models (they would be sent the key), no other database.
+Requests from the web may do less than a person at the machine: only installed problems, no paths, no other servers for
+the models (they would receive the key), no other database.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class SpecDraft:
     """A spec under construction.
 
     Args:
-        spec: None while it does not hold.
+        spec: None while it is invalid.
         problems: field (empty for the whole) and message of each mistake.
-        cost: None while it cannot be told.
-        models: of each researcher; empty while it cannot be told.
+        cost: None while it is unknown.
+        models: of each researcher; empty while they are unknown.
     """
 
     spec: CampaignSpec | None
@@ -60,11 +60,11 @@ class SpecDraft:
 
 
 def draft_spec(fields: Mapping[str, Any], settings: Settings) -> SpecDraft:
-    """Check dotted fields of a spec as ``aar spec validate`` does, and price what they amount to.
+    """Check dotted fields of a spec as ``aar spec validate`` does, and estimate its cost.
 
     Args:
-        fields: such as ``{"limits.usd": "20"}``; what is left out is the quick campaign's.
-        settings: of this machine; tell whether there is a key.
+        fields: such as ``{"limits.usd": "20"}``; the others are those of the quick campaign.
+        settings: of this machine, including the keys.
     """
     refused = [name for name in fields if name.startswith(_REFUSED)]
     if refused:
@@ -101,15 +101,15 @@ def draft_spec(fields: Mapping[str, Any], settings: Settings) -> SpecDraft:
 
 
 async def create_and_start(spec: CampaignSpec, settings: Settings, db: Database) -> str:
-    """Write a campaign down and start its controller; returns its id.
+    """Create a campaign and start its controller; return its id.
 
     Args:
-        spec: from ``draft``.
+        spec: from ``draft_spec``.
         settings: of this machine.
         db: the database that it goes to.
 
     Raises:
-        AarError: what a campaign needs is not here; nothing was started.
+        AarError: something that the campaign needs is absent; nothing was started.
     """
     # The address may hold a password: it stays in the environment of the controller.
     plan = await run_preflight(spec.model_copy(update={"database": db.url}), settings)
@@ -123,7 +123,7 @@ async def create_and_start(spec: CampaignSpec, settings: Settings, db: Database)
 
 
 def start_controller(campaign_id: str, settings: Settings, db: Database) -> None:
-    """Start a controller for a campaign at rest; it serves no pages, for whoever asks does.
+    """Start a controller for a stopped campaign; it serves no pages, because its parent does.
 
     Raises:
         NotFound: no such campaign.
@@ -165,7 +165,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
 
 
 def _require_key(session: Session, campaign: Campaign, settings: Settings) -> None:
-    """Raises UsageError where a researcher calls a model whose key is not here, and would fail for want of it."""
+    """Raise UsageError if a researcher's model needs a key that this process does not have."""
     asked = CampaignSpec.model_validate(without_database_address(campaign.spec)).researchers
     if settings.claude_key is not None or asked.base_url is not None or asked.provider != "anthropic":
         return
@@ -179,7 +179,7 @@ def _require_key(session: Session, campaign: Campaign, settings: Settings) -> No
 
 
 def _await_exit(process: subprocess.Popen[bytes], campaign_id: str, db: Database, home: Path) -> None:
-    """Wait for the process's end, so that no zombie stays; one that never came to run says why in its campaign."""
+    """Wait for the process's end, so that no zombie stays; record why it failed to start, if it did."""
     code = process.wait()
     if code == 0:
         return

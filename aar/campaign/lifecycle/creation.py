@@ -1,4 +1,4 @@
-"""Writing a new campaign and its team down, in one transaction."""
+"""Creates a campaign: writes its row and its team in one transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ID_LENGTH = 6
 
 
 def create_campaign(session: Session, plan: CampaignPlan) -> str:
-    """Write a campaign in state ``created`` with its researchers; returns its id."""
+    """Create a campaign in state ``created`` with its researchers; return its id."""
     campaign_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
     seed = plan.spec.seed
     session.add(

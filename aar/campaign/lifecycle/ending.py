@@ -1,4 +1,4 @@
-"""How a campaign ends, and the signal that asks for it."""
+"""A campaign's ending, and the signal that requests it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from aar.researcher.context import ResearcherOutcome
 
 @dataclass(frozen=True, slots=True)
 class CampaignEnding:
-    """How a controller leaves a campaign: ``paused``, ``finished`` or ``failed``, and why."""
+    """The state in which a controller leaves a campaign (``paused``, ``finished`` or ``failed``), and its cause."""
 
     state: str
     cause: str
 
 
 class StopSignal:
-    """Asks everything in a campaign to come to an end, and remembers which.
+    """Requests the end of everything in a campaign, and stores which ending.
 
-    ``event`` is set once the researchers are asked to end. ``hurry`` is set once even the scoring of what they handed
-    in is to be left for the next time.
+    ``event`` is set once the researchers are to end. ``hurry`` is set once even the scoring of their submissions is to
+    wait for the next run.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class StopSignal:
         self.hurry.set()
 
     def finish(self, cause: str) -> None:
-        """End after the turns in progress and the scoring of what was handed in, for good; a pause stays a pause."""
+        """End for good after the turns in progress and the scoring of submissions; a pause stays a pause."""
         if self.ending is None:
             self.ending = CampaignEnding("finished", cause)
         self.event.set()
 
 
 def ending_of_outcomes(outcomes: Sequence[ResearcherOutcome]) -> CampaignEnding:
-    """How a campaign ends whose researchers all came to rest by themselves."""
+    """Return the ending of a campaign whose researchers all stopped by themselves."""
     failed = [outcome for outcome in outcomes if outcome.reason == "failed"]
     if failed and len(failed) == len(outcomes):
         return CampaignEnding("failed", f"every researcher failed: {failed[0].detail}")

@@ -1,4 +1,4 @@
-"""Taking an earlier campaign up again, with limits changed if wanted."""
+"""Resumes an earlier campaign, with changed limits if requested."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CHANGEABLE = ("limits.", "serve.", "scoring.parallel", "sandbox.backend")
 
 
 def read_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
-    """The spec of an earlier campaign with overrides on top; nothing is written yet.
+    """Return the spec of an earlier campaign with overrides on top; write nothing yet.
 
     Args:
         overrides: dotted fields to values; limits, serving, parallelism and the sandbox backend may change.
 
     Raises:
         Conflict: the campaign is over, or a field that may not change was given.
-        SpecError: the result does not hold.
+        SpecError: the result is invalid.
     """
     campaign = session.get_one(Campaign, campaign_id)
     if campaign.state not in RESUMABLE_STATES:
@@ -38,9 +38,9 @@ def read_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str
 
 
 def save_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
-    """Write the changed spec down, so that the next resume starts from it; returns it.
+    """Store the changed spec, so that the next resume starts from it; return it.
 
-    The overrides are laid over what is stored by now: limits that somebody else changed meanwhile stay changed.
+    The overrides apply to the spec as it is stored now: limits that somebody else changed meanwhile stay changed.
 
     Raises: as ``read_changed_spec``.
     """

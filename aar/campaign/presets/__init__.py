@@ -1,4 +1,4 @@
-"""Ready-made specs, to start from."""
+"""Presets: ready-made specs to start from."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _FOLDER = Path(__file__).parent
 
 
 def list_presets() -> list[str]:
-    """Their names."""
+    """List the names of the presets."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The dotted fields of one. Raises NotFound."""
+    """Load the dotted fields of a preset. Raises NotFound."""
     if name not in list_presets():
         raise NotFound(f"no ready-made campaign {name[:64]!r}", f"There are: {', '.join(list_presets())}")
     return dotted_fields(yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def dotted_fields(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The fields of a spec by dotted name, such as ``{"limits.usd": 5}``."""
+    """Return the fields of a spec by dotted name, such as ``{"limits.usd": 5}``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{above}{key}"

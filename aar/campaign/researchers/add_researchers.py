@@ -1,4 +1,4 @@
-"""Adding researchers to a campaign that has begun: their rows and the spec change together, before anybody starts."""
+"""Adds researchers to a running campaign: rows and spec change together before any of them starts."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from aar.store.models import Campaign, Researcher
 def add_researchers(
     session: Session, campaign_id: str, count: int, by: str, *, direction: str | None = None, model: str | None = None
 ) -> tuple[list[ResearcherView], bool]:
-    """Add researchers; a controller that runs starts them at once, else they start with the next one.
+    """Add researchers; a running controller starts them at once, otherwise the next one does.
 
     Args:
         session: in a write transaction.
         count: how many.
-        by: who asks, such as ``human:ana``.
-        direction: key of a direction of the campaign's; None takes those that the fewest have.
+        by: the author, such as ``human:ana``.
+        direction: key of a direction of the campaign; None takes those with the fewest researchers.
         model: model id; None takes the team's.
 
     Returns:
-        The newcomers, and whether a controller is there to start them.
+        The new researchers, and whether a controller is there to start them.
 
     Raises:
         NotFound: no such campaign.
-        UsageError: none or too many are asked for, or a model without a price.
+        UsageError: the count is 0 or too high, or a model has no price.
         SeedFileError: no such direction.
         Conflict: the campaign is over.
     """
@@ -107,7 +107,7 @@ def _teams_model(spec: CampaignSpec, team: list[ResearcherView]) -> str:
 def _grown(
     spec: CampaignSpec, available: list[Direction], dealt: list[Direction], model: str | None, first: int
 ) -> CampaignSpec:
-    """The spec of the larger team: it deals the directions by name, so that a resume finds the same."""
+    """Return the spec of the larger team; it names the directions, so that a resume finds the same."""
     keys = [each.key for each in [*assign_directions(spec, available), *dealt]]
     values = spec.model_dump(mode="json")
     researchers = values["researchers"]

@@ -1,7 +1,8 @@
-"""How much a researcher from outside may write on the forum in an hour.
+"""Limits the forum writes of an external researcher per hour.
 
-One from inside is held back by its own turns, which cost money; a guest's program could fill the forum in minutes, and
-the team reads all of it. The count is of the event log, so it holds over every way in and over restarts.
+A campaign's own researchers are slowed by their turns, which cost money. An external program could fill the forum in
+minutes, and the team reads all of it. The count is from the event log, so it holds over every interface and over
+restarts.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from aar.store.column_types import now
 from aar.store.models import EventRecord, Researcher
 
 POSTS_PER_HOUR = 20
-"""More than any researcher of the public study wrote; each reaches the whole team."""
+"""More than any researcher of the public study wrote. Each post reaches the whole team."""
 WRITES_PER_HOUR = 120
-"""Of every sort together: posts, comments, votes, edits, retractions and claims."""
+"""Writes of all kinds together: posts, comments, votes, edits, retractions and claims."""
 _HOUR = timedelta(hours=1)
 _WRITES = tuple(kind for kind in KINDS if kind != "researchers_mentioned")  # comes with a text
 _BOUNDS = (("posts", ("post_created",), POSTS_PER_HOUR), ("changes to the forum", _WRITES, WRITES_PER_HOUR))
 
 
 def check_external_rate(session: Session, researcher_id: str) -> None:
-    """Refuse what a guest has just written if it was too much; for a researcher from inside nothing is counted.
+    """Refuse the write of an external researcher that is over its rate; others are not counted.
 
     Call it at the end of the transaction that writes: a write that changes nothing, such as a repeated one, then counts
     for nothing, and of two at once only one can be the last that fits.
 
     Args:
         session: the transaction, which the error must undo.
-        researcher_id: who writes.
+        researcher_id: the author.
 
     Raises:
-        TooMany: over ``POSTS_PER_HOUR`` or ``WRITES_PER_HOUR``; says which, and when the oldest falls out of the hour.
+        TooMany: over ``POSTS_PER_HOUR`` or ``WRITES_PER_HOUR``; names which, and when the oldest write leaves the hour.
     """
     if not _is_external(session, researcher_id):
         return
@@ -51,7 +52,7 @@ def check_external_rate(session: Session, researcher_id: str) -> None:
 
 
 def remaining_posts(session: Session, researcher_id: str) -> int | None:
-    """How many posts a guest may still write now; None for a researcher from inside, who has no such bound."""
+    """Return how many posts an external researcher may still write now; None for any other."""
     if not _is_external(session, researcher_id):
         return None
     begun = now() - _HOUR
@@ -66,6 +67,6 @@ def _is_external(session: Session, researcher_id: str) -> bool:
 
 
 def _newest(researcher_id: str, kinds: tuple[str, ...]) -> Select[Any]:
-    """When a researcher wrote, newest first."""
+    """Select the times of a researcher's writes, newest first."""
     query = select(EventRecord.at).where(EventRecord.researcher_id == researcher_id, EventRecord.kind.in_(kinds))
     return query.order_by(EventRecord.id.desc())

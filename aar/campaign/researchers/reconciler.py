@@ -1,4 +1,4 @@
-"""All researchers' lives side by side, begun and ended as people ask, and the grace they get to end a turn."""
+"""Reconciles the team: starts and stops researchers as the database asks, with a grace period for turns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aar.errors import Conflict
 from aar.researcher.context import ResearcherOutcome
 
 GRACE_SECONDS = 20.0
-"""How long a researcher may take to end its turn once asked; then what runs in its sandbox is left to its fate."""
+"""Seconds that a researcher may take to end its turn once requested; then its sandbox's commands are abandoned."""
 
 
 @dataclass(slots=True)
 class ResearcherSignal:
-    """Asks one researcher to end; ``wish`` tells which wish of a person's it was, None where the campaign ends."""
+    """Requests the end of one researcher; ``desired`` is the command, None when the campaign ends."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     desired: DesiredState | None = None
@@ -28,7 +28,7 @@ class ResearcherSignal:
 
 @dataclass(frozen=True, slots=True)
 class TeamMember:
-    """A researcher of the team, and what a person last wished of it."""
+    """A researcher of the team, and the newest command for it."""
 
     view: ResearcherView
     desired: DesiredState = NO_COMMAND
@@ -41,14 +41,14 @@ class _RunningResearcher:
 
 
 class TeamReconciler:
-    """Keeps the lives that run the same as what the database asks for.
+    """Reconciles the running researchers with the desired states in the database.
 
     Args:
-        roster: the team as the database has it now.
-        begin: a researcher's life.
-        settle: writes down that a researcher without a life rests as a person wished.
+        roster: the current team in the database.
+        begin: starts a researcher.
+        settle: records that a stopped researcher is in its desired state.
         stop: the campaign's stop signal.
-        faults: told where the database cannot be asked for a while.
+        faults: receives errors while the database is out of reach.
     """
 
     def __init__(
@@ -70,25 +70,25 @@ class TeamReconciler:
         self._outcomes: dict[str, ResearcherOutcome] = {}
         self._command_at_start: dict[str, int] = {}
         self.closed = False
-        """Whether the team has ended, so that nobody joins it any more."""
+        """True once the team has ended; no researcher joins it any more."""
 
     def notify_change(self) -> None:
-        """The roster or a wish changed."""
+        """Note that the roster or a desired state changed."""
         self._changed.set()
 
     def limits_changed(self) -> None:
-        """Those who rest because of a limit try again."""
+        """Let researchers that stopped because of a limit try again."""
         self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "limit"}
         self._changed.set()
 
     def service_recovered(self) -> None:
-        """Those who rest because of the model service try again."""
+        """Let researchers that stopped because of their provider try again."""
         if any(each.reason == "away" for each in self._outcomes.values()):
             self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "away"}
             self._changed.set()
 
     async def run(self) -> list[ResearcherOutcome]:
-        """Live until all came to rest by themselves and nobody is held by a person, or until the campaign ends.
+        """Run until all researchers stopped by themselves and none is paused, or until the campaign ends.
 
         Returns:
             The outcomes of those that came to an end by themselves.
@@ -116,7 +116,7 @@ class TeamReconciler:
         return list(self._outcomes.values())
 
     async def _wait_for_change(self, asked: asyncio.Task[Any]) -> None:
-        """Wait until a life ends, the database changed, or the campaign is asked to end."""
+        """Wait until a researcher ends, the database changes, or the campaign is to end."""
         changed = asyncio.create_task(self._changed.wait())
         try:
             tasks = [life.task for life in self._running.values()]
@@ -154,7 +154,7 @@ class TeamReconciler:
             asyncio.get_running_loop().call_later(GRACE_SECONDS, life.task.cancel)
 
     def _collect_ended(self) -> None:
-        """Take note of lives that ended. One that died of an error failed, whatever it was, and the others go on.
+        """Collect the researchers that ended. One that raised an error failed; the others go on.
 
         Raises:
             Conflict: another controller has the researcher's sandbox.

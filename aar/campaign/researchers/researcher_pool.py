@@ -1,4 +1,4 @@
-"""The team of one campaign under its controller: lives from the database's rows, and what people ask while it works."""
+"""The team of one campaign under its controller: starts its researchers and applies requests to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LATE = "the team had ended before it could begin"
 
 
 class ResearcherPool:
-    """Runs the team, and takes up what changes.
+    """Runs the team, and applies changes.
 
     Args:
         workshop: of the campaign.
@@ -40,11 +40,14 @@ class ResearcherPool:
         workshop.gateways.on_recovery(self._team.service_recovered)
 
     async def run(self) -> list[ResearcherOutcome]:
-        """Run the team to its end; returns the outcomes of those that came to rest by themselves."""
+        """Run the team to its end; return the outcomes of researchers that stopped by themselves."""
         return await self._team.run()
 
     async def apply_request(self, request: ControlRequest) -> None:
-        """Take up what a person asked for: other limits, a newcomer, a researcher's rest. Words need no help here."""
+        """Apply a control request (limits, new researcher, pause).
+
+        Messages need no action; researchers read them from the log.
+        """
         if request.command == "limits":
             await self._take_limits()
         if self._team.closed:

@@ -1,4 +1,4 @@
-"""Keeps one researcher supplied with a sandbox: takes up what a former controller left, makes anew what was lost."""
+"""Supplies one researcher with a sandbox: reuses an earlier controller's, replaces a lost one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class SandboxProvider:
 
     Args:
         backend: makes sandboxes.
-        spec: what to make; its workspace outlives every sandbox.
+        spec: of the sandbox; its workspace outlives every sandbox.
         database: for the events.
-        researcher_id: whose sandbox it is.
-        outages: waits while the backend is away; None waits for nothing.
+        researcher_id: the researcher of the sandbox.
+        outages: waits while the backend is out of reach; None never waits.
         stopping: ends that wait.
     """
 
@@ -51,13 +51,13 @@ class SandboxProvider:
         self._lock = asyncio.Lock()
 
     async def current(self) -> Sandbox:
-        """The sandbox in use; made or taken up again on the first call and after ``lost``.
+        """Return the sandbox in use; make or recover one on the first call and after ``lost``.
 
-        A backend that is away is waited for.
+        It waits while the backend is out of reach.
 
         Raises:
             SandboxUnavailable, SandboxError: none could be made.
-            Stopping: a pause was asked for while the backend was away.
+            Stopping: a pause was requested while the backend was out of reach.
         """
         async with self._lock:
             if self._sandbox is None:
@@ -71,7 +71,7 @@ class SandboxProvider:
             return self._sandbox
 
     async def lost(self, cause: str) -> None:
-        """Note that the sandbox is gone; the next call of ``current`` makes a new one on the same workspace."""
+        """Mark the sandbox as lost; the next call of ``current`` makes a new one on the same workspace."""
         async with self._lock:
             if self._sandbox is None:
                 return
@@ -80,7 +80,7 @@ class SandboxProvider:
             await self._log(SandboxLost(name=self._spec.name, cause=cause))
 
     async def close(self) -> None:
-        """End the sandbox; the workspace stays. What cannot be removed is an incident, never an error."""
+        """End the sandbox; the workspace stays. A failed removal is an incident, never an error."""
         async with self._lock:
             if self._sandbox is not None:
                 sandbox, self._sandbox = self._sandbox, None

@@ -1,4 +1,4 @@
-"""One researcher's life: its sandbox, its loop, its meter, and what is written down when it comes to rest."""
+"""Supervises one researcher: its sandbox, its loop, its compute meter, and its recorded outcome."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _GIB = 1024**3
 
 
 class ResearcherSupervisor:
-    """Lives one researcher's life within a campaign.
+    """Runs one researcher within a campaign.
 
-    A loop that dies of an unexpected error is started again from its events, a few times and ever later; an error
-    that names its cause (a refused key, say) ends it at once.
+    An agent loop that dies of an unexpected error is restarted from its events, a few times and with growing pauses. An
+    error that names its cause (a refused key, say) ends it at once.
 
     Args:
-        signal: asks this one to end.
+        signal: requests its end.
     """
 
     def __init__(self, workshop: CampaignRuntime, view: ResearcherView, signal: ResearcherSignal) -> None:
@@ -57,7 +57,7 @@ class ResearcherSupervisor:
         self._held = contextlib.AsyncExitStack()
 
     async def run(self) -> ResearcherOutcome:
-        """Live until the researcher finishes, fails, meets a limit, or the campaign ends."""
+        """Run until the researcher finishes, fails, reaches a limit, or the campaign ends."""
         outcome = ResearcherOutcome("paused", "interrupted")
         try:
             outcome = await self._run_through_scarcity()
@@ -79,12 +79,12 @@ class ResearcherSupervisor:
         return outcome
 
     async def _put_away(self) -> None:
-        """End the sandbox and give its place back; how the work ended is known, and does not hang on it."""
+        """End the sandbox and release its lease; the outcome is known and does not depend on it."""
         held, self._held = self._held, contextlib.AsyncExitStack()
         await best_effort(held.aclose(), log_failure("a researcher's place could not be given back"))
 
     async def _run_through_scarcity(self) -> ResearcherOutcome:
-        """The researcher's work; where descriptors, memory or the database give out for a while, it waits for them."""
+        """Run the researcher; wait while descriptors, memory or the database give out for a while."""
         patience = RestartBackoff()
         while True:
             begun = time.monotonic()
@@ -108,7 +108,7 @@ class ResearcherSupervisor:
                 return ResearcherOutcome("paused", "pause asked for")
 
     async def _with_sandbox(self) -> ResearcherOutcome:
-        """The researcher's work on the cores and GPUs leased to it.
+        """Run the researcher on the cores and GPUs leased to it.
 
         ``_put_away`` ends the sandbox; the workspace stays. It counts as at work, and its time is booked, once it has
         them.
@@ -126,7 +126,7 @@ class ResearcherSupervisor:
         return await self._metered(keeper)
 
     async def _metered(self, keeper: SandboxProvider) -> ResearcherOutcome:
-        """The work, ended when the ledger refuses to pay for the sandbox any longer."""
+        """Run the researcher until the ledger refuses to pay for its sandbox."""
         plan = self._workshop.plan
         limits = self._workshop.ledger.limits
         work: asyncio.Future[ResearcherOutcome] = asyncio.ensure_future(self._work(keeper))
@@ -227,7 +227,7 @@ class ResearcherSupervisor:
         await self._write("running", "")
 
     async def _show_activity(self, doing: str) -> None:
-        """Show what the researcher does before it is at work."""
+        """Show an activity before the researcher is at work."""
 
         def write(session: Session) -> None:
             session.get_one(Researcher, self._view.id).doing = doing

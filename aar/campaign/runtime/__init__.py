@@ -1,1 +1,1 @@
-"""Provides what the parts of a running campaign share, and restarts what dies."""
+"""Provides the shared services of a running campaign, and restarts those that die."""

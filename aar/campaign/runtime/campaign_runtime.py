@@ -1,4 +1,4 @@
-"""What the researchers of one campaign share: ledger, snapshots, scorer, model endpoints, data and forum mirror."""
+"""Builds the services that a campaign's researchers share: ledger, snapshots, scorer, gateways, data, mirror."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CLOSE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CampaignRuntime:
-    """The shared parts, built and open."""
+    """The shared services, built and open."""
 
     plan: CampaignPlan
     campaign_id: str
@@ -58,11 +58,11 @@ class CampaignRuntime:
     faults: FaultBuffer
     outages: BackendOutageMonitor
     resting: set[str] = field(default_factory=set)
-    """Ids of the researchers that wait for their model service."""
+    """Ids of the researchers that wait for their provider."""
 
     @property
     def mounts(self) -> list[Mount]:
-        """What every researcher's sandbox sees beside its workspace, all of it read-only."""
+        """Return the mounts of every researcher's sandbox besides its workspace, all read-only."""
         return [
             Mount(self.home / PUBLIC_DATA_FOLDER, "/data"),
             Mount(self.home / "forum", "/forum"),
@@ -71,7 +71,7 @@ class CampaignRuntime:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of every researcher's commands."""
+        """Return the environment of every researcher's commands."""
         return {"PYTHONPATH": _LAB}
 
 
@@ -86,14 +86,14 @@ async def open_runtime(
     *,
     patient: bool = False,
 ) -> AsyncIterator[CampaignRuntime]:
-    """Build the shared parts of a campaign and close them again.
+    """Build the shared services of a campaign, and close them at the end.
 
     Args:
         secret: the campaign's own; seeds of scoring runs and of offline researchers are drawn from it.
         stop: the campaign's stop signal.
         clock: its wall clock.
-        faults: told what the team's services die of.
-        patient: whether a model service that is away is waited for.
+        faults: receives the errors of the team's services.
+        patient: whether to wait for a provider that is out of reach.
     """
     db, home = plan.database, plan.settings.campaign_dir(campaign_id)
     await anyio.to_thread.run_sync(_make_private, home)
@@ -150,7 +150,7 @@ async def open_runtime(
             outages,
         )
     finally:
-        # How the work ended is known: a connection decides over nothing, and is waited for no longer than is decent.
+        # The work's outcome is known. A connection cannot change it, so the wait for it is bounded.
         await best_effort(
             endpoints.close(), log_failure("the connections to models could not be closed"), seconds=_CLOSE_SECONDS
         )
@@ -158,7 +158,7 @@ async def open_runtime(
 
 
 async def _write_off(ledger: Ledger) -> None:
-    """Charge calls and runs that came to no end at their worst case: nothing stays reserved beyond its campaign."""
+    """Charge calls and scoring runs without an end at their reservation, so that nothing stays reserved."""
     with CancelScope(shield=True):
         try:
             if left := await ledger.write_off():
@@ -168,6 +168,6 @@ async def _write_off(ledger: Ledger) -> None:
 
 
 def _make_private(home: Path) -> None:
-    """The campaign's folder is its owner's alone; sandboxes see the folders below that are mounted into them."""
+    """Make the campaign's folder private to its owner; sandboxes see only the folders mounted into them."""
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Processes that a controller starts for itself: they end with it, also where it is killed and can tell nobody."""
+"""Child processes of a controller: they end with it, even if it is killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO
 
 
 def exit_with_parent(pipe: IO[bytes]) -> None:
-    """End this process at once when the other end of a pipe closes, which the parent holds as long as it lives."""
+    """End this process at once when the parent's end of a pipe closes."""
     threading.Thread(target=_wait, args=(pipe.fileno(),), name="end with parent", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""What happens in sandboxes against their will, kept until it is written to the event log."""
+"""Buffers the incidents of sandboxes until they are written to the event log."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _MOST = 1000
 
 
 class IncidentBuffer:
-    """An incident sink for backends: takes incidents in the loop, and gives them to a transaction later.
+    """A sink for the incidents of backends: collects them in the loop, and writes them in a transaction later.
 
-    A sandbox that is made to cause more incidents than are written down in a moment loses the oldest of them.
+    If a sandbox causes more incidents than fit, the oldest of them are dropped.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Incident] = deque(maxlen=_MOST)
 
     def __call__(self, incident: Incident) -> None:
-        """Take one incident."""
+        """Add one incident."""
         self._waiting.append(incident)
 
     def __len__(self) -> int:
-        """How many wait to be written down."""
+        """Return the number of incidents that wait to be written."""
         return len(self._waiting)
 
     def write(self, session: Session, campaign_id: str) -> int:
-        """Write down those of a campaign and forget the others; returns how many were written."""
+        """Write the incidents of a campaign, drop the others, and return how many were written."""
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         researchers = set(session.scalars(select(Researcher.id).where(Researcher.campaign_id == campaign_id)))
         own = [incident for incident in taken if incident.campaign_id == campaign_id]

@@ -1,4 +1,4 @@
-"""The model endpoints of a campaign: one gateway to each service that its team calls."""
+"""The model gateways of a campaign: one gateway to each provider that its team calls."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from aar.researcher.offline.server_process import run_offline_server
 
 
 class GatewayRegistry:
-    """Opens the gateways that a plan needs, the offline model server included, and closes them again.
+    """Opens the gateways of a plan, including the offline model server, and closes them.
 
     Args:
         plan: names the team's models.
         seed: of the offline researchers.
-        tell: takes events that tell of a service that does not answer.
+        tell: receives events about a provider that does not answer.
         time_left: seconds that the campaign may still run.
-        patient: whether ``open`` waits for a service that nobody answers for, as calls do; else it fails at once.
+        patient: whether ``open`` waits for a provider that does not answer, as calls do; else it fails at once.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class GatewayRegistry:
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        """Open them, and ask each service what its models can do.
+        """Open the gateways, and read the capabilities of their models.
 
         Raises:
             ModelUnavailable: the offline model server does not start.
             KeyRefused: a key is wrong.
-            ServiceUnreachable: nobody answers at an address.
+            ServiceUnreachable: no server answers at an address.
             SetupError, UsageError: a provider's library or credentials are absent.
         """
         async with asyncio.TaskGroup() as opening:
@@ -69,7 +69,7 @@ class GatewayRegistry:
             opening.create_task(self._open_gateways())
 
     async def close(self) -> None:
-        """Close what was opened; safe after a failed ``open``."""
+        """Close the gateways; safe after a failed ``open``."""
         await self._stack.aclose()
 
     async def _open_gateways(self) -> None:
@@ -103,12 +103,12 @@ class GatewayRegistry:
         return self._services[provider]
 
     def on_recovery(self, begin_again: Callable[[], None]) -> None:
-        """Have somebody told whenever a service that did not answer does again."""
+        """Register a callback for the recovery of a provider that did not answer."""
         self._on_recovery = begin_again
 
     @property
     def current_outage(self) -> GatewayError | None:
-        """What calls meet with now where the last one of a service failed."""
+        """Return the error that calls meet now, if the last call of a provider failed."""
         return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
 
     async def _query_model(self, model: str) -> None:
@@ -135,7 +135,7 @@ class GatewayRegistry:
         self._gateways[model] = gateway
 
     async def open_model(self, model: str) -> None:
-        """Open what a model needs that joined the team while it works.
+        """Open the gateway of a model that joined a running team.
 
         Raises:
             ModelUnavailable: the offline model server does not start.
@@ -155,18 +155,18 @@ class GatewayRegistry:
                     "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
                 )
             self._register(model, self._model_endpoint(asked.provider))
-            with suppress(ServiceUnreachable):  # whoever calls it waits
+            with suppress(ServiceUnreachable):  # its callers wait
                 await self._query_model(model)
 
     def gateway(self, model: str) -> Gateway:
-        """The gateway for a model of the team."""
+        """Return the gateway for a model of the team."""
         return self._gateways[model]
 
     def capabilities(self, model: str) -> ModelCapabilities:
-        """What a model of the team can do beyond plain messages."""
+        """Return the capabilities of a model of the team beyond plain messages."""
         return self._abilities.get(model, NO_CAPABILITIES)
 
     def fallback(self, model: str) -> FallbackModel | None:
-        """Whom to ask when a model is unavailable; None where nobody is named, or it is that very model."""
+        """Return the fallback of a model; None without one, or if it is that very model."""
         other = self._plan.models.fallback
         return None if other is None or other == model else FallbackModel(other, self._gateways[other])

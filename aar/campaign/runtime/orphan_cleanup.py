@@ -1,4 +1,4 @@
-"""Removing what dead controllers left behind: sandboxes, and folders of scoring runs."""
+"""Removes orphans: sandboxes and scoring folders that dead controllers left behind."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from aar.store.database import Database
 from aar.store.models import Campaign
 
 SCORING_FOLDER = "scoring"
-"""Folder of a campaign's clean room, within the campaign's."""
+"""The folder of a campaign's clean room, within the campaign's folder."""
 
 
 def controlled_campaigns(session: Session) -> Mapping[str, bool]:
-    """Every campaign that the database holds, and whether somebody runs it."""
+    """Return every campaign in the database, and whether a live controller holds it."""
     return {campaign.id: is_controlled(campaign) for campaign in session.scalars(select(Campaign))}
 
 
 async def remove_orphan_sandboxes(
     backend: SandboxBackend, database: Database, campaign_id: str, on_incident: IncidentSink | None = None
 ) -> list[str]:
-    """Remove sandboxes of campaigns that this database holds and that nobody runs; returns their names.
+    """Remove orphaned sandboxes of campaigns in this database; return their names.
 
-    Those of ``campaign_id`` stay, to be taken up again, and so do those of campaigns that another database may hold.
-    What cannot be removed is an incident of ``campaign_id``, and keeps nobody from anything.
+    Those of ``campaign_id`` stay, to be recovered, and so do those of campaigns that another database may hold. A
+    failed removal is an incident of ``campaign_id``, and blocks nothing.
     """
 
     async def abandoned(owner: str) -> bool:
@@ -45,7 +45,7 @@ async def remove_orphan_sandboxes(
 async def remove_campaign_sandboxes(
     backend: SandboxBackend, campaign_id: str, on_incident: IncidentSink | None = None
 ) -> list[str]:
-    """Remove what is left of a campaign's sandboxes once its work has ended, such as one nobody took up again."""
+    """Remove a campaign's remaining sandboxes once its work has ended, such as one never recovered."""
 
     async def own(owner: str) -> bool:
         return owner == campaign_id
@@ -54,7 +54,7 @@ async def remove_campaign_sandboxes(
 
 
 async def prune_sandboxes(database: Database, settings: Settings, *, unknown_too: bool) -> SweepResult:
-    """Remove every sandbox and every folder of a scoring run that no live controller uses.
+    """Remove every sandbox and every scoring folder that no live controller uses.
 
     Args:
         unknown_too: also sandboxes of campaigns that this database does not hold; another one may.
@@ -77,7 +77,7 @@ async def prune_sandboxes(database: Database, settings: Settings, *, unknown_too
 
 
 async def _is_campaign_controlled(database: Database, campaign_id: str) -> bool | None:
-    """Whether somebody runs a campaign now; None where the database does not hold it."""
+    """Return whether a live controller holds a campaign; None if the database does not hold it."""
 
     def look(session: Session) -> bool | None:
         campaign = session.get(Campaign, campaign_id)

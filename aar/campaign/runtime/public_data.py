@@ -1,7 +1,7 @@
-"""Laying out what researchers see of a problem: the public half of one split a domain.
+"""Prepares the data that researchers see: the public bundle of one split per domain.
 
-Run as a process of its own (``python -m aar.campaign.runtime.public_data PROBLEM HOME``), because it is the longest
-piece of work before a researcher's first turn and the controller's own start keeps another core busy meanwhile.
+Run it as a process of its own (``python -m aar.campaign.runtime.public_data PROBLEM HOME``). It is the longest
+step before a researcher's first turn and the controller's own start keeps another core busy meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ async def prepare_public_data(problem: Problem, reference: str, home: Path) -> N
     """Put the public bundles of a problem's research domains under ``home/data``, unless they are there.
 
     Args:
-        problem: whose domains.
+        problem: the problem of the domains.
         reference: name or path by which a spec names the problem.
         home: the campaign's folder.
 
@@ -65,7 +65,7 @@ async def prepare_public_data(problem: Problem, reference: str, home: Path) -> N
 
 
 def prepare_public_data_here(problem: Problem, home: Path) -> None:
-    """The work itself, in this process; a domain appears whole or not at all."""
+    """Prepare the bundles in this process; a domain appears whole or not at all."""
     for domain in problem.research_domains:
         target = home / PUBLIC_DATA_FOLDER / domain
         if target.is_dir():

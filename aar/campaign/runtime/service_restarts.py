@@ -1,6 +1,6 @@
-"""Keeping a controller's services at work: one that dies is told of, waited for and started again.
+"""Restarts a controller's services: one that dies is logged and, after a pause, started again.
 
-Only a service that the campaign cannot be without decides over it, and only by an error that waiting does not mend.
+Only a service that the campaign needs can pause it, and only by an error that waiting does not fix.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aar.transient_errors import is_transient
 log = structlog.get_logger(__name__)
 
 MAX_FAILING_SECONDS = 600.0
-"""How long what a campaign needs may be out of order before the campaign is paused."""
+"""Longest time that a needed service may fail before the campaign is paused."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 HEALTHY_SECONDS = 60.0
 _UNEXPECTED = 3
@@ -31,7 +31,7 @@ _MAX_TEXT = 500
 
 
 class FaultBuffer:
-    """What services died of, kept until it can be written to the event log; the oldest are given up first."""
+    """Buffers the errors of services until they are written to the event log; drops the oldest first."""
 
     def __init__(self, most: int = 200) -> None:
         self._most = most
@@ -40,14 +40,14 @@ class FaultBuffer:
         self.reserve = DescriptorReserve()
 
     def __len__(self) -> int:
-        """How many wait to be written down."""
+        """Return the number of errors that wait to be written."""
         return len(self._waiting)
 
     def add_fault(self, service: str, error: BaseException, then: str, *, every: float = 0.0) -> None:
-        """Take one: which service, what it died of, and what is done about it.
+        """Add the error of a service, and the action taken.
 
         Args:
-            every: seconds in which the same is told once, for what is tried several times a second.
+            every: seconds in which the same error is logged once, for work that is tried several times a second.
         """
         named = find_disk_full(error) or error
         cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
@@ -68,11 +68,11 @@ class FaultBuffer:
         return True
 
     def add_event(self, event: AnyEvent) -> None:
-        """Take an event that tells of something else that is out of order."""
+        """Add an event about another fault."""
         self._waiting = [*self._waiting[-self._most + 1 :], event]
 
     def drain(self) -> list[AnyEvent]:
-        """All that wait; they count as written."""
+        """Return all waiting events; they count as written."""
         taken, self._waiting = self._waiting, []
         self.reserve.refill()
         return taken
@@ -80,11 +80,11 @@ class FaultBuffer:
 
 @dataclass(slots=True)
 class RestartBackoff:
-    """How long something may go on failing, and how long to wait before each new try.
+    """Decides how long a service may fail, and how long to wait before each restart.
 
     Args:
-        seconds: of failing without a healthy spell between; None for ever.
-        unexpected: how many errors in a row that nobody foresaw; None for any number.
+        seconds: of failing without a healthy period between; None for ever.
+        unexpected: how many unforeseen errors in a row; None for any number.
     """
 
     seconds: float | None = MAX_FAILING_SECONDS
@@ -94,11 +94,11 @@ class RestartBackoff:
     _surprises: int = field(default=0, init=False)
 
     def reset(self) -> None:
-        """It works again."""
+        """Note that the service works again."""
         self._since, self._tries, self._surprises = None, 0, 0
 
     def next_delay(self, error: Exception, *, foreseen: bool) -> float | None:
-        """Seconds to wait before the next try; None where there shall be none."""
+        """Return the seconds to wait before the next try; None for no more tries."""
         moment = time.monotonic()
         self._since = self._since or moment
         self._surprises += not foreseen
@@ -113,15 +113,15 @@ class RestartBackoff:
 async def run_with_restarts(
     name: str, work: Callable[[], Awaitable[None]], faults: FaultBuffer, *, needed: bool, tries: int | None = None
 ) -> None:
-    """Run a service until it ends or is cancelled, and again where it dies.
+    """Run a service until it ends or is cancelled, and restart it if it dies.
 
     Args:
         name: for people.
-        work: begins the service.
-        faults: told of each death.
-        needed: whether the campaign cannot be without it: an error of ours that names a lasting cause is raised, and so
-            is one that no patience mends.
-        tries: for a service that is not needed: after so many deaths without a healthy spell it is left out; None for
+        work: starts the service.
+        faults: receives each error.
+        needed: whether the campaign needs it: an AarError that names a lasting cause is raised, and so is an error that
+            waiting does not fix.
+        tries: for a service that is not needed: after so many errors without a healthy period it is dropped; None for
             any number.
 
     Raises:
@@ -141,7 +141,7 @@ async def run_with_restarts(
                 patience.reset()
             foreseen = needed and (is_transient(error) or isinstance(error, SandboxUnavailable))
             if needed and isinstance(error, AarError) and not foreseen:
-                if not isinstance(error, LimitReached):  # which is told as a limit
+                if not isinstance(error, LimitReached):  # logged as a limit instead
                     faults.add_fault(name, error, "given up")
                 raise
             pause = patience.next_delay(error, foreseen=foreseen)
@@ -155,7 +155,7 @@ async def run_with_restarts(
 
 
 async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: FaultBuffer, *, seconds: float) -> None:
-    """Do something once, and again while what hinders it may pass. Raises the last error after so many seconds."""
+    """Write once, and again while the obstacle may pass. Raises the last error after so many seconds."""
     patience = RestartBackoff(seconds, 0)
     while True:
         try:
@@ -172,6 +172,6 @@ async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: F
 
 
 def _is_cancelled() -> bool:
-    """Whether this task was asked to end, though what it did answered with an error of its own."""
+    """Return whether this task was cancelled, although its work raised an error of its own."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
