@@ -15,7 +15,9 @@ log = structlog.get_logger(__name__)
 async def best_effort(
     step: Awaitable[object], failed: Callable[[Exception], object], *, seconds: float | None = None
 ) -> bool:
-    """Do a clean-up step; what becomes of it is told, and not raised. Returns whether it was done.
+    """Do a clean-up step; what becomes of it is told, and not raised.
+
+    Returns whether it was done.
 
     Whoever waits may be cancelled: the step then goes on by itself.
 

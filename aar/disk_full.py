@@ -12,7 +12,7 @@ REMEDY = "Free some space, then run `aar resume`"
 
 
 def find_disk_full(error: BaseException) -> DiskFull | None:
-    """The full disk that an error comes of, in one line with a remedy; None where it comes of something else."""
+    """Return the full disk that an error comes of, in one line with a remedy; None where it comes of something else."""
     for each in _chain(error):
         if isinstance(each, DiskFull):
             return each
@@ -26,7 +26,7 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was raised from."""
+    """Yield an error, and what it was raised from."""
     found: BaseException | None = error
     for _ in range(8):
         if found is None:

@@ -24,7 +24,7 @@ FAMILIES = (
 
 
 def normalize_family(word: str) -> str:
-    """The family that a word means, whatever its case and whether it has spaces, hyphens or underscores.
+    """Return the family that a word means, whatever its case and whether it has spaces, hyphens or underscores.
 
     Raises:
         UsageError: none of ``FAMILIES``; the text lists them.
@@ -38,7 +38,10 @@ def normalize_family(word: str) -> str:
 
 
 def validate_families(words: Iterable[str], most: int) -> list[str]:
-    """Families as they are stored: each once, the leading one first. Raises UsageError, also for more than ``most``."""
+    """Families as they are stored: each once, the leading one first.
+
+    Raises UsageError, also for more than ``most``.
+    """
     found = list(dict.fromkeys(normalize_family(word) for word in words))
     if len(found) > most:
         raise UsageError(f"{len(found)} families are too many, at most {most} fit", "Name the leading ones")

@@ -100,7 +100,10 @@ def _remove(parent: int, name: str) -> None:
 
 
 class _Emptying:
-    """Empties one folder. What lies deeper comes up into it, one level at a time, under names of our own."""
+    """Empties one folder.
+
+    What lies deeper comes up into it, one level at a time, under names of our own.
+    """
 
     def __init__(self, top: int) -> None:
         self._top = top

@@ -20,7 +20,7 @@ class HostProcess:
 
     @classmethod
     def of(cls, pid: int) -> HostProcess | None:
-        """The live process of that pid; None when there is none (a zombie is none)."""
+        """Return the live process of that pid; None when there is none (a zombie is none)."""
         try:
             line = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except OSError:
@@ -29,7 +29,7 @@ class HostProcess:
         return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return True if it still runs."""
         return HostProcess.of(self.pid) == self
 
     def kill(self, timeout: float = 10.0) -> bool:

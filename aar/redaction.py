@@ -25,7 +25,7 @@ def register_secret(secret: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text without the secrets named so far."""
+    """Return the text without the secrets named so far."""
     for secret in sorted(_secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, REDACTED_MARK)

@@ -20,7 +20,9 @@ def _default_home() -> Path:
 
 
 def _one_place(path: Path) -> Path:
-    """The same absolute path for every spelling of a place: ``~``, ``$HOME``, relative, with links. Raises UsageError.
+    """Return the same absolute path for every spelling of a place: ``~``, ``$HOME``, relative, with links.
+
+    Raises UsageError.
 
     Files of variables for services and containers hand ``$HOME`` over as it is written.
     """
@@ -66,7 +68,10 @@ class Settings(BaseSettings):
 
     @property
     def claude_key(self) -> SecretStr | None:
-        """The key in force; None without one. Raises UsageError for a key file that cannot be read or is empty."""
+        """The key in force; None without one.
+
+        Raises UsageError for a key file that cannot be read or is empty.
+        """
         if self.anthropic_api_key is not None and self.anthropic_api_key.get_secret_value().strip():
             register_secret(self.anthropic_api_key.get_secret_value().strip())
             return self.anthropic_api_key
@@ -94,5 +99,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings in force, read once; tests call ``get_settings.cache_clear()``."""
+    """Return the settings in force, read once; tests call ``get_settings.cache_clear()``."""
     return Settings()

@@ -39,7 +39,7 @@ class YamlError(Exception):
         self.remedy = remedy
 
     def at(self, path: Path) -> str:
-        """The problem with its file and line."""
+        """Return the problem with its file and line."""
         return f"{path}, line {self.line}: {self.problem}" if self.line else f"{path}: {self.problem}"
 
 
@@ -56,7 +56,7 @@ class YamlDocument:
     lines: Mapping[FieldPath, int]
 
     def line(self, path: FieldPath) -> int:
-        """The line of a value, or of the nearest part around it; 0 where there is none."""
+        """Return the line of a value, or of the nearest part around it; 0 where there is none."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return self.lines[path[:length]]

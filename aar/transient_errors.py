@@ -11,7 +11,8 @@ _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, err
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error may pass by itself: no descriptors, no memory, no disk, a database or a workspace in use."""
+    """Return True if an error may pass by itself: no descriptors, no memory, no disk, a database or a workspace in
+    use."""
     if isinstance(error, OSError) and error.errno in _SCARCE:
         return True
     return isinstance(error, (DatabaseError, StillInUse)) or find_disk_full(error) is not None

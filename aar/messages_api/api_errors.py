@@ -58,7 +58,7 @@ class ApiError(Exception):
         super().__init__(self.message)
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The error's envelope."""
+        """Return the error's envelope."""
         error: dict[str, Any] = {"type": self.kind, "message": self.message}
         if self.details is not None:
             error["details"] = dict(self.details)
@@ -66,10 +66,10 @@ class ApiError(Exception):
 
 
 def invalid_request(message: str) -> ApiError:
-    """A request that does not hold: status 400, ``invalid_request_error``."""
+    """Return a request that does not hold: status 400, ``invalid_request_error``."""
     return ApiError(400, message)
 
 
 def new_request_id() -> str:
-    """An id such as the service sends in the ``request-id`` header."""
+    """Return an id such as the service sends in the ``request-id`` header."""
     return f"req_{secrets.token_hex(12)}"

@@ -71,7 +71,7 @@ def get_model_spec(model: str) -> ModelSpec:
 
 
 def model_entry(model: str) -> dict[str, object]:
-    """A model as ``/v1/models`` lists it."""
+    """Return a model as ``/v1/models`` lists it."""
     traits = get_model_spec(model)
     return {
         "type": "model",

@@ -1,4 +1,7 @@
-"""What a model answers: content blocks and, where it matters, why it stopped. Short makers for the common ones."""
+"""What a model answers: content blocks and, where it matters, why it stopped.
+
+Short makers for the common ones.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class ModelReply:
     server_tool_use: Mapping[str, int] | None = None
 
     def blocks(self) -> list[Json]:
-        """The content as blocks."""
+        """Return the content as blocks."""
         found: list[Json] = [text_block(block) if isinstance(block, str) else dict(block) for block in self.content]
         for block in found:
             if block["type"] == "tool_use":
@@ -55,36 +58,36 @@ class VerbatimResponse:
 
 
 def new_tool_use_id() -> str:
-    """A random id, as the service's are: clients take them for keys across conversations."""
+    """Return a random id, as the service's are: clients take them for keys across conversations."""
     return f"toolu_{secrets.token_hex(12)}"
 
 
 def text_block(text: str) -> Json:
-    """A text block."""
+    """Return a text block."""
     return {"type": "text", "text": text}
 
 
 def thinking_block(text: str) -> Json:
-    """A thinking block; the double signs it."""
+    """Return a thinking block; the double signs it."""
     return {"type": "thinking", "thinking": text}
 
 
 def redacted_thinking_block(data: str = "hidden") -> Json:
-    """A thinking block that the service encrypted."""
+    """Return a thinking block that the service encrypted."""
     return {"type": "redacted_thinking", "data": data}
 
 
 def tool_use_block(tool: str, **given: Any) -> Json:
-    """A tool call, with an id of its own."""
+    """Return a tool call, with an id of its own."""
     return {"type": "tool_use", "id": "", "name": tool, "input": given}
 
 
 def refusal_reply(text: str = "", *, category: str | None = None) -> ModelReply:
-    """An answer that the service's classifiers stopped."""
+    """Return an answer that the service's classifiers stopped."""
     details = {"type": "refusal", "category": category, "explanation": None}
     return ModelReply([text_block(text)] if text else [], "refusal", details)
 
 
 def paused_reply(*content: Mapping[str, Any] | str) -> ModelReply:
-    """A long turn put on hold: the client sends it back as it is, and the model goes on."""
+    """Return a long turn put on hold: the client sends it back as it is, and the model goes on."""
     return ModelReply(content, "pause_turn")

@@ -66,7 +66,7 @@ class MessagesRequest:
 
     @property
     def stream(self) -> bool:
-        """Whether the answer is streamed."""
+        """True if the answer is streamed."""
         return bool(self.body.get("stream", False))
 
     @property
@@ -85,7 +85,7 @@ class MessagesRequest:
         return "\n".join(str(b.data["text"]) for b in self.messages[-1].blocks if b.kind == "text")
 
     def results(self) -> list[Mapping[str, Any]]:
-        """The tool results of the last message."""
+        """Return the tool results of the last message."""
         return [block.data for block in self.messages[-1].blocks if block.kind == "tool_result"]
 
     def blocks(self) -> Iterator[ContentBlock]:
@@ -95,7 +95,7 @@ class MessagesRequest:
 
 
 def read_json(body: bytes) -> Json:
-    """The body as an object. Raises ApiError when it is none."""
+    """Return the body as an object. Raises ApiError when it is none."""
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

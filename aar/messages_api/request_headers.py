@@ -41,13 +41,13 @@ class RequestHeaders:
 
     @property
     def beta(self) -> bool:
-        """Whether the SDK's beta client asks: it says so in the query."""
+        """True if the SDK's beta client asks: it says so in the query."""
         return parse_qs(self.query.decode("latin-1")).get("beta") == ["true"]
 
     def key_headers(self) -> Mapping[str, str]:
-        """The headers that carry the key, to be passed on."""
+        """Return the headers that carry the key, to be passed on."""
         return {name: self._headers[name] for name in ("authorization", "x-api-key") if name in self._headers}
 
     def shown_headers(self) -> Mapping[str, str]:
-        """The headers without those that carry a key."""
+        """Return the headers without those that carry a key."""
         return {name: value for name, value in self._headers.items() if name not in _SECRET}

@@ -68,7 +68,10 @@ def _adapter(counting: bool, beta: bool, sampling: bool) -> TypeAdapter[Any]:
 
 
 def _fields(kind: Any, known: dict[Any, Any]) -> dict[str, Any]:
-    """Names and rebuilt types of a TypedDict. The SDK marks what is required, and nothing else."""
+    """Return names and rebuilt types of a TypedDict.
+
+    The SDK marks what is required, and nothing else.
+    """
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         required = get_origin(hint) is Required

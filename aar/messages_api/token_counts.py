@@ -23,7 +23,7 @@ def count_text_tokens(text: str) -> int:
 
 
 def compact_json(value: Any) -> str:
-    """A value as JSON without spaces."""
+    """Return a value as JSON without spaces."""
     return _ENCODER.encode(value)
 
 

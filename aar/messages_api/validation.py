@@ -141,7 +141,7 @@ def _unanswered(at: str, calls: Sequence[str]) -> str:
 
 
 def _leading(blocks: Sequence[ContentBlock]) -> Iterator[ContentBlock]:
-    """The results at the head of a message: a result after other content answers nothing."""
+    """Yield the results at the head of a message: a result after other content answers nothing."""
     for block in blocks:
         if block.kind != "tool_result":
             return

@@ -48,7 +48,7 @@ _REMEDY = "Check it with: aar problem validate"
 
 
 def _environment() -> dict[str, str]:
-    """A problem may read where its data lies; keys and passwords are none of its business."""
+    """Return a problem may read where its data lies; keys and passwords are none of its business."""
     return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
@@ -104,7 +104,7 @@ def call_plugin_sync(problem: Problem, method: str, *args: Any) -> Any:
 
 
 async def pool_scores(problem: Problem, scores: Any, *, limiter: CapacityLimiter | None = None) -> Estimate:
-    """The problem's pooled estimate, checked.
+    """Return the problem's pooled estimate, checked.
 
     Raises:
         ProblemError: it has none, or one that is not finite.
@@ -113,7 +113,7 @@ async def pool_scores(problem: Problem, scores: Any, *, limiter: CapacityLimiter
 
 
 def read_brief(problem: Problem) -> str:
-    """A problem's brief, read once.
+    """Return a problem's brief, read once.
 
     Raises:
         ProblemError: there is none, or an empty one.
@@ -207,7 +207,7 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
 
 
 def _plain(problem: Problem, method: str, answer: Any) -> Any:
-    """The answer, where it is of the kind that the protocol promises."""
+    """Return the answer, where it is of the kind that the protocol promises."""
     if method in GIVES:
         if not isinstance(answer, GIVES[method]) or (isinstance(answer, str) and method in _LISTS):
             raise _odd(problem, method, answer, "list" if method in _LISTS else "Path")
@@ -230,7 +230,7 @@ def _plain(problem: Problem, method: str, answer: Any) -> Any:
 
 
 def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
-    """A pooled estimate of plain numbers, with those of its domains."""
+    """Return a pooled estimate of plain numbers, with those of its domains."""
     if not isinstance(found, Estimate) or levels == 0:
         wanted = "Estimate" if levels else f"part at most {_MOST_LEVELS} levels deep"
         raise _odd(problem, "pool", found, wanted)
@@ -245,14 +245,17 @@ def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
 
 
 def _number(value: object) -> float:
-    """A plain float, whatever kind of number it was: numpy's are stored by no database. What is none is NaN."""
+    """Return a plain float, whatever kind of number it was: numpy's are stored by no database.
+
+    What is none is NaN.
+    """
     if is_finite(value):
         return float(value)  # type: ignore[arg-type]
     return float(value) if isinstance(value, float) else math.nan
 
 
 def _text(value: object) -> str:
-    """The value in words that can be stored, even where it cannot say what it is."""
+    """Return the value in words that can be stored, even where it cannot say what it is."""
     try:
         said = str(value)
     except Exception:  # noqa: BLE001 - of an error's own making

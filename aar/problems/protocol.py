@@ -196,7 +196,7 @@ class Problem(Protocol):
         ...
 
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
-        """The pooled score over tasks of one method, with an honest standard error."""
+        """Return the pooled score over tasks of one method, with an honest standard error."""
         ...
 
     def brief(self) -> str:
@@ -204,7 +204,7 @@ class Problem(Protocol):
         ...
 
     def baselines(self) -> Sequence[Baseline]:
-        """The methods that ship with the problem."""
+        """Return the methods that ship with the problem."""
         ...
 
     def lab(self) -> Path:
@@ -244,7 +244,8 @@ class SizedProblem(Problem, Protocol):
     """A problem whose baselines take long, and which says at what size they do not."""
 
     def small(self) -> Problem:
-        """The same problem at a size at which every baseline runs in seconds; for ``aar problem validate`` alone."""
+        """Return the same problem at a size at which every baseline runs in seconds; for ``aar problem validate``
+        alone."""
         ...
 
 

@@ -47,7 +47,7 @@ class InstalledProblem:
 
 
 def installed_problems() -> list[InstalledProblem]:
-    """The installed problems by name; nothing of them is imported."""
+    """Return the installed problems by name; nothing of them is imported."""
     return [
         InstalledProblem(entry.name, entry.value, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
@@ -55,7 +55,7 @@ def installed_problems() -> list[InstalledProblem]:
 
 
 def ships(name_or_path: str) -> bool:
-    """Whether a problem is one of this package, whose code holds nobody up as it is imported."""
+    """Return True if a problem is one of this package, whose code holds nobody up as it is imported."""
     return any(each.name == name_or_path and each.target.startswith("aar.") for each in installed_problems())
 
 
@@ -83,7 +83,7 @@ _made: dict[int, _Made] = {}
 
 
 def find_problem(name_or_path: str | Path) -> Problem:
-    """The problem of that name, or in that folder.
+    """Return the problem of that name, or in that folder.
 
     Anything that contains a path separator, begins with a dot or tilde, or is a ``Path`` is a path.
 
@@ -102,7 +102,7 @@ def find_problem(name_or_path: str | Path) -> Problem:
 
 
 def small_problem(problem: Problem) -> Problem:
-    """The problem at its small size, or itself where it has none.
+    """Return the problem at its small size, or itself where it has none.
 
     Raises:
         ProblemError: what it calls small is no problem.

@@ -24,7 +24,7 @@ class VarianceTerm:
     freedom: float
 
     def scaled(self, factor: float) -> VarianceTerm:
-        """The term when the mean that it belongs to is multiplied by ``factor``."""
+        """Return the term when the mean that it belongs to is multiplied by ``factor``."""
         return VarianceTerm(self.variance * factor**2, self.freedom)
 
 
@@ -73,7 +73,7 @@ def check_estimate(found: Estimate, of: str = "") -> Estimate:
 
 
 def is_finite(value: object) -> bool:
-    """Whether it is a finite number that a float can hold."""
+    """Return True if it is a finite number that a float can hold."""
     try:
         return isinstance(value, SupportsFloat) and math.isfinite(value)
     except (OverflowError, TypeError, ValueError):
@@ -81,7 +81,7 @@ def is_finite(value: object) -> bool:
 
 
 def pool_means(by_domain: Mapping[str, Sequence[float]]) -> Estimate:
-    """The mean over domains of each domain's mean over tasks; its error is the spread between tasks.
+    """Return the mean over domains of each domain's mean over tasks; its error is the spread between tasks.
 
     With one task in a domain that domain adds no error, so that the error is too small: draw two or more.
 

@@ -25,7 +25,7 @@ async def list_availability() -> Mapping[str, Availability]:
 
 
 async def choose_backend(preference: str = "auto", on_incident: IncidentSink | None = None) -> SandboxBackend:
-    """The backend to use.
+    """Return the backend to use.
 
     Args:
         preference: ``docker``, ``bubblewrap``, or ``auto``: the first of the two that works here.
@@ -49,7 +49,7 @@ async def choose_backend(preference: str = "auto", on_incident: IncidentSink | N
 
 
 def get_backend(name: str, on_incident: IncidentSink | None = None) -> SandboxBackend:
-    """The backend of that name, whether it works here or not. Raises UsageError."""
+    """Return the backend of that name, whether it works here or not. Raises UsageError."""
     if name == "docker":
         return DockerBackend(on_incident=on_incident)
     if name == "bubblewrap":

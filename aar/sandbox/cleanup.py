@@ -75,7 +75,7 @@ async def remove_abandoned_sandboxes(
 
 
 def _made_in(folders: Collection[Path], backend: str) -> set[str]:
-    """Names of a backend's sandboxes whose workspaces lie in some folders."""
+    """Return names of a backend's sandboxes whose workspaces lie in some folders."""
     found = ((state["name"], Path(state["workspace"])) for state in list_states(runtime_root(), backend))
     return {name for name, workspace in found if any(workspace.is_relative_to(folder) for folder in folders)}
 

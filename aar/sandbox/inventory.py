@@ -1,4 +1,7 @@
-"""What exists on this machine, for people: list, shell, prune. Listing takes no sandbox from its controller."""
+"""What exists on this machine, for people: list, shell, prune.
+
+Listing takes no sandbox from its controller.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from aar.sandbox.state_dir import list_states, runtime_root
 
 
 async def list_sandboxes() -> list[SandboxRow]:
-    """Every sandbox of this `aar` home on every backend that answers, with what it uses now."""
+    """Return every sandbox of this `aar` home on every backend that answers, with what it uses now."""
     rows = await bubblewrap.list_bubblewrap_sandboxes()
     try:
         rows += await docker.list_docker_sandboxes()
@@ -24,7 +27,7 @@ async def list_sandboxes() -> list[SandboxRow]:
 
 
 async def shell_command(name: str) -> list[str]:
-    """The command line that opens a shell in a running sandbox.
+    """Return the command line that opens a shell in a running sandbox.
 
     Raises:
         NotFound: none of that name runs.
@@ -41,7 +44,8 @@ async def shell_command(name: str) -> list[str]:
 
 
 def campaigns_with_sandboxes() -> set[str]:
-    """Ids of the campaigns of which this machine's files know a sandbox, whether or not its backend answers now."""
+    """Return ids of the campaigns of which this machine's files know a sandbox, whether or not its backend answers
+    now."""
     return {state["campaign"] for name in BACKENDS for state in list_states(runtime_root(), name)}
 
 

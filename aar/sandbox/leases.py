@@ -85,7 +85,7 @@ class Leases:
         return len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
 
     def scoring_core_sets(self, cores: int) -> list[tuple[int, ...]]:
-        """The sets of cores that scoring runs of ``cores`` cores each get, where all of them want as many."""
+        """Return the sets of cores that scoring runs of ``cores`` cores each get, where all of them want as many."""
         if not self._exclusive:
             return [self._cores]
         wanted = min(cores, len(self.scoring_cores))
@@ -149,7 +149,10 @@ class Leases:
                 await self._give_back(str(entry["id"]))
 
     async def _give_back(self, entry_id: str) -> None:
-        """Take an entry out of the book. Where that fails, the next change does it: what was done under it stands."""
+        """Take an entry out of the book.
+
+        Where that fails, the next change does it: what was done under it stands.
+        """
         self._over.add(entry_id)
         try:
             await run_to_completion(partial(self._change, lambda _: None))
@@ -190,7 +193,7 @@ class Leases:
 
 
 def _next(book: dict[str, Any], free: tuple[list[int], list[str]]) -> str | None:
-    """The id of the waiting entry that is served now: the first in order, if what it wants is free.
+    """Return the id of the waiting entry that is served now: the first in order, if what it wants is free.
 
     Whoever is first is waited for; serving a smaller one behind it could starve it.
     """

@@ -36,7 +36,7 @@ class BackendOutageMonitor:
 
     @property
     def is_down(self) -> bool:
-        """Whether the backend did not answer when it was last needed."""
+        """True if the backend did not answer when it was last needed."""
         return self._last is not None
 
     async def run_when_up(self, work: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:

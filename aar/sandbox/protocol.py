@@ -120,11 +120,11 @@ class Sandbox(Protocol):
         ...
 
     async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
-        """The job's status once it ended or ``timeout`` seconds passed. Raises SandboxGone, NotFound."""
+        """Return the job's status once it ended or ``timeout`` seconds passed. Raises SandboxGone, NotFound."""
         ...
 
     async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
-        """The job's output, its middle dropped beyond ``limit`` bytes. Raises SandboxGone, NotFound."""
+        """Return the job's output, its middle dropped beyond ``limit`` bytes. Raises SandboxGone, NotFound."""
         ...
 
     async def stop_job(self, job_id: str) -> JobStatus:
@@ -132,11 +132,11 @@ class Sandbox(Protocol):
         ...
 
     async def jobs(self) -> Sequence[JobStatus]:
-        """All jobs, oldest first. Raises SandboxGone."""
+        """Return all jobs, oldest first. Raises SandboxGone."""
         ...
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
-        """A file's bytes. Raises FileNotFoundError, IsADirectoryError, PermissionError, TransferRefused (over
+        """Return a file's bytes. Raises FileNotFoundError, IsADirectoryError, PermissionError, TransferRefused (over
         ``limit``), SandboxGone."""
         ...
 
@@ -149,8 +149,11 @@ class Sandbox(Protocol):
         ...
 
     async def get(self, source: str, target: Path, *, limit: int = 64 * 1024**2, max_files: int = 2000) -> None:
-        """Copy a directory's regular files to a new host directory. Links, devices, sockets and names that leave
-        ``target`` are refused. Raises TransferRefused, FileNotFoundError, SandboxGone."""
+        """Copy a directory's regular files to a new host directory.
+
+        Links, devices, sockets and names that leave ``target`` are refused. Raises TransferRefused, FileNotFoundError,
+        SandboxGone.
+        """
         ...
 
     async def stats(self) -> SandboxStats:
@@ -158,7 +161,9 @@ class Sandbox(Protocol):
         ...
 
     async def destroy(self) -> None:
-        """End it and everything in it; the workspace directory stays if the spec says so. Safe to call twice.
+        """End it and everything in it; the workspace directory stays if the spec says so.
+
+        Safe to call twice.
 
         Raises SandboxError, SandboxUnavailable: something of it is left; ``SandboxBackend.remove`` tries again.
         """
@@ -172,7 +177,7 @@ class SandboxBackend(Protocol):
     """As a spec names it: ``docker``, ``bubblewrap``."""
 
     async def check(self) -> Availability:
-        """Whether it works here; never raises, never takes more than a few seconds."""
+        """Return True if it works here; never raises, never takes more than a few seconds."""
         ...
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
@@ -191,7 +196,7 @@ class SandboxBackend(Protocol):
         ...
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Names of sandboxes of this backend that exist, of one campaign or of all."""
+        """Return names of sandboxes of this backend that exist, of one campaign or of all."""
         ...
 
     async def remove(self, name: str) -> None:

@@ -41,7 +41,7 @@ class ExecResult:
 
     @property
     def ok(self) -> bool:
-        """Whether it exited by itself with code 0."""
+        """True if it exited by itself with code 0."""
         return self.reason is ExitReason.EXITED and self.code == 0
 
 

@@ -1,4 +1,7 @@
-"""Temporary folders for what may be hostile. Each is named after its process, so that a killed one's can be swept."""
+"""Temporary folders for what may be hostile.
+
+Each is named after its process, so that a killed one's can be swept.
+"""
 
 from __future__ import annotations
 

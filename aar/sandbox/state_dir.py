@@ -49,14 +49,14 @@ def runtime_root() -> Path:
 
 
 def validate_sandbox_name(name: str) -> str:
-    """The name, when it may name a sandbox. Raises UsageError."""
+    """Return the name, when it may name a sandbox. Raises UsageError."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a sandbox", "use a-z, 0-9 and -, at most 63 of them")
     return name
 
 
 def home_scope() -> str:
-    """A short name for the `aar` home in force: sandboxes of another home are none of ours to list or remove."""
+    """Return a short name for the `aar` home in force: sandboxes of another home are none of ours to list or remove."""
     return hashlib.sha256(str(get_settings().home.absolute()).encode()).hexdigest()[:8]
 
 
@@ -94,7 +94,7 @@ class SandboxStateDir:
         self.channel.chmod(0o755)
 
     def is_being_created(self) -> bool:
-        """Whether a live process is making the sandbox now."""
+        """Return True if a live process is making the sandbox now."""
         state = self.load()
         return state is not None and bool(state.get("maker")) and HostProcess(*state["maker"]).alive()
 
@@ -113,7 +113,7 @@ class SandboxStateDir:
         temporary.replace(self._state)
 
     def load(self) -> dict[str, Any] | None:
-        """The state as saved; None where there is none, or it was cut short by a crash."""
+        """Return the state as saved; None where there is none, or it was cut short by a crash."""
         return read_state(self._state)
 
     def remove(self) -> None:
@@ -138,7 +138,7 @@ def remove_unfinished(root: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """A state file's content; None where there is none, or it was cut short by a crash."""
+    """Return a state file's content; None where there is none, or it was cut short by a crash."""
     try:
         state = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -147,13 +147,13 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 
 def known_workspaces(root: Path) -> list[Path]:
-    """The workspaces of all sandboxes of this machine and user, whatever `aar` home they belong to."""
+    """Return the workspaces of all sandboxes of this machine and user, whatever `aar` home they belong to."""
     found = (read_state(path) for path in root.glob(f"*/*/*/{_STATE}"))
     return [Path(state["workspace"]) for state in found if state is not None]
 
 
 def list_states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
-    """The saved states of all sandboxes of a backend."""
+    """Yield the saved states of all sandboxes of a backend."""
     for path in sorted((root / home_scope() / backend[0]).glob(f"*/{_STATE}")):
         state = read_state(path)
         if state is not None:

@@ -90,7 +90,9 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
 
 
 def release(workspace: Path) -> int:
-    """Turn a mounted workspace back into a plain directory with the same content. Safe to call twice.
+    """Turn a mounted workspace back into a plain directory with the same content.
+
+    Safe to call twice.
 
     No process may use the workspace any more.
 
@@ -136,7 +138,7 @@ def unmount_below(folder: Path) -> None:
 
 
 def used_bytes(workspace: Path) -> int:
-    """Bytes in use of a mounted workspace; -1 when it is a plain directory."""
+    """Return bytes in use of a mounted workspace; -1 when it is a plain directory."""
     if not workspace.is_mount():
         return -1
     info = os.statvfs(workspace)
@@ -145,7 +147,7 @@ def used_bytes(workspace: Path) -> int:
 
 @functools.cache
 def can_mount() -> bool:
-    """Whether this process may mount an ext4 file; tried once."""
+    """Return True if this process may mount an ext4 file; tried once."""
     if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in _TOOLS):
         return False
     with temporary_folder("aar-probe-") as folder:
@@ -227,7 +229,10 @@ def _drop_lost_and_found(mounted: Path) -> None:
 
 
 def _fill(image: Path, source: Path, owner: int) -> None:
-    """Copy a tree into an image. The mount is seen by these commands alone and ends with them."""
+    """Copy a tree into an image.
+
+    The mount is seen by these commands alone and ends with them.
+    """
     target = _beside(source, "copy")
     target.mkdir()
     steps = 'mount -t ext4 -o "$1" "$2" "$3" && cp -a --sparse=always --one-file-system -- "$4/." "$3"'

@@ -61,7 +61,7 @@ class PrivateDockerEngine:
         ).returncode  # fmt: skip
 
     def containers(self) -> list[str]:
-        """The names of all its containers."""
+        """Return the names of all its containers."""
         command = ["docker", "-H", self.address, "ps", "--all", "--format", "{{.Names}}"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 

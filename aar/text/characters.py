@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def repair_surrogates(text: str) -> str:
-    """The text with pairs of half characters joined, and single halves, which no UTF-8 text can hold, replaced."""
+    """Return the text with pairs of half characters joined, and single halves, which no UTF-8 text can hold,
+    replaced."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -13,5 +14,5 @@ def repair_surrogates(text: str) -> str:
 
 
 def make_storable(text: str) -> str:
-    """The text in whole characters and without NULs, which PostgreSQL does not store."""
+    """Return the text in whole characters and without NULs, which PostgreSQL does not store."""
     return repair_surrogates(text).replace("\0", "\ufffd")

@@ -61,6 +61,6 @@ def validate_text(name: str, text: str, limit: int, *, one_line: bool = False) -
 
 
 def shorten(text: str, limit: int) -> str:
-    """The text on one line, cut with an ellipsis where it is longer than ``limit`` characters."""
+    """Return the text on one line, cut with an ellipsis where it is longer than ``limit`` characters."""
     line = clean_line(text)
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

@@ -113,11 +113,11 @@ class _Process:
         self.serves_on = False
 
     def alive(self) -> bool:
-        """Whether it can take another call."""
+        """Return True if it can take another call."""
         return self._child.poll() is None and not self._connection.poll()
 
     def call(self, request: bytes, seconds: float, cancelled: threading.Event | None) -> tuple[str, Any]:
-        """The kind of answer and the answer. Raises EOFError or OSError if it died, TimeoutError."""
+        """Return the kind of answer and the answer. Raises EOFError or OSError if it died, TimeoutError."""
         self.serves_on = False
         self._connection.send_bytes(request)
         until = time.monotonic() + seconds
@@ -165,7 +165,7 @@ class WorkerPool:
         os.register_at_fork(after_in_child=self._forget)
 
     def acquire(self) -> _Process:
-        """A warm process, or a new one."""
+        """Return a warm process, or a new one."""
         while True:
             with self._lock:
                 process = self._idle.pop() if self._idle else None

@@ -71,7 +71,7 @@ def _set(kind: int, soft: int) -> None:
 
 
 def _address_space() -> int:
-    """Bytes that are mapped already: a limit counts from here."""
+    """Return bytes that are mapped already: a limit counts from here."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:
@@ -80,7 +80,8 @@ def _address_space() -> int:
 
 
 def _answer(call: bytes) -> tuple[bytes, bool, int]:
-    """The pickled answer, whether this process should not serve again, and how many bytes the call left behind."""
+    """Return the pickled answer, whether this process should not serve again, and how many bytes the call left
+    behind."""
     before = _address_space()
     try:
         function, args = pickle.loads(call)  # noqa: S301 - from the parent

@@ -23,7 +23,7 @@ LEAST_TRIGGER = 50_000
 
 
 def compaction_edit(request: MessagesRequest) -> Mapping[str, Any] | None:
-    """The compaction edit of a request, if it has one."""
+    """Return the compaction edit of a request, if it has one."""
     return next((edit for edit in requested_edits(request) if edit.get("type") == EDIT), None)
 
 
@@ -50,7 +50,7 @@ def compaction_errors(request: MessagesRequest, signer: ThinkingSigner) -> Itera
 
 
 def since_summary(request: MessagesRequest) -> MessagesRequest:
-    """The conversation from its last compaction block on; a block without content stands for nothing."""
+    """Return the conversation from its last compaction block on; a block without content stands for nothing."""
     if all(block.kind != "compaction" for block in request.blocks()):
         return request
     messages = list(request.messages)
@@ -69,17 +69,17 @@ def _stands(block: ContentBlock) -> bool:
 
 
 def compaction_block(summary: str, signer: ThinkingSigner) -> Json:
-    """The block that an answer begins with."""
+    """Return the block that an answer begins with."""
     return {"type": "compaction", "content": summary, "encrypted_content": signer.sign(summary)}
 
 
 def compact_request(request: MessagesRequest, block: Mapping[str, Any]) -> MessagesRequest:
-    """The request whose conversation is only its summary."""
+    """Return the request whose conversation is only its summary."""
     return replace(request, messages=(Message("user", (ContentBlock(block, "messages.0.content.0"),), "messages.0"),))
 
 
 def default_summary(request: MessagesRequest) -> str:
-    """A summary for models that write none: how long the conversation was, and how it began and ended."""
+    """Return a summary for models that write none: how long the conversation was, and how it began and ended."""
     texts = [str(block.data["text"]) for block in request.blocks() if block.kind == "text"]
     calls = sum(block.kind == "tool_use" for block in request.blocks())
     ends = f" It began: {texts[0][:200]} It ended: {texts[-1][:200]}" if texts else ""

@@ -33,7 +33,7 @@ class EditedRequest:
 
 
 def requested_edits(request: MessagesRequest) -> list[Mapping[str, Any]]:
-    """The edits that a request asks for."""
+    """Return the edits that a request asks for."""
     return list((request.body.get("context_management") or {}).get("edits") or [])
 
 

@@ -18,12 +18,12 @@ BETA = "compact-2026-09-04"
 
 
 def is_summary_request(request: MessagesRequest) -> bool:
-    """Whether a request asks for a summary and nothing else."""
+    """Return True if a request asks for a summary and nothing else."""
     return bool(request.body.get("compaction"))
 
 
 def summary_block(summary: str, signer: ThinkingSigner) -> Json:
-    """The block that a summary comes back as; no tool changes, for the double plays none."""
+    """Return the block that a summary comes back as; no tool changes, for the double plays none."""
     text = _digest(summary)
     return {"type": "compaction", "content": summary, "signature": f"{text}.{signer.sign(text)}", "tool_changes": []}
 

@@ -127,7 +127,7 @@ class PromptCache:
 
 
 def prompt_segments(request: MessagesRequest) -> list[PromptSegment]:
-    """The prompt of a request as the model would get it."""
+    """Return the prompt of a request as the model would get it."""
     digest = hashlib.blake2b(digest_size=16)
     found: list[PromptSegment] = []
 
@@ -177,7 +177,7 @@ def _has_image(block: ContentBlock) -> bool:
 
 
 def _written(data: Mapping[str, Any]) -> str:
-    """A block as it goes into the digest."""
+    """Return a block as it goes into the digest."""
     plain = _unmarked(data)
     if len(plain) != 2 or plain.get("type") != "text":
         return compact_json(plain)
@@ -187,7 +187,7 @@ def _written(data: Mapping[str, Any]) -> str:
 
 
 def _unmarked(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A block without its breakpoints: they are no part of what is cached."""
+    """Return a block without its breakpoints: they are no part of what is cached."""
     inner = data.get("content")
     if data.get("type") == "tool_result" and isinstance(inner, list) and any("cache_control" in p for p in inner):
         data = {**data, "content": [_unmarked(part) for part in inner]}

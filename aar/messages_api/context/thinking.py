@@ -28,7 +28,7 @@ _CHANGED = (
 
 
 def is_thinking_enabled(request: MessagesRequest, traits: ModelSpec) -> bool:
-    """Whether the reply may hold thinking."""
+    """Return True if the reply may hold thinking."""
     asked = request.body.get("thinking")
     return traits.thinks_unasked if not asked else asked.get("type") != "disabled"
 
@@ -64,12 +64,12 @@ class ThinkingSigner:
         self._adopted: set[tuple[str, str]] = set()
 
     def sign(self, text: str) -> str:
-        """A signature of a text, another one each time."""
+        """Return a signature of a text, another one each time."""
         nonce = secrets.token_bytes(8)
         return base64.b64encode(nonce + self._mac(nonce, text)).decode()
 
     def is_valid(self, text: str, signature: str) -> bool:
-        """Whether a signature is this double's, of this text."""
+        """Return True if a signature is this double's, of this text."""
         if (text, signature) in self._adopted:
             return True
         try:
@@ -79,7 +79,8 @@ class ThinkingSigner:
         return hmac.compare_digest(raw[8:], self._mac(raw[:8], text))
 
     def signed(self, block: Mapping[str, Any], *, omitted: bool) -> Json:
-        """A thinking block as the service returns it; ``omitted`` leaves the text out and keeps the signature."""
+        """Return a thinking block as the service returns it; ``omitted`` leaves the text out and keeps the
+        signature."""
         if block["type"] == "redacted_thinking":
             data = str(block["data"])
             return {**block, "data": f"{base64.b64encode(data.encode()).decode()}.{self.sign(data)}"}

@@ -45,7 +45,7 @@ class ThinkingBinding:
             self._bound.popitem(last=False)
 
     def checked(self, request: MessagesRequest, traits: ModelSpec) -> tuple[MessagesRequest, list[Json]]:
-        """The request without the thinking that it asks to have dropped, and a report of each such block.
+        """Return the request without the thinking that it asks to have dropped, and a report of each such block.
 
         Raises:
             ApiError: a block is bound to another conversation.
@@ -68,7 +68,7 @@ class ThinkingBinding:
         return replace(request, messages=tuple(message for message in kept if message.blocks)), report
 
     def _foreign(self, request: MessagesRequest) -> list[ContentBlock]:
-        """The first block that does not belong, and all thinking after it."""
+        """Return the first block that does not belong, and all thinking after it."""
         found: list[ContentBlock] = []
         if any(block.kind == "compaction" for block in request.blocks()):
             return found
@@ -81,7 +81,7 @@ class ThinkingBinding:
 
 
 def _prefixes(request: MessagesRequest, before: Sequence[ContentBlock]) -> Iterator[Any]:
-    """The running digest of a conversation at each of these blocks, and at its end."""
+    """Yield the running digest of a conversation at each of these blocks, and at its end."""
     digest = hashlib.blake2b(digest_size=16)
     for tool in request.tools:
         digest.update(_written(tool))
@@ -99,7 +99,7 @@ def _prefixes(request: MessagesRequest, before: Sequence[ContentBlock]) -> Itera
 
 
 def _written(block: Mapping[str, Any]) -> bytes:
-    """A block without what clients add to it or leave out of it."""
+    """Return a block without what clients add to it or leave out of it."""
     plain = {key: _plain(value) for key, value in block.items() if value is not None and key != "cache_control"}
     return json.dumps(plain, sort_keys=True).encode()
 

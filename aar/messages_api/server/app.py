@@ -42,7 +42,9 @@ _THREADLESS = {"error_code": "thread_unsupported_request", "unsupported": []}
 
 @dataclass(slots=True)
 class RecordedExchange:
-    """A request and what became of it, for tests to look at. No key is in it.
+    """A request and what became of it, for tests to look at.
+
+    No key is in it.
 
     Args:
         number: how many requests for a message came before it.
@@ -168,7 +170,7 @@ class FakeMessagesApi:
             self._in_flight -= 1
 
     async def _admitted(self, call: _Call) -> bytes:
-        """The request's body, once its headers are in order."""
+        """Return the request's body, once its headers are in order."""
         raw = await call.channel.body(self.rules.most_bytes)
         if self.rules.keys is not None and call.incoming.key not in self.rules.keys:
             raise ApiError(401)

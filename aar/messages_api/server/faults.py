@@ -105,7 +105,7 @@ def faults_at_requests(faults: Mapping[int, Fault]) -> FaultSource:
 
 
 def faults_in_order(faults: Sequence[Fault | None]) -> FaultSource:
-    """A fault for each of the first requests; None lets one through."""
+    """Return a fault for each of the first requests; None lets one through."""
     return faults_at_requests({number: fault for number, fault in enumerate(faults) if fault is not None})
 
 
@@ -129,7 +129,7 @@ def faults_by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> Fault
 
 
 def error_of_fault(fault: HttpError) -> ApiError:
-    """The error that an ``HttpError`` stands for; a rate limit comes with the service's headers."""
+    """Return the error that an ``HttpError`` stands for; a rate limit comes with the service's headers."""
     headers: dict[str, str] = {}
     if fault.retry_after is not None:
         headers["retry-after"] = f"{fault.retry_after:g}"

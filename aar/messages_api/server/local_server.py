@@ -53,7 +53,7 @@ def server_config(app: Any) -> uvicorn.Config:
 
 
 def listen_on_loopback(port: int = 0) -> socket.socket:
-    """A listening socket on loopback. Raises OSError when the port is taken."""
+    """Return a listening socket on loopback. Raises OSError when the port is taken."""
     # naming TCP has asyncio send at once: otherwise answers of several writes wait 40 ms for an acknowledgement
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,7 +67,7 @@ def listen_on_loopback(port: int = 0) -> socket.socket:
 
 
 def base_url_of(listening: socket.socket) -> str:
-    """The base URL of a listening socket."""
+    """Return the base URL of a listening socket."""
     return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 

@@ -19,7 +19,7 @@ class ModelBackend(Protocol):
     """Answers requests. It may also have ``summary(request) -> str``, which compaction then asks."""
 
     def reply(self, request: MessagesRequest) -> Answer | Awaitable[Answer]:
-        """The answer to a request, as the model sees it: after context editing and compaction.
+        """Return the answer to a request, as the model sees it: after context editing and compaction.
 
         Raises:
             ApiError: the request is answered with this error instead.
@@ -39,7 +39,7 @@ class ScriptedModel:
         self._left = list(replies)
 
     def reply(self, request: MessagesRequest) -> Answer:
-        """The next answer of the script."""
+        """Return the next answer of the script."""
         if not self._left:
             raise _missing(f"the script has no reply left for request {request.number}")
         return _as_reply(self._left.pop(0))
@@ -52,7 +52,7 @@ class ModelByTurn:
         self._replies = list(replies)
 
     def reply(self, request: MessagesRequest) -> Answer:
-        """The answer of this turn."""
+        """Return the answer of this turn."""
         if request.turns >= len(self._replies):
             raise _missing(f"the script has no reply for turn {request.turns}")
         return _as_reply(self._replies[request.turns])
@@ -79,19 +79,19 @@ def _as_reply(played: Any) -> Answer:
 
 
 def as_model(given: ModelBackend | Sequence[Answer | str] | Callable[[MessagesRequest], Any]) -> ModelBackend:
-    """A model of what was given: itself, a list of answers in order, or a function."""
+    """Return a model of what was given: itself, a list of answers in order, or a function."""
     if isinstance(given, ModelBackend):
         return given
     return FunctionModel(given) if callable(given) else ScriptedModel(given)
 
 
 async def get_reply(model: ModelBackend, request: MessagesRequest) -> Answer:
-    """A model's answer, awaited where it has to be."""
+    """Return a model's answer, awaited where it has to be."""
     played = model.reply(request)
     return await played if inspect.isawaitable(played) else played
 
 
 def get_summary(model: ModelBackend, request: MessagesRequest) -> str:
-    """A model's summary of a conversation; a plain one where it writes none."""
+    """Return a model's summary of a conversation; a plain one where it writes none."""
     write: Callable[[MessagesRequest], str] = getattr(model, "summary", default_summary)
     return write(request)

@@ -114,7 +114,7 @@ class RequestPipeline:
         return PreparedPrompt(request, seen, segments, applied, original, reported)
 
     def count(self, request: MessagesRequest) -> Json:
-        """The answer of ``count_tokens``. Raises ApiError like ``prepare``."""
+        """Return the answer of ``count_tokens``. Raises ApiError like ``prepare``."""
         prompt = self.prepare(request)
         counted: Json = {"input_tokens": prompt.tokens}
         if prompt.applied is not None:
@@ -122,7 +122,7 @@ class RequestPipeline:
         return counted
 
     async def answer(self, prompt: PreparedPrompt, fault: Fault | None) -> AnsweredRequest | VerbatimResponse:
-        """The answer to a prepared request; the prompt cache takes it in.
+        """Return the answer to a prepared request; the prompt cache takes it in.
 
         Raises:
             ApiError: the model has none.

@@ -83,7 +83,7 @@ def _one_call(blocks: Sequence[Json]) -> list[Json]:
 
 
 def _until_stop(blocks: Sequence[Json], sequences: Sequence[str]) -> tuple[list[Json], str | None]:
-    """The blocks up to the first of the stop sequences, which is left out, and which one it was."""
+    """Return the blocks up to the first of the stop sequences, which is left out, and which one it was."""
     kept: list[Json] = []
     for block in blocks:
         if block["type"] == "text" and sequences:
@@ -142,7 +142,7 @@ class UsageAccount:
     iterations: bool = False
 
     def usage(self, finished: FinishedReply) -> Json:
-        """The ``usage`` object of the answer."""
+        """Return the ``usage`` object of the answer."""
         tools = self.server_tool_use
         usage: Json = {
             **_figures(self.prompt, finished.output_tokens),
@@ -173,7 +173,7 @@ def _figures(use: CacheUse, output: int) -> Json:
 def build_message(
     request: MessagesRequest, finished: FinishedReply, usage: Json, applied: Sequence[Json] | None
 ) -> Json:
-    """The answer as the service's ``message`` object; ids are random."""
+    """Return the answer as the service's ``message`` object; ids are random."""
     message: Json = {
         "id": f"msg_{secrets.token_hex(12)}",
         "type": "message",

@@ -25,7 +25,7 @@ _CUMULATIVE = (
 
 
 def message_events(message: Json, parts: Sequence[ResponsePart]) -> Iterator[Json]:
-    """The events of a message.
+    """Yield the events of a message.
 
     Args:
         message: as ``message_of`` made it.
@@ -88,5 +88,5 @@ def _split(text: str, size: int) -> list[str]:
 
 
 def encode_event(event: dict[str, Any]) -> bytes:
-    """An event as bytes of the stream."""
+    """Return an event as bytes of the stream."""
     return f"event: {event['type']}\ndata: {compact_json(event)}\n\n".encode("utf-8", "replace")

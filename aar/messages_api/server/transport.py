@@ -34,7 +34,7 @@ class ResponseChannel:
         self.started = False
 
     async def body(self, most: int) -> bytes:
-        """The request's body. Raises ApiError (413) when it is longer than ``most`` bytes."""
+        """Return the request's body. Raises ApiError (413) when it is longer than ``most`` bytes."""
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -89,7 +89,7 @@ class ResponseChannel:
 
 
 def json_bytes(value: Any) -> bytes:
-    """A value as the JSON of a response."""
+    """Return a value as the JSON of a response."""
     return compact_json(value).encode("utf-8", "replace")
 
 

@@ -31,11 +31,11 @@ class Gene:
     needs_not: tuple[Value, ...] = ()
 
     def is_active(self, genome: Genome) -> bool:
-        """Whether the gene has an effect in ``genome``."""
+        """Return True if the gene has an effect in ``genome``."""
         return not self.needs or genome[self.needs] not in self.needs_not
 
     def draw(self, rng: Random, odds: Mapping[Value, float]) -> Value:
-        """A value by its odds times those of a direction."""
+        """Return a value by its odds times those of a direction."""
         choices = list(self.values)
         return rng.choices(choices, [self.values[value] * odds.get(value, 1.0) for value in choices])[0]
 
@@ -58,7 +58,7 @@ class DirectionBias:
     odds: Mapping[str, Mapping[Value, float]]
 
     def matches(self, direction: str) -> bool:
-        """Whether the direction speaks of it."""
+        """Return True if the direction speaks of it."""
         return any(re.search(rf"\b{re.escape(word)}", direction, re.IGNORECASE) for word in self.words)
 
 
@@ -80,12 +80,12 @@ class GenePool:
         return odds
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """A fresh genome."""
+        """Return a fresh genome."""
         odds = self.odds(direction)
         return {gene.name: gene.draw(rng, odds[gene.name]) for gene in self.genes}
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """A genome that differs in one gene that matters, sometimes in two or three."""
+        """Return a genome that differs in one gene that matters, sometimes in two or three."""
         odds = self.odds(direction)
         changed = dict(genome)
         touched: set[str] = set()
@@ -119,7 +119,8 @@ class GenePool:
         return total
 
     def is_valid(self, genome: object) -> bool:
-        """Whether ``genome``, which may be anything, has exactly these genes, each with one of its own values."""
+        """Return True if ``genome``, which may be anything, has exactly these genes, each with one of its own
+        values."""
         if not isinstance(genome, dict) or set(genome) != {gene.name for gene in self.genes}:
             return False
         return all(_is_one_of(genome[gene.name], gene.values) for gene in self.genes)

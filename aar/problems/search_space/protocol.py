@@ -17,22 +17,25 @@ Genome = Mapping[str, str | int | float | bool]
 
 
 class SearchSpace(Protocol):
-    """The components of one problem's methods. Every draw comes from the given ``rng``, so that a search repeats."""
+    """The components of one problem's methods.
+
+    Every draw comes from the given ``rng``, so that a search repeats.
+    """
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """A new genome; the words of ``direction`` (empty: none) shift what is likely."""
+        """Return a new genome; the words of ``direction`` (empty: none) shift what is likely."""
         ...
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """A genome that differs from ``genome`` in a gene or a few."""
+        """Return a genome that differs from ``genome`` in a gene or a few."""
         ...
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
-        """A genome whose every gene comes from one of the two."""
+        """Return a genome whose every gene comes from one of the two."""
         ...
 
     def simplify(self, genome: Genome) -> Genome:
-        """A cheaper, safer relative of a genome whose method failed; the same genome when none is simpler."""
+        """Return a cheaper, safer relative of a genome whose method failed; the same genome when none is simpler."""
         ...
 
     def distance(self, first: Genome, second: Genome) -> float:
@@ -49,16 +52,17 @@ class SearchSpace(Protocol):
         ...
 
     def parse(self, source: str) -> Genome | None:
-        """The genome that a rendered ``run.py`` (or a part of it) carries; None when there is none that holds."""
+        """Return the genome that a rendered ``run.py`` (or a part of it) carries; None when there is none that
+        holds."""
         ...
 
     def describe(self, genome: Genome) -> str:
-        """The method in one sentence."""
+        """Return the method in one sentence."""
         ...
 
     def trial(self, directory: str, research_data: str) -> str:
-        """A shell command that runs the method in ``directory`` on the research data and prints what can be seen
-        without labels; it exits with 0 when the method works."""
+        """Return a shell command that runs the method in ``directory`` on the research data and prints what can be
+        seen without labels; it exits with 0 when the method works."""
         ...
 
 
@@ -67,5 +71,5 @@ class SearchableProblem(Protocol):
     """A problem that offline researchers can work on."""
 
     def repertoire(self) -> SearchSpace:
-        """The problem's components."""
+        """Return the problem's components."""
         ...

@@ -1,4 +1,6 @@
-"""Curve fitting: guess a hidden curve from noisy points. Copy this folder to start a problem of your own.
+"""Curve fitting: guess a hidden curve from noisy points.
+
+Copy this folder to start a problem of your own.
 
 Everything here needs only the standard library and the fixed contract in ``aar.problems.protocol``.
 """
@@ -67,7 +69,10 @@ class Toy:
     default_seeds = 3
 
     def check_data(self) -> None:
-        """The data is drawn on demand; only the files beside this one must be there. Raises DataMissing."""
+        """Return the data is drawn on demand; only the files beside this one must be there.
+
+        Raises DataMissing.
+        """
         for path in (self.directions(), self.lab(), *(baseline.directory / "run.py" for baseline in self.baselines())):
             if not path.exists():
                 raise DataMissing(f"a file of the problem is absent: {path}", "Copy the whole folder again")
@@ -131,18 +136,18 @@ class Toy:
         return [min(max(guess, -1e6), 1e6) for guess in guesses]
 
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
-        """The mean over domains; the error is the spread between splits. Raises ProblemError."""
+        """Return the mean over domains; the error is the spread between splits. Raises ProblemError."""
         by_domain: dict[str, list[float]] = defaultdict(list)
         for task, scored in scores:
             by_domain[task.domain].append(scored.parts["explained"])
         return pool_means(by_domain)
 
     def brief(self) -> str:
-        """The researcher's brief, in Markdown."""
+        """Return the researcher's brief, in Markdown."""
         return (HERE / "brief.md").read_text(encoding="utf-8")
 
     def baselines(self) -> Sequence[Baseline]:
-        """The methods that ship."""
+        """Return the methods that ship."""
         folder = HERE / "baselines"
         return [
             Baseline("overall_mean", folder / "overall_mean", "The mean of all points, everywhere"),
@@ -154,11 +159,11 @@ class Toy:
         return HERE / "lab"
 
     def sandbox_packages(self) -> Sequence[str]:
-        """The standard library is enough."""
+        """Return the standard library is enough."""
         return ()
 
     def directions(self) -> Path:
-        """The directions dealt by default."""
+        """Return the directions dealt by default."""
         return HERE / "directions.yaml"
 
     def repertoire(self) -> SearchSpace:

@@ -67,15 +67,15 @@ class ToySearchSpace:
     """Neighbourhood averages and local lines."""
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """A new genome."""
+        """Return a new genome."""
         return GENE_POOL.sample(rng, direction)
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """A genome that differs in one to three genes."""
+        """Return a genome that differs in one to three genes."""
         return GENE_POOL.mutate(rng, genome, direction)
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
-        """Every gene from one of the two."""
+        """Return every gene from one of the two."""
         return GENE_POOL.cross(rng, first, second)
 
     def simplify(self, genome: Genome) -> Genome:
@@ -105,7 +105,7 @@ class ToySearchSpace:
         return {"run.py": run, "method.yaml": "\n".join([*lines, ""])}
 
     def parse(self, source: str) -> Genome | None:
-        """The literal ``GENOME``, if every gene of it holds."""
+        """Return the literal ``GENOME``, if every gene of it holds."""
         found = _LITERAL.search(source)
         try:
             genome = ast.literal_eval(found.group(1)) if found else None

@@ -22,7 +22,7 @@ HIDDEN_FILE = "hidden.npz"
 
 
 def public_files(stage: Stage) -> frozenset[str]:
-    """Names of the files that a public bundle may hold: texts are for study, and in no bundle that is scored."""
+    """Return names of the files that a public bundle may hold: texts are for study, and in no bundle that is scored."""
     return PUBLIC_FILES | {TEXTS_FILE} if stage is Stage.RESEARCH else PUBLIC_FILES
 
 
@@ -64,7 +64,7 @@ def write_states(folder: Path, states: StudentStates, frame: CoordinateFrame) ->
 
 
 def read_weak(folder: Path) -> NDArray[np.float32]:
-    """The weak labels of a public bundle: P(class 1) on the pool, float32 [n]."""
+    """Return the weak labels of a public bundle: P(class 1) on the pool, float32 [n]."""
     weak: NDArray[np.float32] = np.load(folder / WEAK_FILE, allow_pickle=False)
     return weak
 

@@ -56,7 +56,7 @@ def count_patterns(
     universe: int,
     rows: NDArray[np.intp] | None = None,
 ) -> dict[str, float]:
-    """A task's parts: items by pattern (``mwc_101`` ...), ``universe``, the three accuracies, and sums by group.
+    """Return a task's parts: items by pattern (``mwc_101`` ...), ``universe``, the three accuracies, and sums by group.
 
     Args:
         method, weak, ceiling: whether each test item was right: bool [n].
@@ -128,7 +128,7 @@ def _shared_variance(splits: Sequence[Mapping[str, float]], ratio: float, otherw
 
 
 def pool_domains(by_domain: Mapping[str, Sequence[Mapping[str, float]]]) -> Estimate:
-    """The mean of the domains' PGR with its standard error and interval. Raises ProblemError."""
+    """Return the mean of the domains' PGR with its standard error and interval. Raises ProblemError."""
     if not by_domain or not all(by_domain.values()):
         raise ProblemError("there is no task score to pool")
     pooled = {domain: pool_domain(splits) for domain, splits in by_domain.items()}

@@ -124,11 +124,11 @@ class WeakToStrong:
         return pgr.pool_domains(by_domain)
 
     def brief(self) -> str:
-        """The researcher's brief, in Markdown."""
+        """Return the researcher's brief, in Markdown."""
         return (_HERE / "brief.md").read_text(encoding="utf-8")
 
     def baselines(self) -> Sequence[Baseline]:
-        """The methods that ship, simplest first. Raises ProblemError where one is damaged."""
+        """Return the methods that ship, simplest first. Raises ProblemError where one is damaged."""
         return [_baseline(key) for key in _BASELINES]
 
     def lab(self) -> Path:
@@ -140,7 +140,7 @@ class WeakToStrong:
         return ("numpy", "scipy", "scikit-learn")
 
     def directions(self) -> Path:
-        """The directions dealt by default."""
+        """Return the directions dealt by default."""
         return _HERE / "directions.yaml"
 
     def validate(self) -> Sequence[str]:

@@ -31,7 +31,7 @@ class SplitSizes:
 
     @property
     def climbed(self) -> bool:
-        """Whether the domain is climbed on (else it is a transfer domain)."""
+        """True if the domain is climbed on (else it is a transfer domain)."""
         return self.test > 0
 
 
@@ -74,7 +74,8 @@ def check_stage(domain: str, stage: Stage) -> None:
 
 
 def readable_rows(domain: str) -> range:
-    """The rows whose texts a researcher may read: whoever labels them has the labels of no row that is scored."""
+    """Return the rows whose texts a researcher may read: whoever labels them has the labels of no row that is
+    scored."""
     sizes = SIZES[domain]
     return range(sizes.sealed, sizes.sealed + sizes.readable)
 

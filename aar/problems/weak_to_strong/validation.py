@@ -62,7 +62,7 @@ def _separation(column: NDArray[np.float32], labels: NDArray[np.bool_]) -> float
 
 
 def _order_leaks(labels: NDArray[np.bool_]) -> list[str]:
-    """Whether position predicts the label: by drift along the file, or from one row to the next."""
+    """Return True if position predicts the label: by drift along the file, or from one row to the next."""
     signs = labels * 2.0 - 1
     drift = float(signs @ np.linspace(-1, 1, len(signs))) / np.sqrt(len(signs) / 3)
     runs = float(signs[1:] @ signs[:-1]) / np.sqrt(len(signs))
@@ -75,7 +75,7 @@ def _order_leaks(labels: NDArray[np.bool_]) -> list[str]:
 
 
 def _extremes(problem: Problem, task: Task) -> list[str]:
-    """Whether predictions as good as the teacher's grade 0, and as good as the ceiling's 1."""
+    """Return True if predictions as good as the teacher's grade 0, and as good as the ceiling's 1."""
     found: list[str] = []
     output = task.public.parent / "output.npy"
     hidden = read_hidden(task.hidden)
@@ -89,7 +89,7 @@ def _extremes(problem: Problem, task: Task) -> list[str]:
 
 
 def _baselines(problem: Problem, task: Task) -> list[str]:
-    """Whether every baseline runs, can be scored, and grades within what is possible."""
+    """Return True if every baseline runs, can be scored, and grades within what is possible."""
     found: list[str] = []
     output = task.public.parent / "output.npy"
     for baseline in problem.baselines():

@@ -55,7 +55,7 @@ class BubblewrapBackend:
         self._live: dict[str, ChannelSandbox] = {}
 
     async def check(self) -> Availability:
-        """Whether it works here: makes an empty sandbox once and remembers."""
+        """Return True if it works here: makes an empty sandbox once and remembers."""
         return await asyncio.to_thread(bubblewrap_availability, self._distributions)
 
     async def create(self, spec: SandboxSpec) -> ChannelSandbox:
@@ -154,7 +154,7 @@ class BubblewrapBackend:
         return {state["name"]: state["campaign"] for state in found}
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Names of sandboxes that exist, dead ones that left something behind included."""
+        """Return names of sandboxes that exist, dead ones that left something behind included."""
         return [name for name, owner in (await self.owners()).items() if campaign_id in (None, owner)]
 
     async def remove(self, name: str) -> None:

@@ -20,7 +20,7 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 def hidden_folders() -> list[Path]:
-    """The folders that exist, links resolved; a zip archive on the import path counts as its folder."""
+    """Return the folders that exist, links resolved; a zip archive on the import path counts as its folder."""
     found = set()
     for place in _places():
         place = place.resolve()
@@ -47,7 +47,7 @@ def _places() -> Iterator[Path]:
 
 
 def _installed_problems() -> Iterator[Path]:
-    """The packages that bring problems; nothing of them is imported."""
+    """Yield the packages that bring problems; nothing of them is imported."""
     for problem in installed_problems():
         try:
             spec = importlib.util.find_spec(problem.target.partition(":")[0].partition(".")[0])
@@ -60,7 +60,7 @@ def _installed_problems() -> Iterator[Path]:
 
 
 def _is_standard(folder: Path) -> bool:
-    """Whether a folder of the import path is Python's own library or holds it."""
+    """Return True if a folder of the import path is Python's own library or holds it."""
     if any(part in _PACKAGE_FOLDERS for part in folder.parts):
         return False
     own = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]

@@ -37,7 +37,7 @@ class BubblewrapHostControl:
 
     @classmethod
     def from_state(cls, place: SandboxStateDir, state: dict[str, Any]) -> BubblewrapHostControl:
-        """The body of a sandbox that another process started."""
+        """Return the body of a sandbox that another process started."""
         body = cls(place, Path(state["workspace"]), keep=state.get("keep", True))
         body.group = cgroups.cgroup_from_json(state.get("cgroup", {}))
         if "first" in state:
@@ -46,7 +46,7 @@ class BubblewrapHostControl:
 
     @property
     def alive(self) -> bool:
-        """Whether its first process runs."""
+        """True if its first process runs."""
         return self._first is not None and self._first.alive()
 
     @property

@@ -19,7 +19,7 @@ _NAME = "bubblewrap"
 
 
 async def list_bubblewrap_sandboxes() -> list[SandboxRow]:
-    """Every sandbox of this `aar` home, dead ones that left something behind included."""
+    """Return every sandbox of this `aar` home, dead ones that left something behind included."""
     return await asyncio.to_thread(_rows)
 
 
@@ -38,7 +38,7 @@ def _rows() -> list[SandboxRow]:
 
 
 def bubblewrap_shell_command(name: str) -> list[str]:
-    """The command line that opens a shell in a running sandbox; needs root and ``nsenter``.
+    """Return the command line that opens a shell in a running sandbox; needs root and ``nsenter``.
 
     Raises:
         SandboxGone: no sandbox of that name runs.

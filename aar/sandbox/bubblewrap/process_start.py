@@ -91,7 +91,7 @@ def _owned(owner: ExitStack, fd: int) -> int:
 
 
 def _first_process(info: int) -> int | None:
-    """The pid in bwrap's JSON; None when it ended without telling."""
+    """Return the pid in bwrap's JSON; None when it ended without telling."""
     told = b""
     deadline = time.monotonic() + _START_SECONDS
     poll = select.poll()

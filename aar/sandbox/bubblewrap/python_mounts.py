@@ -101,7 +101,7 @@ def _system() -> list[str]:
 
 
 def base_python() -> Path:
-    """The interpreter behind the virtual environment that `aar` runs in, all links resolved."""
+    """Return the interpreter behind the virtual environment that `aar` runs in, all links resolved."""
     return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
 

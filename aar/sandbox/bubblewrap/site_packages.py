@@ -27,7 +27,7 @@ _COMPILE_SECONDS = 900
 
 
 def site_packages_tree(distributions: Sequence[str], target: str) -> Path:
-    """The directory for these distributions and all that they require; blocking, a second the first time.
+    """Return the directory for these distributions and all that they require; blocking, a second the first time.
 
     Args:
         distributions: names as on PyPI; each must be installed beside `aar`.
@@ -105,7 +105,7 @@ def _compile(tree: Path, target: str) -> None:
 
 
 def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
-    """The distributions of these names and all that they require on this Python and system."""
+    """Return the distributions of these names and all that they require on this Python and system."""
     found: dict[str, metadata.Distribution] = {}
     looked: set[tuple[str, frozenset[str]]] = set()
     todo = [_requirement(name) for name in names]
@@ -146,7 +146,7 @@ def _requirement(text: str) -> Requirement:
 
 
 def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
-    """Names and places of a distribution's top-level packages and modules; none of its scripts."""
+    """Return names and places of a distribution's top-level packages and modules; none of its scripts."""
     files = distribution.files or []
     names = sorted({file.parts[0] for file in files if file.parts[0] not in ("..", "/", "__pycache__")})
     found = [(name, Path(str(distribution.locate_file(name)))) for name in names]

@@ -25,7 +25,7 @@ def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
 
 
 def write_etc(place: SandboxStateDir, uid: int | None) -> Path:
-    """A small ``/etc``: who one is, how libraries are found; nothing of the host's users or network."""
+    """Return a small ``/etc``: who one is, how libraries are found; nothing of the host's users or network."""
     number = INNER_UID if uid is None else uid
     etc = place.path / "etc"
     etc.mkdir(mode=0o755)

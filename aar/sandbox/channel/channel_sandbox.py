@@ -34,7 +34,9 @@ class HostControl(Protocol):
         ...
 
     async def release(self) -> int:
-        """End it and remove everything but the content of a workspace that is kept. Safe to call twice.
+        """End it and remove everything but the content of a workspace that is kept.
+
+        Safe to call twice.
 
         Returns how many files and folders of the workspace nest too deep to be kept.
         """
@@ -45,7 +47,10 @@ class HostControl(Protocol):
         ...
 
     async def usage(self) -> SandboxStats | None:
-        """What it uses, from the host's own books; None where the host keeps none. ``workspace_bytes`` -1: unknown."""
+        """What it uses, from the host's own books; None where the host keeps none.
+
+        ``workspace_bytes`` -1: unknown.
+        """
         ...
 
 
@@ -111,14 +116,14 @@ class ChannelSandbox:
         return status
 
     async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
-        """The job's status once it ended or the time passed: see ``Sandbox.wait_job``."""
+        """Return the job's status once it ended or the time passed: see ``Sandbox.wait_job``."""
         fields = {"job": job_id, "seconds": timeout}
         return reply_validation.parse_job_status(
             (await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields
         )
 
     async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
-        """The job's output, its middle dropped: see ``Sandbox.job_output``."""
+        """Return the job's output, its middle dropped: see ``Sandbox.job_output``."""
         reply = await self._call("job_output", {"job": job_id, "limit": limit}, most=limit + 1024)
         return reply.data.decode(errors="replace")
 
@@ -131,11 +136,11 @@ class ChannelSandbox:
         return status
 
     async def jobs(self) -> Sequence[JobStatus]:
-        """All jobs, oldest first."""
+        """Return all jobs, oldest first."""
         return reply_validation.parse_job_list((await self._call("jobs", {})).fields)
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
-        """A file's bytes: see ``Sandbox.read``."""
+        """Return a file's bytes: see ``Sandbox.read``."""
         with self._refusals():
             return await transfer.read_file(self._call, path, limit)
 

@@ -18,7 +18,7 @@ class BadFrame(AarError):
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-    """The next frame. Raises BadFrame, asyncio.IncompleteReadError (the other side hung up)."""
+    """Return the next frame. Raises BadFrame, asyncio.IncompleteReadError (the other side hung up)."""
     header_size, payload_size = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
     if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
         raise BadFrame(f"the sandbox sent a frame of {header_size} + {payload_size} bytes")
@@ -34,7 +34,7 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], byte
 
 
 def encode_frames(header: dict[str, Any], payload: bytes) -> list[bytes]:
-    """A request as bytes to write; a large payload is split."""
+    """Return a request as bytes to write; a large payload is split."""
     pieces = []
     while len(payload) > MAX_PAYLOAD:
         pieces.append(_frame({"id": header["id"], "more": True}, payload[:MAX_PAYLOAD]))

@@ -62,7 +62,7 @@ def parse_exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
 
 
 def parse_job_status(fields: Mapping[str, Any]) -> JobStatus:
-    """A job as it stands. Raises SandboxGone when the fields make no sense."""
+    """Return a job as it stands. Raises SandboxGone when the fields make no sense."""
     result = None
     running = _field(fields, "running", bool)
     if not running:
@@ -78,12 +78,15 @@ def parse_job_status(fields: Mapping[str, Any]) -> JobStatus:
 
 
 def parse_job_list(fields: Mapping[str, Any]) -> Sequence[JobStatus]:
-    """All jobs, oldest first. Raises SandboxGone when the fields make no sense."""
+    """Return all jobs, oldest first. Raises SandboxGone when the fields make no sense."""
     return [parse_job_status(job) for job in _jobs(fields)]
 
 
 def parse_time_left(fields: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds until its time limit of every job that runs. Raises SandboxGone when the fields make no sense."""
+    """Return seconds until its time limit of every job that runs.
+
+    Raises SandboxGone when the fields make no sense.
+    """
     return {
         _field(job, "job", str): max(0.0, _field(job, "limit", float) - _field(job, "seconds", float))
         for job in _jobs(fields)
@@ -102,7 +105,8 @@ def parse_stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> Sa
 
 
 def parse_listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """``(relative path, size or -1 for a folder, mode)`` of a directory's entries; names that leave it are refused.
+    """Return ``(relative path, size or -1 for a folder, mode)`` of a directory's entries; names that leave it are
+    refused.
 
     Raises:
         TransferRefused: a name is absolute, holds ``..`` or a NUL byte.

@@ -31,13 +31,16 @@ ABANDONED_SECONDS = 24 * 3600.0
 
 
 def server_command(python: str = "python3") -> list[str]:
-    """The argument vector of the sandbox's first process. ``-I -S``: nothing in the workspace is ever imported."""
+    """Return the argument vector of the sandbox's first process.
+
+    ``-I -S``: nothing in the workspace is ever imported.
+    """
     start = "import sys; sys.path.insert(0, '/opt/aar'); from server.main import main; main()"
     return [python, "-I", "-S", "-B", "-c", start, f"{CHANNEL_TARGET}/{CONFIG_NAME}"]
 
 
 def base_environment(spec: SandboxSpec, *, path: str, site: str = "") -> dict[str, str]:
-    """The environment of every command: the spec's over a small clean one; nothing of the host's.
+    """Return the environment of every command: the spec's over a small clean one; nothing of the host's.
 
     Args:
         spec: its ``env`` wins, but its PYTHONPATH is put in front of ``site`` and does not replace it.

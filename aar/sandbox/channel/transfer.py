@@ -29,7 +29,7 @@ _MAX_PUT_FILES = 20_000
 
 
 async def read_file(call: Call, path: str, limit: int) -> bytes:
-    """A file's bytes. Raises OSError, TransferRefused (over ``limit``), SandboxGone."""
+    """Return a file's bytes. Raises OSError, TransferRefused (over ``limit``), SandboxGone."""
     pieces: list[bytes] = []
     position = 0
     while position <= limit:

@@ -61,7 +61,7 @@ class DockerBackend:
         self._live: dict[str, ChannelSandbox] = {}
 
     async def check(self) -> Availability:
-        """Whether the engine answers, has the image, and the runtime asked for."""
+        """Return True if the engine answers, has the image, and the runtime asked for."""
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
                 info = await self._engine.version()
@@ -168,7 +168,7 @@ class DockerBackend:
         return dict(sorted(owners.items()))
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Names of sandboxes that exist, ended ones included. Raises SandboxUnavailable."""
+        """Return names of sandboxes that exist, ended ones included. Raises SandboxUnavailable."""
         return [name for name, owner in (await self.owners()).items() if campaign_id in (None, owner)]
 
     async def remove(self, name: str) -> None:

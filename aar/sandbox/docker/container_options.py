@@ -41,7 +41,7 @@ class ContainerOptions:
 
 
 def container_name(name: str) -> str:
-    """The engine's name for a sandbox: apart from those of another `aar` home on the same engine."""
+    """Return the engine's name for a sandbox: apart from those of another `aar` home on the same engine."""
     return f"aar-{home_scope()}-{name}"
 
 
@@ -65,7 +65,7 @@ def container_options(
     uid: int,
     runtime: str = "",
 ) -> ContainerOptions:
-    """The container of a spec; blocking: it looks what this kernel has.
+    """Return the container of a spec; blocking: it looks what this kernel has.
 
     No network; no capability, and none to be gained; a user that the host does not know; a read-only root; none of the
     kernel's counters of the whole machine; memory, processes, CPU and open files bounded, no swap; no log, because a

@@ -92,14 +92,14 @@ class Engine:
         return info
 
     async def remaps_users(self) -> bool:
-        """Whether its containers' uids are others on the host; asked once. Raises SandboxUnavailable."""
+        """Return True if its containers' uids are others on the host; asked once. Raises SandboxUnavailable."""
         if self._remaps is None:
             security = (await self.version()).get("SecurityOptions") or []
             self._remaps = any(option.startswith(("name=userns", "name=rootless")) for option in security)
         return self._remaps
 
     async def image(self, tag: str) -> Mapping[str, Any] | None:
-        """The image of that tag, or None."""
+        """Return the image of that tag, or None."""
         import docker.errors
 
         def look(api: Any) -> Mapping[str, Any] | None:
@@ -136,7 +136,7 @@ class Engine:
         return await self.call(run)
 
     async def state(self, name: str) -> ContainerState | None:
-        """A container's state; None when there is no such container."""
+        """Return a container's state; None when there is no such container."""
         found = await self.inspect(name)
         if found is None:
             return None
@@ -176,7 +176,7 @@ class Engine:
         await self.call(run)
 
     async def list(self, campaign_id: str | None = None) -> list[Mapping[str, Any]]:
-        """All sandboxes of this `aar` home, running or not, in the engine's short form."""
+        """Return all sandboxes of this `aar` home, running or not, in the engine's short form."""
         filters = [f"{LABEL}.scope={home_scope()}"]
         if campaign_id is not None:
             filters.append(f"{LABEL}.campaign={campaign_id}")
@@ -193,7 +193,10 @@ class Engine:
 
 
 def _probe(host: str) -> None:
-    """Connect once to a local engine's socket: the SDK leaks a descriptor where nobody listens. Raises OSError."""
+    """Connect once to a local engine's socket: the SDK leaks a descriptor where nobody listens.
+
+    Raises OSError.
+    """
     if host.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(_PROBE_SECONDS)

@@ -38,7 +38,10 @@ class ContainerHostControl:
         self._keep = keep
 
     async def kill(self) -> None:
-        """End every process of it at once. An engine that does not answer has ended, or will end, its containers."""
+        """End every process of it at once.
+
+        An engine that does not answer has ended, or will end, its containers.
+        """
         try:
             await self._engine.kill(self._container)
         except SandboxUnavailable:

@@ -11,5 +11,5 @@ Kind = Literal["cpu", "gpu"]
 
 
 def default_tag(kind: Kind) -> str:
-    """The tag of the image of that kind for this version of `aar`."""
+    """Return the tag of the image of that kind for this version of `aar`."""
     return f"aar-sandbox-{kind}:{__version__}"

@@ -18,7 +18,7 @@ from aar.sandbox.state_dir import validate_sandbox_name
 
 
 async def list_docker_sandboxes() -> list[SandboxRow]:
-    """Every sandbox of this `aar` home, ended ones included. Raises SandboxUnavailable."""
+    """Return every sandbox of this `aar` home, ended ones included. Raises SandboxUnavailable."""
     engine = Engine()
     try:
         return [await _row(engine, container) for container in await engine.list()]
@@ -46,5 +46,5 @@ def _usage(pid: int, workspace: Path) -> SandboxStats | None:
 
 
 def docker_shell_command(name: str) -> list[str]:
-    """The command line that opens a shell in a running sandbox."""
+    """Return the command line that opens a shell in a running sandbox."""
     return ["docker", "exec", "-it", container_name(validate_sandbox_name(name)), "bash"]

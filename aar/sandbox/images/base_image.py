@@ -20,7 +20,7 @@ _BUILD_SECONDS = 1800
 
 
 def ensure_base_image(api: Any, wanted: str, say: Callable[[str], None]) -> str:
-    """The tag of a base image that this engine has by now; blocking.
+    """Return the tag of a base image that this engine has by now; blocking.
 
     Args:
         api: the docker SDK's low-level client.
@@ -71,7 +71,7 @@ def _pull(api: Any, tag: str) -> str:
 
 
 def _debian_tag() -> str:
-    """The tag of a base from packages; empty where this is no Debian."""
+    """Return the tag of a base from packages; empty where this is no Debian."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:

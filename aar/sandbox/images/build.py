@@ -61,7 +61,7 @@ async def build_image(
 
 
 def recipe_digest(kind: Kind) -> str:
-    """A digest of the Dockerfile and the pins: the image's label ``org.aar.recipe``."""
+    """Return a digest of the Dockerfile and the pins: the image's label ``org.aar.recipe``."""
     folder = resources.files("aar.sandbox.images") / "recipes"
     digest = hashlib.sha256()
     for name in (f"{kind}.Dockerfile", f"{kind}.txt"):

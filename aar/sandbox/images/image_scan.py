@@ -41,7 +41,9 @@ def scan_image(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
 
 
 def scan_archive(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -> int:
-    """Read a tar archive file by file; returns how many. Raises SetupError: one of the hidden files is in it.
+    """Read a tar archive file by file; returns how many.
+
+    Raises SetupError: one of the hidden files is in it.
 
     Args:
         archive: of a file system.
@@ -72,7 +74,7 @@ class _Stream:
         self._rest = b""
 
     def read(self, size: int = -1) -> bytes:
-        """The next ``size`` bytes, fewer only at the end."""
+        """Return the next ``size`` bytes, fewer only at the end."""
         collected = [self._rest]
         have = len(self._rest)
         while size < 0 or have < size:

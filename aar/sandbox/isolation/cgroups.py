@@ -106,7 +106,7 @@ class Cgroup:
 
 
 def create_cgroup(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] = lambda _: None) -> Cgroup | None:
-    """A new group below this process's own; None where none may be made.
+    """Return a new group below this process's own; None where none may be made.
 
     Args:
         name: of the new directory, unique on this machine.
@@ -143,7 +143,7 @@ def create_cgroup(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] 
 
 
 def cgroup_of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
-    """The group that a process of this host is in; None when it is gone."""
+    """Return the group that a process of this host is in; None when it is gone."""
     try:
         own = _own_groups(str(pid))
     except OSError:
@@ -154,19 +154,19 @@ def cgroup_of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
 
 
 def cgroup_to_json(group: Cgroup | None) -> dict[str, str]:
-    """A group as JSON can hold it."""
+    """Return a group as JSON can hold it."""
     return {} if group is None else {str(c): str(folder) for c, folder in group.folders.items()}
 
 
 def cgroup_from_json(folders: dict[str, str]) -> Cgroup | None:
-    """A group from what ``saved`` gave."""
+    """Return a group from what ``saved`` gave."""
     if not folders:
         return None
     return Cgroup(2 if "" in folders else 1, {c: Path(folder) for c, folder in folders.items()})
 
 
 def oom_counter_paths(group: Cgroup) -> Sequence[Path]:
-    """The directory whose out-of-memory counter the server inside may read."""
+    """Return the directory whose out-of-memory counter the server inside may read."""
     return [group.folders["" if group.version == 2 else "memory"]]
 
 
@@ -191,7 +191,7 @@ def _v1_home(root: Path, controller: str, own: dict[str, str]) -> Path:
 
 
 def _parent_v2(root: Path) -> Path | None:
-    """The nearest ancestor that hands memory and process limits to its children and lets us make one."""
+    """Return the nearest ancestor that hands memory and process limits to its children and lets us make one."""
     folder = root / _own_groups().get("", "/").lstrip("/")
     while folder.is_relative_to(root):
         control = folder / "cgroup.subtree_control"

@@ -43,7 +43,7 @@ class ProblemDataIndex:
     checksums: frozenset[tuple[int, int]]
 
     def is_copy(self, path: Path) -> bool:
-        """Whether a file is one of them."""
+        """Return True if a file is one of them."""
         try:
             found = path.lstat()
             digests = self.digests.get(found.st_size)
@@ -55,7 +55,10 @@ class ProblemDataIndex:
             return False
 
     def is_in_archive(self, path: Path) -> bool:
-        """Whether a file is an archive that holds one of them. Tar archives of `aar` count by their name."""
+        """Return True if a file is an archive that holds one of them.
+
+        Tar archives of `aar` count by their name.
+        """
         if path.suffix not in _ARCHIVES:
             return any(path.match(pattern) for pattern in _SOURCE_ARCHIVES)
         try:
@@ -67,7 +70,7 @@ class ProblemDataIndex:
 
 @functools.cache
 def problem_data_index() -> ProblemDataIndex:
-    """Every data file that ships with the problems; blocking, remembered for the life of the process."""
+    """Return every data file that ships with the problems; blocking, remembered for the life of the process."""
     digests: dict[int, set[str]] = {}
     checksums = set()
     for file in _files(resources.files("aar") / "problems"):
@@ -127,7 +130,7 @@ def _visible(path: Path) -> SandboxUnavailable:
 
 
 def _stamp(folders: Sequence[Path], masked: Sequence[Path]) -> Path:
-    """The file that stands for a clean answer on these folders as they are near their top."""
+    """Return the file that stands for a clean answer on these folders as they are near their top."""
     known = problem_data_index()
     parts = [f"{folder} {mtime}" for folder in folders for mtime in _times(folder)]
     parts += [f"without {folder}" for folder in sorted(masked)]
@@ -168,7 +171,7 @@ def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
 
 
 def _literal(path: Path) -> str:
-    """A path as a pattern that matches it alone."""
+    """Return a path as a pattern that matches it alone."""
     return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in str(path))
 
 

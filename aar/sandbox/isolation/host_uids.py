@@ -13,7 +13,10 @@ FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
 
 
 def unprivileged_uid(place: SandboxStateDir) -> int | None:
-    """As root: a uid that no other sandbox has, held while the sandbox's folder exists. None as a plain user."""
+    """As root: a uid that no other sandbox has, held while the sandbox's folder exists.
+
+    None as a plain user.
+    """
     if os.getuid() != 0:
         return None
     folder = Path("/run/aar-uids")

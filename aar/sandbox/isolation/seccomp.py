@@ -102,7 +102,8 @@ _MACHINES = {
 
 
 def filter_programs() -> dict[str, str]:
-    """The filter for each machine that is known, by ``os.uname().machine``, as hexadecimal ``sock_filter`` entries."""
+    """Return the filter for each machine that is known, by ``os.uname().machine``, as hexadecimal ``sock_filter``
+    entries."""
     return {machine: _program(machine).hex() for machine in _MACHINES}
 
 

@@ -1,4 +1,6 @@
-"""The server that runs inside a sandbox as its first process. Standard library only; imports nothing else of ``aar``.
+"""The server that runs inside a sandbox as its first process.
+
+Standard library only; imports nothing else of ``aar``.
 
 It is one selector loop with as few imports and as little memory as can be, because there is one per sandbox and its
 start is part of every sandbox's start.

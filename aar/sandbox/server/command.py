@@ -45,7 +45,7 @@ def argument_vector(command: str | list[str]) -> tuple[list[str], str | None]:
 
 
 def memory_file(data: bytes) -> int:
-    """A descriptor that reads ``data`` from its start."""
+    """Return a descriptor that reads ``data`` from its start."""
     fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
     view = memoryview(data)
     while view:

@@ -14,12 +14,15 @@ class FileRefused(Exception):
 
 
 def resolve_path(path: str) -> str:
-    """An absolute path; relative ones start at the workspace."""
+    """Return an absolute path; relative ones start at the workspace."""
     return os.path.join(WORKSPACE, path)
 
 
 def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
-    """``(bytes, size of the file)``. Never waits on a pipe or a device. Raises OSError, Refused."""
+    """Return ``(bytes, size of the file)``.
+
+    Never waits on a pipe or a device. Raises OSError, Refused.
+    """
     fd = os.open(resolve_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         info = os.fstat(fd)
@@ -60,7 +63,7 @@ def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
 
 
 def list_tree(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
-    """The regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
+    """Return the regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
 
     Raises OSError, Refused (a link, device, pipe or socket; more than ``most`` entries; more than ``levels`` levels of
     folders).
@@ -91,7 +94,7 @@ def list_tree(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
 
 
 def disk_usage(path: str) -> int:
-    """Bytes that a tree takes on its disk; what vanishes meanwhile is not counted."""
+    """Return bytes that a tree takes on its disk; what vanishes meanwhile is not counted."""
     total, todo = 0, [path]
     seen: set[int] = set()
     while todo:

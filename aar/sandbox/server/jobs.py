@@ -44,11 +44,11 @@ class JobTable:
         return job
 
     def find(self, name: str) -> Job | None:
-        """The job of that name, or None."""
+        """Return the job of that name, or None."""
         return self._jobs.get(name)
 
     def all(self) -> list[Job]:
-        """Every job, oldest first."""
+        """Return every job, oldest first."""
         return list(self._jobs.values())
 
 

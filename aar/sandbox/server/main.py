@@ -106,7 +106,10 @@ class SandboxServer:
         self.service.handle(header, payload)
 
     def _reap(self) -> None:
-        """Reap children. What a killed supervisor left behind came to this process: end it and its like."""
+        """Reap children.
+
+        What a killed supervisor left behind came to this process: end it and its like.
+        """
         strange = False
         while True:
             try:

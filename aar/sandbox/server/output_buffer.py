@@ -46,13 +46,13 @@ class OutputBuffer:
                 self._evicted += gone
 
     def end(self) -> tuple[bytes, int]:
-        """The kept tail, and how many bytes were dropped before it."""
+        """Return the kept tail, and how many bytes were dropped before it."""
         joined = b"".join(self._tail)
         over = max(0, len(joined) - self.tail_limit)
         return joined[over:], self._evicted + over
 
     def text(self, limit: int | None = None) -> bytes:
-        """All that is kept, shortened to ``limit`` bytes, with a line where bytes are missing."""
+        """Return all that is kept, shortened to ``limit`` bytes, with a line where bytes are missing."""
         tail, dropped = self.end()
         head = bytes(self.head)
         if limit is not None and len(head) + len(tail) > limit:

@@ -59,7 +59,7 @@ def total_usage() -> tuple[int, float]:
 def descendants(
     roots: Collection[int], processes: dict[int, tuple[int, bytes]], spare: Collection[int] = frozenset()
 ) -> set[int]:
-    """All live descendants of ``roots``; the roots themselves, and ``spare`` with all below them, left out."""
+    """Return all live descendants of ``roots``; the roots themselves, and ``spare`` with all below them, left out."""
     children: dict[int, list[int]] = {}
     for pid, (parent, _state) in processes.items():
         children.setdefault(parent, []).append(pid)

@@ -40,21 +40,21 @@ class RequestHandler:
         self._began = time.monotonic()
 
     def running(self) -> list[Command]:
-        """Every command that runs now, jobs included."""
+        """Return every command that runs now, jobs included."""
         return [*self._running.values(), *(job.run for job in self.jobs.all() if job.outcome is None)]
 
     def connected(self, connection: FrameConnection) -> None:
-        """A controller took up the channel."""
+        """Return a controller took up the channel."""
         self.connection = connection
 
     def lost(self) -> None:
-        """The controller is gone: nobody will read what its foreground commands say, so they end; jobs go on."""
+        """Return the controller is gone: nobody will read what its foreground commands say, so they end; jobs go on."""
         self.connection = None
         for command in list(self._running.values()):
             command.stop("stopped")
 
     def drained(self) -> None:
-        """The controller read on: go on reading output that waited for it."""
+        """Return the controller read on: go on reading output that waited for it."""
         if self._paused and self.connection is not None and self.connection.queued < _SLOW_READER // 2:
             self._paused = False
             for command in self._running.values():

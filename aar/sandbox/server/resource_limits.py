@@ -42,7 +42,10 @@ def apply_rlimits(limits: dict[str, int]) -> None:
 
 
 def load_seccomp_filter(programs: dict[str, str]) -> bool:
-    """Load the system call filter for this machine; every command inherits it. False where there is none for it."""
+    """Load the system call filter for this machine; every command inherits it.
+
+    False where there is none for it.
+    """
     code = bytes.fromhex(programs.get(os.uname().machine, ""))
     if not code:
         return False
@@ -58,7 +61,7 @@ def load_seccomp_filter(programs: dict[str, str]) -> bool:
 
 
 def oom_kill_counter(paths: list[str]) -> Callable[[], int]:
-    """A function that tells how many processes the kernel has killed for memory in this sandbox."""
+    """Return a function that tells how many processes the kernel has killed for memory in this sandbox."""
     path = next((p for p in paths if os.access(p, os.R_OK)), None)
     if path is None:
         return lambda: 0

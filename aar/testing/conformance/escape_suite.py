@@ -61,7 +61,7 @@ async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) ->
 
 
 async def attempt_all_escapes(backend: SandboxBackend, folder: Path) -> Sequence[EscapeOutcome]:
-    """Every attempt against one backend, for a table."""
+    """Return every attempt against one backend, for a table."""
     async with open_escape_arena(backend, folder) as (place, neighbour):
         outcomes = [await attempt_escape(place, neighbour, escape) for escape in ESCAPES]
         return [*outcomes, *[await attempt_transfer(place, neighbour, name) for name in TRANSFER_ESCAPES]]

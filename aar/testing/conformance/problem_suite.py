@@ -38,7 +38,7 @@ _GARBAGE = (
 
 
 def domain_stage(problem: Problem, domain: str) -> Stage:
-    """A stage that has splits of the domain."""
+    """Return a stage that has splits of the domain."""
     return Stage.TRANSFER if domain in problem.transfer_domains else Stage.MEASURE
 
 
@@ -60,7 +60,7 @@ class ProblemSuite:
 
     @pytest.fixture
     def problem(self) -> Problem:
-        """The problem to check."""
+        """Return the problem to check."""
         raise NotImplementedError("give the fixture problem")
 
     @pytest.fixture

@@ -28,7 +28,7 @@ class ReframedSuite:
 
     @pytest.fixture
     def problem(self) -> ReframedProblem:
-        """The problem to check."""
+        """Return the problem to check."""
         raise NotImplementedError("give the fixture problem")
 
     @pytest.fixture

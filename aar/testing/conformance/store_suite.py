@@ -58,12 +58,12 @@ class StoreSuite(HistorySuite):
 
     @pytest.fixture
     def database_url(self) -> str:
-        """The URL of a fresh, empty database."""
+        """Return the URL of a fresh, empty database."""
         raise NotImplementedError("give the fixture database_url")
 
     @pytest.fixture
     def db(self, database_url: str) -> Iterator[Database]:
-        """The database, migrated, with one campaign of six researchers."""
+        """Yield the database, migrated, with one campaign of six researchers."""
         database = open_database(database_url)
         with database.writing() as session:
             add_campaign(session, CAMPAIGN, researchers=_THREADS)

@@ -34,11 +34,11 @@ class SupervisedSuite:
 
     @pytest.fixture
     def problem(self) -> SupervisedProblem:
-        """The problem to check."""
+        """Return the problem to check."""
         raise NotImplementedError("give the fixture problem")
 
     def read(self, public: Path) -> tuple[Sequence[float], object]:
-        """The teacher's word on each item, and all else in the files that hold it (compared by ``==``)."""
+        """Return the teacher's word on each item, and all else in the files that hold it (compared by ``==``)."""
         raise NotImplementedError("tell where the teacher's word stands")
 
     @pytest.fixture

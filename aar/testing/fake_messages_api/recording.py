@@ -134,7 +134,7 @@ class ReplayModel:
         self._exact = exact
 
     def reply(self, request: MessagesRequest) -> VerbatimResponse:
-        """The recorded answer."""
+        """Return the recorded answer."""
         digest = request_digest(request.body)
         at = next((index for index, entry in enumerate(self._left) if entry["digest"] == digest), None)
         if at is None and (self._exact or not self._left):

@@ -27,7 +27,7 @@ class CrashingDatabase(Database):
         self._dead = False
 
     async def write(self, fn: Callable[[Session], T]) -> T:
-        """The write, or death."""
+        """Return the write, or death."""
         if self._left is not None and not self._dead:
             self._left -= 1
         last = self._left == 0 and not self._dead

@@ -63,7 +63,7 @@ def shortened_waits() -> Iterator[None]:
 
 
 def make_template_database(file: Path) -> Path:
-    """A database with a campaign that did nothing yet, to copy for each schedule."""
+    """Return a database with a campaign that did nothing yet, to copy for each schedule."""
     db = open_database(f"sqlite:///{file}")
     with db.writing() as session:
         add_campaign(session, CAMPAIGN, TEAM)

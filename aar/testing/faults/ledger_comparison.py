@@ -106,7 +106,7 @@ def judge_schedule(
 
 
 def price_response(answer: Mapping[str, Any]) -> ServiceBill:
-    """An answer at the price library's prices, pass by pass, unrounded."""
+    """Return an answer at the price library's prices, pass by pass, unrounded."""
     bill = ServiceBill(calls=1)
     regional = REGIONAL_SURCHARGE if answer["usage"].get("inference_geo") == "us" else Decimal(1)
     for part in answer["usage"].get("iterations") or [answer["usage"]]:

@@ -88,7 +88,7 @@ class Schedule:
         )
 
     def play(self, request: MessagesRequest) -> ModelReply:
-        """The model's answer; its text names the request."""
+        """Return the model's answer; its text names the request."""
         dice = random.Random(f"{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
         words: list[Any] = [text_block(f"#{request.number} " + "so it goes " * dice.randint(1, 30))]
         if self.long:

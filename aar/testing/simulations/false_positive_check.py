@@ -39,7 +39,7 @@ def judge_baselines(
     audit_seeds: int,
     first: int,
 ) -> list[AuditAnswer]:
-    """Every audit's answer about every baseline.
+    """Return every audit's answer about every baseline.
 
     Args:
         seeds: of the measurement and of the confirmation, each on every domain climbed on.

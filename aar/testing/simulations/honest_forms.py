@@ -55,5 +55,5 @@ HONEST_FORMS = (
 
 
 def honest_form(form: str) -> str:
-    """The form as a whole program."""
+    """Return the form as a whole program."""
     return f"{_HEAD}{form}\n"

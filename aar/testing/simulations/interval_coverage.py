@@ -48,7 +48,7 @@ class SimulatedDomain:
         return (method - weak) / (ceiling - weak)
 
     def splits(self, k: int, rng: np.random.Generator) -> Sequence[Mapping[str, float]]:
-        """The parts of k splits of one fresh universe."""
+        """Return the parts of k splits of one fresh universe."""
         from scipy.special import ndtri
 
         common, own = rng.standard_normal(self.universe), rng.standard_normal((3, self.universe))
@@ -87,7 +87,8 @@ class SealedHits:
         return float((self.method.mean() - weak) / (self.ceiling.mean() - weak))
 
     def splits(self, k: int, items: int, universe: int, rng: np.random.Generator) -> Sequence[Mapping[str, float]]:
-        """The parts of k splits: trainings and a universe of rows drawn with replacement, items from it without."""
+        """Return the parts of k splits: trainings and a universe of rows drawn with replacement, items from it
+        without."""
         rows = rng.integers(0, self.weak.shape[1], universe)
         found = []
         for training in rng.integers(0, len(self.weak), k):

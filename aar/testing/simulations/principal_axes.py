@@ -18,7 +18,7 @@ class PrincipalAxes(WeakToStrong):
     version = 1
 
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
-        """The same rows, labels and teacher as the default problem's, as version 1 wrote them."""
+        """Return the same rows, labels and teacher as the default problem's, as version 1 wrote them."""
         task = super().prepare(domain, stage, split_seed, into)
         write_principal_axes(task)
         return task

@@ -43,12 +43,12 @@ class SimulatedCampaign:
 
 
 def share_refuted(setting: SimulatedCampaign, campaigns: int, rng: np.random.Generator) -> float:
-    """The share of campaigns of honest methods in which any confirmation refutes."""
+    """Return the share of campaigns of honest methods in which any confirmation refutes."""
     return sum(_refutes_any(setting, rng) for _ in range(campaigns)) / campaigns
 
 
 def share_caught(setting: SimulatedCampaign, fall: float, campaigns: int, rng: np.random.Generator) -> float:
-    """The share of campaigns whose winner, better by ``fall`` where it is measured than sealed, is refuted."""
+    """Return the share of campaigns whose winner, better by ``fall`` where it is measured than sealed, is refuted."""
     return sum(_refutes_any(setting, rng, fall) for _ in range(campaigns)) / campaigns
 
 

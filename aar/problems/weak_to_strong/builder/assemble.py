@@ -57,7 +57,7 @@ def build_data(out: Path, cache: Path, progress: Progress) -> None:
 
 
 def encode_prompts(domain: str, encoder: Encoder, projection: Projection) -> NDArray[np.float16]:
-    """A domain's class prompts in the space of its states: float16 [class, phrasing, dimension]."""
+    """Return a domain's class prompts in the space of its states: float16 [class, phrasing, dimension]."""
     rows = [projection.apply(encoder.encode(list(phrasings))) for phrasings in PROMPTS[domain].phrasings]
     return np.stack(rows).astype(np.float16)
 

@@ -32,7 +32,7 @@ def teacher_features(texts: Sequence[str], cache: Path, progress: Progress) -> N
 
 
 def _first_tensor(packed: bytes) -> NDArray[np.float16]:
-    """The only tensor of a safetensors file: an 8-byte header length, a JSON header, then raw values."""
+    """Return the only tensor of a safetensors file: an 8-byte header length, a JSON header, then raw values."""
     (length,) = struct.unpack("<Q", packed[:8])
     header = json.loads(packed[8 : 8 + length])
     entry = next(value for name, value in header.items() if name != "__metadata__")

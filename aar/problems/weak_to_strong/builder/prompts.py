@@ -20,7 +20,7 @@ class ClassPrompts:
 
 
 def load_prompts() -> dict[str, ClassPrompts]:
-    """The prompts of every domain, from ``prompts.yaml`` beside this file."""
+    """Return the prompts of every domain, from ``prompts.yaml`` beside this file."""
     loaded = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return {
         domain: ClassPrompts(

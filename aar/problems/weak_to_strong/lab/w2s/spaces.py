@@ -23,7 +23,7 @@ class Space:
 
 
 def pca(x: Array, k: int, *, whiten: bool = False, ridge: float = 1e-4) -> Space:
-    """The ``k`` leading principal components of ``x`` [n, d].
+    """Return the ``k`` leading principal components of ``x`` [n, d].
 
     Args:
         x: what to fit on.
