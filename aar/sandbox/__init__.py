@@ -1,1 +1,4 @@
-"""Sandboxes: where everything that a researcher writes runs. Docker or bubblewrap, one protocol, one channel."""
+"""Sandboxes that run all code written by researchers.
+
+Docker or bubblewrap, behind one protocol and one channel.
+"""

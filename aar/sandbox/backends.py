@@ -1,4 +1,4 @@
-"""Which backend to use on this machine."""
+"""Selection of the sandbox backend for this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ BACKENDS = ("docker", "bubblewrap")
 
 
 async def list_availability() -> Mapping[str, Availability]:
-    """What works on this machine and what to do about the rest, by backend, in order of preference."""
+    """Check every backend on this machine, in order of preference.
+
+    The result says what works and how to fix what does not.
+    """
     backends = [get_backend(name) for name in BACKENDS]
     found = await asyncio.gather(*(backend.check() for backend in backends))
     for backend in backends:
@@ -25,11 +28,11 @@ async def list_availability() -> Mapping[str, Availability]:
 
 
 async def choose_backend(preference: str = "auto", on_incident: IncidentSink | None = None) -> SandboxBackend:
-    """Return the backend to use.
+    """Choose a sandbox backend that works on this machine.
 
     Args:
         preference: ``docker``, ``bubblewrap``, or ``auto``: the first of the two that works here.
-        on_incident: told what was stopped, refused or lost in any sandbox.
+        on_incident: called with each incident: a thing stopped, refused or lost in any sandbox.
 
     Raises:
         SandboxUnavailable: it does not work here; says for each backend what is missing and what to do.
@@ -49,7 +52,7 @@ async def choose_backend(preference: str = "auto", on_incident: IncidentSink | N
 
 
 def get_backend(name: str, on_incident: IncidentSink | None = None) -> SandboxBackend:
-    """Return the backend of that name, whether it works here or not. Raises UsageError."""
+    """Return the backend of that name, available or not. Raises UsageError."""
     if name == "docker":
         return DockerBackend(on_incident=on_incident)
     if name == "bubblewrap":

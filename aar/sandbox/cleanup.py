@@ -1,4 +1,7 @@
-"""Removing what controllers that ended left behind: sandboxes, each whatever becomes of the others."""
+"""Removal of sandboxes and temporary folders left by ended controllers.
+
+A failure with one does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What came of a sweep.
+    """The result of a sweep.
 
     Args:
         removed: names of sandboxes that are gone.
-        left: why each of the others could not be removed whole, by name; the next sweep tries again.
+        left: reasons by name for the sandboxes that could not be removed completely; the next sweep tries again.
     """
 
     removed: list[str] = field(default_factory=list)
@@ -37,11 +40,14 @@ class SweepResult:
 async def remove_abandoned_sandboxes(
     backends: Sequence[SandboxBackend], abandoned: Callable[[str], Awaitable[bool]]
 ) -> SweepResult:
-    """Remove every sandbox of this `aar` home whose campaign is abandoned, and killed processes' temporary folders.
+    """Remove every sandbox of this `aar` home whose campaign is abandoned.
+
+    Temporary folders of killed processes are removed too.
 
     Args:
-        backends: where to look, once each; one that does not answer is passed over.
-        abandoned: whether nobody runs the campaign of an id, asked right before a sandbox of it is removed.
+        backends: searched once each; one that does not answer is skipped.
+        abandoned: returns True if no process runs the campaign of an id; called right before one of its sandboxes is
+            removed.
     """
     swept = SweepResult()
     few = asyncio.Semaphore(_AT_ONCE)
@@ -75,13 +81,16 @@ async def remove_abandoned_sandboxes(
 
 
 def _made_in(folders: Collection[Path], backend: str) -> set[str]:
-    """Return names of a backend's sandboxes whose workspaces lie in some folders."""
+    """Return the names of a backend's sandboxes whose workspaces lie in some folders."""
     found = ((state["name"], Path(state["workspace"])) for state in list_states(runtime_root(), backend))
     return {name for name, workspace in found if any(workspace.is_relative_to(folder) for folder in folders)}
 
 
 def _sweep_scratch(gone: Collection[Path]) -> dict[str, str]:
-    """Remove temporary folders of processes that are no more; returns why anything stays, by folder."""
+    """Remove temporary folders of dead processes.
+
+    Returns the reasons for those that remain, by folder.
+    """
     left: dict[str, str] = {}
     in_use = known_workspaces(runtime_root())
     for folder in gone:

@@ -1,4 +1,4 @@
-"""What was stopped, refused or lost in a sandbox, for whoever keeps the record of a campaign."""
+"""Incidents in sandboxes: things stopped, refused or lost, for a campaign's record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class IncidentKind(StrEnum):
-    """What happened."""
+    """The kind of an incident."""
 
     OUT_OF_MEMORY = "out_of_memory"
     TIME_LIMIT = "time_limit"
@@ -34,12 +34,12 @@ class IncidentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One of them.
+    """An incident in a sandbox.
 
     Args:
-        sandbox, campaign_id: where.
-        kind: what.
-        detail: one line; may quote what a command said, so it is not to be trusted.
+        sandbox, campaign_id: the place.
+        kind: the event.
+        detail: one line; may quote a command's output, so it is untrusted.
     """
 
     sandbox: str
@@ -55,7 +55,10 @@ _MOST_DETAIL = 300
 
 
 def report_left_behind(sink: IncidentSink | None, sandbox: str, campaign_id: str, error: Exception) -> None:
-    """Log and tell that something of a sandbox could not be removed: never a reason to end what goes on meanwhile."""
+    """Log and report remains of a sandbox that could not be removed.
+
+    This never ends the operation in progress.
+    """
     cause = str(error) or type(error).__name__
     log.warning("something of a sandbox is left behind; the next sweep tries again", name=sandbox, error=cause)
     if sink is not None:
@@ -63,7 +66,7 @@ def report_left_behind(sink: IncidentSink | None, sandbox: str, campaign_id: str
 
 
 def report_pruned_tree(sink: IncidentSink | None, sandbox: str, campaign_id: str, cut: int) -> None:
-    """Tell that a kept workspace lost what nested too deep, if any did."""
+    """Report the entries that a retained workspace lost because they nest too deep."""
     if cut and sink is not None:
         detail = f"{cut} files or folders nest deeper than {MAX_LEVELS} levels and were not kept"
         sink(Incident(sandbox, campaign_id, IncidentKind.CUT, detail))

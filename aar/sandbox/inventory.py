@@ -1,4 +1,6 @@
-"""What exists on this machine, for people: list, shell, prune.
+"""Inventory of sandboxes on this machine, for people: list, shell, prune.
+
+Listing takes no sandbox from its controller.
 
 Listing takes no sandbox from its controller.
 """
@@ -17,7 +19,10 @@ from aar.sandbox.state_dir import list_states, runtime_root
 
 
 async def list_sandboxes() -> list[SandboxRow]:
-    """Return every sandbox of this `aar` home on every backend that answers, with what it uses now."""
+    """List every sandbox of this `aar` home with its current usage.
+
+    Backends that do not answer are left out.
+    """
     rows = await bubblewrap.list_bubblewrap_sandboxes()
     try:
         rows += await docker.list_docker_sandboxes()
@@ -44,13 +49,18 @@ async def shell_command(name: str) -> list[str]:
 
 
 def campaigns_with_sandboxes() -> set[str]:
-    """Return ids of the campaigns of which this machine's files know a sandbox, whether or not its backend answers
-    now."""
+    """Return campaign ids that have a sandbox in this machine's files.
+
+    The backend need not answer.
+    """
     return {state["campaign"] for name in BACKENDS for state in list_states(runtime_root(), name)}
 
 
 async def prune(abandoned: Callable[[str], Awaitable[bool]]) -> SweepResult:
-    """Remove every sandbox whose campaign is ``abandoned``: see ``cleanup.remove_abandoned_sandboxes``."""
+    """Remove every sandbox whose campaign is ``abandoned``.
+
+    See ``cleanup.remove_abandoned_sandboxes``.
+    """
     backends = [get_backend(name) for name in BACKENDS]
     try:
         return await remove_abandoned_sandboxes(backends, abandoned)

@@ -1,4 +1,4 @@
-"""One line of the list of sandboxes."""
+"""One row of the sandbox inventory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class SandboxRow:
     """A sandbox that exists on this machine.
 
     Args:
-        name, backend, campaign_id: which it is.
+        name, backend, campaign_id: its identity.
         running: False for one that ended and was not removed.
         age_seconds: since it was made.
-        stats: what it uses now, from the host's books; None when it is not running, or the host keeps none.
+        stats: its current usage, from the host's accounting; None when it is not running, or the host has none.
             ``workspace_bytes`` is -1 where the workspace is a plain directory.
     """
 

@@ -1,12 +1,14 @@
-"""Leases of cores and GPUs on one machine, between researchers and scoring runs of every campaign on it.
+"""Leases of cores and GPUs on one machine, shared by all campaigns on it.
 
-- A scoring run gets cores of its own, from a set that no researcher may use, so that its timing is comparable and
+Researchers and scoring runs hold them.
+
+- A scoring run gets exclusive cores, from a set that no researcher may use, so that its timing is comparable and
   researchers cannot starve it. Researchers share the other cores.
 - A GPU belongs to one holder at a time. Scoring runs come first; among researchers, the one that has held GPUs for the
-  shortest time so far. Where there are two GPUs or more, one is kept for scoring runs.
-- A lease ends with its holder's process: one of a controller that was killed is free at the next look.
+  shortest time so far. Where there are two GPUs or more, one is reserved for scoring runs.
+- A lease ends with its holder's process: one of a controller that was killed is free at the next check.
 
-The book is a small file under a lock, so that campaigns of several controllers see each other.
+The lease file is small and locked, so that campaigns of several controllers see each other.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ _SCORING, _RESEARCHER = "scoring", "researcher"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What its holder may use: host cores (shared for researchers, exclusive for scoring runs) and GPU ids."""
+    """Resources that a holder may use: host cores and GPU ids.
+
+    Cores are shared for researchers and exclusive for scoring runs.
+    """
 
     id: str
     cores: tuple[int, ...]
@@ -55,8 +60,8 @@ class Leases:
     Args:
         cores: core numbers to give; None means those that this process may use.
         gpus: GPU ids to give; None means those that the NVIDIA driver shows.
-        scoring_cores: how many cores are kept for scoring runs; None means a quarter, at least one. A machine with one
-            core keeps none: scoring runs then share it.
+        scoring_cores: number of cores reserved for scoring runs; None means a quarter, at least one. A machine with one
+            core reserves none: scoring runs then share it.
         book: file that holds the leases; None means the one of this machine and user.
     """
 
@@ -81,11 +86,14 @@ class Leases:
 
     @property
     def researcher_gpus(self) -> int:
-        """How many GPUs one researcher can get at the most: of several, one is kept for scoring runs."""
+        """The largest number of GPUs for one researcher.
+
+        Of several GPUs, one is reserved for scoring runs.
+        """
         return len(self._gpus) - 1 if len(self._gpus) > 1 else len(self._gpus)
 
     def scoring_core_sets(self, cores: int) -> list[tuple[int, ...]]:
-        """Return the sets of cores that scoring runs of ``cores`` cores each get, where all of them want as many."""
+        """Return the core sets for scoring runs that want ``cores`` cores each."""
         if not self._exclusive:
             return [self._cores]
         wanted = min(cores, len(self.scoring_cores))
@@ -94,12 +102,14 @@ class Leases:
 
     @asynccontextmanager
     async def lease_for_scoring(self, *, cores: int = 1, gpus: int = 0, owner: str = "") -> AsyncIterator[Lease]:
-        """Hold cores of one's own, and GPUs, for a scoring run; waits until they are free.
+        """Hold exclusive cores, and GPUs, for a scoring run.
+
+        Waits until they are free.
 
         Args:
-            cores: how many; more than are kept for scoring runs means all of those.
-            gpus: how many.
-            owner: who it is for, for the book.
+            cores: their number; more than are reserved for scoring runs means all of those.
+            gpus: their number.
+            owner: the holder's name, for the lease file.
 
         Raises:
             UsageError: this machine never has as many GPUs.
@@ -110,11 +120,13 @@ class Leases:
 
     @asynccontextmanager
     async def lease_for_researcher(self, owner: str, *, gpus: int = 0) -> AsyncIterator[Lease]:
-        """Share the researchers' cores, and hold GPUs, for a researcher; waits until the GPUs are free.
+        """Share the researchers' cores, and hold GPUs, for a researcher.
+
+        Waits until the GPUs are free.
 
         Args:
-            owner: the researcher's id; who has held GPUs least comes first.
-            gpus: how many.
+            owner: the researcher's id; the one that has held GPUs for the shortest time comes first.
+            gpus: their number.
 
         Raises:
             UsageError: researchers never get as many GPUs on this machine.
@@ -149,7 +161,9 @@ class Leases:
                 await self._give_back(str(entry["id"]))
 
     async def _give_back(self, entry_id: str) -> None:
-        """Take an entry out of the book.
+        """Remove a lease from the lease file.
+
+        If that fails, the next change removes it: work done under the lease stands.
 
         Where that fails, the next change does it: what was done under it stands.
         """
@@ -193,9 +207,11 @@ class Leases:
 
 
 def _next(book: dict[str, Any], free: tuple[list[int], list[str]]) -> str | None:
-    """Return the id of the waiting entry that is served now: the first in order, if what it wants is free.
+    """Return the id of the waiting entry to serve now.
 
-    Whoever is first is waited for; serving a smaller one behind it could starve it.
+    It is the first in order, if the cores and GPUs that it wants are free.
+
+    A smaller entry behind the first is not served, because that could starve the first.
     """
     cores, gpus = len(free[0]), len(free[1])
     queue = sorted(book["waiting"], key=lambda w: _order(book, w))
@@ -214,13 +230,13 @@ def _order(book: dict[str, Any], waiting: dict[str, Any]) -> tuple[bool, float, 
 
 
 def _unused_spare(book: dict[str, Any]) -> int:
-    """GPUs kept for scoring runs that no scoring run holds now."""
+    """Return GPUs reserved for scoring runs that no scoring run holds now."""
     used = sum(len(held["given_gpus"]) for held in book["held"] if held["kind"] == _SCORING)
     return max(0, int(book["spare_gpus"]) - used)
 
 
 def _end(book: dict[str, Any], entry_id: str) -> None:
-    """Take an entry out of the book, and write down how long it held GPUs."""
+    """Remove an entry from the lease file and record the time that it held GPUs."""
     book["waiting"] = [w for w in book["waiting"] if w["id"] != entry_id]
     for held in [h for h in book["held"] if h["id"] == entry_id]:
         book["held"].remove(held)
@@ -231,19 +247,22 @@ def _end(book: dict[str, Any], entry_id: str) -> None:
 
 
 def _served(book: dict[str, Any], owner: str) -> float:
-    """For how long an owner has held GPUs so far."""
+    """Return the time for which an owner has held GPUs so far."""
     return float(book["gpu_seconds"].get(owner, (0.0, 0.0))[0])
 
 
 def _forget(book: dict[str, Any]) -> None:
-    """Forget who has held no GPU for a day: it comes first then in any case, and the book must not grow."""
+    """Forget owners that held no GPU for a day.
+
+    They come first in any case, and the lease file must not grow.
+    """
     oldest = time.time() - _REMEMBERED_SECONDS
     book["gpu_seconds"] = {owner: each for owner, each in book["gpu_seconds"].items() if each[1] > oldest}
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[dict[str, Any]]:
-    """The book, alone; written back in one step."""
+    """Lock the lease file, and write it back in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -260,6 +279,6 @@ def _locked(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def detect_gpus() -> list[str]:
-    """Indices of the NVIDIA GPUs of this machine, by their device files."""
+    """Return indices of this machine's NVIDIA GPUs, from their device files."""
     found = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
     return sorted((name for name in found if name.isdigit()), key=int)

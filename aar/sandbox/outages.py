@@ -1,4 +1,4 @@
-"""Waiting for a sandbox backend that is away, such as an engine that the night's upgrades restart."""
+"""Waits for a sandbox backend during an outage, such as an engine restarted by upgrades."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _NOTIFY_SECONDS = 60.0
 
 
 class BackendOutageMonitor:
-    """Waits for one backend, for all who need it, and tells of an outage once a minute, whoever waits.
+    """Waits for one backend on behalf of all its users.
+
+    An outage is reported once a minute, whatever the number of waiting users.
 
     Args:
-        seconds: how long each of them waits.
+        seconds: longest wait of each user.
         tell: told what the backend said, and what follows: ``try 5, next in 16 s``, ``answers again after 94 s``,
             ``given up``.
     """
@@ -40,7 +42,7 @@ class BackendOutageMonitor:
         return self._last is not None
 
     async def run_when_up(self, work: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:
-        """Do something that needs the backend, and again while it is away.
+        """Run work that needs the backend, with retries during an outage.
 
         Args:
             work: begins it; it must leave nothing half done where it raises BackendAway.

@@ -1,10 +1,10 @@
-"""What a sandbox promises, whatever runs it.
+"""The sandbox protocol: the promises of every sandbox, on every backend.
 
 A backend makes sandboxes; a sandbox runs commands and moves files for one researcher or one scoring run.
-Promises, held by every backend and checked by ``aar.testing.conformance.sandbox_suite``:
+Promises, fulfilled by every backend and checked by ``aar.testing.conformance.sandbox_suite``:
 
 - *Isolation*: no network, no host file beyond the mounts of its spec, a non-root user, no capability.
-- *Bounds*: memory, processes, CPU and workspace are limited; output is bounded, its middle dropped and said so.
+- *Bounds*: memory, processes, CPU and workspace are limited; output is bounded; a note marks the dropped middle.
 - *Time limits are enforced from outside*, and the whole process tree dies with its command.
 - *"The command failed" and "the sandbox is gone" are never confused*: the first is an ``ExecResult``, the second
   raises ``SandboxGone``.
@@ -41,7 +41,7 @@ WORKSPACE = "/workspace"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A host directory shown inside, read-only unless said otherwise."""
+    """A host directory shown inside, read-only by default."""
 
     source: Path
     target: str
@@ -50,20 +50,20 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """What to make.
+    """The specification of a sandbox.
 
     Args:
         name: unique on this machine, ``[a-z0-9-]``; such as ``k3v9qd-r1`` or ``k3v9qd-s12-0``.
-        campaign_id: label under which orphans are found.
+        campaign_id: label that identifies orphans.
         workspace: host directory that becomes ``/workspace``; made if absent.
-        keep_workspace: whether it survives ``destroy``; False removes it unread.
+        keep_workspace: True if the workspace survives ``destroy``; False removes it unread.
         mounts: further host directories, read-only by default (data, lab, forum mirror).
         env: environment of every command; the host's own environment never enters.
         memory_bytes, cpus, max_processes, workspace_bytes: bounds of the whole sandbox.
         image: image name for backends that use one; empty means the backend's default.
         gpus: device ids to show inside, for backends that can.
-        lifetime_seconds: after so long the backend ends the sandbox whatever happens; None means no such end.
-        cores: host cores to run on, as a lease gives them; empty means any.
+        lifetime_seconds: time after which the backend ends the sandbox in any case; None means no such end.
+        cores: host cores to run on, as leased; empty means any.
     """
 
     name: str
@@ -83,11 +83,11 @@ class SandboxSpec:
 
 
 class Sandbox(Protocol):
-    """One running sandbox."""
+    """A running sandbox."""
 
     @property
     def spec(self) -> SandboxSpec:
-        """What it was made from."""
+        """The spec of the sandbox."""
         ...
 
     async def exec(
@@ -108,7 +108,7 @@ class Sandbox(Protocol):
             cwd: directory to run in.
             env: added to the sandbox's own.
             stdin: fed to the command.
-            output_limit: bytes of output kept: half from the start, half from the end.
+            output_limit: bytes of output retained: half from the start, half from the end.
 
         Raises:
             SandboxGone: the sandbox ended meanwhile.
@@ -116,15 +116,24 @@ class Sandbox(Protocol):
         ...
 
     async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
-        """Start a background job (``bash -c``); output goes to a capped file. Raises SandboxGone."""
+        """Start a background job (``bash -c``). Raises SandboxGone.
+
+        Its output goes to a capped file.
+        """
         ...
 
     async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
-        """Return the job's status once it ended or ``timeout`` seconds passed. Raises SandboxGone, NotFound."""
+        """Return the job's status after its end or ``timeout`` seconds.
+
+        Raises SandboxGone, NotFound.
+        """
         ...
 
     async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
-        """Return the job's output, its middle dropped beyond ``limit`` bytes. Raises SandboxGone, NotFound."""
+        """Return the job's output, its middle dropped beyond ``limit`` bytes.
+
+        Raises SandboxGone, NotFound.
+        """
         ...
 
     async def stop_job(self, job_id: str) -> JobStatus:
@@ -132,12 +141,14 @@ class Sandbox(Protocol):
         ...
 
     async def jobs(self) -> Sequence[JobStatus]:
-        """Return all jobs, oldest first. Raises SandboxGone."""
+        """List all jobs, oldest first. Raises SandboxGone."""
         ...
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
-        """Return a file's bytes. Raises FileNotFoundError, IsADirectoryError, PermissionError, TransferRefused (over
-        ``limit``), SandboxGone."""
+        """Read a file.
+
+        Raises FileNotFoundError, IsADirectoryError, PermissionError, TransferRefused (over ``limit``), SandboxGone.
+        """
         ...
 
     async def write(self, path: str, data: bytes) -> None:
@@ -153,19 +164,24 @@ class Sandbox(Protocol):
 
         Links, devices, sockets and names that leave ``target`` are refused. Raises TransferRefused, FileNotFoundError,
         SandboxGone.
+
+        Links, devices, sockets and names that leave ``target`` are refused. Raises TransferRefused, FileNotFoundError,
+        SandboxGone.
         """
         ...
 
     async def stats(self) -> SandboxStats:
-        """What it uses now. Raises SandboxGone."""
+        """Return the current usage. Raises SandboxGone."""
         ...
 
     async def destroy(self) -> None:
-        """End it and everything in it; the workspace directory stays if the spec says so.
+        """End the sandbox and everything in it. Safe to call twice.
+
+        The workspace directory stays if the spec says so.
 
         Safe to call twice.
 
-        Raises SandboxError, SandboxUnavailable: something of it is left; ``SandboxBackend.remove`` tries again.
+        Raises SandboxError, SandboxUnavailable: part of it remains; ``SandboxBackend.remove`` tries again.
         """
         ...
 
@@ -177,32 +193,43 @@ class SandboxBackend(Protocol):
     """As a spec names it: ``docker``, ``bubblewrap``."""
 
     async def check(self) -> Availability:
-        """Return True if it works here; never raises, never takes more than a few seconds."""
+        """Check that the backend works here.
+
+        Never raises, never takes more than a few seconds.
+        """
         ...
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict (the name is in use)."""
+        """Make and start a sandbox. Raises SandboxUnavailable, SandboxError, Conflict (the name is in use)."""
         ...
 
     async def attach(self, spec: SandboxSpec) -> Sandbox:
-        """Take up a sandbox that a former controller made under ``spec.name``. Raises SandboxGone."""
+        """Attach to the sandbox ``spec.name`` of a former controller. Raises SandboxGone."""
         ...
 
     async def owners(self) -> Mapping[str, str]:
-        """Campaign id by name of every sandbox of this backend that exists, ended ones included; one look at all.
+        """Return campaign ids by name for every existing sandbox of this backend.
+
+        Ended ones are included. One query covers all.
 
         Raises SandboxUnavailable.
         """
         ...
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Return names of sandboxes of this backend that exist, of one campaign or of all."""
+        """Return names of existing sandboxes of this backend, for one campaign or all."""
         ...
 
     async def remove(self, name: str) -> None:
-        """End and remove a sandbox by name; silently done when absent. Raises SandboxError, SandboxUnavailable."""
+        """End and remove a sandbox by name. Does nothing when it is absent.
+
+        Raises SandboxError, SandboxUnavailable.
+        """
         ...
 
     async def close(self) -> None:
-        """Drop connections; running sandboxes stay for a later ``attach`` where the backend allows it."""
+        """Close connections.
+
+        Running sandboxes stay for a later ``attach`` where the backend allows it.
+        """
         ...

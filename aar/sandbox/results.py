@@ -1,6 +1,6 @@
-"""What sandboxes report: how a command ended, how a job stands, what is used, and whether a backend works here.
+"""Results reported by sandboxes: command ends, job states, usage, backend availability.
 
-Import these from ``aar.sandbox.protocol``, which says who reports them.
+Import these from ``aar.sandbox.protocol``, which documents their sources.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class ExitReason(StrEnum):
-    """Why a command is no longer running."""
+    """The reason for the end of a command."""
 
     EXITED = "exited"
     SIGNALLED = "signalled"
@@ -23,10 +23,10 @@ class ExitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """How a command ended.
+    """The result of a command.
 
     Args:
-        reason: why it is no longer running.
+        reason: the reason for its end.
         code: exit code; 128 + signal where a signal ended it.
         output: standard output and error, interleaved, decoded with replacement.
         dropped_bytes: bytes cut from the middle of ``output``; 0 when it is whole.
@@ -47,13 +47,13 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A background job as it stands.
+    """The status of a background job.
 
     Args:
         job_id: name of the job within its sandbox.
-        command: what was started.
-        running: whether it still runs.
-        result: how it ended; None while it runs. ``output`` holds the job's last lines only.
+        command: the command that was started.
+        running: True while it runs.
+        result: its result; None while it runs. ``output`` holds the job's last lines only.
         seconds: wall-clock seconds so far.
     """
 
@@ -66,7 +66,10 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class SandboxStats:
-    """What a sandbox uses now: bytes of memory, number of processes, CPU seconds so far, bytes of workspace."""
+    """Current usage of a sandbox.
+
+    Bytes of memory, number of processes, CPU seconds so far, bytes of workspace.
+    """
 
     memory_bytes: int
     processes: int
@@ -76,12 +79,12 @@ class SandboxStats:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a backend works on this machine.
+    """Availability of a backend on this machine.
 
     Args:
-        ok: whether a sandbox could be created now.
-        detail: one line: version and what holds, or what is missing.
-        remedy: one line: what to install or start; empty when ok.
+        ok: True if a sandbox could be created now.
+        detail: one line: version and guarantees, or the missing part.
+        remedy: one line: the program to install or start; empty when ok.
         notes: guarantees that are weaker here, one line each (such as "memory by rlimit: cgroup not writable").
     """
 

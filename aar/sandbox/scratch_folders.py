@@ -1,4 +1,6 @@
-"""Temporary folders for what may be hostile.
+"""Temporary folders for untrusted content.
+
+Each is named after its process, so that those of killed processes can be removed.
 
 Each is named after its process, so that a killed one's can be swept.
 """
@@ -27,10 +29,12 @@ _NAME = re.compile(r"aar-[a-z]+-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]+")
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder; what is put there may be hostile, and a failure to remove it is logged and no more.
+    """A temporary folder for untrusted content.
+
+    A failure to remove it is only logged.
 
     Args:
-        prefix: begins its name, such as ``aar-method-``.
+        prefix: start of its name, such as ``aar-method-``.
     """
     me = HostProcess.of(os.getpid())
     whose = f"{me.pid}-{me.started}-" if me is not None else ""
@@ -49,7 +53,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 def abandoned_folders() -> list[Path]:
-    """Temporary folders of this user whose process is no more."""
+    """Return temporary folders of this user whose process has ended."""
     found = []
     for folder in Path(tempfile.gettempdir()).glob("aar-*"):
         named = _NAME.fullmatch(folder.name)

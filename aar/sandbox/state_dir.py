@@ -1,7 +1,7 @@
-"""Where running sandboxes keep their sockets and state on this machine: a short path, closed to other users.
+"""State directories of running sandboxes: sockets and state, in a short private path.
 
 One folder per sandbox. A unix socket's path must stay under 108 bytes, so the folder is named by a short hash of the
-sandbox's name; its state file tells which sandbox it is.
+sandbox's name; its state file identifies the sandbox.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def runtime_root() -> Path:
-    """``$XDG_RUNTIME_DIR/aar``, else ``/run/aar`` for root, else ``/tmp/aar-<uid>``; made with mode 0700.
+    """Return ``$XDG_RUNTIME_DIR/aar``, else ``/run/aar`` for root, else ``/tmp/aar-<uid>``.
+
+    The folder is made with mode 0700.
 
     Raises:
-        SandboxError: the folder belongs to somebody else.
+        SandboxError: the folder belongs to another user.
     """
     chosen = os.environ.get("XDG_RUNTIME_DIR")
     if chosen:
@@ -49,19 +51,25 @@ def runtime_root() -> Path:
 
 
 def validate_sandbox_name(name: str) -> str:
-    """Return the name, when it may name a sandbox. Raises UsageError."""
+    """Return the name if it is valid. Raises UsageError."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a sandbox", "use a-z, 0-9 and -, at most 63 of them")
     return name
 
 
 def home_scope() -> str:
-    """Return a short name for the `aar` home in force: sandboxes of another home are none of ours to list or remove."""
+    """Return a short name for the current `aar` home.
+
+    Sandboxes of another home must not be listed or removed.
+    """
     return hashlib.sha256(str(get_settings().home.absolute()).encode()).hexdigest()[:8]
 
 
 class SandboxStateDir:
-    """The folder of one sandbox of one backend: ``channel/`` and ``proc/`` (shown inside), and ``state.json``."""
+    """The folder of one sandbox of one backend.
+
+    It holds ``channel/`` and ``proc/`` (shown inside), and ``state.json``.
+    """
 
     def __init__(self, root: Path, backend: str, name: str) -> None:
         digest = hashlib.sha256(f"{backend}/{name}".encode()).hexdigest()[:16]
@@ -71,10 +79,10 @@ class SandboxStateDir:
         self._state = self.path / _STATE
 
     def claim(self, spec: SandboxSpec) -> None:
-        """Make the folders of a sandbox that is about to be made, and write down that it is.
+        """Make the folders of a new sandbox and record that it is being created.
 
         Raises:
-            Conflict: another process is making one of that name.
+            Conflict: another process is creating one of that name.
         """
         if self.is_being_created() or (self.path.is_dir() and time.time() - self.path.stat().st_mtime < _FRESH_SECONDS):
             raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
@@ -94,12 +102,15 @@ class SandboxStateDir:
         self.channel.chmod(0o755)
 
     def is_being_created(self) -> bool:
-        """Return True if a live process is making the sandbox now."""
+        """Return True while a live process is creating the sandbox."""
         state = self.load()
         return state is not None and bool(state.get("maker")) and HostProcess(*state["maker"]).alive()
 
     def save(self, spec: SandboxSpec, more: dict[str, Any]) -> None:
-        """Write the state file in one step: what another process needs to find, adopt or remove the sandbox."""
+        """Write the state file in one step.
+
+        Another process needs it to find, adopt or remove the sandbox.
+        """
         state = {
             "name": spec.name,
             "campaign": spec.campaign_id,
@@ -113,11 +124,11 @@ class SandboxStateDir:
         temporary.replace(self._state)
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state as saved; None where there is none, or it was cut short by a crash."""
+        """Return the saved state. None where it is missing or was cut short by a crash."""
         return read_state(self._state)
 
     def remove(self) -> None:
-        """Remove the folder, and the ones above it that nothing else is in."""
+        """Remove the folder, and the empty ones above it."""
         shutil.rmtree(self.path, ignore_errors=True)
         for parent in (self.path.parent, self.path.parent.parent):
             try:
@@ -127,7 +138,7 @@ class SandboxStateDir:
 
 
 def remove_unfinished(root: Path) -> None:
-    """Remove the folders of sandboxes that were never written down, or whose removal was cut short."""
+    """Remove folders of sandboxes that were never recorded or only partly removed."""
     for folder in (root / home_scope()).glob("*/*"):
         try:
             begun = folder.stat().st_mtime
@@ -138,7 +149,7 @@ def remove_unfinished(root: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """Return a state file's content; None where there is none, or it was cut short by a crash."""
+    """Read a state file. None where it is missing or was cut short by a crash."""
     try:
         state = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -147,13 +158,16 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 
 def known_workspaces(root: Path) -> list[Path]:
-    """Return the workspaces of all sandboxes of this machine and user, whatever `aar` home they belong to."""
+    """Return the workspaces of all sandboxes of this machine and user.
+
+    Those of every `aar` home are included.
+    """
     found = (read_state(path) for path in root.glob(f"*/*/*/{_STATE}"))
     return [Path(state["workspace"]) for state in found if state is not None]
 
 
 def list_states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
-    """Yield the saved states of all sandboxes of a backend."""
+    """Return the saved states of all sandboxes of a backend."""
     for path in sorted((root / home_scope() / backend[0]).glob(f"*/{_STATE}")):
         state = read_state(path)
         if state is not None:

@@ -1,4 +1,4 @@
-"""A bounded workspace: a file system of its own where this process may mount one, else a watched quota.
+"""Bounded workspaces: a mounted file system where possible, else a watched quota.
 
 As root, the workspace is an ext4 file of the given size, mounted on the workspace directory while the sandbox lives;
 when it ends, its content is moved back into the directory and the file is removed. Elsewhere every single file is
@@ -9,10 +9,10 @@ A process may be killed between any two of these steps. Beside ``NAME`` lie, eac
 - ``.NAME.ext4``: the image. Once it has this name it is whole, and as long as it is there, it is newer than ``NAME``.
 - ``.NAME.kept``: a whole copy of the image's content, taken after the last sandbox had ended: the newest of all, unless
   the image is still mounted.
-- ``.NAME.part`` and ``.NAME.copy``, an image and a copy that are not whole, and ``.NAME.old``, what was replaced: of no
-  use to anybody.
+- ``.NAME.part`` and ``.NAME.copy``, an image and a copy that are incomplete, and ``.NAME.old``, the replaced one: all
+  of no further use.
 
-Whoever prepares or releases the workspace next finds the newest of them and goes on from there.
+The next ``prepare`` or ``release`` finds the newest of them and goes on from there.
 """
 
 from __future__ import annotations
@@ -47,15 +47,16 @@ _MENDED = (0, 1, 2)
 
 
 def prepare(workspace: Path, size: int, owner: int | None) -> bool:
-    """Make the workspace ready for a sandbox.
+    """Prepare the workspace for a sandbox.
 
     Args:
-        workspace: host directory; made if absent; its content is kept, down to ``trees.MAX_LEVELS`` levels of folders.
+        workspace: host directory; made if absent; its content is retained, down to ``trees.MAX_LEVELS`` levels of
+            folders.
         size: bytes it may hold.
-        owner: uid that the commands have on this host; None where it is our own or cannot be given files.
+        owner: uid of the commands on this host; None where it is our own or cannot own files.
 
     Returns:
-        Whether a file system bounds it; False means that the server inside must watch it.
+        True if a file system bounds it; False if the server inside must watch it.
 
     Raises:
         SandboxError: its content does not fit into ``size``.
@@ -97,7 +98,7 @@ def release(workspace: Path) -> int:
     No process may use the workspace any more.
 
     Returns:
-        How many files and folders were left out because they nest deeper than ``trees.MAX_LEVELS`` levels.
+        The number of files and folders left out because they nest deeper than ``trees.MAX_LEVELS`` levels.
 
     Raises:
         SandboxError: it cannot be copied or unmounted; nothing is lost, and the next call goes on.
@@ -116,7 +117,9 @@ def release(workspace: Path) -> int:
 
 
 def discard(workspace: Path) -> None:
-    """Remove a workspace that nobody wants, without copying anything out of it. Safe to call twice.
+    """Remove an unneeded workspace without copying anything out of it.
+
+    Safe to call twice.
 
     Raises:
         SandboxError: it cannot be unmounted or removed; nothing is removed while it is mounted.
@@ -131,14 +134,14 @@ def discard(workspace: Path) -> None:
 
 
 def unmount_below(folder: Path) -> None:
-    """Unmount what is mounted in a folder that nobody uses any more. Raises StillInUse."""
+    """Unmount the file systems below an unused folder. Raises StillInUse."""
     for target in _mounted():
         if target.is_relative_to(folder):
             _unmount(target)
 
 
 def used_bytes(workspace: Path) -> int:
-    """Return bytes in use of a mounted workspace; -1 when it is a plain directory."""
+    """Return bytes in use of a mounted workspace. -1 when it is a plain directory."""
     if not workspace.is_mount():
         return -1
     info = os.statvfs(workspace)
@@ -147,7 +150,7 @@ def used_bytes(workspace: Path) -> int:
 
 @functools.cache
 def can_mount() -> bool:
-    """Return True if this process may mount an ext4 file; tried once."""
+    """Return True if this process may mount an ext4 file. Tried once."""
     if os.getuid() != 0 or not all(shutil.which(tool, path=_SBIN) for tool in _TOOLS):
         return False
     with temporary_folder("aar-probe-") as folder:
@@ -163,9 +166,11 @@ def can_mount() -> bool:
 
 
 def _settle(workspace: Path) -> int:
-    """Finish what a former process began: afterwards the workspace is a plain directory with the newest content.
+    """Finish the steps begun by a former process.
 
-    Returns how many entries were cut off, as ``release`` does.
+    Afterwards the workspace is a plain directory with the newest content.
+
+    Returns the number of entries left out, as ``release`` does.
     """
     image, kept, old = (_beside(workspace, name) for name in ("ext4", "kept", "old"))
     cut = 0
@@ -192,7 +197,10 @@ def _settle(workspace: Path) -> int:
 
 
 def _forget_kept(workspace: Path) -> None:
-    """Remove a copy that is older than what is mounted; half removed, it must not be taken for a whole one."""
+    """Remove a copy that is older than the mounted image.
+
+    A half-removed copy must not be taken for a complete one.
+    """
     kept, copy = _beside(workspace, "kept"), _beside(workspace, "copy")
     remove_tree(copy)
     if kept.exists():
@@ -213,7 +221,7 @@ def _format(image: Path, size: int, owner: int) -> None:
 
 
 def _mend(image: Path) -> None:
-    """Make an image sound that was mounted when the machine stopped."""
+    """Repair an image that was mounted when the machine stopped."""
     _run("e2fsck", "-f", "-y", str(image), accepted=_MENDED, seconds=_COPY_SECONDS)
 
 
@@ -222,7 +230,7 @@ def _mount(image: Path, target: Path) -> None:
 
 
 def _drop_lost_and_found(mounted: Path) -> None:
-    """Remove the folder that every new ext4 has, unless it holds something."""
+    """Remove the ``lost+found`` folder of a new ext4, unless it holds something."""
     lost = mounted / "lost+found"
     if lost.is_dir() and not lost.is_symlink() and not any(lost.iterdir()):
         lost.rmdir()
@@ -230,6 +238,8 @@ def _drop_lost_and_found(mounted: Path) -> None:
 
 def _fill(image: Path, source: Path, owner: int) -> None:
     """Copy a tree into an image.
+
+    Only these commands see the mount, and it ends with them.
 
     The mount is seen by these commands alone and ends with them.
     """
@@ -243,7 +253,7 @@ def _fill(image: Path, source: Path, owner: int) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a tree with its links and holes, without devices, and with no set-user-id bit left."""
+    """Copy a tree with links and holes, without devices or set-user-id bits."""
     _run("cp", "-a", "--sparse=always", "--one-file-system", "--", f"{source}/.", str(target), seconds=_COPY_SECONDS)
     setuid = ("-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+")
     _run("find", str(target), *setuid, seconds=_COPY_SECONDS)
@@ -254,7 +264,7 @@ def _give(workspace: Path, owner: int) -> None:
 
 
 def _unmount(target: Path) -> None:
-    """Unmount a directory; one that is still in use is waited for. Raises StillInUse."""
+    """Unmount a directory, waiting while it is in use. Raises StillInUse."""
     deadline = time.monotonic() + _RELEASE_SECONDS
     while target.is_mount():
         try:
@@ -272,15 +282,17 @@ def _remove_image(image: Path) -> None:
 
 
 def _wait_for_release(image: Path) -> None:
-    """Wait until no loop device holds an image; one that is mounted somewhere else is unmounted there.
+    """Wait until no loop device holds an image.
+
+    An image that is mounted somewhere else is unmounted there.
 
     A process that makes a mount namespace, as sandboxes, containers and some services do when they start, has a copy of
     every mount, which holds the device as well. Once the folder is removed on which it was mounted, the kernel takes
     the copies away; where the folder must stay, they are waited for.
 
     Raises:
-        StillInUse: it is. Removed now, it would stay on the disk under no name; mounted again, it would
-            be written twice at once.
+        StillInUse: the image is still held. Removed now, it would stay on the disk under no name; mounted again, it
+            would be written twice at once.
     """
     deadline = time.monotonic() + _RELEASE_SECONDS
     while image.exists() and (devices := _run("losetup", "-n", "-O", "NAME", "-j", str(image)).split()):
@@ -293,14 +305,20 @@ def _wait_for_release(image: Path) -> None:
 
 
 def _mounted(devices: Collection[str] | None = None) -> list[Path]:
-    """Where devices are mounted, those mounted last first; None for whatever is."""
+    """Return the mount points of a device, last mounted first.
+
+    None stands for all devices.
+    """
     lines = [line.split(b" ") for line in Path("/proc/self/mounts").read_bytes().splitlines()]
     found = [fields[1] for fields in reversed(lines) if devices is None or os.fsdecode(fields[0]) in devices]
     return [Path(os.fsdecode(_ESCAPED.sub(lambda each: bytes([int(each[1], 8)]), name))) for name in found]
 
 
 def _run(*command: str, accepted: tuple[int, ...] = (0,), seconds: float = _COMMAND_SECONDS) -> str:
-    """Run a command that ends when this process is killed: whoever goes on from here must find nobody at work."""
+    """Run a command that ends when this process is killed.
+
+    The process that goes on from here must find no other at work.
+    """
     bound = ("setpriv", "--pdeathsig", "KILL", "--", *command)
     env = {"PATH": _SBIN, "LC_ALL": "C"}
     try:

@@ -28,7 +28,10 @@ _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 
 @dataclass(frozen=True, slots=True)
 class BwrapDescriptors:
-    """Numbers of the descriptors that bwrap inherits: it tells its child's pid on one and waits on the other."""
+    """Descriptors that bwrap inherits.
+
+    It writes its child's pid to one and waits on the other.
+    """
 
     info: int
     block: int
@@ -45,7 +48,7 @@ def bwrap_arguments(
     distributions: Sequence[str],
     descriptors: BwrapDescriptors,
 ) -> list[str]:
-    """Everything after ``bwrap``.
+    """Build the arguments that follow ``bwrap``.
 
     Args:
         channel, etc: host directories for ``/run/aar`` and ``/etc``.
@@ -99,7 +102,10 @@ def _kernel_files(files: ReplacementFiles, *, gpu: bool) -> list[str]:
 
 
 def gpu_devices(gpus: Sequence[str]) -> list[str]:
-    """Device files of NVIDIA GPUs by index, with the control devices that every use of one needs."""
+    """Return device files of NVIDIA GPUs by index.
+
+    The control devices that every GPU needs are included.
+    """
     if not gpus:
         return []
     shared = [p for p in ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools") if Path(p).exists()]

@@ -1,4 +1,4 @@
-"""Whether bubblewrap works on this machine, and which guarantees are weaker here than elsewhere."""
+"""Availability of bubblewrap on this machine, with the guarantees that are weaker here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _PROBE_SECONDS = 20
 
 @functools.cache
 def bubblewrap_availability(distributions: Sequence[str]) -> Availability:
-    """Try an empty sandbox with the host's Python in it; blocking, remembered for the life of the process."""
+    """Try an empty sandbox with the host's Python in it.
+
+    Blocks. The result is cached for the life of the process.
+    """
     if not sys.platform.startswith("linux"):
         return Availability(False, "bubblewrap needs Linux", "use Docker on this system")
     program = shutil.which("bwrap")

@@ -38,7 +38,7 @@ class BubblewrapBackend:
     Args:
         distributions: Python packages, installed beside `aar`, that commands may import.
         abandoned_after: seconds without any controller after which a sandbox ends itself.
-        on_incident: told what was stopped, refused or lost in any of its sandboxes.
+        on_incident: called with each incident: a thing stopped, refused or lost in any of its sandboxes.
     """
 
     name = "bubblewrap"
@@ -55,11 +55,14 @@ class BubblewrapBackend:
         self._live: dict[str, ChannelSandbox] = {}
 
     async def check(self) -> Availability:
-        """Return True if it works here: makes an empty sandbox once and remembers."""
+        """Check that bubblewrap works here.
+
+        Makes an empty sandbox once and caches the result.
+        """
         return await asyncio.to_thread(bubblewrap_availability, self._distributions)
 
     async def create(self, spec: SandboxSpec) -> ChannelSandbox:
-        """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
+        """Make and start a sandbox. Raises SandboxUnavailable, SandboxError, Conflict."""
         place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         state = place.load()
         if state is not None and not place.is_being_created():
@@ -130,7 +133,7 @@ class BubblewrapBackend:
         body.record_bwrap(start_bwrap(vector, place.path / "bwrap.log", before_run))
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
-        """Take up a sandbox that a former controller made. Raises SandboxGone."""
+        """Attach to a sandbox that a former controller made. Raises SandboxGone."""
         place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         await self._detach_sandbox(spec.name)
         state = place.load()
@@ -149,16 +152,22 @@ class BubblewrapBackend:
         return self._remember(sandbox)
 
     async def owners(self) -> Mapping[str, str]:
-        """Campaign ids by name, those of dead sandboxes that left something behind included."""
+        """Return campaign ids by sandbox name.
+
+        Dead sandboxes that left something behind are included.
+        """
         found = await asyncio.to_thread(lambda: list(list_states(runtime_root(), self.name)))
         return {state["name"]: state["campaign"] for state in found}
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Return names of sandboxes that exist, dead ones that left something behind included."""
+        """Return the names of existing sandboxes.
+
+        Dead ones that left something behind are included.
+        """
         return [name for name, owner in (await self.owners()).items() if campaign_id in (None, owner)]
 
     async def remove(self, name: str) -> None:
-        """End and remove a sandbox by name; silently done when absent."""
+        """End and remove a sandbox by name. Does nothing when it is absent."""
         live = self._live.pop(name, None)
         if live is not None:
             await live.destroy()
@@ -169,13 +178,13 @@ class BubblewrapBackend:
             report_pruned_tree(self._on_incident, name, state["campaign"], cut)
 
     async def close(self) -> None:
-        """Drop connections; running sandboxes stay for a later ``attach``."""
+        """Close connections. Running sandboxes stay for a later ``attach``."""
         live, self._live = list(self._live.values()), {}
         for sandbox in live:
             await best_effort(sandbox.detach(), log_failure("a sandbox could not be let go of"))
 
     async def _detach_sandbox(self, name: str) -> None:
-        """Free the channel of a sandbox that this object holds, for a new one."""
+        """Free the channel of a sandbox held by this object, for a new one."""
         live = self._live.pop(name, None)
         if live is not None:
             await live.detach()

@@ -1,4 +1,4 @@
-"""Folders of the host that no sandbox may see, wherever they lie: `aar` itself, other problems, homes and caches."""
+"""Host folders hidden from every sandbox: `aar` itself, other problems, homes and caches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 def hidden_folders() -> list[Path]:
-    """Return the folders that exist, links resolved; a zip archive on the import path counts as its folder."""
+    """Return the hidden folders that exist, links resolved.
+
+    A zip archive on the import path counts as its folder.
+    """
     found = set()
     for place in _places():
         place = place.resolve()
@@ -47,7 +50,7 @@ def _places() -> Iterator[Path]:
 
 
 def _installed_problems() -> Iterator[Path]:
-    """Yield the packages that bring problems; nothing of them is imported."""
+    """Return the packages that provide problems, without importing them."""
     for problem in installed_problems():
         try:
             spec = importlib.util.find_spec(problem.target.partition(":")[0].partition(".")[0])
@@ -60,7 +63,7 @@ def _installed_problems() -> Iterator[Path]:
 
 
 def _is_standard(folder: Path) -> bool:
-    """Return True if a folder of the import path is Python's own library or holds it."""
+    """Return True if an import path folder is Python's own library or contains it."""
     if any(part in _PACKAGE_FOLDERS for part in folder.parts):
         return False
     own = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]

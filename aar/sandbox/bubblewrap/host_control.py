@@ -1,4 +1,4 @@
-"""A bubblewrap sandbox from outside: its processes, its control group, its folder."""
+"""Host-side control of a bubblewrap sandbox: its processes, its control group, its folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ _REMOVE_SECONDS = 30.0
 
 
 class BubblewrapHostControl:
-    """The ``Body`` of a bubblewrap sandbox; killing its first process kills every process in it.
+    """The ``HostControl`` of a bubblewrap sandbox.
+
+    Killing its first process kills every process in it.
 
     Args:
         place: its folder.
         workspace: its host directory.
-        keep: whether the workspace's content outlives it.
+        keep: True if the workspace's content outlives it.
     """
 
     def __init__(self, place: SandboxStateDir, workspace: Path, *, keep: bool = True) -> None:
@@ -37,7 +39,7 @@ class BubblewrapHostControl:
 
     @classmethod
     def from_state(cls, place: SandboxStateDir, state: dict[str, Any]) -> BubblewrapHostControl:
-        """Return the body of a sandbox that another process started."""
+        """Return the host control of a sandbox that another process started."""
         body = cls(place, Path(state["workspace"]), keep=state.get("keep", True))
         body.group = cgroups.cgroup_from_json(state.get("cgroup", {}))
         if "first" in state:
@@ -46,20 +48,20 @@ class BubblewrapHostControl:
 
     @property
     def alive(self) -> bool:
-        """True if its first process runs."""
+        """True if the first process of the sandbox runs."""
         return self._first is not None and self._first.alive()
 
     @property
     def first_process(self) -> HostProcess:
-        """Its first process."""
+        """The first process of the sandbox."""
         return self._first or HostProcess(-1, 0)
 
     def will_have(self, spec: SandboxSpec, group: cgroups.Cgroup) -> None:
-        """Write its control group down before that is made."""
+        """Record the control group before it is made."""
         self._place.save(spec, {**(self._place.load() or {}), "cgroup": cgroups.cgroup_to_json(group)})
 
     def record_first_process(self, spec: SandboxSpec, first: int) -> None:
-        """Note its first process, and write it down before it runs anything."""
+        """Record the sandbox's first process in the state file, before it runs anything."""
         self._first = HostProcess.of(first)
         more = {
             "cgroup": cgroups.cgroup_to_json(self.group),
@@ -70,18 +72,18 @@ class BubblewrapHostControl:
         self._place.save(spec, more)
 
     def record_bwrap(self, bwrap: int) -> None:
-        """Note bwrap's own process, a child of this one."""
+        """Record bwrap's own process, a child of this one."""
         self._bwrap = bwrap
 
     def last_output(self) -> str:
-        """What bwrap or the server inside said before it ended."""
+        """Return the last output of bwrap or of the server inside."""
         try:
             return (self._place.path / "bwrap.log").read_text(errors="replace").strip()[-500:]
         except OSError:
             return ""
 
     async def kill(self) -> None:
-        """End every process of it at once."""
+        """Kill every process of the sandbox at once."""
         if self._first is not None:
             await asyncio.to_thread(self._first.kill)
         elif not self._bwrap:
@@ -90,7 +92,10 @@ class BubblewrapHostControl:
             reap(self._bwrap)
 
     async def release(self) -> int:
-        """End it and remove everything but the content of a workspace that is kept: see ``Body.release``."""
+        """End the sandbox and remove it, except the content of a retained workspace.
+
+        See ``HostControl.release``.
+        """
         await self.kill()
         try:
             return await run_to_completion(self._clean_up)
@@ -99,13 +104,13 @@ class BubblewrapHostControl:
                 reap(self._bwrap)
 
     async def exit_cause(self) -> str:
-        """Why it is gone, as far as the kernel tells."""
+        """Return the cause of the sandbox's end, if the kernel reports one."""
         if self.alive:
             return ""
         return "out of memory" if self.group is not None and self.group.kernel_kills() else "its processes ended"
 
     async def usage(self) -> SandboxStats | None:
-        """What its control group says; None without one."""
+        """Return the usage reported by the control group. None without one."""
         used = self.group.usage() if self.group is not None else None
         if used is None:
             return None

@@ -1,4 +1,4 @@
-"""What exists of bubblewrap's sandboxes, without taking them up."""
+"""Inventory of bubblewrap sandboxes, without attaching to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _NAME = "bubblewrap"
 
 
 async def list_bubblewrap_sandboxes() -> list[SandboxRow]:
-    """Return every sandbox of this `aar` home, dead ones that left something behind included."""
+    """List every sandbox of this `aar` home.
+
+    Dead ones that left something behind are included.
+    """
     return await asyncio.to_thread(_rows)
 
 
@@ -38,7 +41,9 @@ def _rows() -> list[SandboxRow]:
 
 
 def bubblewrap_shell_command(name: str) -> list[str]:
-    """Return the command line that opens a shell in a running sandbox; needs root and ``nsenter``.
+    """Return the command line that opens a shell in a running sandbox.
+
+    Entering needs root and ``nsenter``.
 
     Raises:
         SandboxGone: no sandbox of that name runs.

@@ -1,4 +1,4 @@
-"""Starting bwrap so that it outlives this process, and learning which process of the host is the sandbox's first."""
+"""Start of bwrap: it outlives this process, and the sandbox's first host process is identified."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _START_SECONDS = 20.0
 def start_bwrap(
     arguments: Callable[[BwrapDescriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]
 ) -> int:
-    """Start bwrap in a session of its own; blocking.
+    """Start bwrap in its own session. Blocks.
 
     Args:
-        arguments: makes its argument vector, without ``bwrap``.
-        log: file for what it says when it fails.
+        arguments: builds the argument vector, without ``bwrap``.
+        log: file for its error output.
         before_run: called with the first process's pid before anything in the sandbox runs (to limit it).
 
     Returns:
         Pid of bwrap itself, a child of this process.
 
     Raises:
-        SandboxError: it did not start; says what it said.
+        SandboxError: it did not start; quotes its error output.
     """
     with ExitStack() as whole, ExitStack() as given:
         # The first process waits until something is written here, or until no writer is left.
@@ -91,7 +91,7 @@ def _owned(owner: ExitStack, fd: int) -> int:
 
 
 def _first_process(info: int) -> int | None:
-    """Return the pid in bwrap's JSON; None when it ended without telling."""
+    """Return the pid in bwrap's JSON. None if bwrap ended without writing it."""
     told = b""
     deadline = time.monotonic() + _START_SECONDS
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""The host's Python and a few of its packages, shown inside without anything else that is installed.
+"""Mounts of the host's Python and selected packages, without anything else that is installed.
 
 The Python that runs `aar` is shown at ``/opt/python`` (or as part of ``/usr``) with every package folder masked, and
 whatever else may hold `aar` itself: hidden labels are in there. Of the packages that a problem names, and of those they
@@ -29,10 +29,12 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 @functools.cache
 def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple[str, ...]:
-    """Arguments for bwrap that show programs, libraries, Python and the distributions, read-only; blocking.
+    """Build bwrap arguments that show programs, libraries, Python and the distributions, read-only.
+
+    Blocks.
 
     Args:
-        distributions: names as on PyPI; what they require comes along.
+        distributions: names as on PyPI; their requirements are included.
 
     Raises:
         SandboxUnavailable: one of them is not installed beside `aar`, or only as a link into a source tree; or a
@@ -47,7 +49,7 @@ def python_mounts(distributions: Sequence[str] = DEFAULT_DISTRIBUTIONS) -> tuple
 
 
 def _shown() -> dict[Path, PurePosixPath]:
-    """Host folders that are shown, links resolved, and where."""
+    """Return the host folders that are shown, links resolved, and their targets."""
     shown = {}
     for name in _SYSTEM:
         for folder in (Path("/usr", name), Path("/", name)):
@@ -62,7 +64,7 @@ def _shown() -> dict[Path, PurePosixPath]:
 
 
 def _masked(shown: Mapping[Path, PurePosixPath]) -> list[Path]:
-    """Host folders below a shown one that are not shown, none of them below another."""
+    """Return host folders below a shown one that are hidden, none below another."""
     wanted = hidden_folders()
     for folder in shown:
         if folder.name.startswith("lib"):
@@ -75,7 +77,10 @@ def _masked(shown: Mapping[Path, PurePosixPath]) -> list[Path]:
 
 
 def _targets(place: Path, shown: Mapping[Path, PurePosixPath]) -> list[PurePosixPath]:
-    """Where a host folder would be seen: below each shown one that holds it."""
+    """Return the places inside where a host folder would be visible.
+
+    There is one below each shown folder that contains it.
+    """
     return [
         target / place.relative_to(source)
         for source, target in shown.items()
@@ -101,7 +106,7 @@ def _system() -> list[str]:
 
 
 def base_python() -> Path:
-    """Return the interpreter behind the virtual environment that `aar` runs in, all links resolved."""
+    """Return the interpreter behind `aar`'s virtual environment, all links resolved."""
     return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
 
@@ -117,7 +122,10 @@ def _python() -> list[str]:
 
 
 def library_path() -> str:
-    """LD_LIBRARY_PATH for a Python whose shared library is shown at another place than it was built for; or empty."""
+    """Return LD_LIBRARY_PATH for a relocated Python, or an empty string.
+
+    It is needed where the shared library is shown at another place than it was built for.
+    """
     moved = Path(sys.base_prefix).resolve() != Path("/usr")
     return f"{PYTHON}/lib" if moved and any(Path(sys.base_prefix, "lib").glob("libpython3*.so*")) else ""
 
@@ -128,7 +136,10 @@ def _named(executable: Path) -> list[str]:
 
 
 def directory_arguments(path: str) -> list[str]:
-    """Arguments that make a directory and its parents open to every uid; bwrap's own parents are closed to others."""
+    """Build arguments that make a directory and its parents readable by every uid.
+
+    The parents that bwrap makes by itself are closed to others.
+    """
     parents = [str(parent) for parent in reversed(PurePosixPath(path).parents)][1:]
     return [argument for name in (*parents, path) for argument in ("--perms", "0755", "--dir", name)]
 

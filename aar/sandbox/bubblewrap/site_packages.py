@@ -1,4 +1,4 @@
-"""A directory with just the Python packages that sandboxes may import, made once per set of versions and kept.
+"""A directory of the Python packages that sandboxes may import, cached per set of versions.
 
 The files are hard links to the installed ones where the file system allows it. Byte code is compiled beside them in the
 background: a sandbox cannot keep what it compiles, and importing scikit-learn without byte code takes seconds.
@@ -27,11 +27,13 @@ _COMPILE_SECONDS = 900
 
 
 def site_packages_tree(distributions: Sequence[str], target: str) -> Path:
-    """Return the directory for these distributions and all that they require; blocking, a second the first time.
+    """Return the directory for these distributions and all their requirements.
+
+    Blocks. The first call takes a second.
 
     Args:
         distributions: names as on PyPI; each must be installed beside `aar`.
-        target: where the directory is shown inside; goes into tracebacks.
+        target: place of the directory inside; appears in tracebacks.
 
     Raises:
         SandboxUnavailable: one of them is not installed, or only as a link into a source tree.
@@ -92,7 +94,10 @@ def _link_or_copy(source: str, target: str) -> str:
 
 
 def _compile(tree: Path, target: str) -> None:
-    """Start compiling and do not wait: sandboxes work without byte code, only slower."""
+    """Start compiling without waiting.
+
+    Sandboxes work without byte code, only slower.
+    """
     script = 'nice -n 19 timeout "$5" "$1" -I -m compileall -q -x /tests/ -s "$2" -p "$3" "$2" && : > "$2/$4"'
     values = [sys.executable, str(tree), target, _COMPILED, str(_COMPILE_SECONDS)]
     # A shell that ends at once leaves the compiler to init, so that nobody has to wait for it.
@@ -105,7 +110,7 @@ def _compile(tree: Path, target: str) -> None:
 
 
 def _closure(names: Sequence[str]) -> list[metadata.Distribution]:
-    """Return the distributions of these names and all that they require on this Python and system."""
+    """Return these distributions and all their requirements on this Python and system."""
     found: dict[str, metadata.Distribution] = {}
     looked: set[tuple[str, frozenset[str]]] = set()
     todo = [_requirement(name) for name in names]
@@ -146,7 +151,10 @@ def _requirement(text: str) -> Requirement:
 
 
 def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
-    """Return names and places of a distribution's top-level packages and modules; none of its scripts."""
+    """Return names and places of a distribution's top-level packages and modules.
+
+    Scripts are left out.
+    """
     files = distribution.files or []
     names = sorted({file.parts[0] for file in files if file.parts[0] not in ("..", "/", "__pycache__")})
     found = [(name, Path(str(distribution.locate_file(name)))) for name in names]

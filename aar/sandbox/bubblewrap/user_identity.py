@@ -1,4 +1,4 @@
-"""Who the commands of a bubblewrap sandbox are: an ``/etc`` of their own, resource limits."""
+"""Users of bubblewrap sandboxes: a private ``/etc`` and resource limits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ _KEPT = ("ld.so.cache", "localtime")
 
 
 def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
-    """Resource limits on top of the usual ones: processes always; data of one process where no control group is.
+    """Return resource limits in addition to the usual ones.
 
-    The latter is a backstop above the memory that the server inside watches: libraries reserve more than they use.
+    Processes are always limited; the data of one process only where no control group is.
+
+    The data limit is a backstop above the memory limit of the server inside: libraries reserve more than they use.
     """
     limits = {"nproc": spec.max_processes}
     if not limited:
@@ -25,7 +27,10 @@ def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
 
 
 def write_etc(place: SandboxStateDir, uid: int | None) -> Path:
-    """Return a small ``/etc``: who one is, how libraries are found; nothing of the host's users or network."""
+    """Write a small ``/etc``: the user and the library search path.
+
+    It contains nothing of the host's users or network.
+    """
     number = INNER_UID if uid is None else uid
     etc = place.path / "etc"
     etc.mkdir(mode=0o755)

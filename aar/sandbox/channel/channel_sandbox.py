@@ -1,4 +1,4 @@
-"""A sandbox as the controller holds it: the protocol's methods spoken over a channel, whatever runs the sandbox."""
+"""The ``Sandbox`` of every backend, implemented over a channel."""
 
 from __future__ import annotations
 
@@ -27,27 +27,37 @@ _TEXT_LIMIT = 1 << 20
 
 
 class HostControl(Protocol):
-    """What only the backend can do with a sandbox, all of it from outside."""
+    """Operations on a sandbox that only its backend can do, all from outside."""
 
     async def kill(self) -> None:
-        """End every process of it at once; what it left stays for ``release``."""
+        """Kill every process of the sandbox at once.
+
+        Its remains stay for ``release``.
+        """
         ...
 
     async def release(self) -> int:
-        """End it and remove everything but the content of a workspace that is kept.
+        """End the sandbox and remove it, except the content of a retained workspace.
 
         Safe to call twice.
 
-        Returns how many files and folders of the workspace nest too deep to be kept.
+        Safe to call twice.
+
+        Returns the number of files and folders in the workspace that nest too deep to be retained.
         """
         ...
 
     async def exit_cause(self) -> str:
-        """One clause on why it is gone, such as "out of memory"; empty when unknown."""
+        """Return one clause on the cause of its end, such as "out of memory".
+
+        Empty when unknown.
+        """
         ...
 
     async def usage(self) -> SandboxStats | None:
-        """What it uses, from the host's own books; None where the host keeps none.
+        """Return the sandbox's usage from the host's accounting. None where the host has none.
+
+        ``workspace_bytes`` is -1 when unknown.
 
         ``workspace_bytes`` -1: unknown.
         """
@@ -55,7 +65,7 @@ class HostControl(Protocol):
 
 
 class ChannelSandbox:
-    """The ``Sandbox`` of every backend."""
+    """A ``Sandbox`` over a channel, the same for every backend."""
 
     def __init__(
         self, spec: SandboxSpec, channel: ChannelClient, body: HostControl, on_incident: IncidentSink | None = None
@@ -70,12 +80,15 @@ class ChannelSandbox:
 
     @property
     def spec(self) -> SandboxSpec:
-        """What it was made from."""
+        """The spec of the sandbox."""
         return self._spec
 
     @property
     def refused_connections(self) -> int:
-        """How often something other than the sandbox's first process tried to speak for it."""
+        """The number of refused connections.
+
+        Each came from another process than the sandbox's first.
+        """
         return self._channel.strangers
 
     async def exec(
@@ -92,7 +105,7 @@ class ChannelSandbox:
         """Run a command to its end: see ``Sandbox.exec``.
 
         Args:
-            on_output: told the first half of ``output_limit`` as it comes, then the kept tail.
+            on_output: receives the first half of ``output_limit`` as it comes, then the retained tail.
         """
         fields = {
             "command": command if isinstance(command, str) else list(command),
@@ -116,7 +129,10 @@ class ChannelSandbox:
         return status
 
     async def wait_job(self, job_id: str, *, timeout: float) -> JobStatus:
-        """Return the job's status once it ended or the time passed: see ``Sandbox.wait_job``."""
+        """Return the job's status after its end or the timeout.
+
+        See ``Sandbox.wait_job``.
+        """
         fields = {"job": job_id, "seconds": timeout}
         return reply_validation.parse_job_status(
             (await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields
@@ -136,11 +152,11 @@ class ChannelSandbox:
         return status
 
     async def jobs(self) -> Sequence[JobStatus]:
-        """Return all jobs, oldest first."""
+        """List all jobs, oldest first."""
         return reply_validation.parse_job_list((await self._call("jobs", {})).fields)
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
-        """Return a file's bytes: see ``Sandbox.read``."""
+        """Read a file: see ``Sandbox.read``."""
         with self._refusals():
             return await transfer.read_file(self._call, path, limit)
 
@@ -160,7 +176,7 @@ class ChannelSandbox:
             await transfer.get_directory(self._call, source, target, limit=limit, max_files=max_files)
 
     async def stats(self) -> SandboxStats:
-        """What it uses now."""
+        """Return the current usage."""
         used = await self._body.usage()
         if used is not None and used.workspace_bytes >= 0:
             return used
@@ -168,7 +184,7 @@ class ChannelSandbox:
         return reply_validation.parse_stats(reply.fields, used)
 
     async def destroy(self) -> None:
-        """End it and everything in it: see ``Sandbox.destroy``."""
+        """End the sandbox and everything in it: see ``Sandbox.destroy``."""
         if self._destroyed:
             return
         self._destroyed = True
@@ -179,7 +195,10 @@ class ChannelSandbox:
         report_pruned_tree(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
 
     async def detach(self) -> None:
-        """Let go of it: it stays for a later ``attach``."""
+        """Release the sandbox without ending it.
+
+        It stays for a later ``attach``.
+        """
         for task in self._deadlines.values():
             task.cancel()
         await asyncio.gather(*self._deadlines.values(), return_exceptions=True)
@@ -187,7 +206,10 @@ class ChannelSandbox:
         await self._channel.close()
 
     async def adopt_jobs(self, timeout: float) -> None:
-        """After ``attach``: enforce from outside again the limits of jobs that run on. Raises SandboxGone."""
+        """Enforce the limits of running jobs from outside again, after ``attach``.
+
+        Raises SandboxGone.
+        """
         reply = await self._call("jobs", {}, timeout=timeout)
         for job_id, seconds in reply_validation.parse_time_left(reply.fields).items():
             self._deadlines[job_id] = asyncio.create_task(self._enforce(job_id, seconds))
@@ -239,7 +261,7 @@ class ChannelSandbox:
             report_left_behind(self._on_incident, self._spec.name, self._spec.campaign_id, error)
 
     async def _lost(self, gone: SandboxGone) -> NoReturn:
-        """Whatever was wrong, nothing of it may run on."""
+        """Kill everything in the sandbox after any failure of its channel."""
         fate = await self._body.exit_cause()
         await self._kill()
         self._report(IncidentKind.GONE, fate or gone.message)

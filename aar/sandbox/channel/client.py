@@ -1,7 +1,7 @@
-"""The host's end of a channel: many requests at once over one connection.
+"""The host's end of a channel: many concurrent requests over one connection.
 
-Everything that comes from inside is treated as hostile: sizes are capped, a malformed frame ends the sandbox, and only
-the sandbox's first process is listened to.
+All data from inside is treated as hostile: sizes are capped, a malformed frame ends the sandbox, and only the sandbox's
+first process is accepted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UCRED = struct.Struct("3i")
 
 @dataclass(slots=True)
 class ChannelReply:
-    """The answer to one request: the fields of its last frame, and the bytes of all."""
+    """The reply to one request: the fields of its last frame, the bytes of all."""
 
     fields: dict[str, Any]
     data: bytes
@@ -47,9 +47,11 @@ class _Pending:
 
 
 class ChannelClient:
-    """Listens in ``directory`` until the one process that may connect there has, and talks to it.
+    """Client of one sandbox's server.
 
-    Nobody listens after that: what else runs inside cannot reach the controller.
+    It listens in ``directory`` until the one process that may connect has connected.
+
+    It stops listening then, so other processes inside cannot reach the controller.
 
     Args:
         name: the sandbox's name, for messages.
@@ -70,7 +72,7 @@ class ChannelClient:
         self._broken = ""
 
     async def listen(self) -> None:
-        """Open the socket; a former controller's is replaced."""
+        """Open the socket. Replaces the one of a former controller."""
         self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
@@ -79,7 +81,7 @@ class ChannelClient:
         self._listener.listen(_BACKLOG)
 
     async def connected(self, process: HostProcess, timeout: float) -> None:
-        """Wait for the sandbox's first process, then listen no more.
+        """Wait for the sandbox's first process, then stop listening.
 
         Raises:
             SandboxGone: it ended, or did not come within ``timeout`` seconds.
@@ -133,15 +135,15 @@ class ChannelClient:
         most: int = 1 << 20,
         on_data: Callable[[bytes], None] | None = None,
     ) -> ChannelReply:
-        """Send a request and wait for the end of its answer.
+        """Send a request and wait for the end of its reply.
 
         Args:
             timeout: seconds after which the sandbox counts as gone.
-            most: bytes the answer may carry; more is an attack.
-            on_data: told each piece as it comes.
+            most: bytes that the reply may carry; more is an attack.
+            on_data: called with each piece as it comes.
 
         Raises:
-            SandboxGone: the connection ended, the answer did not come, or was no answer.
+            SandboxGone: the connection ended, or the reply was missing or malformed.
         """
         if self._writer is None or self._broken:
             raise SandboxGone(self._gone())
@@ -170,9 +172,9 @@ class ChannelClient:
         return ChannelReply(done, bytes(pending.data))
 
     async def close(self) -> None:
-        """Hang up; the sandbox stays and waits for the next controller.
+        """Close the connection. The sandbox stays and waits for the next controller.
 
-        One that does not read what is still to be sent is not waited for.
+        The call does not wait for a sandbox that does not read pending data.
         """
         self._fail("the channel was closed")
         self._stop_listening()

@@ -1,4 +1,4 @@
-"""The host's side of the frames: read and written through asyncio streams, with nothing from inside trusted."""
+"""Frames on the host's side, over asyncio streams; nothing from inside is trusted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAX_HEADER = 64 << 20
 
 
 class BadFrame(AarError):
-    """What came through the channel is no frame of the protocol."""
+    """Data from the channel that is not a frame of the protocol."""
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-    """Return the next frame. Raises BadFrame, asyncio.IncompleteReadError (the other side hung up)."""
+    """Read the next frame. Raises BadFrame, asyncio.IncompleteReadError (the other side closed)."""
     header_size, payload_size = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
     if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
         raise BadFrame(f"the sandbox sent a frame of {header_size} + {payload_size} bytes")
@@ -34,7 +34,7 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], byte
 
 
 def encode_frames(header: dict[str, Any], payload: bytes) -> list[bytes]:
-    """Return a request as bytes to write; a large payload is split."""
+    """Encode a request as bytes. A large payload is split."""
     pieces = []
     while len(payload) > MAX_PAYLOAD:
         pieces.append(_frame({"id": header["id"], "more": True}, payload[:MAX_PAYLOAD]))

@@ -1,4 +1,4 @@
-"""What the server inside answers, checked field by field: it may have been taken over."""
+"""Field-by-field validation of the server's replies, which may be hostile."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SCARCE_INSIDE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.
 
 
 def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise what an answer that is an error means.
+    """Raise the exception that an error reply stands for.
 
     Raises:
         OSError: of the kind that fits its errno (FileNotFoundError, ...).
-        TransferRefused, NotFound, SandboxError, SandboxGone: as the answer says.
+        TransferRefused, NotFound, SandboxError, SandboxGone: as the reply says.
     """
     kind = fields.get("error")
     if kind is None or "reason" in fields:
@@ -47,7 +47,7 @@ def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None
 
 
 def parse_exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
-    """How a command ended. Raises SandboxGone when the fields make no sense."""
+    """Parse an ``ExecResult``. Raises SandboxGone when the fields are invalid."""
     try:
         reason = ExitReason(_field(fields, "reason", str))
     except ValueError:
@@ -62,7 +62,7 @@ def parse_exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
 
 
 def parse_job_status(fields: Mapping[str, Any]) -> JobStatus:
-    """Return a job as it stands. Raises SandboxGone when the fields make no sense."""
+    """Parse a job's status. Raises SandboxGone when the fields are invalid."""
     result = None
     running = _field(fields, "running", bool)
     if not running:
@@ -78,12 +78,14 @@ def parse_job_status(fields: Mapping[str, Any]) -> JobStatus:
 
 
 def parse_job_list(fields: Mapping[str, Any]) -> Sequence[JobStatus]:
-    """Return all jobs, oldest first. Raises SandboxGone when the fields make no sense."""
+    """Parse the list of all jobs, oldest first. Raises SandboxGone when the fields are invalid."""
     return [parse_job_status(job) for job in _jobs(fields)]
 
 
 def parse_time_left(fields: Mapping[str, Any]) -> dict[str, float]:
-    """Return seconds until its time limit of every job that runs.
+    """Parse the seconds left before each running job's time limit.
+
+    Raises SandboxGone when the fields are invalid.
 
     Raises SandboxGone when the fields make no sense.
     """
@@ -95,7 +97,7 @@ def parse_time_left(fields: Mapping[str, Any]) -> dict[str, float]:
 
 
 def parse_stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> SandboxStats:
-    """Use of resources: the host's figures where it has them, the server's for the rest."""
+    """Combine resource usage: the host's figures, or the server's where those are missing."""
     return SandboxStats(
         memory_bytes=from_host.memory_bytes if from_host else _field(fields, "memory", int),
         processes=from_host.processes if from_host else _field(fields, "processes", int),
@@ -105,12 +107,13 @@ def parse_stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> Sa
 
 
 def parse_listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Return ``(relative path, size or -1 for a folder, mode)`` of a directory's entries; names that leave it are
-    refused.
+    """Parse a directory listing into ``(relative path, size or -1 for a folder, mode)``.
+
+    Names that leave the directory are refused.
 
     Raises:
         TransferRefused: a name is absolute, holds ``..`` or a NUL byte.
-        SandboxGone: the fields make no sense.
+        SandboxGone: the fields are invalid.
     """
     entries = fields.get("entries")
     if not isinstance(entries, list):

@@ -1,4 +1,4 @@
-"""What a backend needs to start the server inside a sandbox: the command, its files and its configuration."""
+"""Launch of the server inside a sandbox: its command, files and configuration."""
 
 from __future__ import annotations
 
@@ -34,13 +34,17 @@ def server_command(python: str = "python3") -> list[str]:
     """Return the argument vector of the sandbox's first process.
 
     ``-I -S``: nothing in the workspace is ever imported.
+
+    ``-I -S``: nothing in the workspace is ever imported.
     """
     start = "import sys; sys.path.insert(0, '/opt/aar'); from server.main import main; main()"
     return [python, "-I", "-S", "-B", "-c", start, f"{CHANNEL_TARGET}/{CONFIG_NAME}"]
 
 
 def base_environment(spec: SandboxSpec, *, path: str, site: str = "") -> dict[str, str]:
-    """Return the environment of every command: the spec's over a small clean one; nothing of the host's.
+    """Build the environment of every command.
+
+    The spec's variables extend a small clean set; the host's are left out.
 
     Args:
         spec: its ``env`` wins, but its PYTHONPATH is put in front of ``site`` and does not replace it.
@@ -80,7 +84,7 @@ def write_config(
     Args:
         directory: the channel's.
         env: of every command.
-        watch_workspace, watch_memory: whether the server must bound them, because the kernel does not.
+        watch_workspace, watch_memory: True if the server must limit them, because the kernel does not.
         rlimits: further resource limits, by the names of ``server.limits``.
         abandoned_after: seconds without any controller after which the sandbox ends itself.
         oom_files: where the kernel's count of out-of-memory kills may be found inside.

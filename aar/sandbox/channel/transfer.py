@@ -1,4 +1,6 @@
-"""Files and directories both ways, one file a request: no archive is ever unpacked on the host.
+"""Transfer of files and directories in both directions, one file a request.
+
+No archive is ever unpacked on the host.
 
 Names from inside are checked, links and special files are refused, sizes and counts are bounded by the host.
 """
@@ -29,7 +31,7 @@ _MAX_PUT_FILES = 20_000
 
 
 async def read_file(call: Call, path: str, limit: int) -> bytes:
-    """Return a file's bytes. Raises OSError, TransferRefused (over ``limit``), SandboxGone."""
+    """Read a file. Raises OSError, TransferRefused (over ``limit``), SandboxGone."""
     pieces: list[bytes] = []
     position = 0
     while position <= limit:
@@ -50,7 +52,10 @@ async def write_file(call: Call, path: str, data: bytes, mode: int | None = None
 
 
 async def put_directory(call: Call, source: Path, target: str) -> None:
-    """Copy a host directory's content. Raises TransferRefused (a link or special file; too much), SandboxGone."""
+    """Copy a host directory's content into the sandbox.
+
+    Raises TransferRefused (a link or special file; too much), SandboxGone.
+    """
     folders, files = await asyncio.to_thread(_survey, source)
     await call("mkdir", {"path": target})
     for folder in folders:
@@ -93,7 +98,7 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
 
 
 async def _in_turn(work: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
-    """Run all, a few at once; the first failure ends the rest."""
+    """Run all, a few at a time. The first failure ends the rest."""
     queue = iter(work)
 
     async def worker() -> None:
@@ -139,7 +144,7 @@ def _read_host(path: Path) -> tuple[bytes, int]:
 
 @contextmanager
 def _refused_where_unreadable(path: str) -> Iterator[None]:
-    """Say that a path cannot be taken where the sandbox cannot read it: closed, too long, a link to itself."""
+    """Raise TransferRefused for a path that the sandbox cannot read: closed, too long, a link to itself."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):

@@ -40,7 +40,7 @@ class DockerBackend:
         image: default image; empty means the one that ``aar sandbox build`` makes.
         runtime: another runtime of the engine, such as ``runsc`` (gVisor); empty means its default.
         abandoned_after: seconds without any controller after which a sandbox ends itself.
-        on_incident: told what was stopped, refused or lost in any of its sandboxes.
+        on_incident: called with each incident: a thing stopped, refused or lost in any of its sandboxes.
     """
 
     name = "docker"
@@ -61,7 +61,7 @@ class DockerBackend:
         self._live: dict[str, ChannelSandbox] = {}
 
     async def check(self) -> Availability:
-        """Return True if the engine answers, has the image, and the runtime asked for."""
+        """Check that the engine answers and has the image and the requested runtime."""
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
                 info = await self._engine.version()
@@ -78,7 +78,7 @@ class DockerBackend:
         return Availability(True, f"{version}, image {tag}", notes=_notes(info.get("SecurityOptions") or []))
 
     async def create(self, spec: SandboxSpec) -> ChannelSandbox:
-        """Make and start one. Raises SandboxUnavailable, SandboxError, Conflict."""
+        """Make and start a sandbox. Raises SandboxUnavailable, SandboxError, Conflict."""
         place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         if place.is_being_created():
             raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
@@ -128,7 +128,10 @@ class DockerBackend:
         return self._remember(ChannelSandbox(spec, channel, body, self._on_incident))
 
     def _prepare(self, spec: SandboxSpec, place: SandboxStateDir, workspace: Path, shared: bool) -> int:
-        """Make what the container needs on the host; returns the uid of its commands."""
+        """Make the container's folders on the host.
+
+        Returns the uid of its commands.
+        """
         check_mounts(spec.mounts)
         uid = (None if shared else unprivileged_uid(place)) or SHARED_UID
         bounded = workspaces.prepare(workspace, spec.workspace_bytes, uid if os.getuid() == 0 else None)
@@ -139,7 +142,7 @@ class DockerBackend:
         return uid
 
     async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
-        """Take up a sandbox that a former controller made. Raises SandboxGone."""
+        """Attach to a sandbox that a former controller made. Raises SandboxGone."""
         place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         name = container_name(spec.name)
         await self._detach_sandbox(spec.name)
@@ -160,7 +163,10 @@ class DockerBackend:
         return self._remember(sandbox)
 
     async def owners(self) -> Mapping[str, str]:
-        """Campaign ids by name, those of ended sandboxes included. Raises SandboxUnavailable."""
+        """Return campaign ids by sandbox name, ended ones included.
+
+        Raises SandboxUnavailable.
+        """
         labels = [container["Labels"] for container in await self._engine.list()]
         left = await asyncio.to_thread(lambda: list(list_states(runtime_root(), self.name)))
         owners = {state["name"]: state["campaign"] for state in left}
@@ -168,11 +174,14 @@ class DockerBackend:
         return dict(sorted(owners.items()))
 
     async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Return names of sandboxes that exist, ended ones included. Raises SandboxUnavailable."""
+        """Return the names of existing sandboxes, ended ones included.
+
+        Raises SandboxUnavailable.
+        """
         return [name for name, owner in (await self.owners()).items() if campaign_id in (None, owner)]
 
     async def remove(self, name: str) -> None:
-        """End and remove a sandbox by name; silently done when absent."""
+        """End and remove a sandbox by name. Does nothing when it is absent."""
         live = self._live.pop(name, None)
         if live is not None:
             await live.destroy()
@@ -191,7 +200,7 @@ class DockerBackend:
         report_pruned_tree(self._on_incident, name, owner, await body.release())
 
     async def close(self) -> None:
-        """Drop connections; running sandboxes stay for a later ``attach``."""
+        """Close connections. Running sandboxes stay for a later ``attach``."""
         live, self._live = list(self._live.values()), {}
         for sandbox in live:
             await best_effort(sandbox.detach(), log_failure("a sandbox could not be let go of"))
@@ -200,7 +209,7 @@ class DockerBackend:
         )
 
     async def _detach_sandbox(self, name: str) -> None:
-        """Free the channel of a sandbox that this object holds, for a new one."""
+        """Free the channel of a sandbox held by this object, for a new one."""
         live = self._live.pop(name, None)
         if live is not None:
             await live.detach()

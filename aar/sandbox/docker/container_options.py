@@ -1,4 +1,4 @@
-"""How a container is made: every hardening that an engine offers, in the words of the engine's API."""
+"""Options of a container: every hardening that an engine offers, under the API's own names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHM_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class ContainerOptions:
-    """What goes to ``POST /containers/create``.
+    """The body of ``POST /containers/create``.
 
     Args:
         image, command, user, env, labels, working_dir, hostname: as the engine means them.
@@ -41,12 +41,15 @@ class ContainerOptions:
 
 
 def container_name(name: str) -> str:
-    """Return the engine's name for a sandbox: apart from those of another `aar` home on the same engine."""
+    """Return the engine's name for a sandbox.
+
+    It differs from those of another `aar` home on the same engine.
+    """
     return f"aar-{home_scope()}-{name}"
 
 
 def container_labels(spec: SandboxSpec) -> dict[str, str]:
-    """Labels under which a sandbox is found again."""
+    """Return the labels that identify a sandbox."""
     return {
         f"{LABEL}.scope": home_scope(),
         f"{LABEL}.name": spec.name,
@@ -65,16 +68,18 @@ def container_options(
     uid: int,
     runtime: str = "",
 ) -> ContainerOptions:
-    """Return the container of a spec; blocking: it looks what this kernel has.
+    """Return the container options of a spec.
 
-    No network; no capability, and none to be gained; a user that the host does not know; a read-only root; none of the
+    Blocks, because it checks the features of this kernel.
+
+    No network; no capability, now or later; a user that the host does not know; a read-only root; none of the
     kernel's counters of the whole machine; memory, processes, CPU and open files bounded, no swap; no log, because a
     log would fill the host's disk.
 
     Args:
         image: image to run.
         channel: host directory for ``/run/aar``.
-        kernel_files: what to show below ``/proc``.
+        kernel_files: files to show below ``/proc``.
         environment: of every command.
         uid: that its commands have, inside and on the host.
         runtime: name of another runtime of the engine, such as ``runsc``; empty means its default.

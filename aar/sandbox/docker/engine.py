@@ -1,4 +1,7 @@
-"""The few calls to a Docker engine that sandboxes need, each in a thread: the docker SDK blocks."""
+"""Client of a Docker engine: the few calls that sandboxes need.
+
+Each call runs in a thread, because the docker SDK blocks.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _START = "start the Docker engine and see that this user may use its socket"
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """A container as the engine sees it."""
+    """The state of a container in the engine."""
 
     running: bool
     pid: int
@@ -87,12 +90,18 @@ class Engine:
         return client.api
 
     async def version(self) -> Mapping[str, Any]:
-        """What the engine says of itself: ``ServerVersion``, ``Runtimes``, ... Raises SandboxUnavailable."""
+        """Return the engine's version data: ``ServerVersion``, ``Runtimes``, and more.
+
+        Raises SandboxUnavailable.
+        """
         info: Mapping[str, Any] = await self.call(lambda api: api.info())
         return info
 
     async def remaps_users(self) -> bool:
-        """Return True if its containers' uids are others on the host; asked once. Raises SandboxUnavailable."""
+        """Return True if the containers' uids differ on the host.
+
+        The engine is asked once. Raises SandboxUnavailable.
+        """
         if self._remaps is None:
             security = (await self.version()).get("SecurityOptions") or []
             self._remaps = any(option.startswith(("name=userns", "name=rootless")) for option in security)
@@ -112,7 +121,10 @@ class Engine:
         return await self.call(look)
 
     async def start(self, name: str, options: ContainerOptions) -> int:
-        """Create and start a container; returns the host pid of its first process. Raises Conflict, SandboxError."""
+        """Create and start a container and return its first process's host pid.
+
+        Raises Conflict, SandboxError.
+        """
 
         def run(api: Any) -> int:
             host = api.create_host_config(**options.host)
@@ -136,7 +148,7 @@ class Engine:
         return await self.call(run)
 
     async def state(self, name: str) -> ContainerState | None:
-        """Return a container's state; None when there is no such container."""
+        """Return a container's state. None when there is no such container."""
         found = await self.inspect(name)
         if found is None:
             return None
@@ -146,11 +158,11 @@ class Engine:
         )
 
     async def inspect(self, name: str) -> Mapping[str, Any] | None:
-        """Everything about a container; None when there is no such container."""
+        """Return all data of a container. None when there is no such container."""
         return await self.call(functools.partial(_unless_absent, lambda api: api.inspect_container(name)))
 
     async def kill(self, name: str) -> None:
-        """Kill a container; one that is not running is fine."""
+        """Kill a container. Does nothing when it is not running."""
         import docker.errors
 
         def run(api: Any) -> None:
@@ -163,7 +175,7 @@ class Engine:
         await self.call(run)
 
     async def remove(self, name: str) -> None:
-        """Kill and remove a container; one that is not there, or is being removed, is fine."""
+        """Kill and remove a container. Does nothing when it is absent or being removed."""
         import docker.errors
 
         def run(api: Any) -> None:
@@ -176,7 +188,10 @@ class Engine:
         await self.call(run)
 
     async def list(self, campaign_id: str | None = None) -> list[Mapping[str, Any]]:
-        """Return all sandboxes of this `aar` home, running or not, in the engine's short form."""
+        """List all sandboxes of this `aar` home, running or not.
+
+        The rows have the engine's short form.
+        """
         filters = [f"{LABEL}.scope={home_scope()}"]
         if campaign_id is not None:
             filters.append(f"{LABEL}.campaign={campaign_id}")
@@ -193,7 +208,9 @@ class Engine:
 
 
 def _probe(host: str) -> None:
-    """Connect once to a local engine's socket: the SDK leaks a descriptor where nobody listens.
+    """Connect once to a local engine's socket. Raises OSError.
+
+    The SDK leaks a descriptor where no engine listens.
 
     Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""A container from outside: ended through the engine, measured through the host's control groups."""
+"""Host-side control of a container: ended through the engine, measured through control groups."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from aar.sandbox.state_dir import SandboxStateDir
 
 
 class ContainerHostControl:
-    """The ``Body`` of a Docker sandbox.
+    """The ``HostControl`` of a Docker sandbox.
 
     Args:
-        engine: where it runs.
+        engine: the engine that runs it.
         container: its name there.
         place: its folder on this host.
         workspace: its host directory.
-        keep: whether the workspace's content outlives it.
+        keep: True if the workspace's content outlives it.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class ContainerHostControl:
         self._keep = keep
 
     async def kill(self) -> None:
-        """End every process of it at once.
+        """Kill every process of the sandbox at once.
+
+        An engine that does not answer has ended, or will end, its containers.
 
         An engine that does not answer has ended, or will end, its containers.
         """
@@ -49,14 +51,17 @@ class ContainerHostControl:
                 await asyncio.to_thread(self.first.kill)
 
     async def release(self) -> int:
-        """End it and remove everything but the content of a workspace that is kept: see ``Body.release``."""
+        """End the sandbox and remove it, except the content of a retained workspace.
+
+        See ``HostControl.release``.
+        """
         await self._engine.remove(self._container)
         cut = await run_to_completion(self._release_workspace)
         await run_to_completion(self._place.remove)
         return cut
 
     async def exit_cause(self) -> str:
-        """Why it is gone, as the engine tells."""
+        """Return the cause of the container's end, as the engine reports it."""
         try:
             state = await self._engine.state(self._container)
         except (SandboxUnavailable, SandboxError):
@@ -68,7 +73,10 @@ class ContainerHostControl:
         return "out of memory" if state.out_of_memory else f"its container ended with code {state.exit_code}"
 
     async def usage(self) -> SandboxStats | None:
-        """What the kernel's books say; None where they are not those of this host."""
+        """Return usage from the kernel's accounting.
+
+        None where the counters are not those of this host.
+        """
         return await asyncio.to_thread(self._usage)
 
     def _release_workspace(self) -> int:

@@ -1,4 +1,4 @@
-"""Names of the images that sandboxes run from."""
+"""Names of sandbox images."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ Kind = Literal["cpu", "gpu"]
 
 
 def default_tag(kind: Kind) -> str:
-    """Return the tag of the image of that kind for this version of `aar`."""
+    """Return the image tag of that kind for this version of `aar`."""
     return f"aar-sandbox-{kind}:{__version__}"

@@ -1,4 +1,4 @@
-"""What exists of Docker's sandboxes, without taking them up."""
+"""Inventory of Docker sandboxes, without attaching to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from aar.sandbox.state_dir import validate_sandbox_name
 
 
 async def list_docker_sandboxes() -> list[SandboxRow]:
-    """Return every sandbox of this `aar` home, ended ones included. Raises SandboxUnavailable."""
+    """List every sandbox of this `aar` home, ended ones included.
+
+    Raises SandboxUnavailable.
+    """
     engine = Engine()
     try:
         return [await _row(engine, container) for container in await engine.list()]

@@ -1,4 +1,4 @@
-"""Images that Docker sandboxes run from: recipes, the builder, and the proof that no hidden data is inside."""
+"""Images for Docker sandboxes: recipes, the builder, and the scan for hidden data."""
 
 from aar.sandbox.docker.image_tags import Kind, default_tag
 from aar.sandbox.images.build import BuiltImage, build_image

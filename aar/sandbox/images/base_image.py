@@ -1,4 +1,7 @@
-"""The base image: pulled from a registry, or, on Debian where none is reachable, made from Debian's packages."""
+"""The base image: pulled from a registry, or made from Debian's packages.
+
+The latter is possible on Debian, where no registry is reachable.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ _BUILD_SECONDS = 1800
 
 
 def ensure_base_image(api: Any, wanted: str, say: Callable[[str], None]) -> str:
-    """Return the tag of a base image that this engine has by now; blocking.
+    """Pull or make a base image and return its tag. Blocks.
 
     Args:
         api: the docker SDK's low-level client.
         wanted: base image asked for; empty means ``python:3.11-slim``, or Debian's packages where it cannot be pulled.
-        say: told what goes on.
+        say: called with progress messages.
 
     Raises:
         SetupError: it can neither be pulled nor made here.
@@ -57,7 +60,7 @@ def _has(api: Any, tag: str) -> bool:
 
 
 def _pull(api: Any, tag: str) -> str:
-    """Pull; returns what went wrong, or an empty string."""
+    """Pull an image. Returns the error, or an empty string."""
     import docker.errors
 
     name, _, version = tag.rpartition(":")
@@ -71,7 +74,7 @@ def _pull(api: Any, tag: str) -> str:
 
 
 def _debian_tag() -> str:
-    """Return the tag of a base from packages; empty where this is no Debian."""
+    """Return the tag of a base made from packages. Empty on other systems than Debian."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:

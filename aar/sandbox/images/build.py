@@ -1,4 +1,4 @@
-"""Building an image: base, wheels, the Dockerfile without a network, the audit, and only then the tag."""
+"""The image builder: base, wheels, a Dockerfile without network, the scan, then the tag."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PROBE = "import sys, os; print('%d.%d' % sys.version_info[:2], os.uname().machi
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An image as it was built: its tag, its base, its size, and how many files the audit read."""
+    """A built image: its tag, base and size, and the number of files scanned."""
 
     tag: str
     base: str
@@ -41,11 +41,13 @@ async def build_image(
     base: str = "",
     host: str = "",
 ) -> BuiltImage:
-    """Build the image of that kind and audit it; it gets its tag only when the audit finds nothing.
+    """Build the image of that kind and scan it.
+
+    It gets its tag only when the scan finds nothing.
 
     Args:
         kind: ``cpu`` or ``gpu``.
-        progress: told one line a step, from a thread.
+        progress: called with one line a step, from a thread.
         base: base image; empty means ``python:3.11-slim``, or one made from Debian packages where there is no registry.
         host: address of the engine; empty means the one that sandboxes use.
 
@@ -61,7 +63,10 @@ async def build_image(
 
 
 def recipe_digest(kind: Kind) -> str:
-    """Return a digest of the Dockerfile and the pins: the image's label ``org.aar.recipe``."""
+    """Return a digest of the Dockerfile and the pins.
+
+    It is the image's label ``org.aar.recipe``.
+    """
     folder = resources.files("aar.sandbox.images") / "recipes"
     digest = hashlib.sha256()
     for name in (f"{kind}.Dockerfile", f"{kind}.txt"):
@@ -123,7 +128,7 @@ def _run_build(api: Any, context: Path, tag: str, arguments: dict[str, str]) -> 
 
 
 def _python_of(api: Any, base: str) -> tuple[str, str]:
-    """Version and machine of the Python in an image."""
+    """Return version and machine of the Python in an image."""
     made = api.create_container(image=base, command=["python3", "-c", _PROBE], entrypoint=[], network_disabled=True)
     try:
         api.start(made["Id"])

@@ -1,4 +1,4 @@
-"""Proof that an image holds nothing that a researcher must not see: every file of it is read and compared."""
+"""Scan of an image for hidden data: every file is read and compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aar.sandbox.isolation.data_leak_check import problem_data_index
 
 
 def scan_image(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
-    """Read every file of an image; blocking.
+    """Read every file of an image. Blocks.
 
     Args:
         api: the docker SDK's low-level client.
@@ -23,7 +23,7 @@ def scan_image(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
         hosts: host names (package index, proxy) that its configuration and history may not name.
 
     Returns:
-        How many files were read.
+        The number of files read.
 
     Raises:
         SetupError: a data file of a problem, the `aar` package, or one of ``hosts`` is in it.
@@ -41,7 +41,9 @@ def scan_image(api: Any, tag: str, hosts: Iterable[str] = ()) -> int:
 
 
 def scan_archive(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -> int:
-    """Read a tar archive file by file; returns how many.
+    """Read a tar archive file by file and return their number.
+
+    Raises SetupError: one of the hidden files is in it.
 
     Raises SetupError: one of the hidden files is in it.
 
@@ -67,7 +69,7 @@ def scan_archive(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -
 
 
 class _Stream:
-    """What the engine streams, as a file that can be read once."""
+    """The engine's stream as a file that can be read once."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)

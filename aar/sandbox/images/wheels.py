@@ -1,4 +1,7 @@
-"""The pinned packages of an image, fetched on the host: with its index, proxy and certificates, which stay here."""
+"""Pinned packages of an image, fetched on the host.
+
+The host's index, proxy and certificates stay on the host.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _SECONDS = 3600
 
 
 def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str) -> None:
-    """Download wheels for the image's Python; blocking.
+    """Download wheels for the image's Python. Blocks.
 
     Args:
         requirements: exact versions with hashes.
@@ -41,7 +44,10 @@ def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str)
 
 
 def index_hosts() -> set[str]:
-    """Host names in this machine's pip settings: none of them may be found in an image."""
+    """Return host names in this machine's pip settings.
+
+    None of them may appear in an image.
+    """
     from urllib.parse import urlsplit
 
     done = subprocess.run([*_pip(), "config", "list"], capture_output=True, text=True, timeout=60, check=False)

@@ -1,1 +1,1 @@
-"""What the host does to keep a sandbox apart: control groups, system call filter, kernel files, users, hidden data."""
+"""Host-side isolation of sandboxes: control groups, system call filter, kernel files, users, hidden data."""

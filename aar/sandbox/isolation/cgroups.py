@@ -1,4 +1,4 @@
-"""Control groups of the host, versions 1 and 2: limits for one sandbox, and the kernel's books on what it uses.
+"""Control groups, versions 1 and 2: limits for one sandbox, and the kernel's accounting.
 
 Docker makes its own groups; here they are made for bubblewrap and read for both.
 """
@@ -20,7 +20,7 @@ _PERIOD = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """The group of one sandbox.
+    """The control group of one sandbox.
 
     Args:
         version: 1 or 2.
@@ -31,12 +31,12 @@ class Cgroup:
     folders: dict[str, Path]
 
     def add(self, pid: int) -> None:
-        """Move a process in, and with it all that it starts. Raises OSError."""
+        """Move a process in, and with it all processes that it starts. Raises OSError."""
         for folder in dict.fromkeys(self.folders.values()):
             (folder / "cgroup.procs").write_text(str(pid))
 
     def limit(self, spec: SandboxSpec) -> None:
-        """Set the bounds of a spec. Raises OSError."""
+        """Set the limits of a spec. Raises OSError."""
         quota = max(1000, int(spec.cpus * _PERIOD))
         if self.version == 2:
             self._set("", "memory.max", spec.memory_bytes)
@@ -55,7 +55,10 @@ class Cgroup:
                 self._set("cpuset", "cpuset.cpus", _numbers(spec.cores))
 
     def usage(self) -> SandboxStats | None:
-        """Memory without what the kernel can drop, processes, CPU seconds; None when the books are closed to us."""
+        """Return memory, processes and CPU seconds.
+
+        Memory excludes pages that the kernel can drop. None if the cgroup files cannot be read.
+        """
         try:
             if self.version == 2:
                 memory = self._number("", "memory.current") - self._entry("", "memory.stat", "inactive_file")
@@ -71,7 +74,7 @@ class Cgroup:
         return SandboxStats(max(0, memory), processes, cpu, -1)
 
     def kernel_kills(self) -> int:
-        """Processes of this group that the kernel has killed for memory."""
+        """Return the number of processes that the kernel killed for memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         try:
             return self._entry("" if self.version == 2 else "memory", name, "oom_kill")
@@ -79,7 +82,7 @@ class Cgroup:
             return 0
 
     def remove(self) -> bool:
-        """Remove the directories; False while a process is left in them."""
+        """Remove the directories. Returns False while a process is left in them."""
         for folder in dict.fromkeys(self.folders.values()):
             try:
                 folder.rmdir()
@@ -106,12 +109,12 @@ class Cgroup:
 
 
 def create_cgroup(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] = lambda _: None) -> Cgroup | None:
-    """Return a new group below this process's own; None where none may be made.
+    """Create a group below this process's own. None where that is not permitted.
 
     Args:
         name: of the new directory, unique on this machine.
-        root: where the control group file systems are mounted.
-        note: told the group before anything of it is made, so that it can be removed whatever ends this process.
+        root: mount point of the control group file systems.
+        note: called with the group before anything of it is made, so that it can be removed however this process ends.
     """
     try:
         if (root / "cgroup.controllers").exists():
@@ -143,7 +146,7 @@ def create_cgroup(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] 
 
 
 def cgroup_of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
-    """Return the group that a process of this host is in; None when it is gone."""
+    """Return the group of a host process. None when the process has ended."""
     try:
         own = _own_groups(str(pid))
     except OSError:
@@ -154,12 +157,12 @@ def cgroup_of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
 
 
 def cgroup_to_json(group: Cgroup | None) -> dict[str, str]:
-    """Return a group as JSON can hold it."""
+    """Convert a group to JSON values."""
     return {} if group is None else {str(c): str(folder) for c, folder in group.folders.items()}
 
 
 def cgroup_from_json(folders: dict[str, str]) -> Cgroup | None:
-    """Return a group from what ``saved`` gave."""
+    """Restore a group from the values of ``cgroup_to_json``."""
     if not folders:
         return None
     return Cgroup(2 if "" in folders else 1, {c: Path(folder) for c, folder in folders.items()})
@@ -191,7 +194,10 @@ def _v1_home(root: Path, controller: str, own: dict[str, str]) -> Path:
 
 
 def _parent_v2(root: Path) -> Path | None:
-    """Return the nearest ancestor that hands memory and process limits to its children and lets us make one."""
+    """Return the nearest ancestor that can contain a limited group of this process.
+
+    It passes memory and process limits to its children and permits creating one.
+    """
     folder = root / _own_groups().get("", "/").lstrip("/")
     while folder.is_relative_to(root):
         control = folder / "cgroup.subtree_control"

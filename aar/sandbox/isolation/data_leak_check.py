@@ -1,4 +1,7 @@
-"""The problems' data files, known by size and digest, and the search for copies of them in what a sandbox sees."""
+"""Search for copies of the problems' data files in everything visible to a sandbox.
+
+The files are known by size and digest.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,18 @@ _FIND_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class ProblemDataIndex:
-    """What is compared.
+    """Sizes and digests of the problems' data files.
 
     Args:
         digests: size -> SHA-256 digests.
-        checksums: sizes with CRC-32, as archives state them of what they hold.
+        checksums: sizes with CRC-32, as archives list them for their members.
     """
 
     digests: dict[int, frozenset[str]]
     checksums: frozenset[tuple[int, int]]
 
     def is_copy(self, path: Path) -> bool:
-        """Return True if a file is one of them."""
+        """Return True if a file is a copy of a data file."""
         try:
             found = path.lstat()
             digests = self.digests.get(found.st_size)
@@ -55,7 +58,9 @@ class ProblemDataIndex:
             return False
 
     def is_in_archive(self, path: Path) -> bool:
-        """Return True if a file is an archive that holds one of them.
+        """Return True if a file is an archive that contains a data file.
+
+        Tar archives of `aar` count by their name.
 
         Tar archives of `aar` count by their name.
         """
@@ -70,7 +75,10 @@ class ProblemDataIndex:
 
 @functools.cache
 def problem_data_index() -> ProblemDataIndex:
-    """Return every data file that ships with the problems; blocking, remembered for the life of the process."""
+    """Return the index of every data file that ships with the problems.
+
+    Blocks. Cached for the life of the process.
+    """
     digests: dict[int, set[str]] = {}
     checksums = set()
     for file in _files(resources.files("aar") / "problems"):
@@ -83,16 +91,18 @@ def problem_data_index() -> ProblemDataIndex:
 
 
 def check_visible_folders(folders: Sequence[Path], masked: Sequence[Path] = ()) -> None:
-    """Look for copies in the folders that every sandbox sees; blocking, about a second for a whole ``/usr``.
+    """Search the folders that every sandbox sees for copies.
 
-    A clean answer is kept for an hour, or until a folder near the top changes.
+    Blocks: about a second for a whole ``/usr``.
+
+    A clean result is cached for an hour, or until a folder near the top changes.
 
     Args:
         folders: host folders that are shown.
         masked: folders below them that are not.
 
     Raises:
-        SandboxUnavailable: a copy is visible; says where.
+        SandboxUnavailable: a copy is visible; names its place.
     """
     folders = [folder for folder in folders if folder.exists()]
     if not folders:
@@ -113,7 +123,10 @@ def check_visible_folders(folders: Sequence[Path], masked: Sequence[Path] = ()) 
 
 
 def check_mounts(mounts: Iterable[Mount]) -> None:
-    """Look for copies in the mounts of one sandbox; blocking, some milliseconds. Raises SandboxUnavailable."""
+    """Search the mounts of one sandbox for copies.
+
+    Blocks for some milliseconds. Raises SandboxUnavailable.
+    """
     for mount in mounts:
         for folder, _folders, names in os.walk(mount.source):
             for name in names:
@@ -130,7 +143,10 @@ def _visible(path: Path) -> SandboxUnavailable:
 
 
 def _stamp(folders: Sequence[Path], masked: Sequence[Path]) -> Path:
-    """Return the file that stands for a clean answer on these folders as they are near their top."""
+    """Return the file that caches a clean result for these folders.
+
+    It depends on their state near their top.
+    """
     known = problem_data_index()
     parts = [f"{folder} {mtime}" for folder in folders for mtime in _times(folder)]
     parts += [f"without {folder}" for folder in sorted(masked)]
@@ -149,7 +165,10 @@ def _times(folder: Path) -> Iterator[str]:
 
 
 def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
-    """Files of a known size, and archives; found by ``find``, which is several times faster than a walk from here."""
+    """Return files of a known size, and archives.
+
+    ``find`` is several times faster than a walk in Python.
+    """
     tests = [test for size in problem_data_index().digests for test in ("-o", "-size", f"{size}c")]
     for name in (*(f"*{suffix}" for suffix in _ARCHIVES), *_SOURCE_ARCHIVES):
         tests += ["-o", "-name", name]
@@ -171,7 +190,7 @@ def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
 
 
 def _literal(path: Path) -> str:
-    """Return a path as a pattern that matches it alone."""
+    """Return a pattern that matches one path alone."""
     return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in str(path))
 
 

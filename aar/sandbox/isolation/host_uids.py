@@ -1,4 +1,4 @@
-"""A user of the host for each sandbox: what the kernel bounds by user, no sandbox takes from another."""
+"""A separate host user for each sandbox, so that per-user kernel limits are not shared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
 
 
 def unprivileged_uid(place: SandboxStateDir) -> int | None:
-    """As root: a uid that no other sandbox has, held while the sandbox's folder exists.
+    """Return a uid that no other sandbox has, as root. None as a plain user.
+
+    The uid is held while the sandbox's folder exists.
 
     None as a plain user.
     """

@@ -1,7 +1,9 @@
-"""What of the kernel's ``/proc`` and ``/sys`` a sandbox sees: its own processes, and fixed text in place of counters.
+"""Kernel files visible to a sandbox below ``/proc`` and ``/sys``.
 
-Counters of the whole machine would let two sandboxes pass bits to each other, and some tell paths of the host. What is
-not on the list of what programs need is hidden, so that a new kernel shows nothing new.
+A sandbox sees its own processes, and fixed text in place of counters.
+
+Counters of the whole machine would let two sandboxes pass bits to each other, and some reveal paths of the host. Files
+that are not on the list of those that programs need are hidden, so that a new kernel shows nothing new.
 """
 
 from __future__ import annotations
@@ -31,24 +33,24 @@ _FIXED = ("cpuinfo", "loadavg", "meminfo", "stat", "uptime")
 
 @dataclass(frozen=True, slots=True)
 class HiddenPaths:
-    """Paths inside a sandbox that are to be shown as empty files and as empty folders."""
+    """Paths inside a sandbox that appear as empty files and folders."""
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
 
     @property
     def paths(self) -> list[str]:
-        """All of them."""
+        """All hidden paths."""
         return [*self.files, *self.folders]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacementFiles:
-    """Files of the host to show in place of the kernel's.
+    """Host files that replace the kernel's.
 
     Args:
         fixed: path inside -> file.
-        empty_file, empty_folder: for what is hidden.
+        empty_file, empty_folder: for hidden paths.
     """
 
     fixed: dict[str, Path]
@@ -57,10 +59,10 @@ class ReplacementFiles:
 
 
 def hidden_in_proc(*, gpu: bool = False) -> HiddenPaths:
-    """What of this kernel's ``/proc`` is hidden.
+    """Return the hidden paths of this kernel's ``/proc``.
 
     Args:
-        gpu: whether drivers' files are needed.
+        gpu: True if drivers' files are needed.
     """
     shown = {*_SHOWN_PROC, *_FIXED, *(_SHOWN_PROC_WITH_GPU if gpu else ())}
     paths = [entry for entry in _entries(_PROC) if not entry.name.isdigit() and entry.name not in shown]
@@ -70,10 +72,12 @@ def hidden_in_proc(*, gpu: bool = False) -> HiddenPaths:
 
 
 def hidden_in_sys(*, gpu: bool = False) -> HiddenPaths:
-    """What of this kernel's ``/sys`` is hidden: all but processors, memory nodes and control groups.
+    """Return the hidden paths of this kernel's ``/sys``.
+
+    Only processors, memory nodes and control groups stay visible.
 
     Args:
-        gpu: whether buses and devices are needed; block devices never are.
+        gpu: True if buses and devices are needed; block devices never are.
     """
     paths = [entry for entry in _entries(_SYS) if entry.name not in (_SHOWN_SYS_WITH_GPU if gpu else ("devices", "fs"))]
     paths += [entry for entry in _entries(_SYS / "fs") if entry.name != "cgroup"]
@@ -91,11 +95,11 @@ def hidden_in_sys(*, gpu: bool = False) -> HiddenPaths:
 
 
 def write_replacement_files(folder: Path, spec: SandboxSpec) -> ReplacementFiles:
-    """Write what stands in place of the kernel's files; blocking.
+    """Write the files that replace the kernel's. Blocks.
 
     Args:
         folder: for the files; made.
-        spec: its memory is told as the machine's.
+        spec: its memory is shown as the machine's.
     """
     folder.mkdir()
     texts = {

@@ -1,4 +1,6 @@
-"""A system call filter for what runs inside, made without a library: a list of refusals as classic BPF.
+"""A system call filter for sandboxed processes: a list of refusals as classic BPF.
+
+It is made without a library.
 
 The server inside loads it before it runs anything, on top of whatever the backend sets. It refuses new namespaces,
 mounts, tracing, keys, kernel programs, clocks, and socket families that network namespaces do not contain (vsock
@@ -102,8 +104,10 @@ _MACHINES = {
 
 
 def filter_programs() -> dict[str, str]:
-    """Return the filter for each machine that is known, by ``os.uname().machine``, as hexadecimal ``sock_filter``
-    entries."""
+    """Return the filter for each known machine as hexadecimal ``sock_filter`` entries.
+
+    Machines are named as by ``os.uname().machine``.
+    """
     return {machine: _program(machine).hex() for machine in _MACHINES}
 
 
@@ -147,7 +151,7 @@ def _refuse_when(test: int, value: int, error: int) -> list[tuple[int, int, int,
 
 
 def _only_with(number: int, values: list[int]) -> list[tuple[int, int, int, int]]:
-    """Allow a call when its first arguments are these, as 32-bit numbers; refuse it otherwise."""
+    """Allow a call only with these first arguments, as 32-bit numbers."""
     body: list[tuple[int, int, int, int]] = []
     for index, value in enumerate(values):
         body += [

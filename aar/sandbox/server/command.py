@@ -1,4 +1,4 @@
-"""One running command: its supervisor, its output, its time limit, and the certain end of its tree."""
+"""One running command: its supervisor, output, time limit, and the end of its process tree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _SWEEP_AGAIN_SECONDS = 0.05
 
 
 def argument_vector(command: str | list[str]) -> tuple[list[str], str | None]:
-    """``bash -c`` for a string, and the script file to remove later where one argument cannot hold it."""
+    """Return the command's argument vector and a script file to remove later.
+
+    A string runs under ``bash -c``; the script holds a string that is too long for one argument.
+    """
     if not isinstance(command, str):
         return list(command), None
     encoded = command.encode()
@@ -55,7 +58,7 @@ def memory_file(data: bytes) -> int:
 
 
 class Command:
-    """A command from its start to the moment when nothing of its tree is left.
+    """A command from its start until no process of its tree is left.
 
     ``on_end(outcome)`` gets a dict: reason, code, seconds, oom (kills by the kernel meanwhile), error (text, when it
     could not be started).
@@ -88,7 +91,7 @@ class Command:
         self._sweeping = False
 
     def start(self, command: str | list[str], env: dict[str, str], cwd: str, stdin: bytes, timeout: float) -> None:
-        """Start it; whatever goes wrong comes through ``on_end``."""
+        """Start the command. Every failure is reported through ``on_end``."""
         self.timeout = timeout
         fds = []
         try:
@@ -111,7 +114,7 @@ class Command:
         self._timer = self.loop.call_later(timeout, lambda: self.stop("time_limit"))
 
     def pause(self, paused: bool) -> None:
-        """Stop or go on reading its output (the controller is slow)."""
+        """Pause or resume reading the output, for a slow controller."""
         if self._out < 0:
             return
         if paused:
@@ -120,7 +123,7 @@ class Command:
             self.loop.watch(self._out, READ, self._read_output)
 
     def stop(self, reason: str) -> None:
-        """Kill the whole tree, and say why."""
+        """Kill the whole tree and record the reason."""
         if self._asked is None and self._status is None:
             self._asked = reason
         self._sweep()
@@ -177,7 +180,7 @@ class Command:
             self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _close(self) -> None:
-        """Nothing of the tree is left: take the rest of its output and tell."""
+        """Read the rest of the output and report the end, once the tree is gone."""
         self.loop.cancel(self._timer)
         if self._out >= 0:
             while self._read_output(0):

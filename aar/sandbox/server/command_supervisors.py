@@ -1,8 +1,8 @@
-"""Supervisors: forks of the server that start commands and adopt everything a command leaves behind.
+"""Supervisors: forks of the server that start commands and adopt their leftover processes.
 
 A supervisor is its command's child subreaper, so a daemon that forked twice and left its session is still found below
-it; when it has no child left, the command's whole tree is proven dead. Then it may serve the next command: keeping one
-for a while saves a fork on the way of every command.
+it; when it has no child left, the command's whole tree is proven dead. Then it may serve the next command: an idle one
+is retained for a while, which saves a fork for every command.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IDLE_SECONDS = 20.0
 
 
 class CommandSupervisor:
-    """The server's side of one supervisor."""
+    """The server's handle of one supervisor."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid = pid
@@ -39,7 +39,7 @@ class CommandSupervisor:
         self.retiring: list[Any] | None = None
 
     def start(self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> None:
-        """Have it run a command. Raises OSError (it was killed)."""
+        """Start a command under it. Raises OSError (the supervisor was killed)."""
         request = marshal.dumps((argv, env, cwd))
         self.sock.setblocking(True)
         socket.send_fds(self.sock, [_SIZE.pack(len(request))], [stdin, output])
@@ -57,7 +57,7 @@ class SupervisorPool:
         self._idle: list[CommandSupervisor] = []
 
     def start(self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> CommandSupervisor:
-        """Run a command under an idle supervisor, or a new one. Raises OSError (no process left)."""
+        """Run a command under an idle supervisor or a new one. Raises OSError (no process left)."""
         while self._idle:
             idle = self._idle.pop()
             self._loop.cancel(idle.retiring)
@@ -72,7 +72,7 @@ class SupervisorPool:
         return fresh
 
     def release(self, supervisor: CommandSupervisor) -> None:
-        """Its command's tree is dead: keep it for a while."""
+        """Return a supervisor to the pool for a while; its command's tree is dead."""
         if self._idle:
             supervisor.sock.close()
             return
@@ -103,7 +103,7 @@ class SupervisorPool:
 
 
 def _serve(sock: socket.socket) -> None:
-    """Life of a supervisor: one command after the other, until the server hangs up."""
+    """Run commands one after the other, until the server closes the connection."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.closerange(3, sock.fileno())
@@ -132,7 +132,10 @@ def _serve(sock: socket.socket) -> None:
 
 
 def _reap_all(child: int, sock: socket.socket) -> bytes:
-    """Wait until nothing is left below; the command's status is told at once where more than it is left."""
+    """Wait until no descendant is left.
+
+    The command's status is reported at once where other processes remain.
+    """
     told = b""
     while True:
         try:
@@ -167,7 +170,7 @@ def _spawn(argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: i
 
 
 def _prefer_as_victim(pid: int) -> None:
-    """Let the kernel take the command, and not the server, when memory runs out."""
+    """Make the kernel kill the command before the server when memory runs out."""
     try:
         fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
     except OSError:  # it is gone already

@@ -1,4 +1,4 @@
-"""A loop over epoll with timers and a wake-up on SIGCHLD."""
+"""An event loop over epoll with timers and a wake-up on SIGCHLD."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
 class EventLoop:
-    """Calls functions when a descriptor is ready, a moment has come, or a child changed."""
+    """Calls functions on ready descriptors, due timers and changed children."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -29,7 +29,7 @@ class EventLoop:
         self.each_round: Callable[[], object] | None = None
 
     def watch(self, fd: int, events: int, function: Callable[[int], object]) -> None:
-        """Call ``function(mask)`` when ``fd`` is ready; replaces what was watched there."""
+        """Call ``function(mask)`` when ``fd`` is ready. Replaces the former watch."""
         if fd in self._watched:
             self._epoll.modify(fd, events)
         else:
@@ -37,19 +37,19 @@ class EventLoop:
         self._watched[fd] = function
 
     def forget(self, fd: int) -> None:
-        """Watch ``fd`` no more."""
+        """Stop watching ``fd``."""
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> list[Any]:
-        """Call ``function()`` after so many seconds; returns a handle for ``cancel``."""
+        """Call ``function()`` after some seconds. Returns a handle for ``cancel``."""
         entry = [time.monotonic() + seconds, next(self._order), function]
         heapq.heappush(self._timers, entry)
         return entry
 
     @staticmethod
     def cancel(entry: list[Any] | None) -> None:
-        """Forget a timer."""
+        """Cancel a timer."""
         if entry is not None:
             entry[2] = None
 

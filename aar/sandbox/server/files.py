@@ -1,4 +1,4 @@
-"""Files of the sandbox, read and written in pieces with the rights that commands have."""
+"""Files of the sandbox, read and written in pieces with the rights of commands."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ WORKSPACE = "/workspace"
 
 
 class FileRefused(Exception):
-    """What was asked for is too large, or no regular file."""
+    """A requested file that is too large, or not a regular file."""
 
 
 def resolve_path(path: str) -> str:
-    """Return an absolute path; relative ones start at the workspace."""
+    """Return an absolute path. Relative ones start at the workspace."""
     return os.path.join(WORKSPACE, path)
 
 
 def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
-    """Return ``(bytes, size of the file)``.
+    """Return ``(bytes, size of the file)``. Raises OSError, FileRefused.
+
+    Never waits on a pipe or a device.
 
     Never waits on a pipe or a device. Raises OSError, Refused.
     """
@@ -44,7 +46,7 @@ def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
 
 
 def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
-    """Write or extend a file, making its parents. Raises OSError, Refused."""
+    """Write or extend a file, making its parents. Raises OSError, FileRefused."""
     full = resolve_path(path)
     os.makedirs(os.path.dirname(full), exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -63,10 +65,10 @@ def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
 
 
 def list_tree(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
-    """Return the regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
+    """List regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
 
-    Raises OSError, Refused (a link, device, pipe or socket; more than ``most`` entries; more than ``levels`` levels of
-    folders).
+    Raises OSError, FileRefused (a link, device, pipe or socket; more than ``most`` entries; more than ``levels`` levels
+    of folders).
     """
     top = resolve_path(path)
     found: list[tuple[str, int, int]] = []
@@ -94,7 +96,10 @@ def list_tree(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
 
 
 def disk_usage(path: str) -> int:
-    """Return bytes that a tree takes on its disk; what vanishes meanwhile is not counted."""
+    """Return the bytes that a tree takes on its disk.
+
+    Files that vanish meanwhile are not counted.
+    """
     total, todo = 0, [path]
     seen: set[int] = set()
     while todo:

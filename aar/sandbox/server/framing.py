@@ -19,11 +19,14 @@ _CHUNK = 1 << 18
 
 
 class ConnectionLost(Exception):
-    """The controller hung up, or sent what is no frame."""
+    """The connection was closed by the controller, or carried an invalid frame."""
 
 
 class FrameConnection:
-    """A non-blocking socket that speaks frames; output waits in a queue while the controller is slow."""
+    """A non-blocking socket that carries frames.
+
+    Output waits in a queue while the controller is slow.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -32,7 +35,7 @@ class FrameConnection:
         self._outbox: collections.deque[memoryview] = collections.deque()
 
     def receive(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield the ``(header, payload)`` pairs that are complete by now. Raises Closed."""
+        """Yield the complete ``(header, payload)`` pairs. Raises ConnectionLost."""
         try:
             data = self.sock.recv(_CHUNK)
         except BlockingIOError:
@@ -56,7 +59,7 @@ class FrameConnection:
             yield header, payload
 
     def send(self, header: dict[str, Any], payload: bytes | memoryview = b"") -> None:
-        """Queue a frame and write what the socket takes now."""
+        """Queue a frame and write as much as the socket takes now."""
         encoded = json.dumps(header).encode()
         frame = LENGTHS.pack(len(encoded), len(payload)) + encoded
         self._outbox.append(memoryview(frame))
@@ -74,7 +77,10 @@ class FrameConnection:
         self.send(last)
 
     def flush(self) -> None:
-        """Write what the socket takes now. A broken socket shows up at the next ``receive``."""
+        """Write as much as the socket takes now.
+
+        A broken socket shows up at the next ``receive``.
+        """
         outbox = self._outbox
         try:
             while outbox:

@@ -1,4 +1,7 @@
-"""Background jobs: they outlive the controller; their bounded output is also a file in the workspace."""
+"""Background jobs, which outlive the controller.
+
+Their bounded output is also a file in the workspace.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class JobTable:
 
 
 class Job:
-    """One job: a command whose end is remembered."""
+    """A background job: a command whose end is recorded."""
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class Job:
         self._saved = -1
 
     def status(self) -> dict[str, Any]:
-        """What the controller is told."""
+        """Return the status for the controller."""
         fields: dict[str, Any] = {
             "job": self.name,
             "command": self.command,
@@ -92,14 +95,14 @@ class Job:
         return fields
 
     def text(self, limit: int) -> bytes:
-        """Its output, with the reason in its place when it never started."""
+        """Return its output, or the reason if it never started."""
         text = self.capture.text(limit)
         if self.outcome is not None and "error" in self.outcome:
             text += self.outcome["error"].encode() + b"\n"
         return text
 
     def wait(self, seconds: float, answer: Callable[[Job], object]) -> None:
-        """Call ``answer(job)`` once it ended or the time passed."""
+        """Call ``answer(job)`` after its end or the timeout."""
         if self.outcome is not None:
             answer(self)
             return

@@ -1,4 +1,4 @@
-"""Start of the server: see ``aar.sandbox.channel.server_launch``."""
+"""Entry point of the server: see ``aar.sandbox.channel.server_launch``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECONNECT_SECONDS = 0.2
 
 
 class SandboxServer:
-    """Keeps the channel up, reaps what is left over, and ends the sandbox when its time is over."""
+    """Maintains the channel, reaps leftover processes, and ends the sandbox after its lifetime."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.loop = EventLoop()
@@ -87,7 +87,7 @@ class SandboxServer:
                 return
 
     def _want_write(self) -> None:
-        """Be told when the socket takes more, while something waits."""
+        """Watch for a writable socket while output waits."""
         connection = self.service.connection
         if connection is None:
             return
@@ -106,7 +106,9 @@ class SandboxServer:
         self.service.handle(header, payload)
 
     def _reap(self) -> None:
-        """Reap children.
+        """Reap children, and end processes left by a killed supervisor.
+
+        Those were re-parented to this process.
 
         What a killed supervisor left behind came to this process: end it and its like.
         """
@@ -129,7 +131,7 @@ class SandboxServer:
 
 
 def main() -> None:
-    """Read the configuration, give up what is not needed, serve."""
+    """Read the configuration, restrict this process, serve."""
     with open(sys.argv[-1], "rb") as file:
         config = json.loads(file.read())
     os.umask(0o022)

@@ -1,4 +1,7 @@
-"""Bounded output: the first half and the last half of a limit are kept, the middle is counted and dropped."""
+"""A bounded output buffer: the first and last half of a limit are stored, the middle dropped.
+
+Dropped bytes are counted.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,9 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
 
 
 class OutputBuffer:
-    """Takes output of any length in bounded memory.
+    """Stores output of any length in bounded memory.
 
-    The first half goes to ``sink`` as it comes when there is one (and is not kept), so that a large limit costs no
-    memory in here.
+    With a ``sink``, the first half goes there as it comes and is not stored, so that a large limit costs no memory.
     """
 
     def __init__(self, limit: int, sink: Callable[[bytes], object] | None = None) -> None:
@@ -27,7 +29,7 @@ class OutputBuffer:
         self.total = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self.total += len(data)
         if self.head_room:
             first = data[: self.head_room]
@@ -46,13 +48,16 @@ class OutputBuffer:
                 self._evicted += gone
 
     def end(self) -> tuple[bytes, int]:
-        """Return the kept tail, and how many bytes were dropped before it."""
+        """Return the retained tail, and the number of bytes dropped before it."""
         joined = b"".join(self._tail)
         over = max(0, len(joined) - self.tail_limit)
         return joined[over:], self._evicted + over
 
     def text(self, limit: int | None = None) -> bytes:
-        """Return all that is kept, shortened to ``limit`` bytes, with a line where bytes are missing."""
+        """Return the retained output, shortened to ``limit`` bytes.
+
+        A line marks missing bytes.
+        """
         tail, dropped = self.end()
         head = bytes(self.head)
         if limit is not None and len(head) + len(tail) > limit:

@@ -1,4 +1,4 @@
-"""The process table: who descends from whom, and killing a whole tree."""
+"""The process table: parents and children, and killing a whole tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prctl(option: int, value: int) -> None:
 
 
 def list_processes() -> dict[int, tuple[int, bytes]]:
-    """Live processes: pid -> (parent, state). Zombies are left out."""
+    """Return live processes: pid -> (parent, state). Zombies are left out."""
     processes = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -41,7 +41,10 @@ def list_processes() -> dict[int, tuple[int, bytes]]:
 
 
 def total_usage() -> tuple[int, float]:
-    """Resident bytes and CPU seconds of all live processes, for hosts that keep no books per sandbox."""
+    """Return resident bytes and CPU seconds of all live processes.
+
+    For hosts without accounting per sandbox.
+    """
     page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
     memory, ticks = 0, 0
     for pid in list_processes():
@@ -59,7 +62,10 @@ def total_usage() -> tuple[int, float]:
 def descendants(
     roots: Collection[int], processes: dict[int, tuple[int, bytes]], spare: Collection[int] = frozenset()
 ) -> set[int]:
-    """Return all live descendants of ``roots``; the roots themselves, and ``spare`` with all below them, left out."""
+    """Return all live descendants of ``roots``.
+
+    The roots themselves, and ``spare`` with all below them, are left out.
+    """
     children: dict[int, list[int]] = {}
     for pid, (parent, _state) in processes.items():
         children.setdefault(parent, []).append(pid)
@@ -74,7 +80,7 @@ def descendants(
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Send a signal; a process that is gone already is fine."""
+    """Send a signal. Does nothing when the process has ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -82,7 +88,9 @@ def send_signal(pid: int, number: int) -> None:
 
 
 def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(), rounds: int = 20) -> bool:
-    """Stop every descendant of ``roots`` outside ``spare``, then kill them all. Returns whether any was found.
+    """Stop and then kill every descendant of ``roots`` outside ``spare``.
+
+    Returns True if any was found.
 
     Stopping first: a stopped process keeps its place under the process limit, so a fork bomb cannot outrun the walk.
     """

@@ -1,4 +1,4 @@
-"""What the server does for the controller: one method per operation."""
+"""The server's operations for the controller, one method each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLUSH_SECONDS = 0.002
 
 
 class RequestHandler:
-    """Carries out requests; answers go to the connection that asked, while it lasts."""
+    """Handles requests. Replies go to the requesting connection while it lasts."""
 
     def __init__(self, loop: EventLoop, kills: Callable[[], int], env: dict[str, str]) -> None:
         self.loop = loop
@@ -40,28 +40,31 @@ class RequestHandler:
         self._began = time.monotonic()
 
     def running(self) -> list[Command]:
-        """Return every command that runs now, jobs included."""
+        """Every command that runs now, jobs included."""
         return [*self._running.values(), *(job.run for job in self.jobs.all() if job.outcome is None)]
 
     def connected(self, connection: FrameConnection) -> None:
-        """Return a controller took up the channel."""
+        """Handle a new connection of a controller."""
         self.connection = connection
 
     def lost(self) -> None:
-        """Return the controller is gone: nobody will read what its foreground commands say, so they end; jobs go on."""
+        """End foreground commands after the controller left.
+
+        Jobs go on: only the output of foreground commands has no reader.
+        """
         self.connection = None
         for command in list(self._running.values()):
             command.stop("stopped")
 
     def drained(self) -> None:
-        """Return the controller read on: go on reading output that waited for it."""
+        """Resume reading the output that waited for a slow controller."""
         if self._paused and self.connection is not None and self.connection.queued < _SLOW_READER // 2:
             self._paused = False
             for command in self._running.values():
                 command.pause(False)
 
     def handle(self, request: dict[str, Any], payload: bytes) -> None:
-        """Carry out one request; a failure is an answer."""
+        """Handle one request. A failure becomes an error reply."""
         connection, number = self.connection, request.get("id")
 
         def answer(fields: dict[str, Any], data: bytes = b"") -> None:
@@ -97,7 +100,7 @@ class RequestHandler:
             waiting.clear()
 
         def stream(data: bytes) -> None:
-            """Many small pieces go out as few larger ones, two milliseconds late at most."""
+            """Join many small pieces into a few larger ones, at most two milliseconds late."""
             if not waiting:
                 self.loop.call_later(_FLUSH_SECONDS, flush)
             waiting.extend(data)

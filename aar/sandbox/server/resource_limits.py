@@ -1,4 +1,4 @@
-"""Bounds that the server itself holds: resource limits, counts of kernel kills, and sums that are watched."""
+"""Limits enforced by the server: resource limits, kernel kill counts, and watched sums."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def apply_rlimits(limits: dict[str, int]) -> None:
 
 
 def load_seccomp_filter(programs: dict[str, str]) -> bool:
-    """Load the system call filter for this machine; every command inherits it.
+    """Load the system call filter for this machine. False where there is none.
+
+    Every command inherits it.
 
     False where there is none for it.
     """
@@ -61,7 +63,7 @@ def load_seccomp_filter(programs: dict[str, str]) -> bool:
 
 
 def oom_kill_counter(paths: list[str]) -> Callable[[], int]:
-    """Return a function that tells how many processes the kernel has killed for memory in this sandbox."""
+    """Return a function that counts the kernel's out-of-memory kills in this sandbox."""
     path = next((p for p in paths if os.access(p, os.R_OK)), None)
     if path is None:
         return lambda: 0
@@ -77,10 +79,10 @@ def oom_kill_counter(paths: list[str]) -> Callable[[], int]:
 
 
 class UsageWatch:
-    """Looks at a sum while commands run, and kills them all when it is over its limit.
+    """Checks a sum while commands run, and kills them all above its limit.
 
-    For what the kernel does not bound here: the workspace without a file system of its own, memory without a control
-    group.
+    For resources that the kernel does not limit here: a workspace without its own file system, memory without a control
+        group.
     """
 
     def __init__(
@@ -116,10 +118,10 @@ class UsageWatch:
 
 
 def watch_workspace(loop: EventLoop, running: Callable[[], list[Command]], limit: int) -> None:
-    """Bound the size of the workspace."""
+    """Limit the size of the workspace."""
     UsageWatch(loop, running, lambda: files.disk_usage(files.WORKSPACE), limit, "workspace", "stopped")
 
 
 def watch_memory(loop: EventLoop, running: Callable[[], list[Command]], limit: int) -> None:
-    """Bound the resident memory of all commands together."""
+    """Limit the resident memory of all commands together."""
     UsageWatch(loop, running, lambda: total_usage()[0], limit, "memory", "out_of_memory")
