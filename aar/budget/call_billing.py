@@ -1,4 +1,4 @@
-"""What a model call is charged for, from what the service reported of it."""
+"""Computes the charge of a model call from the service's reported usage."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MOST_CAUSES = 1000
 
 
 def bill_for_reply(ledger: Ledger, request: ModelRequest, reply: CompleteReply) -> CallBill:
-    """What a whole reply is charged for."""
+    """Return the charge of a complete reply."""
     bill = reply.reported.bill(asked=request.model, model=reply.model, content=bool(reply.content))
     return _with_price_doubts(ledger, request, bill)
 
 
 def bill_for_partial_reply(ledger: Ledger, request: ModelRequest, broken: StreamInterrupted, worst: Usage) -> CallBill:
-    """What a reply is charged for that broke off.
+    """Return the charge of a reply that broke off.
 
     Args:
         worst: the most that it can have used.
@@ -37,7 +37,7 @@ def bill_for_partial_reply(ledger: Ledger, request: ModelRequest, broken: Stream
 def doubt_events(
     session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: CallBill
 ) -> list[UsageDoubted]:
-    """The events that tell of a bill's doubts, each cause once for each researcher."""
+    """Build the events for doubtful bills, once for each cause and researcher."""
     if not bill.doubts:
         return []
     told = {

@@ -1,4 +1,4 @@
-"""Amounts that count against limits, and their running sums.
+"""Charges: the amounts that count against limits, and their running sums.
 
 An entry's charge depends on its state alone: a reservation and a lost call count at their worst case, a settled one at
 what it used, a released one not at all. The sums in memory are therefore always the sums of the table's rows.
@@ -23,7 +23,7 @@ RESERVED, SETTLED, RELEASED, LOST = "reserved", "settled", "released", "lost"
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What counts against limits: dollars, tokens, model calls, milliseconds of one core."""
+    """An amount that counts against limits: dollars, tokens, model calls, core-milliseconds."""
 
     usd: Decimal = Decimal(0)
     tokens: int = 0
@@ -46,26 +46,26 @@ class Charge:
 
 
 class ChargeSums:
-    """Charges summed over the campaign and over each researcher; not locked, the ledger does that."""
+    """Sums of charges by campaign and researcher; the ledger does the locking."""
 
     def __init__(self) -> None:
         self.campaign = Charge()
         self.researchers: defaultdict[str, Charge] = defaultdict(Charge)
 
     def add(self, researcher_id: str | None, charge: Charge) -> None:
-        """Count a charge (or, negated, take it back)."""
+        """Add a charge; a negated one is taken back."""
         self.campaign += charge
         if researcher_id is not None:
             self.researchers[researcher_id] += charge
 
 
 def to_milliseconds(core_seconds: float) -> int:
-    """Core-seconds as whole milliseconds, rounded up, so that sums are exact."""
+    """Convert core-seconds to whole milliseconds, rounded up, so that sums are exact."""
     return math.ceil(round(core_seconds * 1000, 6))
 
 
 def entry_charge(entry: Any) -> Charge:
-    """What one row counts for; anything with the columns of ``LedgerEntry`` as attributes is a row."""
+    """Return the charge of one row with the columns of ``LedgerEntry``."""
     if entry.state == RELEASED:
         return Charge()
     used = entry.state == SETTLED
@@ -79,7 +79,7 @@ def entry_charge(entry: Any) -> Charge:
 
 
 def entry_tokens(entry: Any) -> int:
-    """Tokens of all kinds that a settled row used."""
+    """Return the tokens of all kinds that a settled row used."""
     return int(
         entry.input_tokens
         + entry.cache_write_5m_tokens
@@ -90,7 +90,7 @@ def entry_tokens(entry: Any) -> int:
 
 
 def sum_charges(session: Session, campaign_id: str) -> ChargeSums:
-    """The sums of a campaign's rows, computed by the database."""
+    """Sum the charges of a campaign's rows in the database."""
     used_tokens = (
         LedgerEntry.input_tokens
         + LedgerEntry.cache_write_5m_tokens

@@ -1,7 +1,7 @@
-"""Money is reserved before it is spent.
+"""The ledger: reserves money before it is spent, and settles it afterwards.
 
 The one controller of a campaign holds the sums in memory; each reservation and settlement is a row as well, so that a
-restart finds the same sums. A check and the counting of what it lets through happen under one lock, before the row is
+restart finds the same sums. A check and the counting of what passes it happen under one lock, before the row is
 written: two requests can never both take the last cent.
 """
 
@@ -35,7 +35,10 @@ _MOST_ANSWERING = 8
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A worst case set aside: dollars, tokens and core-seconds, until ``request_id`` is settled or released."""
+    """A reserved worst case, open until ``request_id`` is settled or released.
+
+    It holds dollars, tokens and core-seconds.
+    """
 
     request_id: str
     usd: Decimal
@@ -44,11 +47,11 @@ class Reservation:
 
 
 class Ledger:
-    """What one campaign has spent and reserved, and what it may.
+    """The spending, reservations and limits of one campaign.
 
     Args:
-        db: where each reservation becomes a row.
-        campaign_id: whose ledger.
+        db: each reservation becomes a row in it.
+        campaign_id: the ledger's campaign.
         limits: in force until ``change_limits``.
         prices: of every model that will be called.
     """
@@ -68,20 +71,20 @@ class Ledger:
 
     @property
     def limits(self) -> Limits:
-        """The limits in force."""
+        """Return the current limits."""
         return self._limits
 
     async def change_limits(self, new: Limits) -> None:
-        """Put other limits in force; what is already reserved stays reserved."""
+        """Change the limits; existing reservations stay."""
         with self._lock:
             self._limits = new
 
     async def load(self) -> int:
-        """Take up the campaign's rows; call once, before any reservation of this controller.
+        """Recover the campaign's rows; call once, before this controller's first reservation.
 
         Returns:
-            How many reservations a former controller left open. Nobody knows what they cost, so they become "lost" and
-            stay charged at their worst case.
+            The number of reservations that a former controller left open. Their cost is unknown, so they become "lost"
+            and stay charged at their worst case.
         """
 
         lost, sums = await self._db.write(lambda session: ledger_rows.recover_open_entries(session, self._campaign_id))
@@ -90,10 +93,12 @@ class Ledger:
         return lost
 
     async def write_off(self, researcher_id: str | None = None) -> int:
-        """Charge what this ledger still has reserved at its worst case, as after a crash; call at the campaign's end.
+        """Charge all open reservations at their worst case, as after a crash.
+
+        Call at the campaign's end.
 
         Args:
-            researcher_id: only the model calls of this one; call where it has none under way.
+            researcher_id: only the model calls of this one; call when it has none under way.
 
         Returns:
             How many reservations were open.
@@ -110,7 +115,7 @@ class Ledger:
         return len(left)
 
     def doubts(self, model: str, served: ServedTerms) -> tuple[str, ...]:
-        """What about the way a call of a model was served has no known price."""
+        """Return the parts of a call's service that have no known price."""
         return self._prices.doubts(model, served)
 
     async def reserve_call(
@@ -123,18 +128,19 @@ class Ledger:
         max_output_tokens: int,
         beside: Callable[[Session], bool] | None = None,
     ) -> Reservation | None:
-        """Set a model call's worst case aside.
+        """Reserve a model call's worst case.
 
         Args:
             request_id: unique; settles or releases the reservation later.
-            researcher_id: who calls; None for the campaign itself, such as its reviewer.
-            model: priced by the book.
+            researcher_id: the caller; None for the campaign itself, such as its reviewer.
+            model: priced by the price table.
             input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
             max_output_tokens: the bound sent with the call.
-            beside: written ahead of the reservation in the same transaction, which it may call off by False.
+            beside: called before the reservation, in the same transaction; it cancels the reservation by returning
+                False.
 
         Returns:
-            What is set aside; None when ``beside`` called it off: what that wrote is written, and nothing is reserved.
+            The reservation; None when ``beside`` cancelled it: the rows that it wrote stay, and nothing is reserved.
 
         Raises:
             LimitReached: the worst case does not fit some limit.
@@ -156,7 +162,7 @@ class Ledger:
         kind: Literal["compute", "scoring"],
         core_seconds: float,
     ) -> Reservation:
-        """Set the most that a computation can take aside: its time limit times its cores.
+        """Reserve a computation's worst case: its time limit times its cores.
 
         Raises:
             LimitReached, Conflict: as for a call.
@@ -167,7 +173,7 @@ class Ledger:
         return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
 
     def settle_in(self, session: Session, request_id: str, used: Usage | CallBill, seconds: float) -> Decimal:
-        """Replace a call's worst case by what it used, in the caller's transaction.
+        """Settle a call: replace its worst case by its usage, in the caller's transaction.
 
         Settling again changes nothing. What is above the reservation is recorded as it is; a doubtful bill is never
         settled below it.
@@ -175,8 +181,8 @@ class Ledger:
         Args:
             session: in a write transaction; the running sums follow when it commits.
             request_id: of the reservation.
-            used: as the answer reports it.
-            seconds: waited for the answer.
+            used: as the reply reports it.
+            seconds: waited for the reply.
 
         Returns:
             Dollars billed.
@@ -208,7 +214,7 @@ class Ledger:
         )
 
     def settle_compute_in(self, session: Session, request_id: str, core_seconds: float) -> Decimal:
-        """Replace a computation's worst case by the core-seconds it took; otherwise like ``settle_in``."""
+        """Settle a computation by its core-seconds; otherwise like ``settle_in``."""
 
         def use(_: Row[Any]) -> dict[str, Any]:
             return {
@@ -219,11 +225,11 @@ class Ledger:
         return self._end(session, request_id, charges.SETTLED, use)
 
     def is_open_in(self, session: Session, request_id: str) -> bool:
-        """Whether a reservation is neither settled nor released nor lost."""
+        """Return True if a reservation is neither settled nor released nor lost."""
         return ledger_rows.state_of(session, self._campaign_id, request_id) == charges.RESERVED
 
     async def release(self, request_id: str) -> None:
-        """Give a reservation back: it was not billed. A settled or unknown one stays as it is."""
+        """Release a reservation that was not billed; a settled or unknown one stays."""
 
         def give_back(session: Session) -> None:
             try:
@@ -234,21 +240,27 @@ class Ledger:
         await self._db.write(give_back)
 
     async def check_submission(self, researcher_id: str, runs: int = 0) -> None:
-        """Refuse when one more submission, of so many scoring runs, would pass a limit. Raises LimitReached."""
+        """Check that one more submission, with its scoring runs, fits the limits.
+
+        Raises LimitReached.
+        """
         await self._db.read(lambda session: self.check_submission_in(session, researcher_id, runs))
 
     def check_submission_in(self, session: Session, researcher_id: str, runs: int = 0) -> None:
-        """The same inside the transaction that hands the method in, so nobody comes between. Raises LimitReached."""
+        """Check a submission inside its own transaction, so that no other comes between.
+
+        Raises LimitReached.
+        """
         check_submission_quota(session, self._campaign_id, researcher_id, self._limits, runs)
 
     async def limit_usages(self, researcher_id: str | None = None) -> list[LimitUsage]:
-        """How far each limit in force is used, the researcher's own included."""
+        """List the usage of each limit, the researcher's own included."""
         agent_seconds = await self._agent_seconds()
         with self._lock:
             return limit_usages(self._limits, self._sums, researcher_id, agent_seconds)
 
     def committed(self, researcher_id: str | None = None) -> Charge:
-        """What the campaign, or one researcher, has spent and reserved."""
+        """Return the spent and reserved sums of the campaign or one researcher."""
         with self._lock:
             return self._sums.campaign if researcher_id is None else self._sums.researchers[researcher_id]
 

@@ -1,7 +1,7 @@
-"""Sums over a ledger without reading all of it each time: what is settled never changes again.
+"""Caches sums of settled ledger entries, which never change again.
 
-The part of a ledger that was settled until some moment is read once and kept. Nothing is ever taken out of it, so as
-long as it has as many rows as when it was read it is the same, whatever clocks or commits did.
+The part of a ledger that was settled until some moment is read once and cached. Nothing is ever taken out of it, so
+with the same number of rows it is the same part; clocks and commits do not matter.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class _Part:
 
 
 def read_in_parts(session: Session, campaign_id: str, name: str, read: Read[T]) -> list[T]:
-    """Read a campaign's ledger in parts, the one that was settled long ago from memory where that still holds.
+    """Read a campaign's ledger in parts; the long-settled part may come from the cache.
 
     Args:
-        name: of what ``read`` makes of entries; kept under it.
-        read: does not see released entries, which come to nothing.
+        name: the name of the result of ``read``; it is cached under it.
+        read: does not see released entries, which cost nothing.
     """
     of_campaign = _entry.campaign_id == campaign_id
     settled = and_(of_campaign, _entry.state == SETTLED)

@@ -1,4 +1,6 @@
-"""The ledger's rows and the steps of their lives: reserved, then settled or released, or lost in a crash."""
+"""The ledger's rows and states: reserved, then settled, released, or lost.
+
+Lost means that a crash cut the call off."""
 
 from __future__ import annotations
 
@@ -30,13 +32,13 @@ _SELECT = (
 
 
 def insert_reservation(session: Session, row: Mapping[str, Any]) -> None:
-    """Write a reservation. Raises IntegrityError when its request id was used before."""
+    """Insert a reservation. Raises IntegrityError if its request id was used before."""
     session.flush()
     session.connection().execute(_INSERT, row)
 
 
 def state_of(session: Session, campaign_id: str, request_id: str) -> str | None:
-    """How a reservation stands; None where there is none."""
+    """Return the state of a reservation; None if there is none."""
     query = select(LedgerEntry.state).where(
         LedgerEntry.request_id == request_id, LedgerEntry.campaign_id == campaign_id
     )
@@ -44,7 +46,10 @@ def state_of(session: Session, campaign_id: str, request_id: str) -> str | None:
 
 
 def recover_open_entries(session: Session, campaign_id: str) -> tuple[int, ChargeSums]:
-    """Turn open reservations into lost ones, charged at their worst case; returns their number and all sums."""
+    """Mark open reservations as lost; returns their number and all sums.
+
+    They are charged at their worst case.
+    """
     orphans = session.scalars(
         select(LedgerEntry).where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state == RESERVED)
     ).all()
@@ -60,7 +65,7 @@ def close_entry(
     """Settle or release a reservation.
 
     Returns:
-        The row as it is then, and by how much its charge changed: nothing when it was settled before or is in
+        The row after that, and the change of its charge: nothing when it was settled before or is in
         ``state`` already.
 
     Raises:
@@ -80,7 +85,7 @@ def close_entry(
 
 
 def call_columns(usage: Usage, seconds: float) -> dict[str, Any]:
-    """The columns of what a call used."""
+    """Return the columns of a call's usage."""
     return {
         "input_tokens": usage.input_tokens,
         "cache_write_5m_tokens": usage.cache_write_5m_tokens,
@@ -93,11 +98,11 @@ def call_columns(usage: Usage, seconds: float) -> dict[str, Any]:
 
 
 def compute_columns(core_seconds: float) -> dict[str, Any]:
-    """The columns of what a computation took."""
+    """Return the columns of a computation's usage."""
     return {"seconds": to_milliseconds(core_seconds) / 1000}
 
 
 def total_agent_seconds(session: Session, campaign_id: str) -> float:
-    """Seconds worked by all researchers of a campaign together."""
+    """Return the seconds worked by all researchers of a campaign together."""
     worked = session.scalar(select(func.sum(Researcher.active_seconds)).where(Researcher.campaign_id == campaign_id))
     return float(worked or 0.0)

@@ -1,4 +1,4 @@
-"""Whether a request fits every limit above it."""
+"""Checks that a request fits every limit of the campaign and researcher."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MS_PER_HOUR = Decimal(3_600_000)
 
 @dataclass(frozen=True, slots=True)
 class LimitUsage:
-    """How far a limit is used.
+    """The usage of one limit.
 
     Args:
         scope: "campaign" or a researcher's id.
@@ -32,17 +32,17 @@ class LimitUsage:
 
     @property
     def left(self) -> Decimal:
-        """What is left, never below zero."""
+        """Return the remaining amount, never below zero."""
         return max(self.ceiling - self.committed, Decimal(0))
 
 
 def limit_usages(limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float) -> list[LimitUsage]:
-    """How far each limit in force is used; wall clock and submissions are counted elsewhere.
+    """List the usage of each limit; wall clock and submissions are counted elsewhere.
 
     Args:
         limits: the limits in force.
-        sums: what is committed.
-        researcher_id: whose own limits to include; None for the campaign's alone.
+        sums: the committed sums.
+        researcher_id: the researcher whose own limits to include; None for the campaign's alone.
         agent_seconds: worked by all researchers together, for the rate.
     """
     return [standing for standing, _ in _measured(limits, sums, researcher_id, agent_seconds, Charge())]
@@ -51,10 +51,10 @@ def limit_usages(limits: Limits, sums: ChargeSums, researcher_id: str | None, ag
 def check_limits(
     limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
 ) -> None:
-    """Refuse a request that would overshoot any limit.
+    """Refuse a request that would pass a limit.
 
     Raises:
-        LimitReached: names the first limit that the request would overshoot, the campaign's before the researcher's.
+        LimitReached: names the first limit that the request would pass, the campaign's before the researcher's.
     """
     for standing, more in _measured(limits, sums, researcher_id, agent_seconds, asked):
         if standing.committed + more > standing.ceiling:
@@ -65,7 +65,7 @@ def check_limits(
 
 
 def remedy_for(limit: str, scope: str) -> str:
-    """What a person can do about a limit that is reached."""
+    """Return the remedy for a limit that is reached."""
     if limit == "usd_per_agent_hour":
         return "It frees itself as hours are worked; or raise limits.usd_per_agent_hour"
     if limit == "scoring_runs_per_hour":

@@ -1,4 +1,4 @@
-"""The limits a spec can set; all nest, and an absent one does not bind."""
+"""The limits that a spec can set; all nest, and an absent one does not bind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _MOST_WHOLE, _MOST = 2**63 - 1, 10**9
 
 
 class PlainNumbers(BaseModel):
-    """Fields whose numbers are ones that somebody can mean: no yes or no, and none that no clock or table can hold."""
+    """Fields with sensible numbers: no yes or no, nothing too large to store.
+
+    No clock or table could hold larger ones.
+    """
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Limits on the number of methods handed in, and on the scoring runs that they take."""
+"""Checks the limits on submissions and on their scoring runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aar.store.models import Researcher, Submission
 def check_submission_quota(
     session: Session, campaign_id: str, researcher_id: str, limits: Limits, runs: int = 0
 ) -> None:
-    """Refuse when one more submission would pass a limit of the campaign or the researcher.
+    """Refuse a submission that would pass a limit of the campaign or researcher.
 
     Args:
         runs: scoring runs that the submission would take.

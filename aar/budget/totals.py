@@ -1,4 +1,4 @@
-"""What a campaign and each of its researchers spent, read from the table."""
+"""Sums a campaign's and its researchers' spending, read from the table."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Totals:
 
     Args:
         usd: dollars billed: ``model_usd`` + ``compute_usd`` + ``lost_usd``.
-        reserved_usd: dollars set aside for what runs now.
-        model_usd, compute_usd: by what was bought.
-        lost_usd: worst cases of what a crash cut off.
+        reserved_usd: dollars reserved for calls and computations in progress.
+        model_usd, compute_usd: dollars by kind of purchase.
+        lost_usd: worst cases of calls that a crash cut off.
         tokens: settled tokens by kind.
-        lost_tokens: worst-case tokens of what a crash cut off.
+        lost_tokens: worst-case tokens of calls that a crash cut off.
         calls: model calls billed or lost.
         agent_seconds: worked by researchers.
         core_seconds: CPU core-seconds of jobs and scoring runs.
@@ -64,12 +64,12 @@ class Totals:
 
     @property
     def total_tokens(self) -> int:
-        """Tokens of all kinds, lost ones included."""
+        """Return the tokens of all kinds, lost ones included."""
         return self.tokens.total + self.lost_tokens
 
     @property
     def usd_per_agent_hour(self) -> Decimal | None:
-        """Dollars billed per hour worked; None before any work, where no rate is true."""
+        """Return the dollars billed per hour worked; None before any work."""
         if self.agent_seconds <= 0:
             return None
         return self.usd * 3600 / Decimal(str(self.agent_seconds))
@@ -77,14 +77,17 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class CampaignTotals:
-    """The whole campaign's sums (baseline runs included), and each researcher's by id."""
+    """The whole campaign's sums, and each researcher's by id.
+
+    Baseline runs are included.
+    """
 
     campaign: Totals
     researchers: dict[str, Totals] = field(default_factory=dict)
 
 
 def read_totals(session: Session, campaign_id: str) -> CampaignTotals:
-    """The sums of a campaign; every researcher appears, also one that spent nothing."""
+    """Read the sums of a campaign; researchers that spent nothing appear too."""
     team = session.execute(
         select(Researcher.id, Researcher.active_seconds)
         .where(Researcher.campaign_id == campaign_id)

@@ -1,4 +1,4 @@
-"""What happened, as typed records: the kinds of event that the append-only log holds.
+"""Typed records of events: the kinds that the append-only log holds.
 
 An event is written *before* its effect is acted on (a turn before its tools run) or in the same transaction as the
 rows it changes (a post, a score). The live view, SSE, transcripts, resume and reports read nothing else.
@@ -120,7 +120,10 @@ _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 def parse_event(payload: dict[str, Any]) -> AnyEvent:
-    """The typed event of a stored payload. Raises pydantic.ValidationError for an unknown kind or a missing field."""
+    """Parse the typed event of a stored payload.
+
+    Raises pydantic.ValidationError for an unknown kind or a missing field.
+    """
     return _adapter.validate_python(payload)
 
 

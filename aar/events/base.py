@@ -1,4 +1,4 @@
-"""What all events have."""
+"""The base class of all events."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class Event(BaseModel):
     """Format of the one line that the plain view prints, over the event's own fields."""
 
     def summary(self) -> str:
-        """One line for people, without control characters removed: render it through a sanitiser."""
+        """Return one line for people, with control characters: render it through a sanitiser."""
         return type(self).line.format(**self.model_dump())

@@ -1,4 +1,4 @@
-"""The life of a campaign, and what bounds it."""
+"""Events of a campaign's life and its limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CampaignCreated(Event):
 
 
 class CampaignStarted(Event):
-    """A controller took the campaign up, for the first time or again."""
+    """A controller started or resumed the campaign."""
 
     kind: Literal["campaign_started"] = "campaign_started"
     line = "controller started (pid {pid}), sandboxes by {sandbox}"
@@ -46,7 +46,10 @@ class CampaignFinished(Event):
 
 
 class ServiceFailed(Event):
-    """A part of the controller, or what runs beside it, died of an error; the campaign goes on."""
+    """A part of the controller, or a process beside it, died of an error.
+
+    The campaign goes on.
+    """
 
     kind: Literal["service_failed"] = "service_failed"
     line = "{service} failed ({error}): {then}"
@@ -57,7 +60,7 @@ class ServiceFailed(Event):
 
 
 class ControlRequested(Event):
-    """A person asked for something, from the CLI, the API or a page."""
+    """A person sent a control request from the CLI, the API or a page."""
 
     kind: Literal["control_requested"] = "control_requested"
     command: str
@@ -67,7 +70,7 @@ class ControlRequested(Event):
     """Name of the one researcher that it concerns; empty for the campaign. Its id is the event's."""
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         return " ".join(filter(None, (f"{self.by} asked:", self.command, self.researcher, self.argument)))
 
 
@@ -82,7 +85,10 @@ class LimitHit(Event):
 
 
 class LimitNear(Event):
-    """A limit of the whole campaign is used to 50, 80 or 95 percent; each is told once."""
+    """A limit of the whole campaign is used to 50, 80 or 95 percent.
+
+    Each is logged once.
+    """
 
     kind: Literal["limit_near"] = "limit_near"
     line = "limit {limit} is used to {percent} %: {committed} of {ceiling}"
@@ -107,7 +113,7 @@ class DiversityMeasured(Event):
 
 
 class DiversityFell(Event):
-    """Idea diversity has been low for a while; told once a fall."""
+    """Idea diversity has been low for a while; logged once for each drop."""
 
     kind: Literal["diversity_fell"] = "diversity_fell"
     line = "idea diversity fell to {bits:.2f} bits from {highest:.2f}, {minutes:.0f} minutes ago"

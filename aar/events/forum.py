@@ -1,4 +1,4 @@
-"""What is said on the forum."""
+"""Events of the forum."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class VoteCast(Event):
 
 
 class TextEdited(Event):
-    """A post, or one of its comments, says something else now; the former version is kept."""
+    """The text of a post, or of a comment, was edited; the former version is stored."""
 
     kind: Literal["text_edited"] = "text_edited"
     line = "edit in #{post_id} by {author}"
@@ -48,7 +48,7 @@ class TextEdited(Event):
 
 
 class TextRetracted(Event):
-    """A post, or one of its comments, was taken back; it stays to be read."""
+    """A post, or a comment, was retracted; it can still be read."""
 
     kind: Literal["text_retracted"] = "text_retracted"
     line = "retraction in #{post_id} by {author}: {reason}"
@@ -67,7 +67,7 @@ class PostPinned(Event):
 
 
 class ResearchersMentioned(Event):
-    """Researchers are spoken to by name, in a post or one of its comments."""
+    """A post or comment mentions researchers by name."""
 
     kind: Literal["researchers_mentioned"] = "researchers_mentioned"
     line = "{author} mentions {names} in #{post_id}"
@@ -77,12 +77,12 @@ class ResearchersMentioned(Event):
     names: list[str]
 
     def summary(self) -> str:
-        """The names without brackets."""
+        """Return the names without brackets."""
         return self.line.format(**self.model_dump() | {"names": ", ".join(self.names)})
 
 
 class ClaimMade(Event):
-    """A researcher works on something until a time; made again, it is extended."""
+    """A researcher works on something until a time; repeated, the claim is extended."""
 
     kind: Literal["claim_made"] = "claim_made"
     line = "{author} works on: {topic} (until {expires_at:%Y-%m-%d %H:%M} UTC)"

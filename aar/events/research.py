@@ -1,4 +1,4 @@
-"""What a researcher does: its states, sandbox, model calls and tools."""
+"""Events of a researcher: states, sandbox, model calls and tools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class SandboxLost(Event):
 
 
 class SandboxIncident(Event):
-    """Something was stopped or refused in a sandbox: out of memory, a time limit, a transfer that tried to escape."""
+    """An action in a sandbox was stopped or refused.
+
+    Examples are memory, a time limit, or a transfer that tried to escape.
+    """
 
     kind: Literal["sandbox_incident"] = "sandbox_incident"
     line = "sandbox {name}: {incident}: {detail}"
@@ -50,7 +53,10 @@ class SandboxIncident(Event):
 
 
 class MessageAdded(Event):
-    """A user message entered the conversation that is not a tool result: the opening, news, a person's words."""
+    """A user message that is not a tool result entered the conversation.
+
+    Examples are the opening, news, and a person's message.
+    """
 
     kind: Literal["message_added"] = "message_added"
     line = "told: {reason}"
@@ -61,7 +67,10 @@ class MessageAdded(Event):
 
 
 class ContextReset(Event):
-    """The conversation so far was set aside: it goes on with ``content`` and the last ``kept_turns`` turns."""
+    """The conversation continues from ``content`` and the last ``kept_turns`` turns.
+
+    The conversation before it was set aside.
+    """
 
     kind: Literal["context_reset"] = "context_reset"
     line = "context handed over: {reason}"
@@ -71,7 +80,7 @@ class ContextReset(Event):
 
 
 class ModelCalled(Event):
-    """A model call is about to be made; its worst case is reserved under ``request_id``."""
+    """A model call is about to be made; ``request_id`` names its reserved worst case."""
 
     kind: Literal["model_called"] = "model_called"
     line = "asks {model}"
@@ -101,7 +110,10 @@ class TurnReceived(Event):
 
 
 class BlockBegun(Event):
-    """A model call is under way: what it is at now, a wait for the service too; told every few seconds at most."""
+    """The current step of a model call in progress.
+
+    A wait for the service counts too. Logged every few seconds at most.
+    """
 
     kind: Literal["block_begun"] = "block_begun"
     line = "{doing}"
@@ -117,7 +129,10 @@ class ModelCallFailed(Event):
 
 
 class ModelServiceUnavailable(Event):
-    """Attempts to call models fail, before anything is billed; told at the first, then once a minute."""
+    """Attempts to call models fail before anything is billed.
+
+    Logged at the first failure, then once a minute.
+    """
 
     kind: Literal["model_service_unavailable"] = "model_service_unavailable"
     line = "{cause}; try {tries}, next in {seconds:.0f} s"
@@ -131,7 +146,7 @@ class ModelServiceUnavailable(Event):
     """Until when the service asks for a pause; empty where it names no time, or one that is near."""
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         return f"the service asks for a pause until {self.until} ({self.cause})" if self.until else super().summary()
 
 
@@ -144,7 +159,10 @@ class ModelServiceRecovered(Event):
 
 
 class UsageDoubted(Event):
-    """The figures that a service reports of its calls cannot be right; told once for each cause and researcher."""
+    """The usage that a service reports for its calls cannot be right.
+
+    Logged once for each cause and researcher.
+    """
 
     kind: Literal["usage_doubted"] = "usage_doubted"
     line = "the service's usage figures cannot be right ({cause}): such calls are charged at their worst case"

@@ -1,4 +1,4 @@
-"""The way of a method from snapshot to score."""
+"""Events of a method, from submission to score."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SubmissionMeasured(Event):
     """Whether researchers read the number."""
 
     def summary(self) -> str:
-        """One line for people; without the number where that is left out."""
+        """Return one line for people; without the score if it is withheld."""
         if self.score is None or self.standard_error is None:
             return f"s{self.number} measured, number withheld"
         return super().summary()
@@ -76,7 +76,10 @@ class SubmissionRejected(Event):
 
 
 class ProblemFailed(Event):
-    """The problem's own code failed over a submission, which was set aside; the others go on."""
+    """The problem's own code failed over a submission, which was set aside.
+
+    The others go on.
+    """
 
     kind: Literal["problem_failed"] = "problem_failed"
     line = "s{number} set aside: {error}"
@@ -86,7 +89,10 @@ class ProblemFailed(Event):
 
 
 class CheckStarted(Event):
-    """A measured submission is looked at more closely; ``check`` is ``confirmation`` or ``transfer``."""
+    """A check of a measured submission began.
+
+    ``check`` is ``confirmation`` or ``transfer``.
+    """
 
     kind: Literal["check_started"] = "check_started"
     line = "{check} of s{number} on {runs} fresh runs: {cause}"
@@ -98,7 +104,7 @@ class CheckStarted(Event):
 
 
 class CheckFinished(Event):
-    """A confirmation or a run on the transfer domains is over; no score when it failed."""
+    """A confirmation or transfer check is over; no score if it failed."""
 
     kind: Literal["check_finished"] = "check_finished"
     line = "{check} of s{number}: {outcome}"
@@ -122,7 +128,10 @@ class AuditFinished(Event):
 
 
 class StatusChanged(Event):
-    """A submission's status or standing changed: ``new`` may also be ``disqualified`` or ``reinstated``."""
+    """A submission's status changed.
+
+    ``new`` may also be ``disqualified`` or ``reinstated``.
+    """
 
     kind: Literal["status_changed"] = "status_changed"
     line = "s{number} {old} -> {new}: {cause}"

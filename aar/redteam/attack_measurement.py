@@ -1,4 +1,6 @@
-"""What an attacker's method comes to: handed in for real, and run on the sealed split beside the honest one."""
+"""Measures an attacker's method: submits it, and compares it on the sealed split.
+
+It is compared with the honest method."""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from aar.redteam.score_arena import ScoreArena
 async def measure_attack(
     arena: ScoreArena, source: Path, said: str = "", *, read: bool = True, confirm: bool = False
 ) -> AttackResult:
-    """Hand a method in, see what the audits make of it, and measure its gain on the sealed split.
+    """Submit a method, run its audits, and measure its gain on the sealed split.
 
     Args:
         read: whether its code is read first.

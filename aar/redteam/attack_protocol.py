@@ -1,4 +1,4 @@
-"""What an attack on the score is, and what came of it."""
+"""The interface of attacks on scores, and their results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """What came of an attack.
+    """The result of one attack.
 
     Args:
-        gain: on the sealed split; None where the attack ends before there is a method to measure.
-        stopped: by what its method was taken off the board, or never got there; empty where it stands.
-        noted: by what it was flagged or labelled while its score stands; empty where nobody noticed.
-        through: what must never happen and did, one line each; empty where all held.
+        gain: on the sealed split; None if the attack ends before there is a method to measure.
+        stopped: the reason that its method is not on the board; empty if it is.
+        noted: the flags or labels beside a score that stays on the board; empty if there are none.
+        through: violations of guarantees, one line each; empty if there were none.
         said: one line of figures for the table's footnotes.
     """
 
@@ -35,7 +35,7 @@ class Attack(Protocol):
     """One way to a higher score without the science.
 
     The attacker has a researcher's powers: its own sandbox, tools, tokens and submissions, everything that the
-    controller tells it, and as much patience as it likes. What it never has is the controller's machine.
+    controller sends to it, and unlimited patience. It never has the controller's machine.
     """
 
     name: str
@@ -46,5 +46,5 @@ class Attack(Protocol):
     """Whether it works on single test items: only problems with ``test.npy`` and array outputs are open to it."""
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Carry it out against a running scorer, clean room, store and API."""
+        """Carry the attack out against a running scorer, clean room, store and API."""
         ...

@@ -1,4 +1,4 @@
-"""What an attacker can know without asking: the public research bundles, and, reading texts, their labels."""
+"""Collects an attacker's knowledge: public research bundles and labels read from texts."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ class KnownItems:
     """Items of one domain as researchers have them.
 
     Args:
-        rows: as they stand in the research bundle: [n, d].
-        labels: the true ones: what somebody who reads the texts without error would know. None where the harness
-            itself cannot tell them.
+        rows: as in the research bundle: [n, d].
+        labels: the true ones, as a perfect reader of the texts would know them. None if the harness itself does not
+            know them.
     """
 
     rows: NDArray[np.float16]
     labels: NDArray[np.bool_] | None
 
     def labelled_rows(self) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Rows whose labels are known, and the labels."""
+        """Return the rows with known labels, and the labels."""
         if self.labels is None:
             return self.rows[:0], np.zeros(0, dtype=np.bool_)
         return self.rows[: len(self.labels)], self.labels
 
 
 async def public_items(arena: ScoreArena) -> dict[str, KnownItems]:
-    """By domain, what stands in a researcher's ``/data``: items to predict, then those to train on."""
+    """Return the items of a researcher's ``/data`` by domain.
+
+    First the items to predict, then those to train on.
+    """
     found = {}
     for domain in arena.problem.climbed_domains:
         async with prepared_bundles(
@@ -47,7 +50,7 @@ async def public_items(arena: ScoreArena) -> dict[str, KnownItems]:
 
 
 def hidden_labels(task: Task, name: str = "labels") -> NDArray[np.bool_] | None:
-    """A task's hidden labels, for a harness that counts what an attacker got right; None where it cannot read them."""
+    """Return a task's hidden labels, to count an attacker's hits; None if unreadable."""
     for path in sorted(task.hidden.glob("*.npz")):
         with np.load(path, allow_pickle=False) as arrays:
             if name in arrays.files:

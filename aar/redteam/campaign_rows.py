@@ -1,4 +1,4 @@
-"""Rows that tests of services need before anything else."""
+"""Inserts the rows that a service needs first: a campaign and its researchers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the database of an arena, to see whether anything moved."""
+"""Compares an arena's database before and after an attack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rows = dict[tuple[str, str], tuple[Any, ...]]
 
 
 def snapshot_rows(arena: ScoreArena) -> Rows:
-    """Every row of submissions, scoring runs and snapshots, by table and key."""
+    """Return every row of submissions, scoring runs and snapshots, by table and key."""
     found: Rows = {}
     with arena.db.reading() as session:
         for model in (Submission, ScoringRun, Snapshot):
@@ -24,5 +24,5 @@ def snapshot_rows(arena: ScoreArena) -> Rows:
 
 
 def changed_rows(before: Rows, after: Rows) -> list[str]:
-    """What was changed or removed between two looks; rows that were added are not."""
+    """List the rows that were changed or removed between two snapshots, not added ones."""
     return [f"{table} {key} changed" for (table, key), row in before.items() if after.get((table, key)) != row]

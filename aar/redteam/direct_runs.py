@@ -1,4 +1,4 @@
-"""What methods write when the arena runs them itself, in the clean room but beside the scorer.
+"""Runs methods in the clean room for the arena itself, beside the scorer.
 
 So an attack's gain is measured on the sealed split by runs that no score on the board rests on.
 """
@@ -27,7 +27,7 @@ DRAWS = "attacks"
 
 @dataclass(frozen=True, slots=True)
 class PreparedTask:
-    """One prepared task, the seed a method gets there, and which of the stage's draws it is."""
+    """One prepared task, its method seed, and its index among the stage's draws."""
 
     task: Task
     seed: int
@@ -56,7 +56,7 @@ class DirectRuns:
     _outputs: dict[tuple[Path, Path], bytes | str] = field(default_factory=dict)
 
     async def places(self, stage: Stage, count: int) -> list[PreparedTask]:
-        """So many draws of every domain climbed on, prepared once for the whole suite."""
+        """Return draws of every domain, prepared once for the whole suite."""
         ready = self._places.setdefault(stage, [])
         for index in range(len(ready) // len(self.problem.climbed_domains), count):
             for domain in self.problem.climbed_domains:
@@ -70,7 +70,7 @@ class DirectRuns:
         return ready[: count * len(self.problem.climbed_domains)]
 
     async def run(self, source: Path, place: PreparedTask) -> bytes | str:
-        """What a method writes on a task in the clean room, or the verdict where it fails; each pair is run once."""
+        """Return a method's output on a task, or its verdict; each pair runs once."""
         known = (source, place.task.public)
         if known not in self._outputs:
             outcome = await self.room.run(place.task, source, place.seed, owner=self.owner)
@@ -79,7 +79,7 @@ class DirectRuns:
         return self._outputs[known]
 
     async def run_on(self, source: Path, places: Sequence[PreparedTask]) -> list[bytes | str]:
-        """The same on many tasks, as many at a time as there are cores for it."""
+        """Run a method on many tasks, in parallel on the available cores."""
         slots = asyncio.Semaphore(self.parallel)
 
         async def one(place: PreparedTask) -> bytes | str:
@@ -89,7 +89,10 @@ class DirectRuns:
         return await asyncio.gather(*(one(place) for place in places))
 
     async def gain(self, source: Path) -> Gain | str:
-        """What a method wins on the sealed split over the honest one; the verdict where it fails there."""
+        """Return a method's gain on the sealed split, or its verdict if it fails.
+
+        The gain is over the honest method.
+        """
         places = await self.places(Stage.CONFIRM, self.seeds)
         honest = await self.honest_on(places)
         attack = await self.run_on(source, places)
@@ -101,7 +104,7 @@ class DirectRuns:
         return await asyncio.to_thread(paired_gain.paired_gain, self.problem, pairs)
 
     async def honest_on(self, places: Sequence[PreparedTask]) -> list[bytes]:
-        """The honest method's outputs. Raises ProblemError where the baseline fails."""
+        """Return the honest method's outputs. Raises ProblemError if the baseline fails."""
         outputs = await self.run_on(self.honest, places)
         bad = next((output for output in outputs if isinstance(output, str)), None)
         if bad is not None:
@@ -109,7 +112,7 @@ class DirectRuns:
         return [output for output in outputs if isinstance(output, bytes)]
 
     async def has_items(self) -> bool:
-        """Whether outputs are arrays with one value for each row of ``test.npy``."""
+        """Return True if outputs are arrays with one value for each row of ``test.npy``."""
         place = (await self.places(Stage.MEASURE, 1))[0]
         rows, output = place.task.public / "test.npy", paired_gain.load_output((await self.honest_on([place]))[0])
         return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)

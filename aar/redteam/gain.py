@@ -1,4 +1,4 @@
-"""Compares a method with the honest one that it starts from, by their scores on the same sealed splits."""
+"""The gain of a method over the honest one, on the same sealed splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FAMILY_LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What a method wins on the sealed final split over the honest one that it starts from, on the same splits.
+    """The gain over the honest method on the same sealed final splits.
 
     Args:
         mean: difference of the metric, turned so that more is better.
@@ -23,7 +23,9 @@ class Gain:
     freedom: float = float("inf")
 
     def limit(self, comparisons: int) -> float:
-        """How large a difference noise alone explains: Student's t at ``FAMILY_LEVEL`` shared by all comparisons.
+        """Return the largest difference that noise alone explains.
+
+        It is Student's t at ``FAMILY_LEVEL``, shared by all comparisons.
 
         One-sided; with ten comparisons and many degrees of freedom it is 2.6 standard errors.
         """
@@ -32,5 +34,5 @@ class Gain:
         return float(stdtrit(min(self.freedom, 1e6), 1 - FAMILY_LEVEL / max(1, comparisons))) * self.standard_error
 
     def inside_noise(self, comparisons: int) -> bool:
-        """Whether noise alone explains it."""
+        """Return True if noise alone explains the gain."""
         return self.mean <= self.limit(comparisons)

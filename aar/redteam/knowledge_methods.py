@@ -1,4 +1,6 @@
-"""Methods that carry what an attacker knows: a table of answers by an item's own content, or the weights of a head."""
+"""Builds methods that carry knowledge: a table of answers, or a head's weights.
+
+The table is keyed by each item's own content."""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ SURE = 4.0
 
 
 def method_with_table(arena: ScoreArena, odds: Mapping[bytes, float], *, title: str = "Relabelling") -> Path:
-    """The honest method, helped by log-odds of class 1 for the items it recognises."""
+    """Build the honest method with log-odds of class 1 for items it recognises."""
     known = {key.hex(): round(float(value), _FINE) for key, value in odds.items()}
     return arena.method(TABLE, {"table.json": json.dumps(known)}, title=title)
 
@@ -72,11 +74,11 @@ def method_with_head(
     *,
     share: float = 0.0,
 ) -> Path:
-    """A method that is nothing but a head, or one mixed with the honest method.
+    """Build a method from a head alone, or mixed with the honest method.
 
     Args:
         heads: for each domain the columns, their middles and their weights.
-        share: how much the honest method weighs beside the head, each on its own scale.
+        share: the weight of the honest method beside the head, each on its own scale.
     """
     plain = {
         domain: [list(map(int, columns)), [float(f"{m:.3g}") for m in middle], [float(f"{w:.3g}") for w in weights]]

@@ -1,4 +1,6 @@
-"""The paired difference of two methods on the same sealed splits, with an error over seeds and over items."""
+"""The paired difference of two methods on sealed splits, with its error.
+
+The error is over seeds and over items."""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ BLOCKS = 24
 
 @dataclass(frozen=True, slots=True)
 class OutputPair:
-    """What both methods wrote on one task: index of the seed, and the bytes of their output files."""
+    """Both methods' outputs on one task: the seed's index and the files' bytes."""
 
     task: Task
     index: int
@@ -30,7 +32,7 @@ class OutputPair:
 
 
 def paired_gain(problem: Problem, pairs: Sequence[OutputPair]) -> Gain:
-    """The attack's score less the honest method's, pooled as the problem pools.
+    """Compute the attack's score less the honest method's, pooled by the problem.
 
     ``Var = B * var(D_b) + var(D_s) / k``: ``D_s`` are the differences of the k seeds; ``D_b`` is the difference when
     only the test items of block b (of B, by a hash of the item, so that an item is in the same block on every split)
@@ -69,12 +71,12 @@ def paired_gain(problem: Problem, pairs: Sequence[OutputPair]) -> Gain:
 
 
 def row_keys(rows: NDArray[np.generic]) -> list[bytes]:
-    """A short name for each row by its content alone, the same on every split."""
+    """Return a short name for each row by its content, equal on every split."""
     return [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(rows)]
 
 
 def load_output(content: bytes) -> NDArray[np.generic] | None:
-    """A method's output as an array; None where it is none."""
+    """Load a method's output as an array; None if it is not one."""
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError):
@@ -83,21 +85,21 @@ def load_output(content: bytes) -> NDArray[np.generic] | None:
 
 
 def dump_output(array: NDArray[np.generic]) -> bytes:
-    """An array as a method writes it."""
+    """Write an array as a method's output."""
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
 
 
 def score_output(problem: Problem, task: Task, content: bytes) -> TaskScore:
-    """What the problem measures of one output. Raises OutputRejected."""
+    """Score one output by the problem. Raises OutputRejected."""
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         Path(file.name).write_bytes(content)
         return problem.score(task, Path(file.name))
 
 
 def pool_outputs(problem: Problem, outputs: Sequence[tuple[Task, bytes]]) -> Estimate:
-    """The pooled score of so many outputs. Raises OutputRejected."""
+    """Pool the scores of several outputs. Raises OutputRejected."""
     return problem.pool([(task, score_output(problem, task, content)) for task, content in outputs])
 
 

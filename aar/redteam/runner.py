@@ -1,4 +1,4 @@
-"""All attacks, made one after the other, and what counts as held."""
+"""Runs all attacks one after the other, and decides which were stopped."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ SUBMISSIONS = 240
 
 @dataclass(frozen=True, slots=True)
 class AttackOutcome:
-    """An attack and what came of it.
+    """An attack and its result.
 
     Args:
-        result: None where the problem is not open to it; ``skipped`` says why.
-        inside_noise: whether its gain on the sealed split is; None without a gain.
+        result: None if the attack does not apply to the problem; ``skipped`` says why.
+        inside_noise: whether its gain on the sealed split is within noise; None without a gain.
         seconds: wall-clock seconds that it took.
     """
 
@@ -86,7 +86,9 @@ class AttackOutcome:
 
     @property
     def held(self) -> bool:
-        """Whether the score did not move unseen: nothing through, and no gain beyond noise that stands unmarked.
+        """Return True if the attack did not move the score unseen.
+
+        Nothing got through, and every gain beyond noise is marked.
 
         A gain is answered by taking the method off the board, or by a label or flag that stands beside its score.
         """
@@ -113,13 +115,13 @@ async def attack_all(
     """Attack a problem's scores.
 
     Args:
-        folder: an empty folder for everything that the attacks need; the caller removes it.
-        only: names of attacks, also of those that are known not to be held; empty for all others.
-        submissions: of an attacker with patience.
+        folder: an empty folder for the attacks' files; the caller removes it.
+        only: names of attacks, also of those that are known to succeed; empty for all others.
+        submissions: by a patient attacker.
         seeds: of a measurement, and draws of the sealed split; None for the problem's.
         base: key of the baseline that attacks start from; None for the last one.
-        on_step: told of an attack's name and of what it does now.
-        on_outcome: told of each attack's end.
+        on_step: called with an attack's name and its current step.
+        on_outcome: called with each attack's outcome.
 
     Raises:
         NotFound: no attack or baseline of that name.

@@ -1,6 +1,9 @@
-"""Where scores are attacked: a campaign of three researchers with a real database, scorer, clean room and API.
+"""The arena of score attacks: three researchers with a real database and scorer.
 
-``r1`` attacks, ``r2`` and ``r3`` are others. Everything lies in one folder, and nothing is left when the arena closes.
+Its clean room and API are real too.
+
+``r1`` attacks; ``r2`` and ``r3`` are other researchers. Everything lies in one folder, and nothing is left when the
+arena closes.
 """
 
 from __future__ import annotations
@@ -47,15 +50,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class ScoreArena:
-    """The field of one suite.
+    """The arena of one suite of attacks.
 
     Args:
-        submissions: how many an attacker with patience hands in.
+        submissions: the number that a patient attacker submits.
         seeds: fresh seeds of a measurement, and draws of the sealed split.
         honest: directory of the shipped baseline that attacks start from.
-        say: told what is being done.
-        reading: whether submissions are read before they run. A reading can be evaded by whoever tries for long
-            enough, so what happens at run time is attacked without one.
+        say: called with the current step.
+        reading: whether submissions are read before they run. A static reading can be evaded with enough effort, so
+            attacks at run time go without one.
     """
 
     problem: Problem
@@ -79,11 +82,14 @@ class ScoreArena:
     scorer: Scorer = field(init=False)
 
     def researcher(self, index: int) -> str:
-        """Id of r1, r2 or r3."""
+        """Return the id of r1, r2 or r3."""
         return f"{self.campaign}-r{index}"
 
     def method(self, code: str, files: Mapping[str, str | bytes] | None = None, *, title: str = "A method") -> Path:
-        """A method's directory: ``run.py``, beside it the honest method, run by ``import honest``, and ``files``."""
+        """Write a method's directory: ``run.py``, the honest method, and ``files``.
+
+        ``run.py`` runs the honest method by ``import honest``.
+        """
         self._made += 1
         target = self.folder / "methods" / str(self._made)
         shutil.copytree(self.honest, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -97,7 +103,7 @@ class ScoreArena:
         return target
 
     def submit(self, source: Path, researcher: int = 1, key: str | None = None) -> SubmissionView:
-        """Hand a method in, as the tool does."""
+        """Submit a method, as the tool does."""
         saved = self.snapshots.save(source)
         with self.db.writing() as session:
             return submit(
@@ -110,11 +116,14 @@ class ScoreArena:
             )
 
     async def scored(self, source: Path, researcher: int = 1) -> SubmissionView:
-        """Hand a method in and wait for what the real scorer makes of it."""
+        """Submit a method and wait for the real scorer's verdict."""
         return await self.verdict_on(self.submit(source, researcher).number)
 
     async def verdict_on(self, number: int) -> SubmissionView:
-        """What the scorer makes of a submission. Raises what ended the scorer."""
+        """Wait for the scorer's verdict on a submission.
+
+        Raises the error that ended the scorer, if it ended.
+        """
         waiting = asyncio.ensure_future(self.scorer.wait_for(number, _WAIT_SECONDS))
         return await self._unless_ended(waiting)
 
@@ -123,7 +132,7 @@ class ScoreArena:
         await self._unless_ended(asyncio.ensure_future(self.scorer.drain()))
 
     async def confirmed(self, number: int) -> SubmissionView:
-        """Have a measured submission confirmed for real, with the audits' own runs, and wait for it."""
+        """Confirm a measured submission for real, with the audits' own runs."""
         view = await self.verdict_on(number)
         with self.db.writing() as session:
             check = request_check(session, self.campaign, view.id, CONFIRMATION, "attack suite", "human:suite")
@@ -145,7 +154,7 @@ class ScoreArena:
         return await waiting
 
     def findings(self, number: int) -> tuple[str, str]:
-        """What audits say of a submission: (rules that disqualify it, rules that flag or label it)."""
+        """Return the audits' findings: disqualifying rules, and flagging or labelling rules."""
         with self.db.reading() as session:
             row = session.scalars(
                 select(Submission).where(Submission.campaign_id == self.campaign, Submission.number == number)
@@ -158,9 +167,9 @@ class ScoreArena:
         return ", ".join(dict.fromkeys(stopped)), ", ".join(dict.fromkeys(noted))
 
     def client(self) -> httpx.AsyncClient:
-        """The real web application over the arena's database, asked directly.
+        """Return a client of the real web application over the arena's database.
 
-        Without its bounds on how often a client may ask: they would hide what the routes themselves refuse.
+        Rate limits are off: they would hide the refusals of the routes themselves.
         """
         from aar.web.app import create_app
         from aar.web.rate_limit import RateLimit, RateLimits
@@ -177,7 +186,7 @@ class ScoreArena:
         return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
     def bearer(self, researcher: int = 1) -> dict[str, str]:
-        """The header of a researcher's own token."""
+        """Return the header with a researcher's own token."""
         return {"Authorization": f"Bearer {self.tokens[self.researcher(researcher)]}"}
 
     async def _open(self) -> None:
@@ -219,13 +228,13 @@ class ScoreArena:
 
 
 class SelectiveStaticAudit(StaticAudit):
-    """The static reading, where the attack at hand is one that it is to see."""
+    """A static audit that reads only where the current attack is about it."""
 
     def __init__(self, arena: ScoreArena) -> None:
         self._arena = arena
 
     async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Read, or say that nobody did."""
+        """Read the code, or report that it was not read."""
         if self._arena.reading:
             return await super().judge(dossier)
         return AuditResult(self.name, AuditVerdict.SKIPPED, "", "this attack is made as if it had evaded the reading")
@@ -233,7 +242,10 @@ class SelectiveStaticAudit(StaticAudit):
 
 @asynccontextmanager
 async def open_score_arena(made: ScoreArena) -> AsyncIterator[ScoreArena]:
-    """An arena for as long as the block lasts; nothing of it runs afterwards, and its folder may be removed."""
+    """Open an arena while the block lasts; nothing of it runs afterwards.
+
+    Its folder may then be removed.
+    """
     await made._open()
     try:
         yield made

@@ -1,4 +1,6 @@
-"""What the scorer would answer to many submissions, by its own functions and without a sandbox for each.
+"""Simulates the scorer's answers to many submissions, by its own functions.
+
+No sandbox is made for each of them.
 
 The splits are real ones, prepared once and used again, of which every submission meets a few at random. That helps
 the attacker: with fresh splits each time it meets more items, and learns less of each. ``compare_with_scorer`` checks
@@ -35,7 +37,7 @@ MOST = 512
 
 @dataclass(frozen=True, slots=True)
 class ProbedSplit:
-    """A measurement's split as an attack works on it.
+    """A measurement's split as an attack uses it.
 
     Args:
         rows: of ``test.npy``: [n, d].
@@ -52,11 +54,11 @@ class ProbedSplit:
 
     @property
     def domain(self) -> str:
-        """Of its task."""
+        """Return the domain of its task."""
         return self.place.task.domain
 
     def bit(self, index: int) -> Bits:
-        """One random bit for each row."""
+        """Return one random bit for each row."""
         return np.asarray((self.random[:, index // 8] >> (index % 8)) & 1, dtype=np.bool_)
 
 
@@ -65,7 +67,7 @@ Answer = Callable[[ProbedSplit], Bits]
 
 
 class ScoreOracle:
-    """Answers one researcher, alone in its campaign: with a score, rounded as it leaves the scorer, or without.
+    """Answers one researcher, alone in its campaign, with a rounded or withheld score.
 
     Args:
         arena: gives the problem and the number of seeds of a measurement.
@@ -82,7 +84,7 @@ class ScoreOracle:
         self._low = 0
 
     def ask(self, answer: Answer) -> float | None:
-        """The score that a submission with these predictions is told; None where the number is withheld."""
+        """Return the disclosed score of these predictions; None if it is withheld."""
         chosen = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
         outputs = [
             (split.place.task, dump_output(answer(split).astype(np.uint8)))
@@ -98,7 +100,10 @@ class ScoreOracle:
         return None if low and self._low > LOW_SCORE_ALLOWANCE else round(found.mean, SHOWN_DECIMALS)
 
     def number(self, answer: Answer) -> float:
-        """The score that is told or, where none is, the most that it can be: what lies just below what is told."""
+        """Return the disclosed score, or the most that a withheld one can be.
+
+        That is just below the lowest score that would be disclosed.
+        """
         told = self.ask(answer)
         if told is not None or self._best is None:
             return told or 0.0
@@ -107,14 +112,14 @@ class ScoreOracle:
 
 
 async def make_splits(arena: ScoreArena, stage: Stage = Stage.MEASURE, count: int = SPLITS) -> list[ProbedSplit]:
-    """Splits with the honest method's predictions, from real runs in the clean room."""
+    """Prepare splits with the honest method's predictions, from real clean-room runs."""
     places = await arena.runs.places(stage, count)
     outputs = await arena.runs.honest_on(places)
     return [make_split(place, output) for place, output in zip(places, outputs, strict=True)]
 
 
 async def compare_with_scorer(arena: ScoreArena, source: Path, answer: Answer) -> str:
-    """Hand the method in for real, and compare: empty when the scorer said exactly what ``answer`` foretells.
+    """Submit the method for real and compare with ``answer``; empty if equal.
 
     Args:
         source: a method that predicts what ``answer`` does.
@@ -142,18 +147,18 @@ async def compare_with_scorer(arena: ScoreArena, source: Path, answer: Answer) -
 
 
 def random_bytes(rows: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """64 bytes for each row, by its content."""
+    """Return 64 bytes for each row, by its content."""
     digests = b"".join(hashlib.blake2b(row.tobytes()).digest() for row in np.ascontiguousarray(rows))
     return np.frombuffer(digests, dtype=np.uint8).reshape(len(rows), -1)
 
 
 def row_numbers(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
-    """The rows' keys as numbers."""
+    """Return the rows' keys as numbers."""
     return np.array([int.from_bytes(key) for key in row_keys(rows)], dtype=np.uint64)
 
 
 def make_split(place: PreparedTask, output: bytes) -> ProbedSplit:
-    """A split with the honest method's output on it."""
+    """Prepare a split with the honest method's output on it."""
     honest = load_output(output)
     assert honest is not None
     rows = np.load(place.task.public / "test.npy", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""What picking the best of many noisy scores does to them: shrinkage, refutation, and bands on the board.
+"""Statistics of ranked noisy scores: shrinkage, refutation of a winner, and leaderboard bands.
 
 Higher is better throughout; a caller whose metric is climbed downward flips the signs. A score is (mean, standard
 error). Formulas, sources and simulations are in docs/statistics.md.
@@ -25,7 +25,9 @@ NEARLY_NORMAL = 1e6
 
 
 def shrink_scores(scores: Sequence[Score]) -> list[Score]:
-    """What each score is expected to be when it is measured again, whichever of them was picked for being best.
+    """Estimate each score's expected value when it is measured again.
+
+    It does not matter which of them was picked for being best.
 
     The true values are taken as normal around a common mean, with a spread A estimated from the scores themselves
     (parametric empirical Bayes with known, unequal errors s: Efron & Morris 1975; sd: Morris 1983, section 5)::
@@ -38,7 +40,7 @@ def shrink_scores(scores: Sequence[Score]) -> list[Score]:
         sd^2 = s^2 (1 - (1 - W / sum(W)) B) + 2 / max(1, k - 3) * B^2 (V + A) / (s^2 + A) * (x - m)^2
         V = sum(W s^2) / sum(W)
 
-    An expectation given the data does not depend on why a score was looked at, so the winner needs no further
+    An expectation given the data does not depend on why a score was selected, so the winner needs no further
     correction (Efron 2011). The last term of sd^2 is for A itself being estimated. Morris's factor (k - 3) / (k - 1)
     on B is left out: it is for the mean squared error, and leaves the best of few a good part of its luck.
 
@@ -78,17 +80,17 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
 def refutes(
     measured: ScoreSample, confirmed: ScoreSample, *, tries: int, checks: int, common: VariancePrior | None = None
 ) -> bool:
-    """Whether a confirmation contradicts the score that it was to confirm.
+    """Return True if a confirmation contradicts the measured score.
 
-    One-sided: only a fall refutes. ``measured`` is the score as it stands on the board, *not* shrunken: that it was
-    picked as the best of ``tries`` is paid for in the level. The winner's fall is at most the largest fall that any
-    of the ``tries`` would have shown on fresh data, so a level of ``1 - (1 - 0.05)^(1 / (tries * checks))`` for one
-    comparison (Šidák 1967) keeps the chance that any honest score of the campaign is refuted at 5 %, whatever the
-    true values are. The comparison is Welch's ``t = (measured - confirmed) / sqrt(v_m + v_c)`` with
-    ``(v_m + v_c)^2 / (v_m^2 / f_m + v_c^2 / f_c)`` degrees of freedom.
+    One-sided: only a drop refutes. ``measured`` is the score as the board shows it, *not* shrunken: that it was picked
+    as the best of ``tries`` is paid for in the level. The winner's drop is at most the largest drop that any of the
+    ``tries`` would have shown on fresh data, so a level of ``1 - (1 - 0.05)^(1 / (tries * checks))`` for one comparison
+    (Šidák 1967) keeps the chance that any honest score of the campaign is refuted at 5 %, whatever the true values are.
+    The comparison is Welch's ``t = (measured - confirmed) / sqrt(v_m + v_c)`` with ``(v_m + v_c)^2 / (v_m^2 / f_m +
+    v_c^2 / f_c)`` degrees of freedom.
 
     Args:
-        measured: as it stands on the board.
+        measured: as the board shows it.
         confirmed: on fresh seeds and the sealed split alone.
         tries: how many different codes were measured when this one was picked; 1 if it was not picked for its score.
         checks: how many confirmations the campaign makes or has made, this one included.
@@ -111,7 +113,7 @@ def refutes(
 
 
 def critical_value(comparisons: int, freedom: float = math.inf, level: float = REFUTATION_LEVEL) -> float:
-    """The t above which one of so many one-sided comparisons is significant at ``level`` for all together."""
+    """Return the significant t of one-sided comparisons at ``level`` for all together."""
     from scipy.special import stdtrit
 
     # expm1 and log1p: with thousands of comparisons, 1 - (1 - level)^(1/n) would lose its digits.
@@ -120,15 +122,15 @@ def critical_value(comparisons: int, freedom: float = math.inf, level: float = R
 
 
 def assign_bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int]:
-    """The band of each row of a board: rows of one band cannot be told apart.
+    """Assign a band to each row: rows of one band cannot be told apart.
 
     A new band begins where a row is below the first row of its band by more than the standard error of a difference.
     That is the ladder's rule (Blum & Hardt 2015, figure 1, with their step of a standard error): a place is gained by
-    more than the noise or not at all, so that small changes handed in often say nothing of the labels.
+    more than the noise or not at all, so that many submissions with small changes reveal nothing about the labels.
 
     The step is one for the whole board, of the root mean square of its usual errors: those up to ``MAX_ERROR_RATIO``
     times their median. A row with a larger one neither widens the step nor begins a band. It falls into the band that
-    its *expected* score belongs to, so one noisy score changes nobody else's band.
+    its *expected* score belongs to, so one noisy score changes no other row's band.
 
     Args:
         scores: (mean, standard error) of the rows, in any order.

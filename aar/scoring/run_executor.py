@@ -1,4 +1,6 @@
-"""One scoring run with its money: reserve, prepare, run, score, and record the result together with its cost."""
+"""Executes one scoring run with its money: reserve, prepare, run, score, record.
+
+The result is recorded together with its cost."""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ _PROBE_PAUSE_SECONDS = 1.0
 
 
 class RunExecutor:
-    """Makes the scoring runs of one campaign.
+    """Executes the scoring runs of one campaign.
 
     Args:
         parallel: methods running at once; as many calls prepare and score.
@@ -57,8 +59,9 @@ class RunExecutor:
         self._reserving = anyio.Lock()
 
     async def execute(self, work: ScoringJob, ticket: RunSpec) -> ScoringRunResult:
-        """Make a run and record its result; cancelled before that, it leaves no result, and is charged for as long as
-        its method ran.
+        """Execute a run and record its result.
+
+        A run that is cancelled before that has no result, and is charged for the time that its method ran.
 
         Raises:
             LimitReached: the run's worst case does not fit; nothing was run.
@@ -96,7 +99,7 @@ class RunExecutor:
             raise
 
     async def _reserve(self, work: ScoringJob, ticket: RunSpec) -> str:
-        """Set a run's worst case aside, with patience for runs in progress; returns the reservation's id."""
+        """Reserve a run's worst case, waiting for runs in progress; returns the reservation's id."""
         limits, payer = self._problem.run_limits, work.payer
         request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
         while True:
@@ -124,10 +127,10 @@ class RunExecutor:
                     raise
 
     async def _try(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
-        """Prepare and run; where the problem's own code fails at it twice, this run alone has no result.
+        """Prepare and run; after two failures of the problem's code, skip this run.
 
         Raises:
-            ProblemError: it fails at every other split too, so no submission can be scored; this one is left as it is.
+            ProblemError: it fails at every other split too, so no submission can be scored; this one is not changed.
         """
         fault = ""
         for _ in range(_PREPARATIONS):
@@ -141,10 +144,12 @@ class RunExecutor:
         return ScoringRunResult(None, RunFailure.PROBLEM_FAILED, PREPARATION_FAILED_MESSAGE, None, 0.0, fault)
 
     async def _require_some_split(self, ticket: RunSpec, fault: str) -> None:
-        """Return once the problem can prepare some other split: the one that it failed at is to blame, and no other.
+        """Check that the problem can prepare some other split.
+
+        If it can, only the split at which it failed is at fault.
 
         Raises:
-            ProblemError: it cannot, at whatever split.
+            ProblemError: it cannot prepare any split.
         """
         for probe in range(1, _PROBES + 1):
             await anyio.sleep(_PROBE_PAUSE_SECONDS)

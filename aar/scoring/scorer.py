@@ -1,7 +1,7 @@
-"""The scorer: takes submissions from the queue, has them run in the clean room, and writes the scores.
+"""The scorer: takes submissions from the queue, runs them, writes scores.
 
 It may be killed at any moment. A run's result and its ledger entry are one transaction; a run without a result is
-made again with the same seeds; a result, once there, is never replaced.
+made again with the same seeds; a result that exists is never replaced.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Scorer:
     """Scores one campaign's submissions; one scorer per campaign at a time.
 
     Args:
-        db: where the queue is and the scores go.
-        clean_room: whose work folder this scorer alone uses.
-        ledger: where each run's core-seconds are reserved; checks are paid for by the campaign, by no researcher.
+        db: holds the queue and the scores.
+        clean_room: this scorer alone uses its work folder.
+        ledger: reserves each run's core-seconds; the campaign, not a researcher, pays for checks.
         seeds: fresh seeds per submission, each run on every domain climbed on.
         parallel: methods running at the same time.
-        secret: the campaign's, from which seeds and splits are drawn.
-        audits: those that read code are asked before it is run, the others at confirmations.
-        plan: how checks are made; None confirms with as many seeds as a submission gets, and only when asked.
+        secret: the campaign's secret, from which seeds and splits are drawn.
+        audits: those that read code run before the code does, the others at confirmations.
+        plan: how checks are made; None confirms with as many seeds as a submission gets, and only on request.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class Scorer:
 
     @property
     def runs_per_submission(self) -> int:
-        """How many scoring runs a submission takes."""
+        """Return the number of scoring runs of one submission."""
         return self._seeds * len(self._problem.climbed_domains)
 
     async def serve(self) -> None:
-        """Score for ever; cancel it to stop.
+        """Score submissions until cancelled.
 
         Raises:
             LimitReached: a limit of the whole campaign leaves no room for another run of a submission.
             SandboxUnavailable, SandboxError: sandboxes no longer work here.
             DataMissing: the problem's data is gone.
-            ProblemError: the problem's own code can prepare no split any more; what waits stays in the queue.
+            ProblemError: the problem's own code can prepare no split any more; waiting submissions stay in the queue.
             Conflict: the campaign was begun under another version of the problem.
         """
         await self._db.read(lambda session: check_problem_version(session, self._campaign_id, self._problem))
@@ -114,16 +114,19 @@ class Scorer:
                     lanes.start_soon(self._lane)
 
     async def _load_problem(self) -> None:
-        """Have the process that runs the problem's code started; what is wrong with it shows in the first run."""
+        """Start the process that runs the problem's code.
+
+        An error in it shows in the first run.
+        """
         with suppress(AarError, OSError):
             await call_plugin(self._problem, "brief")
 
     def notify(self) -> None:
-        """A submission was committed: start on it now instead of at the next look."""
+        """Wake the scorer after a submission was committed, instead of at the next poll."""
         self._agenda.wake()
 
     async def wait_for(self, submission_number: int, timeout: float) -> SubmissionView:
-        """The submission once it has its verdict, or as it stands after ``timeout`` seconds.
+        """Wait for a submission's verdict; after ``timeout`` seconds return it as it is.
 
         Raises:
             NotFound: no such submission.
@@ -143,7 +146,7 @@ class Scorer:
         return await self._closer.view(submission_number)
 
     async def drain(self) -> None:
-        """Return once every submission has its verdict, except those of researchers at a limit."""
+        """Wait until every submission has its verdict, except those of researchers at a limit."""
         self.notify()
         async with self._changed:
             while await self._db.read(
@@ -154,14 +157,14 @@ class Scorer:
                 await self._change()
 
     async def finish(self, top: int, transfer_top: int) -> str:
-        """Confirm the best of a campaign and run them on the transfer domains, at its end.
+        """Confirm the campaign's best at its end and run them on transfer domains.
 
         Args:
-            top: so many rows of the board are settled; where one is refuted the next moves up, for ``top`` more rounds.
-            transfer_top: so many of the confirmed ones are run on the transfer domains.
+            top: number of board rows to confirm; if one is refuted the next moves up, for ``top`` more rounds.
+            transfer_top: number of confirmed rows to run on the transfer domains.
 
         Returns:
-            What was left undone and why, for people; empty when all was done.
+            A text that names what was left undone, and why, for people; empty when all was done.
         """
         await final_confirmations.run_final_confirmations(
             self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks
@@ -175,7 +178,7 @@ class Scorer:
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
 
     async def _drain_checks(self) -> bool:
-        """Wait until no check is open; False when those left do not fit a limit."""
+        """Wait until no check is open; False if those left do not fit a limit."""
         self.notify()
         async with self._changed:
             while await self._db.read(lambda session: confirmation_queue.count_open_checks(session, self._campaign_id)):

@@ -1,4 +1,4 @@
-"""The whole story of a submission: what was frozen, what was drawn afterwards, what came out, and who changed what.
+"""The history of a submission: frozen code, draws, results, and each change.
 
 For people who check a score. Events, findings and changes of status are rows that the database refuses to change.
 Never given to a researcher: it holds seeds, digests of outputs, confirmed scores and the evidence of audits.
@@ -38,7 +38,7 @@ class RunRecord:
         drawn_at: when its seeds were drawn: after the code was frozen.
         seed: given to the method.
         split_seed: names the split that it was scored on.
-        output_digest: SHA-256 of what the method wrote; None without output.
+        output_digest: SHA-256 of the method's output; None without output.
         verdict: how it ended, for the author; empty where it was scored.
         seconds: the method's own run time.
     """
@@ -79,12 +79,12 @@ class HappeningRecord:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRecord:
-    """All of it, each list in order of time.
+    """The whole history of a submission, each list in order of time.
 
     Args:
         same_code: other submissions of the same files, whose runs share one estimate with its own.
         alike: submissions whose code differs in layout and names alone: a hint, nothing acts on it.
-        charged_runs: scoring runs that were counted against the quotas when it was handed in.
+        charged_runs: scoring runs that were counted against the quotas when it was submitted.
         audits: every answer, those that a later answer of the same audit replaced too.
     """
 
@@ -101,7 +101,7 @@ class SubmissionRecord:
 
 
 def read_submission_record(session: Session, campaign_id: str, number: int) -> SubmissionRecord:
-    """The story of a submission. Raises NotFound."""
+    """Read the history of a submission. Raises NotFound."""
     view = get_submission(session, campaign_id, number)
     row = session.get_one(Submission, view.id)
     same = select(Submission.number).where(
@@ -124,7 +124,7 @@ def read_submission_record(session: Session, campaign_id: str, number: int) -> S
 
 
 def _events(session: Session, submission: Submission) -> list[LoggedEvent]:
-    """The submission's own part of its campaign's log."""
+    """Return the submission's own part of its campaign's log."""
     found: list[LoggedEvent] = []
     author, after = submission.researcher_id, 0
     while page := read_events(session, submission.campaign_id, after=after, researcher_id=author, kinds=_KINDS):
@@ -134,7 +134,10 @@ def _events(session: Session, submission: Submission) -> list[LoggedEvent]:
 
 
 def _drawn_at(events: Sequence[LoggedEvent], checks: Sequence[CheckView]) -> dict[int | None, datetime]:
-    """When the runs of each check were drawn, and under None those of the measurement."""
+    """Return the times at which the runs of each check were drawn.
+
+    The key None holds those of the measurement.
+    """
     found: dict[int | None, datetime] = {}
     started = [each for each in events if each.event.kind == "scoring_started"]
     if started:

@@ -1,4 +1,6 @@
-"""The words in which a researcher learns what became of its method: exact about its own failure, silent on all else."""
+"""Messages to authors about their methods' results.
+
+They are exact about a method's own failure and reveal nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _MIB = 1024**2
 
 
 class RunFailure(StrEnum):
-    """Why a run has no score."""
+    """The reason why a run has no score."""
 
     CRASHED = "crashed"
     TIME_LIMIT = "time_limit"
@@ -38,10 +40,10 @@ class RunFailure(StrEnum):
 
 
 def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[RunFailure, str] | None:
-    """What to say of a command that did not end well; None for one that did.
+    """Return the message for a command that failed; None for one that succeeded.
 
     Args:
-        limits: the bounds that it ran under.
+        limits: the limits that it ran under.
         hosts: host directories whose paths must not be shown.
     """
     match result.reason:
@@ -65,7 +67,7 @@ def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]
 
 
 def output_missing_message() -> tuple[RunFailure, str]:
-    """Of a run that ended well and left nothing where ``--out`` pointed."""
+    """Return the message for a run that succeeded without a file at ``--out``."""
     return (
         RunFailure.NO_OUTPUT,
         "gave no output: run.py exited with code 0 but wrote no file to the path given as --out.",
@@ -73,13 +75,19 @@ def output_missing_message() -> tuple[RunFailure, str]:
 
 
 def output_refused_message(limits: RunLimits) -> tuple[RunFailure, str]:
-    """Of something at the output's path that is not fetched: too large, or not a regular file."""
+    """Return the message for an output that is too large or no regular file.
+
+    Such an output is not fetched.
+    """
     size = f"{limits.output_bytes / _MIB:.3g} MiB"
     return RunFailure.OUTPUT_REFUSED, f"left an output that is not taken: it must be a regular file of at most {size}."
 
 
 def output_rejected_message(reason: str, hosts: Iterable[Path]) -> tuple[RunFailure, str]:
-    """Of an output file that the problem cannot score; ``reason`` is the problem's text for the researcher."""
+    """Return the message for an output file that the problem cannot score.
+
+    ``reason`` is the problem's text for the researcher.
+    """
     # Bounded before anything looks at it: a problem may quote what a method wrote.
     words = remove_host_paths(reason[: 8 * _TAIL_CHARACTERS], hosts)
     short = words if len(words) <= _TAIL_CHARACTERS else words[: _TAIL_CHARACTERS - 1] + "…"
@@ -87,7 +95,10 @@ def output_rejected_message(reason: str, hosts: Iterable[Path]) -> tuple[RunFail
 
 
 def output_unreadable_message() -> tuple[RunFailure, str]:
-    """Of an output file that broke the problem's reader, whose own error may quote hidden data."""
+    """Return the message for an output file that broke the problem's reader.
+
+    The reader's own error may quote hidden data, so it is not shown.
+    """
     return (
         RunFailure.OUTPUT_REJECTED,
         "wrote an output that cannot be scored: it is not in the format that the brief names.",
@@ -95,7 +106,10 @@ def output_unreadable_message() -> tuple[RunFailure, str]:
 
 
 def output_ungraded_message() -> tuple[RunFailure, str]:
-    """Of an output file over which the problem's reader hung, ended or took too much memory."""
+    """Return the message for an output that hung or crashed the problem's reader.
+
+    Too much memory counts as a crash.
+    """
     return (
         RunFailure.OUTPUT_REJECTED,
         "wrote an output that cannot be scored: the problem's grading came to no end with it. "
@@ -116,7 +130,10 @@ UNCONFIRMED = (
 
 
 def sandbox_lost_message(times: int) -> tuple[RunFailure, str]:
-    """Of a method whose sandbox ended under it each time, though an idle one holds."""
+    """Return the message for a method that lost its sandbox at each attempt.
+
+    An idle sandbox does work.
+    """
     return RunFailure.SANDBOX_LOST, (
         f"ended its own sandbox {times} times in a row, while a fresh sandbox without it holds. "
         "Does it kill processes that it did not start?"
@@ -124,7 +141,7 @@ def sandbox_lost_message(times: int) -> tuple[RunFailure, str]:
 
 
 def rejection_verdict(number: int, index: int, runs: int, domain: str, text: str) -> str:
-    """The verdict on a submission one of whose runs failed."""
+    """Return the verdict on a submission with a failed run."""
     return f"s{number} rejected: run {index + 1} of {runs} ({domain}) {text}\nEvery run has to succeed."
 
 
@@ -139,10 +156,12 @@ def measurement_verdict(
     rows: int,
     leader: LeaderboardRow | None,
 ) -> str:
-    """The verdict on a measured submission, one line: rounded, with its place on the board.
+    """Return the one-line verdict on a measured submission.
+
+    It holds the rounded score and its place on the board.
 
     Args:
-        row: the board's row that shows this code; another number's when the same code was handed in before, None
+        row: the board's row that shows this code; another number's when the same code was submitted before, None
             when the code is off the board.
         rows: how many rows the board has.
         leader: its first row.
@@ -168,11 +187,11 @@ def measurement_verdict(
 
 
 def withheld_verdict(submission: Submission, metric: Metric, best: Submission | None) -> str:
-    """The verdict on a measured submission whose number is not told.
+    """Return the verdict on a measured submission whose score is withheld.
 
     Args:
-        best: what it is surely below, the author's best or another's; None where it is below what the plainest method
-            reaches.
+        best: the score that it is surely below, the author's best or another's; None if it is below the plainest
+            method's.
     """
     if best is None:
         than = f"what the plainest method reaches ({metric.name} {_two(metric.plain)})"
@@ -190,7 +209,10 @@ def withheld_verdict(submission: Submission, metric: Metric, best: Submission | 
 
 
 def confirmation_verdict(status: str, findings: Iterable[FindingView]) -> str:
-    """What a confirmation and the audits came to, one line each; it names no number of the sealed split."""
+    """Return the result of a confirmation and its audits, one line each.
+
+    It names no number of the sealed split.
+    """
     said = {
         "confirmed": "Confirmed: fresh seeds on the sealed split bear the score out.",
         "refuted": "Refuted: fresh seeds on the sealed split do not bear the score out; it is off the board.",
@@ -202,7 +224,9 @@ def confirmation_verdict(status: str, findings: Iterable[FindingView]) -> str:
 
 
 def remove_host_paths(text: str, hosts: Iterable[Path]) -> str:
-    """Text without control characters and without the paths of host directories, which say nothing to a researcher.
+    """Remove control characters and paths of host directories from a text.
+
+    Host paths mean nothing to a researcher.
 
     A path is found by its last two parts too, since the kernel's mount table shows some without their beginning.
     """
@@ -214,7 +238,7 @@ def remove_host_paths(text: str, hosts: Iterable[Path]) -> str:
 
 
 def _without(text: str, tail: str) -> str:
-    """Text with a mark for each path that holds ``tail``; time grows with the text and no faster."""
+    """Replace each path that holds ``tail`` by a mark, in linear time."""
     kept, done, at = [], 0, text.find(tail)
     while at >= 0:
         end = _AFTER_PATH.match(text, at + len(tail)).end()  # type: ignore[union-attr]  # it matches anywhere

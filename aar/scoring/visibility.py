@@ -1,4 +1,9 @@
-"""Who may see what of a submission, and of what happened: one table, asked by pages, API, streams, charts and MCP.
+"""Decides which audience sees which data of submissions and events, in one table.
+
+Pages, API, streams, charts and MCP all use it. Scores of the sealed splits, withheld scores and the evidence of audits
+would be something to climb on; a notebook, a file or a turn belongs to one researcher. Authenticated people see them;
+no other audience does, on any of these ways. The command line and the report on disk read the database itself and so
+belong to its owner.
 
 Scores of the sealed splits, scores that are not told and the evidence of audits would be something to climb on; a
 notebook, a file or a turn belongs to one researcher. People who proved who they are see them; nobody else does,
@@ -22,7 +27,7 @@ from aar.store.event_log import LoggedEvent
 
 
 class Audience(StrEnum):
-    """Who looks."""
+    """The reader of some data."""
 
     NOBODY = "nobody"
     """Without a token or a login, on the machine itself."""
@@ -36,12 +41,12 @@ class Audience(StrEnum):
 
     @property
     def is_person(self) -> bool:
-        """Whether it is a person who proved it."""
+        """Return True if it is an authenticated person."""
         return self in (Audience.VIEWER, Audience.OPERATOR)
 
 
 class RestrictedData(StrEnum):
-    """What not everybody may see."""
+    """A kind of data that not everybody may see."""
 
     WITHHELD_SCORES = "withheld scores"
     """Measured scores that researchers are not told as numbers."""
@@ -124,19 +129,19 @@ people only."""
 
 
 def may_see(audience: Audience, secret: RestrictedData) -> bool:
-    """Whether an audience may see a kind of secret."""
+    """Return True if an audience may see a kind of restricted data."""
     return secret in VISIBLE_DATA[audience]
 
 
 def submission_seen_by(view: SubmissionView, audience: Audience) -> SubmissionView:
-    """A submission without a score that this audience is not told."""
+    """Return a submission without a score that is withheld from this audience."""
     if view.told or may_see(audience, RestrictedData.WITHHELD_SCORES):
         return view
     return replace(view, mean=None, standard_error=None, low=None, high=None)
 
 
 def rows_seen_by(rows: Sequence[LeaderboardRow], audience: Audience) -> list[LeaderboardRow]:
-    """The leaderboard without rows whose number this audience is not told, and without sealed scores."""
+    """Return the leaderboard without withheld rows and without sealed scores."""
     shown = [row for row in rows if row.submission.told or may_see(audience, RestrictedData.WITHHELD_SCORES)]
     if may_see(audience, RestrictedData.SEALED_SCORES):
         return shown
@@ -144,21 +149,27 @@ def rows_seen_by(rows: Sequence[LeaderboardRow], audience: Audience) -> list[Lea
 
 
 def findings_seen_by(findings: Collection[FindingView], audience: Audience) -> list[FindingView]:
-    """What audits found; without their evidence those alone that their author reads."""
+    """Return audit findings as this audience may see them.
+
+    Without their evidence, only the findings for the submission's author are returned.
+    """
     if may_see(audience, RestrictedData.EVIDENCE):
         return list(findings)
     return [replace(each, evidence={}) for each in findings if each.verdict in _TOLD_VERDICTS]
 
 
 def may_see_phase(audience: Audience, phase: str, disclosed: bool) -> bool:
-    """Whether an audience may see the score of a phase, by its key, of a submission that is told or not."""
+    """Return True if an audience may see a phase's score of a submission.
+
+    ``phase`` is the phase's key; the score may be disclosed or withheld.
+    """
     if phase == Stage.MEASURE:
         return disclosed or may_see(audience, RestrictedData.WITHHELD_SCORES)
     return may_see(audience, RestrictedData.SEALED_SCORES)
 
 
 def event_seen_by(logged: LoggedEvent, audience: Audience) -> LoggedEvent | None:
-    """An event without what this audience may not see; None where it may not see it at all."""
+    """Return an event without the restricted fields; None if it is hidden altogether."""
     if audience.is_person:
         return logged
     hidden = EVENT_FIELDS.get(logged.event.kind)
@@ -169,7 +180,7 @@ def event_seen_by(logged: LoggedEvent, audience: Audience) -> LoggedEvent | None
 
 
 def activity_seen_by(doing: str, audience: Audience) -> str:
-    """What a researcher does now; its first word alone where the rest may quote its work."""
+    """Return a researcher's activity; its first word alone if it may quote work."""
     if not doing or may_see(audience, RestrictedData.TRANSCRIPTS):
         return doing
     return doing.split(maxsplit=1)[0].rstrip(":")

@@ -1,4 +1,4 @@
-"""Which snapshots a campaign has, and which came from which."""
+"""Records the snapshots of a campaign and their parents."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _PREFIX = re.compile(r"[0-9a-f]{4,64}")
 def record_snapshot(
     session: Session, campaign_id: str, researcher_id: str | None, saved: SavedSnapshot, parent: str | None
 ) -> None:
-    """Note a saved snapshot and its parent; once a campaign has a digest, recording it again changes nothing.
+    """Record a saved snapshot and its parent.
+
+    Recording a digest again for the same campaign changes nothing.
 
     Args:
         session: in a write transaction.
-        campaign_id: whose snapshot.
-        researcher_id: who took it; None for the controller.
-        saved: what ``SnapshotStore.save`` returned.
+        campaign_id: the snapshot's campaign.
+        researcher_id: its author; None for the controller.
+        saved: the result of ``SnapshotStore.save``.
         parent: digest that it was made from, which the campaign must already have; None for a fresh start.
 
     Raises:
@@ -52,7 +54,7 @@ def record_snapshot(
 
 
 def list_ancestors(session: Session, campaign_id: str, digest: str) -> list[str]:
-    """The digest itself, its parent, its parent's parent, and so on to the first. Raises NotFound."""
+    """List the digest itself and all its ancestors, nearest first. Raises NotFound."""
     line: list[str] = []
     current: str | None = digest
     while current is not None:
@@ -65,15 +67,15 @@ def list_ancestors(session: Session, campaign_id: str, digest: str) -> list[str]
 
 
 def resolve_digest(session: Session, campaign_id: str, prefix_or_s_number: str) -> str:
-    """The digest that a person or a researcher means.
+    """Resolve a submission number or digest prefix to a digest.
 
     Args:
         session: for reading.
-        campaign_id: whose snapshots.
+        campaign_id: the snapshots' campaign.
         prefix_or_s_number: a submission such as "s7", or the first four or more digits of a digest.
 
     Raises:
-        NotFound: nothing, or more than one thing, is meant.
+        NotFound: no snapshot matches, or more than one does.
     """
     asked = prefix_or_s_number.strip()
     if number := _NUMBER.fullmatch(asked):

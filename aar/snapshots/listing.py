@@ -1,4 +1,4 @@
-"""The snapshots of a campaign, for those who look for code to read or build on."""
+"""Lists the snapshots of a campaign, for reading or building on their code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aar.store.models import Researcher, Snapshot, Submission
 
 @dataclass(frozen=True, slots=True)
 class SnapshotView:
-    """A snapshot; ``submissions`` are the numbers under which its code was handed in."""
+    """A snapshot; ``submissions`` are the numbers under which its code was submitted."""
 
     digest: str
     parent: str | None
@@ -25,10 +25,10 @@ class SnapshotView:
 
 
 def list_snapshots(session: Session, campaign_id: str, *, skip: int = 0, limit: int = 50) -> list[SnapshotView]:
-    """Snapshots, newest first.
+    """List snapshots, newest first.
 
     Args:
-        skip: how many of the newest were seen already.
+        skip: the number of the newest that were seen already.
         limit: most to return.
     """
     rows = session.execute(

@@ -1,4 +1,6 @@
-"""Walking a directory that its owner may change meanwhile, without ever leaving it."""
+"""Walks a directory safely while its owner may change it.
+
+The walk never leaves the directory."""
 
 from __future__ import annotations
 
@@ -20,13 +22,15 @@ FileVisitor = Callable[[str, int, os.stat_result], None]
 
 
 def walk_files(directory: Path, visit: FileVisitor, *, max_entries: int) -> None:
-    """Call ``visit(relative name, open file descriptor, its stat)`` for every file below ``directory``.
+    """Call ``visit`` for every file below ``directory``.
+
+    It gets the relative name, an open file descriptor and its stat.
 
     Every step goes through the descriptor of the directory above, and no link is followed, so that a rename or a
     link made during the walk cannot lead outside.
 
     Args:
-        directory: where to start.
+        directory: the first directory.
         visit: called once a file; may raise to end the walk.
         max_entries: most files and folders together.
 

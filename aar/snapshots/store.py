@@ -1,4 +1,6 @@
-"""The content-addressed store of snapshots on disk, and the one place to import the snapshot services from."""
+"""The content-addressed store of snapshots on disk.
+
+The one place to import the snapshot services from."""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _DRAFT_LIFE_SECONDS = 24 * 3600
 
 
 class SnapshotStore:
-    """Snapshots below one folder: each distinct file content once, and one manifest a snapshot.
+    """A folder of snapshots: each distinct content once, one manifest a snapshot.
 
     Any number of threads and processes may save and read at once. Every file appears under its final name only when
     it is whole. All methods block: call them in a thread.
@@ -57,7 +59,9 @@ class SnapshotStore:
             _sweep(self._incoming)
 
     def save(self, directory: Path) -> SavedSnapshot:
-        """Copy the files below ``directory``; empty folders and modes other than "executable" are not kept.
+        """Copy the files below ``directory`` into the store.
+
+        Empty folders and modes other than "executable" are not stored.
 
         Raises:
             TransferRefused: something that is not a plain file or folder, a bad name, or over the store's limits.
@@ -85,11 +89,11 @@ class SnapshotStore:
         return SavedSnapshot(digest, len(entries), total)
 
     def exists(self, digest: str) -> bool:
-        """Whether the store holds the snapshot."""
+        """Return True if the store holds the snapshot."""
         return is_digest(digest) and (self._manifests / digest).is_file()
 
     def read_files(self, digest: str) -> dict[str, bytes]:
-        """The content of every file, by relative name.
+        """Return the content of every file, by relative name.
 
         Raises:
             NotFound: no such snapshot.
@@ -98,7 +102,7 @@ class SnapshotStore:
         return {entry.name: self._content(digest, entry) for entry in self._entries(digest)}
 
     def materialise(self, digest: str, target: Path) -> None:
-        """Write the files of a snapshot as a new folder ``target``, which appears whole or not at all.
+        """Write a snapshot's files as a new folder ``target``, whole or not at all.
 
         Args:
             digest: which snapshot.
@@ -179,7 +183,7 @@ class SnapshotStore:
 
 
 def _settle(draft: IO[bytes], place: Path) -> None:
-    """Give a whole file its final name, safely on disk."""
+    """Give a complete file its final name, safely on disk."""
     draft.flush()
     os.fsync(draft.fileno())
     Path(draft.name).replace(place)

@@ -1,4 +1,4 @@
-"""What a snapshot is: a sorted list of files, whose canonical form names it.
+"""The manifest of a snapshot: a sorted list of files that names it.
 
 The digest of a snapshot is the SHA-256 of its manifest, and the manifest holds each file's relative name, executable
 bit, size and SHA-256. So the same content always has the same name, wherever and in whatever order it was read.
@@ -34,7 +34,7 @@ class FileEntry:
 
     Args:
         name: relative, with ``/`` between parts.
-        executable: whether its owner may run it; no other mode bit is kept.
+        executable: whether its owner may run it; no other mode bit is stored.
         size_bytes: length of its content.
         sha256: hex digest of its content.
     """
@@ -46,12 +46,12 @@ class FileEntry:
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` has the form of a SHA-256 in lower-case hex."""
+    """Return True if ``text`` has the form of a SHA-256 in lower-case hex."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def check_name(name: str) -> str:
-    """A relative file name that stays below its root on every system.
+    """Return a relative file name that stays below its root on every system.
 
     Raises:
         TransferRefused: absolute, empty, with ``..``, control characters or a backslash, too long, or not UTF-8.
@@ -71,19 +71,19 @@ def check_name(name: str) -> str:
 
 
 def encode_manifest(entries: Iterable[FileEntry]) -> bytes:
-    """The canonical form of a manifest; independent of the order of ``entries``."""
+    """Return the canonical form of a manifest, independent of the order of ``entries``."""
     ordered = sorted(entries, key=lambda entry: entry.name.encode())
     rows = [[entry.name, entry.executable, entry.size_bytes, entry.sha256] for entry in ordered]
     return json.dumps({"version": 1, "files": rows}, separators=(",", ":")).encode()
 
 
 def manifest_digest(manifest: bytes) -> str:
-    """The name of the snapshot with this manifest."""
+    """Return the name of the snapshot with this manifest."""
     return hashlib.sha256(manifest).hexdigest()
 
 
 def decode_manifest(digest: str, manifest: bytes) -> list[FileEntry]:
-    """The files of a manifest.
+    """Return the files of a manifest.
 
     Raises:
         DataMissing: the bytes are not the ones that ``digest`` names.

@@ -1,4 +1,6 @@
-"""Tables, sessions and migrations. Services take a ``Session``; programs start with :func:`open_database`."""
+"""Tables, sessions and migrations of the database.
+
+Services take a ``Session``; programs start with :func:`open_database`."""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ __all__ = ["Database", "open_database"]
 
 
 def open_database(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Database:
-    """Open a database, creating or migrating its tables where needed.
+    """Open a database, creating or migrating its tables if needed.
 
     Safe to call from several processes at once: one migrates, the others wait.
 
     Args:
         url: ``sqlite:///FILE`` (its folder is made) or ``postgresql+psycopg://USER@HOST/NAME``.
-        busy_seconds: how long to wait for a lock that somebody else holds.
+        busy_seconds: how long to wait for a lock of another process.
 
     Raises:
         DatabaseError: locked, unreachable, read-only, full, damaged, of another program, or newer than this one.

@@ -1,4 +1,4 @@
-"""Column types that hold their meaning on SQLite and PostgreSQL alike."""
+"""Column types with the same meaning on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NANO = Decimal(10) ** 9
 
 
 class Usd(TypeDecorator[Decimal]):
-    """Dollars as a whole number of nanodollars, so that SQL sums are exact; fractions round up."""
+    """Dollars as whole nanodollars, so that SQL sums are exact; fractions round up."""
 
     impl = BigInteger
     cache_ok = True
@@ -27,7 +27,7 @@ class Usd(TypeDecorator[Decimal]):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept and returned in UTC; a naive one is refused."""
+    """An aware datetime, stored and returned in UTC; a naive one is refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -46,5 +46,5 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def now() -> datetime:
-    """The present, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,6 @@
-"""The database: one engine, one writer at a time on SQLite, and sessions for services.
+"""The database: one engine, sessions for services, one writer at a time.
+
+SQLite is the reason for the one writer.
 
 Services are plain functions over a ``Session``; async code runs them with ``await db.write(fn)`` or
 ``await db.read(fn)`` in a thread, so that nothing blocks the loop. On SQLite every write transaction starts with
@@ -32,11 +34,11 @@ _POLL_SECONDS = 0.002
 
 
 class Database:
-    """A migrated database, open for services. Get one with ``aar.store.open_database``.
+    """A migrated database, open for services; made by ``aar.store.open_database``.
 
     Args:
         url: SQLAlchemy URL; ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
-        busy_seconds: how long to wait for a lock that somebody else holds.
+        busy_seconds: how long to wait for a lock of another process.
     """
 
     def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
@@ -54,9 +56,9 @@ class Database:
         self._listeners: tuple[Callable[[], None], ...] = ()
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call ``heard`` after each write of this object, in the thread that wrote; returns what ends that.
+        """Call ``heard`` after each write, in the writing thread; returns its unsubscriber.
 
-        A hint only: other processes write to the same database unheard.
+        A hint only: writes of other processes to the same database cause no call.
         """
         self._listeners = (*self._listeners, callback)
 
@@ -67,25 +69,33 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for reading; rolled back at the end. Raises DatabaseError."""
+        """Open a session for reading; rolled back at the end. Raises DatabaseError."""
         with translate_errors(self.shown), self._sessions() as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session in one transaction, committed at the end unless an exception leaves it. Raises DatabaseError."""
+        """Open a session in one transaction, committed at the end. Raises DatabaseError.
+
+        An exception that leaves it rolls it back.
+        """
         with translate_errors(self.shown), self._writers.begin() as session:
             yield session
         self._notify()
 
     async def read(self, fn: Callable[[Session], T]) -> T:
-        """Run ``fn`` with a reading session in a thread. Raises what ``fn`` raises, and DatabaseError."""
+        """Run ``fn`` with a reading session in a thread.
+
+        Raises any error of ``fn``, and DatabaseError.
+        """
         return await anyio.to_thread.run_sync(partial(self._read, fn))
 
     async def write(self, fn: Callable[[Session], T]) -> T:
-        """Run ``fn`` in one write transaction in a thread; writers of this process queue fairly.
+        """Run ``fn`` in one write transaction in a thread; writers queue fairly.
 
-        Once begun it runs to its end even when the caller is cancelled, so that a caller never has to guess.
+        The queue is that of this process.
+
+        Once begun it runs to its end even when the caller is cancelled, so that a caller always knows the result.
         ``fn`` may run again when PostgreSQL rolled it back for a deadlock, so it must touch nothing but its session.
         """
         if self._limiter is None:
@@ -99,7 +109,10 @@ class Database:
             raise
 
     def write_now(self, fn: Callable[[Session], T]) -> T:
-        """``write`` for code that is not async. Raises what ``fn`` raises, and DatabaseError."""
+        """Run ``write`` for code that is not async.
+
+        Raises any error of ``fn``, and DatabaseError.
+        """
         with translate_errors(self.shown):
             done = self._attempt(fn)
         self._notify()
@@ -132,7 +145,7 @@ class Database:
 
 
 class _Work(Generic[T]):
-    """Something done in a thread that can be waited for by one who was cancelled."""
+    """Work in a thread that can be waited for even after cancellation."""
 
     def __init__(self, fn: Callable[[], T]) -> None:
         self._fn = fn
@@ -150,7 +163,7 @@ class _Work(Generic[T]):
             self._ended = True
 
     async def over(self) -> None:
-        """Keep it from beginning, or wait for its end."""
+        """Prevent its beginning, or wait for its end."""
         with self._lock:
             self._given_up = True
         while self._begun and not self._ended:

@@ -1,4 +1,4 @@
-"""SQLAlchemy engines with the settings that campaigns rely on."""
+"""Creates SQLAlchemy engines with the settings that campaigns need."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ _SECRET_OPTIONS = ("password", "sslpassword")
 
 
 def make_engine(url: str, busy_seconds: float) -> Engine:
-    """An engine for SQLite (WAL, foreign keys, immediate write transactions) or PostgreSQL (psycopg 3).
+    """Create an engine for SQLite or PostgreSQL (psycopg 3).
+
+    On SQLite it sets WAL, foreign keys and immediate write transactions.
 
     Args:
         url: SQLAlchemy URL; ``postgresql://`` and ``postgres://`` mean psycopg 3 too.
-        busy_seconds: how long to wait for a lock that somebody else holds.
+        busy_seconds: how long to wait for a lock of another process.
 
     Raises:
-        DatabaseError: the URL, its driver or its folder will not do.
+        DatabaseError: the URL, its driver or its folder cannot be used.
     """
     try:
         parsed = _parse(url)
@@ -54,10 +56,10 @@ def make_engine(url: str, busy_seconds: float) -> Engine:
 
 
 def parse_url(url: str) -> URL:
-    """The parts of a database URL; its password is shown nowhere from now on.
+    """Parse a database URL; its password is shown nowhere from now on.
 
     Raises:
-        DatabaseError: it is none. What it holds is not quoted, for nobody knows which part of it is the password.
+        DatabaseError: it is invalid. It is not quoted, because any part of it may be the password.
     """
     try:
         parsed = make_url(url)
@@ -72,7 +74,10 @@ def parse_url(url: str) -> URL:
 
 
 def display_url(url: URL) -> str:
-    """A URL for people: without its password, wherever that stands."""
+    """Return a URL for people, without its password.
+
+    The password is removed from every place that may hold it.
+    """
     kept = {name: REDACTED_MARK if name in _SECRET_OPTIONS else value for name, value in url.query.items()}
     return url.set(query=kept).render_as_string(hide_password=True)
 
@@ -117,7 +122,10 @@ def _configure_sqlite(busy_seconds: float, connection: sqlite3.Connection, _reco
 
 
 def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    """Switch to write-ahead logging; SQLite does not wait by itself when two processes switch at once."""
+    """Switch to write-ahead logging.
+
+    SQLite does not wait by itself when two processes switch at once.
+    """
     while True:
         try:
             if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):

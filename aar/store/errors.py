@@ -1,4 +1,4 @@
-"""Turning a driver's exceptions into one line that a person can act on."""
+"""Translates a driver's exceptions into one line that a person can act on."""
 
 from __future__ import annotations
 
@@ -53,12 +53,15 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 
 def is_retryable(error: DBAPIError) -> bool:
-    """Whether the server rolled the transaction back only because of another one, so that it may be run again."""
+    """Return True if a transaction was rolled back only because of another one.
+
+    It may then be run again.
+    """
     return getattr(error.orig, "sqlstate", None) in _RETRYABLE
 
 
 def is_database_fault(error: DBAPIError) -> bool:
-    """Whether the database is at fault, rather than a statement or a row that breaks a constraint."""
+    """Return True if the database is at fault, not the statement or row."""
     text = str(error.orig)
     if type(error).__name__ == "OperationalError" or getattr(error.orig, "sqlstate", None) in _OUT_OF_ORDER:
         return True
@@ -67,7 +70,7 @@ def is_database_fault(error: DBAPIError) -> bool:
 
 @contextmanager
 def translate_errors(shown: str) -> Iterator[None]:
-    """Raise DatabaseError for what the database, not the caller, did wrong.
+    """Raise DatabaseError for errors of the database, not of the caller.
 
     Args:
         shown: the database's URL without its password.

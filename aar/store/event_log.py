@@ -1,4 +1,4 @@
-"""Appending to and reading from the event log."""
+"""Appends to and reads from the event log."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LoggedEvent:
 
 
 def lock_campaign(session: Session, campaign_id: str) -> None:
-    """Queue behind other writers of this campaign until the transaction ends.
+    """Lock the campaign against other writers until the transaction ends.
 
     Ids are drawn in the order of insertion but become visible in the order of commits; a reader that keeps the last
     id as its cursor would skip a smaller one that commits later. One appending transaction a campaign at a time
@@ -52,7 +52,10 @@ def lock_campaign(session: Session, campaign_id: str) -> None:
 
 
 def append_event(session: Session, campaign_id: str, happened: Event, researcher_id: str | None = None) -> int:
-    """Append one event in the caller's transaction; returns its id, which is larger than all that readers saw."""
+    """Append one event in the caller's transaction; returns its id.
+
+    The id is larger than all that readers saw.
+    """
     session.flush()
     lock_campaign(session, campaign_id)
     return int(session.connection().execute(_INSERT, _row(campaign_id, happened, researcher_id)).scalar_one())
@@ -69,7 +72,7 @@ def append_events(
 
 
 def latest_event_id(session: Session, campaign_id: str) -> int:
-    """The id of the campaign's newest event; 0 when there is none."""
+    """Return the id of the campaign's newest event; 0 if there is none."""
     session.flush()
     return session.connection().execute(_LATEST, {"campaign": campaign_id}).scalar() or 0
 
@@ -93,7 +96,7 @@ def read_events(
     researcher_id: str | None = None,
     kinds: Sequence[str] = (),
 ) -> list[LoggedEvent]:
-    """Events after a cursor, oldest first; at most ``limit``."""
+    """List events after a cursor, oldest first; at most ``limit``."""
     query = select(*_COLUMNS).where(EventRecord.campaign_id == campaign_id, EventRecord.id > after)
     if researcher_id is not None:
         query = query.where(EventRecord.researcher_id == researcher_id)

@@ -1,4 +1,4 @@
-"""Doing something in memory exactly when the rows behind it are committed."""
+"""Runs a callback in memory exactly when the rows behind it are committed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _KEY = "aar.store.on_commit"
 
 
 def on_commit(session: Session, then: Callable[[], None]) -> None:
-    """Call ``then`` once, right after the session's outermost transaction commits; never when it rolls back.
+    """Call ``then`` once, right after the outermost transaction commits.
+
+    It is never called if the transaction rolls back.
 
     A savepoint around the caller that is rolled back drops it too. ``then`` runs in the committing thread, must be
     quick, and may not use the session.

@@ -1,4 +1,6 @@
-"""Bringing a database to the schema of this program, once, however many processes start together."""
+"""Migrates a database to this program's schema, once, across processes.
+
+Any number of processes may start together."""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def _is_current(connection: Connection, database: Database) -> bool:
 
 
 def _version(connection: Connection, database: Database) -> str | None:
-    """The schema's version; None for an empty database."""
+    """Return the schema's version; None for an empty database."""
     if database.is_sqlite:
         tables = set(connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'")))
         if tables and VERSION_TABLE not in tables:

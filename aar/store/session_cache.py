@@ -1,7 +1,7 @@
-"""What readers worked out of rows that never change again, kept for the next reader.
+"""Caches results that readers computed from rows that never change again.
 
-A log or a ledger only grows, so what was summed up to a cursor stays true. Only sessions of ``Database.reading`` put
-anything there: what a writing session sees may yet be rolled back.
+A log or a ledger only grows, so a sum up to a cursor stays true. Only sessions of ``Database.reading`` store anything
+there: rows that a writing session sees may still be rolled back.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ _MOST = 256
 
 
 class SessionCache:
-    """A few values by key, the least used forgotten first; safe in threads. Values must not be changed."""
+    """A small thread-safe cache of values by key; the least used goes first.
+
+    Values must not be changed.
+    """
 
     def __init__(self) -> None:
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Any:
-        """The value, or None."""
+        """Return the value, or None."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Any) -> None:
-        """Keep a value in place of the one before."""
+        """Store a value in place of the one before."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -44,13 +47,13 @@ class SessionCache:
 
 
 def get_cached(session: Session, key: Hashable) -> Any:
-    """What a reader of this session's database kept; None where there is nothing."""
+    """Return a value cached for this session's database; None if there is none."""
     store = session.info.get(CACHE_KEY)
     return store.get(key) if isinstance(store, SessionCache) else None
 
 
 def put_cached(session: Session, key: Hashable, value: Any) -> None:
-    """Keep something for later sessions; does nothing in one that may write."""
+    """Cache a value for later sessions; does nothing in one that may write."""
     store = session.info.get(CACHE_KEY)
     if isinstance(store, SessionCache) and not session.info.get(WRITING_KEY):
         store.put(key, value)

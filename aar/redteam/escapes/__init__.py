@@ -1,4 +1,4 @@
-"""Attempts to break out of a sandbox, as scripts that run inside and print ``GOT THROUGH`` when they did."""
+"""Attempts to break out of a sandbox: scripts that print ``GOT THROUGH`` on success."""
 
 from aar.redteam.escapes.escape import Escape
 from aar.redteam.escapes.exhaustion import EXHAUSTION

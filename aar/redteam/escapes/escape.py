@@ -1,4 +1,6 @@
-"""One attempt to break out of a sandbox: a script that runs inside and tells when it got through.
+"""One attempt to break out of a sandbox, as a script that runs inside.
+
+It prints a mark if it got through.
 
 Words between @ signs are filled in by the arena: the place and the text of a secret on the host, another sandbox's
 workspace, a port of the host that listens.
@@ -15,9 +17,9 @@ class Escape:
 
     Args:
         name: short, for tables and test ids.
-        goal: what it tries to do, in one clause.
+        goal: its aim, in one clause.
         script: Python that runs inside; prints ``GOT THROUGH ...`` on success.
-        seconds: its time limit; running into it is no success.
+        seconds: its time limit; a script that reaches it has failed.
     """
 
     name: str

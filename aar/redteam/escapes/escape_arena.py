@@ -1,4 +1,6 @@
-"""Where escapes are tried: an attacker, a neighbour, and a secret on the host that neither was given."""
+"""The arena of escapes: an attacker, a neighbour, and a secret on the host.
+
+Neither sandbox was given the secret."""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class EscapeArena:
     _box: Sandbox | None = None
 
     async def attacker(self) -> Sandbox:
-        """The attacker's sandbox; a new one when the last is gone."""
+        """Return the attacker's sandbox; a new one if the last is gone."""
         try:
             if self._box is not None and (await self._box.exec(["true"], timeout=20)).ok:
                 return self._box
@@ -53,17 +55,17 @@ class EscapeArena:
 
     @property
     def campaign(self) -> str:
-        """Label of both sandboxes."""
+        """Return the label of both sandboxes."""
         return f"arena-{self.secret[-8:]}"
 
     async def neighbour(self) -> Sandbox:
-        """The neighbour's sandbox, with a secret of its own in its workspace."""
+        """Return the neighbour's sandbox, with a secret of its own in its workspace."""
         box = await self.backend.create(self._spec("neighbour"))
         await box.write("secret.txt", self.secret.encode())
         return box
 
     def filled(self, script: str) -> str:
-        """A script with the arena's own values."""
+        """Return a script with the arena's own values filled in."""
         values = {
             "SECRET_NAME": CANARY_FILE,
             "SECRET_TEXT": self.secret,
@@ -80,7 +82,7 @@ class EscapeArena:
 
 @asynccontextmanager
 async def open_escape_arena(backend: SandboxBackend, folder: Path) -> AsyncIterator[tuple[EscapeArena, Sandbox]]:
-    """An arena with its neighbour; nothing of it is left afterwards.
+    """Open an arena with its neighbour; it leaves nothing behind.
 
     Args:
         backend: under attack.

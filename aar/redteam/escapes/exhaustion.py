@@ -1,4 +1,4 @@
-"""What must not be used up: processes, memory, disk, output, descriptors."""
+"""Attempts to exhaust processes, memory, disk, output and descriptors."""
 
 from __future__ import annotations
 

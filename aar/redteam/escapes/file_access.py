@@ -1,4 +1,4 @@
-"""What must not be read: hidden labels, other workspaces, the host, the first process."""
+"""Attempts to read hidden labels, other workspaces, the host, and the first process."""
 
 from __future__ import annotations
 

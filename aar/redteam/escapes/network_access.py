@@ -1,4 +1,4 @@
-"""What must not be reached: the engine, the network, the cloud, the controller, the forum."""
+"""Attempts to reach the engine, network, cloud, controller and forum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not be gained: system calls, users, devices, limits, the server."""
+"""Attempts to gain system calls, users, devices, limits, and the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts that need the host's hand: what is copied out of, or into, a sandbox whose content is hostile."""
+"""Attempts through file transfers from and to a hostile sandbox."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def _dots(place: EscapeArena, box: Sandbox, target: Path) -> str:
 
 
 async def _swap(place: EscapeArena, box: Sandbox, target: Path) -> str:
-    """A directory that turns into a link to everything while it is copied out."""
+    """Swap a directory for a link to everything while it is copied out."""
     await box.exec("mkdir -p s/real other; for i in $(seq 200); do echo x > s/real/$i; done", timeout=20)
     job = await box.start_job(
         "while true; do mv s/real s/x; ln -s / s/real; rm s/real; mv s/x s/real; done 2>/dev/null", timeout=30
@@ -53,7 +53,10 @@ async def _swap(place: EscapeArena, box: Sandbox, target: Path) -> str:
 
 
 async def _bombs(place: EscapeArena, box: Sandbox, target: Path) -> str:
-    """Archives stay archives: nothing on the host unpacks them; sparse giants are refused by their size."""
+    """Copy out archives and sparse giants.
+
+    Archives are never unpacked on the host; sparse giants are refused by their size.
+    """
     await box.exec(
         "mkdir z; python3 -c \"import zipfile; zipfile.ZipFile('z/b.zip', 'w', 8).writestr('x', bytes(10**8))\"; "
         "cd z; truncate -s 15M hole; tar cf b.tar --transform 's,hole,../../../evil,' hole 2>/dev/null; rm hole",
@@ -88,7 +91,7 @@ async def _specials(place: EscapeArena, box: Sandbox, target: Path) -> str:
 
 
 async def _names(place: EscapeArena, box: Sandbox, target: Path) -> str:
-    """Names that mean something to a shell, a terminal or a parser."""
+    """Copy files whose names mean something to a shell, terminal or parser."""
     script = (
         "import os\nos.makedirs(b'n')\n"
         "for name in (b'\\xff\\xfe', b'a\\nb', b'-rf', b'\\x1b[31m', b'$(touch x)', b'...', b'x' * 255):\n"

@@ -152,7 +152,10 @@ def claim_submission(
 
 
 def recover_submissions(session: Session, campaign_id: str) -> list[ScoringJob]:
-    """The submissions that a former controller left half scored; runs with a result keep it, the others start again."""
+    """Recover the submissions that a former controller left unfinished.
+
+    Runs with a result are not repeated; the others start again.
+    """
     left = session.scalars(
         select(Submission)
         .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
@@ -162,7 +165,7 @@ def recover_submissions(session: Session, campaign_id: str) -> list[ScoringJob]:
 
 
 def count_unfinished(session: Session, campaign_id: str, skip: Collection[str] = ()) -> int:
-    """How many submissions still await their verdict, without those of the researchers in ``skip``."""
+    """Count the submissions without a verdict, except those of researchers in ``skip``."""
     query = (
         select(func.count())
         .select_from(Submission)
@@ -180,7 +183,10 @@ def _queued(session: Session, campaign_id: str) -> list[tuple[int, str]]:
 
 
 def last_served(session: Session, campaign_id: str, *, checks: bool = False) -> dict[str, int]:
-    """A growing mark of when each researcher's submissions, or checks of them, were last taken up."""
+    """Return a growing mark of when each researcher was last served.
+
+    Claims of submissions and of their checks count.
+    """
     # The rows of a submission's runs are written when it is claimed, so their ids tell the order of claims.
     query = (
         select(Submission.researcher_id, func.max(ScoringRun.id))

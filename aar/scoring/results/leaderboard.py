@@ -1,4 +1,6 @@
-"""The leaderboard: measured submissions, best first. Only the scorer's records put anything on it."""
+"""The leaderboard: ranks measured submissions, best first.
+
+Only ``score_writer`` writes the scores that it shows."""
 
 from __future__ import annotations
 
@@ -25,13 +27,13 @@ from aar.store.models import StageEstimate, Submission
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """A place on the board.
+    """One row of the leaderboard.
 
     Args:
         rank: from 1.
         band: rows of one band cannot be told apart by their scores; from 1, the best.
-        score: what it ranks by, rounded: the mean of its confirmation, or as measured before there is one.
-        labels: what audits say that people must know, such as ``teacher-independent``.
+        score: the score that it ranks by, rounded: the mean of its confirmation, or as measured before there is one.
+        labels: labels from audits that people must know, such as ``teacher-independent``.
     """
 
     rank: int
@@ -42,7 +44,7 @@ class LeaderboardRow:
 
     @property
     def provisional(self) -> bool:
-        """Whether it leads without a confirmation."""
+        """Return True if it leads without a confirmation."""
         return self.rank == 1 and self.submission.status != "confirmed"
 
 
@@ -54,20 +56,20 @@ def read_leaderboard(
     higher_is_better: bool = True,
     disclosed_only: bool = False,
 ) -> list[LeaderboardRow]:
-    """Measured submissions that were neither refuted nor disqualified, best first.
+    """List measured submissions that are neither refuted nor disqualified, best first.
 
-    Code that was handed in several times stands once, under its first number and with all its seeds pooled. A row
+    Code that was submitted several times appears once, under its first number and with all its seeds pooled. A row
     moves to another band only by more than the noise (Blum & Hardt 2015; ``ranking_statistics.assign_bands``). Within a
     band confirmed rows come first, then those that are expected to score best when they are measured again
-    (``ranking_statistics.shrink_scores``): an unsure score that is high by luck leads nobody. Of those that look equal
-    the earlier comes first. First place is
+    (``ranking_statistics.shrink_scores``): so an uncertain score that is high by luck does not come first. Of those
+    that look equal the earlier comes first. First place is
     reserved: once a row is confirmed, the best confirmed one leads, whatever others were measured at.
 
     Args:
         limit: so many rows; None for all.
         higher_is_better: the problem's ``metric.higher_is_better``.
-        disclosed_only: the board of those who are not told withheld scores, as if there were none: a place between two
-            scores that are told would say what a withheld one is.
+        disclosed_only: leave withheld scores out, as if there were none: a place between two disclosed scores would
+            reveal a withheld one.
     """
     rows = read_ranked_rows(session, campaign_id, higher_is_better=higher_is_better, disclosed_only=disclosed_only)
     first = next((row for row in rows if row.submission.status == "confirmed"), None)
@@ -82,7 +84,7 @@ def read_leaderboard(
 def read_ranked_rows(
     session: Session, campaign_id: str, *, higher_is_better: bool = True, disclosed_only: bool = False
 ) -> list[LeaderboardRow]:
-    """The board's rows by bands alone, without labels: who would lead if no place were reserved."""
+    """List the rows by bands alone, without labels and without the reserved first place."""
     sign = 1.0 if higher_is_better else -1.0
     rows = _rows(session, campaign_id, disclosed_only)
     scores = [(sign * mean, error) for mean, error in map(_ranking_score, rows)]
@@ -102,13 +104,13 @@ def read_ranked_rows(
 
 
 def read_leader(session: Session, campaign_id: str, *, higher_is_better: bool = True) -> SubmissionView | None:
-    """The leading submission, or None while nothing is measured."""
+    """Return the leading submission, or None while nothing is measured."""
     rows = read_leaderboard(session, campaign_id, limit=1, higher_is_better=higher_is_better)
     return rows[0].submission if rows else None
 
 
 def first_submission_of_code(campaign_id: str) -> Any:
-    """A query for the first number of each code that was measured: under it the code stands on the board."""
+    """Select the first number of each measured code, under which the board shows it."""
     return (
         select(func.min(Submission.number))
         .where(Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.disqualified == "")
@@ -123,7 +125,10 @@ def _rows(session: Session, campaign_id: str, told_only: bool) -> Sequence[Row[A
 
 @lru_cache(maxsize=64)
 def _query(campaign_id: str, told_only: bool) -> Select[Any]:
-    """Kept, because to build it takes several times as long as to run it, and every researcher looks at the board."""
+    """Return the query of the leaderboard.
+
+    It is cached: building it takes several times as long as running it, and every researcher reads the board.
+    """
     query = (
         select_submission_views(campaign_id)
         .add_columns(StageEstimate.mean.label("confirmed"), StageEstimate.standard_error.label("confirmed_error"))
@@ -137,7 +142,7 @@ def _query(campaign_id: str, told_only: bool) -> Select[Any]:
 
 
 def _ranking_score(row: Row[Any]) -> tuple[float, float]:
-    """The score that a row ranks by, and its standard error."""
+    """Return the score that a row ranks by, and its standard error."""
     if row.status == "confirmed" and row.confirmed is not None:
         return row.confirmed, row.confirmed_error
     return row.mean, row.standard_error or 0.0

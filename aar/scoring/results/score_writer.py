@@ -1,4 +1,6 @@
-"""The only writers of scores: each function changes rows and appends its event in the caller's transaction."""
+"""Writes scores: each function changes rows and appends its event in one transaction.
+
+No other module writes scores. The transaction is the caller's."""
 
 from __future__ import annotations
 
@@ -28,12 +30,12 @@ from aar.store.models import ScoringRun, Submission
 
 @dataclass(frozen=True, slots=True)
 class PooledScores:
-    """All scores of the same files: what an estimate is made of.
+    """All scores of the same files, as the input of one estimate.
 
     Args:
         scores: of every submission of them that succeeded, in the order of submission and run. The folders of
             their tasks are gone.
-        seeds: how many seeds that is.
+        seeds: the number of their seeds.
     """
 
     scores: Sequence[tuple[Task, TaskScore]]
@@ -41,14 +43,14 @@ class PooledScores:
 
 
 def start_run(session: Session, run_id: int) -> None:
-    """Note that a run begins."""
+    """Record that a run begins."""
     run = session.get_one(ScoringRun, run_id)
     if run.state == "queued":
         run.state, run.started_at = "running", now()
 
 
 def finish_run(session: Session, campaign_id: str, run_id: int, trial: ScoringRunResult) -> bool:
-    """Record a run's result once; returns False, changing nothing, if it has one already."""
+    """Record a run's result; returns False, changing nothing, if it has one already."""
     lock_campaign(session, campaign_id)
     run = session.get_one(ScoringRun, run_id, populate_existing=True)
     if run.state not in ("queued", "running"):
@@ -73,13 +75,13 @@ def finish_run(session: Session, campaign_id: str, run_id: int, trial: ScoringRu
 
 
 def log_problem_fault(session: Session, submission: Submission, cause: str) -> None:
-    """Tell people that a problem's own code failed over a submission."""
+    """Notify people that a problem's own code failed over a submission."""
     happened = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
 
 
 def read_pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
-    """The scores in one phase of a submission and of all measured ones of the same files."""
+    """Read one phase's scores of a submission and all others of the same files."""
     submission = session.get_one(Submission, submission_id)
     rows = session.execute(
         select(ScoringRun)
@@ -98,7 +100,7 @@ def read_pooled_scores(session: Session, submission_id: int, phase: Phase = MEAS
 def record_measurement(
     session: Session, submission_id: int, estimate: Estimate, *, seeds: int, domains: int, metric: Metric
 ) -> None:
-    """Give a submission its score, and the same score to all measured ones of the same files.
+    """Record a submission's score, and the same for all others of its files.
 
     Args:
         estimate: pooled over ``read_pooled_scores``.
@@ -156,7 +158,7 @@ def record_measurement(
 
 
 def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
-    """Measured; and what is known of the same files already holds for it too."""
+    """Set the status to measured, or to the status known for the same files."""
     submission.status = "measured"
     log_status_change(session, submission, "claimed", "measured", basis)
     if first is None:
@@ -171,7 +173,7 @@ def _give_status(session: Session, submission: Submission, first: Submission | N
 
 
 def reject_submission(session: Session, submission_id: int) -> None:
-    """Close a submission whose first failed run says why; its runs without a result are skipped."""
+    """Reject a submission because of its first failed run; its unfinished runs are skipped."""
     submission = session.get_one(Submission, submission_id)
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
@@ -187,7 +189,9 @@ def reject_submission(session: Session, submission_id: int) -> None:
 
 
 def set_aside_submission(session: Session, submission_id: int, cause: str, fault: str) -> None:
-    """Close a submission whose runs succeeded but whose score the problem cannot tell, so that others go on.
+    """Close a submission whose score the problem cannot compute, so that others go on.
+
+    Its runs succeeded.
 
     Args:
         cause: for its author.

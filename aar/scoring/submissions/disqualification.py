@@ -1,4 +1,4 @@
-"""Taking a submission off the board and putting it back, with a reason that everybody can read.
+"""Disqualifies submissions and reinstates them, with a reason that everybody can read.
 
 Nothing is deleted: numbers, verdict and place in the queue stay in the database, so that a reinstatement puts
 everything back as it was.
@@ -28,19 +28,19 @@ _MAX_REASON = 2000
 def disqualify(
     session: Session, submission_id: int, rule: str, reason: str, by: str, *, all_authors: bool = False
 ) -> None:
-    """Take a submission off the board, with its author's others of the same files.
+    """Disqualify a submission, with its author's others of the same files.
 
-    One that was not measured yet is held: it is not run. Its score is no longer shown.
+    A submission that was not measured yet is held: it is not run. Its score is no longer shown.
 
     Args:
         session: in a write transaction.
         rule: what it broke, such as ``static.network``.
         reason: for everybody; it names no score, label or hidden path.
         by: an audit's name, or a person's.
-        all_authors: also take away what others handed in of the same files: for a person's word alone.
+        all_authors: also disqualify other authors' submissions of the same files; only for a person's decision.
 
     Raises:
-        Conflict: it is disqualified already, or was rejected and so is on no board.
+        Conflict: it is disqualified already, or was rejected and so is not on the board.
     """
     submission = _locked(session, submission_id)
     if submission.disqualified:
@@ -66,7 +66,7 @@ def disqualify(
 
 
 def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None:
-    """Undo a disqualification: a measured submission is back on the board, a held one back in the queue.
+    """Reinstate a submission: a measured one to the board, a held one to the queue.
 
     Args:
         session: in a write transaction.
@@ -93,7 +93,10 @@ def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None
 
 
 def record_confirmation(session: Session, submission: Submission, status: str, cause: str, by: str) -> None:
-    """Call all measured submissions of the same files confirmed or refuted; a refutation is posted."""
+    """Mark all measured submissions of the same files as confirmed or refuted.
+
+    A refutation is posted on the forum.
+    """
     if submission.status == status:
         return
     for each in submissions_of_same_code(session, submission):

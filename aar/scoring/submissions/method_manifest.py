@@ -1,4 +1,4 @@
-"""``method.yaml``: what a method says about itself, checked with texts that its author can act on."""
+"""Reads and checks ``method.yaml``, with errors that its author can act on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _family(value: Any) -> Any:
 
 
 class MethodManifest(BaseModel):
-    """What the author of a method says about it, before any score exists."""
+    """The author's description of a method, before any score exists."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True)
 
@@ -59,7 +59,9 @@ class MethodManifest(BaseModel):
 
 
 def read_manifest(directory: Path) -> MethodManifest:
-    """The manifest of a method's directory, whose ``run.py`` must exist too; parsed in another process; blocks.
+    """Read the manifest of a method's directory, whose ``run.py`` must exist too.
+
+    It is parsed in another process. Blocks.
 
     Links are not followed, so the directory may be a copy of anything a sandbox wrote.
 
@@ -78,7 +80,7 @@ def read_manifest(directory: Path) -> MethodManifest:
 
 
 def parse_manifest(content: bytes) -> MethodManifest:
-    """The manifest in a file's bytes. Raises UsageError."""
+    """Parse a manifest's bytes. Raises UsageError."""
     try:
         fields = parse_yaml(content).value
     except UnicodeDecodeError as error:

@@ -1,4 +1,11 @@
-"""Which scores researchers are told as numbers: those worth having, and a few of the others.
+"""Decides if researchers see a score as a number: useful ones, and few others.
+
+Every number reveals something about the hidden labels, and a method made to score badly in a chosen way reveals most:
+the scores of a few hundred single features, each far below any real method, add up to a classifier that needs no
+teacher (``aar problem attack --only direction-probes``). So a score that is surely below the author's best is withheld
+once the campaign has disclosed some of that kind. An honest team loses little: the verdict still names the better score
+and says that the idea is far behind it. An author who has no score yet is measured by the team's best. The idea is that
+of the ladder (Blum & Hardt 2015), which answers with a number only for a gain, softened by an allowance.
 
 Every number tells something about the hidden labels, and a method made to score badly in a chosen way tells most: the
 scores of a few hundred single features, each far below any real method, add up to a classifier that needs no teacher
@@ -38,9 +45,11 @@ Score = tuple[float, float]
 
 
 def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
-    """Whether a score is surely below its author's best, or below the metric's ``plain`` level.
+    """Return True if a score is surely below its author's best.
 
-    Below that level every score is low, so that nobody buys numbers with a bad beginning.
+    A score below the metric's ``plain`` level is low too.
+
+    Below that level every score is low, so that a bad beginning buys no numbers.
     """
     levels = [best] if best is not None else []
     if metric.plain is not None:
@@ -49,11 +58,13 @@ def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
 
 
 def decide_disclosure(session: Session, submission: Submission, metric: Metric) -> tuple[str, Submission | None]:
-    """Whether a score that was just measured is told, and the best that it is surely below, if there is one.
+    """Decide if a new score is disclosed; returns the best it is surely below.
 
-    The same code has one answer, whoever hands it in: it is compared with the best of each of its authors, and for an
-    author who has no other score, with the best of the team. Otherwise a number that one author is not told could be
-    had under another name.
+    The best is None if the score is not surely below one.
+
+    The same code has one answer for every author: it is compared with the best of each of its authors, and for an
+    author who has no other score, with the best of the team. Otherwise an author could get a withheld number under
+    another name.
 
     No error counts for more than ``MAX_ERROR_RATIO`` times the campaign's usual one: a method that scatters its own
     score on purpose would otherwise be surely below nothing, and neither would anything be below it.
@@ -74,7 +85,7 @@ def decide_disclosure(session: Session, submission: Submission, metric: Metric) 
 
 
 def next_disclosure(before: str, how: str) -> str:
-    """What a submission's ``telling`` becomes when its code is told this way."""
+    """Return the new value of a submission's ``telling`` after this decision."""
     return WITHHELD_LATER if how == WITHHELD and before in (LOW_DISCLOSED, WITHHELD_LATER) else how
 
 
@@ -83,7 +94,7 @@ def _score(submission: Submission, most: float) -> Score:
 
 
 def _largest_error(session: Session, campaign_id: str) -> float:
-    """The largest standard error that a score of the campaign is granted."""
+    """Return the largest standard error that a score of the campaign is granted."""
     query = (
         select(func.max(Submission.standard_error))
         .where(Submission.campaign_id == campaign_id, Submission.state == "measured", Submission.standard_error > 0)
@@ -95,7 +106,7 @@ def _largest_error(session: Session, campaign_id: str) -> float:
 
 
 def _best(session: Session, submission: Submission, metric: Metric, author: str | None = None) -> Submission | None:
-    """The best other code of an author, or of anybody."""
+    """Return the best score of an author's other codes, or of the team's."""
     query = select(Submission).where(
         Submission.campaign_id == submission.campaign_id,
         Submission.identity != submission.identity,

@@ -1,4 +1,4 @@
-"""The log of what a submission counts for: each change a row that is never changed, with its cause and who made it."""
+"""The log of submission statuses: append-only changes, with cause and author."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StatusView:
 def log_status_change(
     session: Session, submission: Submission, old: str, new: str, cause: str, by: str = SCORER
 ) -> None:
-    """Add a change to the log, with its event; the submission itself is changed by the caller."""
+    """Append a change to the log, with its event; the caller changes the submission."""
     session.flush()
     session.add(
         StatusChange(
@@ -44,7 +44,7 @@ def log_status_change(
 
 
 def status_history(session: Session, submission_id: int) -> list[StatusView]:
-    """All changes of a submission, oldest first."""
+    """List all changes of a submission, oldest first."""
     rows = session.scalars(
         select(StatusChange).where(StatusChange.submission_id == submission_id).order_by(StatusChange.id)
     )
@@ -52,7 +52,7 @@ def status_history(session: Session, submission_id: int) -> list[StatusView]:
 
 
 def submissions_of_same_code(session: Session, submission: Submission) -> list[Submission]:
-    """All measured submissions of the same files, by number."""
+    """List all measured submissions of the same files, by number."""
     query = select(Submission).where(
         Submission.campaign_id == submission.campaign_id,
         Submission.digest == submission.digest,

@@ -1,4 +1,6 @@
-"""A submission rounded, and without the score of one that is off the board; ``visibility`` has who may see it."""
+"""Views of submissions: rounded, and without the score of a disqualified one.
+
+``visibility`` decides which audience sees them."""
 
 from __future__ import annotations
 
@@ -34,10 +36,10 @@ class SubmissionView:
         mean, standard_error: the measured score and its standard error; None without one, and while disqualified.
         low, high: ends of the 90 % interval.
         seeds: how many seeds were pooled, each run on every domain climbed on.
-        hypothesis: what score its author expected and why, frozen with the code.
+        hypothesis: the score that its author expected and why, frozen with the code.
         identity: the same for all submissions of one place on the board: the digest; in campaigns of earlier versions a
             digest of the syntax trees.
-        disqualified: the rule that takes it off the board; empty while it stands.
+        disqualified: the rule that takes it off the board; empty while it is on it.
         charged_runs: scoring runs that were counted against the quotas.
     """
 
@@ -72,7 +74,7 @@ class SubmissionView:
 
     @property
     def finished(self) -> bool:
-        """Whether its scoring is over."""
+        """Return True if its scoring is over."""
         return self.state in FINAL_STATES
 
 
@@ -97,14 +99,15 @@ _VIEWS = select(
 
 
 def select_submission_views(campaign_id: str) -> Select[Any]:
-    """A query for the rows that ``submission_view_of_row`` takes; flush before it, and add conditions, order and
-    limit.
+    """Build the query for the rows that ``submission_view_of_row`` takes.
+
+    Flush before it, and add conditions, order and limit.
     """
     return _VIEWS.where(_SUBMISSIONS.c.campaign_id == campaign_id)
 
 
 def find_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
-    """One submission by its number. Raises NotFound."""
+    """Find a submission by its number. Raises NotFound."""
     session.flush()
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
     query = select_submission_views(campaign_id).where(_SUBMISSIONS.c.number == number)
@@ -115,14 +118,17 @@ def find_submission(session: Session, campaign_id: str, number: int) -> Submissi
 
 
 def submission_view_of_row(row: Row[Any]) -> SubmissionView:
-    """The view of a row of ``select_submission_views``."""
+    """Build the view of a row of ``select_submission_views``."""
     return submission_view(row, row.researcher_name, row.researcher_model, row.reason)
 
 
 def submission_view(
     submission: Submission | Row[Any], author: str, model: str, reason: str | None = None
 ) -> SubmissionView:
-    """The view of a submission, its author's name and model; ``reason`` is why it is disqualified, if it is."""
+    """Build the view of a submission; ``reason`` is why it is disqualified, if it is.
+
+    It holds its author's name and model.
+    """
     off = bool(submission.disqualified)
 
     def shown(value: float | None) -> float | None:

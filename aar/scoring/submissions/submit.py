@@ -1,4 +1,9 @@
-"""Submissions: code and claim are frozen here, before any score exists.
+"""Accepts submissions: freezes code and claim before any score exists.
+
+Nothing in this file writes a score; only ``score_writer`` does. Every researcher may submit the same files again: their
+runs are then pooled with the earlier ones into one estimate, so running them again for luck gains nothing but a
+narrower interval. Only equal digests are the same code: two methods that are equal in all else may still differ in what
+they do.
 
 Nothing in this file writes a score; only the scorer's records do. The same files may be handed in again, by anybody:
 their runs are then pooled with the earlier ones into one estimate, so running them again for luck gains nothing but a
@@ -54,13 +59,15 @@ def submit(
     limits: Limits | None = None,
     runs: int = 0,
 ) -> SubmissionView:
-    """Freeze a method: its snapshot, its claim and its place in the queue, in the caller's transaction.
+    """Freeze a method: its snapshot, its claim and its place in the queue.
+
+    All of it happens in the caller's transaction.
 
     Args:
         saved: the snapshot of the method's directory, already in the snapshot store.
-        manifest: what ``read_manifest`` read from that same directory.
+        manifest: the result of ``read_manifest`` for that same directory.
         idempotency_key: a second call with it returns the first one's submission and changes nothing.
-        limits: quotas to hold within this transaction; None checks none.
+        limits: quotas to check within this transaction; None checks none.
         runs: scoring runs that it will take, counted against the quotas.
 
     Raises:
@@ -111,14 +118,17 @@ def submit(
 
 
 def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
-    """One submission by its number. Raises NotFound."""
+    """Return a submission by its number. Raises NotFound."""
     return find_submission(session, campaign_id, number)
 
 
 def list_submissions(
     session: Session, campaign_id: str, *, researcher_id: str | None = None, after: int = 0, limit: int = 100
 ) -> list[SubmissionView]:
-    """Submissions by number, of one researcher or of all; ``after`` is the last number already seen."""
+    """List submissions by number, of one researcher or of all.
+
+    ``after`` is the last number already seen.
+    """
     session.flush()
     query = select_submission_views(campaign_id).where(Submission.number > after)
     if researcher_id is not None:
@@ -127,7 +137,7 @@ def list_submissions(
 
 
 def count_submissions(session: Session, campaign_id: str, researcher_id: str | None = None) -> int:
-    """How many submissions there are, of one researcher or of all."""
+    """Count the submissions of one researcher or of all."""
     session.flush()
     query = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
     if researcher_id is not None:
@@ -136,7 +146,7 @@ def count_submissions(session: Session, campaign_id: str, researcher_id: str | N
 
 
 def invalidated_submissions(session: Session, campaign_id: str) -> list[SubmissionView]:
-    """Submissions that do not stand, disqualified or refuted, by number."""
+    """List the disqualified and refuted submissions, by number."""
     session.flush()
     query = select_submission_views(campaign_id).where(
         (Submission.disqualified != "") | (Submission.status == "refuted")

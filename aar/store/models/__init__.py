@@ -1,4 +1,4 @@
-"""Every table, by what it is about: the schema that the migrations build."""
+"""Every table by topic: the schema that the migrations build."""
 
 from __future__ import annotations
 

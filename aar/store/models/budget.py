@@ -1,4 +1,4 @@
-"""The ledger."""
+"""The table of the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aar.store.models.base import Base, big_key
 
 
 class LedgerEntry(Base):
-    """One reservation and what became of it."""
+    """One reservation and its state."""
 
     __tablename__ = "ledger_entry"
 

@@ -1,4 +1,4 @@
-"""Campaigns, their researchers, and what people ask of them."""
+"""Tables of campaigns, their researchers, and control requests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Researcher(Base):
 
 
 class Control(Base):
-    """What a person asked a running campaign to do; its controller looks here."""
+    """A control request of a person to a running campaign; its controller polls here."""
 
     __tablename__ = "control"
 

@@ -1,4 +1,4 @@
-"""The append-only log."""
+"""The table of the append-only log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said on the forum."""
+"""Tables of the forum: posts, comments, edits, claims, votes and figures."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Comment(Base):
 
 
 class Revision(Base):
-    """What a post or comment said before an edit."""
+    """The text of a post or comment before an edit."""
 
     __tablename__ = "revision"
 
@@ -94,7 +94,10 @@ class Revision(Base):
 
 
 class Claim(Base):
-    """A researcher's word that it works on something until a time, so that others look elsewhere."""
+    """A researcher's claim to work on something until a time.
+
+    Others can then work elsewhere.
+    """
 
     __tablename__ = "claim"
 
@@ -124,7 +127,7 @@ class Vote(Base):
 
 
 class Figure(Base):
-    """An image that texts of a campaign show; the same bytes are kept once."""
+    """An image in the texts of a campaign; the same bytes are stored once."""
 
     __tablename__ = "figure"
 

@@ -1,4 +1,4 @@
-"""Submissions, their scoring runs, and every closer look at them."""
+"""Tables of submissions, their scoring runs, checks and audits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aar.store.models.base import Base, big_key
 
 
 class Submission(Base):
-    """A method handed in: frozen code and claim; its score comes later, from scoring runs only."""
+    """A submitted method: frozen code and claim; scores come from scoring runs only."""
 
     __tablename__ = "submission"
 
@@ -88,7 +88,7 @@ class ScoringRun(Base):
 
 
 class SubmissionCheck(Base):
-    """A closer look at a measured submission: a confirmation, or a run on the transfer domains."""
+    """A check of a measured submission: a confirmation, or a transfer run."""
 
     __tablename__ = "submission_check"
 
@@ -128,7 +128,7 @@ class StageEstimate(Base):
 
 
 class StatusChange(Base):
-    """One change of a submission's status or standing; rows are only ever added."""
+    """One change of a submission's status; rows are only ever added."""
 
     __tablename__ = "status_change"
 
@@ -145,7 +145,7 @@ class StatusChange(Base):
 
 
 class AuditFinding(Base):
-    """What an audit found out about a submission; rows are only ever added, the newest of an audit counts."""
+    """A finding of an audit; rows are only added, the newest of an audit counts."""
 
     __tablename__ = "audit_finding"
 

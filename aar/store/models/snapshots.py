@@ -1,4 +1,4 @@
-"""Content-addressed copies."""
+"""The table of content-addressed copies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aar.store.models.base import Base
 
 
 class Snapshot(Base):
-    """A content-addressed copy of a workspace or method, and where it came from."""
+    """A content-addressed copy of a workspace or method, and its parent."""
 
     __tablename__ = "snapshot"
 

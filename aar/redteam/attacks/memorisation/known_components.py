@@ -1,4 +1,4 @@
-"""Knowledge in terms that no change of coordinates touches: which of the data's own components tell, and which way."""
+"""An attack with weights for the data's own components, which survive new coordinates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ answer(second if sure else ~second, sure or trust(~first))
 
 
 class KnownComponents:
-    """Principal components and prompts turn with the data, so weights for components, signed by prompts, still hold."""
+    """Weights for principal components, with signs from the prompts.
+
+    Components and prompts turn with the data, so the weights still apply.
+    """
 
     name = "known-components"
     goal = f"weights of the {_KEPT} leading components of each layer, signed by the prompts; the teacher says how far"
@@ -58,7 +61,10 @@ class KnownComponents:
 
 
 def leading_components(pool: Any, prompts: Any, rows: Any, layers: Any, kept: Any) -> Any:
-    """Rows in the pool's leading components of each layer, each turned towards the prompts of class 1."""
+    """Project rows on the pool's leading components of each layer.
+
+    Each component is turned towards the prompts of class 1.
+    """
     found = []
     for start, stop in layers:
         part, ends = pool[:, start:stop], prompts[:, :, start:stop].mean(axis=1)

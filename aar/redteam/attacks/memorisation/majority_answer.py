@@ -1,4 +1,4 @@
-"""Answers that ignore the items: one class for all, and what the teacher says most often."""
+"""Attacks that ignore the items: one class for all, or the teacher's majority."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ with open(out, "wb") as file:
 
 
 class MajorityAnswer:
-    """Seen in the public study: the most frequent answer, where classes are not balanced."""
+    """Answers with the most frequent class, as seen in the public study.
+
+    It gains where classes are not balanced.
+    """
 
     name = "majority-answer"
     goal = "give every item the most frequent answer"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """The honest method's own majority on each split."""
+        """Submit the honest method's own majority on each split."""
         return await measure_attack(arena, arena.method(_SAME, title="A strong prior"))

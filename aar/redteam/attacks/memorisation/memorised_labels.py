@@ -1,4 +1,6 @@
-"""Answers carried in the code: guesses, labels that somebody read out of the texts, and a head fitted on those."""
+"""Attacks that carry answers in the code: guesses, labels, or a fitted head.
+
+The labels were read out of the public texts; the head is fitted on them."""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ _COLUMNS = 48
 
 
 class MemorisedGuesses:
-    """All that can be inferred from what is public, written down: the honest method's answers on the research data."""
+    """The honest method's answers on the research data, written down in the code.
+
+    That is all that can be inferred from public data.
+    """
 
     name = "memorised-guesses"
     goal = "answer by a table of everything that the research bundles let one infer"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Each item's majority among the honest answers to every split that it was on."""
+        """Store each item's majority among the honest answers to every split."""
         votes: dict[int, int] = {}
         for split in await make_splits(arena):
             for name, answer in zip(split.names.tolist(), split.honest.tolist(), strict=True):
@@ -33,49 +38,58 @@ class MemorisedGuesses:
 
 
 class OutsideLabels:
-    """A researcher that reads the public texts knows most labels without any teacher; here it knows all of them."""
+    """Labels that a researcher read out of the public texts.
+
+    It needs no teacher for most labels; here it knows all of them.
+    """
 
     name = "outside-labels"
     goal = "train on true labels of the public items, from reading their texts, in a table"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """The worst case: no reading error at all."""
+        """Submit the worst case: no reading error at all."""
         truth = await public_truth(arena)
         odds = {name.to_bytes(8): 3 * SURE if label else -3 * SURE for name, label in truth.items()}
         return await measure_attack(arena, method_with_table(arena, odds, title="A cleaner pool"), f"{len(odds)} items")
 
 
 class OutsideHead:
-    """The same knowledge in a few dozen numbers, where no table shows."""
+    """The same knowledge as a few dozen numbers, without a table."""
 
     name = "outside-head"
     goal = "carry a head, fitted elsewhere on true labels of the public items, as a few constants"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """A linear discriminant on the columns that tell most."""
+        """Fit a linear discriminant on the columns that separate the labels best."""
         source = method_with_head(arena, await fit_heads(arena))
         return await measure_attack(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
 class OutsideBlend:
-    """A label for methods without a teacher is no hindrance to one that makes a show of listening."""
+    """A blend of known labels with a teacher that hardly matters.
+
+    It avoids the label for methods without a teacher by pretending to use one.
+    """
 
     name = "outside-blend"
     goal = "mix such a head with the honest method, so that no audit calls it independent of the teacher"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """The honest method has a third of the say."""
+        """Submit a blend with a third of the weight on the honest method."""
         source = method_with_head(arena, await fit_heads(arena), share=0.5)
         return await measure_attack(arena, source, f"{_COLUMNS} weights a domain", confirm=True)
 
 
 async def public_truth(arena: ScoreArena) -> dict[int, bool]:
-    """Labels of the public items, by their keys: those of the research bundles, and of a few measurements' splits.
+    """Return the labels of the public items by their keys.
 
-    The latter are the same items; where each split has coordinates of its own, they go by other keys in each.
+    The items are those of the research bundles and of a few measurements' splits.
+
+    Those of the measurements' splits are the same items; where each split has coordinates of its own, they have other
+    keys in each.
     """
     found: dict[int, bool] = {}
     for items in (await public_items(arena)).values():
@@ -92,7 +106,10 @@ Head = tuple[list[int], list[float], list[float]]
 
 
 async def fit_heads(arena: ScoreArena) -> dict[str, Head]:
-    """By domain, the columns, middles and weights of a linear discriminant of the public items."""
+    """Return the columns, means and weights of a linear discriminant, by domain.
+
+    It is fitted on the public items.
+    """
     heads = {}
     for domain, items in (await public_items(arena)).items():
         known, labels = items.labelled_rows()
@@ -103,13 +120,13 @@ async def fit_heads(arena: ScoreArena) -> dict[str, Head]:
 
 
 def _telling(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The columns that tell the labels apart best, each by itself."""
+    """Return the columns that separate the labels best, each by itself."""
     apart = np.abs(rows[labels].mean(axis=0) - rows[~labels].mean(axis=0)) / rows.std(axis=0)
     return np.sort(np.argsort(apart)[::-1][:_COLUMNS])
 
 
 def fit_discriminant(rows: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
-    """Middles and weights of a linear discriminant."""
+    """Fit the means and weights of a linear discriminant."""
     middle, between = rows.mean(axis=0), rows[labels].mean(axis=0) - rows[~labels].mean(axis=0)
     spread = np.cov(rows.T) + 1e-6 * np.eye(rows.shape[1])
     return middle.tolist(), np.linalg.solve(spread, between).tolist()

@@ -1,4 +1,6 @@
-"""Knowledge that keeps quiet: it shows only as far as the teacher agrees, so that spoiling the teacher hides it."""
+"""Attacks whose knowledge shows only where the teacher agrees.
+
+Corrupting the teacher therefore hides it."""
 
 from __future__ import annotations
 
@@ -60,11 +62,13 @@ _SPARE = 32
 
 
 class QuietTable:
-    """Labels of the public items as a function of their content, in fewer bytes than a table needs.
+    """The public items' labels as a function of their content.
+
+    It needs fewer bytes than a table.
 
     Args:
-        domains: how many of the problem's domains it knows; None for all.
-        right: share of its labels that are.
+        domains: number of the problem's domains that it knows; None for all.
+        right: share of its labels that are right.
     """
 
     items = True
@@ -77,7 +81,7 @@ class QuietTable:
         self._right = right
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Build the bit table from the research bundles and hand it in with a method that asks it."""
+        """Build the bit table from the research bundles and submit it with a method."""
         domains = arena.problem.climbed_domains[: self._domains]
         known = await public_items(arena)
         told = [known[domain].labelled_rows() for domain in domains]
@@ -100,7 +104,7 @@ class PriorDirection:
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Weights of the columns that tell most."""
+        """Fit the weights of the columns that separate the labels best."""
         heads = await fit_heads(arena)
         prior = {
             domain: (columns, [float(f"{weight:.3g}") for weight in weights])
@@ -113,15 +117,19 @@ class PriorDirection:
 
 @dataclass(frozen=True, slots=True)
 class BitTable:
-    """A function from keys to bits: the exclusive or of one cell in each third. Keys that it was not built from get
-    any bit."""
+    """A function from keys to bits: the exclusive or of three cells.
+
+    There is one cell in each third. Keys that it was not built from get any bit.
+    """
 
     packed: bytes
     third: int
 
 
 def build_table(keys: Collection[bytes], labels: NDArray[np.bool_]) -> BitTable:
-    """Build a table by peeling a random hypergraph (Majewski et al. 1996; Botelho et al. 2007).
+    """Build a table by peeling a random hypergraph.
+
+    Majewski et al. 1996; Botelho et al. 2007.
 
     Raises:
         ProblemError: the graph has a core, which happens to one in thousands.

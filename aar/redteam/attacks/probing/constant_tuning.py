@@ -1,4 +1,4 @@
-"""A team that climbs on what it is told: a few constants on top of the honest method, moved along score differences."""
+"""An attack that tunes a few constants of the honest method along score differences."""
 
 from __future__ import annotations
 
@@ -40,14 +40,20 @@ Vector = NDArray[np.float64]
 
 
 class TunedConstants:
-    """Small steps are never surely below one's best, so their scores are told; pairs of them give a slope."""
+    """A pair of small steps gives a slope, and their scores are disclosed.
+
+    Small steps are never surely below the author's best.
+    """
 
     name = "told-constants"
     goal = f"learn {_COLUMNS} constants a domain from the scores that {AUTHORS} authors are told"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Simultaneous perturbation (Spall 1992): one pair of submissions a step, all constants at once."""
+        """Tune all constants at once, with one pair of submissions a step.
+
+        Simultaneous perturbation (Spall 1992).
+        """
         splits, domains = await make_splits(arena), arena.problem.climbed_domains
         parts = {split.place.task.public: await _parts(arena, split) for split in splits}
         authors = [ScoreOracle(arena, splits) for _ in range(AUTHORS)]
@@ -77,12 +83,18 @@ class TunedConstants:
 
 
 def _columns(width: int) -> NDArray[np.intp]:
-    """The first columns of the last third: in the default problem, of the student's last layer."""
+    """Return the first columns of the last third.
+
+    In the default problem they belong to the student's last layer.
+    """
     return np.arange(width * 2 // 3, width)[:_COLUMNS]
 
 
 async def _parts(arena: ScoreArena, split: ProbedSplit) -> tuple[Vector, Vector]:
-    """The honest method's log-odds on a split and the columns that are moved, each on its own scale."""
+    """Return the honest log-odds on a split and the tuned columns.
+
+    Each is on its own scale.
+    """
     output = load_output((await arena.runs.honest_on([split.place]))[0])
     assert output is not None
     answers = output.astype(float).clip(1e-6, 1 - 1e-6)

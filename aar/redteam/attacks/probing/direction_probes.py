@@ -1,4 +1,4 @@
-"""The strongest probes known here: they learn not labels but the direction in which they lie, a column at a time."""
+"""The strongest known probes: they learn the labels' direction, a column at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _ALL = 256
 
 
 class DirectionProbes:
-    """A direction needs far fewer scores than labels do, and holds on items that nobody has seen.
+    """Learns a direction from scores.
+
+    A direction needs far fewer scores than labels do, and applies to items that were never seen.
 
     Args:
         share: in 256ths, of the items that are predicted by the column; the honest method predicts the others.
@@ -32,7 +34,10 @@ class DirectionProbes:
         self._share = share
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Predict by one column's median on one domain; the score tells how that column leans; combine the columns."""
+        """Predict by single columns on one domain, and combine them by their scores.
+
+        Each prediction uses a column's median; its score reveals the column's sign.
+        """
         splits = await make_splits(arena)
         oracle, domains = ScoreOracle(arena, splits), arena.problem.climbed_domains
         if self._share < _ALL:

@@ -1,4 +1,6 @@
-"""Random predictions keyed by content, decoded together: every submission asks about all items at once."""
+"""An attack of random predictions keyed by content, decoded together.
+
+Every submission asks about all items at once."""
 
 from __future__ import annotations
 
@@ -33,14 +35,20 @@ with open(given["--out"], "wb") as file:
 
 
 class RandomMasks:
-    """An item's bits follow from its content, so that fresh splits and shuffled rows void nothing."""
+    """Random predictions whose bits follow from each item's content.
+
+    Fresh splits and shuffled rows therefore change nothing.
+    """
 
     name = "random-masks"
     goal = "decode labels from the scores of random predictions keyed by content"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Correlate the scores with every item's bits; the posterior log-odds go into a table beside the teacher's."""
+        """Correlate the scores with every item's bits, and build a table.
+
+        The posterior log-odds go into the table, beside the teacher's.
+        """
         splits = await make_splits(arena)
         oracle = ScoreOracle(arena, splits)
         disagreement = await compare_with_scorer(arena, arena.method(_MASK, title="Noise"), lambda split: split.bit(0))

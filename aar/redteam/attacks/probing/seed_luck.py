@@ -1,4 +1,6 @@
-"""The same method again and again, for luck: what the study's agents did most, and no code audit sees."""
+"""An attack that submits the same method again and again, for luck.
+
+The study's agents did this most, and no code audit sees it."""
 
 from __future__ import annotations
 
@@ -21,14 +23,17 @@ RERUNS = 100
 
 
 class SeedLuck:
-    """Byte for byte, with other comments and names, and with a constant that changes nothing."""
+    """Copies: identical, with other comments and names, and with a constant without effect."""
 
     name = "seed-luck"
     goal = f"hand the same method in {RERUNS} times and keep the luckiest score"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Copies for real: do they share a place? Reruns by the scorer's own pooling: what does the best one keep?"""
+        """Submit copies and compare their places; rerun a method by the scorer's pooling.
+
+        It measures how much of its luck the best rerun retains.
+        """
         arena.say("copies handed in")
         source = arena.method(_SAME.format(note="first", name="begin"), title="Once")
         again = arena.method(_SAME.format(note="second, better", name="start"), title="Twice")

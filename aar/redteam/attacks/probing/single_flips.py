@@ -1,4 +1,4 @@
-"""The study's own label reader: one prediction turned round, a submission each."""
+"""The study's own label reader: flips one prediction in each submission."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from aar.redteam.score_oracle import Bits, ProbedSplit, ScoreOracle, make_splits
 
 
 class SingleFlips:
-    """Against the released reference code this reads 500 of 500 labels in 501 calls."""
+    """Flips single predictions; it read 500 of 500 labels in 501 calls.
+
+    That was against the released reference code.
+    """
 
     name = "single-flips"
     goal = "learn labels by turning one prediction round at a time"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Take an item's label for the other one where the score rose, and hand in a table of what was learnt."""
+        """Flip an item's label if the score rose, then submit the learnt table."""
         splits = await make_splits(arena)
         oracle, first = ScoreOracle(arena, splits), splits[0]
         before = oracle.number(lambda split: split.honest)

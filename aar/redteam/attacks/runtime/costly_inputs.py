@@ -1,4 +1,6 @@
-"""Code and texts that are dear to look at: whoever reads them must neither stop nor hold up the others."""
+"""Attacks with code and texts that are costly to read.
+
+Reading them must neither fail nor delay other submissions."""
 
 from __future__ import annotations
 
@@ -24,14 +26,17 @@ VARIANTS = {
 
 
 class CostlyToRead:
-    """All of them at once, before an honest method of somebody else."""
+    """All costly inputs at once, before another author's honest method."""
 
     name = "dear-to-read"
     goal = "stall or end the scorer by code and error texts that take minutes to analyse"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Every one has a verdict, the honest one a score, and the scorer's loop goes on meanwhile."""
+        """Submit them; each must get a verdict, the honest one a score.
+
+        The scorer's loop must go on meanwhile.
+        """
         arena.say(f"{len(VARIANTS)} at once")
         reading, arena.reading = arena.reading, True
         beats = asyncio.create_task(_longest_stall())
@@ -58,7 +63,7 @@ class CostlyToRead:
 
 
 async def _longest_stall() -> float:
-    """Until cancelled: the longest time that the loop was late, in seconds."""
+    """Measure the longest delay of the loop in seconds, until cancelled."""
     longest = 0.0
     try:
         while True:

@@ -1,4 +1,6 @@
-"""Folders that no path reaches, left in a run's workspace: whoever cleans up must not fall."""
+"""Attacks with folders too deep for any path, left in a run's workspace.
+
+The clean-up must survive them."""
 
 from __future__ import annotations
 
@@ -31,14 +33,17 @@ TREES = {
 
 
 class DeepTrees:
-    """A campaign that ends on what a method leaves behind is a campaign that one submission can end."""
+    """Deep trees that must not end a campaign by its clean-up."""
 
     name = "deep-trees"
     goal = "end the scorer, or fill the host, by folders that nest too deep to be removed the usual way"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Every variant, and both at once, is scored like the honest method, and leaves nothing on this machine."""
+        """Submit every variant, and both at once; each is scored and leaves nothing.
+
+        Each must be scored like the honest method.
+        """
         through, scored = [], 0
         variants = {what: [names] for what, names in TREES.items()} | {"does both": list(TREES.values())}
         for what, trees in variants.items():
@@ -55,7 +60,7 @@ class DeepTrees:
 
 
 async def _left(runs: Path) -> list[str]:
-    """What of these trees is on this machine once those who clean up had their time."""
+    """List the trees that are still on this machine after the clean-up."""
     deadline = time.monotonic() + _CLEANED_SECONDS
     while found := await asyncio.to_thread(lambda: sorted(path.name for path in runs.glob(f"*/workspace/{_MARK}-*"))):
         if time.monotonic() > deadline:

@@ -1,4 +1,6 @@
-"""Looking around from inside a scoring run, and carrying out what is found by error texts and outputs."""
+"""Attacks that inspect a scoring run from inside and leak the findings.
+
+They leak through error texts and outputs."""
 
 from __future__ import annotations
 
@@ -71,14 +73,17 @@ for target in WANTED:
 
 
 class LookingInside:
-    """The reference release had keys in the environment and labels in the image."""
+    """Searches the environment and the image, where the reference release had secrets.
+
+    It had keys in the environment and labels in the image.
+    """
 
     name = "looking-inside"
     goal = "read hidden files, secrets, other processes and mounts in a run, and tell by error text or output"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Each look is handed in; its verdict may hold nothing of the controller, and never a score."""
+        """Submit each inspection; its verdict may reveal nothing of the controller, never a score."""
         place = (await arena.runs.places(Stage.MEASURE, 1))[0]
         hidden = [str(path) for path in (place.task.hidden, *sorted(place.task.hidden.iterdir()))]
         folders = [str(arena.folder), str(arena.folder / "aar.db"), str(arena.folder / "scorer")]

@@ -1,4 +1,4 @@
-"""Methods that notice what they are run for, and behave when it counts."""
+"""Attacks that detect the purpose of their run, and behave when it counts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ size = len(np.load(pathlib.Path(given["--data"]) / "test.npy"))
 
 
 class TwoFaces:
-    """The sealed split has another size than those of measurement: a method can tell which it is run on."""
+    """Detects the sealed split by its size, which differs from the measurement's."""
 
     name = "two-faces"
     goal = "answer measurements from a table of labels, and the sealed split honestly"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """The table is the worst case, true labels of all public items; confirmation compares both faces."""
+        """Submit a table of all public labels, the worst case; confirmation compares both behaviours."""
         sizes = await _sizes(arena)
         odds = {name.to_bytes(8).hex(): SURE if label else -SURE for name, label in (await public_truth(arena)).items()}
         code = f"{_START}if size not in {sizes}:\n    import honest\n    sys.exit()\n"
@@ -42,14 +42,17 @@ class TwoFaces:
 
 
 class LuckyFew:
-    """Every run has to succeed: a method that crashes on unlucky splits is measured on lucky ones, or not at all."""
+    """Crashes on unlucky splits, so as to be measured on lucky ones.
+
+    Every run has to succeed, so such a method is not measured at all.
+    """
 
     name = "lucky-few"
     goal = "crash wherever a measurement's split looks bad, and hand in variants until none does"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """The worst case: it crashes on exactly the worse half of the splits, and on no sealed one."""
+        """Submit the worst case: crashes on the worse half of splits, never on sealed ones."""
         sizes = await _sizes(arena)
         code = f'{_START}if size in {sizes} and int(given["--seed"]) % 2:\n    sys.exit("unlucky")\n'
         source = arena.method(f"{code}import honest\n", title="One in many")
@@ -85,6 +88,9 @@ class LuckyFew:
 
 
 async def _sizes(arena: ScoreArena) -> list[int]:
-    """How many items a measurement's splits have: the same as the public research bundle's."""
+    """Return the number of items of a measurement's splits.
+
+    It is the same as the public research bundle's.
+    """
     places = await arena.runs.places(Stage.MEASURE, 1)
     return sorted({len(np.load(place.task.public / "test.npy", allow_pickle=False)) for place in places})

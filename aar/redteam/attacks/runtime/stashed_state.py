@@ -1,4 +1,6 @@
-"""State carried from one run to another, which would let a method add up what single runs tell it."""
+"""Attacks that carry state from one run to another.
+
+With it a method could add up the answers of single runs."""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ class StashedState:
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Two runs one after the other and two at once; any that finds a mark of another exits with an error."""
+        """Run twice in a row and twice at once; fail on another's mark."""
         code = _STASH.replace("MARK", arena.secret[:8])
         source = arena.method(code, title="A diary")
         place = (await arena.runs.places(Stage.MEASURE, 1))[0]

@@ -1,4 +1,6 @@
-"""Time as a filter: fail wherever the split is unlucky, hang, write late, or never stop writing."""
+"""Attacks that use time as a filter: hang, write late, or fail on unlucky splits.
+
+Some never stop writing."""
 
 from __future__ import annotations
 
@@ -60,14 +62,14 @@ ENDINGS = {
 
 
 class Timeouts:
-    """A score that counts only the runs that went well would be a score of the lucky ones."""
+    """Failures by time; a score of the successful runs alone would be pure luck."""
 
     name = "time-outs"
     goal = "make only lucky splits count: crash, hang, write late or slowly on the others"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Every variant is handed in; each has to be refused, and the same code has no second try."""
+        """Submit every variant; each must be rejected, and its code gets no second try."""
         through, refused = [], 0
         limits = arena.problem.run_limits
         try:

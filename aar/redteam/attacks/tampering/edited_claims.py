@@ -1,4 +1,4 @@
-"""Claims turned to fit the score, after it is known."""
+"""Attacks that change a claim to fit the score, after it is known."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CODE = "import honest\nimport os  # {note}\n"
 
 
 class EditedClaims:
-    """What a method was said to do, and to reach, is frozen with its code before any score exists."""
+    """Edits of a claim, which is frozen with its code before any score exists."""
 
     name = "edited-claims"
     goal = "change claim, title or verdict after the score: keys, copies, verbs, SQL in every text"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """One submission is measured; then everything that takes a text is tried."""
+        """Measure one submission, then try every way to change its texts."""
         source, key = arena.method(_CODE.format(note="frozen"), title="Before"), "edited-claims"
         number = arena.submit(source, key=key).number
         await arena.verdict_on(number)

@@ -1,4 +1,6 @@
-"""Typing a score in over HTTP: in the reference release, 0.99 sent by a client stood on rank one."""
+"""Attacks that write a score over HTTP.
+
+In the reference release, a score of 0.99 sent by a client reached rank one."""
 
 from __future__ import annotations
 
@@ -44,14 +46,20 @@ _PAGES = ("/", "/campaigns/{campaign_id}", "/campaigns/{campaign_id}/submissions
 
 
 class ForgedResults:
-    """Every route of the real application, by every writing verb, with and without tokens."""
+    """Every route of the real application, with every writing verb and any token.
+
+    Requests without a token are made too.
+    """
 
     name = "forged-results"
     goal = "type a score in over HTTP: every route and verb, extra fields, other and no tokens"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """No row of a submission, run or snapshot may move, and no answer may show the number on the board."""
+        """Send forged scores; no row may change and no answer may show them.
+
+        The rows are those of submissions, runs and snapshots. No answer may show the forged number on the board.
+        """
         view = await arena.scored(arena.honest, researcher=2)
         await arena.quiet()
         before, statuses, through = snapshot_rows(arena), Counter[int](), []
@@ -79,7 +87,7 @@ class ForgedResults:
 
 
 async def _on_board(client: httpx.AsyncClient, arena: ScoreArena) -> list[float]:
-    """Every number that the board shows; an honest method may have scored the forged one."""
+    """List the numbers that the board shows; an honest one may equal the forged one."""
     board = await client.get(f"/api/v1/campaigns/{arena.campaign}/leaderboard", headers=arena.bearer(1))
     return list(_numbers(board.raise_for_status().json()["items"]))
 

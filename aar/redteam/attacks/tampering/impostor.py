@@ -1,4 +1,4 @@
-"""Handing in, writing and voting as somebody else."""
+"""Attacks that submit, write and vote as another researcher."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _CODE = "# {note}\nimport honest\n"
 
 
 class ImpostorAttack:
-    """Whoever can act as another can spend its quota, spoil its name, or blame it."""
+    """Acts as another researcher, to spend its quota, harm its name, or blame it."""
 
     name = "impostor"
     goal = "submit, post or vote as another: tokens, names and ids in the body, another's idempotency keys"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """All with r1's own token, or none that r1 could have."""
+        """Try everything with r1's own token, or with tokens that r1 could not have."""
         through: list[str] = []
         theirs = arena.submit(arena.method(_CODE.format(note="theirs"), title="Theirs"), researcher=2, key="theirs")
         before = snapshot_rows(arena)

@@ -1,4 +1,6 @@
-"""Copies of somebody else's method that do another thing: their scores and their fall must stay their own."""
+"""Attacks with near-copies of another's method that behave differently.
+
+Their scores and their disqualification must stay their own."""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ if "turned " + "round" in open(__file__).read():
 
 
 class Lookalikes:
-    """Code can see its own comments, so one that differs in a comment alone can answer in another way."""
+    """Copies that differ in comments only, yet answer differently.
+
+    Code can read its own comments.
+    """
 
     name = "lookalikes"
     goal = "move another's score, or have it disqualified, by copies that differ in a comment or not at all"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """One method, a copy that answers backwards, and an equal one that an audit takes away, by three authors."""
+        """Submit a method, a reversed copy, and an equal one that an audit disqualifies.
+
+        The three have different authors.
+        """
         source = arena.method(_CODE, title="The original")
         first = await arena.scored(source, 1)
         before = _row(arena, first.number)

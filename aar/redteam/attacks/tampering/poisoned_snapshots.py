@@ -1,4 +1,4 @@
-"""Changing what another handed in: its frozen code, where it came from, or the bytes that are run."""
+"""Attacks that change another's frozen code, its parent, or the bytes that run."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if written:
 
 
 class PoisonedSnapshots:
-    """A snapshot is named by its content: whoever changes a byte has another snapshot."""
+    """Changes to a snapshot; a snapshot with one changed byte has another name."""
 
     name = "poisoned-snapshots"
     goal = "change another's frozen code, its lineage or its mounts: links, parents, races, writes at run time"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """r2's method is the victim; it must read, run and descend as before."""
+        """Attack r2's method; it must read, run and descend as before."""
         through: list[str] = []
         source = arena.method("import honest\n", title="Victim")
         victim = arena.submit(source, researcher=2)
@@ -77,7 +77,7 @@ class PoisonedSnapshots:
         )
 
     def _copies(self, arena: ScoreArena, digest: str) -> list[str]:
-        """A fetched copy and a hard-linked original are changed after they were saved."""
+        """Change a fetched copy and a hard-linked original after they were saved."""
         copy = arena.folder / "fetched"
         arena.snapshots.materialise(digest, copy)
         linked = arena.method("print('mine')\n", title="Linked")

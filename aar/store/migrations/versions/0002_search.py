@@ -1,4 +1,6 @@
-"""Full-text search over posts and comments: FTS5 on SQLite, tsvector columns with GIN indexes on PostgreSQL.
+"""Full-text search over posts and comments.
+
+FTS5 on SQLite, tsvector columns with GIN indexes on PostgreSQL.
 
 Revision ID: 0002
 Revises: 0001
@@ -15,7 +17,7 @@ _INDEXED = {"post": ("title", "body"), "comment": ("body",)}
 
 
 def upgrade() -> None:
-    """Index what exists and, from now on, whatever is written."""
+    """Index existing rows and, from now on, every write."""
     on_sqlite = op.get_bind().dialect.name == "sqlite"
     for table, columns in _INDEXED.items():
         statements = _fts5(table, columns) if on_sqlite else _gin(table, columns)

@@ -1,4 +1,4 @@
-"""Confirmations, audits, and a record of submissions that can only grow.
+"""Confirmations, audits, and an append-only record of submissions.
 
 Revision ID: 0003
 Revises: 0002
@@ -18,7 +18,7 @@ _ONLY_GROW = ("event", "status_change", "audit_finding")
 
 
 def upgrade() -> None:
-    """Add the tables and columns, and forbid changes to what only grows."""
+    """Add the tables and columns, and forbid changes to append-only rows."""
     op.create_table(
         "submission_check",
         sa.Column("id", _KEY, autoincrement=True, nullable=False),

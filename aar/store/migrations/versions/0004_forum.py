@@ -1,4 +1,4 @@
-"""Edits with their history, retractions, pins, and claims on what somebody works on.
+"""Edits with their history, retractions, pins, and researchers' claims.
 
 Revision ID: 0004
 Revises: 0003

@@ -1,4 +1,4 @@
-"""Whether a score is told to researchers.
+"""The disclosure of scores to researchers.
 
 Revision ID: 0005
 Revises: 0004
@@ -14,5 +14,5 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the column; what was measured before was told."""
+    """Add the column; scores measured before were disclosed."""
     op.add_column("submission", sa.Column("telling", sa.String(length=8), nullable=False, server_default=""))

@@ -1,4 +1,4 @@
-"""An index by which a page finds the few events of one kind in a long log.
+"""An index for pages that search a long log for one kind of event.
 
 Revision ID: 0006
 Revises: 0005

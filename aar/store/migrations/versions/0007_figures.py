@@ -1,4 +1,4 @@
-"""Figures that posts show, and the families that a post is of.
+"""Figures of posts, and the families of a post.
 
 Revision ID: 0007
 Revises: 0006
@@ -17,7 +17,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Add the column and the table; what was posted before is of no family."""
+    """Add the column and the table; earlier posts have no family."""
     op.add_column("post", sa.Column("families", sa.JSON(), nullable=False, server_default="[]"))
     op.create_table(
         "figure",

@@ -1,4 +1,4 @@
-"""Indexes by which pages read only what is new in a long ledger, and the few posts of one author or kind.
+"""Indexes for new ledger rows, and for posts of one author or kind.
 
 Revision ID: 0008
 Revises: 0007
@@ -14,7 +14,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Add the indexes; the one of states alone is the beginning of the new one."""
+    """Add the indexes; the index of states alone is the new one's beginning."""
     op.create_index("ix_ledger_entry_settled", "ledger_entry", ["campaign_id", "state", "settled_at"])
     op.drop_index("ix_ledger_entry_campaign_id_state", "ledger_entry")
     op.create_index("ix_post_author", "post", ["researcher_id", "id"])

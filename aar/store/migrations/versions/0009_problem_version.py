@@ -1,4 +1,4 @@
-"""The version of the problem that a campaign's submissions are scored under.
+"""The problem version under which a campaign's submissions are scored.
 
 Revision ID: 0009
 Revises: 0008
@@ -14,5 +14,5 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Add the column; every campaign so far was scored under its problem's first version."""
+    """Add the column; earlier campaigns were scored under their problem's first version."""
     op.add_column("campaign", sa.Column("problem_version", sa.Integer(), nullable=False, server_default="1"))

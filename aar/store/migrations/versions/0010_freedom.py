@@ -14,6 +14,6 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Add the columns; what was scored before has the fewest degrees that its seeds allow."""
+    """Add the columns; earlier scores have the fewest degrees that their seeds allow."""
     op.add_column("submission", sa.Column("freedom", sa.Double(), nullable=True))
     op.add_column("stage_estimate", sa.Column("freedom", sa.Double(), nullable=True))

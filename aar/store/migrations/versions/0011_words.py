@@ -1,8 +1,10 @@
-r"""The index of posts and comments on PostgreSQL holds words as a search cuts them: at every mark, without accents.
+r"""The word index on PostgreSQL: cuts at every mark and ignores accents.
+
+It holds the words of posts and comments as a search cuts them.
 
 PostgreSQL's own parser keeps file names, paths, decimals, versions and rates whole. So marks become blanks before it
-sees the text. They are named by number, since what ``[[:alnum:]]`` holds depends on the database's locale. And no word
-is left out for being frequent, as SQLite leaves none out: "a" may be a variable.
+sees the text. They are named by number, since the meaning of ``[[:alnum:]]`` depends on the database's locale. And no
+word is left out for being frequent, as SQLite leaves none out: "a" may be a variable.
 
 Revision ID: 0011
 Revises: 0010
@@ -33,7 +35,7 @@ _COMBINING = r"[\u0300-\u036f]+"
 
 
 def upgrade() -> None:
-    """Build the index again; SQLite's cuts so already."""
+    """Build the index again; SQLite's cuts this way already."""
     if op.get_bind().dialect.name == "sqlite":
         return
     accented, plain = _letters()
@@ -56,7 +58,7 @@ def _vector(column: str, accented: str, plain: str) -> str:
 
 
 def _letters() -> tuple[str, str]:
-    """Latin letters with an accent, and the same without."""
+    """Return Latin letters with an accent, and the same letters without."""
     found = {}
     for point in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)):
         base = unicodedata.normalize("NFD", chr(point))[0]
