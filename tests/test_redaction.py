@@ -87,8 +87,8 @@ def test_log_lines_and_tracebacks_hold_none(tmp_path: Path) -> None:
     assert file.read_text().count("***") >= 3
     assert PASSWORD not in file.read_text()
     script = (
-        "from aar.redaction import hide, install_excepthook\n"
-        f"install_excepthook()\nhide({PASSWORD!r})\nraise RuntimeError('it says ' + {PASSWORD!r})\n"
+        "from aar.redaction import install_excepthook, register_secret\n"
+        f"install_excepthook()\nregister_secret({PASSWORD!r})\nraise RuntimeError('it says ' + {PASSWORD!r})\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.rstrip().endswith("RuntimeError: it says ***")

@@ -15,7 +15,7 @@ from aar.store.models import Campaign
 CONTROLLERS, CAMPAIGNS = 4, 12
 CONTROLLER = """
 import json, sys
-from aar.campaign import custody
+from aar.campaign.control import controller_lock
 from aar.errors import Conflict
 from aar.problems.toy import Toy
 from aar.store import open_database
@@ -26,7 +26,11 @@ sys.stdin.readline()
 mine = []
 for campaign_id in sys.argv[2:]:
     try:
-        db.write_now(lambda session: custody.claim(session, campaign_id, Toy(), sandbox="bubblewrap", address=""))
+        db.write_now(
+            lambda session: controller_lock.claim_campaign(
+                session, campaign_id, Toy(), sandbox="bubblewrap", address=""
+            )
+        )
         mine.append(campaign_id)
     except Conflict as error:
         assert "another controller" in str(error), error

@@ -101,7 +101,7 @@ def test_the_log_of_faults_names_it(small: Path) -> None:
 
 
 def test_a_lease_that_cannot_be_given_back_changes_nothing_and_is_given_back_later(small: Path) -> None:
-    leases = Leases(cores=(0, 1, 2, 3), gpus=(), scoring_cores=1, book=small / "leases.json")
+    leases = Leases(cores=(0, 1, 2, 3), gpus=(), scoring_cores=1, lease_file=small / "leases.json")
 
     async def scene() -> str:
         async with leases.lease_for_scoring(owner="s1"):

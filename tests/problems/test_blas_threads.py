@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 from aar.problems.protocol import Stage
-from aar.problems.registry import find
+from aar.problems.registry import find_problem
 threads = lambda: {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
-work = lambda: find("weak_to_strong").prepare("movie", Stage.MEASURE, 5, Path(sys.argv[1]))
+work = lambda: find_problem("weak_to_strong").prepare("movie", Stage.MEASURE, 5, Path(sys.argv[1]))
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()

@@ -41,7 +41,7 @@ def need(name: str) -> Callable[[], SandboxBackend]:
         _answers[name] = asyncio.run(check())
     if _answers[name]:
         if os.environ.get("AAR_REQUIRE_ALL") == "1":
-            pytest.drop_remaining(_answers[name])
+            pytest.fail(_answers[name])
         pytest.skip(_answers[name])
     return lambda: get_backend(name)
 

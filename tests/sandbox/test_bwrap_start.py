@@ -10,6 +10,7 @@ import pytest
 
 from aar.errors import SandboxError
 from aar.sandbox.bubblewrap import process_start
+from aar.sandbox.bubblewrap.arguments import BwrapDescriptors
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -73,7 +74,7 @@ def test_nothing_runs_when_its_limits_could_not_be_set(tmp_path: Path) -> None:
         first.append(pid)
         raise SandboxError("no control group")
 
-    def arguments(given: process_start.BwrapDescriptors) -> Sequence[str]:
+    def arguments(given: BwrapDescriptors) -> Sequence[str]:
         command = ["--bind", "/", "/", "--unshare-pid", "--info-fd", str(given.info), "--block-fd", str(given.block)]
         return [*command, "touch", str(tmp_path / "ran")]
 

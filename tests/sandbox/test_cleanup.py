@@ -29,10 +29,10 @@ from .conftest import need
 _CONTROLLER = """
 import asyncio, sys
 from pathlib import Path
-from aar.sandbox.backends import backend_named
+from aar.sandbox.backends import get_backend
 from aar.sandbox.protocol import SandboxSpec
 async def main():
-    backend = backend_named(sys.argv[1])
+    backend = get_backend(sys.argv[1])
     for name in sys.argv[3:]:
         spec = SandboxSpec(name=name, campaign_id=name[:4], workspace=Path(sys.argv[2]) / name, workspace_bytes=1 << 25)
         box = await backend.create(spec)
@@ -151,9 +151,9 @@ _ORPHAN = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from aar.sandbox.bubblewrap import BubblewrapBackend
-from aar.sandbox.bubblewrap.host_control import BwrapBody
+from aar.sandbox.bubblewrap.host_control import BubblewrapHostControl
 from aar.sandbox.protocol import SandboxSpec
-BwrapBody.took = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+BubblewrapHostControl.record_first_process = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 spec = SandboxSpec("orphan", "gone", Path(sys.argv[1]), workspace_bytes=1 << 25, keep_workspace=False)
 asyncio.run(BubblewrapBackend().create(spec))
 """
@@ -257,8 +257,8 @@ def test_a_sandbox_that_does_not_read_keeps_nobody_who_ends_it(
 _SCRATCH = """
 import os, signal, sys
 from aar.sandbox import workspaces
-from aar.sandbox.scratch_folders import scratch_folder
-with scratch_folder('aar-test-') as folder:
+from aar.sandbox.scratch_folders import temporary_folder
+with temporary_folder('aar-test-') as folder:
     workspaces.prepare(folder / 'runs' / 'one' / 'workspace', 8 << 20, 12345 if os.getuid() == 0 else None)
     print(folder, flush=True)
     if sys.argv[1] == 'killed':
@@ -287,12 +287,12 @@ def test_temporary_folders_of_killed_processes_are_swept_with_what_is_mounted_in
 
 _MEASURED = """
 import asyncio, os, signal, sys
-from aar.sandbox.backends import backend_named
+from aar.sandbox.backends import get_backend
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.scratch_folders import scratch_folder
-with scratch_folder('aar-test-') as folder:
+from aar.sandbox.scratch_folders import temporary_folder
+with temporary_folder('aar-test-') as folder:
     spec = SandboxSpec('measured', 'nocampaign', folder / 'workspace', workspace_bytes=1 << 25, keep_workspace=False)
-    asyncio.run(backend_named(sys.argv[1]).create(spec))
+    asyncio.run(get_backend(sys.argv[1]).create(spec))
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -24,7 +24,7 @@ def book(tmp_path: Path) -> Path:
 
 
 def test_scoring_runs_have_cores_that_no_researcher_gets(book: Path) -> None:
-    leases = Leases(cores=range(8), gpus=[], book=book)
+    leases = Leases(cores=range(8), gpus=[], lease_file=book)
 
     async def whole() -> None:
         async with (
@@ -40,7 +40,7 @@ def test_scoring_runs_have_cores_that_no_researcher_gets(book: Path) -> None:
 
 
 def test_one_core_is_shared_by_all(book: Path) -> None:
-    leases = Leases(cores=[3], gpus=[], book=book)
+    leases = Leases(cores=[3], gpus=[], lease_file=book)
 
     async def whole() -> None:
         async with leases.lease_for_scoring() as one, leases.lease_for_researcher("r1") as two:
@@ -50,7 +50,7 @@ def test_one_core_is_shared_by_all(book: Path) -> None:
 
 
 def test_a_gpu_has_one_holder_and_scoring_is_never_starved(book: Path) -> None:
-    leases = Leases(cores=range(2), gpus=["0"], book=book)
+    leases = Leases(cores=range(2), gpus=["0"], lease_file=book)
     order: list[str] = []
 
     async def hungry(name: str) -> None:
@@ -76,7 +76,7 @@ def test_a_gpu_has_one_holder_and_scoring_is_never_starved(book: Path) -> None:
 
 
 def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
-    leases = Leases(cores=range(4), gpus=["0", "1"], book=book)
+    leases = Leases(cores=range(4), gpus=["0", "1"], lease_file=book)
 
     async def whole() -> None:
         with pytest.raises(UsageError):
@@ -94,7 +94,7 @@ def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
 
 
 def test_a_cancelled_wait_leaves_nothing_in_the_book(book: Path) -> None:
-    leases = Leases(cores=range(4), gpus=["0"], book=book)
+    leases = Leases(cores=range(4), gpus=["0"], lease_file=book)
 
     async def whole() -> None:
         async with leases.lease_for_researcher("r1", gpus=1):
@@ -114,8 +114,8 @@ def test_a_killed_holder_s_lease_comes_back(book: Path) -> None:
         "import asyncio, sys, pathlib\n"
         "from aar.sandbox.leases import Leases\n"
         "async def hold():\n"
-        f"    leases = Leases(cores=range(2), gpus=['0'], book=pathlib.Path({str(book)!r}))\n"
-        "    async with leases.researcher('r1', gpus=1):\n"
+        f"    leases = Leases(cores=range(2), gpus=['0'], lease_file=pathlib.Path({str(book)!r}))\n"
+        "    async with leases.lease_for_researcher('r1', gpus=1):\n"
         "        print('held', flush=True)\n"
         "        await asyncio.sleep(600)\n"
         "asyncio.run(hold())\n"
@@ -125,7 +125,7 @@ def test_a_killed_holder_s_lease_comes_back(book: Path) -> None:
         assert holder.stdout.readline() == "held\n"
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-    leases = Leases(cores=range(2), gpus=["0"], book=book)
+    leases = Leases(cores=range(2), gpus=["0"], lease_file=book)
     assert asyncio.run(_take(leases, "r2")).gpus == ("0",)
 
 
@@ -135,7 +135,7 @@ async def _take(leases: Leases, owner: str) -> Lease:
 
 
 def test_the_loop_runs_on_while_another_process_holds_the_book(book: Path) -> None:
-    leases = Leases(cores=range(4), gpus=[], book=book)
+    leases = Leases(cores=range(4), gpus=[], lease_file=book)
     turns = 0
 
     async def whole() -> None:
@@ -163,7 +163,7 @@ def test_the_loop_runs_on_while_another_process_holds_the_book(book: Path) -> No
 
 def test_the_book_does_not_grow_with_every_owner(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book.write_text('{"waiting": [], "held": [], "gpu_seconds": {"from an older version": 5.0}}')
-    leases = Leases(cores=range(4), gpus=["0", "1"], book=book)
+    leases = Leases(cores=range(4), gpus=["0", "1"], lease_file=book)
 
     async def whole() -> None:
         async with leases.lease_for_scoring(gpus=1, owner="a campaign"), leases.lease_for_researcher("without a GPU"):

@@ -109,9 +109,7 @@ def bubblewrap() -> str:
     """Skips where bubblewrap does not work; in CI that is an error."""
     availability = anyio.run(BubblewrapBackend().check)
     if not availability.ok:
-        (pytest.drop_remaining if os.environ.get("CI") else pytest.skip)(
-            f"{availability.detail}. {availability.remedy}"
-        )
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{availability.detail}. {availability.remedy}")
     return availability.detail
 
 

@@ -251,7 +251,7 @@ class WarmSuite:
         self, room: CleanRoom, task: Task, desk: Any, tmp_path: Path
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
-        leases = Leases(cores=cores, gpus=(), scoring_cores=1, book=tmp_path / "leases.json")
+        leases = Leases(cores=cores, gpus=(), scoring_cores=1, lease_file=tmp_path / "leases.json")
         leased = CleanRoom(room.backend, room.problem, desk.snapshots, room.work_dir, leases)
         digest = desk.snapshots.save(desk.method(TELL.format(told="sorted(os.sched_getaffinity(0))"))).digest
         async with leased.warm_sandboxes(DEFAULT_OWNER, 1):

@@ -161,8 +161,8 @@ def test_a_closed_stream_is_not_where_the_next_file_is_opened() -> None:
 
 _OPENS = """
 import os, sys
-from aar.cli import streams
-streams.prepare()
+from aar.cli.output import streams
+streams.prepare_streams()
 print("lost")
 print(os.open("/dev/null", os.O_RDONLY), file=sys.stderr)
 """

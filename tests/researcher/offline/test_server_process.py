@@ -80,9 +80,9 @@ async def test_the_context_leaves_no_process() -> None:
 def test_a_killed_controller_takes_the_server_with_it() -> None:
     program = (
         "import asyncio\n"
-        "from aar.researcher.offline.server_process import offline_server\n"
+        "from aar.researcher.offline.server_process import run_offline_server\n"
         "async def main():\n"
-        "    async with offline_server(seed=1) as url:\n"
+        "    async with run_offline_server(seed=1) as url:\n"
         "        print(url, flush=True)\n"
         "        await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"

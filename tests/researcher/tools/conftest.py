@@ -82,7 +82,7 @@ async def bench(house: House) -> AsyncIterator[Bench]:
     available = await backend.check()
     if not available.ok:
         if os.environ.get("AAR_REQUIRE_ALL") == "1":
-            pytest.drop_remaining(f"bubblewrap does not work here: {available.detail}")
+            pytest.fail(f"bubblewrap does not work here: {available.detail}")
         pytest.skip(f"bubblewrap does not work here: {available.detail}")
     workspace = house.folder / "workspace"
     spec = SandboxSpec(name=f"tools-{uuid.uuid4().hex[:8]}", campaign_id=CAMPAIGN, workspace=workspace)

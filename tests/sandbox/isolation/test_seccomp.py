@@ -16,9 +16,9 @@ pytestmark = pytest.mark.skipif(
 
 _PREPARE = """
 import ctypes, errno, os, resource, subprocess, sys, threading
-from aar.sandbox import seccomp
-from aar.sandbox.server import limits
-assert limits.filter_calls(seccomp.programs())
+from aar.sandbox.isolation import seccomp
+from aar.sandbox.server import resource_limits
+assert resource_limits.load_seccomp_filter(seccomp.filter_programs())
 libc = ctypes.CDLL(None, use_errno=True)
 child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 

@@ -13,18 +13,18 @@ from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.teacher_permutation import TeacherAudit
 
 GOOD = """
-from aar.scoring.audits.protocol import Finding, Moment, Verdict
+from aar.scoring.audits.protocol import AuditResult, AuditStage, AuditVerdict
 
 
 class Nosy:
     name = "nosy"
-    moment = Moment.SUBMITTED
+    stage = AuditStage.SUBMITTED
 
     def phases(self, problem):
         return ()
 
     async def judge(self, dossier):
-        return Finding(self.name, Verdict.PASSED, "", "")
+        return AuditResult(self.name, AuditVerdict.PASSED, "", "")
 """
 
 

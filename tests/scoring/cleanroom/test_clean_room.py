@@ -240,7 +240,7 @@ async def test_a_leased_run_has_its_core_to_itself(
     clean_room: CleanRoom, task: Task, desk: Any, tmp_path: Path
 ) -> None:
     cores = sorted(os.sched_getaffinity(0))
-    leases = Leases(cores=cores, gpus=(), scoring_cores=1, book=tmp_path / "leases.json")
+    leases = Leases(cores=cores, gpus=(), scoring_cores=1, lease_file=tmp_path / "leases.json")
     leased = CleanRoom(clean_room.backend, clean_room.problem, desk.snapshots, tmp_path / "leased", leases)
     code = "import os, sys\nopen(sys.argv[-1], 'w').write(repr(sorted(os.sched_getaffinity(0))))"
     digest = desk.snapshots.save(desk.method(code)).digest

@@ -47,7 +47,7 @@ def campaign(tmp_path: Path) -> Iterator[Campaign]:
     state = asyncio.run(list_availability())["bubblewrap"]
     if not state.ok:
         if os.environ.get("CI"):
-            pytest.drop_remaining(f"bubblewrap must work in CI: {state.detail}")
+            pytest.fail(f"bubblewrap must work in CI: {state.detail}")
         pytest.skip(state.detail)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("AAR_", "ANTHROPIC"))}
     env |= {"AAR_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"}
