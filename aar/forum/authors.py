@@ -1,4 +1,4 @@
-"""Who may write, and how one effect is done once only."""
+"""Validates the authors of forum texts, and makes writes idempotent."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NAME = select(_RESEARCHER.name).where(
 
 
 def validate_author(session: Session, campaign_id: str, author: Author) -> Author:
-    """The author as stored: a researcher under its own name whatever the caller wrote, a person under a clean one.
+    """Return the author as stored: a researcher under its own name, a person under a cleaned one.
 
     Raises:
         NotFound: no such campaign, or no such researcher in it.
-        UsageError: a person's name is empty, over 64 characters, or the scorer's.
+        UsageError: a person's name is empty, over 64 characters, or the name of the scorer.
     """
     session.flush()  # plain statements, unlike the mapper's, do not
     if author.researcher_id is not None:
@@ -46,7 +46,7 @@ def validate_author(session: Session, campaign_id: str, author: Author) -> Autho
 
 
 def storage_key(author: Author, idempotency_key: str | None) -> str | None:
-    """An idempotency key as it is stored: of fixed length, and apart from other authors' keys."""
+    """Return the stored form of an idempotency key: of fixed length, and separate per author."""
     if idempotency_key is None:
         return None
     return hashlib.sha256(f"{author.voter}\0{idempotency_key}".encode("utf-8", "backslashreplace")).hexdigest()
@@ -55,6 +55,6 @@ def storage_key(author: Author, idempotency_key: str | None) -> str | None:
 def was_already_written(
     session: Session, what: type[Post] | type[Comment], campaign_id: str, author: Author, key: str
 ) -> bool:
-    """Whether an author's key has had its effect, so that what it would take need not be got together again."""
+    """Return whether an author's key was already used, so that its inputs need not be collected again."""
     query = select(what.id).where(what.campaign_id == campaign_id, what.idempotency_key == storage_key(author, key))
     return session.scalar(query) is not None

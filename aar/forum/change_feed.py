@@ -1,4 +1,4 @@
-"""What changed on the forum since a cursor, in order, with how each changed thing stands now: for clients that sync."""
+"""The forum's change feed for clients that synchronise: changes since a cursor, with current states."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = (
     "claim_made",
     "claim_released",
 )
-"""Kinds of event that change the forum."""
+"""Kinds of events that change the forum."""
 _EVENTS = EventRecord.__table__.c
 _CHANGES = (
     select(_EVENTS.id, _EVENTS.at, _EVENTS.researcher_id, _EVENTS.payload)
@@ -43,16 +43,16 @@ _CHANGES = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event.
+    """One event of the forum.
 
     Args:
         id: its cursor.
         at: when.
         kind: one of ``KINDS``.
         by: the author; for a vote the researcher's id, and None for a person's.
-        post_id: the post it is about; None for a claim.
-        comment_id: the comment, where it is about one.
-        claim_id: the claim, where it is about one.
+        post_id: its post; None for a claim.
+        comment_id: its comment, if any.
+        claim_id: its claim, if any.
         value: of a vote.
     """
 
@@ -72,9 +72,9 @@ class ChangePage:
 
     Args:
         items: oldest first.
-        posts: every post that they touch, once, as it stands now; likewise ``comments`` and ``claims``.
-        cursor: ask with it next time.
-        more: whether more is there already.
+        posts: every post in these changes, once, in its current state; likewise ``comments`` and ``claims``.
+        cursor: of the next page.
+        more: whether the next page has changes already.
     """
 
     items: list[Change]
@@ -86,14 +86,14 @@ class ChangePage:
 
 
 def changes_since(session: Session, campaign_id: str, after: int, *, limit: int = 200) -> ChangePage:
-    """The changes after a cursor; 0 for everything.
+    """Return the changes after a cursor; 0 for all of them.
 
-    A client that keeps ``cursor`` and replaces what it holds by what it gets has the whole forum, in any order of
+    A client that stores ``cursor`` and replaces its copies by the returned ones has the whole forum, in any order of
     commits: ids of events grow in the order in which they become visible.
 
     Args:
         session: for reading.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         after: ``cursor`` of the page before.
         limit: most changes, at most 500.
 

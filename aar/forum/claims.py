@@ -1,4 +1,4 @@
-"""Claims: a researcher says what it works on and until when, so that others look elsewhere. They lock nothing."""
+"""Claims: a researcher announces its topic and until when, so that others choose another. They lock nothing."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from aar.store.models import Claim
 from aar.text.sanitize import validate_text
 
 MAX_HOURS = 24.0
-"""How far ahead a claim may reach."""
+"""Longest duration of a claim, in hours."""
 MAX_CLAIMS = 3
-"""How many claims a researcher may hold at once."""
+"""Most active claims of one researcher."""
 
 
 def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, hours: float) -> ClaimView:
-    """Say that a researcher works on something. The same words again move the end.
+    """Announce a researcher's topic. The same text again changes its end.
 
     Args:
         session: in a write transaction.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         author: a researcher.
-        topic: one line: the direction or idea.
-        hours: how long the claim holds from now; over 0, at most ``MAX_HOURS``.
+        topic: the direction or idea, in one line.
+        hours: duration of the claim from now; over 0, at most ``MAX_HOURS``.
 
     Raises:
         NotFound: no such campaign or researcher.
-        Forbidden: a person claims.
+        Forbidden: the author is a person.
         UsageError: an empty or too long topic, or hours outside the limits.
-        Conflict: ``MAX_CLAIMS`` claims are held already.
+        Conflict: the author has ``MAX_CLAIMS`` active claims already.
     """
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
@@ -63,11 +63,11 @@ def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, 
 
 
 def release_topic(session: Session, campaign_id: str, author: Author, claim_id: int) -> ClaimView:
-    """End a claim: one's own, or as a person anybody's. One that has ended stays as it is.
+    """End a claim: one's own, or any as a person. An ended claim stays as it is.
 
     Raises:
         NotFound: no such claim, campaign or researcher.
-        Forbidden: another researcher's.
+        Forbidden: the claim is another researcher's.
     """
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
@@ -86,13 +86,13 @@ def release_topic(session: Session, campaign_id: str, author: Author, claim_id: 
 
 
 def active_claims(session: Session, campaign_id: str, at: datetime | None = None) -> list[ClaimView]:
-    """The claims that hold now (or at a time), those that end first first."""
+    """Return the claims that are active now (or at a time), by their end."""
     query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.expires_at > (at or now()))
     return [_view(row) for row in session.scalars(query.order_by(Claim.expires_at, Claim.id))]
 
 
 def claims_by_id(session: Session, campaign_id: str, ids: list[int]) -> list[ClaimView]:
-    """Claims of a campaign, ended ones too."""
+    """Return claims of a campaign by id, including ended ones."""
     query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.id.in_(ids))
     return [_view(row) for row in session.scalars(query.order_by(Claim.id))]
 

@@ -29,7 +29,9 @@ def create_comment(
     idempotency_key: str | None = None,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> CommentView:
-    """Add a comment to a post, with figures like ``create_post``. The same key gives its author the first one back.
+    """Add a comment to a post, with figures like ``create_post``.
+
+    The same key from the same author returns the first comment.
 
     Raises:
         NotFound: no such post, campaign, researcher or figure.

@@ -1,4 +1,4 @@
-"""Changing what was written: edits that keep each former version, retractions that leave the text to be read, pins."""
+"""Edits, retracts and pins posts and comments; every earlier version and retracted text stays readable."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ def edit_post(
     families: Iterable[str] | None = None,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> PostView:
-    """Write over a post's title or body, or both; what it said is kept. The same again changes nothing.
+    """Replace a post's title or body, or both; the earlier version is stored.
+
+    The same text again changes nothing.
 
     Args:
         session: in a write transaction.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         author: the post's own author, or a person.
         post_id: the post.
-        title: the new title; None keeps it.
-        body: the new body; None keeps it.
-        families: its labels from now on; None keeps them. The log of events has the former ones.
-        figures: by the paths under which the body shows them.
+        title: the new title; None leaves it unchanged.
+        body: the new body; None leaves it unchanged.
+        families: its new labels; None leaves them unchanged. The event log has the earlier ones.
+        figures: by their paths in the body.
 
     Raises:
         NotFound: no such post, campaign, researcher or figure.
@@ -78,7 +80,7 @@ def edit_comment(
     body: str,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> CommentView:
-    """Write over a comment, like ``edit_post``."""
+    """Replace a comment's body, like ``edit_post``."""
     author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
     assert comment is not None
     new = store_text_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
@@ -93,7 +95,7 @@ def edit_comment(
 def retract(
     session: Session, campaign_id: str, author: Author, post_id: int, reason: str, *, comment_id: int | None = None
 ) -> None:
-    """Take back a post, or a comment on it. It stays readable, marked with the reason, and search passes over it.
+    """Retract a post or a comment on it. It stays readable, marked with the reason, and search omits it.
 
     A second retraction changes nothing.
 
@@ -114,11 +116,11 @@ def retract(
 
 
 def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pinned: bool = True) -> PostView:
-    """Put a post above all others, or back among them. Only people do.
+    """Pin a post above all others, or unpin it. Only for people.
 
     Raises:
         NotFound: no such post, campaign or researcher.
-        Forbidden: a researcher asks.
+        Forbidden: the author is a researcher.
     """
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
@@ -133,7 +135,7 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
 
 
 def list_revisions(session: Session, campaign_id: str, post_id: int) -> list[RevisionView]:
-    """What a post and its comments said before, in the order in which it was written over. Raises NotFound."""
+    """Return the earlier versions of a post and its comments, in the order of edits. Raises NotFound."""
     post = find_post(session, campaign_id, post_id)
     rows = session.scalars(select(Revision).where(Revision.post_id == post.id).order_by(Revision.id))
     return [RevisionView(row.post_id, row.comment_id, row.title, row.body, row.by, row.at) for row in rows]
@@ -146,7 +148,7 @@ class _Retracted(UsageError):
 def _held(
     session: Session, campaign_id: str, author: Author, post_id: int, comment_id: int | None
 ) -> tuple[Author, Post, Comment | None]:
-    """The rows behind a text that the author may change."""
+    """Return the rows of a text that the author may change."""
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
     post = session.get_one(Post, find_post(session, campaign_id, post_id).id)

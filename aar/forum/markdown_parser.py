@@ -1,4 +1,4 @@
-"""Reading Markdown as pages show it: CommonMark with tables and strikethrough, and no HTML."""
+"""Parses Markdown as pages show it: CommonMark with tables and strikethrough, without HTML."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from markdown_it.token import Token
 _BLANK = re.compile(r"\n[ \t]*\n")
 _MOST_MADE_UP = 5000
 _MOST_BRACKETS = 1000
-"""Each bracket that could begin a link is looked at for its end; 20,000 of them would take most of a second."""
+"""The parser looks for the end of each bracket that could begin a link. 20,000 brackets would take most of a second."""
 
 
 def parse_markdown(text: str) -> list[Token]:
-    """The text's blocks; what stands in a line is in their children."""
+    """Return the blocks of a text; inline content is in their children."""
     found: list[Token] = _parser(disabled_rules(text)).parse(text)
     return found
 
 
 def disabled_rules(text: str) -> tuple[str, ...]:
-    """Rules of the parser that a text is shown without, because it is made to take long: its tables, its links."""
+    """Return the parser rules that are off for a text that would take long to parse: its tables, its links."""
     tables = ("table",) if is_table_bomb(text) else ()
     return (*tables, "link", "image", "reference") if text.count("[") > _MOST_BRACKETS else tables
 
 
 def is_table_bomb(text: str) -> bool:
-    """Whether its tables would be mostly cells that nobody wrote.
+    """Return whether its tables would consist mostly of empty cells.
 
-    Rows of a Markdown table may leave cells out: in 20,000 characters there is room for 65,000 of them, a second's work
+    Rows of a Markdown table may omit cells. 20,000 characters can describe 65,000 of them, which take a second of work
     and 700 KB of HTML each time the text is shown. Such a text is shown without tables.
     """
     if "|" not in text:

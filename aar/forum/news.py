@@ -1,4 +1,4 @@
-"""What happened since a researcher last looked: who speaks to it, others' doings, and people's words in full."""
+"""News for a researcher: mentions, others' activity, and messages from people in full."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class News:
 
     Args:
         cursor: pass it as ``after_event`` next time.
-        lines: one short line each, oldest first, but mentions of the reader before all others; where there was more,
-            a line says how much.
-        human_messages: what people wrote, in full and marked as theirs.
+        lines: one short line each, oldest first, but mentions of the reader before all others; if some were left out,
+            a line with their number.
+        human_messages: messages from people, in full and marked as theirs.
     """
 
     cursor: int
@@ -66,14 +66,14 @@ class News:
 
 
 def news_since(session: Session, campaign_id: str, researcher_id: str, after_event: int, *, limit: int = 20) -> News:
-    """What others did after an event.
+    """Return the activity of others after an event.
 
     Args:
         session: for reading.
-        campaign_id: whose forum.
-        researcher_id: for whom; its own doings are left out.
+        campaign_id: the campaign of the forum.
+        researcher_id: the reader; its own activity is left out.
         after_event: the cursor of the last call; 0 for everything.
-        limit: most lines; the newest are kept. Mentions and people's messages are never cut.
+        limit: most lines; the newest remain. Mentions and people's messages are never cut.
 
     Raises:
         UsageError: a limit below 1.
@@ -95,7 +95,7 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
 
 
 class _NewsBuilder:
-    """Turns events, newest first, into at most ``limit`` lines and any number of people's messages."""
+    """Builds at most ``limit`` lines and any number of people's messages from events, newest first."""
 
     def __init__(self, session: Session, campaign_id: str, reader: str, limit: int) -> None:
         self._session = session
@@ -154,7 +154,7 @@ class _NewsBuilder:
         self.mentions.append(f'you are mentioned by {who} in {place}: "{shorten(said.body, _COMMENT)}"')
 
     def _words(self, whom: str | None, asked: dict[str, Any]) -> None:
-        """What a person wrote to the reader, or to everybody; a request for anything else is not its business."""
+        """Return a person's message to the reader or to all; None for any other request."""
         if whom not in (None, self._reader):
             return
         if asked["command"] == "message":

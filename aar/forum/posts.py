@@ -1,4 +1,4 @@
-"""Writing and reading posts; also the one place to import the forum's services from."""
+"""Creates and lists posts; also the one module to import the forum's services from."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def create_post(
     idempotency_key: str | None = None,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> PostView:
-    """Write a post. The same key from the same author gives the first post back.
+    """Create a post. The same key from the same author returns the first post.
 
     Args:
         session: in a write transaction.
         campaign_id: whose forum.
-        author: who writes.
+        author: of the post.
         kind: one of ``POST_KINDS``.
         title: one line of at most ``MAX_TITLE`` characters.
         body: Markdown of at most ``MAX_BODY`` characters.
-        submission_number: the submission that the post is about.
-        families: of the ideas that it is about, the leading one first; at most ``MAX_FAMILIES`` of ``aar.families``.
-        idempotency_key: names this effect; any text.
-        figures: by the paths under which the body shows them; the stored body names them by their digests.
+        submission_number: the submission of the post.
+        families: of its ideas, the leading one first; at most ``MAX_FAMILIES`` of ``aar.families``.
+        idempotency_key: identifies this write; any text.
+        figures: by their paths in the body; the stored body has their digests.
 
     Raises:
         NotFound: no such campaign, researcher, submission or figure.
@@ -117,17 +117,17 @@ def list_posts(
     researcher_id: str | None = None,
     newest_first: bool = False,
 ) -> list[PostView]:
-    """One page of posts.
+    """Return one page of posts.
 
     Args:
         session: for reading.
         campaign_id: whose forum.
-        after: the id of the last post of the page before; 0 for the first page in either order.
+        after: the id of the previous page's last post; 0 for the first page in either order.
         limit: most posts to return, at most 500.
         kind: only posts of this kind.
         family: only posts labelled with this family.
         researcher_id: only posts by this researcher.
-        newest_first: from the newest back, instead of from the oldest on.
+        newest_first: newest first instead of oldest first.
 
     Raises:
         UsageError: unknown kind or family, or a limit below 1.
@@ -149,20 +149,20 @@ def list_posts(
 
 
 def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
-    """A post with all its comments. Raises NotFound."""
+    """Return a post with all its comments. Raises NotFound."""
     post = find_post(session, campaign_id, post_id)
     comments = session.scalars(select(Comment).where(Comment.post_id == post.id).order_by(Comment.id))
     return add_thread_citations(session, ThreadView(post, [comment_view(comment) for comment in comments]))
 
 
 def check_kind(kind: str) -> None:
-    """Raises UsageError for a word that is no kind of post."""
+    """Raise UsageError for an unknown kind of post."""
     if kind not in POST_KINDS:
         raise UsageError(f"no post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
 
 
 def family_pattern(name: str) -> str:
-    """What the stored labels of a post of a family are like, for SQL's LIKE. Raises UsageError for no family."""
+    """Return an SQL LIKE pattern for the stored labels of posts of a family. Raises UsageError if unknown."""
     return f'%"{normalize_family(name)}"%'
 
 

@@ -1,4 +1,4 @@
-"""Reading posts and comments as views."""
+"""Queries posts and comments as views."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ _posts_by_id = _posts.where(
 
 
 def select_posts(campaign_id: str) -> Select[Any]:
-    """A query for ``post_views``; add conditions, order and limit."""
+    """Select the columns of ``post_views``; add conditions, order and limit."""
     return _posts.where(POSTS.campaign_id == campaign_id)
 
 
 def post_views(session: Session, query: Select[Any]) -> list[PostView]:
-    """The posts of a query made from ``select_posts``, with the standing of what they cite."""
+    """Return the posts of a query from ``select_posts``, with the status of their citations."""
     session.flush()
     return add_citations(session, _plain_views(session.execute(query)))
 
 
 def posts_by_id(session: Session, campaign_id: str, ids: Collection[int]) -> list[PostView]:
-    """The campaign's posts of these ids, at most a few hundred, in their order."""
+    """Return the campaign's posts with these ids, at most a few hundred, in the order of ids."""
     if not ids:
         return []
     session.flush()
@@ -82,7 +82,7 @@ def posts_by_id(session: Session, campaign_id: str, ids: Collection[int]) -> lis
 
 
 def pinned_posts(session: Session, campaign_id: str) -> list[PostView]:
-    """What people put above all other posts, the last pinned first; at most 20."""
+    """Return the pinned posts, the last pinned first; at most 20."""
     query = select_posts(campaign_id).where(POSTS.pinned_at.is_not(None))
     return post_views(session, query.order_by(POSTS.pinned_at.desc(), POSTS.id.desc()).limit(20))
 
@@ -113,7 +113,7 @@ def _plain_views(rows: Iterable[Any]) -> list[PostView]:
 
 
 def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
-    """One post. Raises NotFound when the campaign has none of that id."""
+    """Return one post. Raises NotFound if the campaign has none with that id."""
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
     if 0 < post_id < 2**63:
         session.flush()
@@ -124,7 +124,7 @@ def find_post(session: Session, campaign_id: str, post_id: int) -> PostView:
 
 
 def comment_view(row: Any) -> CommentView:
-    """The view of one comment, or of its columns."""
+    """Return the view of one comment, or of its columns."""
     return CommentView(
         id=row.id,
         post_id=row.post_id,
@@ -139,14 +139,14 @@ def comment_view(row: Any) -> CommentView:
 
 
 def comment_views(session: Session, campaign_id: str, comment_ids: Iterable[int]) -> list[CommentView]:
-    """Comments of a campaign by id, oldest first."""
+    """Return comments of a campaign by id, oldest first."""
     session.flush()
     query = _comments.where(_COMMENTS.campaign_id == campaign_id, _COMMENTS.id.in_(list(comment_ids)))
     return [comment_view(row) for row in session.execute(query.order_by(_COMMENTS.id))]
 
 
 def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iterator[ThreadView]:
-    """Whole threads in the order of their ids, read a few hundred at a time; ids of other campaigns are passed over."""
+    """Return whole threads in the order of their ids, a few hundred at a time; omit ids of other campaigns."""
     session.flush()
     left = sorted(post_ids)
     while left:

@@ -1,15 +1,15 @@
-"""How long texts may be, and how large what they show: more is refused with its limit, never cut."""
+"""Limits of text lengths and figure sizes: more is refused with its limit, never cut."""
 
 from __future__ import annotations
 
 MAX_TITLE = 200
-"""Most characters in a title, and in what is claimed."""
+"""Most characters in a title and in a claim's topic."""
 MAX_BODY = 20_000
 """Most characters in a post's body."""
 MAX_COMMENT = 20_000
 """Most characters in a comment."""
 MAX_FAMILIES = 3
-"""Most families that a post is labelled with."""
+"""Most families of a post."""
 MAX_REASON = 500
 """Most characters in the reason of a retraction."""
 MAX_FIGURE_BYTES = 512 * 1024
@@ -19,8 +19,8 @@ MAX_FIGURE_SIDE = 4000
 MAX_FIGURE_PIXELS = MAX_FIGURE_SIDE**2
 """Most pixels of a figure, all frames of an animation together."""
 MAX_FIGURES = 6
-"""Most figures that one post or comment shows."""
+"""Most figures in one post or comment."""
 MAX_AUTHOR_FIGURES = 200
-"""Most figures that one author brings to a campaign."""
+"""Most figures of one author in a campaign."""
 MAX_AUTHOR_FIGURE_BYTES = 40 * 1024 * 1024
-"""Most bytes of all of them."""
+"""Most bytes of all figures of one author."""

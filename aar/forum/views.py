@@ -1,4 +1,4 @@
-"""What forum services return: plain, frozen values."""
+"""The return values of forum services: plain, frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 SCORER = "scorer"
-"""The name of the one author that is neither a researcher nor a person."""
+"""The name of the only author that is neither a researcher nor a person."""
 EXTERNAL_MODEL = "external"
-"""Stands for the model of a researcher that works outside, with an agent of its own."""
+"""The model of external researchers, which have an agent of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who writes.
+    """The author of a text.
 
     Args:
         name: shown beside the text; a researcher's name such as "r1", or a person's such as "human:ana".
         researcher_id: None for a person.
-        official: the scorer itself, under the name ``SCORER``, which nobody else can write under.
+        official: the scorer itself; no other author can have the name ``SCORER``.
     """
 
     name: str
@@ -27,25 +27,24 @@ class Author:
 
     @property
     def voter(self) -> str:
-        """The identity that a vote is kept under; a person can never have a researcher's."""
+        """Return the identity of its votes; a person can never have a researcher's."""
         if self.researcher_id is not None:
             return self.researcher_id
         return self.name if self.name.startswith("human:") else f"human:{self.name}"
 
 
 SCORER_AUTHOR = Author(SCORER, None, official=True)
-"""Tells on the forum what became of a submission."""
+"""The author of posts about the results of submissions."""
 
 
 def is_by_person(name: str, researcher_id: str | None) -> bool:
-    """Whether a stored text is a person's: neither a researcher's nor the scorer's."""
+    """Return whether a stored text is a person's: neither a researcher's nor the scorer's."""
     return researcher_id is None and name != SCORER
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A submission that a post cites, and how it stands now: claimed, measured, confirmed, refuted, rejected or
-    disqualified."""
+    """A submission cited in a post, with its status: claimed, measured, confirmed, refuted, rejected, disqualified."""
 
     number: int
     status: str
@@ -53,7 +52,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class PostReference:
-    """A post that another one names as ``#12``; its status is "retracted", or empty while it stands."""
+    """A post cited in another one as ``#12``; its status is "retracted", or empty."""
 
     id: int
     title: str
@@ -62,7 +61,7 @@ class PostReference:
 
 @dataclass(frozen=True, slots=True)
 class PostView:
-    """A post with its votes, the number of its comments, and the submissions and posts that it names."""
+    """A post with its votes, the number of its comments, and its citations."""
 
     id: int
     campaign_id: str
@@ -83,7 +82,7 @@ class PostView:
     retraction: str = ""
     pinned: bool = False
     families: tuple[str, ...] = ()
-    """The families of ideas that its author labelled it with, the leading one first."""
+    """The idea families that its author chose, the leading one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class ThreadView:
 
 @dataclass(frozen=True, slots=True)
 class RevisionView:
-    """What a post, or a comment on it, said until somebody wrote over it."""
+    """An earlier version of a post or comment."""
 
     post_id: int
     comment_id: int | None
@@ -123,7 +122,7 @@ class RevisionView:
 
 @dataclass(frozen=True, slots=True)
 class ClaimView:
-    """What a researcher says it works on, and until when."""
+    """A researcher's claim on a topic, and its end."""
 
     id: int
     author: str

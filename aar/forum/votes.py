@@ -1,4 +1,4 @@
-"""Votes: one per voter and post, changed by voting again."""
+"""Votes: one per voter and post; a new vote replaces the earlier one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from aar.store.models import Post, Vote
 
 
 def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, value: int) -> PostView:
-    """Vote for (+1) or against (-1) a post; the post's score is the sum of its votes, in the same transaction.
+    """Vote for (+1) or against (-1) a post, and update its score in the same transaction.
+
+    The score is the sum of its votes.
 
     Voting the same way again changes nothing and appends no event.
 
@@ -47,5 +49,5 @@ def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, 
 
 
 def vote_of(session: Session, post_id: int, author: Author) -> int:
-    """How somebody voted on a post: +1, -1, or 0 for not at all."""
+    """Return an author's vote on a post: +1, -1, or 0 for none."""
     return session.scalar(select(Vote.value).where(Vote.post_id == post_id, Vote.voter == author.voter)) or 0

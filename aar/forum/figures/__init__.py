@@ -1,1 +1,1 @@
-"""Figures in posts: their Markdown, their formats, and where they are stored."""
+"""Figures in posts: their Markdown, their formats, and their storage."""

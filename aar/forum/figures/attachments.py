@@ -1,4 +1,4 @@
-"""Texts that bring figures: the figures are stored together with the text, or neither is."""
+"""Stores a text together with its figures, or neither of them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def store_text_with_figures(
     limit: int,
     attached: Mapping[str, NewFigure] | None,
 ) -> str:
-    """Like ``checked``, for a text that may show figures: stores those attached and writes their digests into it.
+    """Validate a text like ``validate_text``, store its attached figures, and write their digests into it.
 
     Args:
         session: in a write transaction.
-        campaign_id: whose forum.
-        author: who writes.
-        name: what the text is, for messages.
-        text: Markdown as it came.
+        campaign_id: the campaign of the forum.
+        author: of the text.
+        name: of the text, for messages.
+        text: Markdown as received.
         limit: most characters.
-        attached: figures by the paths under which the text shows them.
+        attached: figures by their paths in the text.
 
     Raises:
         NotFound: the text shows a figure that the campaign does not have.
@@ -54,7 +54,7 @@ def store_text_with_figures(
 def validate_text_with_figures(
     session: Session, campaign_id: str, name: str, text: str, limit: int, attached: Collection[str] = ()
 ) -> str:
-    """Like ``checked``, for a text that may show figures; nothing is stored. Raises NotFound, UsageError."""
+    """Validate a text like ``validate_text``, figures included; store nothing. Raises NotFound, UsageError."""
     text = validate_text(name, text, limit)
     shown = shown_figures([text])
     count = len(shown) + len(_wanted(text, attached))

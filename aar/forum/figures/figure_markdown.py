@@ -1,6 +1,6 @@
-"""How a text shows figures: ``![caption](figure:DIGEST)``, or a file's path until the file is stored.
+"""The Markdown of figures: ``![caption](figure:DIGEST)``, or a file's path until the file is stored.
 
-Nothing in code counts.
+Code is ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aar.forum.markdown_parser import parse_markdown
 
 SCHEME = "figure:"
 SHORT = 12
-"""Digits that name a figure; no two of a campaign have the same."""
+"""Digits that identify a figure, unique within a campaign."""
 ADDRESS = re.compile(r"figure:([0-9a-f]{12,64})")
 _IMAGE = re.compile(
     r"(?P<before>!\[(?:[^\[\]]|\[[^\[\]]{0,300}\]){0,500}\]\()\s*"
@@ -27,7 +27,7 @@ _ELSEWHERE = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:|//|#)", re.IGNORECASE)
 
 
 def shown_figures(texts: Iterable[str]) -> list[str]:
-    """Digits of the figures that the texts show, in order and each once."""
+    """Return the digits of the figures in the texts, in order, each once."""
     found: dict[str, None] = {}
     for text in texts:
         if SCHEME in text:  # parsing costs a millisecond
@@ -38,14 +38,14 @@ def shown_figures(texts: Iterable[str]) -> list[str]:
 
 
 def shown_paths(text: str) -> list[str]:
-    """Paths of files that the text shows, in order and each once."""
+    """Return the file paths of the images in the text, in order, each once."""
     if "![" not in text:
         return []
     return list(dict.fromkeys(each for each in _addresses(text) if each and not _ELSEWHERE.match(each)))
 
 
 def replace_image_addresses(text: str, addresses: Mapping[str, str]) -> str:
-    """The text with other addresses of images, by what they were; captions and titles stay."""
+    """Replace the addresses of images in the text; captions and titles stay."""
 
     def one(match: re.Match[str]) -> str:
         new = addresses.get(_plain(normalizeLink(match["bracketed"] or match["plain"])))
@@ -66,5 +66,5 @@ def _source(token: Token) -> str:
 
 
 def _plain(address: str) -> str:
-    """An address as its author thinks of it, without percent signs."""
+    """Return an address without percent encoding, as its author wrote it."""
     return unquote(address)

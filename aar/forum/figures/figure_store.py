@@ -1,4 +1,4 @@
-"""Figures: images that texts of a campaign show, kept once by the digest of their bytes."""
+"""Stores the figures of a campaign's texts, once each, by the digest of their bytes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class NewFigure:
-    """An image that was looked at and holds; nothing is stored of it yet."""
+    """A checked image that is not stored yet."""
 
     data: bytes
     digest: str
@@ -47,7 +47,7 @@ class FigureView:
 
     Args:
         digest: SHA-256 of the bytes.
-        author: who brought it first.
+        author: who stored it first.
         width, height: pixels.
     """
 
@@ -61,24 +61,24 @@ class FigureView:
 
     @property
     def short(self) -> str:
-        """Digits that name it in its campaign."""
+        """Return the digits that identify it in its campaign."""
         return self.digest[:SHORT]
 
     @property
     def file_name(self) -> str:
-        """Its name as a file."""
+        """Return its file name."""
         return self.short + SUFFIXES[self.media_type]
 
 
 def inspect_figure(name: str, data: bytes) -> NewFigure:
-    """Look at an image, outside of any transaction.
+    """Check an image, outside any transaction.
 
     Args:
-        name: what its author calls it, for messages.
+        name: its author's name for it, for messages.
         data: the bytes.
 
     Raises:
-        UsageError: it is no image of a kind that is shown, or too large.
+        UsageError: it is not an image of a supported format, or too large.
     """
     what = f"figure {shorten(name, 200)!r}"
     if len(data) > MAX_FIGURE_BYTES:
@@ -103,7 +103,7 @@ def inspect_figure(name: str, data: bytes) -> NewFigure:
 
 
 def too_large_message(name: str) -> UsageError:
-    """What is said of a figure beyond the limit, whose bytes nobody needs to read to the end."""
+    """Return the error for a figure over the limit, so that its bytes need not be read to the end."""
     return UsageError(
         f"figure {shorten(name, 200)!r} has more than the limit of {MAX_FIGURE_BYTES // 1024} KiB; nothing was stored",
         "Save it smaller, with a lower dpi or fewer points",
@@ -111,13 +111,13 @@ def too_large_message(name: str) -> UsageError:
 
 
 def store_figure(session: Session, campaign_id: str, author: Author, figure: NewFigure) -> FigureView:
-    """Keep a figure; one that the campaign has already stays as it is, and costs its author nothing.
+    """Store a figure; one that the campaign already has stays as it is, and does not count for its author.
 
     Args:
         session: in a write transaction.
-        campaign_id: whose forum.
-        author: who brings it.
-        figure: from ``prepared``.
+        campaign_id: the campaign of the forum.
+        author: of the text with the figure.
+        figure: from ``inspect_figure``.
 
     Raises:
         NotFound: no such campaign or researcher.
@@ -148,7 +148,7 @@ def store_figure(session: Session, campaign_id: str, author: Author, figure: New
 
 
 def known_figures(session: Session, campaign_id: str, digits: Collection[str]) -> dict[str, FigureView]:
-    """The campaign's figures, by digits of their digests in the order of asking; what it has not is left out."""
+    """Return the campaign's figures by digits, in the order of ``digits``; omit unknown ones."""
     found: dict[str, FigureView] = {}
     left = list(dict.fromkeys(digits))
     while left:
@@ -160,7 +160,7 @@ def known_figures(session: Session, campaign_id: str, digits: Collection[str]) -
 
 
 def find_figure(session: Session, campaign_id: str, digits: str) -> tuple[FigureView, bytes]:
-    """A figure and its bytes. Raises NotFound."""
+    """Return a figure and its bytes. Raises NotFound."""
     view = known_figures(session, campaign_id, [digits]).get(digits) if len(digits) >= SHORT else None
     if view is None:
         raise NotFound(

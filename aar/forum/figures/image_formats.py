@@ -1,7 +1,7 @@
-"""Recognising images by their bytes alone: PNG, JPEG, GIF and WebP, whole, and nothing before or after them.
+"""Detects image formats from bytes: PNG, JPEG, GIF and WebP, complete, with nothing before or after.
 
-Nothing is decoded; only the structure is walked, so a small file that claims to be huge costs nothing. Whatever has
-the first bytes of an image and not its structure, or more than it (a page behind a picture, say), is none. SVG is a
+Nothing is decoded. Only the structure is read, so a small file that claims to be huge costs nothing. Bytes with the
+start of an image but not its structure, or with more than it (a page behind a picture, say), are not an image. SVG is a
 program and never counts.
 
 Sources: PNG (W3C, third edition), JPEG (ITU-T T.81, annex B), GIF89a (CompuServe), WebP (RFC 9649).
@@ -17,20 +17,20 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _GIF = (b"GIF87a", b"GIF89a")
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG's markers of frames, which hold width and height."""
+"""JPEG's markers of frames, which contain width and height."""
 _MOST_SCANS = 100
-"""A progressive JPEG has about ten; thirty bytes make one more, for which a browser goes over the whole picture."""
+"""A progressive JPEG has about ten scans. Thirty bytes add one more, for which a browser redraws the whole picture."""
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp"}
-"""File names end so, by media type."""
+"""File suffixes by media type."""
 
 
 class InvalidImage(ValueError):
-    """The bytes are no image of a known kind, or not a whole one; the message says which."""
+    """The bytes are not a complete image of a known format; the message names the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image says of itself.
+    """The properties in an image's header.
 
     Args:
         media_type: such as ``image/png``.
@@ -46,12 +46,12 @@ class ImageInfo:
 
     @property
     def pixels(self) -> int:
-        """Of all frames together."""
+        """Return the pixels of all frames together."""
         return self.width * self.height * self.frames
 
 
 def media_type_of(data: bytes) -> str | None:
-    """What the first bytes say that it is; None for no image."""
+    """Return the media type that the first bytes indicate; None if they are no image."""
     if data.startswith(_PNG):
         return "image/png"
     if data.startswith(_JPEG):
@@ -62,7 +62,7 @@ def media_type_of(data: bytes) -> str | None:
 
 
 def inspect_image(data: bytes) -> ImageInfo:
-    """What a whole image says of itself. Raises InvalidImage."""
+    """Return the properties of a complete image. Raises InvalidImage."""
     media_type = media_type_of(data)
     if media_type is None:
         raise InvalidImage("it is no PNG, JPEG, GIF or WebP image")
@@ -123,7 +123,7 @@ def _marker(data: bytes, place: int) -> int:
 
 
 def _behind_scan(data: bytes, place: int) -> int:
-    """Where the next marker stands that is no part of the coded picture."""
+    """Return the position of the next marker after the coded picture."""
     while True:
         place = data.find(b"\xff", place)
         if place < 0:
@@ -213,7 +213,7 @@ def _number(data: bytes, place: int, length: int, order: str = "big") -> int:
 
 
 def _part(data: bytes, place: int, length: int) -> bytes:
-    """Bytes that must be there. Raises IndexError."""
+    """Return bytes that must be there. Raises IndexError."""
     part = data[place : place + length]
     if len(part) < length:
         raise IndexError

@@ -1,1 +1,1 @@
-"""The forum as Markdown files in every sandbox."""
+"""Mirrors the forum as Markdown files into every sandbox."""

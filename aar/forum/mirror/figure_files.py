@@ -1,4 +1,4 @@
-"""The figures that posts show as files beside the posts, named by digest and so written once."""
+"""Mirrors the figures of posts as files, named by digest, so that each is written once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FOLDER = "figures"
 
 
 class FigureFiles:
-    """Keeps ``directory/figures`` equal to what posts show.
+    """Synchronises ``directory/figures`` with the figures of posts.
 
     Args:
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         directory: the mirror's own folder.
     """
 
@@ -28,7 +28,7 @@ class FigureFiles:
         self._folder = directory / FOLDER
 
     def repair(self, session: Session) -> None:
-        """Make the folder, and remove files that are not whole or that the campaign does not have."""
+        """Make the folder, and remove incomplete files and files that the campaign does not have."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o755)  # a sandbox's own user reads here
         paths = list(self._folder.iterdir())
@@ -40,7 +40,7 @@ class FigureFiles:
                 path.unlink()
 
     def write(self, session: Session, shown: Iterable[FigureView]) -> int:
-        """Write those that are not there yet; returns how many."""
+        """Write the missing files; return how many."""
         new = {each.file_name: each.digest for each in shown if not (self._folder / each.file_name).exists()}
         return sum(
             write_atomically(self._folder / name, find_figure(session, self._campaign_id, digest)[1])

@@ -1,4 +1,4 @@
-"""The whole forum as Markdown files in a folder, which every sandbox sees read-only."""
+"""Mirrors the whole forum as Markdown files in a folder, which every sandbox sees read-only."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ _TOP, _NEWEST, _MENTIONS = 20, 300, 200
 
 
 class ForumMirror:
-    """Keeps ``directory`` equal to the forum: ``README.md`` (an index), ``CLAIMS.md``, ``MENTIONS.md``,
-    ``posts/0001-slug.md`` and what these show under ``figures/``.
+    """Synchronises ``directory`` with the forum.
 
-    The first ``sync`` compares every file and mends what differs, so a mirror needs no state of its own and survives
-    any crash; later ones read only the events since the last. A file is replaced whole, so a reader never sees half.
+    The files are ``README.md`` (an index), ``CLAIMS.md``, ``MENTIONS.md``, ``posts/0001-slug.md``, and their figures
+    under ``figures/``.
+
+    The first ``sync`` compares every file and rewrites those that differ, so a mirror needs no state of its own and
+    survives any crash; later ones read only the events since the last. A file is replaced whole, so a reader never sees half.
 
     Args:
         db: the open database.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         directory: the mirror's own folder; files in it that are not posts are removed.
     """
 
@@ -55,7 +57,7 @@ class ForumMirror:
         self._lock = anyio.Lock()
 
     async def sync(self) -> int:
-        """Bring the files up to date, in a thread; returns the number of files written.
+        """Update the files in a thread; return the number of files written.
 
         Raises:
             DatabaseError: the forum cannot be read.
@@ -105,14 +107,14 @@ class ForumMirror:
         return sorted(posts | posts_citing(session, self._campaign_id, submissions))
 
     def _unname(self, session: Session, post_id: int) -> None:
-        """Remove the file of a post whose title became another one."""
+        """Remove the file of a post whose title changed."""
         title = session.scalar(select(Post.title).where(Post.id == post_id)) or ""
         for path in self._posts.glob(f"{post_id:04d}-*.md"):
             if path.name != post_file_name(post_id, title):
                 path.unlink()
 
     def _everything(self, session: Session) -> list[int]:
-        """All posts; makes the folders and removes files that no post accounts for."""
+        """Return all posts; make the folders, and remove files without a post."""
         self._posts.mkdir(parents=True, exist_ok=True)
         self._figures.repair(session)
         for folder in (self._posts.parent, self._posts):

@@ -1,7 +1,7 @@
-"""The forum's Markdown: one page a thread, an index, and what is claimed.
+"""Renders the mirror's Markdown: one page per thread, an index, and the claims.
 
-What an author wrote stands in quoted lines (``> ``); everything unquoted is written here. So a post cannot pretend to
-hold somebody else's comment.
+Text by authors is in quoted lines (``> ``). Everything unquoted is written here, so a post cannot fake another author's
+comment.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SLUG_LENGTH = 60
 
 
 def post_file_name(post_id: int, title: str) -> str:
-    """The name of a post's file, such as ``0012-strong-l2-helps.md``; it holds no separator."""
+    """Return a post's file name, such as ``0012-strong-l2-helps.md``; it contains no separator."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = _NOT_PLAIN.sub("-", plain).strip("-")[:_SLUG_LENGTH].strip("-")
     return f"{post_id:04d}-{slug or 'post'}.md"
 
 
 def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = None) -> str:
-    """A post with its votes and comments as Markdown; the figures, by their digits, are files beside it."""
+    """Render a post with its votes and comments; its figures, by their digits, are files beside it."""
     files = {SCHEME + digits: f"../{FOLDER}/{each.file_name}" for digits, each in (figures or {}).items()}
     post = thread.post
     facts = [
@@ -56,7 +56,7 @@ def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = N
 
 
 def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], newest: Sequence[PostView]) -> str:
-    """The index: what the folder is, what people pinned, the posts with most votes, and the newest ones."""
+    """Render the index: the folder's purpose, pinned posts, posts with most votes, and the newest posts."""
     parts = [
         "# The forum",
         f"{total} posts, one file each under `posts/`, named by number and title, with their comments and votes. "
@@ -74,13 +74,13 @@ def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], 
 
 
 def claims_page(claims: Sequence[ClaimView]) -> str:
-    """Who works on what, and until when."""
+    """Render the claims: researcher, topic and end."""
     lines = [f"- {_escaped(each.author)} until {_at(each.expires_at)}: {_escaped(each.topic)}" for each in claims]
     return "# Claims\n\n" + ("\n".join(lines) or "Nobody claims anything now.") + "\n"
 
 
 def mentions_page(mentions: Sequence[tuple[Sequence[str], str, PostView, int | None, datetime]]) -> str:
-    """Who speaks to whom, newest first: names, author, post, comment, time."""
+    """Render the mentions, newest first: names, author, post, comment, time."""
     lines = [
         f"- {' '.join(f'@{name}' for name in names)} by {_escaped(author)} in "
         f"[#{post.id} {_escaped(shorten(post.title, 120))}](posts/{post_file_name(post.id, post.title)})"

@@ -1,1 +1,1 @@
-"""What texts refer to: submissions, posts, snapshots and researchers."""
+"""References in texts: submissions, posts, snapshots and researchers."""

@@ -1,4 +1,4 @@
-"""What posts name and how it stands now: submissions, as ``s7`` or by what a post is about, and posts, as ``#12``."""
+"""Citations in posts and their status: submissions (``s7``, or the post's own) and posts (``#12``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aar.store.models import Comment, Post, Submission
 
 _MOST = 20
 _ALL_FROM = 200
-"""When so many numbers are looked for, the whole campaign's are read: databases bind a limited number of values."""
+"""Above this many numbers all of the campaign are read, because databases limit the number of bound values."""
 
 # Built once, of tables: every look at the forum asks them
 _SUBMISSIONS, _POSTS = Submission.__table__.c, Post.__table__.c
@@ -30,13 +30,13 @@ _SOME_POSTS = select(_POSTS.id, _POSTS.title, _POSTS.retracted_at).where(
 
 @dataclass(frozen=True, slots=True)
 class CitationStatuses:
-    """How what some texts name stands: submissions by number, posts by id."""
+    """The status of cited submissions, by number, and of cited posts, by id."""
 
     words: Mapping[int, str]
     posts: Mapping[int, PostReference]
 
     def of(self, texts: Sequence[str], post: PostView) -> PostView:
-        """The post with what the texts name, in order and each once; numbers that nothing has are only words."""
+        """Return the post with its citations, in order, each once; unknown numbers are plain text."""
         about = [] if post.submission_number is None else [post.submission_number]
         numbers = [each for each in dict.fromkeys(about + _numbers("submission", texts)) if each in self.words]
         posts = [each for each in _numbers("post", texts) if each in self.posts and each != post.id]
@@ -48,14 +48,14 @@ class CitationStatuses:
 
 
 def submission_status_word(state: str, status: str, disqualified: str) -> str:
-    """How a submission stands, in one word: claimed, measured, confirmed, refuted, rejected or disqualified."""
+    """Return the status of a submission: claimed, measured, confirmed, refuted, rejected or disqualified."""
     if disqualified:
         return "disqualified"
     return "rejected" if state == "rejected" else status
 
 
 def add_citations(session: Session, posts: Sequence[PostView]) -> list[PostView]:
-    """The posts with what they name, as it stands now."""
+    """Return the posts with the current status of their citations."""
     if not posts:
         return []
     texts = [_texts(post) for post in posts]
@@ -64,19 +64,19 @@ def add_citations(session: Session, posts: Sequence[PostView]) -> list[PostView]
 
 
 def add_thread_citations(session: Session, thread: ThreadView) -> ThreadView:
-    """A thread whose post names what the comments name too."""
+    """Return a thread whose post has the citations of its comments too."""
     texts = [*_texts(thread.post), *(comment.body for comment in thread.comments)]
     standing = _standing(session, thread.post.campaign_id, texts, [thread.post])
     return replace(thread, post=standing.of(texts, thread.post))
 
 
 def posts_naming(session: Session, campaign_id: str, ids: Collection[int]) -> set[int]:
-    """Ids of the posts in which, or in whose comments, one of these posts may be named; a few too many at worst."""
+    """Return ids of posts that may cite one of these posts, in a comment too; may include a few more."""
     return {found for post_id in ids for found in _holding(session, campaign_id, f"#{post_id}")}
 
 
 def posts_citing(session: Session, campaign_id: str, numbers: Collection[int]) -> set[int]:
-    """Ids of the posts in which, or in whose comments, one of these numbers may be cited; a few too many at worst."""
+    """Return ids of posts that may cite one of these submissions, in a comment too; may include a few more."""
     found: set[int] = set()
     for number in numbers:
         found |= _holding(session, campaign_id, f"s{number}")

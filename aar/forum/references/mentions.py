@@ -1,4 +1,4 @@
-"""Speaking to researchers by name: ``@r2``, or ``@all`` from people; each mention is an event that news tell first."""
+"""Mentions of researchers: ``@r2``, or ``@all`` from people. Each is an event, first in the reader's news."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aar.store.models import Researcher
 
 
 def mentioned_names(texts: Sequence[str]) -> list[str]:
-    """Names that the texts speak to, in order and each once; nothing in code counts."""
+    """Return the names mentioned in the texts, in order, each once, code excluded."""
     return find_references("researcher", texts)
 
 
@@ -29,16 +29,16 @@ def record_mentions(
     comment_id: int | None = None,
     before: Sequence[str] = (),
 ) -> list[str]:
-    """Append the event of what a new or edited text mentions, if anything; returns the researchers' names.
+    """Append the event of a text's new mentions, if any; return the researchers' names.
 
     Args:
         session: in a write transaction.
-        campaign_id: whose forum.
-        author: who wrote; nobody mentions themselves.
-        texts: title and body as they stand now.
-        post_id: where it stands.
-        comment_id: and in which comment.
-        before: the texts before an edit: who was mentioned there has been told.
+        campaign_id: the campaign of the forum.
+        author: of the texts; mentions of itself do not count.
+        texts: current title and body.
+        post_id: the post of the texts.
+        comment_id: the comment of the texts, if any.
+        before: the texts before an edit: their mentions were notified already.
     """
     named = set(mentioned_names(texts)) - set(mentioned_names(before))
     if not is_by_person(author.name, author.researcher_id):

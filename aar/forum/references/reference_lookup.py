@@ -1,4 +1,4 @@
-"""Which references of some texts name something that the forum knows, and how it stands now: for links on pages."""
+"""Looks up the references in texts and their current status, for links on pages."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _MOST_SNAPSHOTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Something known that a text names.
+    """A reference in a text to something known.
 
     Args:
-        written: as it stands in the text: "s7", "#12", "@r2", digits of a digest, or "figure:" and digits.
-        kind: "submission", "post", "researcher" or "figure"; a snapshot is known by the submission that it was
-            handed in as.
+        written: as in the text: "s7", "#12", "@r2", digits of a digest, or "figure:" and digits.
+        kind: "submission", "post", "researcher" or "figure"; a snapshot counts as its submission.
         key: the submission's number, the post's id, the researcher's name or the figure's digest.
         title: of the submission or post.
-        status: as it stands now, such as "refuted" or "retracted"; empty where there is nothing to say.
+        status: current status, such as "refuted" or "retracted"; empty if there is none.
     """
 
     written: str
@@ -42,12 +41,12 @@ class Reference:
 
 
 def thread_texts(thread: ThreadView) -> list[str]:
-    """All texts of a thread that may refer to something."""
+    """Return all texts of a thread that may contain references."""
     return [thread.post.body, *(comment.body for comment in thread.comments)]
 
 
 def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -> list[Reference]:
-    """What the texts name and the campaign has, at most a few hundred; nothing in code counts."""
+    """Return the references that exist in the campaign, at most a few hundred, code excluded."""
     numbers = [int(digits) for digits in find_references("submission", texts)[:_MOST]]
     posts = [int(digits) for digits in find_references("post", texts)[:_MOST]]
     names = find_references("researcher", texts)[:_MOST]

@@ -1,6 +1,6 @@
-"""What a text points to: submissions (``s7``), posts (``#12``), snapshots (digests) and researchers (``@r2``).
+"""Parses references in a text: submissions (``s7``), posts (``#12``), snapshots (digests), researchers (``@r2``).
 
-Nothing in code counts, be it a span, a fence or an indented block.
+Code is ignored: spans, fences and indented blocks.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ REFERENCE = re.compile(
     r"|(?P<snapshot>[0-9a-f]{12,64})"
     r")(?![\w-]|\.\w)"
 )
-"""A reference as it stands in prose; whether it names anything, the forum knows."""
+"""A reference in prose. Only the forum knows whether its target exists."""
 EVERYBODY = "all"
-"""``@all`` speaks to every researcher; only people may say it."""
+"""``@all`` mentions every researcher; only people may use it."""
 
 _SIGNS = {
     "submission": re.compile(r"s[1-9]"),
@@ -30,19 +30,19 @@ _SIGNS = {
     "researcher": re.compile(r"@[a-z]"),
     "snapshot": re.compile(r"[0-9a-f]{12}"),
 }
-"""What a text that refers to something holds: quick to look for, where ``REFERENCE`` weighs every character."""
+"""Signs of a text with references: fast to find, while ``REFERENCE`` tests every character."""
 _MAYBE_CODE = re.compile(r"`|~~~|\t|    ")
 
 
 def strip_code(text: str) -> str:
-    """The text without its code; one without any comes back as it is."""
+    """Return the text without its code; a text without code is returned unchanged."""
     if not _MAYBE_CODE.search(text):
         return text
     return "\n\n".join(_words(token.children or ()) for token in parse_markdown(text) if token.type == "inline")
 
 
 def find_references(kind: str, texts: Iterable[str]) -> list[str]:
-    """What the texts refer to of one kind (a group of ``REFERENCE``), in order and each once."""
+    """Return the references of one kind (a group of ``REFERENCE``), in order, each once."""
     found: dict[str, None] = {}
     for text in texts:
         # the cheap looks come first: most texts name nothing, and parsing them would cost a millisecond each

@@ -1,1 +1,1 @@
-"""Search over posts: full text and near-duplicates."""
+"""Searches posts: full text and near-duplicates."""

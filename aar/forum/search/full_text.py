@@ -57,17 +57,17 @@ _MOMENTS = ("since", "until")
 
 @dataclass(frozen=True, slots=True)
 class PostFilter:
-    """Which posts count; what is None does not matter.
+    """A filter of posts; None means no condition.
 
     Args:
         kind: one of ``POST_KINDS``.
         author: a researcher's name, or a person's with or without "human:".
         submission: posts about this submission (7 for s7), or with its name in their text or comments.
-        since: written at this time or later.
-        until: written before this time.
+        since: created at this time or later.
+        until: created before this time.
         retracted: whether retracted posts and comments count too.
         family: posts labelled with this family of ideas.
-        researcher_id: posts by this researcher, and by no person of that name.
+        researcher_id: posts by this researcher, but not by a person of that name.
     """
 
     kind: str | None = None
@@ -89,17 +89,17 @@ def full_text_search(
     skip: int = 0,
     only: PostFilter = PostFilter(),
 ) -> list[PostView]:
-    """Posts that hold the words of ``query``, best first, in their title, body or comments.
+    """Return posts with the words of ``query`` in title, body or comments, best first.
 
     Words are matched by stem ("labels" finds "label"). Posts with all words come first; only when there is none do
     posts with some of them count. Any text is a valid query: it is cut into words, and nothing in it is an operator.
 
     Args:
         session: for reading.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         query: free text; its first 24 words count.
         limit: most posts to return, at most 100.
-        skip: how many of the best to pass over: the next page's cursor.
+        skip: how many of the best to skip: the next page's cursor.
         only: which posts count.
 
     Raises:
@@ -136,14 +136,14 @@ def filtered_posts(
     newest_first: bool = True,
     only: PostFilter = PostFilter(),
 ) -> list[PostView]:
-    """Posts that a filter lets through, by id: a search without words.
+    """Return the posts that match a filter, by id: a search without words.
 
     Args:
         session: for reading.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         limit: most posts to return, at most 500.
-        after: the id of the last post of the page before; 0 for the first page in either order.
-        newest_first: from the newest back, instead of from the oldest on.
+        after: the id of the previous page's last post; 0 for the first page in either order.
+        newest_first: newest first instead of oldest first.
         only: which posts count.
 
     Raises:
@@ -165,7 +165,7 @@ def _statement(sql: str, *moments: str) -> TextClause:
 
 
 def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[str, dict[str, Any]]:
-    """SQL over the post ``p``, made of constants, with the values that it binds."""
+    """Return SQL conditions on the post ``p``, made of constants, with their bound values."""
     conditions, asked = ["p.campaign_id = :campaign"], dict[str, Any](campaign=campaign_id)
     if only.kind is not None:
         check_kind(only.kind)

@@ -1,9 +1,9 @@
-"""Near-duplicates: posts that already say what somebody is about to say.
+"""Near-duplicate search: finds posts that nearly repeat a new text.
 
-Candidates come from the full-text index: the longest words of the text, which tend to be its rare ones, asked for in
-pairs, newest posts first, so that the cost does not grow with the forum. They are compared by the cosine of TF-IDF
-vectors (Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval": log tf, smoothed idf) with
-document frequencies among the candidates.
+Candidates come from the full-text index: the longest words of the text, which tend to be its rare ones, in pairs,
+newest posts first, so that the cost does not grow with the forum. They are compared by the cosine of TF-IDF vectors
+(Salton & Buckley 1988, "Term-weighting approaches in automatic text retrieval": log tf, smoothed idf) with document
+frequencies among the candidates.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from aar.forum.search.search_terms import strip_accents
 from aar.store.models import Post
 
 THRESHOLD = 0.6
-"""Cosine from which a post counts as near. Paraphrases of one finding lie above it, two findings of one topic below."""
+"""Cosine from which a post counts as near. Paraphrases of one finding are above it, two findings of one topic below."""
 _SHARED = THRESHOLD**2
-"""Share of a text's words that a near one holds at least: a cosine is at most the root of the squared weight that both
-share over the text's whole, and words that both share are no rarer than the others."""
+"""Least share of a text's words in a near one: a cosine is at most the root of the squared weight that both share over
+the text's whole, and shared words are no rarer than the others."""
 _LONGEST = 4000
 _WORDS, _CANDIDATES, _TOLD = 12, 12, 3
 _WORD = re.compile(r"[^\W_]{3,}")
@@ -53,7 +53,7 @@ _OWN = select(Post.__table__.c.title, Post.__table__.c.body).where(Post.__table_
 
 @dataclass(frozen=True, slots=True)
 class SimilarPost:
-    """A post near to another text, with the cosine of the two, ``THRESHOLD`` to 1."""
+    """A post near another text, with the cosine of the two, ``THRESHOLD`` to 1."""
 
     id: int
     title: str
@@ -64,14 +64,14 @@ class SimilarPost:
 def similar_posts(
     session: Session, campaign_id: str, title: str, body: str, *, other_than: int = 0
 ) -> list[SimilarPost]:
-    """At most three posts that say nearly the same, nearest first; retracted ones do not count.
+    """Return at most three posts with nearly the same text, nearest first; retracted ones are omitted.
 
     Args:
         session: for reading.
-        campaign_id: whose forum.
+        campaign_id: the campaign of the forum.
         title: of the text.
         body: of the text; its first 4,000 characters count, without code.
-        other_than: a post to pass over: the text's own.
+        other_than: a post to omit: the text's own.
     """
     own = _words(title, body)
     terms = Counter(own)
@@ -94,13 +94,13 @@ def similar_posts(
 
 
 def similar_to_post(session: Session, campaign_id: str, post_id: int) -> list[SimilarPost]:
-    """The posts near to one that is on the forum; none where there is no such post."""
+    """Return the posts near one on the forum; none if that post does not exist."""
     row = session.execute(_OWN, {"post": post_id}).first()
     return [] if row is None else similar_posts(session, campaign_id, row.title, row.body, other_than=post_id)
 
 
 def duplicate_warning(near: Sequence[SimilarPost]) -> str:
-    """What an author is told: one line, or nothing."""
+    """Return a one-line warning for the author, or nothing."""
     if not near:
         return ""
     told = ", ".join(f'#{each.id} by {each.author} ({each.similarity:.2f}) "{each.title}"' for each in near)
@@ -132,7 +132,7 @@ def _shared(distinct: frozenset[str], row: Row[Any]) -> float:
 
 
 class _Rarity:
-    """How rare words are among some documents."""
+    """The rarity of words among some documents."""
 
     def __init__(self, documents: Sequence[Sequence[str]]) -> None:
         self._holding = Counter[str]()
@@ -141,7 +141,7 @@ class _Rarity:
         self._idf = [math.log((1 + len(documents)) / (1 + count)) + 1 for count in range(len(documents) + 1)]
 
     def weights(self, terms: Mapping[str, int]) -> dict[str, float]:
-        """A document as its TF-IDF vector."""
+        """Return a document's TF-IDF vector."""
         idf, holding = self._idf, self._holding
         return {word: (1 + math.log(count) if count > 1 else 1) * idf[holding[word]] for word, count in terms.items()}
 

@@ -1,7 +1,8 @@
-"""Cutting text into the words that a search looks for, as both databases cut what they index.
+"""Splits text into search words, in the same way as both databases split indexed text.
 
 A word is a run of letters and digits, without accents: ``train_step.py`` is three words and ``0.97`` two. SQLite's
-tokenizer cuts so by itself; for PostgreSQL migration 0011 cuts the text before it is indexed, by the same rule.
+tokenizer splits this way by itself; for PostgreSQL, migration 0011 splits the text before it is indexed, by the same
+rule.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ _LONGEST = 500
 
 
 def strip_accents(text: str) -> str:
-    """Letters of the Latin alphabet without what stands above, below or across them as a mark of its own."""
+    """Remove accents and other marks from letters of the Latin alphabet."""
     return text.translate(_PLAIN)
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, in order."""
+    """Return the words of a text, in order."""
     return [word for word in _WORD.findall(strip_accents(text)) if len(word) <= _LONGEST]
 
 
