@@ -1,1 +1,1 @@
-"""Calls a model - endpoints, gateway, limiter, retries, and what the model can do."""
+"""Calls models: endpoints, gateway, limiter, retries, and the capabilities of models."""

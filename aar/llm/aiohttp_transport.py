@@ -1,9 +1,9 @@
-"""The SDK's way onto the wire: aiohttp's connections, told as the SDK knows them.
+"""An HTTP transport over aiohttp for the SDK's ``httpx2`` client.
 
-The SDK's own transport builds an object for each chunk of a streamed reply and looks at each connection of its pool at
-each request, which with hundreds of researchers cost more than anything else. aiohttp parses in C and keeps idle
-connections by address. What the ledger hangs on is said here: an error before any of a request's body was sent is a
-``ConnectError`` or ``ConnectTimeout``, and then nothing is charged; whatever comes later may have been carried out.
+The SDK's own transport builds an object for each chunk of a streamed reply and checks each connection of its pool at
+each request. With hundreds of researchers this cost more than anything else. aiohttp parses in C and stores idle
+connections by address. The ledger relies on one rule: an error before any of a request's body was sent is a
+``ConnectError`` or ``ConnectTimeout``, and then nothing is charged; after that the request may have been carried out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from aar.llm.no_proxy import bypasses_proxy
 from aar.llm.request.model_request import SEND_STATUS, SendStatus
 
 _KEPT_SECONDS = 4.0
-"""Below the five seconds after which common servers close: a request that crosses a close is charged as billed."""
+"""Below the five seconds after which common servers close a connection: a request that crosses a close is charged as
+billed."""
 _MOST_ERROR_BYTES = 256 * 1024
 _ERROR_SECONDS = 15.0
 _OF_A_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -33,11 +34,11 @@ _CHANGED_BY_NOBODY = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Requests of an ``httpx2`` client over aiohttp.
+    """Sends the requests of an ``httpx2`` client over aiohttp.
 
     Args:
         trust_env: whether proxies of the environment are used.
-        tls: for https; None makes one with the machine's certificates when it is first needed.
+        tls: for https; None makes one with the machine's certificates at its first use.
     """
 
     def __init__(self, *, trust_env: bool = False, tls: ssl.SSLContext | None = None) -> None:
@@ -47,7 +48,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._proxies: dict[tuple[str, bytes], str | None] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One request; its reply's body is read as it is asked for.
+        """Send one request; the body of its reply is read on demand.
 
         Raises:
             httpx2.ConnectError, httpx2.ConnectTimeout: nothing was sent.
@@ -97,8 +98,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return self._session
 
     def _proxy_for(self, url: httpx2.URL) -> str | None:
-        """The environment's proxy for an address. aiohttp would read it at each request, and ~/.netrc with it, whose
-        passwords are no business of a model call."""
+        """Return the environment's proxy for an address.
+
+        aiohttp would read it at each request together with ~/.netrc, whose passwords a model call must not use.
+        """
         if not self._trust_env:
             return None
         key = (url.scheme, url.netloc)
@@ -108,8 +111,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
 
 async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
-    """An answer that is no success, with as much of its body as can be had: its status says what it means, and nothing
-    that is wrong with the words that come with it makes a refused call one that may be billed."""
+    """Return an error reply with as much of its body as can be read.
+
+    Its status says enough. A broken body must not turn a refused call into one that may be billed.
+    """
     read = bytearray()
     with suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(_ERROR_SECONDS):
@@ -127,7 +132,7 @@ async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
 
 
 class _Outgoing(io.BytesIO):
-    """A request's body, which knows whether any of it was taken to be sent."""
+    """A request's body that records whether any of it was taken to be sent."""
 
     def __init__(self, data: bytes, flight: SendStatus | None) -> None:
         super().__init__(data)
@@ -142,7 +147,7 @@ class _Outgoing(io.BytesIO):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """A reply's body; given up before its end, its connection is closed."""
+    """A reply's body; closing it early closes its connection."""
 
     def __init__(self, reply: aiohttp.ClientResponse) -> None:
         self._reply = reply
@@ -153,21 +158,21 @@ class _Body(httpx2.AsyncByteStream):
                 yield data
 
     async def aclose(self) -> None:
-        """Give up what is left of it."""
+        """Discard the rest of the body."""
         self._reply.close()
 
 
 def _until_an_answer(bounds: dict[str, float | None]) -> float | None:
-    """Seconds in which a request must be out and its answer begin; aiohttp itself sets no end to the sending."""
+    """Return the seconds for sending a request until its reply begins; aiohttp has no limit for sending."""
     connect, write, read = (bounds.get(name) for name in ("connect", "write", "read"))
     return None if connect is None or write is None or read is None else connect + write + read
 
 
 def proxy_from_environment(scheme: str, netloc: str) -> str | None:
-    """The proxy that the environment names for an address, if any.
+    """Return the environment's proxy for an address, if any.
 
     Raises:
-        UsageError: it is of a kind that is not spoken here; to go past it unasked would be no better than to fail.
+        UsageError: its kind is not supported; a direct connection without consent would be no better than a failure.
     """
     named = urllib.request.getproxies()
     if bypasses_proxy(named.get("no", ""), scheme, netloc):

@@ -1,4 +1,4 @@
-"""What a failed model call means: whether it may be billed, whether to try again, what to tell the person."""
+"""Errors of model calls: billing, retries, and messages for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _OVERLOADED = frozenset({429, 529})
 _SHOWN_CHARACTERS = 300
 _TOO_LONG = ("prompt is too long", "exceed context limit", "input is too long")
 _NAMES_A_MESSAGE = re.compile(r"\bmessages\b|\btool_(?:use|result)\b")
-"""As "messages.3.content.0: …", "messages: text content blocks must be non-empty", "`tool_use` ids must be unique"."""
+"""Such as "messages.3.content.0: …", "messages: text content blocks must be non-empty", "`tool_use` ids must be
+unique"."""
 _STATUS_OF = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -30,11 +31,11 @@ _STATUS_OF = {
 
 
 class StreamInterrupted(ModelUnavailable):
-    """A call ended after the request was sent and before the reply was whole: it may be billed.
+    """A call that ended after the request was sent and before the reply was complete; it may be billed.
 
     Args:
-        reported: usage as far as the stream told; None when nothing came back.
-        model: that answers, as far as the stream told.
+        reported: usage as far as the stream reported it; None without any reply.
+        model: that answers, as far as the stream reported it.
     """
 
     def __init__(self, message: str, reported: ReportedUsage | None = None, model: str | None = None) -> None:
@@ -44,16 +45,16 @@ class StreamInterrupted(ModelUnavailable):
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        """What is known of the usage, in the service's words."""
+        """Return the known usage, with the service's field names."""
         return self.reported.figures
 
 
 class ServiceUnreachable(ModelUnavailable):
-    """Nobody answers at the address, or something that does not speak the Messages API."""
+    """No server answers at the address, or one that does not speak the Messages API."""
 
 
 class ServicePausing(ModelUnavailable):
-    """The service asks for a pause that is longer than the campaign can wait."""
+    """The service requests a pause that is longer than the campaign can wait."""
 
 
 class PromptTooLong(GatewayError):
@@ -61,7 +62,7 @@ class PromptTooLong(GatewayError):
 
 
 class ConversationRejected(PromptTooLong):
-    """The service will not take something back that stands in the conversation: a fresh one is the way out."""
+    """The service rejects part of the conversation; a fresh conversation is the remedy."""
 
 
 class ModelNotFound(GatewayError):
@@ -69,13 +70,13 @@ class ModelNotFound(GatewayError):
 
 
 class RejectedAttempt(Exception):
-    """The service refused an attempt before it streamed anything, so that nothing is billed.
+    """The service refused an attempt before it streamed anything, so nothing is billed.
 
     Args:
-        error: what to raise once nobody tries again.
+        error: the error to raise after the last attempt.
         retried: whether another attempt may succeed.
-        retry_after: seconds that the service asked to wait.
-        crowded: whether the service says that too much is asked of it at a time.
+        retry_after: seconds of the pause that the service requested.
+        crowded: whether the service reports a rate limit or overload.
     """
 
     def __init__(
@@ -89,10 +90,10 @@ class RejectedAttempt(Exception):
 
 
 def error_for_status(status: int, text: str, headers: Mapping[str, str]) -> RejectedAttempt:
-    """What an answer with an error status means.
+    """Classify a reply with an error status.
 
     Args:
-        text: the service's own words, without the key.
+        text: the message of the service, without the key.
     """
     said = f"the service answered {status}: {text}"
     if status < 400:
@@ -112,22 +113,22 @@ def error_for_status(status: int, text: str, headers: Mapping[str, str]) -> Reje
 
 
 def error_in_stream(error: object, text: str, headers: Mapping[str, str]) -> RejectedAttempt:
-    """What an error means that came with status 200, before any of a reply.
+    """Classify an error that came with status 200, before any of a reply.
 
     Args:
         error: the service's error object, if it is one.
-        text: the service's own words, without the key.
+        text: the message of the service, without the key.
     """
     kind = error.get("type") if isinstance(error, Mapping) else None
     return error_for_status(_STATUS_OF.get(str(kind), 500), text, headers)
 
 
 def unexpected_response(kind: str, text: str, headers: Mapping[str, str], *, status: int = 200) -> RejectedAttempt:
-    """Something else than a reply came: a proxy's page, or nothing.
+    """Classify a response that is not a reply: a proxy's page, or nothing.
 
     Args:
         kind: its content type.
-        text: its first words, without the key.
+        text: its beginning, without the key.
     """
     said = f"no reply of the model but {kind or 'nothing'}: {text}" if text else "an empty answer"
     error = ServiceUnreachable(
@@ -137,18 +138,18 @@ def unexpected_response(kind: str, text: str, headers: Mapping[str, str], *, sta
 
 
 def unreachable_error(url: str) -> RejectedAttempt:
-    """Nobody answers there."""
+    """Return the error for an address at which no server answers."""
     error = ServiceUnreachable(f"cannot reach {url}", "Check the network and the base URL")
     return RejectedAttempt(error, retried=True)
 
 
 def cause_of(error: BaseException) -> str:
-    """One bounded line about what lies under an error."""
+    """Return one bounded line about the cause of an error."""
     cause = error.__cause__ or error
     return shorten_line(str(cause) or type(cause).__name__)
 
 
 def shorten_line(text: str) -> str:
-    """One line of bounded length."""
+    """Shorten a text to one line of bounded length."""
     flat = " ".join(text.split())
     return flat if len(flat) <= _SHOWN_CHARACTERS else flat[:_SHOWN_CHARACTERS] + "…"

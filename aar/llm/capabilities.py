@@ -1,4 +1,4 @@
-"""What a model can do beyond plain messages: asked of the service where it tells, else known by the model's name."""
+"""Model capabilities beyond plain messages: from the service if it reports them, else from the model's name."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _NAME = re.compile(r"claude-(?:(?P<family>[a-z]+)-)?(?P<major>\d+)(?:-(?P<minor>
 
 @dataclass(frozen=True, slots=True)
 class ModelCapabilities:
-    """What may be asked of a model.
+    """The capabilities of a model.
 
     Args:
-        adaptive_thinking: it decides itself whether and how much to think.
+        adaptive_thinking: it decides itself how much to think.
         clear_tool_uses: the service drops old tool results from the context (``clear_tool_uses_20250919``).
         compaction: the service summarises an old context (``compact_20260112``).
         images: it reads images.
-        effort: how much it thinks can be asked for.
-        max_tokens: longest reply, in tokens; None where nobody says.
+        effort: its amount of thinking can be set.
+        max_tokens: longest reply, in tokens; None if unknown.
     """
 
     adaptive_thinking: bool = False
@@ -43,11 +43,11 @@ class ModelCapabilities:
 
 
 NO_CAPABILITIES = ModelCapabilities()
-"""Of a model that nothing is known of: what every server that speaks the Messages API can do."""
+"""The capabilities of an unknown model: those of every server that speaks the Messages API."""
 
 
 def capabilities_by_name(model: str) -> ModelCapabilities:
-    """What the name of a Claude model says; ``NO_CAPABILITIES`` for any other name.
+    """Return the capabilities by the name of a Claude model; ``NO_CAPABILITIES`` for any other name.
 
     Context editing came with the fourth generation; adaptive thinking and compaction came with 4.6.
     """
@@ -62,14 +62,14 @@ def capabilities_by_name(model: str) -> ModelCapabilities:
 
 
 async def query_capabilities(client: AsyncAnthropic, model: str, shown: str) -> ModelCapabilities:
-    """What the service tells of a model (``GET /v1/models/<id>``); ``NO_CAPABILITIES`` where it has no such address.
+    """Query a model's capabilities (``GET /v1/models/<id>``); ``NO_CAPABILITIES`` without such an address.
 
     Args:
         shown: the service, for people.
 
     Raises:
         KeyRefused: the key is wrong.
-        ServiceUnreachable: nobody answers at the address.
+        ServiceUnreachable: no server answers at the address.
     """
     import anthropic
     import httpx2
@@ -90,8 +90,10 @@ async def query_capabilities(client: AsyncAnthropic, model: str, shown: str) -> 
 
 
 def _told_by(info: Any) -> ModelCapabilities:
-    """What an answer tells. The SDK checks none, and gateways answer with pages, lists or half of it: what is not told
-    cannot be done."""
+    """Parse the capabilities in a response.
+
+    The SDK checks none, and gateways answer with pages, lists or half of it: a missing capability counts as absent.
+    """
 
     def can(*steps: str) -> bool:
         part = getattr(info, "capabilities", None)

@@ -1,10 +1,10 @@
-"""How many calls of one key may be under way, shared by all researchers that use it.
+"""Limits the concurrent calls of one key, shared by all researchers that use it.
 
-The bound adapts: it doubles with every round of successes until the service first says that it is crowded ("slow
-start", Jacobson 1988), halves each time it says so, and grows by about one a round from then on (additive increase,
-multiplicative decrease; Chiu & Jain 1989). A Retry-After holds up everybody, not only the caller who was told. A
-circuit breaker (Nygard 2007) stands over it: after many failures in a row all callers wait, and one at a time is let
-through to see whether the service is back.
+The bound adapts: it doubles with every round of successes until the service first reports overload ("slow start",
+Jacobson 1988), halves at each such report, and then grows by about one per round (additive increase, multiplicative
+decrease; Chiu & Jain 1989). A Retry-After delays all callers, not only the one that received it. A circuit breaker
+(Nygard 2007) protects the service: after many failures in a row all callers wait, and one at a time tries whether the
+service works again.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from aar.llm.outage_monitor import time_after
 
 @dataclass(frozen=True, slots=True)
 class LimiterPolicy:
-    """Bounds of a pacer.
+    """The bounds of a limiter.
 
     Args:
-        first, most: calls under way at the beginning and at most.
+        first, most: concurrent calls at the beginning and at most.
         failures: failures in a row, over all callers, that open the circuit.
         rest, max_cooldown: seconds of the circuit's first rest, which doubles each time, and of its longest.
-        max_pause: seconds of the longest pause that a service may ask for.
+        max_pause: seconds of the longest pause that a service may request.
     """
 
     initial: int = 64
@@ -40,10 +40,10 @@ class LimiterPolicy:
 
     @classmethod
     def within(cls, patience: float) -> LimiterPolicy:
-        """The usual bounds, with rests so short that a service is tried several times while patience lasts.
+        """Return the usual bounds, with rests so short that a service is tried several times within patience.
 
         Args:
-            patience: seconds for which a service that is away is waited for.
+            patience: seconds to wait for a service that does not answer.
         """
         usual = cls()
         longest = min(usual.max_cooldown, patience / 8)
@@ -51,7 +51,7 @@ class LimiterPolicy:
 
 
 class AdaptiveLimiter:
-    """Hands out leave to call. All callers share one event loop.
+    """Grants slots for calls. All callers share one event loop.
 
     Args:
         policy: its bounds.
@@ -82,26 +82,26 @@ class AdaptiveLimiter:
 
     @property
     def limit(self) -> int:
-        """How many calls may be under way now."""
+        """Return how many calls may run now."""
         return 1 if self.is_open else int(self._limit)
 
     @property
     def is_open(self) -> bool:
-        """Whether the circuit is open: the service failed so often in a row that one call at a time tries it."""
+        """Return whether the circuit is open: after many failures, one call at a time tries the service."""
         return self._failures >= self._policy.failures
 
     def try_acquire(self) -> float | None:
-        """Leave to call if nobody has to wait for it now, as ``acquire`` gives it; else None."""
+        """Acquire a slot without waiting, as ``acquire`` does; None if none is free."""
         if self._waiting or not self._free():
             return None
         self.under_way += 1
         return self._clock()
 
     async def acquire(self) -> float:
-        """Wait for leave to call, first come first served; follow it by ``leave``. Returns when it was given.
+        """Wait for a slot, first come first served, and return the time; call ``release`` after it.
 
         Raises:
-            ServicePausing: the service asks for a pause that is longer than the campaign can wait.
+            ServicePausing: the service requests a pause that is longer than the campaign can wait.
         """
         if self._pause_is_too_long():
             raise self._pause_error()
@@ -122,36 +122,36 @@ class AdaptiveLimiter:
         return self._clock()
 
     def release(self) -> None:
-        """The call is over, however it ended."""
+        """Release the slot of a call, however it ended."""
         self.under_way -= 1
         self._wake()
 
     def record_success(self) -> None:
-        """The service answered."""
+        """Record a success of the service."""
         self._failures = 0
         more = 1 / self._limit if self._was_crowded else 1.0
         self._limit = min(self._limit + more, float(self._policy.maximum))
 
     @property
     def paused_seconds(self) -> float:
-        """Seconds of all pauses so far that the service asked for."""
+        """Return the seconds of all pauses so far that the service requested."""
         return self._paused_seconds - self.pause_left
 
     @property
     def pause_left(self) -> float:
-        """Seconds until the end of the pause that the service asked for."""
+        """Return the seconds until the end of the pause that the service requested."""
         return max(0.0, self._pause_until - self._clock())
 
     @property
     def blocked_seconds(self) -> float:
-        """Seconds until anybody may call again."""
+        """Return the seconds until the next call may start."""
         return max(0.0, self._held_until - self._clock())
 
     def record_throttling(self, entered: float) -> None:
-        """The service refused for rate or overload.
+        """Record that the service refused a call for its rate or for overload.
 
         Args:
-            entered: what ``acquire`` returned for the refused call: of a crowd refused together, one halves the bound.
+            entered: the value of ``acquire`` for the refused call: if many are refused together, one halves the bound.
         """
         now = self._clock()
         self._was_crowded = True
@@ -159,7 +159,7 @@ class AdaptiveLimiter:
             self._limit, self._eased_at = max(self._limit / 2, 1.0), now
 
     def pause(self, seconds: float) -> None:
-        """The service asks for a pause: nobody calls before its end."""
+        """Pause all calls because the service requested it."""
         now = self._clock()
         until = now + seconds
         if until <= self._pause_until:
@@ -174,7 +174,7 @@ class AdaptiveLimiter:
                     turn.set_exception(self._pause_error())
 
     def record_failure(self) -> None:
-        """The service failed, or nobody answered."""
+        """Record a failure of the service, or that it did not answer."""
         self._failures += 1
         if self.is_open:
             rest = self._policy.cooldown * 2.0 ** min(self._failures - self._policy.failures, 30)

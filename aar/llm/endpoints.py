@@ -1,4 +1,4 @@
-"""Who serves a model: Anthropic, any server that speaks its Messages API, Amazon Bedrock, or Google Vertex AI.
+"""Model endpoints: Anthropic, any server that speaks its Messages API, Amazon Bedrock, Google Vertex AI.
 
 Keys come from the environment or from a file, never from a spec: ``ANTHROPIC_API_KEY`` for the first two, the usual
 AWS variables, profile or role for Bedrock, Google's application default credentials for Vertex.
@@ -28,10 +28,10 @@ _VERTEX_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 @dataclass(frozen=True, slots=True)
 class ModelEndpoint:
-    """Where calls go and what opens the door.
+    """The address and credentials of a provider.
 
     Args:
-        provider: whose protocol and credentials.
+        provider: of the protocol and the credentials.
         base_url: another address than the provider's own.
         api_key: for ``anthropic``; the others find theirs in the environment.
         region: of Bedrock or Vertex; None takes the environment's.
@@ -44,24 +44,25 @@ class ModelEndpoint:
 
     @property
     def accepts_raw_body(self) -> bool:
-        """Whether a ready body is sent as it is: the other providers' clients put model and version elsewhere."""
+        """Return whether an encoded body is sent as it is; the other providers' clients move model and version."""
         return self.provider == "anthropic"
 
     @property
     def display_url(self) -> str:
-        """For messages to people, without a login in it."""
+        """Return its name for messages to people, without a login."""
         if self.base_url and "@" in (parts := urlsplit(self.base_url)).netloc:
             return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return self.base_url or {"anthropic": "api.anthropic.com"}.get(self.provider, self.provider)
 
     def redact_key(self, text: str) -> str:
-        """The text with the key blotted out."""
+        """Return the text with the key redacted."""
         return text.replace(self.api_key.get_secret_value(), "[key]") if self.api_key else text
 
 
 def open_client(service: ModelEndpoint, timeout: float) -> AsyncAnthropic:
-    """The SDK's client for a service, without retries of its own. It may read files and ask the machine's metadata
-    service for credentials: call it off the loop.
+    """Open the SDK's client for a service, without retries of its own.
+
+    It may read files and ask the machine's metadata service for credentials: call it off the loop.
 
     Args:
         timeout: longest silence on an open stream, in seconds.

@@ -1,9 +1,8 @@
-"""Model calls: one ``Gateway`` serves all researchers of a campaign that use one service and key.
+"""The gateway for model calls: one serves all researchers of a campaign that use one service and key.
 
-The SDK's own retries are off: an attempt that the service refused before it streamed anything is not billed and is
-tried again here, until the policy's deadline; an attempt that broke off once the request was on its way may be
-billed, so it is reported as ``StreamInterrupted`` with the usage seen, and the caller reserves anew before it tries
-again.
+The SDK's own retries are off. An attempt that the service refused before it streamed anything is not billed and is
+tried again here, until the policy's deadline. An attempt that broke off after the request was sent may be billed, so it
+is raised as ``StreamInterrupted`` with the usage seen, and the caller reserves again before its next try.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "ModelNotFound", "ModelRequest", "PromptTooLong", "SendStatus", "StreamInterrupted"]
 
 InterruptibleCall = Callable[[Awaitable[Any]], Awaitable[Any]]
-"""Awaits something that the caller may break off; what it raises then ends the call, which was not billed."""
+"""Awaits work that the caller may break off; an error that it raises then ends the call, which was not billed."""
 
 
 async def _await_uninterrupted(work: Awaitable[Any]) -> Any:
@@ -54,15 +53,15 @@ async def _await_uninterrupted(work: Awaitable[Any]) -> Any:
 
 
 class Gateway:
-    """Calls models of one service with one key.
+    """Calls the models of one service with one key.
 
     Args:
-        base_url: a server that speaks the Messages API; None is Anthropic's own. Or a whole ``Service``.
-        api_key: sent with each request and written nowhere; None for a server that wants none.
-        timeout: longest silence on an open stream, in seconds; a stream that says nothing new counts as silent.
-        policy: when to try again.
+        base_url: a server that speaks the Messages API; None is Anthropic's own. Or a whole ``ModelEndpoint``.
+        api_key: sent with each request and stored nowhere; None for a server that needs none.
+        timeout: longest silence on an open stream, in seconds; a stream without new content counts as silent.
+        policy: of retries.
         pacer: bounds the calls under way.
-        watch: told of attempts that fail before anything is billed.
+        watch: receives attempts that fail before anything is billed.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Gateway:
         self._abilities: dict[str, ModelCapabilities] = {}
 
     async def warm_up(self) -> None:
-        """Import the SDK in a thread: it takes most of a second, and the first call would hold up the loop for it."""
+        """Import the SDK in a thread, because the import would block the loop for most of a second."""
         await anyio.to_thread.run_sync(importlib.import_module, "anthropic")
 
     async def complete(
@@ -98,22 +97,22 @@ class Gateway:
         flight: SendStatus | None = None,
         waiting: OnWait = ignore_wait,
     ) -> CompleteReply:
-        """Make one call, however many unbilled attempts it takes.
+        """Make one call, with as many unbilled attempts as it takes.
 
         Args:
             request: the call.
-            interruptible: how to wait for leave and between attempts.
-            progress: told of the reply's blocks as they begin.
-            flight: kept up to date: whether it may be billed if it is cut off now.
-            waiting: told of waits for the service.
+            interruptible: awaits a slot, and the pauses between attempts.
+            progress: receives the reply's blocks as they begin.
+            flight: updated: whether the call may be billed if it is cut off now.
+            waiting: receives waits for the service.
 
         Raises:
             KeyRefused: the key is wrong or may not use this model.
             PromptTooLong: the conversation is too long for the model.
             ModelNotFound: the service does not know the model.
             StreamInterrupted: the call may be billed, yet there is no reply.
-            ServiceUnreachable: nobody answers there, or something else, until the deadline; nothing was billed.
-            ServicePausing: the service asks for a longer pause than the campaign can wait; nothing was billed.
+            ServiceUnreachable: no server answers, or a wrong one, until the deadline; nothing was billed.
+            ServicePausing: the service requests a longer pause than the campaign can wait; nothing was billed.
             ModelUnavailable: the deadline passed; nothing was billed.
             GatewayError: the service refused the request itself.
         """
@@ -154,15 +153,15 @@ class Gateway:
 
     @property
     def patience_seconds(self) -> float:
-        """How long a service that does not answer is waited for."""
+        """Return how long to wait for a service that does not answer."""
         return self._policy.deadline
 
     async def capabilities(self, model: str) -> ModelCapabilities:
-        """What the service says that a model can do, asked once; what its name says where the service tells nothing.
+        """Return a model's capabilities from the service, queried once, or else from its name.
 
         Raises:
             KeyRefused: the key is wrong.
-            ServiceUnreachable: nobody answers at the address.
+            ServiceUnreachable: no server answers at the address.
         """
         if model not in self._abilities:
             told = (
@@ -180,14 +179,14 @@ class Gateway:
             self._client = None
 
     def _elapsed(self, started: float, paused: float) -> float:
-        """Seconds since a moment, without the pauses that the service asked for: those are no failures."""
+        """Return the seconds since a moment, without pauses that the service requested: those are no failures."""
         return time.monotonic() - started - (self.pacer.paused_seconds - paused)
 
     async def _leave_given(self, started: float, paused: float) -> float:
-        """Wait for leave to call; while nobody is answered no longer than the policy's deadline, as if it had tried.
+        """Wait for a slot; while no call succeeds, at most until the policy's deadline.
 
-        Few are let through while a service is away, and the others would wait until each had its own turn to fail. A
-        pause that the service asks for is waited for in any case.
+        During an outage few calls are let through, and the others would wait until each had its own turn to fail. A
+        pause that the service requests is always waited for.
         """
 
         def left() -> float:
@@ -200,7 +199,7 @@ class Gateway:
         raise type(error)(error.message, error.remedy)
 
     def _record_rejection(self, refused: RejectedAttempt, entered: float, attempt: int, elapsed: float) -> float | None:
-        """Take note of a refused attempt; returns how long to wait before the next one, None where there is none."""
+        """Record a refused attempt; return the wait before the next one, None for no more attempts."""
         if not refused.retried:
             self.pacer.record_success()  # it answered, if only to say no
             return None
@@ -259,8 +258,11 @@ class Gateway:
             raise broken(f"stream from {url} broke: {error}") from error
 
     async def _posted(self, client: AsyncAnthropic, request: ModelRequest, given: Mapping[str, Any]) -> Any:
-        """The stream that answers a request. What the SDK raises of its own kinds, and what the transport does, may
-        come after the request was sent; anything else comes of making it ready, such as credentials that are absent."""
+        """Post a request; return the stream that answers it.
+
+        An error of the SDK's own kinds, or of the transport, may come after the request was sent. Any other error comes
+        from the preparation, such as absent credentials.
+        """
         import anthropic
         import httpx2
 
@@ -289,8 +291,11 @@ class Gateway:
             return self._client
 
     def _error_for_status(self, error: Any) -> RejectedAttempt:
-        """What an error status means. A page is of something on the way, whatever status it has: waited for in the
-        place of a service that answered before, and else a sign of a wrong address."""
+        """Classify an error status.
+
+        A page comes from something in between, with any status: if the service answered before, wait for it; otherwise
+        the address is probably wrong.
+        """
         headers, said = error.response.headers, self._error_text(error)
         found = error_for_status(error.status_code, said, headers)
         kind = headers.get("content-type", "").partition(";")[0]
@@ -304,7 +309,7 @@ class Gateway:
         return self._bounded(f"to {to}" if to else str(error.api_message or error.message))
 
     def _bounded(self, text: str) -> str:
-        """One line for people, without the key."""
+        """Return one line for people, without the key."""
         return shorten_line(self.service.redact_key(text))
 
 

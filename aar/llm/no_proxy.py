@@ -1,8 +1,8 @@
-"""Which addresses the environment's ``NO_PROXY`` exempts from its proxies, read as the SDK's HTTP client reads it.
+"""Parses ``NO_PROXY``: decides which addresses skip the environment's proxies, like the SDK's client.
 
-An entry is a name, which stands for its subdomains too; a name behind ``*.`` or a dot, which stands for these alone;
-an address or a network; each with a port if it is for that port alone, and with ``http://`` or ``https://`` before it
-if it is for that scheme alone. ``*`` exempts everything. What cannot be read is passed over.
+An entry is a name, which includes its subdomains; a name after ``*.`` or a dot, which means only these; an address or a
+network. Each may have a port, and then holds for that port only, and ``http://`` or ``https://``, and then holds for
+that scheme only. ``*`` exempts everything. Invalid entries are ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def bypasses_proxy(entries: str, scheme: str, netloc: str) -> bool:
-    """Whether an address is reached without a proxy.
+    """Return whether an address is reached without a proxy.
 
     Args:
         entries: the value of ``NO_PROXY``.
@@ -61,7 +61,7 @@ def _is_named(host: str, asked: str, *, exact: bool) -> bool:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """The network, or the bare address as one; None for anything else."""
+    """Parse a network, or an address as a network; None for anything else."""
     address, slash, bits = text.partition("/")
     if slash and not bits.isdigit():
         return None

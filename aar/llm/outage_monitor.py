@@ -1,6 +1,6 @@
-"""Telling of a service that does not answer: the first failed attempt, then once a minute, and when it is back.
+"""Reports outages of a service: at the first failed attempt, then once a minute, and when it is back.
 
-Of failures that follow on each other with replies between, one a minute is told, and each that lasts.
+Of failures that follow each other with replies between, one per minute is reported, and each that lasts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ EventSink = Callable[[AnyEvent], None]
 
 _EVERY_SECONDS = 60.0
 _LASTING_SECONDS = 5.0
-"""Failures without a reply between that go on for so long are told, however lately the last ones were."""
+"""Failures without a reply between that last this long are always reported, even soon after earlier ones."""
 _TOLD_PAUSE_SECONDS = 60.0
-"""A pause that the service asks for is told of at once from this length on."""
+"""Pauses that the service requests are reported at once from this length on."""
 _FAR_OFF = timedelta(days=3650)
 
 
@@ -27,11 +27,11 @@ def _ignore(_: AnyEvent) -> None:
 
 
 class ServiceOutageMonitor:
-    """Counts failed attempts in a row, of all callers of one service.
+    """Counts failed attempts in a row, over all callers of one service.
 
     Args:
         service: its address or name, for people.
-        tell: takes the events that tell of it.
+        tell: receives the events about its outages.
         clock: seconds, for tests.
     """
 
@@ -44,24 +44,24 @@ class ServiceOutageMonitor:
         self._told_until = float("-inf")
         self._told = False
         self.answered_at = float("-inf")
-        """When the service last answered with a reply, by the clock."""
+        """Time of the service's last reply, by the clock."""
         self.tries = 0
         """Failed attempts since the last reply."""
         self.error: GatewayError | None = None
-        """What the last of them met with; None once the service answers."""
+        """The error of the last failed attempt; None once the service answers."""
         self.on_recovery: Callable[[], None] = lambda: None
 
     @property
     def has_ever_answered(self) -> bool:
-        """Whether any reply ever came."""
+        """Return whether the service ever replied."""
         return self.answered_at > float("-inf")
 
     def record_failure(self, error: GatewayError, seconds: float, asked: float = 0.0) -> None:
-        """An attempt failed.
+        """Record a failed attempt.
 
         Args:
             seconds: until the next one, at the earliest.
-            asked: of it, the pause that the service asks for.
+            asked: of it, the pause that the service requests.
         """
         now = self._clock()
         if self.tries == 0:
@@ -87,7 +87,7 @@ class ServiceOutageMonitor:
         )
 
     def record_reply(self) -> None:
-        """A reply came."""
+        """Record a reply."""
         self.answered_at = self._clock()
         if self.error is None:
             return
@@ -101,6 +101,6 @@ class ServiceOutageMonitor:
 
 
 def time_after(seconds: float) -> str:
-    """The time of day that is so many seconds off, for people."""
+    """Return the time of day after some seconds, for people."""
     off = timedelta(seconds=min(seconds, _FAR_OFF.total_seconds()))
     return (datetime.now(UTC) + off).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""Telling of a model call that waits for its service: for leave after others' failures, or between its own attempts."""
+"""Notifies about model calls that wait: for a slot after others' failures, or between their own attempts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aar.llm.outage_monitor import time_after
 
 OnWait = Callable[[int, float], Awaitable[None]]
-"""Told of a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
+"""Receives a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
 
 LEAST_SECONDS = 1.5
 """A shorter wait is part of any call."""
@@ -17,15 +17,15 @@ _WAITING = "waiting for the service"
 
 
 async def ignore_wait(_tries: int, _seconds: float) -> None:
-    """Whoever makes the call shows nobody how it fares."""
+    """Ignore the waits of a call."""
 
 
 class WaitNotice:
-    """Tells of the waits of one call, of each once, and anew where it is prolonged.
+    """Notifies about the waits of one call, once each, and again if a wait is prolonged.
 
     Args:
-        tell: whom.
-        held: seconds until anybody may call the service.
+        tell: receives the waits.
+        held: seconds until any call to the service may start.
         clock: seconds, for tests.
     """
 
@@ -36,11 +36,11 @@ class WaitNotice:
         self._until: float | None = None
 
     async def begins(self, tries: int, seconds: float = 0.0) -> None:
-        """The call may have to wait.
+        """Note that the call may have to wait.
 
         Args:
             tries: attempts made so far.
-            seconds: of its own until the next.
+            seconds: its own wait until the next.
         """
         seconds = max(seconds, self._held())
         until = self._clock() + seconds
@@ -49,14 +49,14 @@ class WaitNotice:
             await self._tell(tries, seconds)
 
     async def ends(self, tries: int) -> None:
-        """The next attempt begins."""
+        """Note that the next attempt begins."""
         if self._until is not None:
             self._until = None
             await self._tell(tries, 0.0)
 
 
 def waiting_line(tries: int, seconds: float) -> str:
-    """What a researcher is doing whose call waits, for people: ``waiting for the service: try 3, next in 8 s``."""
+    """Return the activity line of a researcher whose call waits: ``waiting for the service: try 3, next in 8 s``."""
     if seconds <= 0:
         return f"trying the service again: try {tries + 1}"
     due = f"next in {seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"next at {time_after(seconds)}"
@@ -64,5 +64,5 @@ def waiting_line(tries: int, seconds: float) -> str:
 
 
 def is_waiting(doing: str) -> bool:
-    """Whether a line is one of ``waiting_line`` that tells of a wait under way."""
+    """Return whether an activity line of ``waiting_line`` shows a wait under way."""
     return doing.startswith(_WAITING)

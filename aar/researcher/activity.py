@@ -1,4 +1,4 @@
-"""What a researcher is doing now, in one line for people and as a state, as its newest event tells."""
+"""A researcher's current activity and state, from its newest event, as one line for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UPDATE = _TABLE.update().where(_TABLE.c.id == bindparam("who"))
 
 
 def update_activity(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:
-    """Write it down in the transaction of the events; events that begin nothing leave it as it is."""
+    """Update the activity in the transaction of the events; events that begin nothing leave it unchanged."""
     begun = [(line, _state(event)) for event in events if (line := _line(event))]
     if begun:
         doing, state = begun[-1]

@@ -1,7 +1,7 @@
-"""Reserving a call's worst case, with patience for what others have reserved and will not use.
+"""Reserves a model call's worst case; waits if only unsettled reservations block it.
 
-A worst case is several times what a call costs in the end. Near a limit the reservations of a few calls under way can
-fill what is left for a minute, so a refusal that their settlement may undo is waited out.
+A worst case is several times the usual cost of a call. Near a limit, the reservations of a few calls under way can fill
+the rest for a minute, so a refusal that their settlement may lift is waited out.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ async def reserve_call(
     *,
     with_news: bool = False,
 ) -> str | None:
-    """Reserve one call, and log in the same transaction what the journal holds and that the call is about to be made.
+    """Reserve one call, and log the buffered events and the call's start in the same transaction.
 
     Args:
         input_tokens, output_tokens: upper bounds of its prompt's and its reply's tokens.
-        with_news: tell the news first. They change the request, so where there are any nothing is reserved.
+        with_news: add the news first. They change the request, so if there are any, nothing is reserved.
 
     Returns:
-        The request id that the reservation is settled by; None when there were news.
+        The request id of the reservation; None if there were news.
 
     Raises:
-        LimitReached: the worst case does not fit, whatever becomes of the calls under way.
-        Stopping: a pause was asked for while waiting.
+        LimitReached: the worst case does not fit, even if the calls under way cost nothing.
+        Stopping: a pause was requested while waiting.
     """
     request_id = f"call-{uuid.uuid4().hex}"
     called = ModelCalled(request_id=request_id, model=model)
@@ -81,7 +81,7 @@ async def reserve_call(
 
 
 async def _may_pass(ctx: ResearcherContext, breach: LimitBreach) -> bool:
-    """Whether calls that are under way hold what is missing."""
+    """Return whether reservations of calls under way block the new one."""
     if breach.limit not in _WAITED_FOR or breach.scope != "campaign":
         return False
     spent = (await ctx.db.read(lambda session: read_totals(session, ctx.campaign_id))).campaign

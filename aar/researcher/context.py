@@ -1,4 +1,4 @@
-"""What a researcher's loop is given, and what it gives back."""
+"""The inputs and the outcome of a researcher's agent loop."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ T = TypeVar("T")
 
 
 class StartingPoint(Protocol):
-    """A direction: the short, deliberately vague text that one researcher starts from."""
+    """The direction of one researcher: a short, deliberately vague text."""
 
     @property
     def key(self) -> str:
-        """Its name."""
+        """The direction's key."""
         ...
 
     @property
     def text(self) -> str:
-        """As the researcher reads it."""
+        """The direction's text for the researcher."""
         ...
 
 
 class SandboxSource(Protocol):
-    """Keeps the researcher supplied with a sandbox on one lasting workspace."""
+    """Supplies the researcher with sandboxes on one lasting workspace."""
 
     async def current(self) -> Sandbox:
-        """The sandbox in use, made anew after ``lost``. Raises SandboxUnavailable, SandboxError."""
+        """Return the sandbox in use; a new one after ``lost``. Raises SandboxUnavailable, SandboxError."""
         ...
 
     async def lost(self, cause: str) -> None:
-        """Note that the sandbox is gone."""
+        """Mark the sandbox as lost."""
         ...
 
 
 class ScoreSource(Protocol):
-    """Tells when a submission is scored."""
+    """Waits for the scores of submissions."""
 
     async def wait_for(self, submission_number: int, timeout: float) -> SubmissionView:
-        """The submission once its scoring is over or ``timeout`` seconds passed. Raises NotFound."""
+        """Return the submission once it is scored or ``timeout`` seconds passed. Raises NotFound."""
         ...
 
 
@@ -63,20 +63,20 @@ def _nobody_counts(_: bool) -> None:
 
 
 class StopRequested(Exception):
-    """The campaign asks for a clean pause; what was under way is taken up again at the next start."""
+    """The campaign requests a clean pause; the next start continues the work in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """How a model is asked.
+    """Options of a researcher's model requests.
 
     Args:
-        thinking: ``auto`` lets a model that can think as much as it sees fit.
-        effort: how much of it, where the model can be told; None leaves it to the service.
-        cache: lifetime of prompt-cache entries; ``auto`` takes what the researcher's own pauses make cheaper.
-        context: ``auto`` lets the service summarise an old context where the model can; ``clear`` also lets it clear
-            old tool results before, which keeps the reasoning longer and costs more; ``local`` hands the conversation
-            over here, as is done wherever the service cannot.
+        thinking: ``auto`` lets a capable model decide how much it thinks.
+        effort: amount of thinking, if the model supports it; None leaves it to the service.
+        cache: lifetime of prompt-cache entries; ``auto`` takes the cheaper one for the researcher's own pauses.
+        context: ``auto`` lets the service summarise an old context if the model can; ``clear`` also lets it clear
+            old tool results before, which retains the reasoning longer and costs more; ``local`` starts a fresh
+            conversation here, as always if the service cannot summarise.
     """
 
     thinking: Literal["auto", "off"] = "auto"
@@ -87,7 +87,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class FallbackModel:
-    """Another model for a call that the researcher's own cannot take."""
+    """Another model for calls that the researcher's own model cannot serve."""
 
     model: str
     gateway: Gateway
@@ -95,26 +95,26 @@ class FallbackModel:
 
 @dataclass(frozen=True, slots=True)
 class ResearcherContext:
-    """Everything one researcher works with.
+    """The dependencies and settings of one researcher.
 
     Args:
         name: as shown, such as "r1".
         model: model id.
-        direction: where it starts from.
-        sandbox: where its commands run.
-        stopping: set when the campaign asks for a clean pause.
-        limits: as in the spec, for the prompt; the ledger holds them.
+        direction: its starting point.
+        sandbox: the sandbox of its commands.
+        stopping: set when the campaign requests a clean pause.
+        limits: as in the spec, for the prompt; the ledger enforces them.
         max_output_tokens: bound of one turn, thinking included.
-        abilities: what the model can do beyond plain messages.
-        options: how it is asked.
-        fallback: whom to ask when its service fails; None asks nobody.
-        nearing: tells which limit it will soon meet, in words for it; None while there is room.
-        context_tokens: when a conversation passes this size it is handed over to a fresh one.
-        runs_per_submission: scoring runs that each of its submissions takes, counted against the quotas.
-        parallel_runs: scoring runs that go at the same time, for the expected wait.
+        abilities: capabilities of the model beyond plain messages.
+        options: of its requests.
+        fallback: the model to call when its service fails; None for no fallback.
+        nearing: returns a text about the limit that it will soon reach; None while there is room.
+        context_tokens: size at which a fresh conversation replaces the current one.
+        runs_per_submission: scoring runs of each submission, counted against the quotas.
+        parallel_runs: scoring runs at the same time, for the expected wait.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
-        resting: told when it begins and ends to wait for its service, which is no time at work.
-        patience: model calls that may fail in a row, and turns that may achieve nothing in a row, before it gives up.
+        resting: called when a wait for its service begins and ends, because that time does not count as work.
+        patience: failed model calls in a row, and turns without progress in a row, before it gives up.
     """
 
     campaign_id: str
@@ -145,7 +145,7 @@ class ResearcherContext:
     resting: Callable[[bool], None] = _nobody_counts
 
     async def unless_stopping(self, work: Awaitable[T]) -> T:
-        """The result of ``work``, which is cancelled when the campaign asks for a pause meanwhile. Raises Stopping."""
+        """Return the result of ``work``, or cancel it if the campaign requests a pause. Raises Stopping."""
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self.stopping.wait())
         try:
@@ -165,8 +165,10 @@ class ResearcherContext:
 
 @dataclass(frozen=True, slots=True)
 class ResearcherOutcome:
-    """Why a researcher's loop ended, and one line of detail; ``away`` is a model service or a sandbox engine that may
-    come back."""
+    """The reason for the end of a researcher's loop, with one line of detail.
+
+    ``away`` means a model service or a sandbox engine that may come back.
+    """
 
     reason: Literal["finished", "paused", "limit", "away", "failed"]
     detail: str

@@ -1,4 +1,4 @@
-"""What happens between turns: the end is announced, and a conversation that grew too long is handed over."""
+"""Manages a conversation between turns: announces the end, and replaces a conversation that is too long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT_TURNS = 6
 _WARN_AT = 0.8
 _BYTES_PER_TOKEN = 3
 _SERVED_SLACK = 1.5
-"""A service that summarises old context itself gets so much room to do it before it is done here after all."""
+"""A service that summarises old context itself gets this much more room before it is done here after all."""
 
 
 def text_block(text: str) -> ContentBlock:
@@ -28,12 +28,12 @@ def text_block(text: str) -> ContentBlock:
 
 
 async def start_conversation(journal: ConversationLog) -> None:
-    """Say the first words."""
+    """Add the opening message."""
     await journal.record(MessageAdded(reason="opening", content=[text_block(OPENING)]))
 
 
 async def announce_end(ctx: ResearcherContext, journal: ConversationLog) -> None:
-    """Ask a researcher, once, to write up while there is still budget to do it."""
+    """Ask a researcher, once, to write up while there is still budget for it."""
     if journal.conversation.landing:
         return
     near = await ctx.approaching_limit()
@@ -42,10 +42,10 @@ async def announce_end(ctx: ResearcherContext, journal: ConversationLog) -> None
 
 
 async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now: str = "") -> None:
-    """Warn a researcher whose conversation nears its bound, and hand over one that passed it.
+    """Warn a researcher whose conversation nears its limit, and start a fresh one above it.
 
     Args:
-        now: why to hand over at once, and without its last turns.
+        now: the reason to start a fresh one at once, without the last turns.
     """
     talk = journal.conversation
     size = context_size(talk)
@@ -62,7 +62,7 @@ async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now
 
 
 def context_size(talk: Conversation) -> int:
-    """About how many tokens the next prompt has: as the service counted the last one if it did, else by bytes."""
+    """Return the size of the next prompt in tokens: counted by the service, or else estimated from bytes."""
     if talk.prompt_tokens:
         return talk.prompt_tokens + talk.output_tokens
     return token_upper_bound(talk.messages) // _BYTES_PER_TOKEN

@@ -1,8 +1,8 @@
-"""A researcher's conversation, folded from the events of the log and from nothing else.
+"""A researcher's conversation, built from the events of the log only.
 
-The same events give the same messages, byte for byte, so that a conversation survives its process and the prompt
-cache holds across turns. Messages alternate, and every ``tool_use`` is answered in the very next message, whatever
-the log looks like: a turn with calls still unanswered is ``pending`` and no request is made before it is answered.
+The same events give the same messages, byte for byte, so that a conversation survives its process and the prompt cache
+stays valid across turns. Messages alternate, and every ``tool_use`` is answered in the very next message, whatever the
+log contains: a turn with unanswered calls is ``pending``, and no request is made before they are answered.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ REFUSAL_NOTE = (
     "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
 )
 CLEARED_NOTE = "[Old tool result content cleared]"
-"""What the service puts in the place of a cleared result, word for word, so that its cache goes on."""
+"""The service's replacement for a cleared result, word for word, so that its cache stays valid."""
 EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
 
 
 @dataclass(slots=True)
 class Conversation:
-    """The state after the events applied so far."""
+    """The conversation after the events applied so far."""
 
     messages: list[Message] = field(default_factory=list)
     turns: int = 0
@@ -44,37 +44,37 @@ class Conversation:
     """Tokens of the last reply."""
     last_stop: str = ""
     void: bool = False
-    """Whether the last reply was refused, empty or nothing but reasoning."""
+    """True if the last reply was refused, empty or nothing but reasoning."""
     by_fallback: bool = False
-    """Whether the last reply was the fallback's."""
+    """True if the last reply was the fallback's."""
     news_cursor: int = 0
     finished: str | None = None
-    """The summary that the researcher finished with."""
+    """The summary of the researcher's ``finish`` call."""
     landing: bool = False
-    """Whether it was asked to write up because the budget nears its end."""
+    """True once it was asked to write up because the budget nears its end."""
     warned: bool = False
-    """Whether it was told that its context will be set aside soon."""
+    """True once it was warned that a fresh conversation will begin soon."""
     call_ids: set[str] = field(default_factory=set)
-    """Ids of all calls so far, of those that were set aside too."""
+    """Ids of all calls so far, earlier conversations included."""
     _counted: int = 0
-    """Messages that ``prompt_tokens`` covers."""
+    """Messages included in ``prompt_tokens``."""
     _calls: dict[str, ToolCall] = field(default_factory=dict)
     _results: dict[str, ContentBlock] = field(default_factory=dict)
     _held: list[ContentBlock] = field(default_factory=list)
-    """Said while calls were unanswered; follows their results."""
+    """Text added while calls were unanswered; follows their results."""
 
     @property
     def pending_calls(self) -> list[ToolCall]:
-        """Calls of the last turn that have no result yet, in their order."""
+        """Return the calls of the last turn without a result, in order."""
         return [call for call in self._calls.values() if call.id not in self._results]
 
     @property
     def awaits_model(self) -> bool:
-        """Whether the next thing to do is a model call: the last word is the user's, or the model paused its turn."""
+        """Return whether a model call is next: the last message is the user's, or the model paused its turn."""
         return bool(self.messages) and (self.messages[-1]["role"] == "user" or self.last_stop == "pause_turn")
 
     def apply(self, event: AnyEvent) -> None:
-        """Take one event; kinds that do not concern the conversation are passed over."""
+        """Apply one event; ignore kinds that do not concern the conversation."""
         if isinstance(event, MessageAdded):
             if self.pending_calls:
                 self._held.extend(event.content)
@@ -95,9 +95,10 @@ class Conversation:
             self._reset(event)
 
     def request_messages(self, lifetime: str = "5m") -> list[Message]:
-        """The messages to send, with cache breakpoints on the last two user messages; the stored ones stay as they are.
+        """Return the messages to send, with cache breakpoints on the last two user messages.
 
-        Two, because a turn with many calls may put the last request's end beyond the reach of one breakpoint.
+        The stored messages stay as they are. There are two breakpoints, because a turn with many calls may put the last
+        request's end out of reach of one.
 
         Args:
             lifetime: of the cache entries, ``5m`` or ``1h``.
@@ -109,13 +110,14 @@ class Conversation:
         return sent
 
     def max_prompt_tokens(self, stable: int, *, own: bool = True) -> int:
-        """Upper bound of the prompt tokens of the next request.
+        """Return an upper bound of the next request's prompt tokens.
 
-        Reasoning is shown shortened but billed whole when it goes back, hence the reply's own count beside its bytes.
+        Reasoning is shown shortened but billed completely when it goes back, so the reply's own count is used beside
+        its bytes.
 
         Args:
             stable: upper bound of the tokens of the system prompt and the tools.
-            own: for the researcher's own model; another one may count tokens otherwise, so that bytes bound them all.
+            own: for the researcher's own model; another one may count tokens differently, so bytes bound them all.
         """
         if not own:
             return stable + token_upper_bound(self.messages)
@@ -123,7 +125,7 @@ class Conversation:
         return known + token_upper_bound(self.messages[self._counted :]) + self.output_tokens
 
     def recent_turns(self, most: int, most_bytes: int) -> int:
-        """How many of the last turns fit a hand-over: at most ``most``, of at most ``most_bytes`` together."""
+        """Return how many of the last turns fit a fresh conversation: at most ``most``, of ``most_bytes`` in all."""
         kept = size = 0
         for message in reversed(self.messages):
             size += token_upper_bound([message])
@@ -165,10 +167,10 @@ class Conversation:
         self.call_ids.update(self._calls)
 
     def _clear(self, tool_uses: int) -> None:
-        """Leave the oldest tool results out, as the service did in its last prompt.
+        """Remove the oldest tool results, as the service did in its last prompt.
 
-        Sent again whole, they would be cleared again at each turn, one more each time: the prompt would differ from
-        the one before at an early place, and the cache would be written anew every time.
+        If they were sent again, the service would clear them again at each turn, one more each time. The prompt would
+        then change at an early place, and the cache would be written again every time.
         """
         left = tool_uses
         for place, message in enumerate(self.messages if tool_uses else ()):
@@ -183,8 +185,10 @@ class Conversation:
             self.messages[place] = {**message, "content": content}
 
     def _forget_compacted(self) -> None:
-        """Leave out what the service's summary stands for, as the service itself does; the opening stays, for a
-        conversation begins with the user."""
+        """Remove the messages that the service's summary replaces, as the service itself does.
+
+        The opening stays, because a conversation begins with the user.
+        """
         content = self.messages[-1]["content"]
         summaries = [index for index, block in enumerate(content) if _compacted(block)]
         # A call ahead of the summary, which no service makes, would lose its result's counterpart.
@@ -222,7 +226,7 @@ def _interrupted(call: ToolCall) -> ToolCall:
 
 
 def without_thinking(messages: Sequence[Message]) -> list[Message]:
-    """The messages without reasoning, which only the model and the conversation that it was made in may see again."""
+    """Return the messages without reasoning, which only its own model and conversation may see again."""
     return [
         {**message, "content": kept}
         if message["role"] == "assistant"
@@ -239,5 +243,5 @@ def _with_breakpoint(message: Message, lifetime: str) -> Message:
 
 
 def _compacted(block: ContentBlock) -> bool:
-    """Whether a block is a summary that stands for all before it; a failed one has no content and changes nothing."""
+    """Return whether a block is a summary of all before it; a failed one has no content and changes nothing."""
     return block.get("type") == "compaction" and bool(block.get("content"))

@@ -1,4 +1,4 @@
-"""One researcher's part of the event log, and the conversation that it amounts to."""
+"""One researcher's part of the event log, together with its conversation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PAGE = 500
 
 
 class ConversationLog:
-    """Writes events first and lets the conversation follow; make it with ``open_conversation_log``.
+    """Writes events first and then applies them to the conversation; open it with ``open_conversation_log``.
 
-    What only tells of something past, a tool's result, may be held: it is part of the conversation at once, and is
+    An event about the past only, a tool's result, may be buffered: it is part of the conversation at once, and is
     written at the head of the next transaction, which is that of the next call's reservation or of ``flush``. A
-    controller that dies between leaves what it would leave if it died within the tool.
+    controller that dies in between leaves the same state as one that dies within the tool.
     """
 
     def __init__(self, db: Database, campaign_id: str, researcher_id: str, conversation: Conversation) -> None:
@@ -32,9 +32,9 @@ class ConversationLog:
         self.encoder = MessageEncoder()
         self.rhythm = CacheTtlPolicy()
         self.news_seen = conversation.news_cursor
-        """Up to which event the news are known; ahead of the log's own cursor while there are none."""
+        """The last event whose news are known; ahead of the log's own cursor while there are none."""
         self.announced: set[str] = set()
-        """Calls that are logged as started, by this very journal, and were not begun yet."""
+        """Calls that this object logged as started and that have not begun yet."""
         self._held: list[AnyEvent] = []
         self._db = db
         self._campaign_id = campaign_id
@@ -45,7 +45,7 @@ class ConversationLog:
         await self.write(lambda _: events)
 
     async def write(self, effect: Callable[[Session], Sequence[AnyEvent]]) -> Sequence[AnyEvent]:
-        """Do something in a transaction that also appends the events it returns; returns them."""
+        """Run a write in a transaction that also appends the events it returns; return them."""
 
         def transact(session: Session) -> Sequence[AnyEvent]:
             events = effect(session)
@@ -58,17 +58,17 @@ class ConversationLog:
         return written
 
     def buffer(self, event: AnyEvent) -> None:
-        """Take an event that the next transaction will append."""
+        """Buffer an event for the next transaction."""
         self.conversation.apply(event)
         self._held.append(event)
 
     async def flush(self) -> None:
-        """Append what is held, if anything."""
+        """Append the buffered events, if any."""
         if self._held:
             await self.record()
 
     def append_with_buffered(self, session: Session, *events: AnyEvent) -> None:
-        """Append what is held, and events that the caller applies once it committed the transaction, which is its."""
+        """Append the buffered events in the caller's transaction; return them to be applied after its commit."""
         held = tuple(self._held)
         if held:
             # Held until then: a transaction that is rolled back leaves it to the next one.
@@ -79,13 +79,13 @@ class ConversationLog:
 
 
 async def open_conversation_log(db: Database, campaign_id: str, researcher_id: str) -> ConversationLog:
-    """The journal with the conversation as the log has it."""
+    """Open a researcher's log with the conversation that it contains."""
     conversation = await db.read(lambda session: replay_conversation(session, campaign_id, researcher_id))
     return ConversationLog(db, campaign_id, researcher_id, conversation)
 
 
 def replay_conversation(session: Session, campaign_id: str, researcher_id: str) -> Conversation:
-    """Fold a researcher's events into its conversation."""
+    """Replay a researcher's events into its conversation."""
     conversation = Conversation()
     cursor = 0
     while page := read_events(

@@ -1,7 +1,7 @@
-"""A researcher's life: news, a model call, the tools it asks for, and again; every step in the log before the next.
+"""The agent loop of a researcher: news, a model call, its tool calls, and again; each step is logged before the next.
 
-Nothing is remembered outside the log, so that a controller killed anywhere is followed by one that goes on from there:
-a turn that was paid for is never asked for again, and an effect that was recorded never happens twice.
+No state exists outside the log, so that after a kill anywhere the next controller continues from there: a paid turn is
+never requested again, and a recorded effect never happens twice.
 """
 
 from __future__ import annotations
@@ -41,20 +41,21 @@ from aar.researcher.turn import take_turn
 
 _MAX_BACKOFF_SECONDS = 60.0
 _ODD_TO_FALL_BACK, _ODD_TO_SET_ASIDE = 3, 4
-"""Odd replies in a row, after which the fallback is asked once, and a fresh conversation begun."""
+"""Odd replies in a row after which the fallback is called once, and a fresh conversation begins."""
 _QUICK_SECONDS = 2.0
-"""A turn that did the same again counts as a repetition where its tools took less: to wait is no fault."""
+"""A repeated turn counts as a repetition only if its tools took less time: waiting is no fault."""
 _COMPARED_TURNS = 4
 _FEWEST_TRIES = 3
-"""Of a call whose stream breaks, before its researcher rests: a long one may take all of the patience by itself."""
+"""Least attempts of a call whose stream breaks before its researcher stops: one long attempt may use up all of the
+patience."""
 
 
 async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
-    """Work until finished, paused, out of budget, or unable to go on.
+    """Run a researcher until it finishes, pauses, runs out of budget, or cannot continue.
 
     Raises:
-        DatabaseError: the log cannot be written; nothing further was done.
-        StillInUse: what its former sandbox left is in use.
+        DatabaseError: the log cannot be written; no further work was done.
+        StillInUse: leftovers of its earlier sandbox are in use.
     """
     # A call whose end could not be written down, while the database was away, holds nobody's budget for long.
     await ctx.ledger.write_off(ctx.researcher_id)
@@ -91,15 +92,15 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
 
 @dataclass(slots=True)
 class _TroubleCounts:
-    """What went wrong in a row.
+    """Counts of failures in a row.
 
     Args:
         failed_calls: model calls that failed.
-        failing_since: when the first of them began.
-        paused_before: seconds of pauses that the service had asked for by then.
-        barren_turns: turns that achieved nothing.
-        odd_replies: what was odd about each of the last replies: refused, empty, unreadable, repeated.
-        fell_back: the fallback was asked since they began.
+        failing_since: start of the first of them.
+        paused_before: seconds of pauses that the service had requested by then.
+        barren_turns: turns without progress.
+        odd_replies: the fault of each of the last replies: refused, empty, unreadable, repeated.
+        fell_back: the fallback was called since they began.
         recent: the last turns that used tools, with their results.
     """
 
@@ -156,7 +157,7 @@ async def _use_tools(ctx: ResearcherContext, journal: ConversationLog, strain: _
 
 
 def _turn_fingerprint(talk: Conversation, calls: Sequence[ToolCall]) -> str:
-    """What a turn said and did, and what came of it, whatever ids its calls have."""
+    """Return a fingerprint of a turn's content, calls and results, without the ids of its calls."""
     turn, results = talk.messages[-2]["content"], talk.messages[-1]["content"]
     said = [block.get("text") for block in turn if block.get("type") not in {*REASONING_BLOCK_TYPES, "tool_use"}]
     asked = [(call.name, call.input) for call in calls]
@@ -165,10 +166,10 @@ def _turn_fingerprint(talk: Conversation, calls: Sequence[ToolCall]) -> str:
 
 
 async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, strain: _TroubleCounts, odd: str) -> None:
-    """Give a model time whose reply was odd, and then another conversation: what it stumbles over is in it.
+    """Wait after an odd reply, and later start a fresh conversation, because the cause is in the current one.
 
     Args:
-        odd: what the last reply was; empty where nothing was odd about it.
+        odd: the fault of the last reply; empty if it had none.
     """
     if not odd:
         # The fallback's good reply says nothing of the model that the next call goes to.
@@ -188,7 +189,7 @@ async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, st
 def _outcome_of_outage(
     ctx: ResearcherContext, journal: ConversationLog, error: ModelUnavailable
 ) -> Literal["away", "failed"]:
-    """Whether a service that could not be had is away for a while, or never was one."""
+    """Return whether a service without a reply is out of reach for a while, or never answered."""
     known = ctx.gateway.watch.has_ever_answered or journal.conversation.turns
     return "failed" if isinstance(error, ServiceUnreachable) and not known else "away"
 

@@ -1,4 +1,4 @@
-"""What others did and people said, as the message that a researcher reads."""
+"""Builds the message with the news of others and of people for a researcher."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from aar.forum.news import News, news_since
 def build_news_message(
     session: Session, campaign_id: str, researcher_id: str, seen: int
 ) -> tuple[MessageAdded | None, int]:
-    """The news since an event.
+    """Build the news message since an event.
 
     Args:
-        seen: the cursor of the last time.
+        seen: the cursor of the last call.
 
     Returns:
-        The message, if there is anything to tell, and the next cursor.
+        The message, if there is any news, and the next cursor.
     """
     news = news_since(session, campaign_id, researcher_id, seen)
     if not news.lines and not news.human_messages:

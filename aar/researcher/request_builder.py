@@ -1,8 +1,8 @@
-"""What a researcher's next request looks like: a prefix that never changes, the messages, and what the model can do.
+"""Builds a researcher's next model request: a prefix that never changes, the messages, and options.
 
-Order is what the prompt cache lives on: the tools, the part of the system prompt that the whole team shares, the
-researcher's own part, then the messages, old before new. The four cache breakpoints that a request may carry stand
-behind each part of the system prompt and behind the last two user messages.
+The prompt cache depends on the order: the tools, the system prompt's part for the whole team, the researcher's own
+part, then the messages, oldest first. The four cache breakpoints of a request are after each part of the system prompt
+and after the last two user messages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aar.researcher.conversation_log import ConversationLog
 from aar.researcher.tools.definitions import tool_definitions
 
 CLEARED_SHARE = 0.6
-"""Old tool results are cleared once the prompt passes this share of the conversation's bound."""
+"""Old tool results are cleared once the prompt passes this share of the conversation's limit."""
 RETAINED_TOOL_USES = 12
 _CLEARED_AT_LEAST = 0.25
 _EDITING = "context-management-2025-06-27"
@@ -30,17 +30,17 @@ _SUMMARY = (
     "/workspace/NOTEBOOK.md holds the lasting notes and need not be repeated."
 )
 _SUMMARY_TOKENS = 8192
-"""More than a compaction's summary has."""
+"""More than the summary of a compaction has."""
 
 
 def build_request(
     ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], *, model: str | None = None
 ) -> ModelRequest:
-    """The next call.
+    """Build the next request.
 
     Args:
         system: the team's and the researcher's own part of the system prompt.
-        model: another model than the researcher's own, which gets no reasoning of the other to see.
+        model: another model than the researcher's own, which does not receive the other's reasoning.
     """
     talk, own = journal.conversation, model is None
     lifetime = choose_cache_lifetime(ctx, journal)
@@ -59,7 +59,7 @@ def build_request(
 
 
 def choose_cache_lifetime(ctx: ResearcherContext, journal: ConversationLog) -> CacheLifetime:
-    """How long the request's cache entries shall live."""
+    """Choose the lifetime of the request's cache entries."""
     if ctx.options.cache != "auto":
         return ctx.options.cache
     talk = journal.conversation
@@ -70,7 +70,7 @@ def choose_cache_lifetime(ctx: ResearcherContext, journal: ConversationLog) -> C
 def worst_case_tokens(
     ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], request: ModelRequest
 ) -> tuple[int, int]:
-    """Upper bounds of a call's prompt and output tokens, a compaction that the service may make first included."""
+    """Return upper bounds of a call's prompt and output tokens, including a compaction before it."""
     own = request.model == ctx.model
     bound = journal.conversation.max_prompt_tokens(_stable_tokens(system), own=own)
     if request.may_compact and bound > ctx.context_tokens:
@@ -79,7 +79,7 @@ def worst_case_tokens(
 
 
 def service_manages_context(ctx: ResearcherContext) -> bool:
-    """Whether the service bounds the conversation, so that no hand-over is needed before the service refuses it."""
+    """Return whether the service bounds the conversation, so that a fresh one is needed only if it refuses."""
     return _compacts(ctx)
 
 

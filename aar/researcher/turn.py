@@ -1,4 +1,4 @@
-"""One model call: reserved before it is made, settled in the transaction that records its turn."""
+"""One turn's model call: reserved before it is made, settled in the transaction that records its turn."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ async def take_turn(
     with_news: bool = False,
     by_fallback: bool = False,
 ) -> None:
-    """Make one call and record its turn; where the researcher's own model fails for good, its fallback is asked.
+    """Make one call and record its turn; if the researcher's own model fails for good, call its fallback.
 
     Args:
         system: the system prompt's parts.
-        with_news: tell the news before.
-        by_fallback: ask the fallback at once, where there is one.
+        with_news: add the news before.
+        by_fallback: call the fallback at once, if there is one.
 
     Raises:
         LimitReached: the worst case does not fit; nothing was called.
-        Stopping: a pause was asked for while waiting to try again; nothing is owed.
+        Stopping: a pause was requested while waiting to try again; nothing was charged.
         StreamInterrupted: the call was charged at its worst case, and there is no turn.
         GatewayError: the call failed for good and was not charged.
     """
@@ -86,7 +86,7 @@ async def _call(
     *,
     with_news: bool = False,
 ) -> bool:
-    """Whether the call was made; it was not where news came between, which it does not show."""
+    """Make the call. Return False if news arrived first: the request must then be rebuilt to include it."""
     most_input, most_output = worst_case_tokens(ctx, journal, system, request)
     request_id = await reserve_call(ctx, journal, request.model, most_input, most_output, with_news=with_news)
     if request_id is None:
@@ -95,7 +95,7 @@ async def _call(
     worst = Usage(cache_write_1h_tokens=most_input, output_tokens=most_output)
 
     async def charge(bill: CallBill, error: str) -> None:
-        """Settle a call that brings no turn."""
+        """Settle a call that brought no turn."""
 
         def settle(session: Session) -> Sequence[AnyEvent]:
             ctx.ledger.settle_in(session, request_id, bill, time.monotonic() - started)
@@ -185,7 +185,7 @@ async def _call(
 
 
 class _Patience:
-    """How long a whole reply waits for a database that is away: it is paid for, and would have to be bought again."""
+    """Limits how long a complete reply waits for an unreachable database, because it is paid already."""
 
     def __init__(self, ctx: ResearcherContext) -> None:
         self._stopping = ctx.stopping
@@ -193,7 +193,7 @@ class _Patience:
         self._pause = 0.5
 
     async def lets_wait(self, error: Exception) -> bool:
-        """Wait before the next try; says whether there shall be one."""
+        """Wait before the next try; return whether there is one."""
         if not is_transient(error) or self._stopping.is_set() or time.monotonic() > self._until:
             return False
         with anyio.move_on_after(self._pause):

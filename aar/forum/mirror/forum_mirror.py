@@ -38,7 +38,8 @@ class ForumMirror:
     under ``figures/``.
 
     The first ``sync`` compares every file and rewrites those that differ, so a mirror needs no state of its own and
-    survives any crash; later ones read only the events since the last. A file is replaced whole, so a reader never sees half.
+    survives any crash; later ones read only the events since the last. A file is replaced as a whole, so a reader never
+    sees half of one.
 
     Args:
         db: the open database.

@@ -1,1 +1,1 @@
-"""Prices model calls - token usage, price tables, and the ids of models."""
+"""Prices model calls: token usage, price tables, and model ids."""

@@ -1,4 +1,4 @@
-"""Reading the tables of ``genai-prices``, and the model ids that it does not map.
+"""Reads the price tables of ``genai-prices``, and maps the model ids that it does not map.
 
 Importing this module loads the price tables (over half a second): import it where a price is needed, not before.
 Batch prices are left out: no call is made in that mode, and they are lower than the others.
@@ -19,12 +19,12 @@ _FAST = {"speed": "fast"}
 
 
 def known_models() -> list[str]:
-    """Ids of Anthropic's models in the tables."""
+    """Return the ids of Anthropic's models in the tables."""
     return [model.id for model in _provider("anthropic").models]
 
 
 def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
-    """The price tiers of a model id in Anthropic's, Bedrock's or Vertex's spelling; None where it is unknown.
+    """Return the price tiers of a model id as Anthropic, Bedrock or Vertex spell it; None if unknown.
 
     Args:
         fast: those of the fast mode.
@@ -44,7 +44,7 @@ def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...]
 
 
 def matched_model(model: str) -> str:
-    """Id of the model in the tables whose price a model id is given; empty where there is none."""
+    """Return the id in the tables whose price a model id gets; empty if there is none."""
     bedrock, vertex = BEDROCK.match(model), VERTEX.match(model)
     found = None if bedrock is None else _provider("aws").find_model(model)
     spelled = bedrock or vertex

@@ -1,4 +1,4 @@
-"""Model ids as Anthropic, Bedrock and Vertex spell them."""
+"""Normalises model ids as Anthropic, Bedrock and Vertex spell them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ DATE = re.compile(r"-\d{8}$")
 
 
 def plain_name(model: str) -> str:
-    """The id without provider, region, version and date: a service may answer by a fuller name than it was asked by."""
+    """Return the id without provider, region, version and date, because replies may use a longer name."""
     spelled = BEDROCK.match(model) or VERTEX.match(model)
     return DATE.sub("", spelled["name"] if spelled is not None else model)
 
 
 def is_first_party(model: str) -> bool:
-    """Whether an id is in the spelling of Anthropic's own service."""
+    """Return whether an id has the spelling of Anthropic's own service."""
     return model.startswith("claude-") and VERTEX.match(model) is None

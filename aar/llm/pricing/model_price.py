@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
 REGIONAL_SURCHARGE = Decimal("1.1")
-"""What Anthropic's own service bills, beside its list price, for inference that is bound to a region."""
+"""The surcharge of Anthropic's own service on its list price for inference in a bound region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceTier:
-    """The price of calls with more than ``above`` prompt tokens; it holds for all tokens of such a call."""
+    """The price of calls with more than ``above`` prompt tokens; it applies to all tokens of such a call."""
 
     above: int
     price: ModelPrice
@@ -33,7 +33,7 @@ FREE_PRICE = ModelPrice(*(Decimal(0) for _ in fields(ModelPrice)))
 
 
 def scale_price(price: ModelPrice, factor: Decimal) -> ModelPrice:
-    """A token price times a factor; searches keep theirs."""
+    """Multiply a token price by a factor; web searches stay the same."""
     return replace(
         price,
         **{

@@ -1,4 +1,4 @@
-"""What a model call costs, and what it can cost at worst.
+"""The price book: the cost of a model call, and its worst case.
 
 Prices come from the data that the ``genai-prices`` package ships with (never updated from the network), from the
 spec's ``prices`` for models it does not know, and are zero for the offline search baseline. Dollars are Decimals and
@@ -27,7 +27,7 @@ _NANO = Decimal(10) ** -9
 
 
 class PriceBook:
-    """Prices of all models a campaign may call.
+    """The prices of all models that a campaign may call.
 
     Args:
         overrides: by model id; they win over the library.
@@ -37,15 +37,15 @@ class PriceBook:
         self._overrides = dict(overrides or {})
 
     def price(self, model: str, prompt_tokens: int = 0) -> ModelPrice:
-        """The price that a call with so many prompt tokens pays.
+        """Return the price of a call with so many prompt tokens.
 
         Raises:
-            SpecError: nobody knows what the model costs.
+            SpecError: the model has no known price.
         """
         return _at(self._tiers(model), prompt_tokens)
 
     def priced_as(self, model: str) -> str:
-        """Id of the model whose price is taken, where that is not the same id; else empty."""
+        """Return the id of the model whose price is used, if it is another id; else empty."""
         if model in self._overrides or model == OFFLINE_MODEL:
             return ""
         from aar.llm.pricing.genai_prices_adapter import matched_model  # takes over half a second to load
@@ -54,23 +54,23 @@ class PriceBook:
         return "" if other == model else other
 
     def cost(self, model: str, usage: Usage, served: ServedTerms = _AS_ASKED) -> Decimal:
-        """Dollars that the usage is billed at, at the dearest price known for how the call was served.
+        """Return the dollars that the usage costs, at the dearest known price for the served terms.
 
         Raises:
-            SpecError: the model that was asked has no price.
+            SpecError: the called model has no price.
         """
         return max(_bill(_at(tiers, usage.tier_tokens), usage) for tiers in self._ways(model, served))
 
     def worst_case(
         self, model: str, input_tokens: int, max_output_tokens: int, served: ServedTerms = _AS_ASKED
     ) -> Decimal:
-        """The most that a call without server tools can cost: every prompt token at the dearest input kind, in the
-        dearest tier that so long a prompt can reach, and the whole output.
+        """Return the most that a call without server tools can cost.
 
-        A workspace may bind inference to a region unasked, so that surcharge is part of it.
+        That is every prompt token at the dearest input kind, in the dearest tier that so long a prompt can reach, and
+        the longest output. A workspace may bind inference to a region by itself, so that surcharge is included.
 
         Args:
-            served: how earlier calls were served, where that was dearer than asked for.
+            served: terms of earlier calls, if they were dearer than requested.
 
         Raises:
             SpecError: the model has no price.
@@ -91,7 +91,7 @@ class PriceBook:
         )
 
     def doubts(self, model: str, served: ServedTerms) -> tuple[str, ...]:
-        """What about the way a call was served has no known price."""
+        """Return the served terms that have no known price."""
         found = []
         for name in self._names(model, served):
             if self._known(name) is None:
@@ -101,7 +101,7 @@ class PriceBook:
         return tuple(found)
 
     def _ways(self, model: str, served: ServedTerms) -> list[tuple[PriceTier, ...]]:
-        """The price tiers of all that may have been billed, as far as they are known."""
+        """Return the price tiers of everything that may have been billed, as far as known."""
         found = [self._tiers(model)]
         for name in self._names(model, served):
             for fast in (False, True) if served.fast else (False,):
@@ -113,7 +113,7 @@ class PriceBook:
 
     @staticmethod
     def _names(model: str, served: ServedTerms) -> list[str]:
-        """The model that was asked, and others that answered under another name than a fuller spelling of its own."""
+        """Return the called model, and models in the reply that are not a longer spelling of it."""
         return [model, *(other for other in served.models if plain_name(other) != plain_name(model))]
 
     def _known(self, model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
@@ -149,7 +149,7 @@ def _bill(price: ModelPrice, usage: Usage) -> Decimal:
 
 
 def round_up(usd: Decimal) -> Decimal:
-    """Dollars, rounded up to the nanodollar that the ledger keeps."""
+    """Round dollars up to the nanodollar of the ledger."""
     exact = usd.quantize(_NANO, ROUND_CEILING).normalize()
     return exact.quantize(Decimal(1)) if exact == exact.to_integral_value() else exact
 

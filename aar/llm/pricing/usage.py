@@ -1,8 +1,8 @@
-"""What one model call used, as the bill counts it, and whether the figures that say so can be relied on.
+"""Token usage of a model call, as billed, with checks of the reported figures.
 
-A limit holds only as far as the figures do. Servers that stand between may leave usage out, send zeros, or take back
-at the end what they told at the start. So figures are read with suspicion: what was told once is never taken back,
-and whatever cannot be right is a doubt, with which a call is charged no less than what was set aside for it.
+A limit is only as reliable as these figures. Servers in between may omit usage, send zeros, or lower at the end the
+figures from the start. So reported figures never decrease, and every implausible figure is a doubt. A call with a doubt
+is charged at least its reservation.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _LARGEST_FIGURE = 10**9
 _ANYWHERE = frozenset({"", "global", "not_available"})
 _USUAL_SPEEDS = frozenset({"", "standard"})
 _USUAL_TIERS = frozenset({"", "standard", "default", "batch", "priority"})
-"""Batches are cheaper and committed capacity is paid for ahead: the list price is never too low for either."""
+"""Batches are cheaper and committed capacity is paid in advance: the list price is never too low for either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call by the kinds that are priced apart.
+    """Tokens of one call by the kinds that have their own price.
 
     Args:
         input_tokens: prompt tokens that neither wrote nor read the cache.
         cache_write_5m_tokens, cache_write_1h_tokens: prompt tokens written to the cache, by lifetime.
         cache_read_tokens: prompt tokens read from the cache.
         output_tokens: everything generated, thinking included.
-        server_tool_uses: web searches, which are billed each; web fetches are not.
+        server_tool_uses: web searches, billed one by one; web fetches are not billed.
         largest_prompt: prompt tokens of the largest single sampling pass, which decides the price tier; 0 means that
             the call was one pass, so the whole prompt decides.
     """
@@ -69,7 +69,7 @@ class Usage:
         return self.largest_prompt or self.prompt_tokens
 
     def at_least(self, other: Usage) -> Usage:
-        """The larger of two prompts with the longer of two outputs."""
+        """Return the larger of two prompts with the longer of two outputs."""
         larger = self if self.prompt_tokens >= other.prompt_tokens else other
         return replace(
             larger,
@@ -80,10 +80,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ServedTerms:
-    """How a call was served, where that changes its price.
+    """Terms of service of a call that change its price.
 
     Args:
-        models: that the reply names; empty where that is the model that was asked.
+        models: named in the reply; empty if it is the called model.
         regional: inference was bound to a region.
         fast: in the fast mode.
     """
@@ -95,13 +95,13 @@ class ServedTerms:
 
 @dataclass(frozen=True, slots=True)
 class CallBill:
-    """What to charge a call for.
+    """The charge of a call.
 
     Args:
         usage: tokens.
-        served: how.
-        doubts: what about the figures cannot be right.
-        unknown: there are no figures, because the call came to no end.
+        served: its terms.
+        doubts: implausible figures.
+        unknown: there are no figures, because the call did not end.
     """
 
     usage: Usage
@@ -111,28 +111,28 @@ class CallBill:
 
     @property
     def is_worst_case(self) -> bool:
-        """Whether no less than what was set aside is charged."""
+        """Return whether at least the reservation is charged."""
         return self.unknown or bool(self.doubts)
 
     def at_least(self, worst: Usage) -> Usage:
-        """What to charge, given the worst case."""
+        """Return the usage to charge, given the worst case."""
         return self.usage.at_least(worst) if self.is_worst_case else self.usage
 
 
 class ReportedUsage:
-    """The ``usage`` of one reply as it comes in, in one piece or several; figures only grow."""
+    """The ``usage`` of one reply, received in one piece or several; figures only grow."""
 
     def __init__(self) -> None:
         self.figures: dict[str, Any] = {}
-        """What is known, in the service's words and freed of what makes no sense."""
+        """The known figures with the service's field names, without implausible ones."""
         self._doubts: dict[str, None] = {}
         self._output_told = False
 
     def take(self, usage: object, *, last: bool = True) -> None:
-        """Take the figures of one event.
+        """Add the figures of one event.
 
         Args:
-            last: it belongs to the end of the reply, where its output is counted whole.
+            last: whether it belongs to the end of the reply, where its output is counted completely.
         """
         if usage is None:
             return
@@ -146,11 +146,11 @@ class ReportedUsage:
             self._doubts[SHRANK] = None
 
     def bill(self, *, asked: str, model: str | None, content: bool) -> CallBill:
-        """What a whole reply is to be charged for.
+        """Return the charge of a complete reply.
 
         Args:
-            asked: the model that was called.
-            model: that the reply says it is of; None where it does not say.
+            asked: the called model.
+            model: named in the reply; None if it names none.
             content: whether the reply has any.
         """
         doubts = [*self._doubts, *_gaps(self.figures)]
@@ -162,8 +162,11 @@ class ReportedUsage:
         return self._billed(usage, doubts, asked, model)
 
     def bill_partial(self, worst: Usage, *, asked: str, model: str | None) -> CallBill:
-        """What a reply is to be charged for that broke off: the prompt as the service counted it if it did, and the
-        longest reply, for nobody knows how much was generated unseen."""
+        """Return the charge of a reply that broke off.
+
+        It has the prompt as the service counted it, if it did, and the longest reply, because the unseen output is
+        unknown.
+        """
         usage = parse_usage(self.figures)
         if "input_tokens" not in self.figures or not usage.prompt_tokens:
             bill = self._billed(usage.at_least(worst), self._doubts, asked, model or asked)
@@ -177,7 +180,7 @@ class ReportedUsage:
 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
-    """The usage of a whole answer, from the ``usage`` that it came with.
+    """Parse the usage of a complete reply from its ``usage`` object.
 
     The tokens of a compaction are in no top-level figure, so where ``usage.iterations`` are listed the larger of their
     sum and the top-level figure counts, kind by kind. Cache writes of unknown lifetime count as the dearer one-hour
@@ -213,7 +216,7 @@ def _of_pass(told: Mapping[str, Any]) -> Usage:
 
 
 def _cleaned(usage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What of a ``usage`` object makes sense, and what about the rest does not."""
+    """Return the plausible figures of a ``usage`` object, and the doubts about the rest."""
     doubts: list[str] = []
     told = _whole_figures(usage, _FIGURES, doubts)
     for name, figures in (("cache_creation", _LIFETIMES), ("server_tool_use", ("web_search_requests",))):
@@ -259,7 +262,7 @@ def _whole_figures(usage: Mapping[str, Any], names: Iterable[str], doubts: list[
 
 
 def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
-    """Add later figures to earlier ones; says whether any was smaller than before, which stays as it was."""
+    """Add later figures to earlier ones; return whether any was smaller, which then stays as it was."""
     shrank = _grow_figures(seen, told, _FIGURES)
     if "cache_creation" in told:
         shrank |= _grow_split(seen, told)
@@ -282,7 +285,7 @@ _USUAL = {"inference_geo": _ANYWHERE, "speed": _USUAL_SPEEDS, "service_tier": _U
 
 
 def _larger_pass(one: Usage, other: Usage) -> dict[str, Any]:
-    """A single pass with the larger figure of each kind."""
+    """Return a single pass with the larger figure of each kind."""
     five_minutes = max(one.cache_write_5m_tokens, other.cache_write_5m_tokens)
     hour = max(one.cache_write_1h_tokens, other.cache_write_1h_tokens)
     return {
@@ -304,7 +307,7 @@ def _grow_figures(seen: dict[str, Any], told: Mapping[str, Any], names: Iterable
 
 
 def _grow_split(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
-    """Take the later split of what was written to the cache, which may call other tokens long-lived, never fewer."""
+    """Take the later split of cache writes, which may call other tokens long-lived, never fewer."""
     before, later = seen.get("cache_creation", {}), told["cache_creation"]
     written = max(sum(before.values()), sum(later.values()))
     hour = max(each.get("ephemeral_1h_input_tokens", 0) for each in (before, later))
@@ -321,7 +324,7 @@ def _gaps(told: Mapping[str, Any]) -> list[str]:
 
 
 def _served(told: Mapping[str, Any], asked: str, model: str | None) -> tuple[ServedTerms, bool]:
-    """How a call was served, and whether a price may be known for that."""
+    """Return the served terms of a call, and whether they may have a known price."""
     geo, speed, tier = (told.get(name, "").lower() for name in _TERMS)
     named = dict.fromkeys([model or "", *(row["model"] for row in told.get("iterations", ()) if "model" in row)])
     known = geo in _ANYWHERE | {"us"} and speed in _USUAL_SPEEDS | {"fast"} and tier in _USUAL_TIERS

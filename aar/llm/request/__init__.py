@@ -1,1 +1,1 @@
-"""Builds and encodes the body of a model request."""
+"""Builds and encodes the bodies of model requests."""

@@ -1,4 +1,4 @@
-"""How long a conversation's prompt cache is to live: five minutes, or an hour at a dearer write.
+"""Chooses the lifetime of a conversation's prompt cache: five minutes, or an hour at a dearer write.
 
 Relative to plain input, a write costs 1.25 for five minutes and 2 for an hour, a read 0.1 at most (Anthropic's price
 list). When ``new`` tokens are added at each turn to a prompt of ``prompt`` tokens, and a share p of the turns comes
@@ -29,7 +29,7 @@ _PRIOR_LONG, _PRIOR_TURNS = 0.5, 50.0
 
 @dataclass(slots=True)
 class CacheTtlPolicy:
-    """The pauses between a researcher's calls, as this controller saw them.
+    """Chooses the lifetime from the pauses between a researcher's calls under this controller.
 
     Args:
         clock: seconds, for tests.
@@ -40,14 +40,14 @@ class CacheTtlPolicy:
     _last: float | None = None
 
     def record_call(self) -> None:
-        """A call begins: a cache entry lives from its last use."""
+        """Record the start of a call: a cache entry lives from its last use."""
         now = self.clock()
         if self._last is not None:
             self._gaps.append(now - self._last)
         self._last = now
 
     def choose_lifetime(self, prompt_tokens: int, new_tokens: int) -> CacheLifetime:
-        """The cheaper lifetime for the next call's cache entries.
+        """Return the cheaper lifetime for the next call's cache entries.
 
         Args:
             prompt_tokens: of the whole prompt.

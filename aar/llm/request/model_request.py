@@ -1,4 +1,4 @@
-"""One model call as data, and its body as the service reads it."""
+"""A model request as data, and its body in the Messages API."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from aar.llm.request.request_encoding import MessageEncoder
 
 @dataclass(slots=True)
 class SendStatus:
-    """How far a call got, for whoever has to pay for it if it is cut off.
+    """The progress of a call, to decide what to pay if it is cut off.
 
     Args:
-        sent: some of a request was sent that is not known to be free.
+        sent: part of a request was sent, and it may be billed.
     """
 
     sent: bool = False
 
 
 SEND_STATUS: ContextVar[SendStatus | None] = ContextVar("flight", default=None)
-"""The call that a request belongs to, for the transport to say when it goes out."""
+"""The call of the current request; the transport marks it as sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One model call.
+    """One model request.
 
-    The body is made of bytes here: the SDK would copy the whole conversation and encode it anew at every turn.
+    Its body is encoded here: the SDK would copy and encode the whole conversation again at every turn.
 
     Args:
         model: model id.
@@ -39,7 +39,7 @@ class ModelRequest:
         max_tokens: bound of the reply.
         extra: further parameters of the Messages API, such as ``thinking``.
         betas: names for the ``anthropic-beta`` header.
-        encoder: the conversation's, so that it is not encoded anew.
+        encoder: of the conversation, so that it is not encoded again.
     """
 
     model: str
@@ -53,20 +53,20 @@ class ModelRequest:
 
     @property
     def may_compact(self) -> bool:
-        """Whether the service may summarise the conversation before it replies, at the caller's cost."""
+        """Return whether the service may summarise the conversation before its reply, at the caller's cost."""
         edits = self.extra.get("context_management", {}).get("edits", ())
         return any(edit["type"].startswith("compact_") for edit in edits)
 
     def body(self) -> bytes:
-        """The request's body."""
+        """Return the request's body."""
         return self.encoder.body(self._fields(), self.messages)
 
     def fields(self) -> dict[str, Any]:
-        """The request's body as an object, for clients that rewrite it."""
+        """Return the request's body as an object, for clients that rewrite it."""
         return {**self._fields(), "messages": list(self.messages)}
 
     def headers(self) -> dict[str, str]:
-        """The request's headers."""
+        """Return the request's headers."""
         named = {"anthropic-beta": ",".join(self.betas)} if self.betas else {}
         return {"Content-Type": "application/json", **named}
 

@@ -1,4 +1,4 @@
-"""Request bodies as bytes, with the unchanged part of a conversation encoded once and not at every turn."""
+"""Encodes request bodies; encodes the unchanged part of a conversation once, not at every turn."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 class MessageEncoder:
     """Encodes the messages of one growing conversation.
 
-    A message that is the very object it was at that place before is not encoded again, so messages must be replaced
-    and never changed in place.
+    A message that is the same object as before at its place is not encoded again. So replace messages, and never change
+    them in place.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class MessageEncoder:
         self._known: list[tuple[Mapping[str, Any], bytes]] = []
 
     def body(self, fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bytes:
-        """A request body of ``fields``, which mostly are those of the last one, and the messages."""
+        """Encode a request body of ``fields``, which mostly equal those of the last one, and the messages."""
         if fields != self._fields:
             self._fields, self._prefix = fields, encode_json(fields)[:-1] + b',"messages":'
         return self._prefix + self.encode(messages) + b"}"
 
     def encode(self, messages: Sequence[Mapping[str, Any]]) -> bytes:
-        """The messages as a JSON array."""
+        """Encode the messages as a JSON array."""
         known = self._known
         self._known = [
             known[place] if place < len(known) and known[place][0] is message else (message, encode_json(message))
@@ -36,5 +36,5 @@ class MessageEncoder:
 
 
 def encode_json(value: Any) -> bytes:
-    """A value as JSON in UTF-8, without spaces. Raises ValueError for NaN and infinity, which JSON has not."""
+    """Encode a value as JSON in UTF-8, without spaces. Raises ValueError for NaN and infinity."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -1,8 +1,8 @@
-"""How many tokens a request can be at most, without asking the service.
+"""Upper bounds of a request's tokens, computed without the service.
 
-Every token of a byte-level tokenizer covers at least one byte, so the UTF-8 bytes of what is sent bound its tokens;
-markup that the service adds around blocks, and the instructions it adds for tools, are bounded by constants. Once a
-turn came back, its own count is exact for everything up to it, and only what was added since is bounded by bytes.
+Every token of a byte-level tokenizer covers at least one byte, so the UTF-8 bytes of a request bound its tokens.
+Constants bound the markup that the service adds around blocks, and its instructions for tools. Once a turn is complete,
+its own count is exact for everything up to it, and bytes bound only later additions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 FIXED_TOKENS = 4096
-"""More than the service adds for tool use as such and for Anthropic's own tool types."""
+"""More than the service adds for tool use itself and for Anthropic's own tool types."""
 BLOCK_TOKENS = 48
 """More than the markup around one block or message."""
 IMAGE_TOKENS = 6000
@@ -20,7 +20,7 @@ IMAGE_TOKENS = 6000
 
 
 def token_upper_bound(parts: Iterable[Mapping[str, Any]]) -> int:
-    """Upper bound of the tokens of messages, blocks or tool definitions."""
+    """Return an upper bound of the tokens of messages, blocks or tool definitions."""
     return sum(_bound(part) for part in parts)
 
 

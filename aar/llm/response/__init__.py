@@ -1,1 +1,1 @@
-"""Reads a model's reply, streamed or whole, into content blocks."""
+"""Reads a model's reply, streamed or complete, into content blocks."""

@@ -1,7 +1,7 @@
-"""A reply's content blocks, in a form in which the service takes them back with the next request.
+"""Normalises a reply's content blocks into a form that the service accepts in the next request.
 
-Whatever a service knows goes back as it came. What no request may hold is replaced here, when a reply is taken in: a
-conversation that holds it would be refused for ever.
+Known content goes back as received. Content that no request may contain is replaced when a reply is read: the service
+would refuse a conversation with it at every turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aar.text.characters import repair_surrogates
 ContentBlock = dict[str, Any]
 
 INVALID_INPUT = "_not_valid_json"
-"""Key under which a tool input that is not a JSON object is kept, for the tool to refuse."""
+"""Key that stores a tool input that is not a JSON object, for the tool to refuse."""
 RESENDABLE_TYPES = frozenset(
     {
         "advisor_tool_result",
@@ -41,7 +41,7 @@ RESENDABLE_TYPES = frozenset(
         "web_search_tool_result",
     }
 )
-"""Kinds of block that an assistant message of a request may hold."""
+"""Kinds of block that an assistant message of a request may contain."""
 _TEXTS = {"text": ("text",), "thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
 _DEEPEST = 64
 _LONGEST_INPUT = 1_000_000
@@ -53,7 +53,7 @@ _LONGEST_NAME = 64
 
 
 def resendable_block(block: Mapping[str, Any]) -> ContentBlock:
-    """The block as it is sent back; one of an unknown kind, or that no JSON can hold, becomes a text that says so."""
+    """Return the block as it is sent back; an unknown or invalid one becomes a text about it."""
     kind = block.get("type")
     if kind == "tool_use":
         return _resendable_call(block)
@@ -68,8 +68,10 @@ def resendable_block(block: Mapping[str, Any]) -> ContentBlock:
 
 
 def parse_tool_input(text: str) -> dict[str, Any]:
-    """A tool's input from its JSON; kept under ``INVALID_INPUT`` where that is no object, is too deep or too long, or
-    holds a number that JSON has not."""
+    """Parse a tool's input from its JSON; store invalid input under ``INVALID_INPUT``.
+
+    Input is invalid if it is not an object, is too deep or too long, or contains a number that JSON does not have.
+    """
     if len(text) <= _LONGEST_INPUT:
         try:
             value = json.loads(text)
@@ -83,11 +85,12 @@ def parse_tool_input(text: str) -> dict[str, Any]:
 def with_unique_ids(
     content: Sequence[ContentBlock], taken: Container[str]
 ) -> tuple[list[ContentBlock], dict[str, str]]:
-    """The blocks of a reply, calls renamed whose id was used before or is of a form that services refuse: some servers
-    number them in each reply, and no request may hold an id twice.
+    """Return the blocks of a reply, with new ids for calls whose id is repeated or malformed.
+
+    Some servers number the calls in each reply, and no request may contain an id twice.
 
     Returns:
-        The blocks, and the service's own ids of those that were renamed, by their new ones.
+        The blocks, and the service's own ids of the renamed calls, by their new ids.
     """
     seen: set[str] = set()
     renamed: dict[str, str] = {}
@@ -104,7 +107,7 @@ def with_unique_ids(
 
 
 def _resendable_call(block: Mapping[str, Any]) -> ContentBlock:
-    """A tool call with what every one has, so that it can be answered and sent back."""
+    """Complete a tool call, so that it can be answered and sent back."""
     own, name, given = block.get("id"), block.get("name"), block.get("input")
     try:
         rest = _plain({key: value for key, value in block.items() if key != "input"})
@@ -120,7 +123,7 @@ def _resendable_call(block: Mapping[str, Any]) -> ContentBlock:
 
 
 def _given_input(given: object) -> dict[str, Any]:
-    """A call's input; some servers give it as the text of its JSON."""
+    """Return a call's input; some servers send it as JSON text."""
     if isinstance(given, dict):
         return _resendable_input(given, "")
     if isinstance(given, str):
@@ -137,7 +140,7 @@ def _resendable_input(value: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """The value with whole characters. Raises ValueError where it nests too deep or holds a number JSON has not."""
+    """Return the value with complete characters. Raises ValueError if it nests too deep or has an invalid number."""
     if isinstance(value, str):
         return repair_surrogates(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,8 +1,8 @@
-"""Putting a streamed reply together, block by block, exactly as the service sent it.
+"""Assembles a streamed reply, block by block, exactly as the service sent it.
 
-The SDK's own accumulator parses the whole tool input anew at every fragment, which is quadratic in its length, and
-builds a model per event. Here fragments are joined once, and unknown fields and block types survive untouched, so
-that what goes back with the next request (signed thinking above all) is what came.
+The SDK's own accumulator parses the whole tool input again at every fragment, which is quadratic in its length, and
+builds a model per event. Here fragments are joined once. Unknown fields and block types stay untouched, so that the
+next request sends back exactly what was received (signed thinking above all).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MOST_CLEARED = 10**6
 
 @dataclass(frozen=True, slots=True)
 class CompleteReply:
-    """A whole reply, as the service sent it.
+    """A complete reply, as the service sent it.
 
     Args:
-        model: that answered; None where the service does not say.
+        model: that answered; None if the service does not report it.
         content: its blocks.
-        reported: usage as the service counted.
-        cleared_tool_uses: so many of the oldest tool results the service left out of the prompt.
+        reported: usage as counted by the service.
+        cleared_tool_uses: how many of the oldest tool results the service left out of the prompt.
     """
 
     model: str | None
@@ -41,12 +41,12 @@ class CompleteReply:
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        """Usage in the service's words."""
+        """Return the usage with the service's field names."""
         return self.reported.figures
 
 
 class MessageAccumulator:
-    """One reply under construction; feed it the data of each server-sent event.
+    """Assembles one reply from the data of its server-sent events.
 
     Args:
         may_summarise: the service was allowed to summarise the conversation before it replies.
@@ -59,24 +59,26 @@ class MessageAccumulator:
         self.complete = False
         self._fragments: dict[int, list[str]] = {}
         self.size = 0
-        """Grows with all that comes in; with what says nothing it does not."""
+        """Grows with all new content, and not with events without content."""
 
     @property
     def model(self) -> str | None:
-        """The model that the reply says it is of."""
+        """Return the model that the reply names."""
         named = (self.message or {}).get("model")
         return make_storable(named[:_LONGEST_NAME]) if isinstance(named, str) and named else None
 
     @property
     def partial_usage(self) -> ReportedUsage:
-        """What is known to be used if nothing more comes; nothing where it may leave out a summary, whose tokens are
-        told with the end of a reply only."""
+        """Return the known usage if the reply breaks off now.
+
+        It is empty if a summary may be missing, because its tokens are reported only at the end of a reply.
+        """
         content = (self.message or {}).get("content")
         summarised = self._may_summarise and (not content or content[0].get("type") == "compaction")
         return ReportedUsage() if summarised else self.reported
 
     def reply(self) -> CompleteReply:
-        """The reply, once it is complete. Raises ValueError where it lacks what every reply has."""
+        """Return the complete reply. Raises ValueError if a required part is missing."""
         message = self.message
         if not self.complete or message is None:
             raise ValueError("the reply has no end")
@@ -92,7 +94,7 @@ class MessageAccumulator:
             raise ValueError(f"the reply makes no sense: {error!r}") from error
 
     def accept_message(self, message: Mapping[str, Any]) -> None:
-        """Take a message that came in one piece. Raises ValueError where it makes no sense."""
+        """Accept a message in one piece. Raises ValueError if it is invalid."""
         content = message.get("content")
         if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
             raise ValueError("the message has no content blocks")
@@ -101,7 +103,7 @@ class MessageAccumulator:
         self.complete = True
 
     def accept_event(self, event: Mapping[str, Any]) -> None:
-        """Take one event. Raises ValueError when it, or its place in the order of events, makes no sense."""
+        """Accept one event. Raises ValueError if it is invalid or out of order."""
         try:
             self._feed(event)
         except (LookupError, TypeError, AttributeError) as error:
@@ -182,8 +184,10 @@ class MessageAccumulator:
 
 
 def _cleared(told: object) -> int:
-    """How many tool results the service says it left out; 0 where it says nothing that makes sense, for no reply that
-    was paid for is given up over it."""
+    """Return how many tool results the service reports as left out; 0 for an invalid report.
+
+    A paid reply is never rejected because of it.
+    """
     edits = told.get("applied_edits") if isinstance(told, Mapping) else None
     counts = [edit.get("cleared_tool_uses") for edit in edits or () if isinstance(edit, Mapping)]
     return sum(count for count in counts if isinstance(count, int) and 0 < count <= _MOST_CLEARED)

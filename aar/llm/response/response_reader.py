@@ -1,7 +1,7 @@
-"""Reading an answer with status 200: a stream, a message in one piece, an error, or what a proxy says instead.
+"""Reads a response with status 200: a stream, a complete message, an error, or a proxy's page.
 
-What is free hangs on how far it came: an answer of which neither ``message_start`` nor a message's body has come is
-billed by nobody, whatever shape it has.
+Billing depends on the first content: without ``message_start`` or a message's body nothing is billed, whatever the
+response's form.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from aar.llm.response.message_accumulator import MessageAccumulator
 from aar.llm.response.sse import parse_lenient_json, read_event_batches
 
 ProgressCallback = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Told of each content block when it begins."""
+"""Receives each content block when it begins."""
 
 _SHOWN_BYTES = 2000
 _LONGEST_MESSAGE_BYTES = 32 * 1024**2
 _BEGINS_STREAM = re.compile(rb"event:|data:")
 _OF_A_MESSAGE = ("choices", "usage")
-"""Fields of an answer that was generated, in whatever protocol."""
+"""Fields of a generated response, in any protocol."""
 
 
 class ResponseReader:
-    """Feeds one answer to an assembly.
+    """Feeds one response to a message accumulator.
 
     Args:
         assembly: of the reply.
-        timeout: longest silence, in seconds; a stream that says nothing new counts as silent.
-        shown: one bounded line for people of a text, without the key.
-        progress: told of the reply's blocks as they begin.
+        timeout: longest silence, in seconds; a stream without new content counts as silent.
+        shown: formats a text as one bounded line for people, without the key.
+        progress: receives the reply's blocks as they begin.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ResponseReader:
         self._often = min(1.0, timeout / 10)
 
     async def read_response(self, stream: Any, *, as_bytes: bool) -> None:
-        """Take the answer in.
+        """Read the response.
 
         Args:
             stream: the SDK's stream.
@@ -61,7 +61,7 @@ class ResponseReader:
         Raises:
             Refused: it is no reply, and nothing is billed.
             StreamInterrupted: it may be billed, and is not whole.
-            ValueError: the same, of what makes no sense.
+            ValueError: the same, for invalid content.
         """
         with anyio.move_on_after(self._timeout) as watch:
             if as_bytes:
@@ -118,7 +118,7 @@ class ResponseReader:
                 watch.deadline = anyio.current_time() + self._timeout
 
     async def _whole(self, body: _Body, kind: str, headers: Mapping[str, str], *, json_like: bool) -> None:
-        """Take an answer that is no stream."""
+        """Read a response that is not a stream."""
         text = await body.read(_LONGEST_MESSAGE_BYTES if json_like else _SHOWN_BYTES)
         shown = self._shown(body.head_text)
         if not json_like:
@@ -145,7 +145,7 @@ class ResponseReader:
 
 
 class _Body:
-    """A response's body, whose beginning is kept."""
+    """A response's body; its beginning is stored."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = aiter(pieces)
@@ -154,11 +154,11 @@ class _Body:
 
     @property
     def head_text(self) -> str:
-        """Its beginning."""
+        """Return its beginning."""
         return self.head.decode("utf-8", "replace")
 
     async def begin(self) -> bytes:
-        """Read as far as the first byte that is no space; returns it, nothing where there is none."""
+        """Read up to the first byte that is no space; return it, or nothing if there is none."""
         while not (begun := self._first.lstrip()):
             piece = await anext(self._pieces, b"")
             if not piece:
@@ -168,7 +168,7 @@ class _Body:
         return begun[:1]
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """All of it."""
+        """Return all of it."""
         yield self._first
         async for piece in self._pieces:
             if len(self.head) < _SHOWN_BYTES:
@@ -176,7 +176,7 @@ class _Body:
             yield piece
 
     async def read(self, most: int) -> bytes:
-        """All of it, or so much that it is more than ``most`` bytes."""
+        """Read all of it, or just more than ``most`` bytes."""
         read = bytearray()
         async for piece in self.pieces():
             read += piece

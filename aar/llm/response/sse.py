@@ -1,8 +1,8 @@
-"""Reading a stream of server-sent events for little work each.
+"""Parses a stream of server-sent events with little work per event.
 
-A reply comes in hundreds of tiny events, and to wait for each costs more than to read it. So after a read that had to
-wait, the next one waits a little longer, and takes whatever came together: at most a fiftieth of the stream's age. A
-stream whose pieces are further apart than that is read as they come.
+A reply has hundreds of tiny events, and waiting for each costs more than reading it. So after a read that had to wait,
+the next one waits a little longer and takes everything that arrived: at most a fiftieth of the stream's age. If a
+stream's pieces are further apart than that, each is read at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic_core import from_json
 SseEvent: TypeAlias = dict[str, Any]
 
 LONGEST_EVENT = 16 * 1024**2
-"""Bytes of one event; the longest of a service is a few kilobytes."""
+"""Bytes of one event; the longest of a service has a few kilobytes."""
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _WAITED_SECONDS = 0.0005
 _SHARE = 0.02
@@ -27,13 +27,13 @@ _SHORTEST_BREATH, _LONGEST_BREATH = 0.002, 0.25
 
 
 async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[SseEvent]]:
-    """The data of a stream's events, in batches as they come.
+    """Yield the data of a stream's events, in batches as they arrive.
 
     Args:
         pieces: the body, cut anywhere.
 
     Raises:
-        ValueError: the data of an event is not a JSON object, or an event does not end; what came before it was given.
+        ValueError: the data of an event is not a JSON object, or an event does not end; earlier events were yielded.
     """
     unended = _EventBuffer()
     began = asked = time.monotonic()
@@ -57,10 +57,10 @@ async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list
 
 
 def parse_lenient_json(text: bytes) -> Any:
-    """A JSON value; half characters and the numbers that JSON has not are let through, for the reader to judge.
+    """Parse a JSON value; accept half characters and non-JSON numbers, for the reader to judge.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
     try:
         return from_json(text)
@@ -72,7 +72,7 @@ def parse_lenient_json(text: bytes) -> Any:
 
 
 class _EventBuffer:
-    """What came of an event whose end has not come; each byte of it is searched once, however many pieces it has."""
+    """Buffers an event until its end arrives; searches each byte once, however many pieces there are."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -81,11 +81,11 @@ class _EventBuffer:
 
     @property
     def rest(self) -> bytes:
-        """All that came since the last event's end."""
+        """Return all bytes since the last event's end."""
         return b"".join(self._parts)
 
     def ended_by(self, piece: bytes) -> list[bytes]:
-        """The events that end with this piece."""
+        """Return the events that end with this piece."""
         if self._parts and not _END.search(self._tail + piece):
             whole, rest = [], piece
         else:

@@ -1,4 +1,4 @@
-"""What a turn asks for."""
+"""The tool calls and the resendable content of a turn."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from aar.llm.response.content_blocks import ContentBlock
 TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded"})
 """Stop reasons after which the last block is cut off."""
 REASONING_BLOCK_TYPES = frozenset({"thinking", "redacted_thinking"})
-"""Kinds of block that say nothing to others than the model itself."""
+"""Kinds of block that only the model itself can read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call that the last turn asks for.
+    """One tool call of the last turn.
 
     Args:
         id: the block's id, unique within the turn.
-        key: unique within the campaign; what makes an effect happen once.
+        key: unique within the campaign; the idempotency key of its effect.
         name: the tool.
         input: as the model wrote it, unchecked.
         cut_off: the turn ended within this call, so that it must not run.
@@ -37,7 +37,7 @@ class ToolCall:
 
 
 def tool_calls_of(event: TurnReceived) -> list[ToolCall]:
-    """The calls that a turn asks for, in their order."""
+    """Return the calls of a turn, in order."""
     content = resendable_content(event)
     if is_empty_turn(event, content):
         return []
@@ -55,10 +55,10 @@ def tool_calls_of(event: TurnReceived) -> list[ToolCall]:
 
 
 def resendable_content(event: TurnReceived) -> list[ContentBlock]:
-    """A turn's blocks but those of text that say nothing, which no request may hold."""
+    """Return a turn's blocks without empty texts, which no request may contain."""
     return [block for block in event.content if block.get("type") != "text" or block.get("text", "").strip()]
 
 
 def is_empty_turn(event: TurnReceived, content: Sequence[ContentBlock]) -> bool:
-    """Whether a turn has nothing that may be part of a conversation."""
+    """Return whether a turn has nothing that may be part of a conversation."""
     return event.stop_reason == "refusal" or all(block.get("type") in REASONING_BLOCK_TYPES for block in content)

@@ -1,7 +1,6 @@
 """The offline model server's process: ``python -m aar.researcher.offline --port 0 --seed 1``.
 
-It prints the address it listens on, and ends when its standard input closes, so that it cannot outlive the program
-that holds the other end.
+It prints its address, and ends when its standard input closes, so that it cannot outlive the program at the other end.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from aar.researcher.offline.policy import SearchPolicy
 
 
 def main() -> int:
-    """Serve until standard input closes or a signal asks to stop; the exit code."""
+    """Serve until standard input closes or a signal requests a stop; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m aar.researcher.offline", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=0, help="seed of every decision")

@@ -1,4 +1,4 @@
-"""The offline model server's application: the double of the Messages API with a search program behind it."""
+"""The offline model server's application: the fake Messages API with a search program as its model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from aar.researcher.offline.observed_conversation import ObservedConversation, p
 from aar.researcher.offline.planned_turn import PlannedTurn
 
 TurnFunction = Callable[[ObservedConversation], PlannedTurn]
-"""Gives a conversation's next turn; a pure function, called in a thread."""
+"""Returns a conversation's next turn; a pure function, called in a thread."""
 
 
 class SimulatedModel:
-    """A model whose turns a function of the conversation gives."""
+    """A model whose turns are a function of the conversation."""
 
     def __init__(self, play: TurnFunction) -> None:
         self._play = play
 
     async def reply(self, request: MessagesRequest) -> ModelReply:
-        """The next turn of the conversation."""
+        """Return the next turn of the conversation."""
         return await asyncio.to_thread(self._turn, request)
 
     def _turn(self, request: MessagesRequest) -> ModelReply:
@@ -31,10 +31,10 @@ class SimulatedModel:
 
 
 def make_app(play: TurnFunction) -> FakeMessagesApi:
-    """An ASGI application that answers the Messages API with the turns of ``play``.
+    """Return an ASGI application that answers the Messages API with the turns of ``play``.
 
-    Requests are held to the rules of the API, but not to the SDK's types: importing those would take this server longer
-    than everything else it does at its start. Nothing is logged.
+    Requests must follow the rules of the API, but not the SDK's types: their import would take longer than the rest of
+    this server's start. Nothing is logged.
     """
     return FakeMessagesApi(
         SimulatedModel(play), rules=ServerRules(models=[OFFLINE_MODEL_ID], strict=False), most_logged=0

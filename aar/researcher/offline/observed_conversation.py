@@ -1,4 +1,4 @@
-"""A request's messages as a researcher's record: what it did, and what it saw of it."""
+"""Parses a request's messages into a record of the researcher's actions and observations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aar.messages_api.request import Message, MessagesRequest
 
 @dataclass(frozen=True, slots=True)
 class ToolStep:
-    """One tool call: its name and input, the text that came back, and whether that was an error."""
+    """One tool call: its name and input, its result as text, and whether that was an error."""
 
     tool: str
     input: Mapping[str, Any]
@@ -20,13 +20,13 @@ class ToolStep:
     failed: bool
 
     def input_text(self, field: str) -> str:
-        """A field of the input as text; empty when absent."""
+        """Return a field of the input as text; empty if absent."""
         return str(self.input.get(field, ""))
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationTurn:
-    """One turn of the researcher, and what it was answered: tool results, and words from outside (news, a person)."""
+    """One turn of the researcher with its answers: tool results, and messages from outside (news, a person)."""
 
     text: str
     steps: Sequence[ToolStep]
@@ -35,7 +35,7 @@ class ConversationTurn:
 
 @dataclass(frozen=True, slots=True)
 class ObservedConversation:
-    """Everything that the next turn may depend on.
+    """The complete input of the next turn.
 
     Args:
         researcher: its name, such as ``r1``.
@@ -54,7 +54,7 @@ class ObservedConversation:
 
 
 def parse_conversation(request: MessagesRequest) -> ObservedConversation:
-    """The record in a checked request. Lines that the system prompt lacks are read as empty."""
+    """Parse the record of a checked request. Missing lines of the system prompt count as empty."""
     system = request.system_text
     key, _, direction = _line(system, "Direction").partition(":")
     messages = [message for message in request.messages if message.role != "system"]
@@ -96,7 +96,7 @@ def _failed(results: Mapping[str, Mapping[str, Any]], call: Mapping[str, Any]) -
 
 
 def _result_text(result: Mapping[str, Any]) -> str:
-    """The text of a result, its other blocks left out."""
+    """Return the text of a result, without its other blocks."""
     content = result.get("content") or ""
     if isinstance(content, str):
         return content

@@ -1,4 +1,4 @@
-"""What an offline researcher says and does in a turn."""
+"""The text and tool calls of an offline researcher's turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aar.messages_api.replies import ModelReply, text_block, tool_use_block
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call that a turn makes: the tool's name and its input."""
+    """A tool call of a turn: the tool's name and its input."""
 
     tool: str
     input: dict[str, Any] = field(default_factory=dict)
@@ -19,13 +19,13 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTurn:
-    """What the researcher says and does next."""
+    """The next text and tool calls of the researcher."""
 
     text: str
     calls: Sequence[PlannedCall] = ()
 
     def reply(self) -> ModelReply:
-        """The turn as an answer of the Messages API.
+        """Return the turn as a reply of the Messages API.
 
         Ids of calls are random, as the service's are: tools use them as idempotency keys across campaigns, and no
         decision reads them.

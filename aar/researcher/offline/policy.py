@@ -1,4 +1,4 @@
-"""The next turn: a pure function of the seed, the researcher's name and direction, and the conversation so far."""
+"""The offline researcher's policy: its next turn, from seed, name, direction and conversation only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_FETCHES = 4
 """Snapshots fetched in one turn."""
 MAX_WAITS = 8
 MAX_ATTEMPT_FAILURES = 4
-"""Failed calls on one method before it is given up."""
+"""Failed calls for one method before it is abandoned."""
 MAX_FAILURES = 4
-"""Methods in a row that came to nothing before the researcher gives up."""
+"""Failed methods in a row before the researcher gives up."""
 WAIT_SECONDS = 900
 METHODS = "/workspace/methods"
 RESEARCH_DATA = "/data"
@@ -38,13 +38,13 @@ done"""
 
 
 class SearchPolicy:
-    """Plays the researchers of one seed; it keeps nothing between turns."""
+    """Plays the researchers of one seed; it has no state between turns."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def next_turn(self, conversation: ObservedConversation) -> PlannedTurn:
-        """What the researcher of this conversation says and does next.
+        """Return the next turn of the researcher in this conversation.
 
         Raises:
             ProblemError: the conversation's problem cannot be loaded.
@@ -70,7 +70,7 @@ def _without_repertoire(conversation: ObservedConversation) -> PlannedTurn:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """One decision."""
+    """The decision about one turn."""
 
     seed: int
     conversation: ObservedConversation
@@ -99,7 +99,7 @@ class _Decision:
         return Random(f"{self.seed}:{name}:{key}:{purpose}:{methods}")  # noqa: S311 - must repeat
 
     def _ranked(self) -> list[tuple[int, str, ObservedScore]]:
-        """Measured submissions, best first."""
+        """Return the measured submissions, best first."""
         return sorted(measured_scores(self.state), key=lambda row: (-self.problem.sign * row[2].mean, row[0]))
 
     def _submissions(self) -> int:
@@ -107,7 +107,7 @@ class _Decision:
         return max(self.state.earlier + len(self.state.submitted_attempts), own)
 
     def _failures(self) -> int:
-        """Methods at the end of the record that came to nothing."""
+        """Return how many of the last methods in the record failed."""
         count = 0
         for attempt in reversed(self.state.attempts):
             if attempt.score is not None:
@@ -123,7 +123,7 @@ class _Decision:
         )
 
     def _study(self) -> PlannedTurn | None:
-        """Fetch and read the code of measured methods whose genome is not known yet, the best first."""
+        """Fetch and read the code of measured methods with an unknown genome, the best first."""
         memory = self.state
         unknown = [n for n, _, _ in self._ranked() if n not in memory.genomes and n not in memory.fetched]
         if unknown:
@@ -146,7 +146,7 @@ class _Decision:
         return PlannedTurn(texts.plan_text(proposal, description), calls)
 
     def _files(self, attempt: MethodAttempt) -> list[PlannedCall]:
-        """What creates the files of a method that are not written yet."""
+        """Return the calls that create the missing files of a method."""
         assert attempt.genome is not None
         parent = None if attempt.parent is None else f"s{attempt.parent}"
         files = dict(self.problem.repertoire.render(attempt.genome, parent=parent))
@@ -176,7 +176,7 @@ class _Decision:
         return propose_genome(self._rng("propose"), repertoire, direction, measured, tried)
 
     def _go_on(self, attempt: MethodAttempt) -> PlannedTurn:
-        """The next step of a method that is under way."""
+        """Return the next step of a method in progress."""
         if attempt.genome is None or attempt.failures >= MAX_ATTEMPT_FAILURES:
             return self._end()
         if attempt.submission is not None:
@@ -193,7 +193,7 @@ class _Decision:
         return self._say("It runs; I hand it in.", PlannedCall("submit_method", arguments))
 
     def _follow(self, attempt: MethodAttempt) -> PlannedTurn:
-        """Wait for the verdict, then note it and tell the others."""
+        """Wait for the verdict, then note it and post it."""
         number = f"s{attempt.submission}"
         if attempt.score is None and not attempt.verdict and attempt.waits < MAX_WAITS:
             wait = PlannedCall("wait", {"for": "submission", "id": number, "timeout_seconds": WAIT_SECONDS})
@@ -204,7 +204,7 @@ class _Decision:
         return self._say("I note it and tell the others.", note, post, *self._reactions(attempt))
 
     def _reactions(self, attempt: MethodAttempt) -> list[PlannedCall]:
-        """A vote for, and sometimes a comment on, the post about somebody else's method that this one builds on."""
+        """Return a vote, and sometimes a comment, on the post about another author's method that this one builds on."""
         memory = self.state
         post = memory.posts.get(attempt.parent or 0)
         parent = next((score for number, _, score in measured_scores(memory) if number == attempt.parent), None)

@@ -1,10 +1,10 @@
-"""Which genome to try next: evolution, its offspring ranked by a Gaussian process over the scores seen so far.
+"""Evolutionary search: proposes the next genome, ranked by a Gaussian process over the scores so far.
 
-Parents are measured methods, own and others', the better the likelier. Offspring come by mutation, crossover and
-now and then afresh from the direction. A Gaussian process over genomes predicts each one's score; the offspring with
-the highest mean + daring * deviation is tried, with a daring drawn anew each time, so that researchers who see the same
-board do not all try the same thing. The kernel has a part that is linear in the genes that two methods share, which
-credits single components across otherwise different methods, and a part that falls off with distance.
+Parents are measured methods, own and others'; better ones are more likely. Offspring come from mutation, crossover and
+sometimes afresh from the direction. A Gaussian process over genomes predicts the score of each. The offspring with the
+highest mean + daring * deviation is tried, with a newly drawn daring each time, so that researchers with the same board
+do not all try the same thing. The kernel has a part that is linear in the genes that two methods share, which credits
+single components across otherwise different methods, and a part that falls off with distance.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ CROSS_SHARE = 0.4
 SHARED_SHARE = 0.9
 """Share of the kernel's variance that is linear in shared genes."""
 AMPLITUDE = 1.5
-"""Prior deviation of a score over that of the scores seen: what was bred lies nearer together than what could be."""
+"""Prior deviation of a score over that of the scores seen: bred genomes are closer together than all possible ones."""
 LEAST_SPREAD = 0.05
 NEAR_DISTANCE = 2.0
 """Distance, in genes, over which the other part falls to 1/e."""
 MEAN_EXPLORATION = 0.5
 JITTER = 0.2
-"""Spread of what is added to the daring for each offspring; keeps two researchers from handing in the same code."""
+"""Spread of the term added to the daring of each offspring; it prevents that two researchers submit the same code."""
 PARENT_SPREAD = 0.04
 """Difference in score that makes a parent e times as likely."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMethod:
-    """A method whose score is known: submission number, genome, mean score and standard error."""
+    """A method with a known score: submission number, genome, mean score and standard error."""
 
     number: int
     genome: Genome
@@ -44,7 +44,7 @@ class MeasuredMethod:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A genome to try, the submission it comes from (None: fresh), and how it came about."""
+    """A genome to try, the submission it comes from (None: fresh), and its origin."""
 
     genome: Genome
     parent: int | None
@@ -54,13 +54,13 @@ class Proposal:
 def propose_genome(
     rng: Random, repertoire: SearchSpace, direction: str, measured: Sequence[MeasuredMethod], tried: Sequence[Genome]
 ) -> Proposal:
-    """The next genome to try.
+    """Propose the next genome to try.
 
     Args:
-        rng: where every draw comes from.
+        rng: source of every draw.
         repertoire: the problem's components.
-        direction: words that shift what is likely.
-        measured: methods with scores; higher is better (the caller turns a metric round where lower is).
+        direction: words that shift the probabilities.
+        measured: methods with scores; higher is better (the caller negates a metric where lower is better).
         tried: genomes not to try again, measured or failed.
     """
     if not measured:
@@ -101,7 +101,7 @@ def _pick(rng: Random, measured: Sequence[MeasuredMethod]) -> MeasuredMethod:
 def _predict(
     repertoire: SearchSpace, measured: Sequence[MeasuredMethod], genomes: Sequence[Genome]
 ) -> list[tuple[float, float]]:
-    """Posterior mean and standard deviation of each genome's score (Rasmussen & Williams 2006, eq. 2.25 and 2.26)."""
+    """Return the posterior mean and standard deviation per genome (Rasmussen & Williams 2006, eq. 2.25, 2.26)."""
     import numpy as np
 
     scores = np.array([method.mean for method in measured])

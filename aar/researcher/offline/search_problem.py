@@ -1,4 +1,4 @@
-"""What there is to work with on a problem, by the name that the system prompt gives."""
+"""Finds the components of a problem for the search, by the problem's name in the system prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
 
 @dataclass(frozen=True, slots=True)
 class SearchProblem:
-    """A problem's components, and which way its metric is climbed: 1 where higher is better, -1 where lower is."""
+    """A problem's components, and the direction of its metric: 1 if higher is better, -1 if lower is."""
 
     repertoire: SearchSpace
     sign: int
@@ -20,7 +20,7 @@ class SearchProblem:
 
 @lru_cache(maxsize=16)
 def find_search_problem(problem: str) -> SearchProblem | None:
-    """The trade of the problem registered as ``problem``; None where it has no repertoire or is not registered.
+    """Return the search problem registered as ``problem``; None without a repertoire or registration.
 
     Raises:
         ProblemError: the problem cannot be loaded.

@@ -1,4 +1,4 @@
-"""What a researcher knows."""
+"""The offline researcher's knowledge, as parsed from its conversation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aar.problems.search_space.protocol import Genome
 
 @dataclass(frozen=True, slots=True)
 class ObservedScore:
-    """A measured score as the researcher sees it, rounded."""
+    """A measured score as shown to the researcher, rounded."""
 
     mean: float
     error: float
@@ -24,65 +24,65 @@ class MethodAttempt:
     genome: Genome | None = None
     written: set[str] = field(default_factory=set)
     failures: int = 0
-    """Calls about it that failed, or whose effect nobody knows."""
+    """Calls about it that failed, or whose effect is unknown."""
     works: bool | None = None
     """None until a trial ended with a known result."""
     trial: str = ""
     parent: int | None = None
     submission: int | None = None
     refusal: str = ""
-    """Why the submission was not taken."""
+    """Reason for the refusal of its submission."""
     score: ObservedScore | None = None
     verdict: str = ""
-    """Why it has no score."""
+    """Reason for a missing score."""
     waits: int = 0
     posted: bool = False
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do about it."""
+        """Return whether nothing is left to do for it."""
         return self.posted or self.works is False or bool(self.refusal)
 
 
 @dataclass(slots=True)
 class SearchState:
-    """All that is known."""
+    """The complete knowledge of one researcher."""
 
     attempts: list[MethodAttempt] = field(default_factory=list)
     board: dict[int, tuple[str, ObservedScore]] = field(default_factory=dict)
     """Submission number to researcher and score, from the newest leaderboard."""
     genomes: dict[int, Genome] = field(default_factory=dict)
-    """Submission number to genome, where it is known."""
+    """Submission number to genome, if known."""
     fetched: dict[int, str] = field(default_factory=dict)
-    """Submission number to the directory of its snapshot; empty where the fetch failed."""
+    """Submission number to the directory of its snapshot; empty if the fetch failed."""
     read: set[int] = field(default_factory=set)
-    """Submissions whose fetched code was looked at."""
+    """Submissions whose fetched code was read."""
     own_posts: set[int] = field(default_factory=set)
     posts: dict[int, int] = field(default_factory=dict)
     """Submission number to the post about it, from the forum's mirror."""
     voted: set[int] = field(default_factory=set)
     looked_after: int = -1
-    """Number of attempts there were when the board was last read; -1: never."""
+    """Number of attempts at the last reading of the board; -1: never."""
     stopped: str = ""
-    """What a tool said about a limit that is reached."""
+    """A tool's message about a reached limit."""
     announced: bool = False
     summed_up: bool = False
     finished: bool = False
     steering: dict[int, list[str]] = field(default_factory=dict)
-    """Post number to what people said there."""
+    """Post number to the messages of people there."""
     answered: set[int] = field(default_factory=set)
     """Posts commented on."""
     earlier: int = 0
-    """Own submissions known from the notebook alone, their conversation having been set aside."""
+    """Own submissions known only from the notebook, because their conversation was replaced."""
 
     @property
     def submitted_attempts(self) -> list[MethodAttempt]:
-        """Own attempts that were taken."""
+        """Return the own attempts that were accepted."""
         return [attempt for attempt in self.attempts if attempt.submission is not None]
 
 
 def measured_scores(memory: SearchState) -> Sequence[tuple[int, str, ObservedScore]]:
-    """Measured submissions with their authors (own: empty), the board's and those it does not show yet."""
+    """Return the measured submissions with their authors (own: empty): the board's and newer own ones."""
     scores = dict(memory.board)
     for attempt in memory.submitted_attempts:
         if attempt.score is not None and attempt.submission is not None:

@@ -1,4 +1,4 @@
-"""The controller's side of the offline model server: start it, keep it up, end it."""
+"""Manages the offline model server's process: starts, restarts and ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from aar.errors import SetupError
 
 START_SECONDS = 30.0
-"""How long a start may take before it is given up; it takes well under a second on an idle machine."""
+"""Longest start before it is abandoned; a start takes well under a second on an idle machine."""
 MAX_RESTARTS = 3
 _STOP_SECONDS = 3.0
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Server:
-    """One server process; it holds the read end of a pipe whose write end only this process has."""
+    """One server process; it has the read end of a pipe whose write end only this process has."""
 
     def __init__(self, process: asyncio.subprocess.Process, base_url: str, last_lines: deque[str]) -> None:
         self.process = process
@@ -69,7 +69,7 @@ class _Server:
         return " | ".join(self._last_lines) or f"exit code {self.process.returncode}"
 
     async def stop(self) -> None:
-        """End the process: by closing its standard input, by force if that takes long."""
+        """End the process: close its standard input, and kill it if that takes long."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -89,10 +89,10 @@ async def _drain(stream: asyncio.StreamReader, into: deque[str]) -> None:
 
 @contextlib.asynccontextmanager
 async def run_offline_server(seed: int) -> AsyncIterator[str]:
-    """Run the offline model server as a process of its own; gives its base URL.
+    """Run the offline model server as a process of its own; yield its base URL.
 
-    The server ends with the context, and also when this process dies in whatever way: its standard input then closes.
-    It keeps no state, so one that dies early is started again on the same port, up to ``MAX_RESTARTS`` times.
+    The server ends with the context, and also when this process dies in any way: its standard input then closes. It has
+    no state, so one that dies early is restarted on the same port, up to ``MAX_RESTARTS`` times.
 
     Args:
         seed: seed of every decision of the researchers it plays.

@@ -1,4 +1,4 @@
-"""Reads a conversation into a memory: every turn starts from the messages alone, nothing is kept between requests."""
+"""Parses a conversation into the search state; each turn starts from the messages alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NONE_LEFT = re.compile(r"\bno submissions? left\b", re.IGNORECASE)
 
 
 def parse_state(conversation: ObservedConversation, repertoire: SearchSpace) -> SearchState:
-    """Read a conversation. What was set aside is known as far as the notebook in the opening says."""
+    """Parse a conversation. Earlier conversations are known as far as the opening's notebook has them."""
     memory = SearchState()
     for number, who, mean, error, literal in _NOTED.findall(conversation.opening):
         genome = repertoire.parse(literal)

@@ -1,4 +1,4 @@
-"""What the offline researcher says: short, plain, and always with what it is."""
+"""The texts of the offline researcher: short, plain, and always naming the search program."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MAX_TITLE = 120
 
 
 def format_score(score: ObservedScore) -> str:
-    """A score as measured, with its standard error."""
+    """Format a measured score with its standard error."""
     return f"{score.mean:.2f} ± {score.error:.2f}"
 
 
 def hypothesis_post(direction: str, genome: Genome, repertoire: SearchSpace) -> PlannedCall:
-    """The opening post: what is tried first, and why."""
+    """Return the opening post: the first method to try, and why."""
     description = repertoire.describe(genome)
     body = (
         f"My direction: {direction or 'none was given'}\n\n"
@@ -36,8 +36,10 @@ def hypothesis_post(direction: str, genome: Genome, repertoire: SearchSpace) -> 
 
 
 def expectation_line(attempt: MethodAttempt, memory: SearchState) -> str:
-    """The line of ``method.yaml`` with what the search expects of a method: what its parent has, since most changes
-    make little difference."""
+    """Return the line of ``method.yaml`` with the expected score of a method.
+
+    It is the score of its parent, because most changes make little difference.
+    """
     parent = next((score for number, _, score in measured_scores(memory) if number == attempt.parent), None)
     if parent is None:
         said = "No expectation: a fresh draw of components."
@@ -47,7 +49,7 @@ def expectation_line(attempt: MethodAttempt, memory: SearchState) -> str:
 
 
 def result_post(attempt: MethodAttempt, memory: SearchState, repertoire: SearchSpace) -> PlannedCall:
-    """What became of a submission, beside the one it was built from."""
+    """Return the post about a submission's result, beside that of its parent."""
     assert attempt.genome is not None
     assert attempt.submission is not None
     description, families = repertoire.describe(attempt.genome), _families(attempt.genome, repertoire)
@@ -83,7 +85,7 @@ def _changes(before: Genome | None, after: Genome) -> str:
 def summary_text(
     ranked: Sequence[tuple[int, str, ObservedScore]], memory: SearchState, name: str, repertoire: SearchSpace
 ) -> str:
-    """What was found in all, for the last post and for the report; ``ranked`` is best first."""
+    """Return all findings as text, for the last post and the report; ``ranked`` is best first."""
     genomes = {attempt.submission: attempt.genome for attempt in memory.submitted_attempts}
     own = [(number, score) for number, who, score in ranked if number in genomes or who == name]
     lines = [f"{len(memory.submitted_attempts) + memory.earlier} submissions of mine, {len(own)} of them with a score."]
@@ -99,7 +101,7 @@ def summary_text(
 
 
 def notebook_text(ranked: Sequence[tuple[int, str, ObservedScore]], memory: SearchState, name: str) -> str:
-    """The notebook: every method whose score and genome are known, best first, in lines that can be read back."""
+    """Return the notebook: methods with known score and genome, best first, in lines that can be parsed."""
     lines = [
         f"- s{number} by {who or name}: {score.mean:.2f} ± {score.error:.2f} GENOME = {dict(memory.genomes[number])!r}"
         for number, who, score in ranked[:40]
@@ -111,19 +113,19 @@ def notebook_text(ranked: Sequence[tuple[int, str, ObservedScore]], memory: Sear
 
 
 def summary_post(text: str) -> PlannedCall:
-    """The last post."""
+    """Return the last post."""
     return _post("insight", "Summary of my search", text)
 
 
 def parent_comment(attempt: MethodAttempt, post: int) -> PlannedCall:
-    """A word to the author of the parent."""
+    """Return a comment for the author of the parent."""
     assert attempt.score is not None
     body = f"I built s{attempt.submission} on this; it measured {format_score(attempt.score)}. {SIGNATURE}"
     return PlannedCall("comment", {"post": post, "body": body})
 
 
 def person_answer(post: int) -> PlannedCall:
-    """A word to a person."""
+    """Return a comment for a person."""
     body = (
         f"Read. I am an {SELF_DESCRIPTION}: I cannot follow instructions, but from now on your words weigh the "
         "components that I "
@@ -133,12 +135,12 @@ def person_answer(post: int) -> PlannedCall:
 
 
 def plan_text(proposal: Proposal, description: str) -> str:
-    """What is said while a method is written."""
+    """Return the text of a turn that writes a method."""
     return f"[{SELF_DESCRIPTION}] Next method, {proposal.origin}: {description}"
 
 
 def _families(genome: Genome, repertoire: SearchSpace) -> list[str]:
-    """What the method of a genome is labelled with, so that its posts are too."""
+    """Return the labels of a genome's method, which are those of its posts too."""
     about = yaml.safe_load(repertoire.render(genome, parent=None)["method.yaml"])
     return [each for each in about["families"] if each in FAMILIES][:MAX_FAMILIES]
 

@@ -1,4 +1,4 @@
-"""What a researcher is told; nothing in it prescribes a workflow.
+"""The prompts and notices that a researcher reads; none of them prescribes a workflow.
 
 The three lines ``Researcher: ...``, ``Problem: ...`` and ``Direction: <key>: ...`` of the system prompt are a contract
 with programs that play a researcher.
@@ -28,9 +28,9 @@ CONTEXT_WARNING = (
 
 
 def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
-    """The system prompt in two parts: the same for the whole team, and the researcher's own.
+    """Return the system prompt in two parts: one for the whole team, and the researcher's own.
 
-    Neither changes throughout a researcher's life, and the team's comes first, so that the prompt cache holds and is
+    Neither part changes during a researcher's life. The team's comes first, so that the prompt cache stays valid and
     shared.
     """
     team = _template("system.md").substitute(
@@ -46,7 +46,7 @@ def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
 
 
 def landing_notice(near: str) -> str:
-    """What a researcher reads when the budget nears its end."""
+    """Return the notice to a researcher when the budget nears its end."""
     return (
         f"[The end is near: {near}. Begin nothing new. Hand in what is worth measuring, post what you learned (also "
         "what did not work), and leave /workspace/NOTEBOOK.md in order. Then call `finish`.]"
@@ -54,7 +54,7 @@ def landing_notice(near: str) -> str:
 
 
 def handover_notice(notebook: str) -> str:
-    """What a researcher reads when its earlier conversation was set aside."""
+    """Return the notice to a researcher at the start of a fresh conversation."""
     told = notebook.strip() or "(there is none: you have not written /workspace/NOTEBOOK.md)"
     return (
         "[Your earlier conversation was set aside; files, jobs, posts and submissions are as you "

@@ -1,1 +1,1 @@
-"""What a researcher can do: one file a tool group."""
+"""The tools of a researcher, one module per group."""

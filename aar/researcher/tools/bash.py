@@ -1,4 +1,4 @@
-"""``bash``: commands in the sandbox, with the working directory and exported variables kept from call to call."""
+"""``bash``: runs commands in the sandbox; the working directory and exported variables persist between calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _run(run: ToolRun, given: BashInput) -> ToolResult:
 
 
 def describe_result(result: ExecResult, limit: float) -> str:
-    """A command's output and, where it did not simply succeed, how it ended."""
+    """Return a command's output and, if it did not simply succeed, its ending."""
     ends = {
         ExitReason.EXITED: "" if result.code == 0 else f"[exit code {result.code}]",
         ExitReason.SIGNALLED: f"[killed by signal {result.code - 128}]",

@@ -1,8 +1,7 @@
-"""The tools as a model sees them: names, descriptions, and input models that become JSON schemas.
+"""Tool definitions for models: names, descriptions, and input models that become JSON schemas.
 
-The first two are Anthropic's own client tool types. What every other tool accepts is a pydantic model here; its
-schema is sent to the model, and the same model validates what comes back. First lines of results are stable, so
-that a program can play a researcher:
+The first two are Anthropic's own client tool types. Every other tool has a pydantic model here, whose schema is sent to
+the model and which validates its calls. First lines of results are stable, so that a program can play a researcher:
 
 ==================  =====================================================================================
 tool                first line of its result
@@ -39,7 +38,7 @@ _SUBMISSION = r"^s[1-9][0-9]{0,8}$"
 
 
 def _without_nul(what: str) -> AfterValidator:
-    """Refuses what no system call takes, before anything is sent."""
+    """Refuse a NUL character, which no system call accepts, before anything is sent."""
 
     def check(text: str) -> str:
         if "\0" in text:
@@ -50,13 +49,13 @@ def _without_nul(what: str) -> AfterValidator:
 
 
 ShellCommand = Annotated[str, _without_nul("command")]
-"""What bash runs."""
+"""A command for bash."""
 SandboxPath = Annotated[str, _without_nul("path")]
 """A path inside the sandbox."""
 
 
 class ToolInput(BaseModel):
-    """Base of all inputs: unknown fields are refused, so that a misspelt one is noticed."""
+    """The base class of all inputs; it refuses unknown fields, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", populate_by_name=True)
 
@@ -216,14 +215,14 @@ INPUTS: dict[str, type[ToolInput]] = {
     "budget": BudgetInput,
     "finish": FinishInput,
 }
-"""Every tool by name, in the order in which definitions are sent; the order never changes within a conversation."""
+"""Every tool by name, in the order of the definitions; the order never changes within a conversation."""
 
 _ANTHROPIC_TYPES = {"bash": "bash_20250124", EDITOR: "text_editor_20250728"}
 
 
 @lru_cache(maxsize=1)
 def tool_definitions() -> tuple[dict[str, Any], ...]:
-    """The ``tools`` of every model call; the same bytes each time, so that the prompt cache holds."""
+    """Return the ``tools`` of every model call; the same bytes each time, so that the prompt cache stays valid."""
     return tuple(_definition(name, model) for name, model in INPUTS.items())
 
 

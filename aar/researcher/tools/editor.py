@@ -1,4 +1,4 @@
-"""``str_replace_based_edit_tool``: Anthropic's text editor over the sandbox's files (type text_editor_20250728)."""
+"""``str_replace_based_edit_tool``: Anthropic's text editor on the sandbox's files (type text_editor_20250728)."""
 
 from __future__ import annotations
 

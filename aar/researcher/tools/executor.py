@@ -1,6 +1,6 @@
-"""Answering the calls of a turn: each is checked, logged before it runs, run once, and logged with its whole result.
+"""Executes the tool calls of a turn: checks each, logs it before it runs, runs it once, and logs its result.
 
-The first one's beginning is logged with the turn itself, and each result with what is logged next.
+The start of the first one is logged with the turn itself, and each result with the next logged event.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is un
 
 
 async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> bool:
-    """Answer every pending call of the last turn, one after the other, for later ones may build on earlier ones.
+    """Answer every pending call of the last turn, one after another, because later ones may depend on earlier ones.
 
     Returns:
         Whether any of them succeeded.
 
     Raises:
-        Stopping: a pause was asked for; unanswered calls are taken up at the next start.
-        SetupError: no sandbox can be had. Whatever else a tool raises is its answer.
+        Stopping: a pause was requested; the next start continues with the unanswered calls.
+        SetupError: no sandbox is available. Any other error of a tool is its answer.
         OSError: this machine is out of descriptors, memory or disk, for a while.
     """
     succeeded = False
@@ -58,7 +58,7 @@ async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> boo
 
 
 async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
-    """After the loop died: answer the calls that had begun, so that none is run again and ends the next loop as well.
+    """Answer the calls that had begun when the loop died, so that none runs again and ends the next loop too.
 
     Args:
         cause: the kind of error that the loop died of.
@@ -69,7 +69,7 @@ async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
 
 
 def first_tool_started(turn: TurnReceived) -> ToolStarted | None:
-    """The event that a turn's first call begins, to be logged with the turn; None where it will not run."""
+    """Return the start event of a turn's first call, to be logged with the turn; None if it will not run."""
     for call in tool_calls_of(turn)[:1]:
         if call.cut_off or call.name not in TOOLS:
             return None
@@ -110,7 +110,7 @@ def _finished(call: ToolCall, result: ToolResult, seconds: float) -> ToolFinishe
 
 
 def _describe_error(call: ToolCall, error: Exception) -> str:
-    """What went wrong, for the model. The error's own text may name places of the host."""
+    """Return an error's text for the model. The error's own text may contain paths of the host."""
     if isinstance(error, OSError) and error.strerror:
         return f"{call.name} failed: {error.strerror}"
     return TOOL_BROKE.format(cause=type(error).__name__)

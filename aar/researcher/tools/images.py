@@ -1,4 +1,4 @@
-"""Plots as the model sees them: an image file of the workspace becomes an image block of a tool result."""
+"""Images for models: an image file of the workspace becomes an image block of a tool result."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from aar.forum.figures.image_formats import media_type_of
 from aar.sandbox.protocol import Sandbox
 
 MAX_IMAGE_BYTES = 1024 * 1024
-"""The service takes more, but each image is sent again with every later turn."""
+"""The service accepts more, but each image is sent again with every later turn."""
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 
 
 def is_image(path: str) -> bool:
-    """Whether a path's name says that it is an image that models read."""
+    """Return whether a path's name has an image suffix that models read."""
     return posixpath.splitext(path)[1].lower() in _SUFFIXES
 
 
 async def image_block(sandbox: Sandbox, path: str) -> dict[str, Any]:
-    """The image block of a file.
+    """Return the image block of a file.
 
     Raises:
         UsageError: too large, or not an image of a kind that models read.

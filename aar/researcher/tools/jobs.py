@@ -31,7 +31,7 @@ async def _stop(run: ToolRun, given: StopJobInput) -> ToolResult:
 
 
 async def fetch_job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> JobStatus:
-    """A job once it ended or ``timeout`` seconds passed. Raises UsageError naming the jobs there are."""
+    """Return a job once it ended or ``timeout`` seconds passed. Raises UsageError with the known jobs."""
     try:
         return await sandbox.wait_job(job_id, timeout=timeout)
     except NotFound as error:
@@ -40,7 +40,7 @@ async def fetch_job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> 
 
 
 def job_state_line(job: JobStatus) -> str:
-    """How a job stands, in one line."""
+    """Return the state of a job in one line."""
     if job.running or job.result is None:
         return f"Job {job.job_id} is still running after {job.seconds:.0f} s."
     ends = {
@@ -54,7 +54,7 @@ def job_state_line(job: JobStatus) -> str:
 
 
 async def job_report(sandbox: Sandbox, job: JobStatus) -> str:
-    """How a job stands, and the end of its output once it is over."""
+    """Return the state of a job, and the end of its output once it is over."""
     if job.running:
         return job_state_line(job)
     return f"{job_state_line(job)}\n{await sandbox.job_output(job.job_id, limit=_TAIL_BYTES)}"

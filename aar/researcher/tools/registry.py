@@ -1,4 +1,4 @@
-"""All tools by name."""
+"""The registry of all tools by name."""
 
 from __future__ import annotations
 

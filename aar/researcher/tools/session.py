@@ -1,4 +1,4 @@
-"""``budget`` and ``finish``: what is left, and the end."""
+"""``budget`` and ``finish``: the remaining budget, and the end of a researcher's work."""
 
 from __future__ import annotations
 

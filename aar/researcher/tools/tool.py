@@ -1,4 +1,4 @@
-"""What a tool is."""
+"""The interface of a tool: its run, its result, and its registration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ToolRun:
     """One run of a tool.
 
     Args:
-        ctx: of the researcher who called it.
+        ctx: of the calling researcher.
         key: unique within the campaign and the same when the run is repeated after a crash: the idempotency key.
         repeated: whether an earlier controller had begun this very call.
-        news_cursor: up to which event the researcher knows the news.
+        news_cursor: the last event whose news the researcher knows.
     """
 
     ctx: ResearcherContext
@@ -31,7 +31,7 @@ class ToolRun:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What the model reads, whole; the toolbox bounds the text.
+    """The complete result for the model; the executor bounds the text.
 
     Args:
         images: image blocks that follow it.
@@ -44,10 +44,10 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as the loop runs it.
+    """A tool of the agent loop.
 
     Args:
-        run: carries it out. A wrong input or a failed service is an ``AarError``, whose text the model reads.
+        run: runs it. A wrong input or a failed service is an ``AarError``, whose text the model reads.
         about: one line on a call, for people; it is bounded afterwards.
         repeatable: whether a call that a dead controller had begun may simply be run again.
     """
@@ -58,11 +58,11 @@ class Tool:
 
 
 def one_line(text: str) -> str:
-    """Text for ``ToolStarted``: one line, bounded."""
+    """Return a text for ``ToolStarted``: one line, bounded."""
     flat = " ".join(text.split())
     return flat if len(flat) <= MAX_SUMMARY_CHARACTERS else flat[: MAX_SUMMARY_CHARACTERS - 1] + "…"
 
 
 def no_summary(_: ToolInput) -> str:
-    """Nothing to say about a call."""
+    """Return no summary of a call."""
     return ""

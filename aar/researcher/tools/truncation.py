@@ -1,4 +1,4 @@
-"""Tool results are bounded; what does not fit is left whole in a file of the workspace that the result names."""
+"""Truncates tool results; the complete text goes to a file of the workspace that the result names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIRECTORY = "/workspace/.aar/results"
 
 
 async def truncate_result(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
-    """The result as the model reads it; where the workspace cannot take the whole, the result says so.
+    """Return the result for the model; it reports if the workspace cannot store the complete text.
 
     Raises:
         SandboxGone: the sandbox ended meanwhile.

@@ -1,7 +1,7 @@
-"""``wait``: sleeping until something happens, at no cost in tokens.
+"""``wait``: sleeps until something happens, without cost in tokens.
 
-A person's message and a clean pause of the campaign end any wait; a wait that a pause cut short is begun again when
-the campaign goes on.
+A person's message and a clean pause of the campaign end any wait. A wait that a pause cut short begins again when the
+campaign resumes.
 """
 
 from __future__ import annotations

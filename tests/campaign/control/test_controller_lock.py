@@ -151,7 +151,7 @@ def test_without_a_controller_a_stop_takes_effect_at_once(database: Database) ->
 
 def test_unknown_names_are_named(database: Database) -> None:
     with database.writing() as session:
-        with pytest.raises(UsageError, match="no command dance"):
+        with pytest.raises(UsageError, match="unknown command dance"):
             request_command(session, CAMPAIGN, "dance", "", "ana")
         with pytest.raises(NotFound, match="no campaign zzz"):
             get_campaign(session, "zzz")

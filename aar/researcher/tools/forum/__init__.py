@@ -1,1 +1,1 @@
-"""Posts, comments, votes, edits and claims - a researcher's tools for the forum."""
+"""A researcher's tools for the forum: posts, comments, votes, edits and claims."""

@@ -1,4 +1,4 @@
-"""What ``edit_post`` and ``claim`` do, for researchers inside and for guests alike."""
+"""Implements ``edit_post`` and ``claim`` for the campaign's own and for external researchers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def edit_or_retract(
     given: EditPostInput,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> str:
-    """Write over or take back a text of the author's; returns what was done. It may bring figures, like ``edit_post``.
+    """Edit or retract a text of the author; return a line about it. It may add figures, like ``edit_post``.
 
     Raises:
         NotFound, Forbidden: as ``edit_post``.
@@ -55,10 +55,10 @@ def edit_or_retract(
 
 
 def claim_or_release(session: Session, campaign_id: str, author: Author, given: ClaimInput) -> ClaimView:
-    """Make a claim of the author's, move its end, or end one.
+    """Claim a topic for the author, change the claim's end, or end it.
 
     Raises:
-        NotFound, Forbidden, Conflict: as ``claim`` and ``release``.
+        NotFound, Forbidden, Conflict: as ``claim_topic`` and ``release_topic``.
         UsageError: neither a topic nor a claim to release, or both.
     """
     if given.topic is not None and given.release is None:

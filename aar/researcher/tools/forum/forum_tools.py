@@ -1,4 +1,4 @@
-"""``post``, ``comment``, ``vote``, ``edit_post``, ``claim``: the forum. It is read as files under /forum."""
+"""``post``, ``comment``, ``vote``, ``edit_post``, ``claim``: tools that write to the forum; its files are in /forum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that a researcher's text shows by their paths, read out of its workspace before anything is posted."""
+"""Reads the figures of a researcher's text from its workspace, before anything is posted."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SECONDS = 30
 async def read_figures(
     run: ToolRun, author: Author, text: str | None, what: type[Post] | type[Comment] | None = None
 ) -> dict[str, NewFigure]:
-    """The figures that a text shows, by their paths as they stand in it.
+    """Read the figures of a text, by their paths in it.
 
     Args:
         run: of the tool.
-        author: who writes.
-        text: Markdown as it came.
-        what: which table holds what an earlier run of this very call has written, if any: then no file is needed again.
+        author: of the text.
+        text: Markdown as received.
+        what: the table with the result of an earlier run of this very call, if any: then no file is needed again.
 
     Raises:
         UsageError: a file does not exist, is outside of the workspace, too large, or no image; it is named.
@@ -53,12 +53,12 @@ async def read_figures(
 
 
 def describe_figures(figures: dict[str, NewFigure]) -> list[str]:
-    """Lines that say how to show the figures again."""
+    """Return lines with the Markdown that shows the figures again."""
     return [f"{path} is {SCHEME}{each.digest[:SHORT]}" for path, each in figures.items()]
 
 
 async def _places(sandbox: Sandbox, paths: list[str]) -> list[str]:
-    """Where files are once links are followed. Raises UsageError for one outside of the workspace."""
+    """Return the paths of files after links. Raises UsageError for one outside of the workspace."""
     for path in paths:
         if not path.isprintable():
             raise _refused(path, "has no such name as files have")
