@@ -103,6 +103,7 @@ def test_no_dump_of_a_spec_holds_the_database() -> None:
 
 
 def test_a_stream_stays_usable() -> None:
-    stream = log_setup._Redacting(io.StringIO())
+    text = io.StringIO()
+    stream = log_setup._Redacting(lambda: text)
     assert stream.write("abc") == 3
     stream.flush()

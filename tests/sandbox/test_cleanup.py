@@ -241,7 +241,7 @@ def test_a_sandbox_that_does_not_read_keeps_nobody_who_ends_it(
         backend = each_backend()
         spec = SandboxSpec(name="deaf", campaign_id="c", workspace=tmp_path / "deaf", workspace_bytes=1 << 25)
         box = await backend.create(spec)
-        os.kill(box._body.first.pid, signal.SIGSTOP)  # type: ignore[attr-defined] - as nothing inside could
+        os.kill(box._body.first_process.pid, signal.SIGSTOP)  # type: ignore[attr-defined] - as nothing inside could
         writing = asyncio.create_task(box.write("big", bytes(8 << 20)))
         await asyncio.sleep(0.2)  # fills the socket; were it late, there would be less to wait for
         writing.cancel()

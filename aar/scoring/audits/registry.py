@@ -63,6 +63,6 @@ def _loaded(entry: EntryPoint) -> Audit:
         ) from error
     if isinstance(made, Audit) and isinstance(made.stage, AuditStage):
         return made
-    missing = [name for name in ("name", "moment", "phases", "judge") if not hasattr(made, name)]
-    lacks = f"lacks {', '.join(missing)}" if missing else "has no Moment as its moment"
+    missing = [name for name in ("name", "stage", "phases", "judge") if not hasattr(made, name)]
+    lacks = f"lacks {', '.join(missing)}" if missing else "has no AuditStage as its stage"
     raise SetupError(f"{what} {lacks}", "See aar.scoring.audits.protocol.Audit for what an audit promises")

@@ -57,7 +57,7 @@ def test_installed_packages_bring_their_own(tmp_path: Path, monkeypatch: pytest.
         ("gone_audit", "import nothing_of_that_name\n", "ModuleNotFoundError"),
         ("needy_audit", GOOD.replace("    name =", "    def __init__(self, x): ...\n    name ="), "TypeError"),
         ("lazy_audit", GOOD.replace("async def judge", "async def ponder"), "lacks judge"),
-        ("vague_audit", GOOD.replace("Moment.SUBMITTED", "'sometimes'"), "no Moment"),
+        ("vague_audit", GOOD.replace("AuditStage.SUBMITTED", "'sometimes'"), "no AuditStage"),
     ],
 )
 def test_a_broken_one_is_named_with_its_package(
