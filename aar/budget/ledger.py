@@ -63,10 +63,10 @@ class Ledger:
         self._prices = prices
         self._sums = ChargeSums()
         self._open: dict[str, str | None] = {}
-        """Whose model call each open reservation is of; None for all that is not one researcher's call."""
-        """Reservations that this ledger made and nobody ended."""
+        """The researcher of each open reservation; None if it is not a researcher's model call."""
+        """Open reservations of this ledger."""
         self._served: dict[str, ServedTerms] = {}
-        """By model, what calls of it turned out to be served by that is dearer than what was asked for."""
+        """By model, the more expensive models and tiers that served some of its calls."""
         self._lock = threading.Lock()
 
     @property

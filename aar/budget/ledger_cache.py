@@ -20,7 +20,7 @@ from aar.store.session_cache import get_cached, put_cached
 
 T = TypeVar("T")
 Read = Callable[[ColumnElement[bool]], tuple[T, int]]
-"""From a condition on ledger entries to what they come to, and how many they were."""
+"""From a condition on ledger entries to their sums, and their number."""
 _MOST_ANEW = 1000
 _entry = LedgerEntry
 

@@ -1,6 +1,7 @@
 """The ledger's rows and states: reserved, then settled, released, or lost.
 
-Lost means that a crash cut the call off."""
+Lost means that a crash cut the call off.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from aar.store.column_types import now
 from aar.store.models import LedgerEntry, Researcher
 
 UsedColumns = Callable[[Row[Any]], Mapping[str, Any]]
-"""From a reservation's row to the columns that say what was used."""
+"""From a reservation's row to the columns of its usage."""
 
 # Core statements: two rows a turn through the unit of work cost more than the rest of the transaction.
 _TABLE = cast(Table, LedgerEntry.__table__)

@@ -47,9 +47,9 @@ class ResearcherLimits(PlainNumbers):
     turns: int | None = Field(default=None, ge=1)
     """Model calls."""
     submissions: int | None = Field(default=None, ge=0)
-    """Methods handed in for scoring."""
+    """Methods submitted for scoring."""
     scoring_runs_per_hour: float | None = Field(default=None, gt=0)
-    """Scoring runs (seeds times domains) of what it hands in, per hour that it worked; under one hour counts as one."""
+    """Scoring runs (seeds times domains) of its submissions, per hour that it worked; under one hour counts as one."""
 
 
 class Limits(PlainNumbers):
@@ -68,9 +68,9 @@ class Limits(PlainNumbers):
     core_hours: float | None = Field(default=None, ge=0)
     """CPU core-hours reserved by sandboxes and scoring runs."""
     submissions: int | None = Field(default=None, ge=0)
-    """Methods handed in for scoring, by all researchers together."""
+    """Methods submitted for scoring, by all researchers together."""
     scoring_runs: int | None = Field(default=None, ge=0)
-    """Scoring runs (seeds times domains) of all that is handed in; confirmations and audits are not counted."""
+    """Scoring runs (seeds times domains) of all submissions; confirmations and audits are not counted."""
     usd_per_core_hour: Decimal = Field(default=Decimal(0), ge=0)
     """Price of compute; 0 where the machine is already paid for."""
     researcher: ResearcherLimits = ResearcherLimits()

@@ -32,7 +32,7 @@ class CampaignPaused(Event):
     line = "campaign paused: {cause}"
     cause: str
     seconds: float | None = Field(default=None, ge=0)
-    """Of running since the campaign was started or resumed, by a clock that nobody sets and that stops while the
+    """Of running since the campaign was started or resumed, by a monotonic clock that stops while the
     machine sleeps."""
 
 
@@ -56,7 +56,7 @@ class ServiceFailed(Event):
     service: str
     error: str
     then: str
-    """What is done about it: ``started again in 2 s``, ``given up``."""
+    """The reaction: ``started again in 2 s``, ``given up``."""
 
 
 class ControlRequested(Event):
@@ -97,7 +97,7 @@ class LimitNear(Event):
     ceiling: Decimal
     committed: Decimal
     hours_left: float | None = None
-    """Hours of running until the first limit is reached, if the team goes on as it did of late."""
+    """Hours of running until the first limit is reached, if the team goes on as it did recently."""
 
 
 class DiversityMeasured(Event):

@@ -59,11 +59,11 @@ class MessageAdded(Event):
     """
 
     kind: Literal["message_added"] = "message_added"
-    line = "told: {reason}"
+    line = "message: {reason}"
     reason: str
     content: list[dict[str, Any]]
     news_cursor: int | None = None
-    """Up to which event the forum's news are told with this message."""
+    """The last event whose forum news this message contains."""
 
 
 class ContextReset(Event):
@@ -100,13 +100,13 @@ class TurnReceived(Event):
     output_tokens: int
     usd: Decimal
     prompt_tokens: int = 0
-    """Input tokens of all kinds, cache reads and writes included; 0 where the service did not say."""
+    """Input tokens of all kinds, cache reads and writes included; 0 if the service did not report them."""
     cleared_tool_uses: int = 0
-    """So many of the oldest tool results the service left out of the prompt; they are left out from now on."""
+    """Number of the oldest tool results that the service left out of the prompt, from now on too."""
     fallback: bool = False
     """Another model than the researcher's own wrote it, because that one's service failed."""
     service_ids: dict[str, str] = Field(default_factory=dict)
-    """The service's own ids of the calls that were renamed when the turn was taken in, by those in ``content``."""
+    """The service's own ids of the calls that were renamed when the turn was received, by those in ``content``."""
 
 
 class BlockBegun(Event):

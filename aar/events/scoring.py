@@ -53,12 +53,12 @@ class SubmissionMeasured(Event):
     number: int
     metric: str
     score: float | None
-    """None, as the error is, where it is shown to somebody who is not told it."""
+    """None, like the error, if it is withheld from the reader."""
     standard_error: float | None
     best: bool
-    """Whether it leads the board now."""
+    """True if it leads the board now."""
     told: bool = True
-    """Whether researchers read the number."""
+    """True if researchers see the number."""
 
     def summary(self) -> str:
         """Return one line for people; without the score if it is withheld."""

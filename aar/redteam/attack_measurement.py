@@ -1,6 +1,7 @@
 """Measures an attacker's method: submits it, and compares it on the sealed split.
 
-It is compared with the honest method."""
+It is compared with the honest method.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Builds methods that carry knowledge: a table of answers, or a head's weights.
 
-The table is keyed by each item's own content."""
+The table is keyed by each item's own content.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The paired difference of two methods on sealed splits, with its error.
 
-The error is over seeds and over items."""
+The error is over seeds and over items.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ def paired_gain(problem: Problem, pairs: Sequence[OutputPair]) -> Gain:
     ``Var = B * var(D_b) + var(D_s) / k``: ``D_s`` are the differences of the k seeds; ``D_b`` is the difference when
     only the test items of block b (of B, by a hash of the item, so that an item is in the same block on every split)
     have the attack's answers, a grouped jackknife over items. Outputs that are no arrays, one value a row of
-    ``test.npy``, have ``D_s`` alone. Part of the noise is counted twice: the error is rather too large.
-    Degrees of freedom after Satterthwaite (1946).
+    ``test.npy``, have ``D_s`` alone. Part of the noise is counted twice: the error is rather too large. Degrees of
+    freedom after Satterthwaite (1946).
     """
     if all(pair.honest == pair.attack for pair in pairs):
         return Gain(0.0, 0.0)

@@ -29,7 +29,7 @@ class BaselineResult:
         estimate: the pooled score; None when a run failed.
         verdict: why there is none; empty otherwise.
         seconds: wall-clock seconds of its runs together.
-        fault: what went wrong in the problem's own code; empty where nothing did.
+        fault: the error in the problem's own code; empty if there was none.
     """
 
     key: str

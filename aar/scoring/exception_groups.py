@@ -18,7 +18,7 @@ def unwrap_exception_group() -> Iterator[None]:
         yield
     except ExceptionGroup as group:
         error = _first_error(group)
-        raise error from error.__cause__  # what it came of tells whether it passes, such as a full disk
+        raise error from error.__cause__  # its cause shows if it is temporary, such as a full disk
 
 
 def _first_error(group: ExceptionGroup[Exception]) -> Exception:

@@ -17,7 +17,7 @@ from typing import Any
 from aar.problems.protocol import Estimate
 
 MIN_CODES = 5
-"""With fewer variances than this nothing is known of how much they differ."""
+"""Fewest variances for an estimate of how much they differ."""
 _NO_ERROR = 1e-12
 _NEWTON_STEPS = 50
 
@@ -30,7 +30,7 @@ class ScoreSample:
         mean: higher is better.
         freedom: Student's degrees of freedom of ``standard_error``.
         seeds: how many were pooled.
-        most_freedom: what ``freedom`` would be if its sources were of equal size: their sum over the domains.
+        most_freedom: ``freedom`` if its sources were of equal size: their sum over the domains.
     """
 
     mean: float
@@ -109,7 +109,7 @@ def fit_variance_prior(samples: Sequence[ScoreSample]) -> VariancePrior | None:
     """
     from scipy.special import digamma, polygamma
 
-    # An error of nothing says nothing of the noise of others.
+    # An error of zero is no information about the noise of others.
     known = [each for each in samples if each.standard_error > _NO_ERROR]
     if len(known) < MIN_CODES:
         return None

@@ -44,7 +44,7 @@ PERMUTED = Phase(Stage.MEASURE, Corruption(permute=True))
 IN_NEW_COORDINATES = Phase(Stage.CONFIRM, Corruption(coordinates=True))
 """The confirmation's own splits and seeds, in other coordinates."""
 DECISIVE = (MEASURE, CONFIRM, ON_TRANSFER_DOMAINS)
-"""Phases in which a failed run decides; in the others it is for the audit that asked to judge."""
+"""Phases in which a failed run decides; in the others the audit that needs the phase judges it."""
 
 
 def noise_phase(share: float) -> Phase:

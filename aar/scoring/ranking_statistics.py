@@ -15,11 +15,11 @@ from aar.scoring.moderated_t import ScoreSample, VariancePrior
 Score = tuple[float, float]
 
 REFUTATION_LEVEL = 0.05
-"""Chance, over all confirmations of a campaign together, that an honest score is called refuted."""
+"""Chance, over all confirmations of a campaign together, that an honest score is refuted."""
 MIN_SCORES_TO_SHRINK = 3
-"""Two scores say next to nothing about the spread of the true values around their mean."""
+"""Fewest scores for a spread: two hardly determine the spread of the true values around their mean."""
 MAX_ERROR_RATIO = 2.0
-"""Times the median: a standard error above that is no measure of what a place on the board is worth."""
+"""Times the median: a larger standard error does not count in the step between bands."""
 NEARLY_NORMAL = 1e6
 """Degrees of freedom from which Student's quantiles are the normal ones."""
 
@@ -100,7 +100,7 @@ def refutes(
         ValueError: ``tries`` or ``checks`` is below 1.
     """
     if tries < 1 or checks < 1:
-        raise ValueError(f"{tries} tries and {checks} checks: both are at least 1")
+        raise ValueError(f"tries or checks too few: got {tries} and {checks}, expected at least 1 each")
     (before, free_before), (after, free_after) = (
         common.moderate(each) if common else (each.standard_error**2, each.freedom) for each in (measured, confirmed)
     )

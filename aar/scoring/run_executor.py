@@ -1,6 +1,7 @@
 """Executes one scoring run with its money: reserve, prepare, run, score, record.
 
-The result is recorded together with its cost."""
+The result is recorded together with its cost.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ log = structlog.get_logger(__name__)
 _RATE_PAUSE_SECONDS = 5.0
 _PREPARATIONS = 2
 _PROBES = 3
-"""Other splits that are tried before the problem is taken for broken."""
+"""Other splits that are tried before the problem counts as broken."""
 _PROBE_PAUSE_SECONDS = 1.0
 
 
@@ -75,7 +76,7 @@ class RunExecutor:
             with CancelScope(shield=True):
                 await self._db.write(lambda session: self._record(session, ticket, trial, meter))
         except BaseException:
-            # Not booked, it is charged at its worst case: see Ledger.write_off. What ended the run is what matters.
+            # Without this it is charged at its worst case: see Ledger.write_off. The run's own error matters more.
             with CancelScope(shield=True):
                 await best_effort(meter.close(), log_failure("the cost of a run that ended early could not be booked"))
             raise
@@ -95,7 +96,7 @@ class RunExecutor:
         try:
             meter.use_reservation(await self._reserve(work, ticket))
         except BaseException:
-            self._under_way[work.payer] += 1  # whoever made the run ends it
+            self._under_way[work.payer] += 1  # the caller that made the run ends it
             raise
 
     async def _reserve(self, work: ScoringJob, ticket: RunSpec) -> str:
@@ -139,7 +140,7 @@ class RunExecutor:
             except PluginFailed as error:
                 fault = error.message
                 log.warning("the problem could not prepare a run", submission=f"s{work.number}", cause=fault)
-        if work.check_id is None:  # a check that cannot be made takes nothing from anybody
+        if work.check_id is None:  # a check that cannot be made costs no submission anything
             await self._require_some_split(ticket, fault)
         return ScoringRunResult(None, RunFailure.PROBLEM_FAILED, PREPARATION_FAILED_MESSAGE, None, 0.0, fault)
 
@@ -167,7 +168,7 @@ class RunExecutor:
                 fault = error.message
         raise ProblemError(
             f"the problem can prepare no split of {ticket.domain}: {_PROBES + 1} in a row failed, last: {fault}",
-            "Mend the problem, see `aar problem validate`, then `aar resume`: what waits to be scored is scored then",
+            "Fix the problem (see `aar problem validate`), then `aar resume`; waiting submissions are scored then",
         )
 
     async def _prepare_and_run(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
@@ -181,7 +182,7 @@ class RunExecutor:
         ) as task:
             corruption = ticket.phase.corruption
             if corruption is not None:
-                # Not the method's own seed, with which it could undo what is done here.
+                # Not the method's own seed, with which it could undo the corruption.
                 await call_plugin(self._problem, "corrupt", task, corruption, ticket.split_seed, limiter=self._threads)
                 await anyio.to_thread.run_sync(make_readable, task.public)
             await self._db.write(lambda session: score_writer.start_run(session, ticket.run_id))

@@ -139,7 +139,7 @@ class Scorer:
                 while not view.finished:
                     if view.researcher_id in self._agenda.blocked:
                         raise self._agenda.blocked[view.researcher_id]
-                    # Read under the lock: a verdict that comes now cannot slip between the look and the wait.
+                    # Read under the lock: a verdict that arrives now cannot slip between the check and the wait.
                     view = await self._closer.view(submission_number)
                     if not view.finished:
                         await self._change()
@@ -270,7 +270,7 @@ class Scorer:
         await self._notify_waiters()
 
     async def _change(self) -> None:
-        # A person may disqualify from another process, which tells nobody here.
+        # A person may disqualify from another process, without a notification here.
         with anyio.move_on_after(_POLL_SECONDS):
             await self._changed.wait()
 

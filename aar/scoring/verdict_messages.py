@@ -1,6 +1,7 @@
 """Messages to authors about their methods' results.
 
-They are exact about a method's own failure and reveal nothing else."""
+They are exact about a method's own failure and reveal nothing else.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ def output_refused_message(limits: RunLimits) -> tuple[RunFailure, str]:
     Such an output is not fetched.
     """
     size = f"{limits.output_bytes / _MIB:.3g} MiB"
-    return RunFailure.OUTPUT_REFUSED, f"left an output that is not taken: it must be a regular file of at most {size}."
+    return RunFailure.OUTPUT_REFUSED, f"left an output that is not accepted: expected a regular file of at most {size}."
 
 
 def output_rejected_message(reason: str, hosts: Iterable[Path]) -> tuple[RunFailure, str]:
@@ -88,7 +89,7 @@ def output_rejected_message(reason: str, hosts: Iterable[Path]) -> tuple[RunFail
 
     ``reason`` is the problem's text for the researcher.
     """
-    # Bounded before anything looks at it: a problem may quote what a method wrote.
+    # Truncated before it is processed: a problem may quote a method's output.
     words = remove_host_paths(reason[: 8 * _TAIL_CHARACTERS], hosts)
     short = words if len(words) <= _TAIL_CHARACTERS else words[: _TAIL_CHARACTERS - 1] + "…"
     return RunFailure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {short}"
@@ -112,19 +113,18 @@ def output_ungraded_message() -> tuple[RunFailure, str]:
     """
     return (
         RunFailure.OUTPUT_REJECTED,
-        "wrote an output that cannot be scored: the problem's grading came to no end with it. "
-        "Is it in the format that the brief names?",
+        "wrote an output that cannot be scored: the problem's grading did not finish on it. "
+        "Check that it is in the format that the brief names.",
     )
 
 
 UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
 PREPARATION_FAILED_MESSAGE = (
-    f"could not be made: {UNPREPARED_CAUSE}, and again when tried anew. "
-    "Your method was not run; hand it in again later."
+    f"could not be made: {UNPREPARED_CAUSE}, also on the second try. Your method was not run; submit it again later."
 )
-"""Of a run whose data the problem could not prepare."""
+"""The message for a run whose data the problem could not prepare."""
 UNCONFIRMED = (
-    "Could not be confirmed: the problem's own code failed over it, which says nothing of your method. "
+    "Could not be confirmed: the problem's own code failed over it, which is no evidence about your method. "
     "The score stands as measured."
 )
 
@@ -135,8 +135,8 @@ def sandbox_lost_message(times: int) -> tuple[RunFailure, str]:
     An idle sandbox does work.
     """
     return RunFailure.SANDBOX_LOST, (
-        f"ended its own sandbox {times} times in a row, while a fresh sandbox without it holds. "
-        "Does it kill processes that it did not start?"
+        f"ended its own sandbox {times} times in a row, while an idle sandbox keeps running. "
+        "Kill only processes that the method started."
     )
 
 
@@ -174,11 +174,9 @@ def measurement_verdict(
         return f"{text} Its code is off the board."
     if row.submission.number != number:
         first_number = row.submission.number
-        text += (
-            f" It is the same code as s{first_number}: their seeds are pooled, and s{first_number} stands on the board."
-        )
+        text += f" It is the same code as s{first_number}: their seeds are pooled, and s{first_number} is on the board."
     if row.rank == 1:
-        until = ", until a confirmation on sealed data bears it out" if row.provisional else ""
+        until = ", until a confirmation on sealed data supports it" if row.provisional else ""
         return f"{text} Rank 1 of {rows}{until}."
     first = leader.submission
     return (
@@ -194,17 +192,17 @@ def withheld_verdict(submission: Submission, metric: Metric, best: Submission | 
             method's.
     """
     if best is None:
-        than = f"what the plainest method reaches ({metric.name} {_two(metric.plain)})"
+        than = f"the plainest method ({metric.name} {_two(metric.plain)})"
     else:
         whose = "your best" if best.researcher_id == submission.researcher_id else "the best of others"
-        # A best may be of a number that was itself not told.
+        # The score of the best may itself be withheld.
         known = (
             "" if best.telling in UNDISCLOSED else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
         )
         than = f"s{best.number}, {whose}{known}"
     return (
         f"s{submission.number} measured, number withheld: it is surely worse than {than}. "
-        "The campaign has told as many low scores as it tells in numbers."
+        "The campaign's allowance of low scores shown as numbers is used up."
     )
 
 
@@ -214,12 +212,12 @@ def confirmation_verdict(status: str, findings: Iterable[FindingView]) -> str:
     It names no number of the sealed split.
     """
     said = {
-        "confirmed": "Confirmed: fresh seeds on the sealed split bear the score out.",
-        "refuted": "Refuted: fresh seeds on the sealed split do not bear the score out; it is off the board.",
+        "confirmed": "Confirmed: fresh seeds on the sealed split support the score.",
+        "refuted": "Refuted: fresh seeds on the sealed split do not support the score; it is off the board.",
     }
     lines = [said[status]] if status in said else []
     labelled = [finding for finding in findings if finding.label and finding.verdict != AuditVerdict.SKIPPED]
-    lines += [f"The {finding.audit} audit says {finding.label}: {finding.reason}" for finding in labelled]
+    lines += [f"The {finding.audit} audit found {finding.label}: {finding.reason}" for finding in labelled]
     return "\n".join(lines)
 
 
@@ -243,7 +241,7 @@ def _without(text: str, tail: str) -> str:
     while at >= 0:
         end = _AFTER_PATH.match(text, at + len(tail)).end()  # type: ignore[union-attr]  # it matches anywhere
         if end == at + len(tail) and _GOES_ON.match(text, end):
-            at = text.find(tail, at + 1)  # another folder, whose name begins alike
+            at = text.find(tail, at + 1)  # another folder, whose name begins the same way
             continue
         begin = at
         while begin > done and text[begin - 1] not in _BEFORE_PATH and not text[begin - 1].isspace():
@@ -254,7 +252,7 @@ def _without(text: str, tail: str) -> str:
 
 
 def _end_of(output: str, hosts: Iterable[Path]) -> str:
-    # Bounded before the patterns run: what a method prints may be long.
+    # Truncated before the patterns run: a method's output may be long.
     lines = remove_host_paths(output[-8 * _TAIL_CHARACTERS :], hosts).strip().splitlines()[-_TAIL_LINES:]
     tail = "\n".join(lines)[-_TAIL_CHARACTERS:].strip()
     return f" The end of its output:\n{tail}" if tail else " It printed nothing."

@@ -4,10 +4,6 @@ Pages, API, streams, charts and MCP all use it. Scores of the sealed splits, wit
 would be something to climb on; a notebook, a file or a turn belongs to one researcher. Authenticated people see them;
 no other audience does, on any of these ways. The command line and the report on disk read the database itself and so
 belong to its owner.
-
-Scores of the sealed splits, scores that are not told and the evidence of audits would be something to climb on; a
-notebook, a file or a turn belongs to one researcher. People who proved who they are see them; nobody else does,
-whatever the way. The command line and the report on disk read the database itself and so belong to whoever owns it.
 """
 
 from __future__ import annotations
@@ -30,14 +26,14 @@ class Audience(StrEnum):
     """The reader of some data."""
 
     NOBODY = "nobody"
-    """Without a token or a login, on the machine itself."""
+    """A reader without a token or a login, on the machine itself."""
     GUEST = "guest"
-    """A researcher from outside, by its token."""
+    """An external researcher, by its token."""
     RESEARCHER = "researcher"
     VIEWER = "viewer"
-    """A person who reads."""
+    """A person who may read."""
     OPERATOR = "operator"
-    """A person who reads and acts."""
+    """A person who may read and act."""
 
     @property
     def is_person(self) -> bool:
@@ -49,17 +45,17 @@ class RestrictedData(StrEnum):
     """A kind of data that not everybody may see."""
 
     WITHHELD_SCORES = "withheld scores"
-    """Measured scores that researchers are not told as numbers."""
+    """Measured scores that are withheld from researchers."""
     SEALED_SCORES = "sealed scores"
-    """Of every phase but the measurement, and of each domain and split alone."""
+    """Scores of every phase but the measurement, and of each domain and split alone."""
     EVIDENCE = "evidence"
-    """What exactly an audit saw, and audits that found nothing to say."""
+    """The details of an audit's findings, and audits without a finding."""
     SEEDS = "seeds"
     """Seeds, split seeds and the digests of outputs."""
     WORKSPACES = "workspaces"
     """Notebooks, files and jobs."""
     TRANSCRIPTS = "transcripts"
-    """Turns, tool calls and their results, what people wrote to one researcher, errors of its model and sandbox."""
+    """Turns, tool calls and their results, messages of people to one researcher, errors of its model and sandbox."""
 
 
 _PEOPLE: Final = frozenset(RestrictedData) - {RestrictedData.SEEDS}
@@ -70,11 +66,11 @@ VISIBLE_DATA: Final[Mapping[Audience, frozenset[RestrictedData]]] = {
     Audience.VIEWER: _PEOPLE,
     Audience.OPERATOR: frozenset(RestrictedData),
 }
-"""The table."""
+"""The data that each audience may see."""
 
 _HIDDEN = "…"
 _TOLD_VERDICTS = frozenset({AuditVerdict.LABELLED, AuditVerdict.FLAGGED, AuditVerdict.DISQUALIFIED})
-"""Of findings that their submission's author reads."""
+"""Verdicts of findings that their submission's author reads."""
 
 EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "campaign_created": {},
@@ -124,8 +120,8 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "audit_finished": {},
     "status_changed": {},
 }
-"""By kind of event: what stands in its fields' place for whoever is no person. A kind that is not here is shown to
-people only."""
+"""By kind of event: the values that replace its fields for readers who are not people. A kind that is not here is shown
+to people only."""
 
 
 def may_see(audience: Audience, secret: RestrictedData) -> bool:

@@ -1,6 +1,7 @@
 """Walks a directory safely while its owner may change it.
 
-The walk never leaves the directory."""
+The walk never leaves the directory.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def walk_files(directory: Path, visit: FileVisitor, *, max_entries: int) -> None
         max_entries: most files and folders together.
 
     Raises:
-        TransferRefused: a link, device, pipe, socket or bad name, or too many entries; the message says which.
+        TransferRefused: a link, device, pipe, socket or bad name, or too many entries; the message names it.
     """
     with _opened(str(directory), None, _OPEN_DIRECTORY, ".") as root:
         _Walk(visit, max_entries).into(root, "", _MAX_DEPTH)
@@ -49,13 +50,14 @@ class _Walk:
     def into(self, directory: int, prefix: str, depth: int) -> None:
         if depth == 0:
             raise TransferRefused(
-                f"the folder nests deeper than {_MAX_DEPTH} levels", "Flatten it, or keep only what the method needs"
+                f"the folder nests deeper than {_MAX_DEPTH} levels",
+                "Flatten it, or remove folders",
             )
         with os.scandir(directory) as found:
             entries = [entry.name for entry in islice(found, self._left + 1)]
         self._left -= len(entries)
         if self._left < 0:
-            raise TransferRefused("the folder holds too many files", "Keep only what the method needs")
+            raise TransferRefused("the folder holds too many files", "Remove files that the method does not need")
         for entry in sorted(entries):
             name = check_name(prefix + entry)
             mode = _stat(entry, directory, name).st_mode
@@ -92,10 +94,10 @@ def _opened(entry: str, directory: int | None, flags: int, name: str) -> Iterato
 
 
 def _unreadable(name: str, error: OSError) -> TransferRefused:
-    return TransferRefused(f"cannot read {name!r}: {error.strerror}", "Keep plain files only, and do not change them")
+    return TransferRefused(f"cannot read {name!r}: {error.strerror}", "Use plain files only, and do not change them")
 
 
 def _irregular(name: str, mode: int) -> TransferRefused:
     kinds = ((stat.S_ISLNK, "a link"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
     kind = next((word for test, word in kinds if test(mode)), "a device")
-    return TransferRefused(f"{name!r} is {kind}", "Keep plain files and folders only; copy what a link points to")
+    return TransferRefused(f"{name!r} is {kind}", "Use plain files and folders only; copy the target of a link")

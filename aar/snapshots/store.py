@@ -1,6 +1,7 @@
 """The content-addressed store of snapshots on disk.
 
-The one place to import the snapshot services from."""
+The one place to import the snapshot services from.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +74,9 @@ class SnapshotStore:
         def take(name: str, file: int, status: os.stat_result) -> None:
             nonlocal total
             if len(entries) == self._max_files:
-                raise TransferRefused(f"more than {self._max_files:,} files", "Keep only what the method needs")
+                raise TransferRefused(
+                    f"more than {self._max_files:,} files", "Remove files that the method does not need"
+                )
             size, sha256 = self._store(file, self._max_bytes - total)
             total += size
             entries.append(FileEntry(name, bool(status.st_mode & stat.S_IXUSR), size, sha256))
@@ -128,14 +131,14 @@ class SnapshotStore:
                 draft.rename(target)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise Conflict(f"{target} is in the way of a snapshot", "Choose a folder that is empty") from error
+                    raise Conflict(f"target folder is not empty: got {target}", "Choose an empty folder") from error
                 raise
             finally:
                 rmtree(draft, ignore_errors=True)
 
     def _entries(self, digest: str) -> list[FileEntry]:
         if not is_digest(digest):
-            raise NotFound(f"{digest[:80]!r} is no snapshot's digest", "Give all 64 hex digits")
+            raise NotFound(f"snapshot digest invalid: got {digest[:80]!r}, expected 64 hex digits", "Give all of them")
         try:
             return decode_manifest(digest, (self._manifests / digest).read_bytes())
         except FileNotFoundError as error:
@@ -161,7 +164,9 @@ class SnapshotStore:
             while chunk := os.read(file, _CHUNK):
                 size += len(chunk)
                 if size > room:
-                    raise TransferRefused(f"more than {self._max_bytes:,} bytes", "Keep only what the method needs")
+                    raise TransferRefused(
+                        f"more than {self._max_bytes:,} bytes", "Remove files that the method does not need"
+                    )
                 hasher.update(chunk)
                 draft.write(chunk)
             place = self._place(hasher.hexdigest())

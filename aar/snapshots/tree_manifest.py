@@ -1,7 +1,7 @@
 """The manifest of a snapshot: a sorted list of files that names it.
 
 The digest of a snapshot is the SHA-256 of its manifest, and the manifest holds each file's relative name, executable
-bit, size and SHA-256. So the same content always has the same name, wherever and in whatever order it was read.
+bit, size and SHA-256. So the same content always has the same name, on every machine and in every order of reading.
 """
 
 from __future__ import annotations

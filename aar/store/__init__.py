@@ -1,6 +1,7 @@
 """Tables, sessions and migrations of the database.
 
-Services take a ``Session``; programs start with :func:`open_database`."""
+Services take a ``Session``; programs start with :func:`open_database`.
+"""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 SQLite is the reason for the one writer.
 
-Services are plain functions over a ``Session``; async code runs them with ``await db.write(fn)`` or
-``await db.read(fn)`` in a thread, so that nothing blocks the loop. On SQLite every write transaction starts with
-BEGIN IMMEDIATE, so that two processes queue instead of failing half-way.
+Services are plain functions over a ``Session``; async code runs them with ``await db.write(fn)`` or ``await
+db.read(fn)`` in a thread, so that nothing blocks the loop. On SQLite every write transaction starts with BEGIN
+IMMEDIATE, so that two processes queue instead of failing half-way.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _Work(Generic[T]):
     def __call__(self) -> T:
         with self._lock:
             if self._given_up:
-                raise RuntimeError("nobody waits for this any more")
+                raise RuntimeError("the caller no longer waits for this work")
             self._begun = True
         try:
             return self._fn()

@@ -14,8 +14,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from aar.errors import DatabaseError
 from aar.redaction import REDACTED_MARK, register_secret
 
-# One for each worker thread that may read at once. A server counts them, so few are kept; a file does not, and a
-# connection to it is dearer to open than most of what is read through it.
+# One for each worker thread that may read at once. A server counts them, so few stay open; a file does not, and
+# opening a connection to it costs more than most reads.
 _TO_A_SERVER = {"pool_size": 8, "max_overflow": 40}
 _TO_A_FILE = {"pool_size": 48, "max_overflow": 0}
 
@@ -42,7 +42,7 @@ def make_engine(url: str, busy_seconds: float) -> Engine:
             return _sqlite(parsed, busy_seconds)
         return _postgresql(parsed, busy_seconds)
     except ArgumentError as error:
-        raise DatabaseError(f"database URL is not one: {error}", _WRITE) from error
+        raise DatabaseError(f"database URL is invalid: {error}", _WRITE) from error
     except NoSuchModuleError as error:
         raise DatabaseError(f"no database driver: {error}", "Use sqlite or postgresql+psycopg") from error
     except ModuleNotFoundError as error:
@@ -64,12 +64,12 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise DatabaseError("database URL is not one", _WRITE) from None  # the cause may quote a part of the password
+        raise DatabaseError("database URL is invalid", _WRITE) from None  # the cause may quote a part of the password
     for secret in (parsed.password, *(parsed.query.get(name) for name in _SECRET_OPTIONS)):
         for each in (secret,) if isinstance(secret, str) else secret or ():
             register_secret(str(each))
     if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
-        raise DatabaseError("database URL holds an @ too many", "Write @, / and : in a password as %40, %2F and %3A")
+        raise DatabaseError("database URL has more than one @", "Write @, / and : in a password as %40, %2F and %3A")
     return parsed
 
 

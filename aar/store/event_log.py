@@ -42,9 +42,9 @@ class LoggedEvent:
 def lock_campaign(session: Session, campaign_id: str) -> None:
     """Lock the campaign against other writers until the transaction ends.
 
-    Ids are drawn in the order of insertion but become visible in the order of commits; a reader that keeps the last
-    id as its cursor would skip a smaller one that commits later. One appending transaction a campaign at a time
-    keeps the two orders the same. SQLite has one writer anyway. A service that changes rows that others change too
+    Ids are drawn in the order of insertion but become visible in the order of commits; a reader that uses the last
+    id as its cursor would skip a smaller one that commits later. With one appending transaction a campaign at a time
+    the two orders are the same. SQLite has one writer anyway. A service that changes rows that others change too
     takes the lock before it reads them, so that it also sees their latest state.
     """
     if session.get_bind().dialect.name == "postgresql":

@@ -1,6 +1,7 @@
 """Migrates a database to this program's schema, once, across processes.
 
-Any number of processes may start together."""
+Any number of processes may start together.
+"""
 
 from __future__ import annotations
 

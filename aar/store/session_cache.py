@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 CACHE_KEY = "aar_kept"
-"""Where a session of a database has its ``SessionCache``."""
+"""The key of a session's ``SessionCache`` in its ``info``."""
 WRITING_KEY = "aar_writes"
 """Whether a session may write."""
 _MOST = 256

@@ -108,7 +108,7 @@ def test_an_address_with_a_login_is_refused_and_not_quoted(spec_file: Path, logi
         (
             "name: a\ndatabase: my database\n",
             2,
-            "database: database URL is not one; Write sqlite:///FILE",
+            "database: database URL is invalid; Write sqlite:///FILE",
             "spec example",
         ),
         ("name: a\n\nlimits: {usdd: 3}\n", 3, "no field limits.usdd; did you mean usd?", "spec example"),

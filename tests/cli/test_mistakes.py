@@ -64,7 +64,7 @@ def test_a_problem_without_a_brief_is_refused_before_the_start(empty: Terminal, 
         (["--directions", "/nowhere.yaml"], "no directions file /nowhere.yaml"),
         (["--model", "claude-opus-5-5"], "needs a key and ANTHROPIC_API_KEY is not set"),
         (["--researchers", "400"], "400 researchers need 400 distinct directions"),
-        (["--database", "nonsense"], "database URL is not one"),
+        (["--database", "nonsense"], "database URL is invalid"),
     ],
 )
 def test_flags_that_do_not_hold(empty: Terminal, flags: list[str], message: str) -> None:

@@ -66,7 +66,7 @@ async def test_a_confirmation_bears_a_score_out(desk: Any, serving: Serving) -> 
     after = view(desk)
     assert (after.status, after.mean, after.seeds) == ("confirmed", before.mean, before.seeds)
     assert after.verdict.splitlines()[0] == before.verdict.splitlines()[0]
-    assert "Confirmed: fresh seeds on the sealed split bear the score out." in after.verdict
+    assert "Confirmed: fresh seeds on the sealed split support the score." in after.verdict
     with desk.db.reading() as session:
         runs = session.query(ScoringRun).all()
         estimates = read_estimates(session, before.id)

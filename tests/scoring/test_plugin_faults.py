@@ -67,11 +67,11 @@ def view(desk: Any, number: int) -> Any:
 @pytest.mark.parametrize(
     ("problem", "told", "said"),
     [
-        (("_time.sleep(600)", 3), "grading came to no end", "score took longer than 3 s"),
-        (("_os._exit(0)", 60), "grading came to no end", "score ended its process"),
+        (("_time.sleep(600)", 3), "grading did not finish", "score took longer than 3 s"),
+        (("_os._exit(0)", 60), "grading did not finish", "score ended its process"),
         (("raise SystemExit", 60), "not in the format", "score raised SystemExit (problem.py:"),
         (("raise ProblemError('a fold is empty')", 60), "not in the format", "a fold is empty (problem.py:"),
-        (("return 'high'", 60), "grading came to no end", "answered with a str, expected a TaskScore"),
+        (("return 'high'", 60), "grading did not finish", "answered with a str, expected a TaskScore"),
     ],
     indirect=["problem"],
     ids=["hang", "end", "exit", "error", "rubbish"],

@@ -1,6 +1,7 @@
 """The arena of escapes: an attacker, a neighbour, and a secret on the host.
 
-Neither sandbox was given the secret."""
+Neither sandbox was given the secret.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Stores the findings of audits and reads them back.
 
-Findings are written once each; the newest of an audit counts."""
+Findings are written once each; the newest of an audit counts.
+"""
 
 from __future__ import annotations
 

@@ -84,8 +84,8 @@ class AuditRunner:
     async def run_static(self, submission: SubmissionView) -> None:
         """Run the static audits and store their findings; a disqualification holds the submission.
 
-        An audit that answered before is not asked again: a restart costs nothing twice, and what a person reinstated
-        is not disqualified for the same thing again.
+        An audit that answered before is not run again: a restart costs nothing twice, and a reinstated submission is
+        not disqualified for the same reason again.
         """
         asked = await self._db.read(
             lambda session: set(
@@ -152,7 +152,7 @@ async def _answer(audit: Audit, dossier: AuditInput) -> AuditResult:
     except AarError as error:
         return AuditResult(audit.name, AuditVerdict.SKIPPED, _unasked(audit), f"not carried out: {error.message}")
     except Exception as error:  # noqa: BLE001
-        # A plug-in that read what an adversary wrote. Its error's text may quote hidden data, so only the kind is kept.
+        # The plug-in read an adversary's files. Its error's text may quote hidden data, so only the kind is stored.
         log.warning("an audit broke", audit=audit.name, submission=dossier.number, error=type(error).__name__)
         return AuditResult(
             audit.name,

@@ -18,7 +18,7 @@ from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, Phase
 COORDINATE_KNOWLEDGE = "coordinates.knowledge"
 COORDINATE_DEPENDENT = "coordinate-dependent"
 LIMIT = 0.5
-"""Departure from which a method is labelled. Of 48 honest methods of the default problem none has more than 0.2."""
+"""Score change from which a method is labelled. Of 48 honest methods of the default problem none has more than 0.2."""
 
 ScoredTask = tuple[Task, TaskScore]
 _CHANGE = Corruption(coordinates=True)
@@ -29,10 +29,10 @@ class CoordinatesAudit:
 
     Items, splits and seeds stay the same; only the coordinates change.
 
-    What a method infers from its data stays as it is. What it carries about them, weights for certain columns or rows
-    that it recognises, holds in the coordinates in which it was learnt and in no others. So a score that moves by more
-    than its own error is flagged (``coordinates.knowledge``), whichever way: the default problem scores every split in
-    coordinates of its own and asks how the method does in known ones, other problems may do it the other way round.
+    Knowledge that a method infers from its data does not change. Knowledge that it carries, such as weights for certain
+    columns or rows that it recognises, is valid only in the coordinates in which it was learnt. So a score that moves
+    by more than its own error, up or down, is flagged (``coordinates.knowledge``). The default problem scores every
+    split in coordinates of its own and compares with known ones; other problems may do the reverse.
     One that moves on single splits by half of what other test items would move it is labelled
     (``coordinate-dependent``); that is no fault, for a method may lean on axes, such as one that picks columns.
     """
@@ -59,7 +59,7 @@ class CoordinatesAudit:
             return self._skipped("no split was run both ways")
         known, changed = [(await pool_scores(problem, [pair[side] for pair in pairs])).mean for side in (0, 1)]
         # The error on other splits: on the same ones an honest score moves by far less. The smaller one of both, for a
-        # method whose knowledge does not fit guesses wildly, and would excuse itself.
+        # method whose knowledge does not fit guesses wildly, and would hide in its own error.
         reach = min(_reach(scores, len(pairs)) for scores in (before, after))
         departed = await score_change(problem, pairs, _error_of_one(before))
         evidence = {
@@ -71,14 +71,14 @@ class CoordinatesAudit:
         }
         if abs(changed - known) > reach:
             reason = (
-                "The score is not the same in other coordinates, by more than its error: the method carries something "
+                "The score is not the same in other coordinates, by more than its error: the method carries knowledge "
                 "that it did not learn from the data that it is given."
             )
             return AuditResult(self.name, AuditVerdict.FLAGGED, COORDINATE_KNOWLEDGE, reason, evidence)
         if departed >= LIMIT:
             reason = (
-                "The predictions depend on the coordinates that the items are written in. That is no fault; it is "
-                "shown beside the score."
+                "The predictions depend on the coordinates of the items. That is no fault; it is shown beside the "
+                "score."
             )
             return AuditResult(self.name, AuditVerdict.LABELLED, COORDINATE_DEPENDENT, reason, evidence)
         return AuditResult(self.name, AuditVerdict.PASSED, "", "The score is the same in other coordinates.", evidence)

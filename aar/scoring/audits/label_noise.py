@@ -13,11 +13,11 @@ from aar.scoring.audits.teacher_permutation import failed_run_result
 from aar.scoring.phases import PERMUTED, Phase, noise_phase
 
 MAX_STEEPNESS = 3.0
-"""Standard errors by which a rise, or a fall beyond what the noise takes away, must stand out."""
+"""Standard errors by which a rise, or a drop larger than the noise explains, must be significant."""
 MIN_DROP_SHARE = 0.15
-"""A fall that may be none, and is surely below this share of what permuting costs, is no fall."""
+"""A drop that may be zero, and is surely below this share of the permutation's drop, counts as none."""
 MUCH_NOISE = 0.4
-"""Least noise at which a method may be called flat: robust ones hardly fall before."""
+"""Least noise at which a method may be called flat: robust methods hardly drop below it."""
 
 NoiseCurve = Sequence[tuple[float, Estimate]]
 
@@ -43,7 +43,7 @@ class LabelNoiseAudit:
 
     def __init__(self, levels: Sequence[float]) -> None:
         if not all(0 < level <= 0.5 for level in levels):
-            raise ValueError(f"noise levels are above 0 and at most 0.5, not {list(levels)}")
+            raise ValueError(f"noise levels invalid: got {list(levels)}, expected values above 0 and at most 0.5")
         self._levels = tuple(sorted(set(levels)))
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
@@ -59,7 +59,7 @@ class LabelNoiseAudit:
             return self._skipped(f"{dossier.problem.name} has no teacher to disturb")
         clean = uncorrupted_scores(dossier)
         if clean is None or not self._levels:
-            return self._skipped("there is no score to compare with" if self._levels else "no noise level is asked for")
+            return self._skipped("there is no score to compare with" if self._levels else "no noise level is set")
         curve: list[tuple[float, Estimate]] = [(0.0, clean.estimate)]
         for level in self._levels:
             scored = dossier.phases.get(noise_phase(level).key)
@@ -72,7 +72,7 @@ class LabelNoiseAudit:
         if _rises(curve, metric):
             rule, reason = "noise.rises", "The score is higher with more of the teacher's labels turned round."
         elif permuted is None:
-            rule, reason = "", "The score does not rise with the noise; without permuted scores no more can be said."
+            rule, reason = "", "The score does not rise with the noise; without permuted scores no more can be judged."
         elif teacher_effect(clean, permuted, metric).low <= 0:
             rule, reason = "", "The method does not use its teacher, so the noise need not show."
         else:
@@ -101,12 +101,12 @@ def _shape(curve: NoiseCurve, bottom: Estimate, metric: Metric) -> tuple[str, st
         left = 1 - 2 * level
         expected = left * clean.mean + (1 - left) * bottom.mean
         below = expected - estimate.mean if metric.higher_is_better else estimate.mean - expected
-        # For the level's own error the undisturbed one stands: a score that collapses is wild, and would excuse itself.
+        # The undisturbed error replaces the level's own: a score that collapses has a large error that would hide it.
         error = math.hypot(left * clean.standard_error, (1 - left) * bottom.standard_error, clean.standard_error)
         if below > MAX_STEEPNESS * error:
-            return "noise.cliff", "The score falls faster than the teacher's labels lose what they say."
+            return "noise.cliff", "The score drops faster than the teacher's labels lose information."
     down = score_drop(clean, curve[-1][1], metric)
-    # Permuting may cost more than there is to gain, so a sure fall is one, however small beside that.
+    # Permuting may cost more than there is to gain, so a sure drop counts, even a small one.
     if (
         curve[-1][0] >= MUCH_NOISE
         and down.low <= 0

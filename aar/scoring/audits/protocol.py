@@ -24,11 +24,11 @@ class AuditVerdict(StrEnum):
     LABELLED = "labelled"
     """Nothing wrong, but people must know: the rule names the label, such as ``teacher-independent``."""
     FLAGGED = "flagged"
-    """Suspicious; a person should look. The score stands."""
+    """Suspicious; a person should check it. The score stays on the board."""
     DISQUALIFIED = "disqualified"
     """Off the board until a person reinstates it."""
     SKIPPED = "skipped"
-    """Could not be carried out; the reason says why."""
+    """Could not be carried out; the reason is given."""
 
 
 class AuditStage(StrEnum):
@@ -46,10 +46,10 @@ class AuditResult:
 
     Args:
         audit: its name.
-        rule: what was broken or found, such as ``static.network``; empty where it passed. Of one that was skipped: what
-            stands beside the score, such as ``not reviewed: no key``; empty where the question does not apply.
+        rule: the rule that was broken, or the label, such as ``static.network``; empty where it passed. Of a skipped
+            audit: the note beside the score, such as ``not reviewed: no key``; empty where it does not apply.
         reason: a text for people and for the submission's author: it names no score, label or hidden path.
-        evidence: JSON for people who look closer; never shown to researchers.
+        evidence: JSON for people who check it closely; never shown to researchers.
     """
 
     audit: str

@@ -59,10 +59,10 @@ def _loaded(entry: EntryPoint) -> Audit:
     except Exception as error:
         raise SetupError(
             f"{what} cannot be loaded: {type(error).__name__}: {error}",
-            "Update or uninstall the package that brings it",
+            "Update or uninstall the package that contains it",
         ) from error
     if isinstance(made, Audit) and isinstance(made.stage, AuditStage):
         return made
     missing = [name for name in ("name", "stage", "phases", "judge") if not hasattr(made, name)]
     lacks = f"lacks {', '.join(missing)}" if missing else "has no AuditStage as its stage"
-    raise SetupError(f"{what} {lacks}", "See aar.scoring.audits.protocol.Audit for what an audit promises")
+    raise SetupError(f"{what} {lacks}", "Implement aar.scoring.audits.protocol.Audit")

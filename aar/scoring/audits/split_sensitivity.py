@@ -13,10 +13,10 @@ from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, Aud
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 
 MIN_VARIANCE_RATIO = 9.0
-"""Ratio of variances that is too much: a spread between splits of three times the sampling error."""
+"""Ratio of variances that is flagged: a spread between splits of three times the sampling error."""
 SIGNIFICANCE_LEVEL = 0.01
 MIN_SPLITS = 3
-"""Degrees of freedom without which nothing is said."""
+"""Fewest degrees of freedom for a verdict."""
 
 
 class SplitSensitivityAudit:

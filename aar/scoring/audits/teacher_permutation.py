@@ -22,10 +22,10 @@ class TeacherAudit:
 
     A permutation changes only which item a label belongs to, so the score that is left comes from something else: its
     own representation, prompts, or data it should not have. The first two are honest elicitation, so this is a label
-    and no more. One that surely loses something, and not surely half of its score, is
-    labelled too: a share of the teacher in the mixture would buy a pass otherwise. That is for metrics that name a
-    ``plain`` level, whose zero means that nothing was gained over the teacher. The test is one-sided at 95 %, against
-    the confirmation's score and by its error (``score_drop.teacher_effect``).
+    and no more. One that surely loses something, and not surely half of its score, is labelled too: a share of the
+    teacher in the mixture would buy a pass otherwise. That is for metrics that name a ``plain`` level, whose zero means
+    that nothing was gained over the teacher. The test is one-sided at 95 %, against the confirmation's score and by its
+    error (``score_drop.teacher_effect``).
     """
 
     name = "teacher"
@@ -57,8 +57,8 @@ class TeacherAudit:
         plain = dossier.problem.metric.plain
         if plain is not None and 0 < _surely_lost(found.low, before.estimate.mean) < MOSTLY_INDEPENDENT_SHARE:
             reason = (
-                "Much of the score is as high with the teacher's labels permuted: it cannot be told that the method "
-                "owes even half of it to its teacher. That is no fault; it is shown beside the score."
+                "Much of the score is as high with the teacher's labels permuted: it is not certain that even half "
+                "of it comes from the teacher. That is no fault; it is shown beside the score."
             )
             return AuditResult(self.name, AuditVerdict.LABELLED, MOSTLY_TEACHER_INDEPENDENT, reason, evidence)
         if found.low > 0:
@@ -76,7 +76,7 @@ def failed_run_result(audit: str, rule: str, what: str) -> AuditResult:
 
     The method did run on the teacher's own labels.
     """
-    reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should look why."
+    reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should check why."
     return AuditResult(audit, AuditVerdict.FLAGGED, rule, reason)
 
 

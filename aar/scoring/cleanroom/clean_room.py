@@ -2,7 +2,7 @@
 
 The sandbox serves this run alone and is destroyed after it, on every path, so a method finds no trace of an earlier
 run and leaves none. Inside, the code is read-only at ``/method``, the task's public bundle at ``/data`` and the
-problem's library at ``/lab``; what the method writes to ``--out`` is read through the sandbox, never through the host's
+problem's library at ``/lab``; the method's ``--out`` file is read through the sandbox, never through the host's
 paths. Sandboxes are made when a run needs one, or in advance (``warm_sandboxes``): then ``/data`` and ``/method`` are
 empty until the run, and filled from outside.
 """
@@ -40,7 +40,7 @@ from aar.snapshots.store import SnapshotStore
 log = structlog.get_logger(__name__)
 
 OUTPUT_PATH = f"{WORKSPACE}/out.npy"
-"""Where ``--out`` points; the suffix keeps ``numpy.save`` from adding one."""
+"""The path given as ``--out``; its suffix prevents ``numpy.save`` from adding one."""
 DEFAULT_OWNER = "cleanroom"
 _PRINTED_BYTES = 16 * 1024
 _READ_SECONDS = 60.0
@@ -192,7 +192,7 @@ class CleanRoom:
 
         The sandboxes are those of its runs under ``owner``.
 
-        What cannot be removed is an incident; the rest is removed all the same.
+        A sandbox that cannot be removed is an incident; the rest is removed all the same.
 
         Raises:
             SandboxUnavailable, SandboxError: the backend cannot list its sandboxes.
@@ -202,10 +202,10 @@ class CleanRoom:
         async def remove(name: str) -> None:
             try:
                 await self.backend.remove(name)
-            except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
+            except Exception as error:  # noqa: BLE001 - one sandbox must not block the others
                 left[name] = error
 
-        # Side by side: one that is waited for keeps none of the others, nor the scoring that comes after.
+        # In parallel: a slow one delays neither the others nor the scoring that follows.
         async with anyio.create_task_group() as removing:
             for name in await self.backend.orphans(owner):
                 if name.startswith(f"{owner}-run-"):
@@ -267,13 +267,13 @@ class CleanRoom:
         hosts = [self.work_dir, task.public.parent, self.problem.lab(), *own]
         if isinstance(source, Path):
             hosts.append(source)
-        # What lies under /usr is shown inside under the same name.
+        # Files under /usr have the same path inside.
         return [host for host in hosts if not host.is_relative_to("/usr")]
 
     async def _collect(self, sandbox: Sandbox, result: ExecResult) -> RunOutcome:
         limits = self.problem.run_limits
         try:
-            # A pipe at the path would keep a reader waiting for ever.
+            # A pipe at the path would block a reader for ever.
             with anyio.fail_after(_READ_SECONDS):
                 content = await sandbox.read(OUTPUT_PATH, limit=limits.output_bytes)
         except FileNotFoundError:

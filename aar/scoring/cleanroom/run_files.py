@@ -50,7 +50,7 @@ def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: S
     """
     _show(public, folder / _DATA)
     for path in (folder / _DATA).rglob("*"):
-        # Times would tell a method which file an audit has written again.
+        # Times would show a method which file an audit has written again.
         os.utime(path, (0, 0), follow_symlinks=False)
     if isinstance(source, Path):
         _show(source, folder / _METHOD)
@@ -127,8 +127,8 @@ def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str
                 remove_run_folder(folder)
             else:
                 remove_tree(folder)
-        except Exception as error:  # noqa: BLE001 - one folder must not keep the others
+        except Exception as error:  # noqa: BLE001 - one folder must not block the others
             left[folder.name] = error
-    with suppress(OSError):  # what stays is in it
+    with suppress(OSError):  # it holds the files that stay
         runs.rmdir()
     return left

@@ -1,6 +1,7 @@
 """Books the core-seconds of a scoring run, from the method's start to its end.
 
-They are booked however the run ends."""
+They are booked however the run ends.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from aar.scoring.cleanroom import run_files
 log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 600.0
-"""How old a room may be when its run starts."""
+"""Greatest age of a sandbox when its run starts, in seconds."""
 _LIFETIME_MARGIN_SECONDS = 120.0
 _WORKSPACE_BYTES = 1024**3
 
@@ -98,7 +98,7 @@ class RunSandboxFactory:
     async def destroy_sandbox(self, room: RunSandbox) -> None:
         """Destroy a sandbox and all that is left of it, even when cancelled.
 
-        What cannot be removed is an incident and a job for the next sweep, never an error.
+        A sandbox that cannot be removed is an incident and a job for the next sweep, never an error.
         """
         await self._end(room.name, room.sandbox.spec.campaign_id, room.sandbox, room.folder)
 
@@ -109,11 +109,11 @@ class RunSandboxFactory:
                     await sandbox.destroy()
                 else:
                     await self._backend.remove(name)
-                # Only now: a sandbox that may still run keeps its folder.
+                # Only now: a sandbox that may still run needs its folder.
                 await anyio.to_thread.run_sync(run_files.remove_run_folder, folder)
-            except Exception as error:  # noqa: BLE001 - whatever a method left, the scorer goes on
+            except Exception as error:  # noqa: BLE001 - the scorer goes on after any failure to remove
                 self._left[name] = (owner, folder)
-                # An outage is told as such, and each try to make a room in it leaves a folder.
+                # An outage is reported as such, and each try to make a sandbox during it leaves a folder.
                 if sandbox is not None or not isinstance(error, BackendAway):
                     report_left_behind(self._on_incident, name, owner, error)
 
@@ -130,7 +130,7 @@ class RunSandboxFactory:
             try:
                 await self._backend.remove(name)
                 await anyio.to_thread.run_sync(run_files.remove_run_folder, folder)
-            except Exception as error:  # noqa: BLE001 - the next look, or the next sweep, tries again
+            except Exception as error:  # noqa: BLE001 - the next check, or the next sweep, tries again
                 log.info("a room is still left behind", name=name, error=str(error))
                 if last:
                     report_left_behind(self._on_incident, name, owner, error)

@@ -133,7 +133,7 @@ class SandboxPool:
             async with self._makers:
                 self._idle[cores].append(await self._make(cores))
         except (AarError, OSError) as error:
-            # Whoever needs a room now makes one directly, and meets the same error.
+            # A run that needs a sandbox now makes one directly, with the same error.
             log.warning("no room could be made ready for the next run", error=str(error))
         finally:
             self._making[cores] -= 1
@@ -145,7 +145,7 @@ class SandboxPool:
             with anyio.fail_after(_ANSWER_SECONDS):
                 await room.sandbox.jobs()  # asks the sandbox's server; starts nothing
             usable = not room.expires_soon
-        except Exception as error:  # noqa: BLE001 - whatever became of it, another is made
+        except Exception as error:  # noqa: BLE001 - another sandbox is made in any case
             log.info("a room that was ready has ended; it is replaced", name=room.name, error=str(error))
             usable = False
         except BaseException:

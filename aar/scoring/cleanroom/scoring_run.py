@@ -1,6 +1,7 @@
 """One scoring run: prepares the split, runs the method, scores its output.
 
-A run is retried when its sandbox is lost."""
+A run is retried when its sandbox is lost.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ class ScoringRunResult:
         failure, verdict: why it failed, for the researcher; None and empty when scored.
         output_digest: SHA-256 of the output file; None without one.
         seconds: wall-clock seconds of the method itself, of all attempts where sandboxes were lost under it.
-        fault: what went wrong in the problem's own code, for people; empty where nothing did.
+        fault: the error in the problem's own code, for people; empty if there was none.
     """
 
     score: TaskScore | None
@@ -93,14 +94,14 @@ async def run_with_retries(
         else:
             # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
             told, fault = (
-                output_rejected_message(f"its {bad} comes to no finite number", hosts),
+                output_rejected_message(f"its {bad} is not a finite number", hosts),
                 f"{bad} is no finite number",
             )
     except OutputRejected as rejection:
         told = output_rejected_message(str(rejection), hosts)
     except PluginFailed as error:
-        # The plug-in read a file that an adversary wrote: whatever became of it is about that file. What the error
-        # said is neither told nor logged, for it may quote the labels.
+        # The plug-in read a file that an adversary wrote, so any error is about that file. The error's text
+        # is neither shown nor logged, because it may quote the labels.
         told, fault = (
             output_unreadable_message() if error.cause == "raised" else output_ungraded_message(),
             error.message,

@@ -1,6 +1,7 @@
 """Prepares a task's public and hidden bundles for one use, then removes them.
 
-While they exist, no other user can open them."""
+While they exist, no other user can open them.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ async def prepared_bundles(
         yield task
     finally:
         with CancelScope(shield=True):
-            # What stays is the next sweep's.
+            # The next sweep removes the rest.
             await best_effort(anyio.to_thread.run_sync(remove_tree, folder), log_failure("a bundle is left behind"))
 
 
@@ -78,7 +79,7 @@ def _make(folder: Path) -> None:
 def _settle(problem: Problem, task: Task, folder: Path) -> None:
     places = folder / "public", folder / "hidden"
     if (task.public, task.hidden) != places or not all(each.is_dir() for each in places):
-        raise PluginFailed(f"problem {problem.name} wrote its bundles elsewhere than into/public and into/hidden")
+        raise PluginFailed(f"bundles of problem {problem.name} misplaced: expected into/public and into/hidden")
     task.hidden.chmod(0o700)
     make_readable(task.public)
     folder.chmod(0o711)

@@ -1,6 +1,7 @@
 """Decides the outcome of a confirmation or transfer check.
 
-It pools the scores, applies the audits' findings and decides if the measured score is confirmed."""
+It pools the scores, applies the audits' findings and decides if the measured score is confirmed.
+"""
 
 from __future__ import annotations
 
@@ -212,7 +213,7 @@ def _disqualify(session: Session, submission: Submission, findings: Sequence[Aud
     pardoned = select(StatusChange.id).where(
         StatusChange.submission_id == submission.id, StatusChange.new == "reinstated"
     )
-    if session.scalars(pardoned.limit(1)).first() is None:  # a person's word stands over an audit's
+    if session.scalars(pardoned.limit(1)).first() is None:  # a person's decision overrides an audit's
         disqualify(session, submission.id, broken.rule, broken.reason, broken.audit)
 
 
@@ -235,6 +236,6 @@ def _notify_authors(session: Session, submission: Submission, last_line: str = "
     rows = submissions_of_same_code(session, submission)
     found = latest_findings(session, [row.id for row in rows])
     for row in rows:
-        # The first line is the measurement's; what follows is written anew each time.
+        # The first line is the measurement's; the others are written again each time.
         more = verdict_messages.confirmation_verdict(row.status, found[row.id] or found[submission.id])
         row.verdict = "\n".join(filter(None, (row.verdict.split("\n", 1)[0], more, last_line)))

@@ -1,6 +1,7 @@
 """The queue of confirmations and transfer checks, claimed when no submission waits.
 
-The queue is in the database."""
+The queue is in the database.
+"""
 
 from __future__ import annotations
 
@@ -76,11 +77,11 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
         Conflict: the submission is not measured, or disqualified.
     """
     if kind not in (CONFIRMATION, TRANSFER):
-        raise UsageError(f"no check {kind[:40]!r}", f"Ask for {CONFIRMATION} or {TRANSFER}")
+        raise UsageError(f"unknown check: got {kind[:40]!r}, expected {CONFIRMATION} or {TRANSFER}", "Name one of them")
     lock_campaign(session, campaign_id)
     asked = session.get_one(Submission, submission_id)
     if asked.state != "measured":
-        raise Conflict(f"s{asked.number} is {asked.state}: only a measured submission can be checked")
+        raise Conflict(f"s{asked.number} cannot be checked: got a {asked.state} submission, expected a measured one")
     if asked.disqualified:
         raise Conflict(f"s{asked.number} is disqualified: {asked.disqualified}", "Reinstate it first")
     submission = next(each for each in submissions_of_same_code(session, asked) if not each.disqualified)
@@ -124,7 +125,7 @@ def claim_check(
 
     Args:
         audit_phases: runs that the audits of a confirmation need.
-        secret: what the draws are derived from.
+        secret: the draws are derived from it.
     """
     lock_campaign(session, campaign_id)
     waiting = {

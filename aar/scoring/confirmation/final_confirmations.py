@@ -40,7 +40,7 @@ async def run_final_confirmations(
             break
         if not await made():
             return
-        asked.update(more)  # what could not be confirmed, for the problem failed over it, is not tried again and again
+        asked.update(more)  # a submission over which the problem failed is not tried again and again
     await db.write(lambda session: request_transfer_runs(session, campaign_id, problem, transfer_top))
     await made()
 

@@ -88,7 +88,7 @@ class Finalizer:
             except ProblemError as error:
                 if phase in DECISIVE:
                     raise
-                _told(work, error)  # the audit that asked for the phase says that it was not answered
+                _told(work, error)  # the audit that needs the phase reports that it was not answered
             else:
                 if scores is not None:
                     found[key] = scores
@@ -101,7 +101,7 @@ class Finalizer:
             try:
                 measured = await self._pooled(work.submission_id, MEASURE)
             except ProblemError as error:
-                _told(work, error)  # the audits that would compare with it say that they cannot
+                _told(work, error)  # the audits that would compare with it report that they cannot
             else:
                 before = {MEASURE.key: measured} if measured is not None else {}
             findings = await self._auditor.run_confirmation(await self.view(work.number), {**before, **phases})

@@ -12,7 +12,7 @@ from aar.scoring.queue.scoring_job import CHECKS_PAYER, RunSpec, ScoringJob
 _POLL_SECONDS = 0.5
 
 ClaimFunction = Callable[[Collection[str]], Awaitable[ScoringJob | None]]
-"""Claims what is queued next, without that of the given researchers."""
+"""Claims the next queued work, without that of the given researchers."""
 
 
 class RunScheduler:

@@ -10,7 +10,7 @@ from anyio import CancelScope
 from aar.scoring.phases import Phase
 
 CHECKS_PAYER = ""
-"""Who pays for checks, where runs are kept apart by who pays for them: the campaign, no researcher."""
+"""The payer of checks: the campaign, not a researcher. Runs are separated by their payers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Draws seeds and splits from a campaign's secret, after a submission is frozen.
 
-The secret never leaves the controller."""
+The secret never leaves the controller.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The submission queue: stored in the database and fair between researchers.
 
-It outlives the controller."""
+It outlives the controller.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +131,7 @@ def claim_submission(
 
     Args:
         domains: each seed is run on every one of them.
-        secret: what the draws are derived from.
+        secret: the draws are derived from it.
         skip: researchers whose submissions have to wait.
     """
     lock_campaign(session, campaign_id)
@@ -143,7 +144,7 @@ def claim_submission(
     ).one()
     submission.state = "scoring"
     work = load_job(session, submission)
-    if not work.runs:  # one that was disqualified before it was run, and is reinstated, keeps its draws
+    if not work.runs:  # one that was disqualified before it was run, and is reinstated, has its draws already
         insert_runs(session, submission, MEASURE, domains=domains, seeds=seeds, secret=secret)
         work = load_job(session, submission)
     started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=work.runs)
@@ -187,7 +188,7 @@ def last_served(session: Session, campaign_id: str, *, checks: bool = False) -> 
 
     Claims of submissions and of their checks count.
     """
-    # The rows of a submission's runs are written when it is claimed, so their ids tell the order of claims.
+    # The rows of a submission's runs are written when it is claimed, so their ids follow the order of claims.
     query = (
         select(Submission.researcher_id, func.max(ScoringRun.id))
         .join(ScoringRun, ScoringRun.submission_id == Submission.id)

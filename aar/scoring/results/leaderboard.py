@@ -1,6 +1,7 @@
 """The leaderboard: ranks measured submissions, best first.
 
-Only ``score_writer`` writes the scores that it shows."""
+Only ``score_writer`` writes the scores that it shows.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ def read_leaderboard(
     band confirmed rows come first, then those that are expected to score best when they are measured again
     (``ranking_statistics.shrink_scores``): so an uncertain score that is high by luck does not come first. Of those
     that look equal the earlier comes first. First place is
-    reserved: once a row is confirmed, the best confirmed one leads, whatever others were measured at.
+    reserved: once a row is confirmed, a confirmed row of the best band leads, at any measured score of the others.
 
     Args:
         limit: so many rows; None for all.
@@ -92,7 +93,7 @@ def read_ranked_rows(
     bands = ranking_statistics.assign_bands(scores, expected)
 
     def place(at: int) -> tuple[int, bool, float, int]:
-        # Rounded as it is shown: of scores that look the same the earlier stands first.
+        # Rounded as it is shown: of scores that are shown equal the earlier comes first.
         return bands[at], rows[at].status != "confirmed", -round(expected[at], SHOWN_DECIMALS), rows[at].number
 
     return [

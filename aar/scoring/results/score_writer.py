@@ -1,6 +1,7 @@
 """Writes scores: each function changes rows and appends its event in one transaction.
 
-No other module writes scores. The transaction is the caller's."""
+No other module writes scores. The transaction is the caller's.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +127,7 @@ def record_measurement(
     how, best = decide_disclosure(session, submission, metric)
     for each in (submission, *earlier):
         each.telling = next_disclosure(each.telling, how)
-    # As researchers see it: a place among scores that are not told would tell them.
+    # As researchers see it: a place among withheld scores would reveal them.
     board = read_leaderboard(
         session, submission.campaign_id, higher_is_better=metric.higher_is_better, disclosed_only=True
     )

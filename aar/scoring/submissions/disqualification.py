@@ -19,7 +19,7 @@ from aar.store.models import Submission
 from aar.text.sanitize import shorten
 
 APPEAL_NOTE = (
-    "Its author, or anybody, can ask a person to look again: post a question on the forum that names s{number}. "
+    "Any researcher can ask a person for a review: post a question on the forum that names s{number}. "
     "A person can reinstate it, and everything is then as it was before."
 )
 _MAX_REASON = 2000

@@ -49,13 +49,13 @@ class MethodManifest(BaseModel):
     title: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_TITLE)]
     """One line."""
     claim: Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=MAX_CLAIM)]
-    """One paragraph: what the method does."""
+    """One paragraph about the method."""
     hypothesis: Annotated[str, BeforeValidator(_one_line), Field(max_length=MAX_HYPOTHESIS)] = ""
-    """One paragraph: what score its author expects and why, written before there is one."""
+    """One paragraph: the score that its author expects and why, written before there is one."""
     families: Annotated[list[Annotated[str, BeforeValidator(_family)]], Field(min_length=1, max_length=MAX_FAMILIES)]
     """Idea families, the leading one first; see ``aar.families``."""
     parent: Annotated[str | None, Field(max_length=64)] = None
-    """What it builds on: ``s<number>`` or the first digits of a snapshot's digest."""
+    """Its parent: ``s<number>`` or the first digits of a snapshot's digest."""
 
 
 def read_manifest(directory: Path) -> MethodManifest:
@@ -72,7 +72,9 @@ def read_manifest(directory: Path) -> MethodManifest:
     _require_file(directory, MANIFEST_FILE, f"Write it with:\n{_EXAMPLE}")
     content = (directory / MANIFEST_FILE).read_bytes()
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{MANIFEST_FILE} has {len(content)} bytes, at most {MAX_BYTES} are read", "Shorten it")
+        raise UsageError(
+            f"{MANIFEST_FILE} is too long: got {len(content)} bytes, expected at most {MAX_BYTES}", "Shorten it"
+        )
     try:
         return run_in_worker_sync(parse_manifest, content, seconds=_SECONDS)
     except BoundExceeded as error:
@@ -101,7 +103,7 @@ def _require_file(directory: Path, name: str, remedy: str) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"the method has no {name}", remedy) from error
     if not stat.S_ISREG(mode):
-        raise UsageError(f"{name} is not a regular file", "Links and devices are not taken; copy the file itself")
+        raise UsageError(f"{name} is not a regular file", "Copy the file itself; links and devices are not accepted")
 
 
 def _explain(error: ValidationError) -> str:

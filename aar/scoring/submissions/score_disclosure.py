@@ -6,13 +6,6 @@ teacher (``aar problem attack --only direction-probes``). So a score that is sur
 once the campaign has disclosed some of that kind. An honest team loses little: the verdict still names the better score
 and says that the idea is far behind it. An author who has no score yet is measured by the team's best. The idea is that
 of the ladder (Blum & Hardt 2015), which answers with a number only for a gain, softened by an allowance.
-
-Every number tells something about the hidden labels, and a method made to score badly in a chosen way tells most: the
-scores of a few hundred single features, each far below any real method, add up to a classifier that needs no teacher
-(``aar problem attack --only direction-probes``). So a score that is surely below the author's best is told without
-its number once the campaign has told some of that kind. An honest team loses little: that the idea is far behind, and
-behind what, is still said. An author who has no score yet is measured by the team's best. It is the idea of the
-ladder (Blum & Hardt 2015), which answers with a number only where something was gained, softened by an allowance.
 """
 
 from __future__ import annotations
@@ -29,13 +22,13 @@ from aar.scoring.submissions.status_log import submissions_of_same_code
 from aar.store.models import Submission
 
 LOW_SCORE_ALLOWANCE = 24
-"""Low scores that a campaign tells as numbers, all researchers together."""
+"""Low scores that a campaign discloses as numbers, to all researchers together."""
 SURE_STANDARD_ERRORS = 2.0
 """Standard errors of the difference below which a score counts as low."""
 
 
 DISCLOSED, LOW_DISCLOSED, WITHHELD, WITHHELD_LATER = "", "low", "kept", "spent"
-"""Of ``Submission.telling``: told; told although it is low; not told to researchers; not told any more, which leaves
+"""Values of ``Submission.telling``: shown; shown although low; withheld from researchers; withheld later, which leaves
 the allowance as used as it was."""
 UNDISCLOSED = (WITHHELD, WITHHELD_LATER)
 
@@ -79,7 +72,7 @@ def decide_disclosure(session: Session, submission: Submission, metric: Metric) 
     query = select(func.count()).where(
         Submission.campaign_id == submission.campaign_id, Submission.telling.in_((LOW_DISCLOSED, WITHHELD_LATER))
     )
-    # The author's own best says most to the author.
+    # The author's own best is the most useful to the author.
     behind = min(above, key=lambda best: (best.researcher_id != submission.researcher_id, best.number), default=None)
     return (LOW_DISCLOSED if (session.scalar(query) or 0) < LOW_SCORE_ALLOWANCE else WITHHELD), behind
 

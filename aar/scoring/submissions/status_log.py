@@ -13,7 +13,7 @@ from aar.store.event_log import append_event
 from aar.store.models import StatusChange, Submission
 
 SCORER = "scorer"
-"""Who acts when nobody asked."""
+"""The author of changes that no person requested."""
 
 
 @dataclass(frozen=True, slots=True)

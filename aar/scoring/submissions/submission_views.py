@@ -1,6 +1,7 @@
 """Views of submissions: rounded, and without the score of a disqualified one.
 
-``visibility`` decides which audience sees them."""
+``visibility`` decides which audience sees them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from aar.scoring.submissions.score_disclosure import UNDISCLOSED
 from aar.store.models import Researcher, StatusChange, Submission
 
 SHOWN_DECIMALS = 2
-"""Scores leave the scorer rounded to so many decimals."""
+"""Decimals of the scores that leave the scorer."""
 
 FINAL_STATES: Final = frozenset({"measured", "rejected", "held"})
 
@@ -68,9 +69,9 @@ class SubmissionView:
     disqualified: str = ""
     charged_runs: int = 0
     told: bool = True
-    """Whether researchers may read the score as a number; see ``aar.scoring.visibility``."""
+    """True if researchers may read the score as a number; see ``aar.scoring.visibility``."""
     outside: bool = False
-    """Whether its author works outside, with an agent of its own."""
+    """True if its author is an external researcher."""
 
     @property
     def finished(self) -> bool:
@@ -139,7 +140,7 @@ def submission_view(
         verdict = (
             f"s{submission.number} disqualified: {reason or submission.disqualified}\n"
             "It is off the board and its score is not shown. "
-            "A person can look again and reinstate it: ask on the forum."
+            "A person can review and reinstate it: ask on the forum."
         )
     return SubmissionView(
         id=submission.id,

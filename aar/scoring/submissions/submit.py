@@ -4,11 +4,6 @@ Nothing in this file writes a score; only ``score_writer`` does. Every researche
 runs are then pooled with the earlier ones into one estimate, so running them again for luck gains nothing but a
 narrower interval. Only equal digests are the same code: two methods that are equal in all else may still differ in what
 they do.
-
-Nothing in this file writes a score; only the scorer's records do. The same files may be handed in again, by anybody:
-their runs are then pooled with the earlier ones into one estimate, so running them again for luck gains nothing but a
-narrower interval. Only equal digests are the same code: whatever else two methods have in common, they may differ in
-what they do.
 """
 
 from __future__ import annotations
@@ -168,6 +163,6 @@ def _refuse_known(session: Session, campaign_id: str, digest: str) -> None:
     same = f"these exact files are s{earlier.number}"
     if earlier.disqualified:
         raise Conflict(
-            f"{same}, which is disqualified: {earlier.disqualified}", "Change it, or ask a person to look again"
+            f"{same}, which is disqualified: {earlier.disqualified}", "Change it, or ask a person for a review"
         )
-    raise Conflict(f"{same}, which was rejected", "Mend it, then submit it again")
+    raise Conflict(f"{same}, which was rejected", "Fix it, then submit it again")

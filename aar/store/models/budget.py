@@ -24,7 +24,7 @@ class LedgerEntry(Base):
     kind: Mapped[str] = mapped_column(String(16))
     """model, compute, scoring."""
     state: Mapped[str] = mapped_column(String(16))
-    """reserved, settled, released, lost (charged at its worst case: nobody knows what it cost)."""
+    """reserved, settled, released, lost (charged at its worst case: its cost is unknown)."""
     model: Mapped[str] = mapped_column(String(100), default="")
     reserved_usd: Mapped[Decimal] = mapped_column(Usd)
     usd: Mapped[Decimal] = mapped_column(Usd, default=Decimal(0))

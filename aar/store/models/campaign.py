@@ -32,7 +32,7 @@ class Campaign(Base):
     """host:pid:start of the controller that runs it; empty when none does."""
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     address: Mapped[str] = mapped_column(String(200), default="")
-    """Where its pages are served while it runs."""
+    """The address of its pages while it runs."""
     sandbox: Mapped[str] = mapped_column(String(32), default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -56,7 +56,7 @@ class Researcher(Base):
     """created, running, waiting, paused, finished, failed."""
     cause: Mapped[str] = mapped_column(Text, default="")
     doing: Mapped[str] = mapped_column(Text, default="")
-    """What it is doing now, one line."""
+    """Its current activity, one line."""
     token_hash: Mapped[str] = mapped_column(String(64), default="", index=True)
     """SHA-256 of its forum token."""
     active_seconds: Mapped[float] = mapped_column(default=0.0)

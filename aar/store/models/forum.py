@@ -33,10 +33,10 @@ class Post(Base):
     edited_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     retracted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     retraction: Mapped[str] = mapped_column(Text, default="", server_default="")
-    """Why it was taken back."""
+    """The reason for its retraction."""
     pinned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     families: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
-    """The families of ideas that it is of."""
+    """Its families of ideas."""
     __table_args__ = (
         UniqueConstraint("campaign_id", "idempotency_key"),
         Index(None, "campaign_id", "id"),
@@ -88,9 +88,9 @@ class Revision(Base):
     """Empty for a comment."""
     body: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(64))
-    """Who wrote over it."""
+    """The author of the edit."""
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    """When it was written over."""
+    """The time of the edit."""
 
 
 class Claim(Base):
@@ -138,7 +138,7 @@ class Figure(Base):
     researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
     """None for a person."""
     author: Mapped[str] = mapped_column(String(64))
-    """Who brought it first."""
+    """The author who stored it first."""
     media_type: Mapped[str] = mapped_column(String(16))
     width: Mapped[int]
     """Pixels."""

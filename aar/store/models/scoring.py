@@ -27,29 +27,29 @@ class Submission(Base):
     title: Mapped[str] = mapped_column(String(200))
     claim: Mapped[str] = mapped_column(Text)
     hypothesis: Mapped[str] = mapped_column(Text, default="", server_default="")
-    """What its author expected of the score, frozen with the code."""
+    """The score that its author expected, frozen with the code."""
     identity: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
-    """What shares a place on the board: the digest; in rows of earlier versions, SHA-256 of the syntax trees."""
+    """Equal for submissions of one place on the board: the digest; in earlier versions' rows, SHA-256 of the syntax trees."""
     charged_runs: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Scoring runs that were counted against the quotas when it was handed in."""
+    """Scoring runs that were counted against the quotas when it was submitted."""
     families: Mapped[list[str]] = mapped_column(JSON, default=list)
     state: Mapped[str] = mapped_column(String(16))
     """queued, scoring, measured, rejected; held: disqualified before it was run."""
     status: Mapped[str] = mapped_column(String(16), default="claimed")
     """claimed, measured, confirmed, refuted."""
     disqualified: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    """The rule that takes it off the board; empty while it stands."""
+    """The rule that takes it off the board; empty while it is on it."""
     verdict: Mapped[str] = mapped_column(Text, default="")
-    """For the researcher: the score as shown, or why there is none."""
+    """For the researcher: the score as shown, or the reason that there is none."""
     telling: Mapped[str] = mapped_column(String(8), default="", server_default="")
-    """Whether researchers are told the number: empty for yes, low for yes although it is low, kept for no,
+    """Disclosure of the number to researchers: empty for yes, low for yes although it is low, kept for no,
     spent for no more."""
     mean: Mapped[float | None]
     standard_error: Mapped[float | None]
     low: Mapped[float | None]
     high: Mapped[float | None]
     freedom: Mapped[float | None]
-    """Student's degrees of freedom of ``standard_error``; None where it was scored before they were kept."""
+    """Student's degrees of freedom of ``standard_error``; None where it was scored before they were stored."""
     by_domain: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     seeds: Mapped[int] = mapped_column(default=0)
     idempotency_key: Mapped[str | None] = mapped_column(String(100))
@@ -81,7 +81,7 @@ class ScoringRun(Base):
     verdict: Mapped[str] = mapped_column(Text, default="")
     output_digest: Mapped[str | None] = mapped_column(String(64))
     parts: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
-    """What the problem measured; never shown to a researcher."""
+    """The parts that the problem measured; never shown to a researcher."""
     seconds: Mapped[float] = mapped_column(default=0.0)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     __table_args__ = (UniqueConstraint("submission_id", "stage", "index"),)
@@ -100,9 +100,9 @@ class SubmissionCheck(Base):
     state: Mapped[str] = mapped_column(String(16), default="queued")
     """queued, running, done, failed."""
     cause: Mapped[str] = mapped_column(Text, default="")
-    """Why it was asked for."""
+    """The reason for the request."""
     by: Mapped[str] = mapped_column(String(64), default="")
-    """Who asked: "scorer", or a person."""
+    """The requester: "scorer", or a person."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -140,7 +140,7 @@ class StatusChange(Base):
     """claimed, measured, rejected, confirmed, refuted, disqualified, reinstated."""
     cause: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(64))
-    """Who: "scorer", an audit's name, or a person."""
+    """The author: "scorer", an audit's name, or a person."""
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 

@@ -52,9 +52,7 @@ def add_example_audits(db: Database, snapshots: SnapshotStore, folder: Path) -> 
         "Its score stays when the teacher's labels are permuted: it does not use its teacher.",
         {"permuted": {"mean": PEOPLE_ONLY, "standard_error": 0.04}, "curve": [PEOPLE_ONLY]},
     )
-    skipped = AuditResult(
-        "reviewer", AuditVerdict.SKIPPED, "", "Nobody has read this code: the campaign calls no Claude model."
-    )
+    skipped = AuditResult("reviewer", AuditVerdict.SKIPPED, "", "Not reviewed: the campaign calls no Claude model.")
     _check(db, 7, CONFIRMATION, {CONFIRM.key: 0.12}, [_passed("teacher"), skipped])
     spoilt = {PERMUTED.key: 0.03, noise_phase(0.2).key: 0.31, noise_phase(0.4).key: 0.14}
     noise = AuditResult("noise", AuditVerdict.PASSED, "", "The score falls as more of the teacher's labels are spoilt.")

@@ -54,7 +54,7 @@ def html(data: ReportData) -> str:
         "empirical Bayes",
         "teacher-independent",
         "disqualified by static: static.network",
-        "Nobody has read this code",
+        "Not reviewed: the campaign",
         "Refuted at confirmation",
     ],
 )

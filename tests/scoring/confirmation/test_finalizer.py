@@ -106,7 +106,7 @@ async def test_a_part_that_is_no_number_is_this_outputs_fault(
         await asyncio.wait_for(scorer.drain(), 60)
         assert not service.done()
     assert [view(desk, number).state for number in (1, 2)] == ["rejected", "measured"]
-    assert "its accuracy comes to no finite number" in view(desk, 1).verdict
+    assert "its accuracy is not a finite number" in view(desk, 1).verdict
 
 
 @pytest.mark.bubblewrap

@@ -64,7 +64,7 @@ def test_a_measured_submission_says_its_score_and_place(desk: Any) -> None:
     first, second = view(desk, 1), view(desk, 2)
     assert (
         first.verdict == "s1 measured: PGR 0.46 ± 0.03 (90 % interval 0.41 to 0.51, 2 seeds x 2 domains). "
-        "Rank 1 of 1, until a confirmation on sealed data bears it out."
+        "Rank 1 of 1, until a confirmation on sealed data supports it."
     )
     assert second.verdict.endswith("Rank 2 of 2; best is s1 by r1 with 0.46.")
     assert (second.state, second.status, second.mean, second.seeds) == ("measured", "measured", 0.41, 2)

@@ -1,6 +1,7 @@
 """Attacks that carry answers in the code: guesses, labels, or a fitted head.
 
-The labels were read out of the public texts; the head is fitted on them."""
+The labels were read out of the public texts; the head is fitted on them.
+"""
 
 from __future__ import annotations
 

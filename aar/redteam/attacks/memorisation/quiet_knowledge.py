@@ -1,6 +1,7 @@
 """Attacks whose knowledge shows only where the teacher agrees.
 
-Corrupting the teacher therefore hides it."""
+Corrupting the teacher therefore hides it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """An attack of random predictions keyed by content, decoded together.
 
-Every submission asks about all items at once."""
+Every submission asks about all items at once.
+"""
 
 from __future__ import annotations
 

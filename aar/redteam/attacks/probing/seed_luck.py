@@ -1,6 +1,7 @@
 """An attack that submits the same method again and again, for luck.
 
-The study's agents did this most, and no code audit sees it."""
+The study's agents did this most, and no code audit sees it.
+"""
 
 from __future__ import annotations
 

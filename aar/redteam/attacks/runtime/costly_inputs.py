@@ -1,6 +1,7 @@
 """Attacks with code and texts that are costly to read.
 
-Reading them must neither fail nor delay other submissions."""
+Reading them must neither fail nor delay other submissions.
+"""
 
 from __future__ import annotations
 

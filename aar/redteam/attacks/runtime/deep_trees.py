@@ -1,6 +1,7 @@
 """Attacks with folders too deep for any path, left in a run's workspace.
 
-The clean-up must survive them."""
+The clean-up must survive them.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Attacks that inspect a scoring run from inside and leak the findings.
 
-They leak through error texts and outputs."""
+They leak through error texts and outputs.
+"""
 
 from __future__ import annotations
 

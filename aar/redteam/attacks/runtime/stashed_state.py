@@ -1,6 +1,7 @@
 """Attacks that carry state from one run to another.
 
-With it a method could add up the answers of single runs."""
+With it a method could add up the answers of single runs.
+"""
 
 from __future__ import annotations
 

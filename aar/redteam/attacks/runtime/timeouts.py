@@ -1,6 +1,7 @@
 """Attacks that use time as a filter: hang, write late, or fail on unlucky splits.
 
-Some never stop writing."""
+Some never stop writing.
+"""
 
 from __future__ import annotations
 

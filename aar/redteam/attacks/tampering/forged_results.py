@@ -1,6 +1,7 @@
 """Attacks that write a score over HTTP.
 
-In the reference release, a score of 0.99 sent by a client reached rank one."""
+In the reference release, a score of 0.99 sent by a client reached rank one.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Attacks with near-copies of another's method that behave differently.
 
-Their scores and their disqualification must stay their own."""
+Their scores and their disqualification must stay their own.
+"""
 
 from __future__ import annotations
 

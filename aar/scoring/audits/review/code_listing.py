@@ -1,6 +1,7 @@
 """Renders a method for the reviewer: numbered lines, truncated, inside an unforgeable delimiter.
 
-The delimiter is random, so the method's content cannot forge it."""
+The delimiter is random, so the method's content cannot forge it.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from aar.scoring.submissions.method_manifest import ENTRY_POINT, MANIFEST_FILE
 from aar.text.sanitize import clean_line, clean_text
 
 MAX_LISTING_CHARACTERS = 60_000
-"""So much of a method is shown; the rest is named and left out."""
+"""Characters of a method that are shown; the rest is named and left out."""
 _LONGEST_LINE = 2000
 _LONGEST_FILE = 4 * 1024**2
 _NEAR = 2
-"""A quote may be off by so many lines: models miscount."""
+"""Lines by which a quote may be off: models miscount."""
 
 
 @dataclass(frozen=True, slots=True)

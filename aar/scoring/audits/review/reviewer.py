@@ -1,7 +1,7 @@
 """The reviewer audit: a model reads a method's frozen code against a rubric.
 
-The rubric is the same for every review, so the service keeps it in its prompt cache; the method stands in the one
-message after it, as untrusted text. The answer is a forced tool call, and what it quotes is checked against the code.
+The rubric is the same for every review, so the service has it in its prompt cache; the method is in the one
+message after it, as untrusted text. The answer is a forced tool call, and its quotes are checked against the code.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ from aar.store.event_log import append_events
 
 MAX_OUTPUT_TOKENS = 2000
 NO_MODEL = (
-    "Nobody has read this code: the campaign calls no Claude model (its team is the offline search baseline, or there "
-    "is no key)."
+    "Not reviewed: the campaign calls no Claude model (its team is the offline search baseline, or there is no key)."
 )
 
 
@@ -87,16 +86,14 @@ class Reviewer:
                 max_output_tokens=MAX_OUTPUT_TOKENS,
             )
         except LimitReached as limit:
-            return _skipped(f"Nobody has read this code: {limit.message}.", "no budget left")
+            return _skipped(f"Not reviewed: {limit.message}.", "no budget left")
         worst = Usage(cache_write_5m_tokens=bound, output_tokens=MAX_OUTPUT_TOKENS)
         try:
             reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
         except DatabaseError:
             raise
         except (GatewayError, SetupError, UsageError) as error:
-            return _skipped(
-                f"Nobody has read this code: the model could not be asked ({error.message}).", "not answered"
-            )
+            return _skipped(f"Not reviewed: the model could not be called ({error.message}).", "not answered")
         found = read_verdict(_given(reply), shown)
         return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
 
@@ -124,7 +121,7 @@ class Reviewer:
             cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
             booked = settle(CallBill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
             with anyio.CancelScope(shield=True):
-                await best_effort(booked, log_failure("a review that came to no end could not be booked"))
+                await best_effort(booked, log_failure("an interrupted review could not be booked"))
             raise
         bill = bill_for_reply(self._ledger, request, reply)
         return reply, await settle(replace(bill, usage=bill.at_least(worst)))
@@ -139,7 +136,7 @@ def _request(model: str, shown: CodeListing) -> ModelRequest:
 
 def _given(reply: CompleteReply) -> dict[str, object] | None:
     if reply.stop_reason in TRUNCATED_STOP_REASONS:
-        return None  # what was cut off may still read as a whole answer, and another one
+        return None  # a truncated answer may still parse as a complete, different one
     for block in reply.content:
         if (
             block.get("type") == "tool_use"

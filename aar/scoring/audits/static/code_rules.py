@@ -33,7 +33,7 @@ _PACKAGES = _words(
     "sentence_transformers tokenizers datasets xgboost lightgbm catboost statsmodels numba sympy networkx nltk spacy "
     "gensim matplotlib seaborn PIL cv2 skimage tqdm yaml einops accelerate peft polars pyarrow typing_extensions"
 )
-"""Packages that everybody knows, whether a sandbox has them or not."""
+"""Well-known packages, even if a sandbox does not have them."""
 _OWN = ("/data", "/lab", "/method", "/workspace", "/tmp", "/dev/null", "/dev/stdout", "/dev/stderr", "/dev/stdin")  # noqa: S108 - names of a sandbox's folders
 _PLACE = re.compile(r"/[\w.@~+/-]*")
 _SYSTEM = _words("bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys usr var")
@@ -49,7 +49,7 @@ class Violation:
     """A place in the code that a person should check.
 
     Args:
-        what: a few words for people, without any text of the code that could be long or hidden.
+        what: a short text for people, without any text of the code that could be long or hidden.
     """
 
     rule: str
@@ -111,7 +111,7 @@ def check_syntax_tree(
     nodes: list[ast.AST] = []
     aliases: dict[str, str] = {}
     prose: set[int] = set()
-    # Each node once, with whether its text follows another one's and whether it stands in a list.
+    # Each node once, with two flags: its text follows another one's, and it is in a list.
     waiting: list[tuple[ast.AST, bool, bool]] = [(tree, False, False)]
     while waiting:
         node, follows, inside = waiting.pop()

@@ -1,6 +1,7 @@
 """Classifies a method's files by their content, not by their names.
 
-Finds archives, programs and data."""
+Finds archives, programs and data.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 from aar.scoring.audits.static.code_rules import LiteralCounts, Violation
 
 MAX_NUMBERS = 150
-"""Written-out numbers from which a person should look, all lists together; the largest shipped method has under 40."""
+"""Written-out numbers that are flagged, all lists together; the largest shipped method has under 40."""
 MAX_VALUES = 400
 ENCODED_CHARACTERS = 400
 PROSE_CHARACTERS = 20_000
