@@ -29,7 +29,7 @@ class Submission(Base):
     hypothesis: Mapped[str] = mapped_column(Text, default="", server_default="")
     """The score that its author expected, frozen with the code."""
     identity: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
-    """Equal for submissions of one place on the board: the digest; in earlier versions' rows, SHA-256 of the syntax trees."""
+    """Equal for submissions of one place on the board: the digest; in older rows, SHA-256 of the syntax trees."""
     charged_runs: Mapped[int] = mapped_column(default=0, server_default="0")
     """Scoring runs that were counted against the quotas when it was submitted."""
     families: Mapped[list[str]] = mapped_column(JSON, default=list)
