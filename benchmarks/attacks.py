@@ -1,4 +1,6 @@
-"""The attack suite, with its seconds. Run: python benchmarks/attacks.py [--problem NAME] [--submissions N]
+"""Runs the attack suite and times it.
+
+Run: python benchmarks/attacks.py [--problem NAME] [--submissions N]
 
 Prints the table that ``docs/attacks.md`` holds, as Markdown, with the seconds of each attack.
 """
@@ -20,7 +22,7 @@ from aar.testing.simulations.principal_axes import PrincipalAxes
 
 
 def row(outcome: AttackOutcome) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     result = outcome.result
     gain = (
         "–" if result is None or result.gain is None else f"{result.gain.mean:+.3f} ± {result.gain.standard_error:.3f}"

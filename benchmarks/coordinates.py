@@ -1,9 +1,11 @@
-"""What a change of coordinates does to honest methods. Run: python benchmarks/coordinates.py [--seeds N] [--methods N]
+"""Measures the effect of a change of coordinates on honest methods.
+
+Run: python benchmarks/coordinates.py [--seeds N] [--methods N]
 
 Scores every baseline of ``weak_to_strong``, and methods drawn from the offline repertoire, three times on the same
 splits with the same seeds: in the student's principal axes, which every split had before version 2 of the problem; in
 coordinates of the split's own, as now; and in those of the research bundle, as the audit does. Prints the paired
-differences of PGR, and what the audit ``coordinates`` makes of them.
+differences of PGR, and the verdicts of the audit ``coordinates``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Scores = dict[str, dict[str, list[tuple[Task, TaskScore]]]]
 
 
 def repertoire_methods(problem: WeakToStrong, count: int, folder: Path) -> list[Baseline]:
-    """Methods as the offline researchers compose them."""
+    """Compose methods as the offline researchers do."""
     repertoire, rng, made = problem.repertoire(), Random(1), []
     for index in range(count):
         directory = folder / f"method-{index}"
@@ -41,7 +43,7 @@ def repertoire_methods(problem: WeakToStrong, count: int, folder: Path) -> list[
 
 
 def score_all(problem: WeakToStrong, methods: list[Baseline], stage: Stage, seeds: int) -> Scores:
-    """By method and by coordinates, the scores on every domain climbed on."""
+    """Return the scores on every domain climbed on, by method and coordinates."""
     found: Scores = defaultdict(lambda: defaultdict(list))
     for seed in range(seeds):
         for domain in problem.climbed_domains:

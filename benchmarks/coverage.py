@@ -1,4 +1,6 @@
-"""How often nominal 90 % intervals of PGR hold the truth. Run: python benchmarks/coverage.py [--quick]
+"""Measures how often nominal 90 % intervals of PGR contain the truth.
+
+Run: python benchmarks/coverage.py [--quick]
 
 First on made-up splits whose truth is known, then on the shipped corpus: a method is trained on many splits and judged
 on all sealed rows, which gives the truth; then trainings and rows are resampled as measurements draw them. The interval

@@ -1,7 +1,9 @@
-"""How often audits accuse the honest. Run: python benchmarks/false_disqualifications.py [--problem NAME] [--repeats N]
+"""Measures how often audits accuse honest methods.
 
-Each repetition measures and confirms every shipped baseline on freshly drawn splits, with the runs that the audits ask
-for, in this process, and lets every audit judge it. Methods drawn from the problem's offline repertoire, and honest
+Run: python benchmarks/false_disqualifications.py [--problem NAME] [--repeats N]
+
+Each repetition measures and confirms every shipped baseline on freshly drawn splits, with the runs that the audits
+need, in this process, and lets every audit judge it. Methods drawn from the problem's offline repertoire, and honest
 ways to open files without the lab's library, are read too. Exits with 1 if any was disqualified, or one of those that
 are only read was marked.
 """
@@ -40,7 +42,7 @@ def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[AuditAns
 
 
 def read_drawn(problem: Problem, count: int) -> Counter[AuditVerdict]:
-    """What static reading says of methods drawn from the repertoire."""
+    """Print the static audit's findings on methods drawn from the repertoire."""
     found: Counter[AuditVerdict] = Counter()
     known = list_modules(problem.lab())
     if not isinstance(problem, SearchableProblem):
@@ -58,7 +60,7 @@ def read_drawn(problem: Problem, count: int) -> Counter[AuditVerdict]:
 
 
 def read_forms() -> Counter[AuditVerdict]:
-    """What static reading says of honest ways to open files."""
+    """Print the static audit's findings on honest ways to open files."""
     found: Counter[AuditVerdict] = Counter()
     for form in HONEST_FORMS:
         with tempfile.TemporaryDirectory() as method:

@@ -1,11 +1,12 @@
-"""Overshoot of limits in random schedules of faults.
+"""Measures how far limits are overshot in random schedules of faults.
 
 Run: python benchmarks/fault_schedules.py [SCHEDULES] [FIRST] [JOBS]
 
 Each schedule is a team of real researchers with the real gateway, ledger and SQLite, asking the contract double of the
 Messages API over HTTP: rate limits, overloads, broken and stalled streams, refusals, cut replies, summaries, pauses,
-usage told wrongly or not at all, kills of the controller (see ``aar.testing.faults.fault_campaigns``). What the double
-billed by its own usage, broken answers included, is held against every limit. JOBS processes share the schedules.
+usage reported wrongly or not at all, kills of the controller (see ``aar.testing.faults.fault_campaigns``). What the
+double billed by its own usage, broken answers included, is held against every limit. JOBS processes share the
+schedules.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from aar.testing.faults.ledger_comparison import ScheduleVerdict
 
 
 def main() -> None:
-    """Run them one after the other and print what came of them."""
+    """Run the schedules one after the other and print their results."""
     given = [int(argument) for argument in sys.argv[1:4]]
     schedules, first, jobs = [*given, *(1000, 0, 1)[len(given) :]]
     began = time.monotonic()
@@ -52,7 +53,7 @@ def run(seeds: Sequence[int]) -> list[ScheduleVerdict]:
 
 
 def show(verdicts: list[ScheduleVerdict], seconds: float) -> None:
-    """Print the worst of each limit, and how much was really at stake."""
+    """Print the worst overshoot of each limit, and the amounts at stake."""
     for limit in ("usd", "tokens", "researcher.usd", "researcher.tokens", "researcher.turns"):
         held = [verdict.overshoot[limit] for verdict in verdicts if limit in verdict.overshoot]
         unit = "$" if limit.endswith("usd") else ""

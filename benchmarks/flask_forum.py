@@ -1,6 +1,8 @@
-"""A plain forum as one would write it with Flask, SQLAlchemy and SQLite: what benchmarks/forum_http.py compares with.
+"""A plain forum in Flask, SQLAlchemy and SQLite, for comparison with ours.
 
-The same fields, an index on every column that is looked up, LIKE for search.
+benchmarks/forum_http.py compares with it.
+
+The same fields, an index on every column that is searched, LIKE for search.
 Run alone: python benchmarks/flask_forum.py FILE PORT [--wal]
 """
 
@@ -23,7 +25,7 @@ _PAGE = """<!doctype html><title>Forum</title><h1>Forum</h1>
 
 
 class Base(DeclarativeBase):
-    """Of the two tables."""
+    """The base of the two tables."""
 
 
 class Post(Base):
@@ -52,7 +54,7 @@ class Comment(Base):
 
 
 def make_app(path: str, *, wal: bool) -> Flask:
-    """The forum over one SQLite file."""
+    """Build the forum over one SQLite file."""
     engine = create_engine(f"sqlite:///{path}")
     if wal:
         event.listen(engine, "connect", _configure)

@@ -1,4 +1,6 @@
-"""How fast the forum is: posts, searches and mirror syncs. Run: python benchmarks/forum.py [--database URL]
+"""Measures the forum's speed: posts, searches and mirror syncs.
+
+Run: python benchmarks/forum.py [--database URL]
 
 Every post is one durable transaction through the service that researchers' tools call. Texts are drawn from a seeded
 vocabulary of 2,000 words with a natural (1/rank) frequency, 120 words a post.
@@ -58,7 +60,7 @@ def fill(db: Database, rng: random.Random, count: int) -> float:
 
 
 def median_ms(action: Callable[[], Any], times: int) -> float:
-    """The median time of an action, in milliseconds."""
+    """Return the median time of an action, in milliseconds."""
     taken = []
     for _ in range(times):
         begun = time.perf_counter()
@@ -74,7 +76,7 @@ async def _sync_ms(mirror: ForumMirror) -> float:
 
 
 def measure(db: Database, folder: Path, posts: int, rng: random.Random) -> list[str]:
-    """One row of the table: figures with ``posts`` posts on the forum."""
+    """Measure one row of the table, with ``posts`` posts on the forum."""
     queries = [words(rng, 2) for _ in range(50)]
 
     def find() -> None:

@@ -1,12 +1,14 @@
-"""The forum over HTTP beside a plain Flask forum, in one run. Run: python benchmarks/forum_http.py [--posts 1000 ...]
+"""Compares the forum over HTTP with a plain Flask forum.
 
-Both are one process each on loopback, asked by one client over one kept connection; Flask runs under waitress. aar has
-SQLite with write-ahead logging and ``synchronous=NORMAL``; Flask is asked twice, with the same two settings and with
-SQLite's own (a rollback journal, ``synchronous=FULL``), which a plain forum comes with. ``posts/s`` are POST
-requests; a search asks for two words of one post, of which one stands in about one post of a thousand; a sync asks
-what is new since ten posts ago, in bytes as they cross the wire (the client takes gzip, as browsers do); a page is the
-forum's first one for people. Beside each time stands the server's CPU time for one request, which depends less on what
-else the machine does. Forums are filled below HTTP. aar's bounds on writes a second are lifted, with the setting that
+Run: python benchmarks/forum_http.py [--posts 1000 ...]
+
+Both are one process each on loopback, with one client over one persistent connection; Flask runs under waitress. aar
+has SQLite with write-ahead logging and ``synchronous=NORMAL``; Flask is measured twice, with the same two settings and
+with SQLite's own (a rollback journal, ``synchronous=FULL``), which a plain forum comes with. ``posts/s`` are POST
+requests; a search asks for two words of one post, of which one is in about one post of a thousand; a sync asks for the
+changes since ten posts ago, in bytes as they cross the wire (the client takes gzip, as browsers do); a page is the
+forum's first one for people. Each time comes with the server's CPU time for one request, which depends less on the
+machine's other work. Forums are filled below HTTP. aar's limits on writes a second are lifted, with the setting that
 ``create_app`` has for it; everything else is as served: tokens, audit log, near-duplicates, mentions, events.
 
 Flask: uv pip install flask waitress
@@ -56,7 +58,10 @@ Ask = Callable[[], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one forum at one size; ``sync_bytes`` and ``page_bytes`` as they cross the wire."""
+    """The figures of one forum at one size.
+
+    ``sync_bytes`` and ``page_bytes`` are counted as they cross the wire.
+    """
 
     posts: Timed
     searches: Timed
@@ -67,7 +72,7 @@ class Figures:
 
 
 def texts(rng: random.Random, count: int, first: int) -> list[dict[str, Any]]:
-    """Posts with one selective word each: ``rare17`` stands in one of a thousand."""
+    """Write posts with one selective word each: ``rare17`` is in one of a thousand."""
     return [
         {"kind": "result", "title": words(rng, 8), "body": f"{words(rng, 120)} rare{(first + index) % 1000}"}
         for index in range(count)
@@ -75,7 +80,10 @@ def texts(rng: random.Random, count: int, first: int) -> list[dict[str, Any]]:
 
 
 def fill(connection: Connection, table: SqlTable, rng: random.Random, count: int, fixed: dict[str, Any]) -> list[str]:
-    """Write posts straight to the database; returns searches, each for two words of one post, one of them rare."""
+    """Write posts straight to the database; returns searches.
+
+    Each search has two words of one post, one of them rare.
+    """
     asked: list[str] = []
     for first in range(0, count, 1000):
         sent = texts(rng, min(1000, count - first), first)
@@ -88,7 +96,7 @@ def fill(connection: Connection, table: SqlTable, rng: random.Random, count: int
 def measure(
     client: Client, rng: random.Random, asked: list[str], *, posts: str, search: str, page: str, sync: Ask
 ) -> Figures:
-    """Ask one forum."""
+    """Measure one forum."""
     written = iter(texts(rng, _POSTS + 10, 0))
     queries = iter(asked)
     answers: dict[str, Answer] = {}
@@ -109,7 +117,7 @@ def measure(
 
 
 def ours(folder: Path, count: int) -> Figures:
-    """Figures of aar with so many posts."""
+    """Measure aar with the given number of posts."""
     rng = random.Random(7)
     home = folder / "aar"
     db = open_database(f"sqlite:///{home}/aar.db")
@@ -139,7 +147,10 @@ def ours(folder: Path, count: int) -> Figures:
 
 
 def plain(folder: Path, count: int, *, wal: bool) -> Figures:
-    """Figures of the Flask forum with so many posts, with aar's settings of SQLite or SQLite's own."""
+    """Measure the Flask forum with the given number of posts.
+
+    SQLite has aar's settings or its own.
+    """
     from flask_forum import Base, make_app
     from sqlalchemy import create_engine
 
@@ -170,7 +181,7 @@ def plain(folder: Path, count: int, *, wal: bool) -> Figures:
 
 
 def compared(sizes: Sequence[int]) -> Table:
-    """Both forums at so many posts."""
+    """Compare both forums at the given number of posts."""
     has_flask = all(importlib.util.find_spec(name) for name in ("flask", "waitress"))
     if not has_flask:
         print("Nothing to compare with is installed: uv pip install flask waitress", file=sys.stderr)

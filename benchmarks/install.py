@@ -1,4 +1,4 @@
-"""What a base install costs: seconds and megabytes from an empty environment, and how fast ``aar --help`` answers.
+"""Measures a base install: seconds, megabytes, and the time of ``aar --help``.
 
 Run: python benchmarks/install.py
 """

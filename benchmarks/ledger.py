@@ -1,4 +1,6 @@
-"""How fast the ledger is: `python benchmarks/ledger.py [PAIRS] [RESEARCHERS]`.
+"""Measures the ledger's speed.
+
+Run: `python benchmarks/ledger.py [PAIRS] [RESEARCHERS]`.
 
 Prints reserve + settle pairs a second, CPU milliseconds a pair, and the time of the totals query over all of them, on
 SQLite in a temporary folder. Compare as ratios on one machine.

@@ -1,4 +1,4 @@
-"""The conversation whose bill ``token_bill.py`` compares: what is said, the clock, and what the answers say it used."""
+"""The conversation that ``token_bill.py`` bills: messages, clock and reported usage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = ("teacher", "is", "wrong", "where", "irony", "turns", "the", "words;", "
 
 
 class Story:
-    """The same conversation for everybody: what the model says at each turn, and the clock."""
+    """The same conversation for every loop: the model's turns and the clock."""
 
     def __init__(self, turns: int) -> None:
         chance = random.Random(7)
@@ -39,11 +39,11 @@ class Story:
         return text[:characters]
 
     def output(self, turn: int) -> str:
-        """What the command of a turn prints."""
+        """Return the output of a turn's command."""
         return self.log[turn * 500 :][: self.sizes[turn]]
 
     def play(self, request: MessagesRequest) -> ModelReply:
-        """The model's next turn; time passes."""
+        """Return the model's next turn; time passes."""
         turn, self.asked = self.asked, self.asked + 1
         self.now += SECONDS_OF_A_JOB if turn % JOB_EVERY == JOB_EVERY - 1 else SECONDS_A_TURN
         if turn >= len(self.sizes):
@@ -58,12 +58,15 @@ class Story:
 
 
 def double_of(story: Story, turns: int) -> FakeMessagesApi:
-    """A strict double that plays the story at the story's clock."""
+    """Build a strict double that plays the story at the story's clock."""
     return FakeMessagesApi(FunctionModel(story.play), clock=lambda: story.now, most_logged=4 * turns + 100)
 
 
 def used(double: FakeMessagesApi) -> Usage:
-    """All that the double's answers say was used; compaction passes are in ``iterations`` only."""
+    """Return the usage in all of the double's replies.
+
+    Compaction passes are in ``iterations`` only.
+    """
     total = Usage()
     for exchange in double.requests:
         usage = (exchange.answer or {}).get("usage")

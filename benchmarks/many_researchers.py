@@ -1,4 +1,4 @@
-"""Many researchers in one controller: how much a turn takes beyond what the model takes.
+"""Measures the overhead of a turn with many researchers in one controller.
 
 Usage: python benchmarks/many_researchers.py [RESEARCHERS] [TURNS] [--think LEAST MOST] [--warm TURNS] [--seconds MOST]
 (500 of 12 turns; 2 to 10 seconds; 4). As calm as real turns of Claude are, and ended in time:
@@ -33,7 +33,7 @@ _THOUGHT = re.compile(r"thought for ([\d.]+) s")
 
 
 async def serve(turns: int, least: float, most: float) -> None:
-    """The scripted model: HTTP/1.1 with keep-alive, replies spread over their time."""
+    """Serve the scripted model: HTTP/1.1 with keep-alive, replies spread over their time."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -69,7 +69,10 @@ async def serve(turns: int, least: float, most: float) -> None:
 async def measure(
     port: int, team: int, folder: Path, warm: int, seconds: float | None
 ) -> tuple[list[float], int, float, float]:
-    """Overheads of the counted turns in seconds, number of all turns, CPU seconds and wall seconds."""
+    """Measure overheads in seconds, turns, CPU seconds and wall seconds.
+
+    Overheads are those of the counted turns; turns are all turns.
+    """
     from aar.researcher.loop import run_researcher
     from aar.store.event_log import read_events
 

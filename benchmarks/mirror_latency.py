@@ -1,9 +1,11 @@
-"""How soon a colleague's post lies as a file in every sandbox, while a real campaign runs.
+"""Measures the delay until a post is a file in every sandbox.
+
+A real campaign runs meanwhile.
 
 Run: python benchmarks/mirror_latency.py [POSTS] [options of `aar start`, such as --sandbox docker --problem toy]
 
-Posts are written by another process than the controller, as the web server's or a guest's are, at random moments; the
-folder looked at is the one that the sandboxes show under /forum. Times count from the commit.
+Posts are written by another process than the controller, as those of the web server or of external researchers are, at
+random moments; the folder that is checked is the one that the sandboxes show under /forum. Times count from the commit.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _GIVE_UP_SECONDS = 60.0
 
 
 def main() -> None:
-    """Start a campaign in a folder of its own, write posts, print the waits, and end it."""
+    """Start a campaign in its own folder, write posts, print the delays, end it."""
     given = sys.argv[1:]
     posts = int(given.pop(0)) if given and given[0].isdigit() else 60
     with tempfile.TemporaryDirectory(prefix="aar-mirror-") as home, _campaign(Path(home), given) as db:

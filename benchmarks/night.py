@@ -1,6 +1,8 @@
-"""A campaign as large as a night's, written by the services that a real one is written by, for benchmarks to read.
+"""Writes a campaign as large as a night's, for benchmarks to read.
 
-Nine researchers talk, call tools, post, comment, vote and hand in; each turn is reserved and settled on the ledger.
+It uses the services that write a real one.
+
+Nine researchers talk, call tools, post, comment, vote and submit; each turn is reserved and settled on the ledger.
 Texts are drawn from a seeded vocabulary; scores are made up, so it is only ever written into a database of its own.
 """
 
@@ -42,7 +44,7 @@ WEIGHTS = [1 / (rank + 1) for rank in range(len(VOCABULARY))]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much a night leaves behind."""
+    """The size of a night."""
 
     researchers: int = 9
     submissions: int = 300
@@ -62,7 +64,7 @@ class Night:
         self._handed_in = self._posted = 0
 
     async def write(self) -> None:
-        """Write it all."""
+        """Write the campaign."""
         size = self._size
         with self._db.writing() as session:
             self._team = add_campaign(session, CAMPAIGN, size.researchers)
@@ -83,7 +85,7 @@ class Night:
             spread_events(session, size.minutes)
 
     def words(self, count: int) -> str:
-        """Text as long as asked, in words of natural frequency."""
+        """Return text of the given length, in words of natural frequency."""
         return " ".join(self._rng.choices(VOCABULARY, WEIGHTS, k=count))
 
     def _count(self) -> int:

@@ -1,4 +1,6 @@
-"""How far the offline researchers' search gets on weak_to_strong, without sandboxes, forum or waiting.
+"""Measures the offline researchers' search on weak_to_strong.
+
+It runs without sandboxes, forum or waiting.
 
 Each simulated campaign deals four directions, lets four researchers propose four methods each by the search that they
 really use, runs the rendered programs in this process and measures them as the scorer would, on splits that change from
@@ -31,7 +33,7 @@ FRESH = 1000
 
 @dataclass
 class Bench:
-    """Tasks are prepared once and kept; runs are timed."""
+    """A bench whose tasks are prepared once; runs are timed."""
 
     problem: WeakToStrong
     folder: Path
@@ -39,7 +41,7 @@ class Bench:
     slowest: float = 0.0
 
     def measure(self, source: str, first_seed: int) -> Estimate:
-        """The pooled score of a program on ``seeds`` splits from ``first_seed`` on."""
+        """Return the pooled score of a program on ``seeds`` splits from ``first_seed`` on."""
         output = self.folder / "out.npy"
         scores = []
         for domain in self.problem.climbed_domains:
@@ -70,7 +72,10 @@ def _run(source: str, task: Task, seed: int, output: Path) -> None:
 def campaign(
     bench: Bench, repertoire: SearchSpace, seed: int, rounds: int, dealt: list[dict[str, str]]
 ) -> MeasuredMethod:
-    """Play one campaign: in every round all researchers propose at once, knowing the rounds before. Its winner."""
+    """Play one campaign and return its winner.
+
+    In every round all researchers propose at once, knowing the rounds before.
+    """
     known: list[MeasuredMethod] = []
     splits = Random(f"splits {seed}")
     for round_number in range(rounds):

@@ -1,11 +1,13 @@
-"""How fast pages are on a night's campaign, how soon an event is on the screen, and what a hundred watchers cost.
+"""Measures page times, event latency and the cost of a hundred watchers.
+
+The pages are those of a night's campaign.
 
 Usage: python benchmarks/pages.py [--home FOLDER] [--events N] [--watchers N]
 
 A server process on one core serves 9 researchers, 300 submissions, 2,000 posts and 50,000 events (see ``night.py``);
-this process asks, writes events, and drives Debian's Chromium. It writes as another process does, into the database,
-and as what the server's own process does, through the API: a controller that serves its own pages is of that kind. A
-watcher does what an open page does: it follows the stream and takes its page anew when an event matters.
+this process asks, writes events, and drives Debian's Chromium. It writes in two ways: as another process does, into the
+database, and through the API, as a controller that serves its own pages does. A watcher does what an open page does: it
+follows the stream and loads its page again when an event matters.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ CHROMIUM = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background
 
 
 def time_pages(address: str, pid: int, token: str, times: int) -> Table:
-    """Each page's time and size, one request after another."""
+    """Measure each page's time and size, one request after another."""
     columns = ("p50 ms", "p95 ms", "server's CPU ms", "KB sent", "KB of HTML")
     table = Table("page", *columns, title="Pages of a night's campaign")
     with httpx.Client(base_url=address, timeout=60, headers={"Authorization": f"Bearer {token}"}) as client:
@@ -77,14 +79,17 @@ def time_pages(address: str, pid: int, token: str, times: int) -> Table:
 
 
 def post(db: Database, title: str) -> int:
-    """A researcher's post; the id of the newest event then."""
+    """Write a researcher's post; returns the id of the newest event then."""
     with db.writing() as session:
         create_post(session, CAMPAIGN, WRITER, kind="insight", title=title, body="It holds.")
         return latest_event_id(session, CAMPAIGN)
 
 
 def in_a_browser(address: str, db: Database, token: str, times: int) -> Table:
-    """First load of the campaign's page in bytes, and from a write to the changed page, in Chromium."""
+    """Measure the campaign's page in Chromium.
+
+    The first load in bytes, and the time from a write to the changed page.
+    """
     table = Table("in Chromium", "")
     operator = httpx.Client(base_url=f"{address}/api/v1{AT}", headers={"Authorization": f"Bearer {token}"})
 
@@ -118,7 +123,7 @@ def in_a_browser(address: str, db: Database, token: str, times: int) -> Table:
 
 
 class Watchers:
-    """So many open pages, without the browsers."""
+    """Many open pages, without the browsers."""
 
     def __init__(self, address: str, after: int) -> None:
         self._address, self._after = address, after
@@ -128,12 +133,15 @@ class Watchers:
         self.bytes = 0
 
     def write(self, db: Database, step: int) -> None:
-        """A small event, and every eighth time a post."""
+        """Write a small event, and every eighth time a post."""
         number = post(db, f"watched {step}") if step % 8 == 0 else _small(db, step)
         self.written[number] = time.perf_counter()
 
     async def watch(self, client: httpx.AsyncClient) -> None:
-        """Follow the stream as ``live.js`` does; take the page anew when an event matters, at most once a second."""
+        """Follow the stream as ``live.js`` does.
+
+        The page is loaded again when an event matters, at most once a second.
+        """
         stream = f"{self._address}{AT}/live?after={self._after}"
         seen = shown = 0
 
@@ -167,7 +175,10 @@ class Watchers:
 
 
 async def watched(address: str, pid: int, db: Database, count: int, seconds: int) -> Table:
-    """What so many watchers cost while nine researchers work: four small events a second, a post every two."""
+    """Measure the cost of many watchers while nine researchers work.
+
+    Four small events a second, a post every two.
+    """
     with db.reading() as session:
         crowd = Watchers(address, latest_event_id(session, CAMPAIGN))
     limits = httpx.Limits(max_connections=None)
@@ -203,7 +214,10 @@ def _small(db: Database, step: int) -> int:
 
 
 def tables(home: Path, *, events: int, times: int, watchers: int, seconds: int) -> Iterator[Table]:
-    """All of them, over a campaign in ``home``, which is written if it is not there."""
+    """Print all tables, over a campaign in ``home``.
+
+    It is written if it is not there.
+    """
     known = (home / "aar.db").exists()
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     whole = Size()

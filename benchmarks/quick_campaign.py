@@ -1,9 +1,12 @@
-"""The quick campaign, timed from the command line: first tool call, first measured PGR, the whole, and the best score.
+"""Times the quick campaign from the command line.
+
+First tool call, first measured PGR, the whole, and the best score.
 
 Run: python benchmarks/quick_campaign.py [options of `aar start`, such as --sandbox docker --seed 3]
 
-Times count from the moment the command is typed (the process is spawned). Controller CPU is what the controller's own
-process used, without sandboxes and without the offline model server; it includes preparing splits and scoring.
+Times count from the moment the command is typed (the process is spawned). Controller CPU is the time of the
+controller's own process, without sandboxes and without the offline model server; it includes preparing splits and
+scoring.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Run one campaign in a folder of its own, print the figures, and leave nothing behind."""
+    """Run one campaign in its own folder, print the figures, leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="aar-quick-") as home:
         command = [sys.executable, "-m", "aar", "start", "--plain", "--port", "0", *sys.argv[1:]]
         environment = {key: value for key, value in os.environ.items() if key != "ANTHROPIC_API_KEY"}

@@ -1,4 +1,6 @@
-"""How often honest and overfitted winners are refuted. Run: python benchmarks/refutations.py [--quick] [--unlike X]
+"""Measures how often honest and overfitted winners are refuted.
+
+Run: python benchmarks/refutations.py [--quick] [--unlike X]
 
 Simulated campaigns by the scorer's own rules: 20, 50 or 200 equally good methods on two domains, the best five of them
 confirmed with as many seeds as they were measured with. The first table gives the percentage of campaigns in which any

@@ -1,4 +1,6 @@
-"""Latency of sandboxes, side by side with docker-py's ``exec_run`` on the same engine in the same minutes.
+"""Compares the latency of sandboxes with docker-py's ``exec_run``.
+
+On the same engine in the same minutes.
 
     python benchmarks/sandbox_latency.py [--commands 300] [--starts 15] [--backends docker bubblewrap]
 
@@ -27,13 +29,13 @@ Timed = Callable[[], Awaitable[object]]
 
 
 def quantile(seconds: list[float], share: float) -> str:
-    """A quantile in milliseconds."""
+    """Return a quantile in milliseconds."""
     ordered = sorted(seconds)
     return f"{ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000:.2f}"
 
 
 async def interleaved(actions: dict[str, Timed], rounds: int, block: int = 1) -> dict[str, list[float]]:
-    """Seconds of each action, in turns of ``block`` in a row."""
+    """Measure the seconds of each action, in turns of ``block`` in a row."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds // block):
         for name, action in actions.items():
@@ -45,12 +47,12 @@ async def interleaved(actions: dict[str, Timed], rounds: int, block: int = 1) ->
 
 
 def spec(folder: Path, name: str) -> SandboxSpec:
-    """A sandbox with two cores."""
+    """Return the spec of a sandbox with two cores."""
     return SandboxSpec(f"bench-{os.getpid()}-{name}", "bench", folder / name, workspace_bytes=64 << 20, cpus=2)
 
 
 async def commands(boxes: dict[str, Sandbox], container: object, rounds: int) -> None:
-    """A trivial command, and a shell."""
+    """Measure a trivial command, and a shell."""
     for title, vector in (("`true`", ["true"]), ("`bash -c true`", ["bash", "-c", "true"])):
         actions: dict[str, Timed] = {
             f"aar {name}": lambda box=box, vector=vector: box.exec(vector, timeout=30) for name, box in boxes.items()
@@ -65,7 +67,7 @@ async def commands(boxes: dict[str, Sandbox], container: object, rounds: int) ->
 
 
 async def output(boxes: dict[str, Sandbox], container: object) -> None:
-    """50 MB of output, all of it kept."""
+    """Measure 50 MB of output, all of it captured."""
     vector = ["head", "-c", str(OUTPUT_BYTES), "/dev/zero"]
     actions: dict[str, Timed] = {
         f"aar {name}": lambda box=box: box.exec(vector, timeout=120, output_limit=2 * OUTPUT_BYTES)
@@ -78,7 +80,10 @@ async def output(boxes: dict[str, Sandbox], container: object) -> None:
 
 
 async def starts(backends: dict[str, SandboxBackend], folder: Path, client: object, rounds: int) -> None:
-    """From nothing to a sandbox that answers, hardened; beside a plain ``docker run``."""
+    """Measure the start of a hardened sandbox, and of a plain ``docker run``.
+
+    A start ends with the first answer.
+    """
     made: list[str] = []
     numbers = iter(range(10_000))
 

@@ -1,4 +1,6 @@
-"""Many sandboxes on one machine: 100 idle ones and their memory, 50 taken up again after a restart, escapes tried.
+"""Measures many sandboxes on one machine.
+
+100 idle ones and their memory, 50 attached again after a restart, and escapes.
 
     python benchmarks/sandbox_scale.py [--idle 100] [--attach 50] [--escapes] [--backends docker bubblewrap]
 
@@ -24,19 +26,19 @@ _AT_ONCE = 4
 
 
 def specs(folder: Path, count: int) -> list[SandboxSpec]:
-    """So many sandboxes with small workspaces."""
+    """Return specs of many sandboxes with small workspaces."""
     names = [f"scale-{os.getpid()}-{number}" for number in range(count)]
     return [SandboxSpec(name, "scale", folder / name, workspace_bytes=16 << 20) for name in names]
 
 
 def available_bytes() -> int:
-    """What the kernel could still hand out."""
+    """Return the memory that the kernel could still give, in bytes."""
     line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
     return int(line.split()[1]) * 1024
 
 
 async def idle(name: str, folder: Path, count: int, attached: int) -> None:
-    """Start them, look at their memory, restart the controller, take some up again, remove all."""
+    """Start sandboxes, measure their memory, restart, attach some again, remove all."""
     made = specs(folder, count)
     backend = get_backend(name)
     before, began = available_bytes(), time.perf_counter()
@@ -72,7 +74,7 @@ async def _remove(turns: asyncio.Semaphore, backend: object, name: str) -> None:
 
 
 async def escapes(names: Sequence[str], folder: Path) -> None:
-    """The escape suite as a table line."""
+    """Return the escape suite as a table line."""
     for name in names:
         place = folder / f"escapes-{name}"
         place.mkdir()

@@ -1,8 +1,10 @@
-"""What scoring costs beyond the methods themselves. Run: python benchmarks/scoring.py [--quick] [--cold]
+"""Measures the cost of scoring beyond the methods themselves.
 
-Submissions go one at a time from the call that hands one in to its verdict; a new one is handed in when the former has
-its verdict and the sandboxes for the next are ready. The overhead of one is the wall time from before its code is
-saved until ``wait_for`` returns its verdict, less the seconds that its runs' methods took (their interpreters' start
+Run: python benchmarks/scoring.py [--quick] [--cold]
+
+Submissions go one at a time from the submitting call to the verdict; a new one is submitted when the former has its
+verdict and the sandboxes for the next are ready. The overhead of one is the wall time from before its code is saved
+until ``wait_for`` returns its verdict, less the seconds that its runs' methods took (their interpreters' start
 included), divided by the runs that go side by side. It includes the saving of the code, the queue, the drawing of the
 split with its teacher and ceiling, the sandbox, the reading and scoring of the output, and every database write; it
 does not include the agent's model call. With one seed and two domains there are two runs a submission, and the second
@@ -62,7 +64,10 @@ class Stopwatch:
         self.spent: dict[str, list[float]] = defaultdict(list)
 
     def watch(self, owner: Any, name: str, stage: str, own: Callable[[Any], float] = lambda _: 0.0) -> None:
-        """Time every call of ``owner.name``; ``own`` tells from its result the seconds that are not overhead."""
+        """Time every call of ``owner.name``.
+
+        ``own`` returns the seconds of its result that are not overhead.
+        """
         inner = getattr(owner, name)
 
         def note(begun: float, result: object) -> None:
@@ -107,7 +112,7 @@ class Bench:
         )
 
     def method(self, index: int) -> Path:
-        """The first baseline, made another method by a constant."""
+        """Return the first baseline, made another method by a constant."""
         directory = self.methods / str(index)
         directory.mkdir(parents=True)
         for file in self.problem.baselines()[0].directory.iterdir():
@@ -140,7 +145,10 @@ class Bench:
 
 
 async def overheads(bench: Bench, count: int, stopwatch: Stopwatch, rooms: int) -> list[tuple[float, int]]:
-    """Milliseconds beyond the methods' own, and runs, of submissions that go alone."""
+    """Measure the milliseconds beyond the methods' own, and the runs.
+
+    Submissions go alone.
+    """
     scorer = bench.scorer()
     service = asyncio.create_task(scorer.serve())
     found = []
@@ -164,7 +172,7 @@ async def overheads(bench: Bench, count: int, stopwatch: Stopwatch, rooms: int) 
 
 
 def watch_all(stopwatch: Stopwatch) -> None:
-    """Put the watch around every stage of a run."""
+    """Put the stopwatch around every stage of a run."""
     stopwatch.watch(SnapshotStore, "save", "save the code")
     stopwatch.watch(task_bundles, "call_plugin", "split: teacher, ceiling, files")
     stopwatch.watch(SandboxPool, "take", "sandbox: take a warm one")
@@ -179,7 +187,7 @@ def watch_all(stopwatch: Stopwatch) -> None:
 
 @asynccontextmanager
 async def no_pool(_room: CleanRoom, _owner: str, _parallel: int) -> AsyncIterator[None]:
-    """In place of ``CleanRoom.warm_sandboxes``."""
+    """Replace ``CleanRoom.warm_sandboxes``."""
     yield
 
 

@@ -1,4 +1,7 @@
-"""Servers as processes of their own, clients on one kept connection, quantiles: what benchmarks of HTTP share."""
+"""Shared parts of HTTP benchmarks: servers, clients and quantiles.
+
+Servers are processes of their own; a client has one persistent connection.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +26,23 @@ _READY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; ``body`` as it crossed the wire."""
+    """A response; ``body`` as it crossed the wire."""
 
     body: bytes
     zipped: bool
 
     def json(self) -> Any:
-        """What it says."""
+        """Return the parsed body."""
         return json.loads(gzip.decompress(self.body) if self.zipped else self.body)
 
 
 class Client:
-    """One kept connection, with as little work between requests as the standard library has.
+    """A client with one persistent connection and little work between requests.
+
+    It has as little as the standard library allows.
 
     Args:
-        pid: of the server, for the CPU time that it takes.
+        pid: process id of the server, whose CPU time is measured.
     """
 
     def __init__(self, port: int, headers: Mapping[str, str], pid: int) -> None:
@@ -46,7 +51,7 @@ class Client:
         self.pid = pid
 
     def ask(self, method: str, path: str, sent: dict[str, Any] | None = None, **query: str | int) -> Answer:
-        """Make one request. Raises AssertionError for an answer that is no success."""
+        """Make one request. Raises AssertionError for a response that is no success."""
         headers = self._headers | ({} if sent is None else {"Content-Type": "application/json"})
         body = None if sent is None else json.dumps(sent).encode()
         self._connection.request(method, f"{path}?{urlencode(query)}" if query else path, body, headers)
@@ -56,35 +61,38 @@ class Client:
         return found
 
     def close(self) -> None:
-        """Close the connection, so that it is opened anew when next needed."""
+        """Close the connection, so that it is opened again when next needed."""
         self._connection.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Of one kind of request: milliseconds of each, and the server's CPU milliseconds for one."""
+    """The times of one kind of request.
+
+    Milliseconds of each, and the server's CPU milliseconds for one.
+    """
 
     ms: Sequence[float]
     cpu_ms: float
 
     def quantile(self, share: float) -> float:
-        """Milliseconds that so many took at most."""
+        """Return a quantile in milliseconds."""
         ordered = sorted(self.ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     @property
     def median(self) -> float:
-        """Milliseconds, half of the time."""
+        """Return the median in milliseconds."""
         return self.quantile(0.5)
 
     @property
     def rate(self) -> float:
-        """Requests a second, one after another."""
+        """Return requests a second, one after another."""
         return 1000 * len(self.ms) / sum(self.ms)
 
 
 def timed(client: Client, action: Callable[[], Any], times: int) -> Timed:
-    """Do something so often."""
+    """Time an action, repeated the given number of times."""
     taken, before = [], cpu_seconds(client.pid)
     for _ in range(times):
         begun = time.perf_counter()
@@ -97,7 +105,7 @@ def timed(client: Client, action: Callable[[], Any], times: int) -> Timed:
 def served(
     command: Sequence[str], ready: str, port: int, *, environment: Mapping[str, str], headers: Mapping[str, str]
 ) -> Iterator[Client]:
-    """A server process and a client of it, once ``ready`` answers."""
+    """Start a server process and a client of it, once ``ready`` answers."""
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     client = Client(port, headers, process.pid)
     try:
@@ -120,7 +128,7 @@ def served(
 
 @contextmanager
 def aar_serve(home: Path) -> Iterator[tuple[str, int]]:
-    """``aar serve`` on one core; its address and process id."""
+    """Start ``aar serve`` on one core; its address and process id."""
     environment = {**os.environ, "AAR_HOME": str(home)}
     command = [sys.executable, "-m", "aar", "serve", "--port", "0"]
     core = max(os.sched_getaffinity(0))
@@ -137,18 +145,18 @@ def aar_serve(home: Path) -> Iterator[tuple[str, int]]:
 
 
 def ms(seconds: Sequence[float], share: float) -> str:
-    """A quantile in milliseconds."""
+    """Format a quantile in milliseconds."""
     ordered = sorted(seconds)
     return f"{1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]:,.0f}" if ordered else "–"
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, user and system."""
+    """Return the CPU time of a process so far, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with bind_listener("127.0.0.1", 0) as listener:
         return int(listener.getsockname()[1])

@@ -1,16 +1,18 @@
-"""A night with bad luck, in minutes. Run: python benchmarks/soak.py [--short] [--backend docker|bubblewrap] [--seed N]
+"""Simulates a night with bad luck, in minutes.
 
-Eight researchers work on a problem whose owner made a mistake, at a model service that does all that public bug
-reports tell of (``soak_faults.py``: each kind three times), and that is away three times, the last time for longer than
-the campaign's patience. Meanwhile the controller is killed twice, the Docker engine restarts, the disk fills up, the
+Run: python benchmarks/soak.py [--short] [--backend docker|bubblewrap] [--seed N]
+
+Eight researchers work on a problem whose owner made a mistake, with a model service that shows all faults of public bug
+reports (``soak_faults.py``: each kind three times), and that is away three times, the last time for longer than the
+campaign's patience. Meanwhile the controller is killed twice, the Docker engine restarts, the disk fills up, the
 service asks for an hour's pause three times, and an operator pauses, writes, redirects and changes limits. Nothing in
-``aar`` is told that this is a test, and its clock runs as always: it is the spec that has a short patience, and the
-service that names short pauses. Scores are not confirmed at the end: audits would ask the service as nobody's work.
+``aar`` knows that this is a test, and its clock runs as always: it is the spec that has a short patience, and the
+service that names short pauses. Scores are not confirmed at the end: the audits' calls would belong to no researcher.
 
-At the end the ledger is held beside the service's own bill, the submissions beside what was handed in, the event log
-and the report beside what happened, and the machine beside what it was before. The exit code is 1 where anything does
-not hold. Without root there is no disk to fill; without a Docker engine (or with ``--backend bubblewrap``) a
-researcher's sandbox is killed instead. ``--short`` is a version of a minute: five researchers, each kind once.
+At the end the ledger is compared with the service's own bill, the submissions with those that were made, the event log
+and the report with the events of the night, and the machine with its state before. The exit code is 1 if any check
+fails. Without root there is no disk to fill; without a Docker engine (or with ``--backend bubblewrap``) a researcher's
+sandbox is killed instead. ``--short`` is a version of a minute: five researchers, each kind once.
 """
 
 from __future__ import annotations
@@ -54,13 +56,13 @@ LONGEST_STEP = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of a night.
+    """The size of a night.
 
     Args:
         researchers: how many.
         times: how often each kind of bad reply comes.
         thinking: seconds of a reply.
-        chat: share of turns that look around instead of handing in a method.
+        chat: share of turns that inspect the workspace instead of submitting a method.
         seconds_away: seconds for which something is away, or full.
     """
 
@@ -76,12 +78,12 @@ SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, seconds_away=4.0)
 
 @dataclass(slots=True)
 class Night:
-    """What happens to one campaign, one thing after another.
+    """The events of one campaign's night, one after another.
 
     Args:
-        faults: what struck it, other than single calls.
-        heard: what commands said while something was out of order, by what it was.
-        broken: what a step of the night did not do as it should.
+        faults: faults other than those of single calls.
+        heard: the output of commands during a fault, by fault.
+        broken: failed expectations of the night's steps.
     """
 
     home: Home
@@ -99,18 +101,18 @@ class Night:
         self.work(3)
 
     def go_on(self) -> None:
-        """Take it up again."""
+        """Resume the campaign."""
         self.home.begin("resume", "--port", "0", *self.resume)
 
     def work(self, calls: int) -> None:
-        """Let the team have so many more calls with which nothing goes wrong."""
+        """Let the team make the given number of calls without a new fault."""
         enough = self.service.ask("/state")["clean"] + calls
         wait_for(
             lambda: self._alive() and self.service.ask("/state")["clean"] >= enough, LONGEST_STEP, "the team's work"
         )
 
     def recovered(self, name: str, began: float) -> None:
-        """Note a fault that is over now, and wait until the team is at work again."""
+        """Record the end of a fault, and wait until the team works again."""
         over = time.time()
         wait_for(lambda: self._alive() and self.service.ask("/state")["last"] > over, LONGEST_STEP, f"recovery: {name}")
         self.faults.append(Fault(name, began, over, time.time()))
@@ -123,7 +125,7 @@ class Night:
         return True
 
     def hear(self, what: str, *command: str) -> None:
-        """Note what a command says now."""
+        """Record the output of a command now."""
         self.heard[what] = self.heard.get(what, "") + self.aar(*command)
 
     def aar(self, *command: str) -> str:
@@ -144,7 +146,7 @@ class Night:
     # What happens.
 
     def kill(self) -> None:
-        """Kill the controller, and take the campaign up again a little later."""
+        """Kill the controller, and resume the campaign a little later."""
         began = time.time()
         self.home.kill()
         time.sleep(1)
@@ -153,7 +155,7 @@ class Night:
         self.recovered("controller killed", began)
 
     def current_outage(self) -> None:
-        """Have the service be away for less than the campaign's patience."""
+        """Stop the service for less than the campaign's patience."""
         began = time.time()
         self.service.ask("/down", post=True)
         time.sleep(self.size.seconds_away)
@@ -162,7 +164,7 @@ class Night:
         self.recovered("service away", began)
 
     def long_outage(self) -> None:
-        """Have it be away for longer: the campaign pauses, and a person takes it up later."""
+        """Stop the service for longer: the campaign pauses, and a person resumes it."""
         began = time.time()
         self.service.ask("/down", post=True)
         self.ended("cannot reach")
@@ -171,7 +173,7 @@ class Night:
         self.recovered("service away for longer than patience", began)
 
     def hour(self) -> None:
-        """Have the service ask for an hour's pause: the campaign pauses, and a person takes it up later."""
+        """Request an hour's pause by the service: the campaign pauses, and a person resumes it."""
         began = time.time()
         self.service.ask("/hour", post=True)
         self.ended("the service asks for a pause until")
@@ -202,7 +204,7 @@ class Night:
         self.recovered("sandbox killed", began)
 
     def operator(self) -> None:
-        """Write to the team, redirect one, raise the limit, rest one and take it back."""
+        """Message the team, redirect one, raise the limit, pause and resume one."""
         self.aar("message", "all", "Say what you know before you try more.")
         self.aar("redirect", "r2", "Look at small offsets only.")
         self.aar("limits", "--usd", "150", "--researcher-turns", "900")
@@ -223,7 +225,7 @@ class Night:
                     self.broken.append(f"POST {path}: {answer.status_code} {answer.text[:200]}")
 
     def pause(self) -> None:
-        """Pause the campaign and go on."""
+        """Pause the campaign and resume it."""
         self.aar("pause")
         self.ended("")
         self.go_on()
@@ -241,7 +243,7 @@ class Night:
 
 
 def spec_of(address: str, problem: Path, researchers: int, backend: str) -> dict[str, Any]:
-    """The campaign."""
+    """Return the spec of the campaign."""
     return {
         "name": "a night with bad luck",
         "problem": str(problem),
@@ -260,7 +262,7 @@ def spec_of(address: str, problem: Path, researchers: int, backend: str) -> dict
 
 
 def steps(night: Night, *, short: bool, disk: bool, engine: PrivateDockerEngine | None) -> list[Callable[[], None]]:
-    """What happens, in order; the team works a little between."""
+    """Return the steps in order; the team works a little between."""
     sandboxes = night.sandbox_killed if engine is None else partial(night.engine, engine)
     if short:
         return [night.kill, night.current_outage, *([night.full_disk] if disk else [])]
@@ -282,7 +284,7 @@ def steps(night: Night, *, short: bool, disk: bool, engine: PrivateDockerEngine 
 
 
 def run(options: argparse.Namespace, scratch: Path, engine: PrivateDockerEngine | None) -> bool:
-    """Live through the night and judge it."""
+    """Run the night and judge it."""
     began = time.monotonic()
     backend = "docker" if engine is not None else "bubblewrap"
     size = SHORT if options.short else Size()
@@ -323,7 +325,7 @@ def run(options: argparse.Namespace, scratch: Path, engine: PrivateDockerEngine 
 
 
 def play(night: Night, what: Sequence[Callable[[], None]], began: float) -> None:
-    """Do one thing after another; what cannot be done is kept for the judgement."""
+    """Run the steps one after another; failures are recorded for the judgement."""
     try:
         night.start()
         for step in what:

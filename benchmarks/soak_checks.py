@@ -1,4 +1,4 @@
-"""What must be true after the night of ``soak.py``: the books, the submissions, the team, the machine, the story.
+"""Checks the night of ``soak.py``: ledger, submissions, team, machine and report.
 
 The campaign's database is read with sqlite3 itself, so that no code under test vouches for itself.
 """
@@ -27,7 +27,7 @@ _DOUBTED = ("usage: ", "another model's name")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something larger than a call that went wrong: when it began and was over, and when the team was at work again."""
+    """A fault larger than a call: its begin and end, and the team's recovery."""
 
     name: str
     began: float
@@ -37,16 +37,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of the night beside the campaign's database.
+    """The evidence of the night beside the campaign's database.
 
     Args:
-        faults: what struck the whole campaign.
-        heard: what commands said meanwhile.
-        broken: what went otherwise than it should.
+        faults: faults of the whole campaign.
+        heard: the output of commands meanwhile.
+        broken: failed expectations.
         events: the event log as people read it, and as programs do.
-        left: what is still there that should be gone.
+        left: leftovers that should be gone.
         struck: how often each kind of bad reply came.
-        times: how often it should at least.
+        times: how often it should come at least.
         bill: the service's requests and what each costs.
     """
 
@@ -73,18 +73,18 @@ class Call:
 
     @property
     def number(self) -> int | None:
-        """The service's number of the request, which stands in the turn's words."""
+        """Return the service's number of the request, from the turn's text."""
         texts = (str(block.get("text")) for block in (self.turn or {}).get("content", ()))
         return next((int(found[1]) for text in texts if (found := _NUMBER.match(text))), None)
 
 
 @dataclass(slots=True)
 class Books:
-    """The ledger beside the bill.
+    """The ledger compared with the bill.
 
     Args:
-        pairs: a call of the ledger with the request that it paid for.
-        unpaid: billed requests that no call of the ledger is for.
+        pairs: calls of the ledger with the requests that they paid for.
+        unpaid: billed requests without a call in the ledger.
         unasked: calls that were charged although the service has no bill for them.
     """
 
@@ -95,10 +95,10 @@ class Books:
 
 @dataclass(slots=True)
 class Holds:
-    """What holds, with figures.
+    """Checks with their results and figures.
 
     Args:
-        checks: in words, whether it holds, and what was seen.
+        checks: a text, the result, and the evidence.
         tables: lines by title.
     """
 
@@ -106,17 +106,17 @@ class Holds:
     tables: dict[str, list[str]] = field(default_factory=dict)
 
     def check(self, words: str, good: bool, seen: str) -> None:
-        """Add one."""
+        """Add a check."""
         self.checks.append((words, good, seen))
 
     @property
     def all_hold(self) -> bool:
-        """Whether all of them hold."""
+        """Return True if all checks passed."""
         return all(good for _, good, _ in self.checks)
 
 
 def judged(home: Home, evidence: Evidence) -> Holds:
-    """Hold everything beside everything."""
+    """Check everything."""
     holds = Holds()
     (state, cause), *_ = home.query("select state, cause from campaign") or [("", "no campaign")]
     holds.check("every step went as it should", not evidence.broken, "; ".join(evidence.broken) or "yes")
@@ -218,7 +218,10 @@ def _epoch(text: str) -> float:
 
 
 def reconciled(calls: Sequence[Call], bill: Sequence[dict[str, Any]]) -> Books:
-    """Pair calls of the ledger with requests of the bill: by the number in a turn, else by who asked and when."""
+    """Pair calls of the ledger with requests of the bill.
+
+    They match by the number in a turn, else by requester and time.
+    """
     books = Books()
     billed = {(row["researcher"], row["number"]): row for row in bill if row["usd"] is not None}
     left: list[Call] = []
@@ -365,7 +368,10 @@ def _story(holds: Holds, evidence: Evidence) -> None:
 
 
 def recoveries(evidence: Evidence) -> Iterator[tuple[str, float]]:
-    """Seconds from each bad reply to the researcher's next good one, where nothing larger was wrong meanwhile."""
+    """Return the seconds from each bad reply to the researcher's next good one.
+
+    Times with a larger fault are left out.
+    """
     team = defaultdict[str, list[dict[str, Any]]](list)
     for row in sorted(evidence.bill, key=lambda row: row["at"]):
         team[row["researcher"]].append(row)
@@ -399,7 +405,7 @@ def _recoveries(holds: Holds, evidence: Evidence) -> None:
 
 
 def show(holds: Holds) -> None:
-    """Print it all."""
+    """Print all results."""
     for title, lines in holds.tables.items():
         print(f"\n{title}:")
         for line in lines or ["none"]:

@@ -1,4 +1,4 @@
-"""What goes wrong with a model service in the night of ``soak.py``, kind by kind, and the methods of its team."""
+"""Faults of the model service in ``soak.py``, by kind, and its team's methods."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _KNOWN = {"input_tokens": 900, "output_tokens": 90}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as it would be if nothing went wrong: words that name the request, and calls that are made when needed."""
+    """A turn without a fault: text that names the request, and tool calls."""
 
     words: dict[str, Any]
     calls: Callable[[], Sequence[dict[str, Any]]]
 
     @property
     def content(self) -> list[dict[str, Any]]:
-        """All of it."""
+        """Return all of its content."""
         return [self.words, *self.calls()]
 
     def reply(self) -> ModelReply:
-        """As a reply."""
+        """Return it as a reply."""
         return ModelReply(self.content)
 
 
@@ -57,7 +57,10 @@ Make = Callable[[Turn, MessagesRequest], Fault]
 
 
 def code(number: int) -> str:
-    """A command that writes a method; the output of one of twenty is constant, over which the problem fails."""
+    """Return a command that writes a method.
+
+    The output of one of twenty is constant, over which the problem fails.
+    """
     odd = number % ODD_EVERY == 5
     title = f"constant {number}" if odd else f"mean plus {number}"
     guess = f"{number // ODD_EVERY % 4 + 1}.0" if odd else f"fmean(points.y) + {number} / 10000 + x / 1000"
@@ -80,7 +83,7 @@ def _always(fault: Fault) -> Make:
 
 
 def _input(raw: str) -> Make:
-    """A tool call whose input is this text."""
+    """Return a tool call whose input is this text."""
     return _instead(
         lambda turn, request: ModelReply([turn.words, tool_use_block("bash", command="date")], raw_input=raw)
     )
@@ -105,7 +108,7 @@ def _page(status: int) -> Make:
 
 
 def _in_one_piece(turn: Turn, request: MessagesRequest) -> Fault:
-    """A server that does not know ``stream``."""
+    """Answer like a server that does not know ``stream``."""
     request.body["stream"] = False  # type: ignore[index]
     return OtherReply(turn.reply())
 

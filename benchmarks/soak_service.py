@@ -1,12 +1,14 @@
-"""The model service of ``soak.py``: a double of the Messages API in a process of its own, with a bill of its own.
+"""The model service of ``soak.py``: a Messages API double with its own bill.
+
+It runs in a process of its own.
 
 Run: python benchmarks/soak_service.py TIMES SEED THINKING CHAT
 
-It plays a team whose members write a method, hand it in, wait for its score, and begin again. Every second reply or so
+It plays a team whose members write a method, submit it, wait for its score, and begin again. About every second reply
 goes wrong in one of the ways of ``KINDS``, each of them TIMES times; a good one takes THINKING seconds or half of it
-more or less. On standard output it names its address and that
-of its controls: GET /state and /bill; POST /down, /up (an outage), /hour (the next call is asked to come back in an
-hour) and /finish (nothing goes wrong any more, and whoever has no submission in the queue finishes).
+more or less. On standard output it names its address and that of its controls: GET /state and /bill; POST /down, /up
+(an outage), /hour (the next call is asked to come back in an hour) and /finish (nothing goes wrong any more, and
+researchers without a queued submission finish).
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ class Asked:
     """One request for a message.
 
     Args:
-        kind: of what goes wrong with it; empty where nothing does.
-        done: when the answer was ready, in seconds of the epoch; 0 while there is none.
+        kind: the kind of its fault; empty if there is none.
+        done: when the reply was ready, in seconds of the epoch; 0 while there is none.
         early: whether it came within a pause that the service had asked for.
     """
 
@@ -66,13 +68,13 @@ class Asked:
 
 @dataclass(slots=True)
 class Service:
-    """The team's model and what goes wrong with it.
+    """The team's model and its faults.
 
     Args:
         deck: kinds that are still to come.
         thinking: seconds of a reply.
-        chat: share of turns that look around instead of handing in a method.
-        submitted, scored: numbers of submissions that the team was told of.
+        chat: share of turns that inspect the workspace instead of submitting a method.
+        submitted, scored: numbers of submissions that appeared in the team's results.
     """
 
     deck: list[str]
@@ -91,7 +93,7 @@ class Service:
     _pause: tuple[float, float] = (0.0, 0.0)
 
     async def play(self, request: MessagesRequest) -> ModelReply:
-        """The reply of a researcher with which nothing goes wrong."""
+        """Return a researcher's reply without a fault."""
         asked = self.asked[request.number]
         await asyncio.sleep(self.thinking * self.dice.uniform(0.5, 1.5))
         asked.done = time.time()
@@ -99,7 +101,7 @@ class Service:
         return self._turn(request).reply()
 
     def fault(self, request: MessagesRequest) -> Fault | None:
-        """What goes wrong with a request."""
+        """Return a request's fault."""
         name = researcher_of(request.body)
         asked = self.asked[request.number] = Asked(request.number, name, "", time.time())
         asked.early = self._pause[0] + _AT_ONCE < asked.at < self._pause[1]
@@ -129,7 +131,7 @@ class Service:
         return fault
 
     def _turn(self, request: MessagesRequest) -> Turn:
-        """What the researcher does next, from the results of what it did last."""
+        """Return the researcher's next turn, from the results of the last one."""
         told = "\n".join(_texts(request.results()))
         words = text_block(f"#{request.number} so it goes")
         received = re.search(r"^Submission (s\d+) received", told, re.MULTILINE)
@@ -153,7 +155,10 @@ class Service:
         return Turn(words, lambda: self._method(request))
 
     def _method(self, request: MessagesRequest) -> list[dict[str, Any]]:
-        """A method of its own, the same one for the same request; the problem fails over one of twenty."""
+        """Write a method, the same one for the same request.
+
+        The problem fails over one of twenty.
+        """
         said = json.dumps([researcher_of(request.body), request.body["messages"]], sort_keys=True)
         digest = hashlib.sha256(said.encode()).hexdigest()
         if digest not in self._written:
@@ -165,7 +170,7 @@ class Service:
         ]
 
     def state(self) -> dict[str, Any]:
-        """How far the night is."""
+        """Return the progress of the night."""
         clean = [each.done for each in list(self.asked.values()) if each.done and not each.kind]
         return {
             "requests": len(self.asked),
@@ -178,7 +183,7 @@ class Service:
 
 
 def researcher_of(body: Any) -> str:
-    """The name of whoever asks."""
+    """Return the name of the requesting researcher."""
     found = _NAME.search("\n".join(str(each.get("text", "")) for each in body.get("system") or ()))
     return found[1] if found else "nobody"
 
@@ -192,7 +197,10 @@ def _texts(results: Any) -> list[str]:
 
 
 def bill(service: Service, exchanges: deque[Any]) -> list[dict[str, Any]]:
-    """Every request, and what it costs by the service's own account: an answer is billed once it was begun."""
+    """Return every request with its cost by the service's own account.
+
+    A reply is billed once it was begun.
+    """
     rows = []
     for each in list(exchanges):
         if each.path != "/v1/messages":
@@ -208,7 +216,7 @@ def bill(service: Service, exchanges: deque[Any]) -> list[dict[str, Any]]:
 
 
 class _Controls(ThreadingHTTPServer):
-    """What the night's driver asks of the service."""
+    """The controls of the service for the night's driver."""
 
     daemon_threads = True
 
@@ -247,7 +255,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 async def serve(service: Service) -> None:
-    """Serve until standard input ends; an outage closes the port, and breaks what is under way."""
+    """Serve until standard input ends.
+
+    An outage closes the port, and breaks open connections.
+    """
     double = FakeMessagesApi(
         FunctionModel(service.play), faults=service.fault, rules=ServerRules(strict=True), most_logged=1_000_000
     )

@@ -1,4 +1,4 @@
-"""What the night of ``soak.py`` happens to: a controller, its service, its disk, and its owner's problem."""
+"""The world of ``soak.py``: a controller, its service, disk, and problem."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Home:
     Args:
         folder: an empty one.
         command: of ``aar``.
-        environment: beside the usual one.
+        environment: added to the usual one.
     """
 
     def __init__(self, folder: Path, command: Sequence[str], environment: dict[str, str]) -> None:
@@ -96,7 +96,7 @@ class Home:
         self.controller: subprocess.Popen[bytes] | None = None
 
     def aar(self, *arguments: str, seconds: float = 120.0) -> tuple[int, str]:
-        """Run a command to its end; its exit code and what it printed."""
+        """Run a command to its end; returns its exit code and output."""
         done = subprocess.run(
             [*self._command, *arguments],
             env=self._environment, capture_output=True, text=True, timeout=seconds, check=False,
@@ -118,7 +118,7 @@ class Home:
         self.controller.wait()
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Read its database, past all code of ``aar``; nothing while there is none."""
+        """Query its database without ``aar`` code; nothing while there is none."""
         file = self.folder / "aar.db"
         if not file.exists():
             return []
@@ -130,7 +130,7 @@ class Home:
 
 
 def problem_with_a_flaw(folder: Path) -> Path:
-    """A copy of ``toy`` whose scoring fails over a constant output."""
+    """Copy ``toy`` with scoring that fails over a constant output."""
     source = Path(aar.problems.toy.__file__).parent
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "problem.py").open("a") as file:
@@ -140,7 +140,7 @@ def problem_with_a_flaw(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def small_disk(place: Path) -> Iterator[bool]:
-    """A file system of its own at a place; says whether this user may mount one."""
+    """Mount a small file system; returns True if this user may mount one."""
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0755", "aar-soak", str(place)]
     mounted = os.getuid() == 0 and not subprocess.run(mount, check=False, capture_output=True).returncode
@@ -152,11 +152,11 @@ def small_disk(place: Path) -> Iterator[bool]:
 
 
 def keep_full(place: Path, seconds: float, met: Callable[[], bool]) -> None:
-    """Write a file as large as there is room, and go on as others make room; remove it in the end.
+    """Fill the disk with a file, also as others make room; remove it in the end.
 
     Args:
         seconds: for so long at least.
-        met: whether anybody met with it; it is waited for a minute.
+        met: returns True once it had an effect; it is waited for a minute.
     """
     filler, began = place / "filler", time.monotonic()
     while (gone := time.monotonic() - began) < seconds or (gone < 60 and not met()):
@@ -170,7 +170,7 @@ def keep_full(place: Path, seconds: float, met: Callable[[], bool]) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that goes away, with all that is still mounted in it."""
+    """Provide a folder that is removed with all that is mounted in it."""
     scratch = Path(tempfile.mkdtemp(prefix="aar-soak-"))
     scratch.chmod(0o711)
     try:
@@ -184,7 +184,10 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def kill_sandbox(workspace: str) -> int:
-    """Kill the processes that see a folder, known by the end of its path, as ``/workspace``; returns how many."""
+    """Kill the processes that see a folder; returns how many.
+
+    The folder is known by the end of its path, as ``/workspace``.
+    """
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     killed = 0
     sources = {source for source, place, *_ in mounts if place.endswith(workspace)}
@@ -199,7 +202,7 @@ def kill_sandbox(workspace: str) -> int:
 
 
 def wait_for(what: Callable[[], Any], seconds: float, name: str) -> Any:
-    """Ask again and again until the answer is a yes. Raises TimeoutError."""
+    """Poll until the result is true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
         if time.monotonic() > deadline:
@@ -209,7 +212,10 @@ def wait_for(what: Callable[[], Any], seconds: float, name: str) -> Any:
 
 
 def left_behind(scratch: Path, containers: Callable[[], list[str]]) -> list[str]:
-    """What a campaign left on the machine: processes, mounts, loop devices, containers, folders."""
+    """List a campaign's leftovers on the machine.
+
+    Processes, mounts, loop devices, containers and folders.
+    """
     mine = str(scratch)
     home, place = scratch / "disk" / "home", str(scratch / "disk")
     found = [

@@ -1,4 +1,6 @@
-"""What a long conversation costs: this project's loop, a naive loop, and inspect_ai's Anthropic provider.
+"""Bills a long conversation in this project's loop, a naive loop, and inspect_ai.
+
+inspect_ai uses its Anthropic provider.
 
 Usage: python benchmarks/token_bill.py [TURNS] [--model ID] [--context auto|clear|local] [--ours-alone]
 (160 turns of claude-opus-5-5 by default)
@@ -8,9 +10,9 @@ the same thinking, words, bash commands and outputs, in shapes taken from agent 
 12 kB; 20 seconds a turn; every twelfth turn waits 15 minutes for a job). The double counts tokens, and what its prompt
 cache holds at its own clock; the bill follows from the usage in its answers at the price library's prices.
 
-naive: the whole conversation at every turn, no caching, no care of the context. inspect: ``Model.generate`` with its
+naive: the whole conversation at every turn, no caching, no context management. inspect: ``Model.generate`` with its
 own cache breakpoints (``cache_prompt`` as it is by default), if inspect_ai is installed. ``--context`` is the spec's
-``researchers.context``: how this project's loop keeps the conversation small.
+``researchers.context``: the way in which this project's loop shortens the conversation.
 """
 
 from __future__ import annotations
@@ -54,22 +56,22 @@ CAMPAIGN = "bill01"
 
 
 class Keeper:
-    """The one sandbox of the benchmark's researcher."""
+    """The provider of the benchmark's one sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     async def current(self) -> Sandbox:
-        """The sandbox."""
+        """Return the sandbox."""
         return self._sandbox
 
     async def lost(self, cause: str) -> None:
-        """Nobody takes it away."""
+        """Ignore the loss: the sandbox is never lost."""
         raise RuntimeError(cause)
 
 
 class Direction:
-    """Where the researcher starts from."""
+    """The direction of the researcher."""
 
     key, text = "noise", "Think of weak labels as a noisy channel."
 
@@ -77,7 +79,7 @@ class Direction:
 def context_of(
     base_url: str, model: str, folder: Path, db: Any, sandbox: Any, options: ModelOptions, **more: Any
 ) -> Any:
-    """The researcher."""
+    """Return the researcher's context."""
     ledger = Ledger(db, CAMPAIGN, Limits(usd=Decimal(10_000)), PriceBook())
     return ResearcherContext(
         campaign_id=CAMPAIGN,
@@ -101,7 +103,7 @@ def context_of(
 
 
 async def ours(turns: int, model: str, options: ModelOptions, context_tokens: int) -> Usage:
-    """The loop of this project, tools in a real sandbox, money in a real ledger."""
+    """Run this project's loop, with tools in a real sandbox and a real ledger."""
     story = Story(turns)
     double = double_of(story, turns)
     conversation_log.CacheTtlPolicy = partial(CacheTtlPolicy, clock=lambda: story.now)  # type: ignore[misc, assignment]
@@ -141,7 +143,7 @@ def _prompt(model: str) -> str:
 
 
 async def naive(turns: int, model: str) -> Usage:
-    """Every turn sends everything, and nothing is cached."""
+    """Run a loop that sends everything at every turn, without a cache."""
     story = Story(turns)
     double = double_of(story, turns)
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Begin."}]
@@ -166,7 +168,7 @@ async def naive(turns: int, model: str) -> Usage:
 
 
 async def inspect(turns: int, model: str) -> Usage:
-    """inspect_ai's provider with its own caching."""
+    """Run inspect_ai's provider with its own caching."""
     from inspect_ai.model import (
         ChatMessage,
         ChatMessageSystem,
@@ -218,7 +220,7 @@ def show(name: str, usage: Usage, model: str, beside: Decimal | None) -> Decimal
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Have the conversation three times and print the bills."""
+    """Run the conversation three times and print the bills."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("turns", type=int, nargs="?", default=160)
     parser.add_argument("--model", default="claude-opus-5-5")

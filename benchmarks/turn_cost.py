@@ -1,4 +1,6 @@
-"""Controller CPU per researcher turn: one loop, a real ledger and database, and a scripted model in another process.
+"""Measures the controller's CPU time per researcher turn.
+
+One loop, a real ledger and database, and a scripted model in another process.
 
 Usage: python benchmarks/turn_cost.py [TURNS] [RESEARCHERS]
 
@@ -26,7 +28,7 @@ CAMPAIGN = "bench2"
 
 
 def reply(turns_so_far: int, turns: int) -> bytes:
-    """One streamed turn, as bytes of server-sent events."""
+    """Return one streamed turn, as bytes of server-sent events."""
     last = turns_so_far + 1 >= turns
     name = "finish" if last else "leaderboard"
     padding = "x = np.linalg.svd(weights, full_matrices=False)\\n" * 32
@@ -54,7 +56,7 @@ def reply(turns_so_far: int, turns: int) -> bytes:
 
 
 async def serve(turns: int) -> None:
-    """The scripted model: HTTP/1.1 with keep-alive, one turn a request."""
+    """Serve the scripted model: HTTP/1.1 with keep-alive, one turn a request."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -81,7 +83,7 @@ async def serve(turns: int) -> None:
 
 
 async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, list[Any]]:
-    """A database, the gateway to the scripted model, and a team of researchers."""
+    """Provide a database, the gateway to the scripted model, and a team."""
     from aar.budget.ledger import Ledger
     from aar.budget.limits import Limits
     from aar.llm.gateway import Gateway
@@ -142,7 +144,7 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
 
 
 async def measure(port: int, team: int, folder: Path, profile: cProfile.Profile | None) -> tuple[float, float, int]:
-    """CPU seconds, wall seconds and turns of a whole team's life."""
+    """Measure the CPU seconds, wall seconds and turns of a team's whole run."""
     from aar.researcher.loop import run_researcher
     from aar.store.models import LedgerEntry
 

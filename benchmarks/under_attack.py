@@ -1,9 +1,11 @@
-"""What an attack costs honest work. Run: python benchmarks/under_attack.py [--backend bubblewrap] [--connections 2000]
+"""Measures the cost of an attack to honest work.
+
+Run: python benchmarks/under_attack.py [--backend bubblewrap] [--connections 2000]
 
 Two campaigns run one after the other, each by ``aar start`` with a hard limit of 1,024 open files. In each, one
-researcher hands in honest methods, all at once, while ten others hand in one method each. In the first campaign those
-are honest as well and nobody else is there. In the second they are hostile (trees that are deep or have long paths,
-code that is dear to analyse, texts and outputs that are dear to read), and half-open connections are held to the pages.
+researcher submits honest methods, all at once, while ten others submit one method each. In the first campaign those are
+honest as well and there is no other load. In the second they are hostile (trees that are deep or have long paths, code
+that is costly to analyse, texts and outputs that are costly to read), and half-open connections to the pages stay open.
 
 An honest submission's wait is the time from its receipt to its score, less the time in which methods ran. Printed are
 the median and the longest of both campaigns, their ratio, how the campaigns ended, and what is left behind.
@@ -69,7 +71,7 @@ HOSTILE: dict[str, str] = {
 
 
 def method(title: str, body: str) -> str:
-    """A command that writes a method's files into a folder of that name."""
+    """Return a command that writes a method's files into a folder of that name."""
     folder = title.replace(" ", "-")
     manifest = f"title: {title}\nclaim: It guesses.\nfamilies: [other]\n"
     files = {"method.yaml": manifest, "run.py": HEAD + body}
@@ -83,12 +85,12 @@ def method(title: str, body: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """What the researchers do: the first hands in several honest methods, each other one a method of its own."""
+    """The team: the first submits several honest methods, each other one its own."""
 
     hostile: bool
 
     def reply(self, request: MessagesRequest) -> ModelReply:
-        """The next turn of whoever asks."""
+        """Return the next turn of the requester."""
         found = re.search(r"Researcher: r(\d+)", request.system_text)
         number = int(found[1]) if found else 1
         methods = self._methods(number)
@@ -108,7 +110,7 @@ class Team:
 
 
 class HalfOpen:
-    """So many connections that have said half a request, opened anew as they are closed."""
+    """Connections that sent half a request, opened again as they are closed."""
 
     def __init__(self, port: int, count: int) -> None:
         self._port = port
@@ -154,7 +156,10 @@ def _closed(connection: socket.socket) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a campaign went: waits in seconds by honest submission, its end, and what it left."""
+    """The outcome of a campaign: waits, end and leftovers.
+
+    Waits are in seconds, by honest submission.
+    """
 
     waits: list[float]
     unscored: int
@@ -210,7 +215,10 @@ def campaign(home: Path, address: str, backend: str, *, hostile: bool, connectio
 
 
 def read_waits(home: Path) -> tuple[list[float], int, str, dict[str, str]]:
-    """Waits of the first researcher's submissions, how many have no score, the campaign's state, and all verdicts."""
+    """Read waits, unscored submissions, the campaign's state, and all verdicts.
+
+    Waits are those of the first researcher's submissions.
+    """
     db = open_database(f"sqlite:///{home / 'aar.db'}")
     with db.reading() as session:
         state = session.execute(select(Campaign.state, Campaign.cause)).one()
@@ -239,7 +247,10 @@ def read_waits(home: Path) -> tuple[list[float], int, str, dict[str, str]]:
 
 
 def _busy(runs: Sequence[tuple[datetime, float]], begin: datetime, end: datetime) -> float:
-    """Seconds between two moments in which a method ran; they run one at a time here."""
+    """Return the seconds between two moments in which a method ran.
+
+    Methods run one at a time here.
+    """
     return sum(
         max(0.0, (min(end, started + timedelta(seconds=seconds)) - max(begin, started)).total_seconds())
         for started, seconds in runs
@@ -247,7 +258,7 @@ def _busy(runs: Sequence[tuple[datetime, float]], begin: datetime, end: datetime
 
 
 def left_behind(home: Path) -> list[str]:
-    """Processes, mounts and scoring rooms that are still there."""
+    """List processes, mounts and scoring sandboxes that are still there."""
     found = [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line]
     for place in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -271,7 +282,7 @@ def show(name: str, outcome: Outcome) -> None:
 
 @contextlib.contextmanager
 def team(*, hostile: bool) -> Iterator[str]:
-    """A model server that plays the team."""
+    """Start a model server that plays the team."""
     double = FakeMessagesApi(FunctionModel(Team(hostile).reply), rules=ServerRules(strict=False))
     with serve_app_in_thread(double) as address:
         yield address
@@ -279,7 +290,7 @@ def team(*, hostile: bool) -> Iterator[str]:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A folder that goes away whatever trees and mounts a failed run left in it."""
+    """Provide a folder that is removed with all trees and mounts in it."""
     scratch = tempfile.mkdtemp(prefix="aar-attack-")
     Path(scratch).chmod(0o711)
     try:

@@ -1,7 +1,9 @@
-"""All figures of the forum and the dashboard in one run, some minutes long. Run: python benchmarks/web.py [--quick]
+"""Measures the forum and the pages in one run, some minutes long.
 
-The forum over HTTP beside a plain Flask forum (see ``forum_http.py``), then the pages of a night's campaign, how soon
-an event is on the screen, and what a hundred watchers cost (see ``pages.py``, which needs Debian's Chromium).
+Run: python benchmarks/web.py [--quick]
+
+The forum over HTTP is compared with a plain Flask forum (see ``forum_http.py``), then the pages of a night's campaign,
+how soon an event is on the screen, and what a hundred watchers cost (see ``pages.py``, which needs Debian's Chromium).
 
 Flask: uv pip install flask waitress
 """
