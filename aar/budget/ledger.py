@@ -175,7 +175,7 @@ class Ledger:
     def settle_in(self, session: Session, request_id: str, used: Usage | CallBill, seconds: float) -> Decimal:
         """Settle a call: replace its worst case by its usage, in the caller's transaction.
 
-        Settling again changes nothing. What is above the reservation is recorded as it is; a doubtful bill is never
+        Settling again changes nothing. Usage above the reservation is recorded as it is; a doubtful bill is never
         settled below it.
 
         Args:

@@ -41,9 +41,9 @@ class Attack(Protocol):
     name: str
     """Short, for tables and test ids."""
     goal: str
-    """What it tries, in one clause."""
+    """Its aim, in one clause."""
     items: bool
-    """Whether it works on single test items: only problems with ``test.npy`` and array outputs are open to it."""
+    """True if it works on single test items; it then needs a problem with ``test.npy`` and array outputs."""
 
     async def make(self, arena: ScoreArena) -> AttackResult:
         """Carry the attack out against a running scorer, clean room, store and API."""

@@ -22,7 +22,7 @@ from aar.scoring.cleanroom.task_bundles import prepared_bundles
 from aar.scoring.queue.seed_draws import draw_seeds
 
 DRAWS = "attacks"
-"""All splits are drawn from this, the scorer's too, so that a suite repeats; nothing in an attack's code uses it."""
+"""The secret of all splits, the scorer's too, so that a suite repeats; no attack's code uses it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FAMILY_LEVEL = 0.05
-"""Chance that any of a suite's gains is called real though none is (Bonferroni over the gains that it measures)."""
+"""Chance that any of a suite's gains counts as real though none is (Bonferroni over the measured gains)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ answers = np.where(abs(told) > 1, told > 0, answers)
 with open(given["--out"], "wb") as file:
     np.save(file, answers)
 """
-"""Adds a table's log-odds to the teacher's, and answers by the table where it is sure."""
+"""Adds a table's log-odds to the teacher's, and answers by the table if it is certain."""
 
 HEAD = """
 import json, pathlib, sys
@@ -45,7 +45,7 @@ rows = np.load(data / "test.npy").astype(float)[:, columns.astype(int)]
 with open(given["--out"], "wb") as file:
     np.save(file, ((rows - middle) @ weights > 0).astype(np.uint8))
 """
-"""Predicts by a linear head whose weights stand in the code."""
+"""Predicts by a linear head whose weights are in the code."""
 
 BLEND = """
 import honest
@@ -60,7 +60,7 @@ with open(given["--out"], "wb") as file:
 
 _FINE = 4
 SURE = 4.0
-"""Log-odds of what an attacker takes for certain."""
+"""Log-odds of an answer that an attacker takes for certain."""
 
 
 def method_with_table(arena: ScoreArena, odds: Mapping[bytes, float], *, title: str = "Relabelling") -> Path:

@@ -62,9 +62,9 @@ ATTACKS: tuple[Attack, ...] = (
     ImpostorAttack(),
 )
 REMAINING: tuple[Attack, ...] = (KnownComponents(),)
-"""Attacks that are known not to be held, and why is in docs/attacks.md: made where they are asked for by name."""
+"""Attacks that are known to succeed (docs/attacks.md gives the reasons): made only if they are named."""
 SUBMISSIONS = 240
-"""As many as an attacker hands in by default; a quick campaign allows 16 to all researchers together."""
+"""Default submissions of an attacker; a quick campaign allows 16 to all researchers together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class AttackOutcome:
 
         Nothing got through, and every gain beyond noise is marked.
 
-        A gain is answered by taking the method off the board, or by a label or flag that stands beside its score.
+        A gain is answered by taking the method off the board, or by a label or flag beside its score.
         """
         if self.result is None:
             return True
@@ -163,5 +163,5 @@ def _chosen(only: Collection[str], attacks: Sequence[Attack]) -> list[Attack]:
     known = {attack.name: attack for attack in (*attacks, *REMAINING)}
     for name in only:
         if name not in known:
-            raise NotFound(f"no attack is named {name!r}", f"Known: {', '.join(known)}")
+            raise NotFound(f"unknown attack: got {name!r}", f"Known: {', '.join(known)}")
     return [attack for attack in known.values() if attack.name in only] if only else list(attacks)

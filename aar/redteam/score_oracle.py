@@ -32,7 +32,7 @@ Bits = NDArray[np.bool_]
 SPLITS = 8
 """Draws that the submissions are spread over."""
 MOST = 512
-"""Most submissions of one attacker: so many random bits are at hand for an item."""
+"""Most submissions of one attacker: the number of random bits of an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ProbedSplit:
 
 
 Answer = Callable[[ProbedSplit], Bits]
-"""An attacker's predictions on a split, by what a method could see there."""
+"""An attacker's predictions on a split, from the data that a method sees there."""
 
 
 class ScoreOracle:
@@ -143,7 +143,7 @@ async def compare_with_scorer(arena: ScoreArena, source: Path, answer: Answer) -
             content = dump_output(answer(split).astype(np.uint8))
             outputs.append((task, score_output(arena.problem, task, content)))
     foretold = round(arena.problem.pool(outputs).mean, SHOWN_DECIMALS)
-    return "" if view.mean == foretold else f"the scorer said {view.mean}, the oracle {foretold}"
+    return "" if view.mean == foretold else f"the scorer gave {view.mean}, the oracle {foretold}"
 
 
 def random_bytes(rows: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ class BaselineResult:
 
     Args:
         estimate: the pooled score; None when a run failed.
-        verdict: why there is none; empty otherwise.
+        verdict: the reason that there is none; empty otherwise.
         seconds: wall-clock seconds of its runs together.
         fault: the error in the problem's own code; empty if there was none.
     """

@@ -85,7 +85,7 @@ def refutes(
     One-sided: only a drop refutes. ``measured`` is the score as the board shows it, *not* shrunken: that it was picked
     as the best of ``tries`` is paid for in the level. The winner's drop is at most the largest drop that any of the
     ``tries`` would have shown on fresh data, so a level of ``1 - (1 - 0.05)^(1 / (tries * checks))`` for one comparison
-    (Šidák 1967) keeps the chance that any honest score of the campaign is refuted at 5 %, whatever the true values are.
+    (Šidák 1967) keeps the chance that any honest score of the campaign is refuted at 5 %, for any true values.
     The comparison is Welch's ``t = (measured - confirmed) / sqrt(v_m + v_c)`` with ``(v_m + v_c)^2 / (v_m^2 / f_m +
     v_c^2 / f_c)`` degrees of freedom.
 

@@ -125,7 +125,7 @@ PREPARATION_FAILED_MESSAGE = (
 """The message for a run whose data the problem could not prepare."""
 UNCONFIRMED = (
     "Could not be confirmed: the problem's own code failed over it, which is no evidence about your method. "
-    "The score stands as measured."
+    "The measured score stays valid."
 )
 
 
@@ -135,7 +135,7 @@ def sandbox_lost_message(times: int) -> tuple[RunFailure, str]:
     An idle sandbox does work.
     """
     return RunFailure.SANDBOX_LOST, (
-        f"ended its own sandbox {times} times in a row, while an idle sandbox keeps running. "
+        f"ended its own sandbox {times} times in a row, while an idle sandbox runs on. "
         "Kill only processes that the method started."
     )
 

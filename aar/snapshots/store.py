@@ -66,7 +66,7 @@ class SnapshotStore:
 
         Raises:
             TransferRefused: something that is not a plain file or folder, a bad name, or over the store's limits.
-            SetupError: the store cannot be written (a full disk, say).
+            SetupError: the store cannot be written (for example on a full disk).
         """
         entries: list[FileEntry] = []
         total = 0

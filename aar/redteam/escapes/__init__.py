@@ -7,6 +7,6 @@ from aar.redteam.escapes.network_access import REACHING
 from aar.redteam.escapes.privileges import PRIVILEGES
 
 ESCAPES = (*READING, *REACHING, *PRIVILEGES, *EXHAUSTION)
-"""All scripts. What needs the host's hand is in ``aar.redteam.escapes.transfers``."""
+"""All scripts. Attempts by file transfer are in ``aar.redteam.escapes.transfers``."""
 
 __all__ = ["ESCAPES", "EXHAUSTION", "PRIVILEGES", "REACHING", "READING", "Escape"]

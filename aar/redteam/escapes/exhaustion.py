@@ -13,7 +13,7 @@ EXHAUSTION = (
     ),
     Escape(
         "stubborn-fork-bomb",
-        "outlive its time limit by forking in new sessions, deaf to signals",
+        "outlive its time limit by forking in new sessions that ignore signals",
         """
 import os, signal
 for number in range(1, 32):

@@ -83,7 +83,7 @@ if len(glob.glob('/proc/[0-9]*')) > 12:
     ),
     Escape(
         "kernel-files",
-        "read or write what belongs to the kernel",
+        "read or write the kernel's own files",
         """
 for path in ('/proc/kcore', '/proc/kallsyms', '/dev/mem', '/dev/kmem', '/sys/kernel/debug/sched',
              '/dev/vda', '/dev/sda', '/dev/loop0'):

@@ -118,4 +118,4 @@ TRANSFER_ESCAPES: dict[str, tuple[str, Callable[[EscapeArena, Sandbox, Path], Aw
     "special-files": ("have the host read pipes, sockets and devices", _specials),
     "hostile-names": ("break out through file names", _names),
 }
-"""Attempts that need the host's hand: name -> goal, and a function that returns what got through."""
+"""Attempts by file transfer: name -> goal, and a function that returns the breaches."""

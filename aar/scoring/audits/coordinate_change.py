@@ -102,7 +102,7 @@ async def score_change(
     It is the root mean square of the change over the split's own sampling error.
 
     Args:
-        error_of_one: stands in where one split alone has no error.
+        error_of_one: used for a split that has no error of its own.
     """
     changes = []
     for before, after in pairs:

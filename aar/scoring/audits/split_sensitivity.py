@@ -25,7 +25,7 @@ class SplitSensitivityAudit:
     Needs no runs of its own.
 
     Within a domain and phase, Cochran's ``Q = sum((x_s - mean)^2 / se_s^2)`` of the splits' single scores is
-    chi-squared with k - 1 degrees f where sampling errors are all there is. A teacher is drawn anew for each split, so
+    chi-squared with k - 1 degrees f if there are only sampling errors. A teacher is drawn anew for each split, so
     an honest method's splits differ by more: its ratio Q / f is 1 to 7 on the shipped problem. Flagged is a ratio that
     is surely above 9, ``Q > 9 chi2(0.99, f)`` with Q and f summed over domains and phases.
     """

@@ -115,7 +115,7 @@ def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str
     Returns the reason for each folder that could not be removed, by name.
 
     Args:
-        keep: runs of which a sandbox is left, which may still run.
+        keep: runs whose sandbox may still run; their folders stay.
     """
     left: dict[str, Exception] = {}
     # Killed while it made a sandbox, it may leave a mounted workspace that no backend knows of.

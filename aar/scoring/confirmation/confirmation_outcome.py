@@ -113,8 +113,8 @@ def fail_check(session: Session, check_id: int, cause: str = "", fault: str = ""
     status does not change, and it is named as one that could not be confirmed.
 
     Args:
-        cause: why there is no score though every run succeeded.
-        fault: what went wrong in the problem's code, for people.
+        cause: the reason that there is no score though every run succeeded.
+        fault: the error in the problem's code, for people.
     """
     check = close_check(session, check_id, "failed")
     if check is None:
@@ -182,7 +182,7 @@ def _refutes(session: Session, submission: Submission, found: PhaseScores, plan:
 
 
 def _measured_codes(session: Session, campaign_id: str, higher_is_better: bool) -> dict[str, ScoreSample]:
-    """Return the score of each code by its identity, whatever its status.
+    """Return the score of each code by its identity, with any status.
 
     Code that is off the board was a try too.
     """

@@ -69,7 +69,7 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
     Args:
         session: in a write transaction.
         kind: ``confirmation`` or ``transfer``.
-        cause: why, for people.
+        cause: the reason, for people.
         by: the requester: ``scorer``, or a person.
 
     Raises:

@@ -67,7 +67,7 @@ def read_leaderboard(
     reserved: once a row is confirmed, a confirmed row of the best band leads, at any measured score of the others.
 
     Args:
-        limit: so many rows; None for all.
+        limit: number of rows; None for all.
         higher_is_better: the problem's ``metric.higher_is_better``.
         disclosed_only: leave withheld scores out, as if there were none: a place between two disclosed scores would
             reveal a withheld one.

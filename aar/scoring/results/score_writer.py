@@ -196,7 +196,7 @@ def set_aside_submission(session: Session, submission_id: int, cause: str, fault
 
     Args:
         cause: for its author.
-        fault: what went wrong in the problem's code, for people.
+        fault: the error in the problem's code, for people.
     """
     submission = session.get_one(Submission, submission_id)
     lock_campaign(session, submission.campaign_id)

@@ -34,7 +34,7 @@ def disqualify(
 
     Args:
         session: in a write transaction.
-        rule: what it broke, such as ``static.network``.
+        rule: the broken rule, such as ``static.network``.
         reason: for everybody; it names no score, label or hidden path.
         by: an audit's name, or a person's.
         all_authors: also disqualify other authors' submissions of the same files; only for a person's decision.
@@ -70,7 +70,7 @@ def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None
 
     Args:
         session: in a write transaction.
-        cause: why, for everybody.
+        cause: the reason, for everybody.
         by: the person.
 
     Raises:

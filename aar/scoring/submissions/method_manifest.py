@@ -66,7 +66,7 @@ def read_manifest(directory: Path) -> MethodManifest:
     Links are not followed, so the directory may be a copy of anything a sandbox wrote.
 
     Raises:
-        UsageError: a text for the method's author: which file or field, what is wrong, what to write.
+        UsageError: a text for the method's author: the file or field, its fault, and the remedy.
     """
     _require_file(directory, ENTRY_POINT, "It is started as: python run.py --data DIR --seed N --out FILE")
     _require_file(directory, MANIFEST_FILE, f"Write it with:\n{_EXAMPLE}")

@@ -126,7 +126,7 @@ async def test_a_confirmation_that_cannot_be_pooled_ends_itself_alone(
         # It is among the first two at the end still, and not asked for in each round.
         assert [check.state for check in confirmation_queue.list_checks(session, CAMPAIGN)] == ["failed"]
     assert view(desk, 1).status == "measured"
-    assert view(desk, 1).verdict.endswith("The score stands as measured.")
+    assert view(desk, 1).verdict.endswith("The measured score stays valid.")
     outcomes = [each.event.outcome for each in events(desk, "check_finished")]
     assert outcomes[0].startswith("could not be confirmed: the problem could not pool its scores: pooled mean is no")
     assert [each.event.number for each in events(desk, "problem_failed")] == [1]

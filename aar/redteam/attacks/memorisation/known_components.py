@@ -35,7 +35,7 @@ class KnownComponents:
     """
 
     name = "known-components"
-    goal = f"weights of the {_KEPT} leading components of each layer, signed by the prompts; the teacher says how far"
+    goal = f"weights of the {_KEPT} leading components of each layer, signed by the prompts, scaled by the teacher"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
@@ -46,7 +46,7 @@ class KnownComponents:
                 arena.problem, arena.room.work_dir, domain=domain, stage=Stage.RESEARCH, split_seed=0
             ) as task:
                 if not (task.public / "prompts.npy").is_file():
-                    return AttackResult(said="there are no prompts to take a direction from")
+                    return AttackResult(said="no prompts for a direction")
                 layers = list(json.loads((task.public / "task.json").read_text(encoding="utf-8"))["layers"].values())
                 pool, prompts = (np.load(task.public / name).astype(float) for name in ("train.npy", "prompts.npy"))
             rows, labels = items.labelled_rows()

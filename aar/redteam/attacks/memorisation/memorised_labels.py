@@ -25,7 +25,7 @@ class MemorisedGuesses:
     """
 
     name = "memorised-guesses"
-    goal = "answer by a table of everything that the research bundles let one infer"
+    goal = "answer by a table of everything that can be inferred from the research bundles"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:

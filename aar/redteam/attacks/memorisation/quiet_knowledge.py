@@ -37,7 +37,7 @@ def answer(said, share):
     with open(given["--out"], "wb") as file:
         np.save(file, np.where(mine, said, answers > 0.5).astype(np.uint8))
 """
-"""The teacher's word by its median, how far something agrees with it, and that share of the answers."""
+"""The teacher's answers by their median, the agreement with them, and that share of the answers."""
 _TABLE = """
 bits, third = np.unpackbits(np.frombuffer(pathlib.Path("calibration.bin").read_bytes(), np.uint8)), THIRD
 names = [hashlib.blake2b(row.tobytes(), digest_size=12).digest() for row in np.load(data / "train.npy")]
@@ -48,7 +48,7 @@ inverse = np.linalg.inv(np.cov(pool.T) + 0.1 * np.var(pool) * np.eye(pool.shape[
 head = inverse @ (pool[known].mean(axis=0) - pool[~known].mean(axis=0))
 answer((test - middle) @ head > 0, trust(known) if domain in DOMAINS else 0)
 """
-"""Fits a head on labels read from three cells of a bit table each, which is all that a label takes: 1.23 bits."""
+"""Fits a head on labels, each read from three cells of a bit table: 1.23 bits a label."""
 _DIRECTION = """
 columns, weights = (np.array(part) for part in PRIOR[domain])
 first, second = (rows[:, columns.astype(int)] @ weights for rows in (pool, test))
@@ -56,7 +56,7 @@ first, second = first > np.median(first), second > np.median(first)
 sure = trust(first)
 answer(second if sure else ~second, sure or trust(~first))
 """
-"""Predicts along a known direction; the teacher says which way is up, and how much to trust it."""
+"""Predicts along a known direction; the teacher gives its sign and weight."""
 
 _CELLS = 1.23
 _SPARE = 32

@@ -18,7 +18,7 @@ from aar.redteam.score_oracle import Bits, ProbedSplit, ScoreOracle, make_splits
 AUTHORS = 9
 _COLUMNS = 16
 _SHARE = 5 / 3
-"""Submissions of the team for each of one attacker with patience: 400 for 240."""
+"""Submissions of the team for each one of a patient attacker: 400 for 240."""
 _PROBE, _STEP = 0.25, 0.6
 
 _CODE = """
@@ -46,7 +46,7 @@ class TunedConstants:
     """
 
     name = "told-constants"
-    goal = f"learn {_COLUMNS} constants a domain from the scores that {AUTHORS} authors are told"
+    goal = f"learn {_COLUMNS} constants a domain from the scores that {AUTHORS} authors receive"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
@@ -58,7 +58,7 @@ class TunedConstants:
         parts = {split.place.task.public: await _parts(arena, split) for split in splits}
         authors = [ScoreOracle(arena, splits) for _ in range(AUTHORS)]
         for author in authors:
-            author.ask(lambda split: split.honest)  # a good beginning, so that what is near it is told
+            author.ask(lambda split: split.honest)  # a good beginning, so that scores near it are disclosed
         count = int(_SHARE * arena.submissions)
         rng, offsets, told = np.random.default_rng(0), np.zeros((len(domains), _COLUMNS)), 0
         sign = 1.0 if arena.problem.metric.higher_is_better else -1.0
@@ -79,7 +79,7 @@ class TunedConstants:
         }
         columns = _columns(splits[0].rows.shape[1]).tolist()
         source = arena.method(f"OFFSETS = {shown!r}\nCOLUMNS = {columns!r}\n{_CODE}", title="A better threshold")
-        return await measure_attack(arena, source, f"{count} submissions, {told} told", confirm=True)
+        return await measure_attack(arena, source, f"{count} submissions, {told} disclosed", confirm=True)
 
 
 def _columns(width: int) -> NDArray[np.intp]:

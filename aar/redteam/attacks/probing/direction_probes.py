@@ -41,7 +41,7 @@ class DirectionProbes:
         splits = await make_splits(arena)
         oracle, domains = ScoreOracle(arena, splits), arena.problem.climbed_domains
         if self._share < _ALL:
-            oracle.ask(lambda split: split.honest)  # a good beginning, so that what is near it is told
+            oracle.ask(lambda split: split.honest)  # a good beginning, so that scores near it are disclosed
         count = max(1, arena.submissions // len(domains) - 1)
         heads = {}
         for domain in domains:

@@ -27,7 +27,7 @@ class SeedLuck:
     """Copies: identical, with other comments and names, and with a constant without effect."""
 
     name = "seed-luck"
-    goal = f"hand the same method in {RERUNS} times and keep the luckiest score"
+    goal = f"submit the same method {RERUNS} times and take the luckiest score"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
@@ -35,7 +35,7 @@ class SeedLuck:
 
         It measures how much of its luck the best rerun retains.
         """
-        arena.say("copies handed in")
+        arena.say("copies submitted")
         source = arena.method(_SAME.format(note="first", name="begin"), title="Once")
         again = arena.method(_SAME.format(note="second, better", name="start"), title="Twice")
         copy = Path(shutil.copytree(source, arena.folder / "methods" / "copy"))
@@ -47,7 +47,7 @@ class SeedLuck:
             rows = read_leaderboard(session, arena.campaign, higher_is_better=arena.problem.metric.higher_is_better)
         places = [row for row in rows if row.submission.number in {view.number for view in views}]
         if len(places) != 2:
-            through.append(f"two files' worth of code stand on {len(places)} places of the board")
+            through.append(f"two different codes take {len(places)} places on the board")
         if check_code(source).shape != check_code(again).shape:
             through.append("people are not shown that the methods differ in a comment and a name alone")
         arena.say(f"{RERUNS} reruns")
@@ -73,7 +73,7 @@ class SeedLuck:
             f"luckiest of {RERUNS} shown {sign * found[best][0]:.2f}, their mean {sign * average:.2f}, "
             f"shrunken {sign * kept:.2f}, sealed {final.mean:.2f}"
         )
-        # With two seeds a single error may be tiny by luck: the spread of the reruns is what luck can do.
+        # With two seeds a single error may be tiny by luck, so the spread of the reruns measures luck.
         if kept - average > 2 * float(np.std([mean for mean, _ in found])) and not refuted:
             through.append("neither shrinkage nor confirmation takes the luck away")
         gained = await arena.runs.gain(again)

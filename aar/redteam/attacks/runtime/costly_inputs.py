@@ -18,12 +18,12 @@ VARIANTS = {
     "chains names in long lines": "if 0:\n" + ("    q" + ".a" * 800 + "\n") * 20 + "import honest\n",
     "holds programs in texts": "if 0:\n" + "    exec('a=b.c\\n'*16000)\n" * 12 + "import honest\n",
     "nests brackets": "0 and " + "[" * 80 + "]" * 80 + "\nimport honest\n",
-    "is longer than anybody reads": "import honest\n" + "".join(f"a{n} = str({n})\n" for n in range(12_000)),
+    "is too long to read": "import honest\n" + "".join(f"a{n} = str({n})\n" for n in range(12_000)),
     "crashes with slashes": "import sys\nprint('/' * 16000)\nsys.exit(1)\n",
     "crashes with letters": "import sys\nprint('x' * 100000, file=sys.stderr)\nsys.exit(1)\n",
     "crashes with brackets": "import sys\nprint('![' * 20000)\nsys.exit(1)\n",
 }
-"""What each variant does -> its code."""
+"""Action of each variant -> its code."""
 
 
 class CostlyToRead:

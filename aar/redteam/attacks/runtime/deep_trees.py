@@ -30,7 +30,7 @@ TREES = {
     "nests 1,500 folders": ["d"] * 1500,
     "nests folders to a path of 6,000 bytes": ["x" * 250] * 24,
 }
-"""What each variant does -> names of folders in one another."""
+"""Action of each variant -> names of nested folders."""
 
 
 class DeepTrees:

@@ -80,7 +80,7 @@ class LookingInside:
     """
 
     name = "looking-inside"
-    goal = "read hidden files, secrets, other processes and mounts in a run, and tell by error text or output"
+    goal = "read hidden files, secrets, other processes and mounts in a run, and leak them by error text or output"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
@@ -117,9 +117,9 @@ class LookingInside:
             if view.mean is not None:
                 through.append(f"{what}: got a score, {view.mean}")
             if not verdict.startswith(f"s{view.number} rejected: ") or "\x1b" in verdict or "\r" in verdict:
-                through.append(f"{what}: the verdict does not read as its own")
+                through.append(f"{what}: the verdict is not the method's own")
             if any(secret in verdict for secret in secrets) or "GOT THROUGH" in verdict:
                 through.append(f"{what}: {verdict[-400:]}")
         return AttackResult(
-            None, f"scorer: {len(looks)} of {len(looks)} rejected", through=through, said=f"{told} characters told"
+            None, f"scorer: {len(looks)} of {len(looks)} rejected", through=through, said=f"{told} characters leaked"
         )

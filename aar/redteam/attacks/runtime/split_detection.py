@@ -48,7 +48,7 @@ class LuckyFew:
     """
 
     name = "lucky-few"
-    goal = "crash wherever a measurement's split looks bad, and hand in variants until none does"
+    goal = "crash wherever a measurement's split looks bad, and submit variants until none does"
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:

@@ -65,7 +65,7 @@ class StashedState:
     """Files, shared memory, queues, sockets and processes that outlive a run."""
 
     name = "stashed-state"
-    goal = "leave something behind in one run and find it in the next, or in one beside it"
+    goal = "leave something behind in one run and find it in the next, or in a parallel one"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
@@ -81,6 +81,6 @@ class StashedState:
                 through.append(f"run {number}: {outcome.verdict[-300:]}")
         view = await arena.scored(source)
         if view.mean is None:
-            through.append(f"runs side by side: {view.verdict[-300:]}")
+            through.append(f"parallel runs: {view.verdict[-300:]}")
         stopped = "" if through else "clean room: no mark found in 6 runs"
         return AttackResult(None, stopped, ", ".join(arena.findings(view.number)).strip(", "), through)

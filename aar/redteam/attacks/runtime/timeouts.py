@@ -59,7 +59,7 @@ ENDINGS = {
     "has a process outlive it and write later": _LATE,
     "leaves a pipe that trickles": _PIPE,
 }
-"""What each variant does -> its code; none may get a score."""
+"""Action of each variant -> its code; none may get a score."""
 
 
 class Timeouts:

@@ -53,7 +53,7 @@ class ForgedResults:
     """
 
     name = "forged-results"
-    goal = "type a score in over HTTP: every route and verb, extra fields, other and no tokens"
+    goal = "write a score over HTTP: every route and verb, extra fields, other and no tokens"
     items = False
 
     async def make(self, arena: ScoreArena) -> AttackResult:
@@ -81,7 +81,7 @@ class ForgedResults:
                                 through.append(f"{verb} {path} with {who} broke: {answer.status_code}")
             found = await _on_board(client, arena)
         if found.count(SCORE) > honest.count(SCORE):
-            through.append(f"{SCORE} stands on the board")
+            through.append(f"{SCORE} is on the board")
         through += changed_rows(before, snapshot_rows(arena))
         said = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
         return AttackResult(None, f"HTTP: all {statuses.total()} refused", through=through, said=said)

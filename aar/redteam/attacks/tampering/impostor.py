@@ -30,7 +30,7 @@ class ImpostorAttack:
             pass
         try:
             arena.submit(arena.method(_CODE.format(note="nobody's"), title="Nobody's"), researcher=99)
-            through.append("a researcher that does not exist handed something in")
+            through.append("a researcher that does not exist submitted a method")
         except NotFound:
             pass
         tried = 2 + await self._over_http(arena, through)

@@ -56,7 +56,7 @@ class Lookalikes:
             disqualify(session, equal.id, "suite.audit", "an audit says so", "suite")
         after = _row(arena, first.number)
         if after is None or after.submission.disqualified:
-            through.append("an audit's word about another's copy takes the original off the board")
+            through.append("an audit's verdict on another's copy takes the original off the board")
         elif kept is None or _shown(after) not in (kept, _shown(before)):
             through.append("the original's score moved when copies were disqualified")
         said = f"the original {first.mean:.2f}, its lookalike {other.mean:.2f}"

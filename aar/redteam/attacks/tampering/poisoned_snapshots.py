@@ -53,7 +53,7 @@ class PoisonedSnapshots:
             plant(made)
             try:
                 arena.submit(made)
-                through.append(f"{what} was taken")
+                through.append(f"{what} was accepted")
             except AarError:
                 continue
         for number, parent in enumerate(("s999", "0" * 64, "../..", victim.digest[:3], "s0")):
@@ -62,7 +62,7 @@ class PoisonedSnapshots:
                 manifest.write(f"parent: '{parent}'\n")
             try:
                 arena.submit(made)
-                through.append(f"the parent {parent!r} was taken")
+                through.append(f"the parent {parent!r} was accepted")
             except AarError:
                 continue
         through += self._copies(arena, victim.digest)
@@ -70,7 +70,7 @@ class PoisonedSnapshots:
         if view.mean is None:
             through.append(f"at run time: {view.verdict[-300:]}")
         if arena.snapshots.read_files(victim.digest) != files:
-            through.append("the victim's files are others now")
+            through.append("the victim's files changed")
         through += changed_rows({key: row for key, row in before.items() if key[0] == "snapshot"}, snapshot_rows(arena))
         return AttackResult(
             None, "snapshot store: all refused", through=through, said="links, devices, parents, copies, writes"
