@@ -1,4 +1,7 @@
-"""Attempts to move a score without doing the science, made against the real scorer, clean room, store and API."""
+"""Attacks that try to move a score without the science, and sandbox escapes.
+
+They run against the real scorer, clean room, store and API.
+"""
 
 from aar.redteam.attack_protocol import Attack, AttackResult
 from aar.redteam.gain import Gain

@@ -43,7 +43,7 @@ def test_the_table_and_its_json_twin(empty: Terminal) -> None:
 def test_mistakes_are_named(empty: Terminal) -> None:
     said = empty.process(*ATTACK, "--only", "edit-claims")
     assert said.returncode != 0
-    assert "no attack is named 'edit-claims'" in said.stderr
+    assert "unknown attack: got 'edit-claims'" in said.stderr
     assert "no baseline 'best'" in empty.process(*ATTACK, "--base", "best").stderr
 
 

@@ -116,7 +116,7 @@ def test_a_confirmation_waits_for_the_campaign_to_go_on(deciding: Terminal) -> N
     [
         (["show", "s99"], "no submission s99"),
         (["show", "twelve"], "no submission's number"),
-        (["confirm", "s8"], "only a measured submission"),
+        (["confirm", "s8"], "expected a measured one"),
         (["confirm", "s13"], "disqualified"),
         (["reinstate", "s6", "--reason", "x"], "not disqualified"),
         (["disqualify", "s6", "--rule", "two words", "--reason", "x"], "no name of a rule"),
