@@ -173,7 +173,10 @@ class Night:
         self.recovered("service away for longer than patience", began)
 
     def hour(self) -> None:
-        """Request an hour's pause by the service: the campaign pauses, and a person resumes it."""
+        """Request an hour's pause: the campaign pauses, and a person resumes it.
+
+        The service requests it.
+        """
         began = time.time()
         self.service.ask("/hour", post=True)
         self.ended("the service asks for a pause until")

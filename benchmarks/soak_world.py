@@ -152,7 +152,7 @@ def small_disk(place: Path) -> Iterator[bool]:
 
 
 def keep_full(place: Path, seconds: float, met: Callable[[], bool]) -> None:
-    """Fill the disk with a file, also as others make room; remove it in the end.
+    """Fill the disk, also as others make room; remove the file in the end.
 
     Args:
         seconds: for so long at least.

@@ -1,4 +1,7 @@
-"""The limits that a spec can set; all nest, and an absent one does not bind."""
+"""The limits that a spec can set; an absent one does not bind.
+
+All of them nest.
+"""
 
 from __future__ import annotations
 

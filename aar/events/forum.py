@@ -36,7 +36,7 @@ class VoteCast(Event):
 
 
 class TextEdited(Event):
-    """The text of a post, or of a comment, was edited; the former version is stored."""
+    """A post's or comment's text was edited; the former version is stored."""
 
     kind: Literal["text_edited"] = "text_edited"
     line = "edit in #{post_id} by {author}"

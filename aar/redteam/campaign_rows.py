@@ -10,7 +10,7 @@ from aar.store.models import Campaign, Researcher
 def add_campaign(
     session: Session, campaign_id: str = "k3v9qd", researchers: int = 3, *, problem_version: int = 1
 ) -> list[str]:
-    """Add a created campaign with its researchers ``r1``, ``r2`` and so on; returns their ids."""
+    """Add a created campaign with researchers ``r1``, ``r2`` and so on; returns their ids."""
     session.add(
         Campaign(
             id=campaign_id,

@@ -178,7 +178,7 @@ class Scorer:
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
 
     async def _drain_checks(self) -> bool:
-        """Wait until no check is open; False if those left do not fit a limit."""
+        """Wait until no check is open; False if the rest exceeds a limit."""
         self.notify()
         async with self._changed:
             while await self._db.read(lambda session: confirmation_queue.count_open_checks(session, self._campaign_id)):

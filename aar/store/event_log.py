@@ -30,7 +30,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event with its place in the log: ``id`` grows by time and is the cursor."""
+    """An event with its place in the log: ``id`` is the growing cursor."""
 
     id: int
     campaign_id: str

@@ -1,4 +1,4 @@
-"""Runs the audits: on code before it is executed, and on scores at a confirmation."""
+"""Runs the audits: on code before its first run, on scores at a confirmation."""
 
 from __future__ import annotations
 

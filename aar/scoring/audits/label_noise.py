@@ -85,7 +85,7 @@ class LabelNoiseAudit:
 
 
 def _rises(curve: NoiseCurve, metric: Metric) -> bool:
-    """Return True if the score at any level is surely better than at a lower one."""
+    """Return True if any level's score is surely better than a lower level's."""
     pairs = [(less, more) for place, (_, less) in enumerate(curve) for _, more in curve[place + 1 :]]
     falls = [score_drop(less, more, metric) for less, more in pairs]
     return any(each.high < 0 and -each.size > MAX_STEEPNESS * each.standard_error for each in falls)

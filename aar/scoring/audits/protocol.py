@@ -61,7 +61,7 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class PhaseScores:
-    """The scores of one phase: the pooled estimate and its task scores, in run order."""
+    """The scores of one phase: pooled estimate and task scores, in run order."""
 
     estimate: Estimate
     scores: Sequence[tuple[Task, TaskScore]]

@@ -89,7 +89,7 @@ def _surely_lost(low: float, before: float) -> float:
 
 
 def _share(before: float, after: float) -> float | None:
-    """Return the share of a positive score that is left; above 1 if it rose.
+    """Return the remaining share of a positive score; above 1 if it rose.
 
     Never below 0; None if there was nothing to lose.
     """

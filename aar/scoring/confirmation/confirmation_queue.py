@@ -119,7 +119,9 @@ def pending_checks(session: Session, campaign_id: str) -> list[CheckView]:
 def claim_check(
     session: Session, campaign_id: str, problem: Problem, plan: CheckPlan, audit_phases: Sequence[Phase], secret: str
 ) -> ScoringJob | None:
-    """Claim the next check and draw its seeds and splits; None if none is queued.
+    """Claim the next check and draw its seeds; None if none is queued.
+
+    Splits are drawn too.
 
     Researchers take turns as with submissions. The rows of all its runs are written at once.
 

@@ -68,7 +68,7 @@ class ScoringJob:
         return self.failed or not self.unfinished
 
     def drop_phase(self, phase: Phase) -> None:
-        """Drop the remaining runs of a phase; its audit reports that it was not answered."""
+        """Drop the remaining runs of a phase; its audit reports a missing answer."""
         kept = [ticket for ticket in self.pending if ticket.phase != phase]
         self.unfinished -= len(self.pending) - len(kept)
         self.pending = deque(kept)

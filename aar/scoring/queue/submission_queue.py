@@ -125,7 +125,9 @@ def claim_submission(
     secret: str,
     skip: Collection[str] = (),
 ) -> ScoringJob | None:
-    """Claim the next submission and draw its seeds and splits; None if none is queued.
+    """Claim the next submission and draw its seeds; None if none is queued.
+
+    Splits are drawn too.
 
     The rows of all its runs are written at once, so that a restart finds the same draws.
 

@@ -66,7 +66,7 @@ def disqualify(
 
 
 def reinstate(session: Session, submission_id: int, cause: str, by: str) -> None:
-    """Reinstate a submission: a measured one to the board, a held one to the queue.
+    """Reinstate a submission: measured ones to the board, held ones to the queue.
 
     Args:
         session: in a write transaction.

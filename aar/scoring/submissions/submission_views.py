@@ -126,7 +126,7 @@ def submission_view_of_row(row: Row[Any]) -> SubmissionView:
 def submission_view(
     submission: Submission | Row[Any], author: str, model: str, reason: str | None = None
 ) -> SubmissionView:
-    """Build the view of a submission; ``reason`` is why it is disqualified, if it is.
+    """Build the view of a submission; ``reason`` is that of its disqualification.
 
     It holds its author's name and model.
     """

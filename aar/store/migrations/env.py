@@ -1,4 +1,4 @@
-"""Alembic's environment: it runs migrations on the connection, and in the transaction, that its caller opened."""
+"""Alembic's environment: runs migrations on its caller's connection and transaction."""
 
 from __future__ import annotations
 

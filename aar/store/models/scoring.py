@@ -145,7 +145,7 @@ class StatusChange(Base):
 
 
 class AuditFinding(Base):
-    """A finding of an audit; rows are only added, the newest of an audit counts."""
+    """A finding of an audit; rows are only added, the newest counts."""
 
     __tablename__ = "audit_finding"
 

@@ -52,7 +52,10 @@ class LuckyFew:
     items = True
 
     async def make(self, arena: ScoreArena) -> AttackResult:
-        """Submit the worst case: crashes on the worse half of splits, never on sealed ones."""
+        """Submit the worst case: it crashes on the worse half of unsealed splits.
+
+        It crashes on no sealed one.
+        """
         sizes = await _sizes(arena)
         code = f'{_START}if size in {sizes} and int(given["--seed"]) % 2:\n    sys.exit("unlucky")\n'
         source = arena.method(f"{code}import honest\n", title="One in many")

@@ -1,4 +1,4 @@
-"""Attacks that use time as a filter: hang, write late, or fail on unlucky splits.
+"""Attacks that use time as a filter: hang, write late, fail when unlucky.
 
 Some never stop writing.
 """

@@ -88,7 +88,10 @@ class ForgedResults:
 
 
 async def _on_board(client: httpx.AsyncClient, arena: ScoreArena) -> list[float]:
-    """List the numbers that the board shows; an honest one may equal the forged one."""
+    """List the numbers that the board shows.
+
+    An honest method may have scored the forged number.
+    """
     board = await client.get(f"/api/v1/campaigns/{arena.campaign}/leaderboard", headers=arena.bearer(1))
     return list(_numbers(board.raise_for_status().json()["items"]))
 

@@ -41,7 +41,10 @@ class ReviewAnswer(BaseModel):
 
 
 def verdict_tool_definition() -> dict[str, Any]:
-    """Return the tool that the model must call, as plain JSON schema for strict tools."""
+    """Return the tool that the model must call, as plain JSON schema.
+
+    Strict tools take no other schema.
+    """
     text = {"type": "string"}
     quote = {
         "type": "object",

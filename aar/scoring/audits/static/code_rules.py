@@ -166,7 +166,10 @@ def _imports(
 
 
 def _judge_module(name: str, own: Collection[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Return the rule and text for a module imported by its full name, if any."""
+    """Return the rule and text for a module imported by its full name.
+
+    None if there is no rule about it.
+    """
     parts = name.split(".")
     if parts[0] in own and parts[0] not in sys.builtin_module_names:
         return

@@ -1,1 +1,1 @@
-"""One file a schema version; each is written by hand and never changed once released."""
+"""One file a schema version; written by hand, never changed once released."""
