@@ -63,8 +63,7 @@ class Ledger:
         self._prices = prices
         self._sums = ChargeSums()
         self._open: dict[str, str | None] = {}
-        """The researcher of each open reservation; None if it is not a researcher's model call."""
-        """Open reservations of this ledger."""
+        """The open reservations of this ledger with their researchers; None if it is not a researcher's model call."""
         self._served: dict[str, ServedTerms] = {}
         """By model, the more expensive models and tiers that served some of its calls."""
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 CACHE_KEY = "aar_kept"
 """The key of a session's ``SessionCache`` in its ``info``."""
 WRITING_KEY = "aar_writes"
-"""Whether a session may write."""
+"""The key of the flag that a session may write."""
 _MOST = 256
 
 

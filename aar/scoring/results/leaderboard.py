@@ -63,8 +63,8 @@ def read_leaderboard(
     moves to another band only by more than the noise (Blum & Hardt 2015; ``ranking_statistics.assign_bands``). Within a
     band confirmed rows come first, then those that are expected to score best when they are measured again
     (``ranking_statistics.shrink_scores``): so an uncertain score that is high by luck does not come first. Of those
-    that look equal the earlier comes first. First place is
-    reserved: once a row is confirmed, a confirmed row of the best band leads, at any measured score of the others.
+    that are shown equal the earlier comes first. First place is reserved: the first confirmed row of this order leads,
+    at any measured score of the others.
 
     Args:
         limit: number of rows; None for all.

@@ -40,9 +40,7 @@ Score = tuple[float, float]
 def is_low(score: Score, best: Score | None, metric: Metric) -> bool:
     """Return True if a score is surely below its author's best.
 
-    A score below the metric's ``plain`` level is low too.
-
-    Below that level every score is low, so that a bad beginning buys no numbers.
+    Below the metric's ``plain`` level every score is low too, so that a bad beginning buys no numbers.
     """
     levels = [best] if best is not None else []
     if metric.plain is not None:

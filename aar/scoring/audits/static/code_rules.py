@@ -168,7 +168,7 @@ def _imports(
 def _judge_module(name: str, own: Collection[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
     """Return the rule and text for a module imported by its full name.
 
-    None if there is no rule about it.
+    Nothing is yielded for a module without a rule.
     """
     parts = name.split(".")
     if parts[0] in own and parts[0] not in sys.builtin_module_names:
