@@ -139,7 +139,7 @@ def assign_bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int
     Returns:
         A number for each row, from 1.
     """
-    # An error of nothing is an accident of few seeds, not a noise that others could have.
+    # An error of zero is an accident of few seeds, not a noise level that others could have.
     errors = [error for _, error in scores if error > 0]
     most = MAX_ERROR_RATIO * median_low(errors) if errors else 0.0
     usual = [error for error in errors if error <= most]

@@ -105,7 +105,7 @@ class RunExecutor:
         request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
         while True:
             try:
-                # One at a time: who is refused must see that the run which took the last of it is under way.
+                # One at a time: a refused run must see that the run which took the last of the limit is in progress.
                 async with self._reserving:
                     await self._ledger.reserve_compute(
                         request_id=request_id,
@@ -119,11 +119,9 @@ class RunExecutor:
                 scope, ended = limit.breach.scope, self._ended
                 under_way = self._under_way[scope] if scope == payer else self._under_way.total()
                 if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS_PAYER:
-                    await anyio.sleep(
-                        _RATE_PAUSE_SECONDS
-                    )  # a rate frees itself as hours are worked; at the end none are
+                    await anyio.sleep(_RATE_PAUSE_SECONDS)  # a rate falls as hours are worked; at the end none are
                 elif under_way:
-                    await ended.wait()  # runs in progress hold their worst case, and will cost less
+                    await ended.wait()  # runs in progress reserve their worst case, and will cost less
                 else:
                     raise
 

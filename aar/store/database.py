@@ -134,7 +134,7 @@ class Database:
             except DBAPIError as error:
                 if not is_retryable(error):
                     raise
-                # Two that rolled each other back must not meet again at once.
+                # Two transactions that rolled each other back must not retry at the same moment.
                 time.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret hangs on it
         with self._writers.begin() as session:
             return fn(session)

@@ -22,7 +22,7 @@ def on_commit(session: Session, then: Callable[[], None]) -> None:
     session.info.setdefault(_KEY, []).append((around, then))
 
 
-# Listeners of all sessions: to listen to one costs more than the transaction itself.
+# Listeners of all sessions: one listener a session costs more than the transaction itself.
 @event.listens_for(Session, "after_commit")
 def _committed(session: Session) -> None:
     if _KEY not in session.info or session.in_nested_transaction():

@@ -72,7 +72,7 @@ class RunOutcome:
         if self.output is not None:
             try:
                 self.output.unlink(missing_ok=True)
-            except OSError as error:  # the next sweep tries again; a score does not hang on it
+            except OSError as error:  # the next sweep tries again; no score depends on it
                 log.warning("an output file is left behind", path=str(self.output), error=str(error))
 
 

@@ -63,7 +63,7 @@ def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: S
         # The folder itself must stay: it is the one that is mounted.
         for entry in list(code.iterdir()):
             entry.rename(folder / _METHOD / entry.name)
-    # Byte code that came with a method would run in the place of the source that was read and judged.
+    # Byte code in a method would run instead of the source that was audited.
     for cached in list((folder / _METHOD).rglob("__pycache__")):
         if cached.is_dir() and not cached.is_symlink():
             remove_tree(cached)
@@ -118,7 +118,7 @@ def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str
         keep: runs whose sandbox may still run; their folders stay.
     """
     left: dict[str, Exception] = {}
-    # Killed while it made a sandbox, it may leave a mounted workspace that no backend knows of.
+    # A process killed while it made a sandbox may leave a mounted workspace that no backend knows.
     runs = work_dir / "runs"
     folders = [each for each in runs.iterdir() if each.name not in keep] if runs.is_dir() else []
     for folder in (*folders, work_dir / "bundles", work_dir / "outputs"):

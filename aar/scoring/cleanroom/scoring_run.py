@@ -92,7 +92,7 @@ async def run_with_retries(
         if bad is None:
             score, told = found, None
         else:
-            # Whether the output or the plug-in is to blame, it is this output's score that does not exist.
+            # The output or the plug-in may be at fault; in both cases only this output has no score.
             told, fault = (
                 output_rejected_message(f"its {bad} is not a finite number", hosts),
                 f"{bad} is no finite number",
@@ -128,7 +128,7 @@ async def _execute(
         except (SandboxError, SandboxUnavailable) as error:
             log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
             await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
-    # Whether the machine or the method is to blame shows in a sandbox without the method.
+    # A sandbox without the method shows if the machine or the method is at fault.
     await clean_room.outages.run_when_up(partial(clean_room.probe, owner=owner))
     failure, verdict = sandbox_lost_message(_ATTEMPTS)
     return RunOutcome(False, failure, verdict, None, None, watch.total)

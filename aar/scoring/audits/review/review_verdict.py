@@ -97,7 +97,7 @@ def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditRe
     if verdict is AuditVerdict.DISQUALIFIED and (not rule or rule in _ONLY_FLAGGED):
         verdict = AuditVerdict.FLAGGED
     if verdict is AuditVerdict.PASSED and rule:
-        verdict = AuditVerdict.FLAGGED  # a rule was named, so something was seen
+        verdict = AuditVerdict.FLAGGED  # a rule was named, so there is a finding
     if verdict is AuditVerdict.PASSED and shown.left_out:
         verdict, rule = AuditVerdict.FLAGGED, "unread"
         reason = (

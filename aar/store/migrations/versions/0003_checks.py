@@ -110,7 +110,7 @@ def _sqlite_guard(table: str) -> list[str]:
     return [
         f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}",
         f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}",
-        # INSERT OR REPLACE removes a row without asking the triggers on DELETE.
+        # INSERT OR REPLACE removes a row without running the triggers on DELETE.
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {there} {refuse}",
     ]
 
