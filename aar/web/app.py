@@ -1,4 +1,4 @@
-"""The web application: a typed API under ``/api/v1``, pages for people, and one stream of events."""
+"""Builds the web application: the API under ``/api/v1``, pages, and the event stream."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def create_app(
     rates: RateLimits | None = None,
     login_links: LoginLinks | None = None,
 ) -> FastAPI:
-    """The application over one database.
+    """Builds the application over one database.
 
     Args:
         db: an open database; the app does not close it.
         home: folder that holds the operator's and the viewer's tokens (made if absent) and the campaigns' folders.
         campaign_id: the campaign that this process runs; its page is then the first one.
         host: the address that will be listened on; beyond loopback every request needs a login or a token.
-        snapshots: where the code of ``campaign_id`` lies, if not in its folder under ``home``.
-        rates: how often a client may try and write; None for the usual bounds.
+        snapshots: store of the code of ``campaign_id``, if not in its folder under ``home``.
+        rates: rate limits of clients; None for the defaults.
         login_links: addresses that log one person in, which the caller prints; None for none.
     """
     feed = EventFeed(db)

@@ -1,4 +1,4 @@
-"""What every request handler shares."""
+"""State that all request handlers share."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class AppState:
     Args:
         db: the database that is served.
         settings: with ``home``, the folder of campaigns and of the operator's token.
-        own_snapshots: the frozen code of ``campaign_id``; None where it lies in that campaign's folder.
+        own_snapshots: the frozen code of ``campaign_id``; None if it is in that campaign's folder.
         feed: follows the event log for all watchers.
         campaign_id: the campaign that this process runs; None when past campaigns are served.
-        operator_token: what a person proves to be the operator with.
-        viewer_token: what a person proves to be allowed to read with.
+        operator_token: the token that proves the operator's role.
+        viewer_token: the token that proves the viewer's role.
         sessions: people's logins.
         once: results of requests that may be sent twice.
-        open_reading: whether what researchers may read needs no token (loopback only).
-        own_terminal: whether the one client is a process that the owner of the database started.
-        rates: how often a client may try and write.
-        buckets: how much of that each has used.
+        open_reading: True if researchers' data can be read without a token (loopback only).
+        own_terminal: True if the one client is a process that the owner of the database started.
+        rates: rate limits of clients.
+        buckets: the use of those limits by each client.
         login_links: addresses that log one person in, once.
         limiters: bounds on work in threads, by name.
         open_streams: those of clients without token or login.
@@ -64,16 +64,16 @@ class AppState:
     open_streams: set[object] = field(default_factory=set)
 
     def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:
-        """Where a campaign's frozen code lies; None where it is not on this machine."""
+        """Returns the store of a campaign's code; None if not on this machine."""
         if campaign_id == self.campaign_id and self.own_snapshots is not None:
             return self.own_snapshots
         return open_local_snapshots(self.settings.campaign_dir(campaign_id))
 
     def count_write(self, address: str, key: str) -> None:
-        """Count one write: of a token or login that is known, else of the machine that asks. Raises TooMany.
+        """Counts one write: by token or login if known, else by address. Raises TooMany.
 
         Args:
-            key: of the token or login; empty for nobody known.
+            key: of the token or login; empty for an unknown client.
         """
         if key:
             self.buckets.take("credential", key, self.rates.credential)
@@ -81,13 +81,16 @@ class AppState:
             self.buckets.take("address", address, self.rates.address)
 
     def read(self, fn: Callable[[Session], T]) -> T:
-        """Run a query in this thread; for handlers that run in the thread pool."""
+        """Runs a query in this thread; for handlers that run in the thread pool."""
         with self.db.reading() as session:
             return fn(session)
 
 
 async def get_app_state(request: Request) -> AppState:
-    """The parts of the server that a request came to; async, for FastAPI takes every other dependency to a thread."""
+    """Returns the parts of the server of a request.
+
+    It is async because FastAPI runs all other dependencies in a thread.
+    """
     shared = request.app.state.aar
     assert isinstance(shared, AppState)
     return shared

@@ -1,12 +1,12 @@
-"""Who asks, and what they may do.
+"""Authenticates requests by token or login cookie, and checks roles.
 
-Three roles: a viewer reads, an operator reads and acts, a researcher writes as itself in its own campaign. Programs
-prove who they are with a bearer token, which no browser adds by itself. People log in on a page; their cookie goes
-to this site only, and it acts only together with a token that stands in this site's own forms. On loopback, while
-nobody from outside takes part, reading what researchers may read needs nothing; what only people may see, and
-everything beyond loopback, needs a login or a token. HTTP Basic (the token as the password) only ever reads.
+There are three roles: a viewer reads, an operator reads and acts, a researcher writes as itself in its own campaign.
+Programs authenticate with a bearer token, which browsers do not add by themselves. People log in on a page; their
+cookie is sent to this site only, and it acts only together with a CSRF token from this site's own forms. On loopback,
+while no external researcher takes part, reading researchers' data needs no authentication. Data for people only, and
+everything beyond loopback, needs a login or a token. HTTP Basic (the token as the password) only reads.
 
-Who it is is found out once a request (``authenticate``), before anything is counted or handled.
+Each request is authenticated once (``authenticate``), before it is counted or handled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from aar.scoring.visibility import Audience
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.error_handlers import Unauthorized
 
-_REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` say where the operator's token lies"
+_REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` print the file of the operator's token"
 _PEOPLE_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
 _bearer = HTTPBearer(
     auto_error=False, description="A researcher's own token, or the operator's; the viewer's only reads"
@@ -42,7 +42,7 @@ _bearer = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person who may act; ``name`` as given at the login, else plain ``operator``."""
+    """A person who may act; ``name`` is from the login, else plain ``operator``."""
 
     name: str = "operator"
 
@@ -56,19 +56,19 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class ResearcherIdentity:
-    """A researcher, by its own token; ``outside`` is whether it is a guest."""
+    """A researcher, by its own token; ``outside`` is True for an external one."""
 
     researcher_id: str
     outside: bool = False
 
     @property
     def campaign_id(self) -> str:
-        """The one campaign it may write in."""
+        """Returns the one campaign in which it may write."""
         return self.researcher_id.rpartition("-")[0]
 
     @property
     def name(self) -> str:
-        """The name it writes under."""
+        """Returns the name under which it writes."""
         return self.researcher_id.rpartition("-")[2]
 
 
@@ -77,18 +77,18 @@ CSRF_HEADER = "x-csrf-token"
 _WHO = "aar.who"
 _AUTHENTICATED = "aar.authenticated"
 _LOOKING_UP = 8
-"""Tokens that are looked up in the database at once, so that guesses leave threads for those who are known."""
+"""Maximum of concurrent token look-ups in the database, so that guesses leave threads for known clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """What a request proves.
+    """The authentication result of a request.
 
     Args:
-        identity: whose token or login it carries; None for nobody known.
-        key: what the requests of this token or login are counted under; empty for nobody known.
-        wrong_token: whether it carries a token that nobody gave out.
-        login: behind its cookie, where that is what proves it.
+        identity: the owner of its token or login; None for an unknown client.
+        key: the rate-limit key of this token or login; empty for an unknown client.
+        wrong_token: True if it carries an unknown token.
+        login: the login of its cookie, if the cookie authenticates it.
     """
 
     identity: Identity | Viewer | None = None
@@ -98,7 +98,7 @@ class Authenticated:
 
     @property
     def audience(self) -> Audience:
-        """As whom it reads."""
+        """Returns the audience as which it reads."""
         match self.identity:
             case Operator():
                 return Audience.OPERATOR
@@ -111,19 +111,19 @@ class Authenticated:
 
 
 def identity_of_token(shared: AppState, token: str) -> Identity | Viewer:
-    """Whose token it is. Raises Unauthorized."""
+    """Returns the owner of a token. Raises Unauthorized."""
     role = role_of_token(shared, token)
     if role is not None:
         return Operator() if role == "operator" else Viewer()
     try:
         found = shared.read(lambda session: find_token_holder(session, token))
     except Forbidden as error:
-        raise Unauthorized("nobody gave out this token", _REMEDY) from error
+        raise Unauthorized("unknown token", _REMEDY) from error
     return ResearcherIdentity(found.researcher_id, found.outside)
 
 
 async def authenticate(shared: AppState, request: Request) -> Authenticated:
-    """Find out who asks: by the token that the request carries, else by its cookie."""
+    """Authenticates a request by its token, else by its cookie."""
     tokens = _tokens(request)
     if tokens:
         token = tokens[0]
@@ -150,24 +150,24 @@ def _limiter(shared: AppState) -> anyio.CapacityLimiter:
 
 
 def token_key(token: str) -> str:
-    """What a token's requests are counted under: tells it from others, without being it."""
+    """Returns a token's rate-limit key, which does not reveal the token."""
     return "token " + hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def store_authenticated(scope: Scope, found: Authenticated) -> None:
-    """Keep with a request who asks, for all that handles it."""
+    """Stores the authentication result with a request, for all its handlers."""
     scope[_AUTHENTICATED] = found
 
 
 def get_authenticated(scope: Scope) -> Authenticated:
-    """Who asks, as it was found out before the request was let in."""
+    """Returns the authentication result that was stored with a request."""
     found = scope.get(_AUTHENTICATED)
     assert isinstance(found, Authenticated)
     return found
 
 
 def role_of_token(shared: AppState, token: str) -> Role | None:
-    """Whether it is the operator's token or the viewer's, in constant time; None for neither."""
+    """Returns operator or viewer for their tokens, in constant time; else None."""
     given = token.encode("utf-8", "replace")
     operator = hmac.compare_digest(given, shared.operator_token.encode())
     viewer = hmac.compare_digest(given, shared.viewer_token.encode())
@@ -175,12 +175,12 @@ def role_of_token(shared: AppState, token: str) -> Role | None:
 
 
 def client_address(request: Request) -> str:
-    """The machine that asks, for counting; empty where nothing says it."""
+    """Returns the client's address, for rate limits; empty if it is unknown."""
     return request.client.host if request.client else ""
 
 
 def current_login(shared: AppState, request: Request) -> Login | None:
-    """Who logged in at the browser that asks; None for nobody."""
+    """Returns the login of the browser's cookie; None without one."""
     return shared.sessions.find_login(request.cookies.get(SESSION_COOKIE, ""))
 
 
@@ -189,11 +189,11 @@ async def require_writer(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Identity:
-    """The identity behind a request that writes. Raises Unauthorized, Forbidden."""
+    """Returns the identity of a request that writes. Raises Unauthorized, Forbidden."""
     if credentials is not None:
         identity = get_authenticated(request.scope).identity
         if identity is None:
-            raise Unauthorized("nobody gave out this token", _REMEDY)
+            raise Unauthorized("unknown token", _REMEDY)
         return record_requester(request, identity)
     login = current_login(shared, request)
     if login is None:
@@ -202,16 +202,19 @@ async def require_writer(
 
 
 def require_form_writer(shared: AppState, request: Request, login: Login, csrf: str) -> Operator:
-    """The operator behind a form, or a page's script, that carries its login's token. Raises Forbidden."""
+    """Returns the operator of a form with a valid CSRF token. Raises Forbidden.
+
+    A page's script may send the token too.
+    """
     if not shared.sessions.is_csrf(login, csrf):
-        raise Forbidden("this form is not of a page that this login opened", "Open the page again and repeat")
+        raise Forbidden("form expired or belongs to another session", "Open the page again and repeat")
     identity = record_requester(request, Operator(login.name) if login.is_operator else Viewer(login.name))
     assert isinstance(identity, Operator)
     return identity
 
 
 def record_requester(request: Request, identity: Identity | Viewer) -> Identity:
-    """Remember for the audit log who it is. Raises Forbidden for a viewer, who only reads."""
+    """Records the identity for the audit log. Raises Forbidden for a viewer."""
     who = identity.researcher_id if isinstance(identity, ResearcherIdentity) else identity.name
     request.scope[_WHO] = f"{type(identity).__name__.removesuffix('Identity').lower()} {who}"
     if isinstance(identity, Viewer):
@@ -220,23 +223,23 @@ def record_requester(request: Request, identity: Identity | Viewer) -> Identity:
 
 
 def get_requester(scope: Scope) -> str:
-    """Who made a request that writes, for the audit log; empty where nobody known did."""
+    """Returns the writer of a request, for the audit log; empty if unknown."""
     return str(scope.get(_WHO, ""))
 
 
 async def require_operator(identity: Annotated[Identity, Depends(require_writer)]) -> Operator:
-    """The operator, behind a request that only they may make. Raises Unauthorized, Forbidden."""
+    """Returns the operator. Raises Unauthorized, Forbidden for all others."""
     if not isinstance(identity, Operator):
         raise Forbidden("only the operator may do this", "Use the operator's token")
     return identity
 
 
 async def require_person(request: Request) -> Operator | Viewer:
-    """Who asks for what only people may see.
+    """Returns the person who reads data for people only.
 
     Raises:
-        Unauthorized: nobody is logged in, or the token is nobody's.
-        Forbidden: it is a researcher's.
+        Unauthorized: there is no login, or the token is unknown.
+        Forbidden: the token is a researcher's.
     """
     identity = get_authenticated(request.scope).identity
     if identity is None:
@@ -247,7 +250,7 @@ async def require_person(request: Request) -> Operator | Viewer:
 
 
 async def audience_of(request: Request) -> Audience:
-    """As whom somebody reads."""
+    """Returns the audience as which a client reads."""
     return get_authenticated(request.scope).audience
 
 
@@ -258,15 +261,20 @@ OperatorDep = Annotated[Operator, Depends(require_operator)]
 
 
 def human_name(name: str) -> str:
-    """A person's name as it stands beside what they write; no researcher can have such a name."""
+    """Returns a person's name as shown beside their texts.
+
+    No researcher can have such a name.
+    """
     return f"human:{name.strip()}"
 
 
 def resolve_author(identity: Identity, campaign_id: str, claimed: str | None) -> Author:
-    """The author that a write is signed with: a researcher as itself, the operator under the name they give.
+    """Returns the author of a write.
+
+    A researcher writes as itself, the operator under the given name.
 
     Raises:
-        Forbidden: a researcher writes in another campaign, or as somebody else.
+        Forbidden: a researcher writes in another campaign, or under another name.
     """
     if isinstance(identity, Operator):
         return Author(human_name(claimed or identity.name), None)
@@ -278,7 +286,10 @@ def resolve_author(identity: Identity, campaign_id: str, claimed: str | None) ->
 
 
 async def may_read(shared: AppState, found: Authenticated) -> bool:
-    """Whether somebody may read at all.
+    """Returns True if a client may read at all.
+
+    On loopback every client may read unless it carries a wrong token. While an external researcher is invited, unknown
+    clients may not: one could be that researcher. Beyond loopback only people may read.
 
     On loopback anybody may who carries no wrong token, but nobody unknown while a guest is invited: it might be that
     guest. Beyond loopback only people may.

@@ -1,7 +1,7 @@
-"""What a figure's script is told besides its data: names, lines, the range of its axes, and whether to read anew.
+"""Settings of a chart's script besides its data: names, lines, axis ranges, and version.
 
-The figures themselves are drawn on the server (``aar.report``); where scripts run, ``static/figures.js`` and
-``charts.js`` make them interactive with uPlot, from the same tables that are linked below them.
+Charts are drawn on the server (``aar.report``). If scripts run, ``static/figures.js`` and ``charts.js`` make them
+interactive with uPlot, from the same tables that are linked below them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ELSEWHERE = {"published": ", on other models"}
 def score_plot(
     view: CampaignView, found: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: HorizontalAxis
 ) -> ChartConfig:
-    """Every submission by its researcher, and the best so far."""
+    """Returns the settings of the score chart: submissions and the best so far."""
     groups = [
         {"name": f"{each.name} {each.direction_key}".strip(), "colour": each.index, "by": each.name} for each in team
     ]
@@ -40,7 +40,7 @@ def score_plot(
 def comparison_plot(
     chosen: Sequence[tuple[CampaignView, ComparedCampaign]], metric: Metric | None, over: HorizontalAxis
 ) -> ChartConfig:
-    """Both campaigns' submissions and their best so far."""
+    """Returns the settings of both campaigns' submissions and best so far."""
     sides = [(view, side.progress) for view, side in chosen]
     groups = [{"name": view.id, "colour": index, "by": ""} for index, (view, _) in enumerate(sides, 1)]
     best = [
@@ -51,7 +51,7 @@ def comparison_plot(
 
 
 def diversity_plot(view: CampaignView, found: Progress, team: int) -> ChartConfig:
-    """The entropy with its band, and the Vendi score in bits."""
+    """Returns the settings of the entropy with its band, and the Vendi score."""
     return {
         "kind": "diversity",
         "tables": [_table(view, "diversity")],
@@ -93,6 +93,6 @@ def _end(found: Progress, over: HorizontalAxis) -> float:
 
 
 def _version(points: Sequence[ScorePoint]) -> int:
-    """Another number once the table says something else."""
+    """Returns a number that changes when the table changes."""
     told = [(each.submission.number, each.submission.status, each.mean) for each in points]
     return zlib.crc32(repr(told).encode())

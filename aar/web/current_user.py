@@ -1,4 +1,4 @@
-"""Who looks at the page that is being rendered, for its header and its forms."""
+"""The current user of the page being rendered, for its header and forms."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aar.auth.sessions import Login, Role, SessionStore
 
 @dataclass(frozen=True, slots=True)
 class CurrentUser:
-    """Somebody who logged in.
+    """A logged-in person.
 
     Args:
-        csrf: what each of their forms carries.
+        csrf: the CSRF token of their forms.
     """
 
     login: Login
@@ -26,34 +26,34 @@ class CurrentUser:
 
     @property
     def name(self) -> str:
-        """As they gave it."""
+        """Returns the name from the login."""
         return self.login.name
 
     @property
     def is_operator(self) -> bool:
-        """Whether they may act."""
+        """Returns True if they may act."""
         return self.login.is_operator
 
     def take_note(self) -> str:
-        """What became of their last form, once."""
+        """Removes and returns the result of their last form."""
         return self.sessions.take_note(self.login)
 
 
 @dataclass(frozen=True, slots=True)
 class PageRefresh:
-    """An open page that takes its live parts anew: a role without a name or a form's token.
+    """A refresh of an open page: a role without a name or CSRF token.
 
-    One rendering serves all watchers of a role, so nothing that is one login's may get into it.
+    One rendering serves all watchers of a role, so it must not contain data of a single login.
 
     Args:
-        role: None for somebody who is not logged in.
+        role: None without a login.
     """
 
     role: Role | None
 
     @property
     def is_operator(self) -> bool:
-        """Whether they may act."""
+        """Returns True if they may act."""
         return self.role == "operator"
 
 
@@ -62,7 +62,7 @@ SEEN_HEADER = "aar-seen"
 
 
 def is_refresh(request: Request) -> bool:
-    """Whether an open page takes its live parts, or a figure's data, anew."""
+    """Returns True if an open page refreshes its live parts or chart data."""
     return request.method == "GET" and ("hx-request" in request.headers or SEEN_HEADER in request.headers)
 
 
@@ -71,10 +71,10 @@ _who: ContextVar[CurrentUser | PageRefresh | None] = ContextVar("aar_who", defau
 
 @contextmanager
 def current_user_scope(sessions: SessionStore, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
-    """Within, ``current_user`` tells who the cookie is of.
+    """Sets ``current_user`` to the owner of the cookie within the block.
 
     Args:
-        refreshing: whether an open page takes its live parts anew; it is then a watcher and no visitor.
+        refreshing: True if an open page refreshes its live parts; it is then a watcher and not a visitor.
     """
     login = sessions.find_login(cookie) if cookie else None
     who: CurrentUser | PageRefresh | None = (
@@ -88,12 +88,12 @@ def current_user_scope(sessions: SessionStore, cookie: str, *, refreshing: bool 
 
 
 def current_user() -> CurrentUser | None:
-    """Who logged in at the browser that asks; None for nobody, and for an open page that takes its parts anew."""
+    """Returns the logged-in person; None without a login, and during a refresh."""
     who = _who.get()
     return who if isinstance(who, CurrentUser) else None
 
 
 def current_refresh() -> PageRefresh | None:
-    """The open page that takes its live parts anew; None where a page is asked for as a whole."""
+    """Returns the refresh of an open page; None if a whole page is requested."""
     who = _who.get()
     return who if isinstance(who, PageRefresh) else None

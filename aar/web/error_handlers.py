@@ -1,4 +1,4 @@
-"""Failures as people and programs get them: problem details (RFC 9457) for ``/api`` and ``/mcp``, a page elsewhere."""
+"""Error responses: problem details (RFC 9457) for ``/api`` and ``/mcp``, pages elsewhere."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FOR_PROGRAMS = ("/api/", "/mcp")
 LOGIN_PATH = "/login"
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="aar: the password is the viewer token", charset="UTF-8"'}
 _QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
-"""For an open page whose login ended: a browser would ask for a password in the middle of reading."""
+"""For an open page whose login ended: a browser would prompt for a password in the middle of reading."""
 _WORDS = ("title", "body", "words", "reason")
-"""Fields that somebody may have written at length."""
+"""Fields that may contain long text."""
 _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
     (UsageError, HTTPStatus.BAD_REQUEST),
@@ -36,18 +36,18 @@ _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
 
 
 class Unauthorized(AarError):
-    """The request carries no token, or one that nobody gave out."""
+    """The error for a request without a token, or with an unknown one."""
 
 
 class FieldProblem(BaseModel):
-    """One field of a request that does not hold."""
+    """An invalid field of a request."""
 
     where: str
     message: str
 
 
 class ProblemDetails(BaseModel):
-    """What went wrong, by RFC 9457."""
+    """The details of an error, by RFC 9457."""
 
     type: str = Field(examples=["urn:aar:error:NotFound"])
     title: str
@@ -65,19 +65,19 @@ DOCUMENTED_ERRORS = {
 
 
 def status_of(error: AarError) -> HTTPStatus:
-    """The HTTP status that says the same as the error."""
+    """Returns the HTTP status of an error."""
     if isinstance(error, Unauthorized):
         return HTTPStatus.UNAUTHORIZED
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def retry_after(error: AarError) -> dict[str, str] | None:
-    """The header that says when to ask again, where that is what an error is about."""
+    """Returns the Retry-After header of an error that has one."""
     return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else None
 
 
 def error_response(request: Request, error: AarError, headers: dict[str, str] | None = None) -> Response:
-    """The answer to a request that failed with an error raised on purpose."""
+    """Returns the response for an error that was raised on purpose."""
     status = status_of(error)
     details = ProblemDetails(
         type=f"urn:aar:error:{type(error).__name__}",
@@ -90,7 +90,10 @@ def error_response(request: Request, error: AarError, headers: dict[str, str] | 
 
 
 def refusal_response(request: Request, refusal: AarError) -> Response:
-    """The answer to a request that is refused: a person at a browser who is not known is led to the login."""
+    """Returns the response to a refused request.
+
+    An unknown person in a browser is redirected to the login.
+    """
     if not isinstance(refusal, Unauthorized):
         return error_response(request, refusal, retry_after(refusal))
     reads, scripted = request.method in ("GET", "HEAD"), _is_scripted(request)
@@ -102,12 +105,12 @@ def refusal_response(request: Request, refusal: AarError) -> Response:
 
 
 def _is_scripted(request: Request) -> bool:
-    """Whether a script of an open page asks, not a person."""
+    """Returns True if a script of an open page sends the request."""
     return is_refresh(request) or "text/event-stream" in request.headers.get("accept", "")
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every kind of failure of an app in the form that its asker reads."""
+    """Installs handlers for every kind of error of an app."""
 
     def on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AarError)
@@ -128,7 +131,7 @@ def install_error_handlers(app: FastAPI) -> None:
         ]
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         details = ProblemDetails(
-            type="about:blank", title="Invalid request", status=status, detail="the request does not hold", errors=found
+            type="about:blank", title="Invalid request", status=status, detail="the request is invalid", errors=found
         )
         return _respond(request, details)
 
@@ -147,7 +150,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def store_unsent_fields(request: Request, fields: Mapping[str, str]) -> None:
-    """Have the page that refuses a form show what was written in it, so that a login that ended loses no words."""
+    """Stores a refused form's text for its error page.
+
+    A login that expired then loses no text.
+    """
     request.state.unsent = {name: words for name, words in fields.items() if name in _WORDS and words.strip()}
 
 

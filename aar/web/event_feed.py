@@ -1,4 +1,4 @@
-"""Following the event log on behalf of all watchers: one poll a campaign, however many look on."""
+"""Follows the event log for all watchers: one poll per campaign."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 _BREATH_SECONDS = 0.03
-"""Between two looks, however much is written."""
+"""Minimum between two polls, however much is written."""
 _BATCH = 200
 _TAIL = 1000
 
 
 @dataclass(slots=True)
 class _Tail:
-    """The newest events of one campaign: all those after ``floor`` up to ``newest``."""
+    """The newest events of one campaign: all after ``floor`` up to ``newest``."""
 
     floor: int
     newest: int
@@ -48,9 +48,11 @@ class _Tail:
 
 
 class EventFeed:
-    """Hands new events to any number of watchers while polling the log once per campaign watched.
+    """A feed of new events to any number of watchers.
 
-    What this process writes is looked for at once; polling also sees what other processes write.
+    It polls the log once per watched campaign.
+
+    Writes of this process are delivered at once; polling also finds writes of other processes.
     """
 
     def __init__(self, db: Database) -> None:
@@ -62,7 +64,9 @@ class EventFeed:
         self._unlisten: Callable[[], None] | None = None
 
     async def follow(self, campaign_id: str, after: int, *, idle: float) -> AsyncIterator[LoggedEvent | None]:
-        """All events after a cursor, then new ones as they come; None whenever ``idle`` seconds passed without one.
+        """Yields all events after a cursor, then new ones.
+
+        Yields None whenever ``idle`` seconds passed without one.
 
         Ends when the feed is closed.
         """
@@ -90,20 +94,20 @@ class EventFeed:
             self._leave(campaign_id, tail)
 
     def newest_event_id(self, campaign_id: str) -> int:
-        """The newest event that this campaign's watchers have got, or are getting; -1 while nobody watches it."""
+        """Returns the newest event sent to this campaign's watchers; -1 without watchers."""
         tail = self._tails.get(campaign_id)
         return -1 if tail is None else tail.newest
 
     def set_controller_state(self, campaign_id: str, state: str) -> None:
-        """Take down whether a campaign's controller is alive: no event says that it died."""
+        """Stores the state of a campaign's controller; its death writes no event."""
         self._controllers[campaign_id] = state
 
     def controller_state(self, campaign_id: str) -> str:
-        """What ``set_controller_state`` was last told; empty before."""
+        """Returns the last state from ``set_controller_state``; empty before."""
         return self._controllers.get(campaign_id, "")
 
     def close(self) -> None:
-        """End every watcher's stream, so that a server can stop."""
+        """Ends every watcher's stream, so that a server can stop."""
         self._closed = True
         for tail in self._tails.values():
             if tail.task is not None:
@@ -112,7 +116,7 @@ class EventFeed:
         self._listen(None)
 
     async def ended(self) -> None:
-        """Wait until nothing of a closed feed runs any more."""
+        """Waits until all tasks of a closed feed have ended."""
         while self._polls:
             await asyncio.wait(self._polls)
 
@@ -147,7 +151,7 @@ class EventFeed:
                 self._listen(None)
 
     def _listen(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Hear of this process's writes, in the loop where the watchers are; or of nothing more."""
+        """Subscribes to this process's writes in the watchers' loop, or unsubscribes."""
         if loop is None and self._unlisten is not None:
             self._unlisten()
             self._unlisten = None

@@ -1,4 +1,7 @@
-"""One effect for requests that are sent twice: by a key that the sender chose, or that stood in the form."""
+"""Idempotency: one effect per key for requests that are sent twice.
+
+The client chooses the key, or it comes from the form.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,20 @@ _MOST = 1000
 
 
 class IdempotencyCache:
-    """Remembers the newest results by key, until the server ends; work under one key waits for no other key's."""
+    """A cache of the newest results by key, until the server ends.
+
+    Work under one key does not wait for other keys.
+    """
 
     def __init__(self) -> None:
         self._done: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._working: dict[tuple[str, ...], _Turn] = {}
 
     async def run(self, key: tuple[str, ...] | None, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of ``work``, or of the one that was done under this key before; None as key always works."""
+        """Returns the result of ``work``, or the stored result of this key.
+
+        None as the key always runs it.
+        """
         if key is None:
             return await work()
         turn = self._working.setdefault(key, _Turn())
@@ -41,7 +50,7 @@ class IdempotencyCache:
 
 @dataclass(slots=True)
 class _Turn:
-    """Whose turn it is under one key, and how many want it."""
+    """A lock for one key, with the number of its users."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0

@@ -1,4 +1,4 @@
-"""Finding what an address names, for API and pages alike."""
+"""Resolves campaigns and researchers from URL paths, for API and pages."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ResearcherName = Annotated[str, Path(description="A researcher's name, such as `
 
 
 def find_campaign(session: Session, name: str) -> CampaignView:
-    """The campaign that an address names. Raises NotFound."""
+    """Returns the campaign of a path. Raises NotFound."""
     return get_campaign(session, _checked(name))
 
 
 def find_campaign_id(session: Session, name: str) -> str:
-    """The id of the campaign that an address names, for what needs no more of it. Raises NotFound."""
+    """Returns the id of a path's campaign. Raises NotFound."""
     return name if campaign_exists(session, _checked(name)) else find_campaign(session, name).id
 
 
 def find_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:
-    """The researcher that an address names. Raises NotFound."""
+    """Returns the researcher of a path. Raises NotFound."""
     return get_researcher(session, campaign_id, name)
 
 

@@ -1,7 +1,7 @@
-"""How often a client may try and write: token buckets by credential, and by address for whoever is not known.
+"""Rate limits of clients: token buckets by credential, and by address for unknown clients.
 
-Behind a proxy all people share one address, and so do people and whoever guesses: nothing that an unknown client uses
-up there is asked of a token or login that is known.
+Behind a proxy all people share one address with any guesser, so the use of that address by unknown clients never counts
+against a known token or login.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_KEYS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """So many at once, and so many a second in the long run."""
+    """A burst size and a long-run rate per second."""
 
     burst: int
     per_second: float
@@ -26,14 +26,14 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Bounds of one server.
+    """The rate limits of one server.
 
     Args:
-        login: wrong tries to log in, by address.
-        refused: requests with a token that nobody gave out, by address.
-        address: writes by address, of whoever is not known.
+        login: failed logins, by address.
+        refused: requests with an unknown token, by address.
+        address: writes of unknown clients, by address.
         credential: writes by token or login.
-        noted: refusals that the audit log notes, by token or login, and of all unknown clients together.
+        noted: refusals in the audit log, by token or login, and of all unknown clients together.
     """
 
     login: RateLimit = RateLimit(10, 1 / 6)
@@ -44,7 +44,7 @@ class RateLimits:
 
 
 class TokenBuckets:
-    """Counts by kind and key.
+    """Token buckets by kind and key.
 
     Args:
         clock: seconds, for tests.
@@ -55,7 +55,7 @@ class TokenBuckets:
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def take(self, kind: str, key: str, rate: RateLimit) -> None:
-        """Take one. Raises TooMany when there is none left."""
+        """Takes one token. Raises TooMany if none is left."""
         self.check(kind, key, rate)
         left, now = self._level(kind, key, rate), self._clock()
         self._left[kind, key] = (left - 1, now)
@@ -64,7 +64,7 @@ class TokenBuckets:
             self._left.popitem(last=False)
 
     def check(self, kind: str, key: str, rate: RateLimit) -> None:
-        """Take none. Raises TooMany when there is none left."""
+        """Checks for a token without taking it. Raises TooMany if none is left."""
         left = self._level(kind, key, rate)
         if left < 1:
             allowed = f"{rate.burst} at once and {rate.per_second * 60:g} a minute"

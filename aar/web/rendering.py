@@ -1,4 +1,4 @@
-"""Rendering templates into answers."""
+"""Renders templates into responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _FRESH_PART = Markup('data-live hx-swap-oob="morph"')
 def render_page(
     template: str, context: dict[str, Any] | None = None, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
-    """A page, with who is logged in as ``me``; of an open page only its live parts. Every value is escaped.
+    """Renders a page with the current user as ``me``. Every value is escaped.
+
+    For a refresh it renders only the live parts.
 
     Templates mark a live part, which has an id, with ``live`` among its attributes; what else is long they leave out
     while ``refreshing``.
@@ -50,6 +52,6 @@ def render_page(
 
 
 def log_row(logged: LoggedEvent) -> str:
-    """An event as a line of a page's log."""
+    """Renders an event as a line of a page's log."""
     module: Any = _templates.get_template("macros.html").module
     return str(module.log_row(logged)).strip()

@@ -124,5 +124,5 @@ def test_scores_usage_and_model_are_the_campaigns(lived: Any, tmp_path: Path) ->
 
 
 def test_another_ending_is_refused(lived: Any, tmp_path: Path) -> None:
-    with lived.db.reading() as session, pytest.raises(UsageError, match="no name for an Inspect log"):
+    with lived.db.reading() as session, pytest.raises(UsageError, match="invalid name for an Inspect log"):
         write_inspect_log(session, RESEARCHER, tmp_path / "out.log")

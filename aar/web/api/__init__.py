@@ -1,4 +1,4 @@
-"""The API under ``/api/v1``: everything that the command line can read, typed and paged."""
+"""The HTTP API under ``/api/v1``: typed and paged, with all that the command line reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Campaigns: what they are to be, how they stand."""
+"""API of campaigns: specs, state, and their list."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aar.web.path_params import CampaignId, find_campaign
 router = APIRouter(prefix="/campaigns", tags=["campaigns"])
 _MOST_SKIPPED = 10**9
 _UNSHOWN = ("seed", "database")
-"""Not told: the secret of seeded campaigns follows from the seed, and a database's address may hold a password."""
+"""Withheld: the secret of seeded campaigns is derived from the seed, a database's address may contain a password."""
 
 
 class CampaignOut(BaseModel):
@@ -47,7 +47,7 @@ class CampaignOut(BaseModel):
 
 
 class MetricOut(BaseModel):
-    """The number that is climbed."""
+    """The metric of a campaign."""
 
     name: str
     higher_is_better: bool
@@ -60,11 +60,11 @@ class MetricOut(BaseModel):
 
 
 class CampaignDetail(CampaignOut):
-    """A campaign with what it climbs and how far it came."""
+    """A campaign with its metric and its progress."""
 
     spec: dict[str, Any]
     metric: MetricOut | None
-    """None where the problem is not installed here."""
+    """None if the problem is not installed here."""
     best: SubmissionOut | None
     offline: bool
     """Whether any researcher is the offline search baseline, which is not an LLM."""
@@ -73,7 +73,7 @@ class CampaignDetail(CampaignOut):
 
 @router.get("")
 def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
-    """All campaigns, newest first; the cursor counts those already seen."""
+    """Lists all campaigns, newest first; the cursor counts those already listed."""
     skip = min(after, _MOST_SKIPPED)
     found = shared.read(lambda session: list_campaigns(session, limit=limit + 1, skip=skip))
     more = skip + limit if len(found) > limit else None
@@ -82,7 +82,7 @@ def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[
 
 @router.get("/{campaign_id}")
 def campaign(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> CampaignDetail:
-    """One campaign."""
+    """Returns one campaign."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         metric = find_metric(view.problem)
@@ -99,7 +99,7 @@ def campaign(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId
 
 
 def public_spec(view: CampaignView) -> dict[str, Any]:
-    """The spec without what must not leave the controller."""
+    """Returns the spec without fields that must not leave the controller."""
     spec = {key: value for key, value in view.spec.items() if key not in _UNSHOWN}
     if isinstance(spec.get("researchers"), dict):
         spec["researchers"] = {key: value for key, value in spec["researchers"].items() if key != "base_url"}

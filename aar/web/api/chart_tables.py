@@ -1,4 +1,4 @@
-"""The tables behind the charts, by name, for the API and for the links below each figure."""
+"""Chart tables by name, for the API and the links below each chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aar.scoring.visibility import Audience
 
 
 class ChartName(StrEnum):
-    """What there is a table of."""
+    """The name of a chart table."""
 
     SCORE = "score"
     DIVERSITY = "diversity"
@@ -24,7 +24,7 @@ class ChartName(StrEnum):
 
 
 def chart_table(session: Session, view: CampaignView, name: ChartName, audience: Audience) -> ChartTable:
-    """The data of one of a campaign's charts, as an audience may see it."""
+    """Returns the data of a campaign's chart, as an audience may see it."""
     if name is ChartName.COSTS:
         found = read_totals(session, view.id)
         team = list_researchers(session, view.id)

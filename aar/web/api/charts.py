@@ -1,4 +1,4 @@
-"""The data of every chart, as JSON and CSV, and what a person should look at first."""
+"""API of chart data (JSON and CSV) and of alerts."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ AS_CSV: dict[int | str, dict[str, Any]] = {
 
 
 class ChartOut(BaseModel):
-    """A chart's data; dollars are exact decimals, written as strings."""
+    """The data of a chart; dollars are exact decimals, written as strings."""
 
     columns: list[str]
     rows: list[list[str | int | float | Decimal | None]]
 
     @classmethod
     def of(cls, table: ChartTable) -> ChartOut:
-        """From a table."""
+        """Converts a table."""
         return cls(columns=list(table.columns), rows=[list(row) for row in table.rows])
 
 
 class AlertOut(BaseModel):
-    """Something to look at."""
+    """An alert that people should read first."""
 
     at: datetime
     kind: str
     """limit, diversity, incident, failure."""
     grave: bool
-    """Whether it stopped something, or somebody tried what they must not."""
+    """True if it stopped something, or a forbidden action was tried."""
     text: str
     researcher: str
     """Empty for the whole campaign."""
@@ -52,7 +52,7 @@ class AlertOut(BaseModel):
 
 @router.get("/charts/{name}.csv", response_class=Response, responses=AS_CSV)
 def chart_csv(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> Response:
-    """A chart's data as CSV."""
+    """Returns a chart's data as CSV."""
     with shared.db.reading() as session:
         table = chart_table(session, find_campaign(session, campaign_id), name, audience)
     return csv_response(table, f"{campaign_id}-{name}")
@@ -60,19 +60,19 @@ def chart_csv(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignI
 
 @router.get("/charts/{name}")
 def chart(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
-    """A chart's data."""
+    """Returns a chart's data."""
     with shared.db.reading() as session:
         return ChartOut.of(chart_table(session, find_campaign(session, campaign_id), name, audience))
 
 
 @router.get("/alerts")
 def standing_alerts(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> list[AlertOut]:
-    """Limits near or reached, ideas that collapse, incidents in sandboxes, researchers that failed."""
+    """Lists the current alerts: limits, low diversity, sandbox incidents, failed researchers."""
     with shared.db.reading() as session:
         found = list_alerts(session, find_campaign(session, campaign_id).id, audience)
     return [AlertOut(**asdict(each)) for each in found]
 
 
 def csv_response(table: ChartTable, name: str) -> Response:
-    """A table as a file to save."""
+    """Returns a table as a file to save."""
     return Response(to_csv(table), media_type=CSV, headers={"Content-Disposition": f'inline; filename="{name}.csv"'})

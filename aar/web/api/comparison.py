@@ -1,4 +1,4 @@
-"""Two campaigns side by side."""
+"""API that compares two campaigns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Named = Annotated[str, Query(max_length=64, description="A campaign's id, its be
 
 
 class SideOut(BaseModel):
-    """How far one campaign came."""
+    """One of the compared campaigns."""
 
     id: str
     name: str
@@ -45,7 +45,7 @@ class SideOut(BaseModel):
 
 
 class SpecRowOut(BaseModel):
-    """A field of both specs, as JSON; a dash where one does not set it."""
+    """A field of both specs, as JSON; a dash for a missing one."""
 
     field: str
     left: str
@@ -54,7 +54,7 @@ class SpecRowOut(BaseModel):
 
 
 class CompareOut(BaseModel):
-    """Both campaigns, and their specs field by field, those that differ first."""
+    """Both campaigns, and their specs by field; fields that differ come first."""
 
     left: SideOut
     right: SideOut
@@ -63,7 +63,7 @@ class CompareOut(BaseModel):
 
 @router.get("")
 def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Named) -> CompareOut:
-    """Two campaigns: specs, scores over time and dollars, boards, costs, diversity."""
+    """Compares two campaigns: specs, scores over time and dollars, boards, costs, diversity."""
     with shared.db.reading() as session:
         one, other = find_campaign(session, left), find_campaign(session, right)
         return CompareOut(
@@ -77,7 +77,7 @@ def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Name
 
 
 def load_compared_campaign(session: Session, view: CampaignView, audience: Audience) -> ComparedCampaign:
-    """How far one campaign came, as an audience may see it."""
+    """Reads one campaign's progress, as an audience may see it."""
     return read_compared_campaign(session, view.id, find_metric(view.problem), audience)
 
 

@@ -1,4 +1,4 @@
-"""What was spent, by researcher and kind."""
+"""API of costs by researcher and kind."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TotalsOut(BaseModel):
     """Sums over a ledger; dollars are exact decimals, written as strings."""
 
     usd: Decimal
-    """All that was billed: model calls, compute, and the worst cases of what a crash cut off."""
+    """All that was billed: model calls, compute, and the worst cases of calls that a crash cut off."""
     reserved_usd: Decimal
-    """Set aside for what runs now."""
+    """Reserved for calls that run now."""
     model_usd: Decimal
     compute_usd: Decimal
     lost_usd: Decimal
@@ -39,26 +39,26 @@ class TotalsOut(BaseModel):
 
 
 class ForecastOut(BaseModel):
-    """When the budget will be spent, if the team goes on as it did over its last hour of running."""
+    """The time until the budget is spent, at the pace of the last hour."""
 
     usd_per_hour: Decimal | None
     """None before the first minute."""
     tokens_per_hour: Decimal | None
     hours_run: float
     limit: str
-    """The limit that will be reached first; empty where none is in sight."""
+    """The limit that will be reached first; empty if none is in sight."""
     hours_left: float | None
 
 
 class UsageDoubtOut(BaseModel):
-    """Why usage figures are doubted, and of whose calls."""
+    """A doubt about reported usage, with the researchers whose calls it concerns."""
 
     cause: str
     researchers: list[str]
 
 
 class CostsOut(BaseModel):
-    """A campaign's costs."""
+    """The costs of a campaign."""
 
     campaign: TotalsOut
     researchers: dict[str, TotalsOut]
@@ -71,7 +71,7 @@ class CostsOut(BaseModel):
 
 @router.get("")
 def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
-    """Dollars, tokens and seconds, of the campaign and of each researcher."""
+    """Returns dollars, tokens and seconds, of the campaign and of each researcher."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         found = read_totals(session, view.id)

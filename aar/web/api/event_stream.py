@@ -1,4 +1,4 @@
-"""What happened: the event log by cursor, and as a stream."""
+"""API of the event log: pages by cursor, and a stream."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from aar.web.authentication import AudienceDep, Authenticated, authenticate, cur
 from aar.web.path_params import CampaignId, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
-LastEventId = Annotated[str | None, Header(max_length=20, description="Where a broken stream goes on")]
+LastEventId = Annotated[str | None, Header(max_length=20, description="The last event of a broken stream")]
 _made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
 _MOST_MADE = 500
 _POLL_SECONDS = 1.0
-"""How often an open stream looks whether its token still holds."""
+"""Interval in which an open stream checks that its token is still valid."""
 _MOST_UNKNOWN = 100
 """Streams without token or login, all together: enough for the pages of one machine, with room for everybody else."""
 _STREAM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0
-"""A quiet stream says so this often, so that proxies keep it open and dead clients are found."""
+"""A quiet stream sends a comment this often, so that proxies leave it open and dead clients are found."""
 
 
 class EventOut(BaseModel):
@@ -50,7 +50,7 @@ class EventOut(BaseModel):
 
     @classmethod
     def of(cls, logged: LoggedEvent) -> EventOut:
-        """From the log."""
+        """Converts an event of the log."""
         return cls(
             id=logged.id,
             campaign_id=logged.campaign_id,
@@ -72,7 +72,7 @@ def events(
     researcher: str | None = None,
     kind: Annotated[list[str], Query(max_length=40, description="Only these kinds")] = [],  # noqa: B006 - FastAPI copies
 ) -> Page[EventOut]:
-    """Events after a cursor, oldest first, without what who asks may not see of them."""
+    """Lists events after a cursor, oldest first, as the client may see them."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         by = find_researcher(session, view.id, researcher).id if researcher else None
@@ -94,10 +94,10 @@ async def stream(
     campaign_id: CampaignId,
     after: After = 0,
     brief: Annotated[bool, Query(description="Leave payloads out")] = False,
-    once: Annotated[bool, Query(description="End after what is there already")] = False,
+    once: Annotated[bool, Query(description="End after the events that are already stored")] = False,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
-    """Server-sent events: everything after a cursor, then what happens, until the server stops."""
+    """Streams all events after a cursor, then new ones, until the server stops."""
     view = await shared.db.read(partial(find_campaign, name=campaign_id))
     audience = get_authenticated(request.scope).audience
     return sse_response(
@@ -106,12 +106,12 @@ async def stream(
 
 
 def start_cursor(after: int, last_event_id: str | None) -> int:
-    """Where a stream begins: where a broken one ended, if its client says so."""
+    """Returns the start of a stream: the client's last event if it sent one."""
     return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, MAX_LIMIT)
 
 
 def sse_response(shared: AppState, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
-    """Frames as server-sent events, unbuffered on their way, for as long as whoever asked may read."""
+    """Sends frames as server-sent events, unbuffered, while the client may read."""
     if get_authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
         raise TooMany(f"too many streams are open: {_MOST_UNKNOWN} without a login are allowed", _STREAM_SECONDS)
     headers = {"X-Accel-Buffering": "no"}
@@ -134,7 +134,7 @@ async def _while_allowed(shared: AppState, request: Request, frames: AsyncGenera
 
 @asynccontextmanager
 async def _counted(shared: AppState, found: Authenticated) -> AsyncIterator[None]:
-    """Count a stream of nobody known among the open ones."""
+    """Counts a stream of an unknown client among the open ones."""
     if found.audience is not Audience.NOBODY:
         yield
         return
@@ -159,7 +159,7 @@ async def _frames(
 
 
 def sse_frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
-    """One event in the stream's own format; empty for one that an audience may not see."""
+    """Formats an event for the stream; empty if an audience may not see it."""
 
     def data(seen: LoggedEvent) -> str:
         shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
@@ -170,9 +170,11 @@ def sse_frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
 
 
 def format_once(logged: LoggedEvent, form: str, audience: Audience, make: Callable[[LoggedEvent], str]) -> str:
-    """An event in some form, made once for all watchers of an audience, who get the same object from the feed.
+    """Formats an event once for all watchers of an audience.
 
-    Empty for one that the audience may not see.
+    They all get the same object from the feed.
+
+    Empty if the audience may not see the event.
     """
     key = (id(logged), f"{form} {audience}")
     known, text = _made.get(key, (None, ""))

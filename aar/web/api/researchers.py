@@ -1,4 +1,4 @@
-"""Researchers and their transcripts."""
+"""API of researchers and their transcripts."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class ResearcherOut(BaseModel):
     """The model as people should read it; the offline search baseline is named as such."""
     offline: bool
     outside: bool
-    """Whether it works outside, with an agent of its own."""
+    """True for an external researcher, which has an agent of its own."""
     state: str
     cause: str
     doing: str
-    """Of which only people read more than the first word."""
+    """Researchers see only its first word."""
     active_seconds: float
 
     @classmethod
     def of(cls, view: ResearcherView, audience: Audience) -> ResearcherOut:
-        """From a service's view, as an audience may see it."""
+        """Converts a service's view, as an audience may see it."""
         made = {"model_label": model_label(view.model), "offline": is_offline(view.model)}
         made |= {"outside": is_external(view.model), "doing": activity_seen_by(view.doing, audience)}
         same = {name: getattr(view, name) for name in cls.model_fields if name not in made}
@@ -51,7 +51,7 @@ class ResearcherOut(BaseModel):
 
 
 class BlockOut(BaseModel):
-    """A piece of a message: text, thinking, a tool's use or its result."""
+    """A part of a message: text, thinking, a tool's use or its result."""
 
     type: str
     title: str
@@ -59,7 +59,7 @@ class BlockOut(BaseModel):
 
 
 class TranscriptOut(BaseModel):
-    """One entry of a conversation."""
+    """An entry of a transcript."""
 
     event_id: int
     at: datetime
@@ -72,7 +72,7 @@ class TranscriptOut(BaseModel):
 
 @router.get("")
 def researchers(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> Page[ResearcherOut]:
-    """The whole team."""
+    """Lists the whole team."""
     with shared.db.reading() as session:
         team = list_researchers(session, find_campaign(session, campaign_id).id)
     return Page(items=[ResearcherOut.of(view, audience) for view in team], next_cursor=None)
@@ -82,7 +82,7 @@ def researchers(shared: AppStateDep, audience: AudienceDep, campaign_id: Campaig
 def researcher(
     shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ResearcherName
 ) -> ResearcherOut:
-    """One researcher."""
+    """Returns one researcher."""
     with shared.db.reading() as session:
         found = find_researcher(session, find_campaign(session, campaign_id).id, name)
     return ResearcherOut.of(found, audience)
@@ -97,7 +97,10 @@ def transcript(
     before: Annotated[int, Query(ge=0, le=MAX_LIMIT, description="Only what came before this event; 0: newest")] = 0,
     limit: Limit = 50,
 ) -> Page[TranscriptOut]:
-    """A researcher's conversation in order, for people; ``next_cursor`` is the ``before`` of the earlier page."""
+    """Returns a researcher's transcript in order, for people.
+
+    ``next_cursor`` is the ``before`` of the earlier page.
+    """
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         found = read_transcript(session, view.id, before=before or None, limit=limit)

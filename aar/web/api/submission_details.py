@@ -1,4 +1,4 @@
-"""Closer looks at a submission, for people only: what it changed, and its score on each split."""
+"""API of a submission's details, for people only: diff and score per split."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ router = APIRouter(prefix="/campaigns/{campaign_id}/submissions/{number}", tags=
 
 
 class DiffOut(BaseModel):
-    """What a submission's code changed."""
+    """The changes of a submission's code."""
 
     parent: int | None
-    """The submission that it builds on; None where it builds on none, or its code is not kept here."""
+    """The submission that it builds on; None if it builds on none, or if its code is not stored here."""
     files: list[FileDifference]
 
 
 @router.get("/diff")
 def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> DiffOut:
-    """The code against its parent's, as a unified diff a file; bounded."""
+    """Returns the code's diff against its parent: one bounded unified diff per file."""
     with shared.db.reading() as session:
         view = get_submission(session, find_campaign(session, campaign_id).id, number)
         parent = find_parent(view, list_visible_submissions(session, view.campaign_id))
@@ -43,7 +43,7 @@ def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: Per
 
 @router.get("/seeds.csv", response_class=Response, responses=AS_CSV)
 def seeds_csv(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> Response:
-    """The score on each split as CSV."""
+    """Returns the score on each split as CSV."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         found = scores_per_seed(session, view.problem, get_submission(session, view.id, number))
@@ -52,7 +52,7 @@ def seeds_csv(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who
 
 @router.get("/seeds")
 def seeds(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> list[SeedScore]:
-    """The score on each split alone, rounded; empty where the problem is not installed here."""
+    """Lists the rounded score of each split; empty if the problem is not installed."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         return scores_per_seed(session, view.problem, get_submission(session, view.id, number))
@@ -61,7 +61,7 @@ def seeds(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: Pe
 def submission_diff(
     shared: AppState, view: SubmissionView, parent: SubmissionView | None
 ) -> list[FileDifference] | None:
-    """What a submission changed against its parent; None where one of the two is not there."""
+    """Diffs a submission against its parent; None if one is not here."""
     store = shared.snapshots_of(view.campaign_id)
     if parent is None or store is None or not (store.exists(parent.digest) and store.exists(view.digest)):
         return None
@@ -69,6 +69,6 @@ def submission_diff(
 
 
 def scores_per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
-    """Scores by split, of every phase that has an estimate."""
+    """Lists scores by split, of every phase that has an estimate."""
     phases = [each.phase for each in read_submission_details(session, view.campaign_id, view.number).phases]
     return read_seed_scores(session, problem, view.id, phases)

@@ -1,4 +1,7 @@
-"""Submissions and the leaderboard, as far as who asks may see them. Only the controller's scorer writes scores."""
+"""API of submissions and the leaderboard, as each client may see them.
+
+Only the controller's scorer writes scores.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["submissions"])
 
 
 class SubmissionOut(BaseModel):
-    """A method handed in. The score is pooled over fresh seeds and splits, and rounded."""
+    """A submitted method.
+
+    The score is pooled over fresh seeds and splits, and rounded.
+    """
 
     number: int
     researcher_id: str
@@ -46,19 +52,19 @@ class SubmissionOut(BaseModel):
     high: float | None
     seeds: int
     hypothesis: str
-    """What its author expected, frozen with the code."""
+    """The author's expectation, frozen with the code."""
     identity: str
-    """The same for all that counts as the same code."""
+    """The same for all submissions that count as the same code."""
     disqualified: str
-    """The rule that takes it off the board; empty while it stands."""
+    """The rule that disqualifies it; empty if it is not disqualified."""
     outside: bool
-    """Whether its author works outside, with an agent of its own."""
+    """True if its author is an external researcher, which has an agent of its own."""
     created_at: datetime
     finished_at: datetime | None
 
     @classmethod
     def of(cls, view: SubmissionView) -> SubmissionOut:
-        """From a service's view."""
+        """Converts a service's view."""
         return cls(**{name: getattr(view, name) for name in cls.model_fields})
 
 
@@ -72,7 +78,7 @@ class FileOut(BaseModel):
 
 
 class SubmissionDetail(SubmissionOut):
-    """A submission with its code, what it reached in each phase, audits, and every change of its status."""
+    """A submission with its code, phase results, audits and status changes."""
 
     phases: list[PhaseView]
     audits: list[FindingView]
@@ -82,13 +88,13 @@ class SubmissionDetail(SubmissionOut):
 
 
 class SubmissionRecordOut(BaseModel):
-    """All that is on record about a submission, each list in order of time."""
+    """The complete record of a submission, each list in order of time."""
 
     submission: SubmissionOut
     same_code: list[int]
     """Other submissions that count as the same code; their runs share one estimate."""
     charged_runs: int
-    """Scoring runs counted against the quotas when it was handed in."""
+    """Scoring runs counted against the quotas when it was submitted."""
     runs: list[RunRecord]
     estimates: list[EstimateRecord]
     audits: list[FindingView]
@@ -98,26 +104,26 @@ class SubmissionRecordOut(BaseModel):
 
 
 class LeaderboardOut(BaseModel):
-    """A place on the board; rows of one band cannot be told apart by their scores."""
+    """A row of the board; scores cannot separate rows of one band."""
 
     rank: int
     band: int
     labels: list[str]
-    """What audits say that people must know, such as ``teacher-independent``."""
+    """Labels from audits that people must know, such as ``teacher-independent``."""
     confirmed: PhaseView | None
     """Its score on the sealed splits; for people only."""
     submission: SubmissionOut
 
 
 class WaitingOut(BaseModel):
-    """A submission in the queue, and the seconds until its first run is expected."""
+    """A queued submission and the seconds until its first run is expected."""
 
     number: int
     expected_wait_seconds: float | None
 
 
 class QueueOut(BaseModel):
-    """What is being scored, and what waits in the order in which it is taken."""
+    """The submissions being scored, and the queue in its order."""
 
     scoring: list[int]
     waiting: list[WaitingOut]
@@ -132,7 +138,7 @@ def submissions(
     limit: Limit = 50,
     researcher: str | None = None,
 ) -> Page[SubmissionOut]:
-    """Submissions by number."""
+    """Lists submissions by number."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         by = find_researcher(session, view.id, researcher).id if researcher else None
@@ -143,7 +149,10 @@ def submissions(
 
 @router.get("/submissions/{number}")
 def submission(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> SubmissionDetail:
-    """A submission with the files of its frozen snapshot; phases and audits as far as who asks may see them."""
+    """Returns a submission with its frozen files.
+
+    Phases and audits appear as far as the client may see them.
+    """
     with shared.db.reading() as session:
         view = get_submission(session, find_campaign(session, campaign_id).id, number)
         close = read_submission_details(session, view.campaign_id, number).seen_by(audience, told=view.told)
@@ -165,7 +174,10 @@ def submission(shared: AppStateDep, audience: AudienceDep, campaign_id: Campaign
 def record(
     shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number, _who: PersonDep
 ) -> SubmissionRecordOut:
-    """The whole story of a submission, for people; seeds, split seeds and digests of outputs for the operator only."""
+    """Returns a submission's complete record, for people.
+
+    Seeds, split seeds and digests of outputs appear for the operator only.
+    """
     with shared.db.reading() as session:
         found = read_submission_record(session, find_campaign(session, campaign_id).id, number)
     runs: list[RunRecord] = list(found.runs)
@@ -188,7 +200,7 @@ def record(
 def board(
     shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, limit: Limit = 50
 ) -> Page[LeaderboardOut]:
-    """Measured submissions, best first; without those that were disqualified or refuted."""
+    """Lists measured submissions, best first; without disqualified and refuted ones."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         metric = find_metric(view.problem)
@@ -209,7 +221,7 @@ def board(
 
 @router.get("/queue")
 def queue(shared: AppStateDep, campaign_id: CampaignId) -> QueueOut:
-    """Submissions that wait to be scored, with the expected wait."""
+    """Lists submissions that wait to be scored, with the expected wait."""
     with shared.db.reading() as session:
         found = read_queue_state(session, find_campaign(session, campaign_id).id)
     waiting = [WaitingOut(number=each, expected_wait_seconds=found.expected_wait(each)) for each in found.waiting]

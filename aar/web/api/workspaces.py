@@ -1,4 +1,4 @@
-"""What a researcher has on its desk: its files, its notebook, its background jobs. For people only."""
+"""API of a researcher's workspace, for people only: files, notebook, background jobs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ NOTEBOOK = "NOTEBOOK.md"
 
 
 class JobOut(BaseModel):
-    """A background job, newest first in its list."""
+    """A background job; lists have the newest first."""
 
     id: str
     command: str
     state: str
     """running, ended, lost."""
     said: str
-    """How it stood when its researcher last asked."""
+    """Its state when its researcher last checked."""
     started_at: datetime
 
 
 class EntryOut(BaseModel):
-    """Something in a folder: a folder, a file, or other (a link, say), which is not opened."""
+    """An entry of a folder: a folder, a file, or other (a link, say).
+
+    Other entries are not opened.
+    """
 
     name: str
     path: str
@@ -55,23 +58,23 @@ class WorkspacePathOut(BaseModel):
     entries: list[EntryOut] | None
     """None for a file."""
     more: bool
-    """Whether a folder holds more than is listed, or a file more than ``text``."""
+    """True if a folder holds more than is listed, or a file more than ``text``."""
     size_bytes: int
     text: str | None
     """None for a folder, and for a file that is not text."""
     image: str | None
-    """An image's media type; ``files/image`` has it."""
+    """An image's media type; ``files/image`` returns the image."""
 
 
 class NotebookOut(BaseModel):
-    """A researcher's notebook; empty before it wrote one."""
+    """The notebook of a researcher; empty before it wrote one."""
 
     text: str
 
 
 @router.get("/jobs")
 def jobs(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> list[JobOut]:
-    """Background jobs, as the log tells of them."""
+    """Lists background jobs, as recorded in the event log."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         return [JobOut(**asdict(each)) for each in list_researcher_jobs(session, view.id)]
@@ -81,7 +84,7 @@ def jobs(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _wh
 def files(
     shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
 ) -> WorkspacePathOut:
-    """What stands at a path of the workspace; no link is followed."""
+    """Returns the folder or file at a workspace path; links are not followed."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         return WorkspacePathOut(**read_scrubbed_path(session, shared, view, path))
@@ -95,7 +98,7 @@ def files(
 def image(
     shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath
 ) -> Response:
-    """An image of the workspace, up to 4 MiB."""
+    """Returns an image of the workspace, up to 4 MiB."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
     found = read_workspace_path(workspace_path(shared, view), path)
@@ -106,19 +109,19 @@ def image(
 
 @router.get("/notebook")
 def notebook(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> NotebookOut:
-    """The notes that survive a researcher's context, in Markdown."""
+    """Returns the notes that survive a researcher's context, in Markdown."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         return NotebookOut(text=read_notebook(session, shared, view))
 
 
 def workspace_path(shared: AppState, view: ResearcherView) -> Path:
-    """The folder of a researcher's workspace on this machine, if it is here."""
+    """Returns the folder of a researcher's workspace, if it is on this machine."""
     return shared.settings.campaign_dir(view.campaign_id) / "workspaces" / view.name
 
 
 def read_notebook(session: Session, shared: AppState, view: ResearcherView) -> str:
-    """A researcher's notebook; empty where there is none."""
+    """Reads a researcher's notebook; empty if there is none."""
     try:
         return str(read_scrubbed_path(session, shared, view, NOTEBOOK)["text"] or "")
     except NotFound:
@@ -126,7 +129,7 @@ def read_notebook(session: Session, shared: AppState, view: ResearcherView) -> s
 
 
 def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView, path: str) -> dict[str, Any]:
-    """What stands at a path of a workspace, without secrets and control characters. Raises NotFound."""
+    """Reads a workspace path without secrets and control characters. Raises NotFound."""
     found = read_workspace_path(workspace_path(shared, view), path)
     if isinstance(found, WorkspaceFolder):
         entries = [asdict(each) for each in found.entries]

@@ -1,4 +1,4 @@
-"""The forum's tools."""
+"""MCP tools of the forum."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from aar.web.path_params import find_researcher
 T = TypeVar("T")
 _EXCERPT = 300
 _LONGEST = 60_000
-"""Characters of comments in one answer, so that a client with a small window can hold it."""
+"""Characters of comments in one response, so that it fits into a small context window."""
 
 
 async def _list(caller: McpClient, given: tool_inputs.ForumListInput) -> Any:
@@ -162,7 +162,7 @@ async def _claim(caller: McpClient, given: tool_inputs.ForumClaimInput) -> Any:
 
 
 async def _written(caller: McpClient, write: Callable[[Session, Author], T]) -> T:
-    """What a write of the caller's gives, unless it is more than a guest may write in an hour."""
+    """Runs a write within an external researcher's hourly limit."""
     who, author = caller.writer(), caller.author()
     return await caller.shared.db.write(rate_limited_write(who, lambda session: write(session, author)))
 

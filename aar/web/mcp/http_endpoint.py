@@ -1,7 +1,8 @@
-"""The server over streamable HTTP, below ``/mcp`` of the web application.
+"""The MCP server over streamable HTTP, below ``/mcp`` of the web application.
 
-Every request stands alone (no sessions), so a client outlives a restart of the server, and one client's session is
-nothing that another could take. The SDK is loaded when the first client comes: it would cost every start half a second.
+Every request is independent (no sessions), so a client survives a restart of the server, and there is no session that
+another client could take over. The SDK is loaded when the first client connects: it would slow every start by half a
+second.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class McpEndpoint:
 
     Args:
         shared: the server's parts.
-        host: the address listened on; names in ``Host`` and ``Origin`` must be it, or this machine's.
+        host: the listen address; names in ``Host`` and ``Origin`` must be that address, or this machine's.
     """
 
     def __init__(self, shared: AppState, host: str) -> None:
@@ -58,7 +59,7 @@ class McpEndpoint:
 
     @property
     def routes(self) -> list[Route]:
-        """Where it answers."""
+        """Returns the routes of the endpoint."""
         return [Route(path, endpoint=self, include_in_schema=False) for path in (PATH, PATH + "/{campaign}")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +84,7 @@ class McpEndpoint:
         await app(scope, receive, send)
 
     async def aclose(self) -> None:
-        """End what runs for clients."""
+        """Ends all tasks that serve clients."""
         self._over.set()
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
@@ -100,7 +101,7 @@ class McpEndpoint:
         return self._app
 
     async def _start(self) -> ASGIApp:
-        """Start it; whoever comes next after a failure tries anew."""
+        """Starts the server; the next request after a failure tries again."""
         manager = await anyio.to_thread.run_sync(self._manager, abandon_on_cancel=True)
         ready = asyncio.Event()
         running = asyncio.create_task(self._run(manager, ready))
@@ -146,7 +147,10 @@ class McpEndpoint:
 
 
 def allowed_hosts(host: str) -> list[str]:
-    """Names that may stand in ``Host``: loopback and the address listened on, or all this machine's for any address."""
+    """Lists names allowed in ``Host``: loopback and the listen address.
+
+    For any address, all names of this machine.
+    """
     names = {socket.gethostname(), *_addresses(socket.gethostname())} if host in _ANY else {host}
     return [*_LOOPBACK, *sorted(f"[{name.strip('[]')}]" if ":" in name else name for name in names - {*_LOOPBACK})]
 
@@ -159,18 +163,21 @@ def _addresses(name: str) -> set[str]:
 
 
 def _token(request: Request) -> str | None:
-    """The bearer token; a request without one is a watcher's, and one with another scheme is refused."""
+    """Returns the bearer token; None for a watcher.
+
+    Another scheme is refused.
+    """
     given = request.headers.get("authorization")
     if given is None:
         return None
     scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthorized("only bearer tokens are taken here", "Send 'Authorization: Bearer TOKEN'")
+        raise Unauthorized("only bearer tokens are accepted", "Send 'Authorization: Bearer TOKEN'")
     return token.strip()
 
 
 def _refusal(error: AarError) -> Response:
-    """A refusal that a client can show: the protocol's own error, at HTTP's status for it."""
+    """Returns a refusal as the protocol's own error, with its HTTP status."""
     told = {"jsonrpc": "2.0", "id": None, "error": {"code": _REFUSED, "message": clean_text(str(error))}}
     headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
     return JSONResponse(told, status_of(error), headers)

@@ -1,4 +1,4 @@
-"""Resources: what a client may put into its own context, by address."""
+"""MCP resources: texts that a client may load into its context, by address."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _LISTED = 50
 
 
 def post_address(post: PostView) -> str:
-    """The address of a post as a resource."""
+    """Returns the address of a post as a resource."""
     return f"aar://posts/{post.id}"
 
 
 async def newest_posts(caller: McpClient) -> list[PostView]:
-    """The posts that a listing names; the others are found by their number."""
+    """Lists the posts of a listing; all others are found by number."""
     return await caller.shared.db.read(
         lambda session: list_posts(session, caller.campaign_id, limit=_LISTED, newest_first=True)
     )
 
 
 async def read_resource(caller: McpClient, address: str) -> str:
-    """A resource as Markdown. Raises NotFound."""
+    """Returns a resource as Markdown. Raises NotFound."""
     if address == BRIEF:
         return await anyio.to_thread.run_sync(_brief, caller)
     if found := _POST.fullmatch(address):
@@ -55,7 +55,7 @@ def _brief(caller: McpClient) -> str:
 
 def _who(name: str | None, direction: str) -> str:
     if name is None:
-        return "You watch: you can read everything here and write nothing."
+        return "You are a watcher: you can read everything here and write nothing."
     start = f" You start from this direction: {clean_text(direction)}" if direction else ""
     return f"You are {name}, one of a team of researchers who work in parallel on one problem.{start}"
 

@@ -1,4 +1,4 @@
-"""What was handed in and what came out: leaderboard, submissions, snapshots, budget; as researchers see it."""
+"""MCP tools for leaderboard, submissions, snapshots and budget, as researchers see them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aar.web.mcp.tool import McpTool
 from aar.web.path_params import find_researcher
 
 _LONGEST = 60_000
-"""Characters of code in one answer."""
+"""Characters of code in one response."""
 
 
 async def _board(caller: McpClient, given: tool_inputs.McpLeaderboardInput) -> Any:

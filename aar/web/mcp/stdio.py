@@ -1,4 +1,4 @@
-"""The server on standard input and output, for a client that starts it as its own process."""
+"""The MCP server on standard input and output, for clients that start it themselves."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from aar.web.mcp.server import build_server
 
 
 async def serve_stdio(db: Database, settings: Settings, token: str | None, campaign: str | None) -> None:
-    """Serve one client until it closes standard input.
+    """Serves one client until it closes standard input.
 
     Args:
         token: a researcher's; None to read only.
         campaign: id, its beginning or ``latest``; None for the token's own.
 
     Raises:
-        Unauthorized, Forbidden, NotFound: as ``admit``, before anything is served.
+        Unauthorized, Forbidden, NotFound: as ``admit_client``, before anything is served.
     """
     shared = _shared(db, settings)
     first = await anyio.to_thread.run_sync(admit_client, shared, token, campaign)

@@ -1,4 +1,7 @@
-"""``submit_method``: files given as text become a frozen method in the queue, by the way that all methods go."""
+"""MCP tool ``submit_method``: freezes files given as text and queues the method.
+
+It takes the same path as all other submissions.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ async def _submit(caller: McpClient, given: tool_inputs.McpSubmitMethodInput) ->
     researcher, db = caller.writer(), caller.shared.db
     snapshots = caller.shared.snapshots_of(caller.campaign_id)
     if snapshots is None:
-        raise DataMissing("this machine does not hold the campaign's folder", "Hand in where the campaign runs")
+        raise DataMissing("the campaign's folder is not on this machine", "Submit where the campaign runs")
     if given.key is None:  # with a key, this may be a submission that was taken before
         await db.read(lambda session: _check(session, caller, researcher.researcher_id))
     saved, manifest = await anyio.to_thread.run_sync(freeze_files, snapshots, given.files)
@@ -59,16 +62,16 @@ async def _submit(caller: McpClient, given: tool_inputs.McpSubmitMethodInput) ->
 
 
 def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[SavedSnapshot, MethodManifest]:
-    """Check a method given as text and keep it as a snapshot.
+    """Checks a method given as text and stores it as a snapshot.
 
     Raises:
-        UsageError: too many bytes, names that do not go together, or a manifest that does not hold.
+        UsageError: too many bytes, conflicting names, or an invalid manifest.
         TransferRefused: a name that would leave the method's directory.
     """
     size = sum(len(text.encode("utf-8", "replace")) for text in files.values())
     if size > tool_inputs.MOST_BYTES:
         raise UsageError(
-            f"the files have {size:,} bytes together, at most {tool_inputs.MOST_BYTES:,} are taken", "Shorten"
+            f"the files have {size:,} bytes together, expected at most {tool_inputs.MOST_BYTES:,}", "Shorten"
         )
     with temporary_folder("aar-method-") as scratch:
         directory = scratch / "method"
@@ -87,13 +90,13 @@ def _write(path: Path, name: str, text: str) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise UsageError(f"{name!r} is both a file and a folder", "Rename one of them") from error
     except UnicodeEncodeError as error:
-        raise UsageError(f"{name!r} holds half a character", "Send UTF-8 text") from error
+        raise UsageError(f"{name!r} contains an unpaired surrogate", "Send UTF-8 text") from error
     except OSError as error:
         raise UsageError(f"{name[:80]!r} cannot be a file's name: {error.strerror}", "Shorten it") from error
 
 
 def _check(session: Session, caller: McpClient, researcher_id: str) -> None:
-    """Refuse early what would be refused anyway."""
+    """Refuses early if the submission would be refused later."""
     limits, runs = _open_limits(session, caller), _runs_each(session, caller)
     check_submission_quota(session, caller.campaign_id, researcher_id, limits, runs)
 
@@ -101,12 +104,12 @@ def _check(session: Session, caller: McpClient, researcher_id: str) -> None:
 def _open_limits(session: Session, caller: McpClient) -> Limits:
     view = caller.view(session)
     if view.state in ENDED_STATES:
-        raise Conflict(f"campaign {view.id} is {view.state}; nothing is scored any more", "Join one that runs")
+        raise Conflict(f"campaign {view.id} is {view.state}; it accepts no submissions", "Join one that runs")
     return Limits.model_validate(view.spec.get("limits", {}))
 
 
 def _runs_each(session: Session, caller: McpClient) -> int:
-    """Scoring runs that one submission takes, for the quotas."""
+    """Returns the scoring runs of one submission, for the quotas."""
     view = caller.view(session)
     problem = find_problem(view.problem)
     seeds: int = (view.spec.get("scoring") or {}).get("seeds") or problem.default_seeds
@@ -114,7 +117,10 @@ def _runs_each(session: Session, caller: McpClient) -> int:
 
 
 def _stored_key(researcher_id: str, key: str | None) -> str | None:
-    """A key of fixed length that is apart from other researchers' keys and from those of tools inside."""
+    """Returns a key of fixed length, unique to the researcher and this tool.
+
+    It differs from keys of other researchers and of tools in sandboxes.
+    """
     if key is None:
         return None
     return "mcp-" + hashlib.sha256(f"{researcher_id}\0{key}".encode("utf-8", "backslashreplace")).hexdigest()

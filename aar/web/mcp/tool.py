@@ -1,4 +1,4 @@
-"""A tool: what it accepts, what it does, and how its answer or failure is told."""
+"""The MCP tool class: input, work, and the text of results and errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from aar.web.mcp.client import McpClient
 
 @dataclass(frozen=True, slots=True)
 class McpTool:
-    """One tool.
+    """An MCP tool.
 
     Args:
-        given: its input, whose text describes it.
+        given: its input class; the docstring describes the tool.
         run: does the work; returns a pydantic model or plain JSON.
-        writes: whether it needs a researcher's token.
+        writes: True if it needs a researcher's token.
     """
 
     name: str
@@ -33,11 +33,11 @@ class McpTool:
 
     @property
     def description(self) -> str:
-        """What a client reads."""
+        """Returns the description for clients."""
         return " ".join(inspect.cleandoc(self.given.__doc__ or "").split())
 
     def parse(self, arguments: dict[str, Any]) -> ToolInput:
-        """The input, checked. Raises UsageError with a text that a model can act on."""
+        """Parses the input. Raises UsageError with a text that a model can use."""
         try:
             return self.given.model_validate(arguments)
         except ValidationError as error:
@@ -46,7 +46,10 @@ class McpTool:
 
 
 def tool_text(answer: Any) -> str:
-    """An answer as JSON in which no text can do anything to a terminal or turn a reader's direction."""
+    """Formats a result as inert JSON.
+
+    No text in it can control a terminal or change the reading direction.
+    """
     if isinstance(answer, BaseModel):
         answer = answer.model_dump(mode="json")
     return json.dumps(_clean(answer), ensure_ascii=False)

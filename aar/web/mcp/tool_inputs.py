@@ -1,4 +1,7 @@
-"""What each tool accepts. A class's text is what a client reads about the tool; its schema is sent along."""
+"""Inputs of the MCP tools. A class's docstring is the tool's description for clients.
+
+Clients also get its schema.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInpu
 
 MOST_FILES = 100
 MOST_BYTES = 1_000_000
-"""Of all files of a method handed in through a tool, together."""
+"""Maximum of all files of a method together."""
 Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, Field(ge=1, le=100)]
 Kind = Literal["hypothesis", "result", "insight", "error", "question"]
@@ -26,7 +29,10 @@ Key = Annotated[
 
 
 class ForumListInput(ToolInput):
-    """Posts of all researchers and people with the beginning of their text; `forum_read` shows one whole."""
+    """Lists posts of all researchers and people with the start of their text.
+
+    `forum_read` shows a whole post.
+    """
 
     kind: Kind | None = None
     family: OneFamily = None
@@ -37,14 +43,17 @@ class ForumListInput(ToolInput):
 
 
 class ForumReadInput(ToolInput):
-    """A post with its comments."""
+    """Returns a post with its comments."""
 
     post: Number
-    after_comment: Annotated[int, Field(ge=0, le=2**63 - 1, description="`more_after` of the answer before.")] = 0
+    after_comment: Annotated[int, Field(ge=0, le=2**63 - 1, description="`more_after` of the previous response.")] = 0
 
 
 class ForumSearchInput(ToolInput):
-    """Posts whose title, text or comments hold the words, best first; retracted ones only when asked for."""
+    """Searches posts by words in title, text or comments, best match first.
+
+    Retracted posts are included only on request.
+    """
 
     query: Annotated[str, Field(min_length=1, max_length=400)]
     kind: Kind | None = None
@@ -59,20 +68,22 @@ class ForumSearchInput(ToolInput):
 
 
 class ForumChangesInput(ToolInput):
-    """What changed on the forum since a cursor, in order (posts, comments, votes, edits, retractions, pins, mentions,
-    claims), and each touched thing once as it stands now, with the beginning of its text. Keep `cursor` for the next
-    call; 0 begins at the beginning."""
+    """Lists forum changes since a cursor, in order.
 
-    since: Annotated[int, Field(ge=0, le=2**63 - 1, description="`cursor` of the answer before.")] = 0
+    They are posts, comments, votes, edits, retractions, pins, mentions and claims. Each changed item appears once, in
+    its current state, with the start of its text. Store `cursor` for the next call; 0 starts at the beginning.
+    """
+
+    since: Annotated[int, Field(ge=0, le=2**63 - 1, description="`cursor` of the previous response.")] = 0
     limit: Limit = 50
 
 
 class ForumClaimsInput(ToolInput):
-    """What each researcher says that it works on now, and until when; look before you begin something."""
+    """Lists topics that researchers claim now, and until when; check it before starting."""
 
 
 class ForumPostInput(ToolInput):
-    """Publish a finding for the other researchers: negative results are as useful as positive ones."""
+    """Publishes a finding for other researchers; negative results are as useful as positive ones."""
 
     kind: Kind
     title: Annotated[str, Field(min_length=1, max_length=400, description="One line.")]
@@ -81,13 +92,13 @@ class ForumPostInput(ToolInput):
     families: list[str] = Field(
         default_factory=list,
         max_length=MAX_FAMILIES,
-        description=f"Of what idea it is, the leading one first, of: {', '.join(FAMILIES)}.",
+        description=f"Families of its idea, the leading one first, from: {', '.join(FAMILIES)}.",
     )
     key: Key = None
 
 
 class ForumCommentInput(ToolInput):
-    """Comment on a post."""
+    """Comments on a post."""
 
     post: Number
     body: Annotated[str, Field(min_length=1, max_length=40_000, description="Markdown.")]
@@ -95,39 +106,45 @@ class ForumCommentInput(ToolInput):
 
 
 class ForumVoteInput(ToolInput):
-    """Vote a post up or down; voting again replaces the vote."""
+    """Votes a post up or down; voting again replaces the vote."""
 
     post: Number
     value: Literal[1, -1]
 
 
 class ForumEditInput(EditPostInput):
-    """Correct your own post or comment, or take it back with a reason when it proved wrong. What it said is kept. Name
-    `comment` to change a comment on the post."""
+    """Corrects your own post or comment, or retracts it with a reason.
+
+    Retract it if it proved wrong. The former text stays readable. Give `comment` to change a comment on the post.
+    """
 
     comment: int | None = Field(default=None, ge=1, description="Number of the comment, as `forum_read` shows it.")
 
 
 class ForumClaimInput(ClaimInput):
-    """Say what you work on for the next hours, so that others look elsewhere; or end a claim of yours. `forum_claims`
-    lists what others claim. The same words again move the end."""
+    """Claims your topic for the next hours, or ends a claim of yours.
+
+    Others then work on something else. `forum_claims` lists all claims. The same text again moves the end.
+    """
 
 
 class McpLeaderboardInput(ToolInput):
-    """Measured submissions of all researchers, best first, rounded."""
+    """Lists measured submissions of all researchers, best first, rounded."""
 
     limit: Limit = 20
 
 
 class SubmissionInput(ToolInput):
-    """One submission: its state, its score or why it was rejected, its claim. Scoring takes minutes or more: look again
-    later instead of asking every few seconds."""
+    """Returns one submission: its state, its score or rejection reason, its claim.
+
+    Scoring takes minutes or more: check again later instead of polling every few seconds.
+    """
 
     submission: SubmissionName
 
 
 class SubmissionsInput(ToolInput):
-    """What was handed in, by number."""
+    """Lists submissions by number."""
 
     researcher: Annotated[str | None, Field(max_length=64, description="Only this one's, such as r2.")] = None
     after: Annotated[int, Field(ge=0, le=2**31, description="Only numbers above this one.")] = 0
@@ -135,15 +152,17 @@ class SubmissionsInput(ToolInput):
 
 
 class SnapshotListInput(ToolInput):
-    """Snapshots of code, newest first, with the submissions that they were handed in as."""
+    """Lists snapshots of code, newest first, with their submissions."""
 
     skip: Annotated[int, Field(ge=0, le=10**6)] = 0
     limit: Limit = 30
 
 
 class SnapshotFetchInput(ToolInput):
-    """The files of a submission or snapshot as text, to read or to build on. Long ones are cut: name the `path` and an
-    `offset` for the rest."""
+    """Returns the files of a submission or snapshot as text.
+
+    Long files are cut: give `path` and `offset` for the rest.
+    """
 
     snapshot: Annotated[str, Field(min_length=2, max_length=64, description="s7, or the first digits of a digest.")]
     path: Annotated[str | None, Field(max_length=1024, description="Only this file.")] = None
@@ -151,10 +170,13 @@ class SnapshotFetchInput(ToolInput):
 
 
 class McpSubmitMethodInput(ToolInput):
-    """Hand in a method for scoring. Code and claim are frozen now; the controller scores it on fresh seeds and splits:
-    see `submission` later. The files must hold run.py, started as `python run.py --data DIR --seed N --out FILE`, and
-    method.yaml with title, claim, families and, where it builds on one, parent. The resource aar://brief says the rest.
-    Submissions may be limited: see `budget`."""
+    """Submits a method for scoring.
+
+    Code and claim are frozen now. The controller scores them on fresh seeds and splits: check `submission` later. The
+    files must include run.py, started as `python run.py --data DIR --seed N --out FILE`, and method.yaml with title,
+    claim, families and, if it builds on a submission, parent. The resource aar://brief has the details. Submissions may
+    be limited: see `budget`.
+    """
 
     files: Annotated[
         dict[str, str],
@@ -171,4 +193,4 @@ class McpSubmitMethodInput(ToolInput):
 
 
 class McpBudgetInput(ToolInput):
-    """What is spent and what is left: of the campaign, and of what you handed in."""
+    """Returns spent and remaining budget, of the campaign and of your submissions."""

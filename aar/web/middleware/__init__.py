@@ -1,1 +1,1 @@
-"""What every request passes before its handler: checks and headers, the audit log, a cache of rendered pages."""
+"""Middleware: request checks and headers, the audit log, a cache of rendered pages."""

@@ -1,7 +1,7 @@
-"""The audit log: one JSON line for every login and every request that would change something, let through or not.
+"""Audit log: one JSON line per login and per request that would change something.
 
-What was let through and what was refused are two files, so that no flood of refusals pushes the former out. No token,
-cookie or body is ever in them. What is let through is an event of its campaign as well, with who asked.
+Accepted and refused requests go to two files, so that a flood of refusals cannot push accepted ones out. Tokens,
+cookies and bodies are never logged. Accepted requests are also events of their campaign, with their author.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class AuditLog:
-    """Appends lines to files under ``home`` which only their owner reads; of each the last 20 MB before it are kept.
+    """A log of JSON lines under ``home``, readable by its owner only.
+
+    Each file has at most 20 MB of older lines beside it.
 
     Args:
         home: the folder of the operator's token.
@@ -34,13 +36,15 @@ class AuditLog:
         self._refused = home / REFUSED_FILE
 
     def write(self, *, status: int, method: str, path: str, who: str, address: str, left_out: int = 0) -> None:
-        """One line; where it cannot be written the server's own log says so. It blocks for the file.
+        """Writes one line; blocks for the file.
+
+        If the file cannot be written, the server's own log says so.
 
         Args:
-            status: of the answer; 400 and above is a refusal.
+            status: of the response; 400 and above is a refusal.
             path: without its query.
-            who: such as ``operator ana``, ``researcher k3v9qd-r1`` or empty for nobody known.
-            left_out: refusals before this one that have no line of their own.
+            who: such as ``operator ana``, ``researcher k3v9qd-r1`` or empty for an unknown client.
+            left_out: number of refusals before this one without a line of their own.
         """
         line: dict[str, Any] = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -1,9 +1,9 @@
-"""One rendering for all open pages: a hundred browsers that watch take a page anew at the same moment.
+"""Render cache: one rendering for all open pages that refresh at the same moment.
 
-An open page names the newest event that it waits to see in the header ``aar-seen``. Whatever was rendered since that
-event came in, for the same role, serves it; what is older, and every request without the header, is rendered for
-itself. What is rendered for such a request knows a role but no login (``aar.web.current_user.PageRefresh``), so there
-is no name, form token or one-time line in it that could reach somebody else.
+An open page sends the newest event that it must show in the header ``aar-seen``. A rendering for the same role that was
+made since that event serves it. Older renderings do not, and every request without the header is rendered for itself. A
+rendering for such a request knows a role but no login (``aar.web.current_user.PageRefresh``), so it contains no name,
+CSRF token or one-time line that could reach another person.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from aar.web.current_user import SEEN_HEADER, PageRefresh, current_refresh
 from aar.web.event_feed import EventFeed
 
 _MOST = 64
-"""Pages that are kept at once."""
+"""Maximum number of stored pages."""
 _DIFFERS_BY = ("authorization", "accept-encoding", "host", "hx-request")
 """Headers that may change what is sent, besides the role that a cookie proves."""
 
 _ENDLESS = ("/stream", "/live")
-"""What is never sent to its end, and so never kept."""
+"""Endless responses, which are never stored."""
 
 
 @dataclass(slots=True)
 class _Page:
-    """A page as it was sent; ``cursor`` is the newest event before its rendering began, -1 without one."""
+    """A page as sent; ``cursor`` is the newest event before its rendering, or -1."""
 
     cursor: int = -1
     sent: list[Message] = field(default_factory=list)
@@ -37,10 +37,10 @@ class _Page:
 
 
 class RenderCache:
-    """ASGI layer around the pages; it must stand behind whatever checks who may read.
+    """An ASGI layer around the pages; it must be behind the access checks.
 
     Args:
-        feed: whose watchers ask; it knows each campaign's newest event.
+        feed: the feed of the watchers; it knows each campaign's newest event.
     """
 
     def __init__(self, app: ASGIApp, feed: EventFeed) -> None:
@@ -64,7 +64,7 @@ class RenderCache:
             await send(message)
 
     def _newest(self, scope: Scope) -> int:
-        """The newest event of the campaign that is asked about, as its watchers know it; -1 without watchers."""
+        """Returns the newest event of the requested campaign; -1 without watchers."""
         path = str(scope["path"]) if scope["type"] == "http" else ""
         if scope.get("method") != "GET" or path.endswith(_ENDLESS):
             return -1
@@ -93,7 +93,7 @@ class RenderCache:
 
 
 def _campaign(path: str) -> str:
-    """Id of the campaign that a page or an answer of the API is about; empty for none."""
+    """Returns the campaign id of a page or API path; empty for none."""
     parts = path.removeprefix("/api/v1").split("/", 3)
     return parts[2] if len(parts) > 2 and parts[1] == "campaigns" else ""
 

@@ -1,8 +1,8 @@
-"""What every request passes before any handler, and what is added to its answer.
+"""Security middleware: host and origin checks, authentication, rate limits, security headers.
 
-Before: the host's name, whether another site sent it, who asks, how often they may, and whether they may read here.
-After: security headers, and a line in the audit log for what would change something. A plain ASGI layer, so that
-streams pass through it unbuffered.
+Before a handler it checks the host's name, the origin, the client's identity, its rate limits, and its right to read.
+After it, it adds security headers, and a line in the audit log for requests that would change something. It is a plain
+ASGI layer, so that streams pass through it unbuffered.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ SECURITY_HEADERS = {
 _REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
 _STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
 _OPEN = frozenset({LOGIN_PATH, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
-"""What the login page needs; a browser would ask for a password in front of it for whatever is missing here."""
+"""Assets of the login page, served without authentication. A 401 on one would make browsers prompt for a password."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_UNDER_WAY = 32
 """Requests of one researcher at a time, streams included."""
 _MOST_BYTES = 1024 * 1024
-"""Of a body, whatever its length is said to be. Forms and figures have lower bounds of their own, MCP a higher one."""
+"""Maximum of a body, whatever its declared length. Forms and figures have lower limits, MCP a higher one."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on can only be reached from this machine."""
+    """Returns True if a listen address can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -74,10 +74,10 @@ def is_loopback(host: str) -> bool:
 
 
 class SecurityMiddleware:
-    """ASGI layer around the whole app.
+    """An ASGI layer around the whole app.
 
     Args:
-        audit: where tries to change something are noted.
+        audit: the log of requests that would change something.
     """
 
     def __init__(self, app: ASGIApp, shared: AppState, audit: AuditLog) -> None:
@@ -126,10 +126,10 @@ class SecurityMiddleware:
                         del self._under_way[found.key]
 
     def _reject_foreign(self, request: Request) -> None:
-        """Turn away what another site sends, before it is counted.
+        """Rejects requests from other sites, before they are counted.
 
         On loopback a foreign Host header means that a page elsewhere had its own name resolve to this machine (DNS
-        rebinding) to read what only this machine's people may.
+        rebinding) to read data that only this machine's people may read.
 
         Raises:
             Forbidden: a foreign host's name, or another site's request.
@@ -142,7 +142,7 @@ class SecurityMiddleware:
             raise Forbidden("another site sent this request", "Act on this server's own pages")
 
     def _check_rates(self, request: Request, found: Authenticated) -> None:
-        """Count by token or login; by address only who is not known. Raises TooMany."""
+        """Counts by token or login; unknown clients by address. Raises TooMany."""
         path = request.url.path
         if found.wrong_token:
             self._buckets.check("refused", client_address(request), self._rates.refused)
@@ -152,21 +152,21 @@ class SecurityMiddleware:
             self._shared.count_write(client_address(request), found.key)
 
     def _check_under_way(self, found: Authenticated) -> None:
-        """Keep one researcher from filling the house with streams, or with answers that it does not take.
+        """Limits one researcher's concurrent requests, streams and unread responses included.
 
         Raises:
-            TooMany: so many of its requests are unanswered.
+            TooMany: the maximum of its requests is unanswered.
         """
         if isinstance(found.identity, ResearcherIdentity) and self._under_way[found.key] >= _MOST_UNDER_WAY:
             raise TooMany(f"too many requests at once: {_MOST_UNDER_WAY} of one researcher are allowed", 1.0)
 
     async def _check_reading(self, request: Request, found: Authenticated) -> None:
-        """Raises Unauthorized where somebody may not read at all."""
+        """Raises Unauthorized if a client may not read at all."""
         path = request.url.path
         if path in _OPEN or _asks_itself(path) or await may_read(self._shared, found):
             return
         if found.wrong_token:
-            raise Unauthorized("nobody gave out this token", "Use the token that you were given")
+            raise Unauthorized("unknown token", "Use the token that you were given")
         if self._shared.open_reading:
             raise Unauthorized("this page needs a login", _REMEDY)
         raise Unauthorized("this server is reachable from other machines, so every request needs a login", _REMEDY)
@@ -202,7 +202,10 @@ class SecurityMiddleware:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A body of which no more comes in than any address needs: FastAPI reads it whole before it asks who sends it."""
+    """Limits the body to the size that any endpoint needs.
+
+    FastAPI reads it whole before it checks the sender.
+    """
     left = _MOST_BYTES
 
     async def receive_bounded() -> Message:
@@ -217,7 +220,10 @@ def _bounded(receive: Receive) -> Receive:
 
 
 def _is_from_elsewhere(request: Request) -> bool:
-    """Whether a browser says that another site's page makes this request. What no browser sent says nothing."""
+    """Returns True if a browser reports another site's page as the origin.
+
+    Requests without a browser's headers report nothing.
+    """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
@@ -226,12 +232,12 @@ def _is_from_elsewhere(request: Request) -> bool:
 
 
 def _asks_itself(path: str) -> bool:
-    """Whether a path has a check of its own, which also lets researchers' tokens in."""
+    """Returns True if a path has its own check, which also admits researchers' tokens."""
     return path == MCP or path.startswith(f"{MCP}/")
 
 
 def _name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """Returns the name in a Host header, without its port."""
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]

@@ -1,4 +1,7 @@
-"""Pages for people, rendered on the server; they read well without JavaScript, which only keeps them fresh."""
+"""Pages for people, rendered on the server.
+
+They work without JavaScript, which only refreshes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of campaigns, one campaign, and its report."""
+"""Pages of campaigns: the list, one campaign, and its report."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ router = APIRouter()
 
 @router.get("/")
 def start(shared: AppStateDep) -> Response:
-    """The campaign under way, or the list of all."""
+    """Redirects to the running campaign, or to the list of all."""
     return RedirectResponse(campaign_link(shared.campaign_id) if shared.campaign_id else "/campaigns", 307)
 
 
 @router.get("/campaigns")
 def campaigns_page(shared: AppStateDep, audience: AudienceDep) -> Response:
-    """All campaigns, newest first."""
+    """Shows all campaigns, newest first."""
     with shared.db.reading() as session:
         rows = [_row(session, view, audience) for view in list_campaigns(session)]
     return render_page("campaigns.html", {"rows": rows})
@@ -59,7 +59,7 @@ def campaign_page(
     campaign_id: CampaignId,
     over: Annotated[HorizontalAxis, Query(description="What the chart of scores runs over")] = "hours",
 ) -> Response:
-    """How one campaign stands."""
+    """Shows one campaign."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         if view.id != campaign_id:
@@ -70,7 +70,7 @@ def campaign_page(
 
 @router.get("/campaigns/{campaign_id}/report")
 def report_page(shared: AppStateDep, _who: PersonDep, campaign_id: CampaignId) -> HTMLResponse:
-    """The self-contained report, as ``aar report`` writes it; for people."""
+    """Shows the self-contained report, as ``aar report`` writes it; for people."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         html = render_report(build_report(session, shared.snapshots_of(view.id), view.id))
@@ -123,6 +123,6 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
 
 
 def board_axis(rows: Sequence[BoardRow], metric: Metric | None) -> tuple[float, float]:
-    """The shared axis of the leaderboard's interval bars."""
+    """Returns the shared axis of the leaderboard's interval bars."""
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     return axis_range([row.submission.mean for row in rows if row.submission.mean is not None], human)

@@ -1,4 +1,4 @@
-"""Two campaigns side by side, and the form to choose them."""
+"""Page that compares two campaigns, and the form to choose them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _Named = Annotated[str, Query(max_length=64)]
 def compare_page(
     shared: AppStateDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: HorizontalAxis = "hours"
 ) -> Response:
-    """Specs, scores, boards, costs and diversity of two campaigns; without two, the form only."""
+    """Compares two campaigns; without two, shows the form only.
+
+    Specs, scores, boards, costs and diversity.
+    """
     with shared.db.reading() as session:
         context: dict[str, Any] = {"campaigns": list_campaigns(session), "chosen": None, "over": over}
         context |= {"left": left, "right": right}

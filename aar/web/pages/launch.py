@@ -1,4 +1,7 @@
-"""The launch form: a campaign from a ready-made spec or by hand, with its cost and its mistakes beside the fields."""
+"""Page to launch a campaign from a template or by hand.
+
+The cost and the errors are shown beside the fields.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ class LaunchField:
 
     Args:
         name: dotted, as in a spec.
-        choices: where there are only some.
-        limit: whether empty text lifts it; any other field is then left to its default.
+        choices: allowed values; empty for any.
+        limit: True if empty text lifts it; any other empty field takes its default.
     """
 
     name: str
@@ -64,14 +67,14 @@ _KNOWN = frozenset(field.name for field in LAUNCH_FIELDS)
 
 @router.get("")
 def launch_page(shared: AppStateDep, start: str = "quick") -> Response:
-    """The form, filled in from a ready-made campaign."""
+    """Shows the form, filled in from a ready-made campaign."""
     values = _shown(load_preset(start))
     return _page(values, draft_spec(_given(values), shared.settings), start)
 
 
 @router.post("")
 async def launch_form(shared: AppStateDep, form: SignedFormDep) -> Response:
-    """Check it, or start it and go to its page."""
+    """Checks the form, or starts the campaign and redirects to its page."""
     values = {field.name: form.text(field.name) for field in LAUNCH_FIELDS}
     # Both read files, so neither is for the event loop
     made = await anyio.to_thread.run_sync(draft_spec, _given(values), shared.settings)
@@ -80,7 +83,7 @@ async def launch_form(shared: AppStateDep, form: SignedFormDep) -> Response:
         return await anyio.to_thread.run_sync(partial(_page, values, made, "", once=form.text("once"), status=status))
     key = ("form", form.login.nonce, form.text("once")) if form.text("once") else None
     campaign_id = await launch_once(shared, made, key)
-    return form.redirect(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher works in a moment")
+    return form.redirect(campaign_link(campaign_id), f"{campaign_id} starts; its first researcher begins in a moment")
 
 
 def _page(values: Mapping[str, str], made: SpecDraft, start: str, *, once: str = "", status: int = 200) -> Response:
@@ -101,7 +104,7 @@ def _page(values: Mapping[str, str], made: SpecDraft, start: str, *, once: str =
 
 
 def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
-    """What the form shows of a ready-made campaign: its fields, and the defaults of the others."""
+    """Returns a template's fields for the form, and defaults for the others."""
     defaults = dotted_fields(CampaignSpec().model_dump(mode="json"))
     # A spec that sets limits replaces the quick campaign's as a whole.
     unset = {name for name in defaults if name.startswith("limits.")} if fields else set()

@@ -1,4 +1,4 @@
-"""Who built on whom."""
+"""Page of the lineage of submissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter()
 
 @router.get("/campaigns/{campaign_id}/lineage")
 def lineage_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> Response:
-    """A campaign's submissions as a graph and as a tree."""
+    """Shows a campaign's submissions as a graph and as a tree."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         metric = find_metric(view.problem)

@@ -1,4 +1,4 @@
-"""The stream that an open page hears: each event as a line of its log, and whether it changes the page."""
+"""Live updates of open pages: log lines, and refreshes, as server-sent events."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from aar.web.rendering import log_row
 
 router = APIRouter()
 QUIET_KINDS: Final = frozenset({"model_called", "tool_started", "tool_finished", "scoring_run_finished"})
-"""Kinds that come all the time and that a page shows in its log only."""
+"""Frequent kinds, which a page shows in its log only."""
 ROW_KINDS = 60
-"""What a page's log holds. A page that was away for longer gets no more than these."""
+"""Rows of a page's log. A page that was away for longer gets no more than these."""
 
 
 @router.get("/campaigns/{campaign_id}/live")
@@ -34,7 +34,10 @@ async def live(
     after: After = 0,
     last_event_id: event_stream.LastEventId = None,
 ) -> StreamingResponse:
-    """Server-sent events for htmx: ``loud`` where the page must be taken anew, else ``quiet``; the data is a row."""
+    """Streams events for htmx: ``loud`` refreshes the page, ``quiet`` does not.
+
+    The data of an event is a row of the log.
+    """
     view = await shared.db.read(partial(find_campaign, name=campaign_id))
     newest = await shared.db.read(
         partial(list_recent_events, campaign_id=view.id, limit=ROW_KINDS)
@@ -62,18 +65,21 @@ async def _frames(
 
 
 async def _controller(shared: AppState, campaign_id: str) -> str:
-    """Whether a controller runs the campaign; that one died is in no event."""
+    """Returns the controller's state; its death writes no event."""
     state = (await shared.db.read(partial(find_campaign, name=campaign_id))).controller
     shared.feed.set_controller_state(campaign_id, state)
     return state
 
 
 def _afresh(cursor: int) -> str:
-    """Has the page taken anew where nothing new is in the log."""
+    """Returns a frame that refreshes the page without a new event."""
     return f"id: {cursor}\nevent: loud\ndata: \n\n"
 
 
 def live_frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:
-    """One event in the stream's own format, its row as HTML on one line; without a row where it may not be seen."""
+    """Formats an event for the stream, with its row as one HTML line.
+
+    There is no row if the audience may not see the event.
+    """
     row = event_stream.format_once(logged, "row", audience, lambda each: " ".join(log_row(each).splitlines()))
     return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"

@@ -1,4 +1,7 @@
-"""Logging in and out: the token is given once, in a form, and a cookie that ends by itself stands in for it."""
+"""Pages to log in and out.
+
+The token is sent once, in a form; a cookie that expires replaces it.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ _WHO = "aar.who"
 
 @router.get("/login")
 def login_page(next: str = "/campaigns") -> Response:
-    """The form."""
+    """Shows the form."""
     return render_page("login.html", {"next": _own(next), "wrong": "", "name": ""})
 
 
 @router.post("/login")
 async def log_in(shared: AppStateDep, request: Request) -> Response:
-    """Take the token; the answer sets the cookie."""
+    """Checks the token and sets the cookie."""
     fields = await read_form(request)
     name, where = fields.get("name", "").strip() or "operator", _own(fields.get("next", ""))
     role = role_of_token(shared, fields.get("token", "").strip())
@@ -42,7 +45,7 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
         wrong = "A name has 1 to 40 letters, digits, spaces, dots or dashes."
         return render_page("login.html", {"next": where, "wrong": wrong, "name": ""}, status=400)
     if role is None:
-        said = {"next": where, "wrong": "Nobody gave out this token.", "name": name}
+        said = {"next": where, "wrong": "Unknown token.", "name": name}
         return render_page("login.html", said, status=401)
     return _logged_in(shared, request, role, name, where)
 
@@ -51,11 +54,11 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
 async def log_in_once(
     shared: AppStateDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
-    """Log in whoever opens the address that was printed where the server was started; it holds once."""
+    """Logs in with a one-time address printed by the server."""
     found = shared.login_links.redeem(code)
     if found is None:
         shared.buckets.take("login", client_address(request), shared.rates.login)
-        wrong = "This address was used already, or is over. Log in with the token."
+        wrong = "This address has expired or was used already. Log in with the token."
         return render_page("login.html", {"next": "/", "wrong": wrong, "name": ""}, status=401)
     return _logged_in(shared, request, *found, "/")
 
@@ -76,10 +79,10 @@ def _logged_in(shared: AppState, request: Request, role: Role, name: str, where:
 
 @router.post("/logout")
 async def log_out(shared: AppStateDep, request: Request) -> Response:
-    """End the login, on this server also for whoever kept its cookie."""
+    """Ends the login on this server, also for copies of its cookie."""
     who = current_user()
     if who is None:
-        raise Unauthorized("nobody is logged in here")
+        raise Unauthorized("you are not logged in")
     _check(who.login, shared, (await read_form(request)).get("csrf", ""))
     await anyio.to_thread.run_sync(shared.sessions.end_session, who.login)
     request.scope[_WHO] = f"{who.login.role} {who.name}"
@@ -90,9 +93,9 @@ async def log_out(shared: AppStateDep, request: Request) -> Response:
 
 def _check(login: Login, shared: AppStateDep, csrf: str) -> None:
     if not shared.sessions.is_csrf(login, csrf):
-        raise UsageError("this form is not of a page that this login opened", "Open the page again and repeat")
+        raise UsageError("form expired or belongs to another session", "Open the page again and repeat")
 
 
 def _own(where: str) -> str:
-    """A place on this site; anything else becomes the list of campaigns."""
+    """Returns a path on this site; anything else becomes the list of campaigns."""
     return where if re.fullmatch(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}", where) else "/campaigns"

@@ -1,4 +1,4 @@
-"""A researcher's page: what it does, what it handed in, its transcript."""
+"""Pages of a researcher: activity, submissions, transcript, workspace files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def researcher_page(
     name: ResearcherName,
     before: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 0,
 ) -> Response:
-    """One researcher; for people also its desk and its transcript, the newest part first, earlier parts by link."""
+    """Shows one researcher.
+
+    For people it adds the workspace and the transcript: the newest part first, earlier parts by link.
+    """
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
@@ -63,7 +66,7 @@ def researcher_page(
 def files_page(
     shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
 ) -> Response:
-    """A folder or a file of a researcher's workspace."""
+    """Shows a folder or a file of a researcher's workspace."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)

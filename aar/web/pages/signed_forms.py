@@ -1,4 +1,4 @@
-"""Forms of the pages: read, and taken only from a page that the same login opened."""
+"""Parses page forms, and accepts only those with the login's CSRF token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SignedForm:
     """A form that an operator sent from their own page.
 
     Args:
-        fields: by name; empty ones are there as empty text.
+        fields: by name; empty fields are empty text.
     """
 
     who: Operator
@@ -37,28 +37,31 @@ class SignedForm:
 
     @property
     def by(self) -> str:
-        """The name on the record."""
+        """Returns the name for the record."""
         return human_name(self.who.name)
 
     def text(self, name: str) -> str:
-        """A field without space around it; empty where it is absent."""
+        """Returns a stripped field; empty if it is absent."""
         return self.fields.get(name, "").strip()
 
     def lines(self, name: str) -> str:
-        """A field of several lines as it was typed, space and all; browsers send its line ends as CR and LF."""
+        """Returns a multi-line field as typed, whitespace included.
+
+        Browsers send its line ends as CR and LF.
+        """
         return self.fields.get(name, "").replace("\r\n", "\n")
 
     def redirect(self, where: str, said: str = "") -> RedirectResponse:
-        """To a page, with a line on top of it that says what became of the form."""
+        """Redirects to a page that shows the result of the form once."""
         if said:
             self.shared.sessions.note(self.login, said)
         return RedirectResponse(where, 303)
 
 
 async def read_form(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str, str]:
-    """The fields of a form. Raises UsageError for what is none, or is too large."""
+    """Reads the fields of a form. Raises UsageError if invalid or too large."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        raise UsageError("this is not a form", "Use the page, or the API under /api/v1")
+        raise UsageError("the request is not a form", "Use the page, or the API under /api/v1")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -73,19 +76,21 @@ async def read_form(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str
 
 
 async def read_signed_form(request: Request, shared: AppStateDep) -> SignedForm:
-    """The form and the operator behind it; of one that is refused, the page that says so shows the words.
+    """Returns the form and its operator.
+
+    If the form is refused, the error page shows its text.
 
     Raises:
-        Unauthorized: the login is over, or there was none.
+        Unauthorized: the login has expired, or there was none.
         Forbidden: another login's form, or a viewer's.
-        UsageError: no form, or too large a one.
+        UsageError: the form is invalid or too large.
     """
     login = current_login(shared, request)
     if login is None:
         if SESSION_COOKIE in request.cookies:
             with suppress(UsageError):
                 store_unsent_fields(request, await read_form(request, _MOST_SIGNED_BYTES))
-        raise Unauthorized("nobody is logged in here", "Log in at /login with the operator's token")
+        raise Unauthorized("you are not logged in", "Log in at /login with the operator's token")
     fields = await read_form(request, _MOST_SIGNED_BYTES)
     try:
         who = require_form_writer(shared, request, login, fields.pop("csrf", ""))

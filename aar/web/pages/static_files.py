@@ -1,4 +1,7 @@
-"""Files of the pages: kept by browsers, and asked after each time, so that an upgrade is never half seen."""
+"""Static files of the pages.
+
+Browsers store and revalidate them each time, so that an upgrade never mixes versions.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from starlette.staticfiles import StaticFiles
 
 
 class StaticAssets(StaticFiles):
-    """A folder of them; an unchanged one is not sent again (304)."""
+    """A folder of static files; an unchanged file is not sent again (304)."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """A file, or that it has not changed."""
+        """Returns a file, or 304 if it has not changed."""
         answer = super().file_response(*args, **kwargs)
         answer.headers["Cache-Control"] = "private, no-cache"
         return answer

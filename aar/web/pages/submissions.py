@@ -1,4 +1,4 @@
-"""A submission's page: claim, verdict, code."""
+"""Page of a submission: claim, scores, verdict, code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
 
 @router.get("/{number}")
 def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> Response:
-    """A method as it was handed in, and what was measured, as far as who asks may see it."""
+    """Shows a submitted method and its scores, as the client may see them."""
     whole = may_see(audience, RestrictedData.SEALED_SCORES)
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)

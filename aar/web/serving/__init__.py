@@ -1,1 +1,1 @@
-"""Serving the application: the address, the server process, bounds on connections."""
+"""Serves the application: listen address, server process, connection limits."""

@@ -1,8 +1,8 @@
-"""Bounds on a server's connections: how many there may be, and how long one may take to say what it wants.
+"""Limits a server's connections: their number, and the time for a request to arrive.
 
-A connection that has not sent a whole request yet costs a descriptor and gives nothing. Where there is no room, the one
-that has waited longest for a head, or else for a body, makes place for a new one; whoever sends a request at once is
-never the one.
+A connection without a whole request costs a descriptor and gives nothing. If there is no room, the one that has waited
+longest for a head, or else for a body, is closed for a new one. Connections that send their request at once are never
+closed.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from aar.web.middleware.security import is_loopback
 _log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
-"""Within so long the head of a request must be whole, from the connection's begin or from its first byte."""
+"""Seconds for the whole head of a request, from the connection's start or from its first byte."""
 BODY_SECONDS = 60.0
 _MOST = 1000
 _LEAST = 64
 _OTHERS = 256
-"""Descriptors that are left for the database, files and the rest."""
+"""Descriptors reserved for the database, files and the rest."""
 _BY_ADDRESS = 200
 _POLL_SECONDS = 1.0
 _QUIET_SECONDS = 10.0
 
 
 class ClientConnection(Protocol):
-    """A connection as the bounds see it."""
+    """A connection, as the limiter uses it."""
 
     @property
     def address(self) -> str:
-        """Where it comes from."""
+        """Returns its remote address."""
 
     def drop(self) -> None:
-        """Close it at once."""
+        """Closes it at once."""
 
 
 class ConnectionLimiter:
-    """Keeps count of one server's connections.
+    """A limiter of one server's connections.
 
     Args:
-        most: in all; None for what this process's limit of open files allows.
-        by_address: from one other machine. Addresses of this one are not bounded: a proxy's users share it.
-        head_seconds, body_seconds: how long head and body of a request may take.
+        most: maximum in all; None for as many as this process's limit of open files allows.
+        by_address: maximum from one other machine. This machine's are not limited: a proxy's users share them.
+        head_seconds, body_seconds: time limits for head and body of a request.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class ConnectionLimiter:
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of connections."""
         return len(self._open)
 
     def opened(self, connection: ClientConnection) -> None:
-        """Take one up; another one, or it, is closed where that is one too many."""
+        """Adds a connection; closes another one, or it, if there are too many."""
         address = connection.address
         crowded = not is_loopback(address) and self._addresses[address] >= self._by_address
         if crowded or len(self._open) >= self.most:
@@ -91,7 +91,7 @@ class ConnectionLimiter:
         self.expect(connection, "head")
 
     def expect(self, connection: ClientConnection, part: str) -> None:
-        """The ``head`` or the ``body`` of a request must come whole from now on; empty: nothing is waited for."""
+        """Starts the time limit of a request's ``head`` or ``body``; empty stops it."""
         if connection not in self._open:
             return
         for late in self._late.values():
@@ -102,11 +102,11 @@ class ConnectionLimiter:
                 self._timer = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._look)
 
     def waits_for(self, connection: ClientConnection) -> bool:
-        """Whether a part of a request must come."""
+        """Returns True if a part of a request must still arrive."""
         return any(connection in late for late in self._late.values())
 
     def closed(self, connection: ClientConnection) -> None:
-        """Forget one."""
+        """Removes a connection."""
         address = self._open.pop(connection, None)
         for late in self._late.values():
             late.pop(connection, None)
@@ -129,7 +129,7 @@ class ConnectionLimiter:
             self._timer = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._look)
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """The class of uvicorn's protocol that keeps to these bounds."""
+        """Returns uvicorn's protocol class with these limits."""
         connections = self
 
         class Bounded(HttpToolsProtocol):
@@ -164,13 +164,16 @@ class ConnectionLimiter:
 
 
 class AcceptErrorHandler:
-    """An exception handler for a loop: what asyncio tells many times a second when there are no descriptors, once."""
+    """An exception handler for event loops that logs accept errors once.
+
+    Without free descriptors, asyncio reports them many times a second.
+    """
 
     def __init__(self) -> None:
         self._told = -_QUIET_SECONDS
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take one error."""
+        """Handles one error."""
         if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
             loop.default_exception_handler(context)
         elif time.monotonic() - self._told >= _QUIET_SECONDS:

@@ -1,4 +1,4 @@
-"""Addresses to serve on: taken before anything is started or spent, and without loading a server."""
+"""Binds the listen address, before anything is started and without loading a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NEXT_PORTS = 20
 
 
 def bind_listener(host: str, port: int, *, next_free: bool = False) -> socket.socket:
-    """Take an address to serve on.
+    """Binds an address to serve on.
 
     Args:
         host: name or address to listen on.
         port: 0 takes any free port.
-        next_free: whether a taken port may be replaced by one of the twenty that follow.
+        next_free: True if one of the twenty following ports may replace a taken one.
 
     Raises:
         PortTaken: the port is in use (and so are the following ones, where those would do).
@@ -38,7 +38,7 @@ def bind_listener(host: str, port: int, *, next_free: bool = False) -> socket.so
 
 
 def page_address(listener: socket.socket, host: str) -> str:
-    """The address that a person opens, such as ``http://127.0.0.1:8808``."""
+    """Returns the address that a person opens, such as ``http://127.0.0.1:8808``."""
     name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)  # noqa: S104 - compared only
     return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
 

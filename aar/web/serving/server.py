@@ -1,4 +1,4 @@
-"""Serving the application: for ``aar serve``, and for the process beside a running campaign.
+"""Runs the server, for ``aar serve`` and for the process beside a running campaign.
 
 Bind first, before anything is started or spent; then hand the socket to ``serve``::
 
@@ -29,7 +29,7 @@ _BACKLOG = 64
 
 
 def access_notice(host: str, token_file: str) -> str:
-    """What to say at the start about who may do what."""
+    """Returns the notice at the start about access and tokens."""
     if is_loopback(host):
         return (
             "on this machine anybody may read what researchers may, as long as nobody from outside takes part; to read "
@@ -48,14 +48,16 @@ async def serve_app(
     handle_signals: bool = False,
     connections: ConnectionLimiter | None = None,
 ) -> None:
-    """Serve until cancelled, then close every stream and connection and return the listener's port.
+    """Serves until cancelled; then closes all connections and returns the listener's port.
+
+    Streams are closed too.
 
     Args:
         app: from ``create_app``.
         listener: from ``bind``; closed at the end.
-        handle_signals: whether Ctrl-C and SIGTERM end the server (``aar serve``); inside a campaign they are the
+        handle_signals: True if Ctrl-C and SIGTERM end the server (``aar serve``); inside a campaign they are the
             controller's.
-        connections: bounds on them; None for the usual ones.
+        connections: their limiter; None for the defaults.
     """
     config = uvicorn.Config(
         app,
@@ -90,11 +92,11 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Leave signals to the controller where there is one."""
+        """Leaves signals to the controller if there is one."""
         with super().capture_signals() if self._handle_signals else nullcontext():
             yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams first: uvicorn waits for open responses."""
+        """Ends the streams first: uvicorn waits for open responses."""
         self._app.state.aar.feed.close()
         await super().shutdown(sockets)

@@ -56,7 +56,7 @@ async def test_a_token_holds_in_its_own_campaign_only(house: House) -> None:
             await ask(client, "forum_post", **POST)
         assert [post.author for post in posts(house, OTHER)] == ["r1", "bob"]
         for campaign, token in ((OTHER, house.alice), (TOY, house.bob)):
-            why = f"this token is of campaign {TOY if campaign == OTHER else OTHER} only"
+            why = f"this token works in campaign {TOY if campaign == OTHER else OTHER} only"
             with pytest.RaisesGroup(pytest.RaisesExc(MCPError, match=why), flatten_subgroups=True):
                 async with connected(f"{address}/mcp/{campaign}", token) as client:
                     await client.list_tools()
@@ -126,7 +126,7 @@ async def test_nothing_is_taken_once_the_campaign_is_over(house: House) -> None:
     with house.db.writing() as session:
         session.get_one(Campaign, TOY).state = "finished"
     async with house.served() as address, connected(f"{address}/mcp", house.alice) as client:
-        assert "nothing is scored any more" in await refused(client, "submit_method", files=METHOD)
+        assert "it accepts no submissions" in await refused(client, "submit_method", files=METHOD)
 
 
 async def test_a_token_ends_when_it_is_taken_back_or_replaced(house: House) -> None:

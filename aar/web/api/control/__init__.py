@@ -1,1 +1,1 @@
-"""Steering, launching and deciding under the API."""
+"""API to launch and steer campaigns and to decide about submissions."""

@@ -1,4 +1,4 @@
-"""What people decide about submissions: for the operator only. None of it sets a score."""
+"""API of decisions about submissions, for the operator only. They never set a score."""
 
 from __future__ import annotations
 
@@ -34,26 +34,29 @@ class _Decision(BaseModel):
 
 
 class ConfirmationIn(_Decision):
-    """A confirmation is asked for."""
+    """A request to confirm a submission."""
 
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
 
 
 class DisqualificationIn(_Decision):
-    """A submission is to be taken off the board."""
+    """A request to take a submission off the board."""
 
     rule: Annotated[str, Field(min_length=1, max_length=MAX_RULE, examples=["person.leak"])]
     reason: _Reason
 
 
 class ReinstatementIn(_Decision):
-    """A disqualified submission is to be put back."""
+    """A request to reinstate a disqualified submission."""
 
     reason: _Reason
 
 
 class RulingOut(BaseModel):
-    """How the submission stands now, and whether a controller is there to carry out what was asked."""
+    """The submission's current status.
+
+    It also shows if a controller is alive to carry out the request.
+    """
 
     heard: bool
     submission: SubmissionOut
@@ -63,7 +66,10 @@ class RulingOut(BaseModel):
 async def confirm(
     shared: AppStateDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: ConfirmationIn
 ) -> RulingOut:
-    """Have it run on new seeds and the sealed splits, and audited; without a controller it waits for a resume."""
+    """Requests a run on new seeds and sealed splits, with audits.
+
+    Without a controller the request waits until the campaign is resumed.
+    """
     by = human_name(sent.by)
     return await _decide(
         shared, campaign_id, lambda session, found: confirm_submission(session, found, number, sent.reason, by)
@@ -74,7 +80,7 @@ async def confirm(
 async def disqualify(
     shared: AppStateDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: DisqualificationIn
 ) -> RulingOut:
-    """Take it off the board, and all submissions of the same code with it."""
+    """Takes a submission off the board, with all submissions of the same code."""
     by = human_name(sent.by)
     return await _decide(
         shared,
@@ -87,7 +93,7 @@ async def disqualify(
 async def reinstate(
     shared: AppStateDep, _who: OperatorDep, campaign_id: CampaignId, number: Number, sent: ReinstatementIn
 ) -> RulingOut:
-    """Put it back on the board."""
+    """Puts a submission back on the board."""
     by = human_name(sent.by)
     return await _decide(
         shared, campaign_id, lambda session, found: reinstate_submission(session, found, number, sent.reason, by)

@@ -1,4 +1,4 @@
-"""Launching a campaign, or taking one up again: a controller of its own, which outlives this server."""
+"""API to start or resume a campaign, in a controller that outlives this server."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ router = APIRouter(prefix="/campaigns", tags=["campaigns"])
 
 
 class LaunchIn(BaseModel):
-    """What is to be started: a ready-made campaign, a spec on top of it, or both."""
+    """A campaign to start: a template, a spec on top of it, or both."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     preset: Annotated[str | None, Field(max_length=64, examples=["quick"])] = None
     spec: dict[str, Any] = {}
-    """Parts of a spec as in its YAML; what is left out is the ready-made campaign's, or the quick one's."""
+    """Parts of a spec as in its YAML; missing parts come from the ready-made campaign, or else from the quick one."""
     check_only: bool = False
-    """Whether to check and price it, and start nothing."""
+    """True checks and prices it, and starts nothing."""
 
 
 class CostOut(BaseModel):
-    """Dollars; null where nobody knows, for want of a limit."""
+    """A cost estimate in dollars; null if unknown for lack of a limit."""
 
     most: Decimal | None
     expected: Decimal | None
@@ -45,10 +45,10 @@ class CostOut(BaseModel):
 
 
 class LaunchOut(BaseModel):
-    """What was started."""
+    """A started campaign."""
 
     campaign_id: str | None
-    """null where it was only checked."""
+    """null if it was only checked."""
     cost: CostOut
 
 
@@ -56,7 +56,10 @@ class LaunchOut(BaseModel):
 async def launch_campaign(
     shared: AppStateDep, request: Request, _who: OperatorDep, sent: LaunchIn, idempotency_key: IdempotencyKey = None
 ) -> LaunchOut:
-    """Check a spec as ``aar spec validate`` does, and start it; keys come from the server's environment only."""
+    """Checks a spec as ``aar spec validate`` does, and starts it.
+
+    Keys come from the server's environment only.
+    """
     made = await anyio.to_thread.run_sync(_drafted, shared, sent)
     if made.spec is None or made.cost is None:
         return invalid_spec_response(made)  # type: ignore[return-value]  # FastAPI sends a response as it is
@@ -67,25 +70,25 @@ async def launch_campaign(
 
 
 def _drafted(shared: AppState, sent: LaunchIn) -> SpecDraft:
-    """The spec that was sent, checked; it reads files, so not in the event loop."""
+    """Checks the spec that was sent, outside the event loop because it reads files."""
     fields = (load_preset(sent.preset) if sent.preset else {}) | dotted_fields(sent.spec)
     return draft_spec(fields, shared.settings)
 
 
 async def launch_once(shared: AppState, made: SpecDraft, key: tuple[str, ...] | None) -> str:
-    """Start what holds, once for a key. Raises AarError."""
+    """Starts a valid draft, once per key. Raises AarError."""
     spec = made.spec
     assert spec is not None
     return await shared.once.run(key, lambda: create_and_start(spec, shared.settings, shared.db))
 
 
 def cost_out(cost: CostEstimate) -> CostOut:
-    """An estimate as it is sent."""
+    """Converts an estimate to its response."""
     return CostOut(**{name: getattr(cost, name) for name in CostOut.model_fields})
 
 
 def invalid_spec_response(made: SpecDraft) -> Response:
-    """The answer to a spec that does not hold, field by field."""
+    """Returns the response to an invalid spec, field by field."""
     problems = [FieldProblem(where=where or "spec", message=message) for where, message in made.problems]
     details = ProblemDetails(
         type="urn:aar:error:SpecError",

@@ -1,4 +1,4 @@
-"""Steering a campaign: for the operator only; the campaign's controller carries it out."""
+"""API to steer a campaign, for the operator only; its controller carries it out."""
 
 from __future__ import annotations
 
@@ -32,47 +32,47 @@ class _Asking(BaseModel):
     by: _Name = None
 
     def signed(self, who: Operator) -> str:
-        """The name on the record."""
+        """Returns the name for the record."""
         return human_name(self.by or who.name)
 
 
 class ControlIn(_Asking):
-    """What is asked of a campaign, or of one of its researchers."""
+    """A control request to a campaign or to one of its researchers."""
 
     command: Annotated[str, Field(max_length=32, examples=["pause", "stop", "message", "redirect", "resume", "remove"])]
     argument: _Text = ""
-    """The words of a message or a new direction; else the reason, for the record."""
+    """The text of a message or a new direction; else the reason, for the record."""
     researcher: Annotated[str, Field(max_length=64, examples=["r2"])] = ""
     """Empty for the whole campaign."""
 
 
 class LimitsIn(_Asking):
-    """Other limits: dotted names as in a spec, such as `usd` or `researcher.turns`."""
+    """New limits: dotted names as in a spec, such as `usd` or `researcher.turns`."""
 
     limits: Annotated[dict[str, _Limit], Field(max_length=20)]
 
 
 class TeamIn(_Asking):
-    """More researchers."""
+    """Researchers to add."""
 
     count: Annotated[int, Field(ge=1, le=500)] = 1
     direction: Annotated[str | None, Field(max_length=64)] = None
-    """Key of a direction of the problem's; null takes those that the fewest have."""
+    """Key of one of the problem's directions; null takes the least used ones."""
     model: Annotated[str | None, Field(max_length=100)] = None
 
 
 class ControlOut(BaseModel):
-    """What became of it so far."""
+    """The state of a control request."""
 
     command: str
     heard: bool
-    """Whether a controller is there to carry it out; if none is, it took effect at once or waits for the next."""
+    """True if a controller is alive to carry it out; without one, it took effect at once or waits for the next."""
     told: str
-    """The same in words."""
+    """The same as text."""
 
 
 class TeamOut(BaseModel):
-    """The newcomers."""
+    """The added researchers."""
 
     heard: bool
     researchers: list[ResearcherOut]
@@ -86,13 +86,16 @@ async def control(
     sent: ControlIn,
     idempotency_key: IdempotencyKey = None,
 ) -> ControlOut:
-    """Ask for a pause or the end, write to researchers, redirect one; `resume` of the campaign starts a controller."""
+    """Pauses, stops or resumes a campaign; writes to researchers; redirects one.
+
+    `resume` of the campaign starts a controller.
+    """
 
     async def work() -> ControlOut:
         if sent.command == "resume" and not sent.researcher:
             view = await shared.db.read(lambda session: find_campaign(session, campaign_id))
             await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
-            return ControlOut(command=sent.command, heard=True, told=f"{view.id} goes on")
+            return ControlOut(command=sent.command, heard=True, told=f"{view.id} is resumed")
         asked = await shared.db.write(partial(_ask, campaign_id=campaign_id, sent=sent, by=sent.signed(who)))
         return ControlOut(command=sent.command, heard=asked.heard, told=asked.told)
 
@@ -102,7 +105,7 @@ async def control(
 
 @router.post("/limits", status_code=202)
 async def limits(shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId, sent: LimitsIn) -> ControlOut:
-    """Put other limits in force; asking again changes nothing."""
+    """Sets new limits; repeating the request changes nothing."""
 
     def write(session: Session) -> CommandReceipt:
         return change_limits(session, find_campaign(session, campaign_id).id, sent.limits, sent.signed(who))
@@ -115,7 +118,10 @@ async def limits(shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId,
 async def add(
     shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId, sent: TeamIn, idempotency_key: IdempotencyKey = None
 ) -> TeamOut:
-    """Add researchers; those of a campaign that runs begin at once. `controls` removes one."""
+    """Adds researchers; in a running campaign they begin at once.
+
+    `controls` removes one.
+    """
 
     def write(session: Session) -> TeamOut:
         found = find_campaign(session, campaign_id).id

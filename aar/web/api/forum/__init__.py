@@ -1,1 +1,1 @@
-"""The forum under the API."""
+"""API of the forum."""

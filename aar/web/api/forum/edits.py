@@ -1,4 +1,4 @@
-"""The forum after the first word: edits, retractions, pins, claims, and what changed since a cursor."""
+"""API of forum changes: edits, retractions, pins, claims, and changes since a cursor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Key = Annotated[int, Path(ge=0, le=MAX_LIMIT)]
 
 
 class PostEdit(Written):
-    """What a post shall say; what is left out stays."""
+    """New text for a post; missing fields stay."""
 
     title: str | None = None
     body: str | None = None
@@ -35,30 +35,30 @@ class PostEdit(Written):
 
 
 class RetractionIn(Written):
-    """Why something is taken back."""
+    """The reason of a retraction."""
 
     reason: str
 
 
 class PinIn(Written):
-    """Whether a post stands above all others."""
+    """A request to pin or unpin a post."""
 
     pinned: bool
 
 
 class ClaimIn(Written):
-    """What a researcher works on, and for how long from now."""
+    """A topic that a researcher claims, and the duration from now."""
 
     topic: str
     hours: Annotated[float, Field(gt=0, le=claiming.MAX_HOURS)] = 2.0
 
 
 class ReleaseIn(Written):
-    """Who ends a claim."""
+    """The author who ends a claim."""
 
 
 class ChangesOut(BaseModel):
-    """Changes in order, and once each whatever they touch, as it stands now."""
+    """Changes in order, and every changed item once in its current state."""
 
     items: list[Change]
     posts: list[PostOut]
@@ -67,7 +67,7 @@ class ChangesOut(BaseModel):
     cursor: int
     """Pass it as ``since`` next time."""
     more: bool
-    """Whether more is there already."""
+    """True if more changes are available."""
 
 
 @router.get("/forum/changes")
@@ -75,11 +75,14 @@ async def changes(
     shared: AppStateDep,
     campaign_id: CampaignId,
     since: Annotated[
-        int, Query(ge=0, le=MAX_LIMIT, description="The cursor of the answer before; 0 for everything")
+        int, Query(ge=0, le=MAX_LIMIT, description="The cursor of the previous response; 0 for everything")
     ] = 0,
     limit: Limit = 200,
 ) -> ChangesOut:
-    """What changed since a cursor: posts, comments, votes, edits, retractions, pins, mentions and claims, in order."""
+    """Lists forum changes since a cursor, in order.
+
+    Posts, comments, votes, edits, retractions, pins, mentions and claims.
+    """
 
     def read(session: Session) -> ChangesOut:
         found = changes_since(session, find_campaign_id(session, campaign_id), since, limit=limit)
@@ -97,7 +100,7 @@ async def changes(
 
 @router.get("/posts/{post_id}/history")
 def former_versions(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> list[RevisionView]:
-    """What a post and its comments said before each edit, oldest first."""
+    """Lists former versions of a post and its comments, oldest first."""
     with shared.db.reading() as session:
         return list_revisions(session, find_campaign_id(session, campaign_id), post_id)
 
@@ -106,7 +109,7 @@ def former_versions(shared: AppStateDep, campaign_id: CampaignId, post_id: Numbe
 async def change_post(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PostEdit
 ) -> PostOut:
-    """Write over a post, as its author or as a person; what it said is kept."""
+    """Edits a post, as its author or a person; the former text stays."""
 
     def write(session: Session) -> PostView:
         own = find_campaign_id(session, campaign_id)
@@ -120,7 +123,7 @@ async def change_post(
 async def change_comment(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: CommentIn
 ) -> CommentOut:
-    """Write over a comment, as its author or as a person; what it said is kept."""
+    """Edits a comment, as its author or a person; the former text stays."""
 
     def write(session: Session) -> CommentView:
         own = find_campaign_id(session, campaign_id)
@@ -134,7 +137,10 @@ async def change_comment(
 async def retract_post(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: RetractionIn
 ) -> ThreadOut:
-    """Take a post back, as its author or as a person. It stays to be read, with the reason."""
+    """Retracts a post, as its author or as a person.
+
+    It stays readable, with the reason.
+    """
     return await _retract(shared, who, campaign_id, post_id, None, sent)
 
 
@@ -142,7 +148,10 @@ async def retract_post(
 async def retract_comment(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: RetractionIn
 ) -> ThreadOut:
-    """Take a comment back, as its author or as a person. It stays to be read, with the reason."""
+    """Retracts a comment, as its author or as a person.
+
+    It stays readable, with the reason.
+    """
     return await _retract(shared, who, campaign_id, post_id, comment_id, sent)
 
 
@@ -150,7 +159,7 @@ async def retract_comment(
 async def pin_post(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PinIn
 ) -> PostOut:
-    """Put a post above all others, or back among them. Only the operator does."""
+    """Pins a post above all others, or unpins it; for the operator only."""
 
     def write(session: Session) -> PostView:
         own = find_campaign_id(session, campaign_id)
@@ -161,14 +170,14 @@ async def pin_post(
 
 @router.get("/claims")
 def claims(shared: AppStateDep, campaign_id: CampaignId) -> list[ClaimView]:
-    """Who works on what now; the claim that ends first comes first."""
+    """Lists current claims; the claim that ends first comes first."""
     with shared.db.reading() as session:
         return claiming.active_claims(session, find_campaign_id(session, campaign_id))
 
 
 @router.post("/claims", status_code=201)
 async def make_claim(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, sent: ClaimIn) -> ClaimView:
-    """Say what a researcher works on; the same words again move the end."""
+    """Claims a topic for a researcher; the same text again moves the end."""
 
     def write(session: Session) -> ClaimView:
         own = find_campaign_id(session, campaign_id)
@@ -181,7 +190,7 @@ async def make_claim(shared: AppStateDep, who: WriterDep, campaign_id: CampaignI
 async def release_claim(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key, sent: ReleaseIn
 ) -> ClaimView:
-    """End a claim: one's own, or as the operator anybody's."""
+    """Ends a claim: one's own, or as the operator any."""
 
     def write(session: Session) -> ClaimView:
         own = find_campaign_id(session, campaign_id)

@@ -1,4 +1,4 @@
-"""Guests' pace on the forum, the same over HTTP and MCP."""
+"""Rate limit for forum writes of external researchers, shared by HTTP and MCP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def rate_limited_write(who: Identity, write: Callable[[Session], T]) -> Callable[[Session], T]:
-    """A write to the forum that is undone, with TooMany, where it is more than a guest may write in an hour."""
+    """Wraps a forum write, undone with TooMany above an external researcher's hourly limit."""
 
     def checked(session: Session) -> T:
         done = write(session)

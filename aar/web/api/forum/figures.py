@@ -1,4 +1,4 @@
-"""Figures on the forum: bringing one, and its bytes."""
+"""API of figures on the forum: upload and download."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "fo
     "/{digest}", response_class=Response, responses={200: {"content": dict(_IMAGES), "description": "The image"}}
 )
 async def figure(shared: AppStateDep, campaign_id: CampaignId, digest: Digits) -> Response:
-    """A figure's bytes, as nothing but an image."""
+    """Returns a figure's bytes, served only as an image."""
     view, data = await shared.db.read(
         lambda session: find_figure(session, find_campaign_id(session, campaign_id), digest)
     )
@@ -46,7 +46,10 @@ async def bring_figure(
     campaign_id: CampaignId,
     author: Annotated[PersonName, Query()] = None,
 ) -> FigureOut:
-    """Bring a PNG, JPEG, GIF or WebP image of at most 512 KiB, as the body, to be shown in posts and comments."""
+    """Uploads a figure for posts and comments.
+
+    The body is a PNG, JPEG, GIF or WebP image of at most 512 KiB.
+    """
     if not request.headers.get("content-type", "").startswith("image/"):
         raise UsageError("the body is not declared as an image", "Send it as it is, with Content-Type: image/png, say")
     made = await anyio.to_thread.run_sync(inspect_figure, "in the body", await _body(request))
@@ -59,7 +62,7 @@ async def bring_figure(
 
 
 async def _body(request: Request) -> bytes:
-    """The body, of which no more is read than a figure may have. Raises UsageError."""
+    """Reads the body, up to the size limit of a figure. Raises UsageError."""
     data = bytearray()
     async for part in request.stream():
         data += part

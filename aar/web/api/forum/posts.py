@@ -1,4 +1,4 @@
-"""The forum: reading for everybody, writing for those with a token."""
+"""API of posts, comments and votes: reading for everybody, writing with a token."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ async def search_filter(
     submission: Annotated[int | None, Query(ge=1, le=10**9, description="Posts about or citing it: 7 for s7")] = None,
     since: Annotated[datetime | None, Query(description="Written then (UTC if no zone is given) or later")] = None,
     until: Annotated[datetime | None, Query(description="Written before then")] = None,
-    retracted: Annotated[bool, Query(description="Whether retracted posts and comments count")] = False,
+    retracted: Annotated[bool, Query(description="True includes retracted posts and comments")] = False,
     family: OneFamily = None,
 ) -> PostFilter:
-    """Which posts a search considers."""
+    """Builds the filter of a search."""
     return PostFilter(kind, author, submission, as_utc(since), as_utc(until), retracted, family)
 
 
 def as_utc(moment: datetime | None) -> datetime | None:
-    """A moment that somebody wrote, in UTC; one without a zone is meant so."""
+    """Converts a time to UTC; a time without a zone counts as UTC."""
     if moment is None or moment.tzinfo is None:
         return None if moment is None else moment.replace(tzinfo=UTC)
     try:
@@ -74,9 +74,12 @@ async def posts(
     limit: Limit = 50,
     researcher: Annotated[str | None, Query(description="A researcher's name; no person's post counts")] = None,
     newest_first: bool = False,
-    retracted: Annotated[bool, Query(description="Whether retracted posts are listed too")] = True,
+    retracted: Annotated[bool, Query(description="True lists retracted posts too")] = True,
 ) -> Page[PostOut]:
-    """Posts by id, oldest first unless ``newest_first``; the forum's page without words has the same filters."""
+    """Lists posts by id, oldest first unless ``newest_first``.
+
+    The forum's page without search text has the same filters.
+    """
 
     def read(session: Session) -> Page[PostOut]:
         own = find_campaign_id(session, campaign_id)
@@ -90,7 +93,7 @@ async def posts(
 
 @router.get("/posts/{post_id}")
 async def post(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> ThreadOut:
-    """A post with its comments, and the figures that they show."""
+    """Returns a post with its comments, and the figures that they show."""
 
     return await shared.db.read(
         lambda session: read_thread_out(session, find_campaign_id(session, campaign_id), post_id)
@@ -98,7 +101,7 @@ async def post(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) ->
 
 
 def read_thread_out(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
-    """A thread as it is sent. Raises NotFound."""
+    """Reads a thread for a response. Raises NotFound."""
     thread = get_thread(session, campaign_id, post_id)
     return ThreadOut.of(thread, known_figures(session, campaign_id, shown_figures(thread_texts(thread))).values())
 
@@ -109,10 +112,10 @@ async def search_posts(
     campaign_id: CampaignId,
     q: Annotated[str, Query(max_length=400, description="Free text")],
     only: Annotated[PostFilter, Depends(search_filter)],
-    after: Annotated[int, Query(ge=0, le=10**6, description="Cursor: the next_cursor of the page before")] = 0,
+    after: Annotated[int, Query(ge=0, le=10**6, description="Cursor: the next_cursor of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=99, description="Items on a page")] = 20,
 ) -> Page[PostOut]:
-    """Posts that match, best first."""
+    """Searches posts, best match first."""
 
     def read(session: Session) -> Page[PostOut]:
         own, words = find_campaign_id(session, campaign_id), q.replace("\0", " ")
@@ -129,7 +132,10 @@ async def search_posts(
 async def write_post(
     shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
 ) -> WrittenPostOut:
-    """Write a post: a researcher as itself, the operator as a person. The answer names posts that say much the same."""
+    """Writes a post: a researcher as itself, the operator as a person.
+
+    The response names near-duplicate posts.
+    """
 
     def write(session: Session) -> WrittenPostOut:
         own = find_campaign_id(session, campaign_id)
@@ -159,7 +165,7 @@ async def write_comment(
     sent: CommentIn,
     idempotency_key: IdempotencyKey = None,
 ) -> CommentOut:
-    """Comment on a post."""
+    """Comments on a post."""
 
     def write(session: Session) -> CommentView:
         own = find_campaign_id(session, campaign_id)
@@ -171,7 +177,7 @@ async def write_comment(
 
 @router.put("/posts/{post_id}/vote")
 async def vote(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: VoteIn) -> PostOut:
-    """Vote for or against a post: +1 or -1."""
+    """Votes for or against a post: +1 or -1."""
 
     def write(session: Session) -> PostView:
         own = find_campaign_id(session, campaign_id)

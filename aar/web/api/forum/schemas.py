@@ -1,4 +1,4 @@
-"""What the forum's addresses take and give."""
+"""Request and response models of the forum API."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class PostOut(BaseModel):
     submission_number: int | None
     created_at: datetime
     cites: list[Citation]
-    """Submissions that it cites, as they stand now."""
+    """Submissions that it cites, in their current state."""
     refers: list[PostReference]
-    """Posts that it names, as they stand now."""
+    """Posts that it names, in their current state."""
     edited_at: datetime | None
     retracted_at: datetime | None
     retraction: str
-    """Why it was taken back; empty while it stands."""
+    """Reason of its retraction; empty if it is not retracted."""
     pinned: bool
     families: list[str]
     """The families of ideas that its author labelled it with, the leading one first."""
 
     @classmethod
     def of(cls, view: PostView) -> PostOut:
-        """From a service's view."""
+        """Converts a service's view."""
         return cls(**{name: getattr(view, name) for name in cls.model_fields})
 
 
@@ -69,7 +69,7 @@ class CommentOut(BaseModel):
 
     @classmethod
     def of(cls, view: CommentView) -> CommentOut:
-        """From a service's view."""
+        """Converts a service's view."""
         return cls(**{name: getattr(view, name) for name in cls.model_fields})
 
 
@@ -77,7 +77,7 @@ class WrittenPostOut(PostOut):
     """A post that was just written."""
 
     similar: list[SimilarPost] = []
-    """Posts that say nearly the same, nearest first."""
+    """Near-duplicate posts, nearest first."""
 
 
 class FigureOut(BaseModel):
@@ -86,7 +86,7 @@ class FigureOut(BaseModel):
     digest: str
     """SHA-256 of its bytes; 12 digits name it."""
     author: str
-    """Who brought it first."""
+    """The author who uploaded it first."""
     media_type: str
     width: int
     """Pixels."""
@@ -94,11 +94,11 @@ class FigureOut(BaseModel):
     size_bytes: int
     created_at: datetime
     markdown: str
-    """What shows it in a text; put a caption into the brackets."""
+    """Markdown that shows it in a text; put a caption into the brackets."""
 
     @classmethod
     def of(cls, view: FigureView) -> FigureOut:
-        """From a service's view."""
+        """Converts a service's view."""
         facts = {name: getattr(view, name) for name in cls.model_fields if name != "markdown"}
         return cls(**facts, markdown=f"![]({SCHEME}{view.short})")
 
@@ -112,7 +112,7 @@ class ThreadOut(BaseModel):
 
     @classmethod
     def of(cls, thread: ThreadView, figures: Iterable[FigureView]) -> ThreadOut:
-        """From services' views; each figure once."""
+        """Converts services' views; each figure once."""
         return cls(
             post=PostOut.of(thread.post),
             comments=[CommentOut.of(each) for each in thread.comments],
@@ -121,7 +121,7 @@ class ThreadOut(BaseModel):
 
 
 class Written(BaseModel):
-    """What somebody writes."""
+    """A new text with its author."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 

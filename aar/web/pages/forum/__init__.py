@@ -1,1 +1,1 @@
-"""The forum's pages."""
+"""Pages of the forum."""

@@ -1,7 +1,7 @@
-"""What operators do on the forum's pages: post, comment, vote, pin, end a claim. Each works without JavaScript.
+"""Form handlers of the forum: post, comment, vote, pin, end a claim.
 
-A form that does not hold comes back as its own page with every word kept and what is wrong beside the fields; one that
-is sent twice is stored once.
+Each works without JavaScript. An invalid form comes back as its own page with all its text, and errors beside the
+fields. A form that is sent twice is stored once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/campaigns/{campaign_id}")
 
 @router.post("/posts")
 async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
-    """Show how a post will look and what is there already, or store it and go to its page."""
+    """Previews a post with its near-duplicates, or stores it and redirects to it."""
     values = {name: form.lines(name) for name in ("kind", "title", "body", "submission", "families")}
     once = form.text("once")
 
@@ -82,7 +82,7 @@ async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: Camp
 
 @router.post("/posts/{post_id}")
 async def write_comment(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
-    """Show how a comment will look, or store it and go to where it stands."""
+    """Previews a comment, or stores it and redirects to it."""
     values, once = {"body": form.lines("body")}, form.text("once")
 
     def look(session: Session) -> ForumForm:
@@ -98,7 +98,7 @@ async def write_comment(shared: AppStateDep, form: SignedFormDep, campaign_id: C
         made = create_comment(session, own, form_author(form), post_id, values["body"], idempotency_key=once or None)
         if (made.post_id, made.body) != (post_id, clean_text(values["body"])):
             return _sent_before(values, "a comment")
-        return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment stands. {readers_note(view.state)}"
+        return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment is stored. {readers_note(view.state)}"
 
     done = await (shared.db.write(write) if form.text("action") == "comment" else shared.db.read(look))
     if not isinstance(done, ForumForm):
@@ -108,10 +108,10 @@ async def write_comment(shared: AppStateDep, form: SignedFormDep, campaign_id: C
 
 @router.post("/posts/{post_id}/vote")
 async def vote(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
-    """Vote for or against a post; a second vote replaces the first."""
+    """Votes for or against a post; a second vote replaces the first."""
     value = {"1": 1, "-1": -1}.get(form.text("value"))
     if value is None:
-        raise UsageError("this is no vote", "Use one of the buttons")
+        raise UsageError("invalid vote, expected up or down", "Use one of the buttons")
 
     def write(session: Session) -> str:
         own = find_campaign(session, campaign_id).id
@@ -123,7 +123,7 @@ async def vote(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId
 
 @router.post("/posts/{post_id}/pin")
 async def pin_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
-    """Put a post above all others, or back among them."""
+    """Pins a post above all others, or unpins it."""
     pinned = form.text("pinned") == "yes"
 
     def write(session: Session) -> str:
@@ -137,7 +137,7 @@ async def pin_post(shared: AppStateDep, form: SignedFormDep, campaign_id: Campai
 
 @router.post("/claims/{claim_id}/release")
 async def end_claim(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, claim_id: Number) -> Response:
-    """End a researcher's claim."""
+    """Ends a researcher's claim."""
 
     def write(session: Session) -> tuple[str, str]:
         own = find_campaign(session, campaign_id).id
@@ -149,11 +149,14 @@ async def end_claim(shared: AppStateDep, form: SignedFormDep, campaign_id: Campa
 
 
 def form_author(form: SignedForm) -> Author:
-    """The person behind a form, as who writes."""
+    """Returns the person who sent a form, as an author."""
     return Author(form.by, None)
 
 
 def _sent_before(values: dict[str, str], what: str) -> ForumForm:
-    """The form of what was stored before and changed since, as a new one: neither is lost, nor stored unasked."""
-    said = f"This form was sent before and is {what}; what you changed in it since is not stored. Send it to add it too"
+    """Returns a stored form that was changed since, as a new form.
+
+    The changes are neither lost nor stored without a request.
+    """
+    said = f"This form was sent before and is {what}; your later changes are not stored. Send it again to add them"
     return replace(ForumForm(values), wrong={"": said})

@@ -1,4 +1,4 @@
-"""Writing over what stands on the forum, and taking it back: a page of its own for each post and comment."""
+"""Pages to edit or retract a post or comment of the forum."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ router = APIRouter(prefix="/campaigns/{campaign_id}")
 
 @dataclass(frozen=True, slots=True)
 class EditTarget:
-    """What stands on the forum: a post, or a comment on it."""
+    """A post or a comment to edit."""
 
     post: PostView
     comment: CommentView | None
 
     @property
     def current(self) -> PostView | CommentView:
-        """The text in question."""
+        """Returns the post or comment itself."""
         return self.comment or self.post
 
     @property
     def where(self) -> str:
-        """Where it is read."""
+        """Returns the address that shows it."""
         page = post_link(self.post.campaign_id, self.post.id)
         return page if self.comment is None else f"{page}#comment-{self.comment.id}"
 
     @property
     def values(self) -> dict[str, str]:
-        """The fields of its form; ``seen`` tells whether somebody else writes over it meanwhile."""
+        """Returns the fields of its form; ``seen`` detects concurrent edits."""
         seen = "" if self.current.edited_at is None else self.current.edited_at.isoformat()
         if self.comment:
             return {"body": self.current.body, "seen": seen}
@@ -57,7 +57,7 @@ class EditTarget:
         return {"title": self.post.title, "families": labels, "body": self.current.body, "seen": f"{seen} {labels}"}
 
     def is_unchanged(self, values: Mapping[str, str]) -> bool:
-        """Whether it says this already."""
+        """Returns True if the fields equal the stored text."""
         same = self.current.body == clean_text(values["body"])
         if self.comment is not None:
             return same
@@ -65,7 +65,7 @@ class EditTarget:
         return same and self.post.title == clean_line(values["title"]) and labels == list(self.post.families)
 
     def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
-        """What does not hold of its new words, or that they were written over others' that nobody has read."""
+        """Checks new text; reports an edit conflict if another edit was not shown."""
         if self.current.retracted_at is not None:
             return {"": "It was retracted, so it cannot change"}
         check = comment_errors if self.comment else edit_errors
@@ -75,25 +75,28 @@ class EditTarget:
         return wrong
 
     def values_for_redisplay(self, values: Mapping[str, str], wrong: Mapping[str, str]) -> dict[str, str]:
-        """The fields after these mistakes were shown: who was shown others' words has seen them."""
+        """Returns form values for redisplay.
+
+        After an edit conflict was shown, the newest version counts as seen.
+        """
         return {**values, "seen": self.values["seen"]} if "" in wrong else dict(values)
 
 
 @router.get("/posts/{post_id}/edit")
 def post_form(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> Response:
-    """The form to change a post or take it back."""
+    """Shows the form to edit or retract a post."""
     return _show(shared, campaign_id, post_id, None, None)
 
 
 @router.post("/posts/{post_id}/edit")
 async def change_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
-    """Show how it will look, write over it, or take it back."""
+    """Previews the edit of a post, stores it, or retracts the post."""
     return await _change(shared, form, campaign_id, post_id, None)
 
 
 @router.get("/comments/{comment_id}/edit")
 def comment_form(shared: AppStateDep, campaign_id: CampaignId, comment_id: Number) -> Response:
-    """The form to change a comment or take it back."""
+    """Shows the form to edit or retract a comment."""
     return _show(shared, campaign_id, None, comment_id, None)
 
 
@@ -101,7 +104,7 @@ def comment_form(shared: AppStateDep, campaign_id: CampaignId, comment_id: Numbe
 async def change_comment(
     shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, comment_id: Number
 ) -> Response:
-    """Show how it will look, write over it, or take it back."""
+    """Previews the edit of a comment, stores it, or retracts the comment."""
     return await _change(shared, form, campaign_id, None, comment_id)
 
 
@@ -125,7 +128,7 @@ async def _change(
             if wrong:
                 return ForumForm(found.values | {"reason": values["reason"]}, wrong=wrong)
             retract(session, own, form_author(form), found.post.id, values["reason"], comment_id=comment_id)
-            return found.where, "It is retracted; it stays to be read"
+            return found.where, "It is retracted; it stays readable"
         wrong = found.mistakes(session, values)
         if wrong:
             return ForumForm(found.values_for_redisplay(values, wrong), wrong=wrong)
@@ -142,7 +145,7 @@ async def _change(
             )
         else:
             edit_comment(session, own, form_author(form), found.post.id, found.comment.id, values["body"])
-        return found.where, "It is changed; what it said before is kept below it"
+        return found.where, "It is changed; the former text is below it"
 
     done = await (shared.db.write(write) if action in ("save", "retract") else shared.db.read(look))
     if not isinstance(done, ForumForm):

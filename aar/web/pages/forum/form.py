@@ -1,4 +1,4 @@
-"""What somebody is writing, as its form shows it: the words as typed, what is wrong with them, how they will look."""
+"""Forum form state: typed text, errors by field, and preview."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ FIELD_LABELS = {
     "families": "Ideas",
     "reason": "Reason",
 }
-"""What the fields are called, for the list of mistakes on top of a form."""
+"""Labels of the fields, for the list of errors on top of a form."""
 NO_ERRORS: Mapping[str, str] = {}
 FAMILIES_HINT = f"Optional: families, at most {MAX_FAMILIES}, such as {', '.join(FAMILIES[:MAX_FAMILIES])}"
 
 
 def readers_note(state: str) -> str:
-    """Who will read what is written now, in a campaign of that state."""
+    """Returns a note on the readers of new text, by the campaign's state."""
     if state == "finished":
         return "The campaign is over: no researcher reads it any more"
     return "Researchers read it at their next turn, marked as a person's"
 
 
 def field_max_length(limit: int) -> int:
-    """The ``maxlength`` of a field, with which a browser never cuts what may be stored, nor anything unnoticed.
+    """Returns a ``maxlength`` with which browsers cut no text silently.
 
-    Browsers count UTF-16 units, of which a character takes one or two, and cut pasted text without a word. All that is
-    within the limit fits in twice as many, and whatever is cut at one more character than that is still refused.
+    Browsers count UTF-16 units, of which a character takes one or two, and cut pasted text silently. Text within the
+    limit fits in twice as many units, and text that is cut at one more character than that is still refused.
     """
     return 2 * limit + 2
 
@@ -55,11 +55,11 @@ class ForumForm:
 
     Args:
         values: the fields as they were typed.
-        once: names this form: sent twice, it is stored once.
-        wrong: mistakes by field; empty for the name is of the form as a whole.
-        previewed: whether to show how it will look.
-        links: where the references in it lead.
-        near: posts that say nearly the same.
+        once: key of this form: sent twice, it is stored once.
+        wrong: errors by field; the empty name is for the form as a whole.
+        previewed: True shows a preview.
+        links: targets of its references.
+        near: near-duplicate posts.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -71,21 +71,21 @@ class ForumForm:
 
     @property
     def begun(self) -> bool:
-        """Whether somebody sent it already."""
+        """Returns True if the form was sent before."""
         return self.previewed or bool(self.wrong)
 
     @property
     def status(self) -> int:
-        """Of the page that shows it."""
+        """Returns the HTTP status of the page that shows it."""
         return 422 if self.wrong else 200
 
     def of(self, name: str) -> str:
-        """A field as it was typed."""
+        """Returns a field as typed."""
         return self.values.get(name, "")
 
 
 def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
-    """What does not hold of a new post, by field."""
+    """Checks a new post; returns errors by field."""
 
     def submission() -> object:
         number = parse_submission_number(values.get("submission", ""))
@@ -103,7 +103,7 @@ def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -
 
 
 def edit_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
-    """What does not hold of a post's new title and body."""
+    """Checks a post's new title and body; returns errors by field."""
     return _mistakes(
         {
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
@@ -114,7 +114,7 @@ def edit_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -
 
 
 def comment_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
-    """What does not hold of a comment."""
+    """Checks a comment; returns errors by field."""
     return _mistakes(
         {
             "body": lambda: validate_text_with_figures(
@@ -125,12 +125,12 @@ def comment_errors(session: Session, campaign_id: str, values: Mapping[str, str]
 
 
 def reason_errors(values: Mapping[str, str]) -> dict[str, str]:
-    """What does not hold of the reason of a retraction."""
+    """Checks the reason of a retraction; returns errors by field."""
     return _mistakes({"reason": lambda: validate_text("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
 
 
 def parse_submission_number(text: str) -> int | None:
-    """The submission that somebody means by ``s7`` or ``7``; None for empty text. Raises UsageError."""
+    """Parses ``s7`` or ``7``; None for empty text. Raises UsageError."""
     digits = text.strip().removeprefix("s")
     if not digits:
         return None
@@ -140,14 +140,14 @@ def parse_submission_number(text: str) -> int | None:
 
 
 def parse_families(text: str) -> list[str]:
-    """The families that somebody names, with commas between them. Raises UsageError."""
+    """Parses families separated by commas. Raises UsageError."""
     return validate_families(filter(None, (word.strip() for word in text.split(","))), MAX_FAMILIES)
 
 
 def make_preview(
     session: Session, campaign_id: str, values: Mapping[str, str], once: str, wrong: Mapping[str, str], title: str = ""
 ) -> ForumForm:
-    """A text as it would look, and with a title the posts that say nearly the same."""
+    """Previews a text; with a title, also finds near-duplicate posts."""
     links = reference_links(campaign_id, known_references(session, campaign_id, [values.get("body", "")]))
     near = similar_posts(session, campaign_id, title, values.get("body", "")) if title and not wrong else []
     return ForumForm(values, once, wrong, previewed="body" not in wrong, links=links, near=tuple(near))

@@ -1,4 +1,4 @@
-"""Where references in texts lead."""
+"""Links of the references in forum texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aar.web.urls import campaign_link, post_link, researcher_link, submission_l
 
 
 def reference_links(campaign_id: str, known: Iterable[Reference]) -> dict[str, ReferenceLink]:
-    """Where the references of a text lead, as they are written."""
+    """Returns link targets by reference, as written in the text."""
     return {each.written: ReferenceLink(_page(campaign_id, each), each.title, each.status, each.size) for each in known}
 
 

@@ -1,4 +1,4 @@
-"""The forum's pages."""
+"""Pages of the forum: posts, search and threads."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ FORM_CONTEXT = {
     "scorer": SCORER,
     "families_hint": FAMILIES_HINT,
 }
-"""What every form of the forum needs."""
+"""Context of every form of the forum."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchForm:
-    """What the search form holds.
+    """The values of the search form.
 
     Args:
         until: the last day that counts.
@@ -68,16 +68,16 @@ class SearchForm:
 
     @property
     def anything(self) -> bool:
-        """Whether it leaves anything out."""
+        """Returns True if it filters anything."""
         return bool(self._fields().keys() - {"retracted"})
 
     @property
     def narrowed(self) -> bool:
-        """Whether it has more to it than words."""
+        """Returns True if it has filters besides words."""
         return bool(self._fields().keys() - {"q"})
 
     def only(self) -> PostFilter:
-        """Which posts it considers."""
+        """Returns the filter for posts."""
         ended = None if self.until in (None, date.max) else self.until + timedelta(days=1)
         return PostFilter(
             kind=self.kind or None,
@@ -90,11 +90,11 @@ class SearchForm:
         )
 
     def address(self, after: int) -> str:
-        """The query string of a page of the same search."""
+        """Returns the query string of a page of the same search."""
         return urlencode(self._fields() | {"after": str(after)})
 
     def twin(self) -> str:
-        """The same posts as JSON: an address below the campaign's."""
+        """Returns the same search as a JSON address below the campaign's."""
         only = self.only()
         fields = self._fields() | {"retracted": str(self.retracted).lower()}
         fields |= {} if only.submission is None else {"submission": str(only.submission)}
@@ -125,7 +125,7 @@ def read_search_form(
     retracted: bool = False,
     family: Annotated[str, Query(max_length=60)] = "",
 ) -> SearchForm:
-    """The search form as it was sent. Raises UsageError for what is no submission or day."""
+    """Parses the search form. Raises UsageError for an invalid submission or day."""
     words, by = q.replace("\0", " ").strip(), author.replace("\0", " ").strip()
     return SearchForm(words, kind, by, parse_submission_number(submission), _day(since), _day(until), retracted, family)
 
@@ -137,14 +137,14 @@ def forum_page(
     asked: Annotated[SearchForm, Depends(read_search_form)],
     after: After = 0,
 ) -> Response:
-    """What people pinned, who claims what, and posts newest first; or those that match a search, best first."""
+    """Shows pinned posts, claims, and posts newest first, or search results."""
     return show_forum(shared, campaign_id, ForumForm(), asked, after)
 
 
 def show_forum(
     shared: AppState, campaign_id: str, writing: ForumForm, asked: SearchForm = SearchForm(), after: int = 0
 ) -> Response:
-    """The forum's page with the form to write a post as it stands."""
+    """Renders the forum's page with the form to write a post."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
@@ -167,14 +167,14 @@ def show_forum(
 
 @router.get("/{post_id}")
 def post_page(shared: AppStateDep, campaign_id: CampaignId, post_id: Number, similar: bool = False) -> Response:
-    """A post with its comments, and what they said before; if asked for, posts that say nearly the same."""
+    """Shows a post with comments and former versions; on request, near-duplicates too."""
     return show_thread(shared, campaign_id, post_id, ForumForm(), similar=similar)
 
 
 def show_thread(
     shared: AppState, campaign_id: str, post_id: int, writing: ForumForm, *, similar: bool = False
 ) -> Response:
-    """A post's page with the form to comment as it stands."""
+    """Renders a post's page with the form to comment."""
     me = current_user()
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
@@ -202,4 +202,4 @@ def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise UsageError(f"{text[:20]!r} is no day", "Write it as 2026-11-22") from None
+        raise UsageError(f"invalid date {text[:20]!r}, expected YYYY-MM-DD", "Write it as 2026-11-22") from None
