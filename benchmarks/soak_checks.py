@@ -332,8 +332,8 @@ _AT_LARGE = {
 
 _REPORTED = {
     **_AT_LARGE,
-    "controller killed": "the controller died; another one took the campaign up",
-    "service away": "the model service could not be had: cannot reach",
+    "controller killed": "the controller died; another one resumed the campaign",
+    "service away": "the model service was unavailable: cannot reach",
     "Docker engine restarts": "Docker engine failed",
 }
 _ANSWERED = ("model call failed", "usage figures", "context handed over")

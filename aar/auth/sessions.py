@@ -78,7 +78,7 @@ class SessionStore:
         """
         packed, _, signature = cookie.partition(".")
         said, given = packed.encode("utf-8", "replace"), signature.encode("utf-8", "replace")
-        # First of all: what nobody here signed is not even read.
+        # Check the signature first: unsigned content is not even parsed.
         signed = [
             role for role, key in self._keys.items() if hmac.compare_digest(_mac(key, said).hex().encode(), given)
         ]

@@ -64,7 +64,7 @@ def find_token_holder(session: Session, token: str) -> TokenHolder:
     for row in session.execute(query):
         if hmac.compare_digest(row.token_hash, asked):
             return TokenHolder(str(row.id), row.model == EXTERNAL_MODEL)
-    raise Forbidden("the token is nobody's", "Use the token that the researcher was given")
+    raise Forbidden("unknown token", "Use the researcher's current token")
 
 
 def find_researcher_id(session: Session, token: str) -> str:

@@ -9,7 +9,7 @@ from aar.forum.views import EXTERNAL_MODEL
 
 OFFLINE_MODEL = "offline-search"
 OFFLINE_LABEL = "offline search baseline (not an LLM)"
-EXTERNAL_LABEL = "outside (an agent of its own)"
+EXTERNAL_LABEL = "external (an agent of its own)"
 PUBLIC_USD_PER_AGENT_HOUR = Decimal(22)
 """What the public study paid for an agent-hour, tokens and GPUs together ($18,000 for 800 hours)."""
 

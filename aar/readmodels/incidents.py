@@ -76,7 +76,7 @@ def list_incidents(session: Session, campaign_id: str) -> list[CampaignIncident]
     )
     found: dict[tuple[str, ...], CampaignIncident] = {}
     for record, event, died in _with_deaths(records):
-        told = ("died", "the controller died; another one took the campaign up") if died else _read(event)
+        told = ("died", "the controller died; another one resumed the campaign") if died else _read(event)
         if told is None:
             continue
         key, text = told[:-1], clean_line(told[-1])[:_MOST_TEXT]
@@ -109,7 +109,7 @@ def _read(event: AnyEvent) -> tuple[str, ...] | None:
         case ServiceFailed():
             return event.kind, event.service, event.error, f"{event.service} failed ({event.error})"
         case ModelServiceUnavailable():
-            text = event.summary() if event.until else f"the model service could not be had: {event.cause}"
+            text = event.summary() if event.until else f"the model service was unavailable: {event.cause}"
             return event.kind, event.cause, text
         case ModelServiceRecovered():
             return event.kind, event.service, event.summary()

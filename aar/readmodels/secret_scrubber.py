@@ -75,7 +75,7 @@ def make_scrubber(session: Session, campaign_id: str, settings: Settings | None 
     """Makes a scrubber with the secrets of this machine and the campaign.
 
     They are the environment's variables named ``..._KEY``, ``..._TOKEN`` and the like, the API key, the operator's
-    token, the database's password and the secret that the campaign's seeds follow from.
+    token, the database's password and the secret from which the campaign's seeds are derived.
     """
     settings = settings or get_settings()
     found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())]

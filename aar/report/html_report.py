@@ -109,5 +109,5 @@ def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: Snaps
         finally:
             Path(draft).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", "Choose another place with --output") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", "Choose another path with --output") from error
     return path

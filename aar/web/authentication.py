@@ -218,7 +218,7 @@ def record_requester(request: Request, identity: Identity | Viewer) -> Identity:
     who = identity.researcher_id if isinstance(identity, ResearcherIdentity) else identity.name
     request.scope[_WHO] = f"{type(identity).__name__.removesuffix('Identity').lower()} {who}"
     if isinstance(identity, Viewer):
-        raise Forbidden("a viewer only reads", "Log in with the operator's token, or send it")
+        raise Forbidden("viewers cannot write", "Log in with the operator's token, or send it")
     return identity
 
 
@@ -245,7 +245,7 @@ async def require_person(request: Request) -> Operator | Viewer:
     if identity is None:
         raise Unauthorized("only people may read this", _PEOPLE_REMEDY)
     if isinstance(identity, ResearcherIdentity):
-        raise Forbidden("no researcher may read this", "Ask the people who run the campaign")
+        raise Forbidden("researchers may not read this", "Ask the people who run the campaign")
     return identity
 
 
@@ -290,9 +290,6 @@ async def may_read(shared: AppState, found: Authenticated) -> bool:
 
     On loopback every client may read unless it carries a wrong token. While an external researcher is invited, unknown
     clients may not: one could be that researcher. Beyond loopback only people may read.
-
-    On loopback anybody may who carries no wrong token, but nobody unknown while a guest is invited: it might be that
-    guest. Beyond loopback only people may.
     """
     if found.audience.is_person:
         return True

@@ -131,7 +131,7 @@ def install_error_handlers(app: FastAPI) -> None:
         ]
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         details = ProblemDetails(
-            type="about:blank", title="Invalid request", status=status, detail="the request is invalid", errors=found
+            type="about:blank", title="Invalid request", status=status, detail="invalid request", errors=found
         )
         return _respond(request, details)
 

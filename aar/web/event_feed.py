@@ -182,5 +182,5 @@ class EventFeed:
 
 
 def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody watches any more
+    with suppress(RuntimeError):  # the loop is closed: there are no watchers any more
         loop.call_soon_threadsafe(what)

@@ -37,7 +37,7 @@ def render_page(
 
     For a refresh it renders only the live parts.
 
-    Templates mark a live part, which has an id, with ``live`` among its attributes; what else is long they leave out
+    Templates mark a live part, which has an id, with ``live`` among its attributes. They leave other long parts out
     while ``refreshing``.
     """
     watching = current_refresh()

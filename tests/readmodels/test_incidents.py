@@ -63,7 +63,7 @@ def test_a_controller_that_died_is_told_from_one_that_paused(database: Database)
     told = happen(database, start, CampaignPaused(cause="a\x1bperson asked"), start, start, start)
     assert told == [
         ("campaign paused: a␛person asked", 1, []),
-        ("the controller died; another one took the campaign up", 2, []),
+        ("the controller died; another one resumed the campaign", 2, []),
     ]
 
 
@@ -84,7 +84,7 @@ def test_the_same_thing_again_is_counted_with_those_it_concerned(database: Datab
     )
     assert told == [
         ("model call failed: the stream broke", 3, ["r2", "r1"]),
-        ("the model service could not be had: cannot reach http://m", 1, []),
+        ("the model service was unavailable: cannot reach http://m", 1, []),
         ("http://m answers again, after 9 failed tries in 70 s", 1, []),
         ("scorer failed (disk full)", 2, []),
         ("s3 set aside: pool raised", 1, []),

@@ -157,7 +157,7 @@ async def test_no_researcher_looks_at_desks_or_splits(site: Any) -> None:
 
 async def test_a_submission_shows_what_it_changed_and_each_split(site: Any) -> None:
     html = await html_of(site, f"{CAMPAIGN}/submissions/14")
-    assert "What it changed against s12" in html
+    assert "Changes against s12" in html
     assert html.count('class="seed"') == 2 * 6
     async with site.client(site.viewer) as client:
         changed = (await client.get(f"/api/v1{CAMPAIGN}/submissions/14/diff")).json()

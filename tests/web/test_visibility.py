@@ -432,7 +432,7 @@ async def test_a_guests_rows_are_marked(site: Site) -> None:
             team = (await client.get(f"/api/v1/campaigns/{HERE}/researchers")).json()["items"]
             assert [each["name"] for each in team if each["outside"]] == ["alice"]
             for page in (f"/campaigns/{HERE}", f"/campaigns/{HERE}/submissions/14"):
-                assert '<span class="pill">outside</span>' in (await client.get(page)).text
+                assert '<span class="pill">external</span>' in (await client.get(page)).text
     finally:
         with site.db.writing() as session:
             session.query(Submission).where(Submission.number == 14).one().researcher_id = before

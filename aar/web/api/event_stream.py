@@ -113,7 +113,7 @@ def start_cursor(after: int, last_event_id: str | None) -> int:
 def sse_response(shared: AppState, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
     """Sends frames as server-sent events, unbuffered, while the client may read."""
     if get_authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
-        raise TooMany(f"too many streams are open: {_MOST_UNKNOWN} without a login are allowed", _STREAM_SECONDS)
+        raise TooMany(f"too many open streams: expected at most {_MOST_UNKNOWN} without a login", _STREAM_SECONDS)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_while_allowed(shared, request, frames), media_type="text/event-stream", headers=headers)
 
@@ -125,7 +125,7 @@ async def _while_allowed(shared: AppState, request: Request, frames: AsyncGenera
             if first.login is not None:
                 if current_login(shared, request) is None:
                     return
-            elif time.monotonic() - looked > _POLL_SECONDS:  # a token may end, and a guest be invited
+            elif time.monotonic() - looked > _POLL_SECONDS:  # revoked tokens, new invitations
                 found, looked = await authenticate(shared, request), time.monotonic()
                 if found.audience is not first.audience or not await may_read(shared, found):
                     return

@@ -197,7 +197,7 @@ class SecurityMiddleware:
             address=address,
             left_out=left_out,
         )
-        with anyio.CancelScope(shield=True):  # what is done is noted, though whoever asked has gone
+        with anyio.CancelScope(shield=True):  # log the request even if the client has disconnected
             await anyio.to_thread.run_sync(line)
 
 

@@ -1,10 +1,10 @@
 """Runs the server, for ``aar serve`` and for the process beside a running campaign.
 
-Bind first, before anything is started or spent; then hand the socket to ``serve``::
+Bind first, before anything is started or spent; then pass the socket to ``serve_app``::
 
-    listener = bind("127.0.0.1", 8808)
+    listener = bind_listener("127.0.0.1", 8808)
     app = create_app(db, home=home, host="127.0.0.1")
-    await serve(app, listener)
+    await serve_app(app, listener)
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def access_notice(host: str, token_file: str) -> str:
     """Returns the notice at the start about access and tokens."""
     if is_loopback(host):
         return (
-            "on this machine anybody may read what researchers may, as long as nobody from outside takes part; to read "
-            f"all and to act, log in at /login with the token in {token_file}"
+            "on this machine anybody may read the data that researchers see, while no external researcher takes part; "
+            f"to read all and to act, log in at /login with the token in {token_file}"
         )
     return (
         f"reachable from other machines: every request needs the token in {token_file}, or the viewer's beside it, "
-        "which only reads (a browser logs in at /login). Without TLS in front, they cross the network readable"
+        "which only reads (a browser logs in at /login). Without TLS in front, tokens cross the network in plain text"
     )
 
 
@@ -54,7 +54,7 @@ async def serve_app(
 
     Args:
         app: from ``create_app``.
-        listener: from ``bind``; closed at the end.
+        listener: from ``bind_listener``; closed at the end.
         handle_signals: True if Ctrl-C and SIGTERM end the server (``aar serve``); inside a campaign they are the
             controller's.
         connections: their limiter; None for the defaults.

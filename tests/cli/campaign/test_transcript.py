@@ -93,7 +93,7 @@ def test_an_invitation_prints_a_token_that_holds(writable: Terminal) -> None:
             assert find_researcher_id(session, again["token"]) == "k3v9qd-alice"
     finally:
         database.close()
-    assert "outside" in writable.ok("status")
+    assert "external" in writable.ok("status")
     assert "holds no more" in writable.ok("mcp", "revoke", "alice")
     assert writable.run("mcp", "revoke", "r1").exit_code == 2
     assert writable.run("mcp", "invite", "r9").exit_code == 2

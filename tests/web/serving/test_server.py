@@ -60,7 +60,7 @@ def test_the_address_is_one_to_open() -> None:
 
 
 def test_the_notice_says_what_a_reader_needs() -> None:
-    assert "anybody may read what researchers may" in access_notice("127.0.0.1", "/home/x/operator-token")
+    assert "anybody may read the data that researchers see" in access_notice("127.0.0.1", "/home/x/operator-token")
     assert "every request needs the token" in access_notice("0.0.0.0", "/home/x/operator-token")
 
 

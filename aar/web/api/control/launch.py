@@ -94,7 +94,7 @@ def invalid_spec_response(made: SpecDraft) -> Response:
         type="urn:aar:error:SpecError",
         title="Unprocessable",
         status=422,
-        detail="the spec does not hold",
+        detail="invalid spec",
         errors=problems,
     )
     return JSONResponse(details.model_dump(mode="json"), 422, media_type="application/problem+json")

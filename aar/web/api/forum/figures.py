@@ -51,7 +51,7 @@ async def bring_figure(
     The body is a PNG, JPEG, GIF or WebP image of at most 512 KiB.
     """
     if not request.headers.get("content-type", "").startswith("image/"):
-        raise UsageError("the body is not declared as an image", "Send it as it is, with Content-Type: image/png, say")
+        raise UsageError("the body is not declared as an image", "Send it with its own Content-Type, such as image/png")
     made = await anyio.to_thread.run_sync(inspect_figure, "in the body", await _body(request))
 
     def write(session: Session) -> FigureView:

@@ -135,7 +135,7 @@ def parse_submission_number(text: str) -> int | None:
     if not digits:
         return None
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-        raise UsageError(f"{text.strip()[:20]!r} is no submission", "Give its number, such as 7 or s7")
+        raise UsageError(f"invalid submission {text.strip()[:20]!r}", "Give its number, such as 7 or s7")
     return int(digits)
 
 
