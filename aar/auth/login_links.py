@@ -11,7 +11,7 @@ from aar.auth.sessions import Role
 
 LOGIN_LINK_PATH = "/login/once"
 LOGIN_LINK_SECONDS = 15 * 60
-"""How long such a link is valid."""
+"""Lifetime of a link."""
 _MOST = 16
 
 

@@ -23,7 +23,7 @@ from aar.auth.ended_sessions import EndedSessions
 Role = Literal["operator", "viewer"]
 SESSION_COOKIE = "aar_session"
 SESSION_SECONDS = 8 * 3600
-"""How long a login lasts."""
+"""Lifetime of a login."""
 
 
 @dataclass(frozen=True, slots=True)

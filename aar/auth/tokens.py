@@ -120,7 +120,7 @@ def _create(path: Path) -> None:
             file.write(new_token() + "\n")
         path.hardlink_to(draft)
     except FileExistsError:
-        pass  # another process was first; its token holds
+        pass  # another process was first; its token is used
     finally:
         with suppress_and_log("a draft of a token could not be removed"):
             Path(draft).unlink()

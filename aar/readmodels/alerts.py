@@ -112,7 +112,7 @@ def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", 
         case LimitHit():
             return (("limit", event.limit) if event.scope == "campaign" else ("limit", event.limit, who)), "limit", True
         case LimitNear():
-            # A limit that was reached says all that its nearness would.
+            # A reached limit replaces the alert that it is near.
             return ("limit", event.limit), "limit", event.percent >= 95
         case _ if event.kind == "diversity_fell":
             return ("diversity",), "diversity", False

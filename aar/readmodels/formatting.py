@@ -11,7 +11,7 @@ OFFLINE_MODEL = "offline-search"
 OFFLINE_LABEL = "offline search baseline (not an LLM)"
 EXTERNAL_LABEL = "external (an agent of its own)"
 PUBLIC_USD_PER_AGENT_HOUR = Decimal(22)
-"""What the public study paid for an agent-hour, tokens and GPUs together ($18,000 for 800 hours)."""
+"""Cost of an agent-hour in the public study, tokens and GPUs together ($18,000 for 800 hours)."""
 
 
 def is_offline(model: str) -> bool:
@@ -73,4 +73,4 @@ TEMPLATE_FILTERS = {
     "score": format_score,
     "moment": format_time,
 }
-"""For templates."""
+"""Filters for templates."""

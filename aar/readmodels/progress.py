@@ -18,7 +18,7 @@ from aar.store.session_cache import get_cached, put_cached
 
 _BATCH = 500
 HorizontalAxis = Literal["hours", "usd"]
-"""What a chart's horizontal axis shows: hours of running, or dollars billed."""
+"""The horizontal axis of a chart: hours of running, or dollars billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _diversity(session: Session, campaign_id: str, clock: RunningTime) -> list[D
     ):
         found += batch
     if len(found) > known:
-        put_cached(session, key, tuple(found))  # what is in the log stays as it is
+        put_cached(session, key, tuple(found))  # the log is append-only
     return [
         DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi)
         for each in found

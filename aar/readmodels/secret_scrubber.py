@@ -33,7 +33,7 @@ _LIKE_SECRETS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _LIKE_A_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{20,}")
-"""Keys of others; there is a digit in each, where words that are joined by hyphens have none."""
+"""Keys of other providers; each contains a digit, unlike words joined by hyphens."""
 _DIGIT = re.compile("[0-9]")
 _SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
 

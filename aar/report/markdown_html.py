@@ -150,7 +150,7 @@ def _is_figure_or_space(token: Token) -> bool:
 
 
 def _leading_somewhere(tokens: Iterable[Token], links: Mapping[str, ReferenceLink]) -> Iterator[Token]:
-    nowhere = False  # within a link to nothing, or to a figure that the campaign does not have
+    nowhere = False  # within a link without a target, or to a figure that the campaign does not have
     for token in tokens:
         address = str(token.attrs.get("src" if token.type == "image" else "href", ""))
         link = links.get(address) if address.startswith(SCHEME) else None

@@ -130,7 +130,7 @@ async def authenticate(shared: AppState, request: Request) -> Authenticated:
         try:
             if role_of_token(shared, token) is not None:
                 identity = identity_of_token(shared, token)
-            else:  # a researcher's token needs the database, and so a thread
+            else:  # a researcher's token needs the database, hence a thread
                 identity = await anyio.to_thread.run_sync(identity_of_token, shared, token, limiter=_limiter(shared))
         except Unauthorized:
             return Authenticated(wrong_token=True)
@@ -144,7 +144,7 @@ async def authenticate(shared: AppState, request: Request) -> Authenticated:
 
 def _limiter(shared: AppState) -> anyio.CapacityLimiter:
     found = shared.limiters.get("tokens")
-    if found is None:  # made within the loop that uses it
+    if found is None:  # created within the loop that uses it
         found = shared.limiters["tokens"] = anyio.CapacityLimiter(_LOOKING_UP)
     return found
 

@@ -21,7 +21,7 @@ from aar.report.comparison import ComparedCampaign
 from aar.web.urls import campaign_link
 
 ChartConfig = dict[str, Any]
-"""As JSON in the page; no agent's words are in it."""
+"""Rendered as JSON in the page; it contains no agent's text."""
 _ELSEWHERE = {"published": ", on other models"}
 
 

@@ -61,7 +61,7 @@ DOCUMENTED_ERRORS = {
     code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {"application/problem+json": {}}}
     for code in (400, 401, 403, 404, 409, 422, 429)
 }
-"""For the OpenAPI description of every endpoint."""
+"""Error responses in the OpenAPI description of every endpoint."""
 
 
 def status_of(error: AarError) -> HTTPStatus:

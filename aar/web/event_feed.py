@@ -70,7 +70,7 @@ class EventFeed:
 
         Ends when the feed is closed.
         """
-        # A cursor beyond the log (of another database, or made up) must not become what all others wait for.
+        # A cursor beyond the log (of another database, or invented) must not delay all other watchers.
         latest = await self._db.read(partial(latest_event_id, campaign_id=campaign_id))
         if self._closed:
             return
@@ -175,7 +175,7 @@ class EventFeed:
                 tail.extend(events)
             if len(events) < _BATCH:
                 await asyncio.sleep(_BREATH_SECONDS)
-                # Not wait_for, which on Python 3.11 loses a cancellation that comes with what it waits for.
+                # Not wait_for, which on Python 3.11 loses a cancellation that coincides with the result.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_SECONDS):
                         await tail.nudged.wait()

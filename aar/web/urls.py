@@ -51,4 +51,4 @@ GLOBALS: dict[str, Callable[..., str]] = {
     "files_link": files_link,
     "live_link": live_link,
 }
-"""For templates."""
+"""Functions for templates."""

@@ -69,7 +69,7 @@ def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
     own = EventRecord.researcher_id == researcher_id
     key = ("jobs", researcher_id)
     cursor, known = get_cached(session, key) or (0, ())
-    # Never back: a reader of an earlier moment may come after one of a later.
+    # Never backwards: a reader with an older snapshot may come after one with a newer.
     newest = max(cursor, session.scalar(select(func.max(EventRecord.id)).where(own)) or 0)
     tool = EventRecord.payload["tool"].as_string()
     rows = session.execute(

@@ -36,7 +36,7 @@ KINDS = (
     "sandbox_lost",
     "researcher_state_changed",
 )
-"""The events that a transcript is made of."""
+"""Kinds of event in a transcript."""
 _PAGE = 500
 
 

@@ -139,7 +139,7 @@ def _text(content: bytes) -> str | None:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A cut may go through a character.
+        # The cut may split a character.
         return content[: error.start].decode("utf-8") if error.start >= MAX_TEXT_CHARACTERS - 4 else None
 
 

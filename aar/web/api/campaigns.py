@@ -40,10 +40,9 @@ class CampaignOut(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     controller: ControllerState
-    """Whether a controller is alive, was lost while the campaign ran or started (``aar resume`` goes on), or none is
-    needed."""
+    """The controller: alive, lost while the campaign ran or started (``aar resume`` continues it), or not needed."""
     heartbeat_at: datetime | None
-    """The last sign of life of its newest controller."""
+    """The last heartbeat of its newest controller."""
 
 
 class MetricOut(BaseModel):
@@ -55,7 +54,7 @@ class MetricOut(BaseModel):
     human_baseline: float | None
     human_baseline_source: str
     published: float | None
-    """The best that others published for such a problem, on models of their own."""
+    """The best published score for such a problem, on other models."""
     published_source: str
 
 
@@ -67,7 +66,7 @@ class CampaignDetail(CampaignOut):
     """None if the problem is not installed here."""
     best: SubmissionOut | None
     offline: bool
-    """Whether any researcher is the offline search baseline, which is not an LLM."""
+    """True if any researcher is the offline search baseline, which is not an LLM."""
     models: list[str]
 
 

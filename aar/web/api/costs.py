@@ -63,10 +63,10 @@ class CostsOut(BaseModel):
     campaign: TotalsOut
     researchers: dict[str, TotalsOut]
     public_usd_per_agent_hour: Decimal
-    """What the public study paid, for comparison."""
+    """Cost in the public study, for comparison."""
     forecast: ForecastOut
     usage_doubts: list[UsageDoubtOut]
-    """Calls that are charged at their worst case, for the service's figures cannot be right."""
+    """Calls that are charged at their worst case, because the service's figures cannot be right."""
 
 
 @router.get("")

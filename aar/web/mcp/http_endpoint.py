@@ -65,7 +65,7 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if request.method != "POST":
-            # No stream of the server's own and no session to end: the protocol's answer to GET and DELETE is 405.
+            # There is no server stream and no session to end: the protocol's response to GET and DELETE is 405.
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
         try:
@@ -109,7 +109,7 @@ class McpEndpoint:
         try:
             await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
             if not ready.is_set():
-                await running  # it died: raises what of
+                await running  # it died: raises the cause
                 raise RuntimeError("the session manager ended at once")
         except BaseException:
             running.cancel()

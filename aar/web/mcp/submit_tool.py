@@ -33,7 +33,7 @@ async def _submit(caller: McpClient, given: tool_inputs.McpSubmitMethodInput) ->
     snapshots = caller.shared.snapshots_of(caller.campaign_id)
     if snapshots is None:
         raise DataMissing("the campaign's folder is not on this machine", "Submit where the campaign runs")
-    if given.key is None:  # with a key, this may be a submission that was taken before
+    if given.key is None:  # with a key, this may be a submission that was accepted before
         await db.read(lambda session: _check(session, caller, researcher.researcher_id))
     saved, manifest = await anyio.to_thread.run_sync(freeze_files, snapshots, given.files)
     if given.parent is not None:

@@ -51,7 +51,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
-"""On every answer, unless the handler set its own."""
+"""Headers of every response, unless the handler set its own."""
 _REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
 _STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
 _OPEN = frozenset({LOGIN_PATH, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
@@ -148,7 +148,7 @@ class SecurityMiddleware:
             self._buckets.check("refused", client_address(request), self._rates.refused)
         if request.method in _READING or _asks_itself(path):
             return
-        if path != LOGIN_PATH or found.key:  # the handler counts wrong tries to log in; a right one is never held up
+        if path != LOGIN_PATH or found.key:  # the handler counts failed logins; a valid one is never delayed
             self._shared.count_write(client_address(request), found.key)
 
     def _check_under_way(self, found: Authenticated) -> None:

@@ -94,7 +94,7 @@ def _row(session: Session, view: CampaignView, audience: Audience) -> dict[str, 
 def _campaign_context(session: Session, view: CampaignView, audience: Audience) -> dict[str, Any]:
     metric = find_metric(view.problem)
     higher_is_better = metric is None or metric.higher_is_better
-    cursor = latest_event_id(session, view.id)  # first, so that the stream repeats rather than misses
+    cursor = latest_event_id(session, view.id)  # first, so that the stream repeats events rather than misses them
     board = read_board(session, view.id, higher_is_better=higher_is_better, audience=audience)
     team = [replace(each, doing=activity_seen_by(each.doing, audience)) for each in list_researchers(session, view.id)]
     submissions = list_visible_submissions(session, view.id, audience)

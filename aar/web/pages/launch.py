@@ -76,7 +76,7 @@ def launch_page(shared: AppStateDep, start: str = "quick") -> Response:
 async def launch_form(shared: AppStateDep, form: SignedFormDep) -> Response:
     """Checks the form, or starts the campaign and redirects to its page."""
     values = {field.name: form.text(field.name) for field in LAUNCH_FIELDS}
-    # Both read files, so neither is for the event loop
+    # Both read files, so both run outside the event loop
     made = await anyio.to_thread.run_sync(draft_spec, _given(values), shared.settings)
     if made.spec is None or form.text("action") != "start":
         status = 200 if made.spec else 422

@@ -53,7 +53,7 @@ async def _frames(
     shared: AppState, campaign_id: str, audience: Audience, after: int, missed: bool
 ) -> AsyncGenerator[str, None]:
     yield "retry: 2000\n\n"
-    known, cursor = "alive", after  # a page that was away may show it so
+    known, cursor = "alive", after  # a page that was disconnected may show an old state
     async for each in shared.feed.follow(campaign_id, after, idle=event_stream.HEARTBEAT_SECONDS):
         if each is None:
             before, known = known, await _controller(shared, campaign_id)

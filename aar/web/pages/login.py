@@ -39,7 +39,7 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
     fields = await read_form(request)
     name, where = fields.get("name", "").strip() or "operator", _own(fields.get("next", ""))
     role = role_of_token(shared, fields.get("token", "").strip())
-    if role is None:  # a right token is never held up: it has too many bits to be guessed
+    if role is None:  # a valid token is never delayed: it has too many bits to be guessed
         shared.buckets.take("login", client_address(request), shared.rates.login)
     if not _NAME.fullmatch(name):
         wrong = "A name has 1 to 40 letters, digits, spaces, dots or dashes."

@@ -18,7 +18,7 @@ from aar.web.error_handlers import Unauthorized, store_unsent_fields
 
 _MOST_BYTES = 64 * 1024
 _MOST_SIGNED_BYTES = 512 * 1024
-"""Of a form whose sender is known. A character takes up to twelve bytes in one: a post at its limit has 240 KB."""
+"""Maximum size of a form from a known sender. A character takes up to twelve bytes: a post at its limit has 240 KB."""
 _MOST_FIELDS = 200
 
 

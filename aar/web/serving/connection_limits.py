@@ -65,7 +65,7 @@ class ConnectionLimiter:
         self._seconds = {"head": head_seconds, "body": body_seconds}
         self._open: dict[ClientConnection, str] = {}
         self._addresses: Counter[str] = Counter()
-        # Oldest first, since each kind has one time that it may take.
+        # Oldest first, because each kind has one time limit.
         self._late: dict[str, dict[ClientConnection, float]] = {"head": {}, "body": {}}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -78,7 +78,7 @@ class ConnectionLimiter:
         address = connection.address
         crowded = not is_loopback(address) and self._addresses[address] >= self._by_address
         if crowded or len(self._open) >= self.most:
-            # A body that comes slowly holds a place as well as half a head does, and needs no login either.
+            # A slow body occupies a place like half a head does, and needs no login either.
             late = (each for part in ("head", "body") for each in self._late[part])
             waiting = (each for each in late if not crowded or each.address == address)
             oldest = next(waiting, None)

@@ -45,7 +45,7 @@ def page_address(listener: socket.socket, host: str) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off for sockets that name TCP only; with it on, each answer waits 40 ms for an ACK
+    # asyncio turns Nagle's algorithm off only for sockets that name TCP; otherwise each response waits 40 ms for an ACK
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -25,7 +25,7 @@ __all__ = ["access_notice", "bind_listener", "page_address", "serve_app"]
 
 _GRACE_SECONDS = 3
 _BACKLOG = 64
-"""So many connections are accepted in one go, before any can be turned away."""
+"""Maximum of connections accepted at once, before any can be refused."""
 
 
 def access_notice(host: str, token_file: str) -> str:

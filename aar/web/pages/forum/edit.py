@@ -53,7 +53,7 @@ class EditTarget:
         seen = "" if self.current.edited_at is None else self.current.edited_at.isoformat()
         if self.comment:
             return {"body": self.current.body, "seen": seen}
-        labels = ", ".join(self.post.families)  # other labels alone are no edit of the words
+        labels = ", ".join(self.post.families)  # a change of labels alone is not a text edit
         return {"title": self.post.title, "families": labels, "body": self.current.body, "seen": f"{seen} {labels}"}
 
     def is_unchanged(self, values: Mapping[str, str]) -> bool:
