@@ -55,7 +55,7 @@ def test_a_quiet_campaign_has_none(database: Database) -> None:
     quiet = [CampaignStarted(pid=1, sandbox="bubblewrap"), ("r1", reset)]
     assert happen(database, *quiet) == []
     with database.reading() as session:
-        assert "Nothing that was noticed" in render_report(build_report(session, None, CAMPAIGN))
+        assert "No incidents were recorded" in render_report(build_report(session, None, CAMPAIGN))
 
 
 def test_a_controller_that_died_is_told_from_one_that_paused(database: Database) -> None:

@@ -91,7 +91,7 @@ def test_a_campaign_in_which_nothing_happened_has_a_report_too(archive: Any, tmp
         add_campaign(session, "empty2", 1)
     html = write_report(archive.db, "empty2", tmp_path / "r.html", snapshots=archive.snapshots).read_text()
     assert "None of them has a score" in html
-    assert "Nobody posted" in html
+    assert "No posts." in html
 
 
 def test_no_campaign_no_report(archive: Any, tmp_path: Path) -> None:

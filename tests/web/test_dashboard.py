@@ -164,7 +164,7 @@ async def test_a_submission_shows_what_it_changed_and_each_split(site: Any) -> N
         first = (await client.get(f"/api/v1{CAMPAIGN}/submissions/1/diff")).json()
     assert (changed["parent"], [each["path"] for each in changed["files"]]) == (12, ["run.py"])
     assert first == {"parent": None, "files": []}
-    assert "What it changed" not in await html_of(site, f"{CAMPAIGN}/submissions/1")
+    assert "Changes against" not in await html_of(site, f"{CAMPAIGN}/submissions/1")
 
 
 async def test_two_campaigns_are_compared_without_their_secrets(site: Any) -> None:

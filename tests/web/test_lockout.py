@@ -165,7 +165,7 @@ async def test_a_printed_address_logs_its_person_in_once(fresh: Site) -> None:
         again = await client.get(where)
         assert again.status_code == 401
         assert "set-cookie" not in again.headers
-        assert "used already, or is over" in again.text
+        assert "has expired or was used already" in again.text
         for wrong in ("/login/once", "/login/once?code=", "/login/once?code=aar_guess"):
             assert (await client.get(wrong)).status_code == 401
     code = where.partition("code=")[2]

@@ -36,7 +36,7 @@ from aar.web.path_params import find_researcher
 T = TypeVar("T")
 _EXCERPT = 300
 _LONGEST = 60_000
-"""Characters of comments in one response, so that it fits into a small context window."""
+"""Maximum characters of comments in one response, so that it fits into a small context window."""
 
 
 async def _list(caller: McpClient, given: tool_inputs.ForumListInput) -> Any:

@@ -27,7 +27,7 @@ from aar.web.mcp.tool import McpTool
 from aar.web.path_params import find_researcher
 
 _LONGEST = 60_000
-"""Characters of code in one response."""
+"""Maximum characters of code in one response."""
 
 
 async def _board(caller: McpClient, given: tool_inputs.McpLeaderboardInput) -> Any:
@@ -85,7 +85,7 @@ async def _fetch(caller: McpClient, given: tool_inputs.SnapshotFetchInput) -> An
     if given.path is not None:
         files = [file for file in files if file.path == given.path]
         if not files:
-            raise NotFound(f"no file {given.path!r} in {given.snapshot}", "Leave `path` out to see which there are")
+            raise NotFound(f"no file {given.path!r} in {given.snapshot}", "Leave `path` out to list all files")
     shown, room = [], _LONGEST
     for file in files:
         text = None if file.text is None else file.text[given.offset if given.path else 0 :]
