@@ -1,4 +1,4 @@
-"""Linear algebra on one core, for work that is done beside other work."""
+"""BLAS on a single core, for work beside other work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threadpoolctl import ThreadpoolController
 
 @cache
 def use_one_blas_thread() -> None:
-    """Keep BLAS to one thread in this process from now on; call it after numpy is imported.
+    """Limit BLAS to one thread in this process; call it after importing numpy.
 
     On matrices of a few thousand rows more threads gain nothing, wait for each other in a busy loop that takes the
     cores from researchers and scoring runs, and add in an order that depends on the machine. It is not undone after

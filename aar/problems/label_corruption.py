@@ -1,4 +1,4 @@
-"""Which corruptions a problem offers, and the part of ``SupervisedProblem.corrupt`` that is the same for every one."""
+"""Label corruption: the parts of ``SupervisedProblem.corrupt`` shared by all problems."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from aar.problems.protocol import Corruption, Problem, ReframedProblem, Supervis
 
 
 def supports_corruption(problem: Problem, corruption: Corruption) -> bool:
-    """Tell whether a problem's tasks can be changed in this way."""
+    """Return True if a problem's tasks can be corrupted in this way."""
     return isinstance(problem, ReframedProblem if corruption.coordinates else SupervisedProblem)
 
 
 def corrupt_labels(problem: Problem, task: Task, corruption: Corruption, seed: int) -> None:
-    """Change a task's public bundle in place. CPU-bound.
+    """Corrupt a task's public bundle in place. CPU-bound.
 
     Raises:
-        ProblemError: the problem does not offer it, or several kinds are asked for at once.
+        ProblemError: the problem does not support it, or several kinds are requested at once.
     """
     if corruption.coordinates and (corruption.permute or corruption.noise):
         raise ProblemError(f"corruption is of several kinds: got {corruption}, expected one", "Ask for one at a time")
@@ -33,11 +33,11 @@ def corrupt_labels(problem: Problem, task: Task, corruption: Corruption, seed: i
 
 @dataclass(frozen=True, slots=True)
 class LabelCorruption:
-    """What becomes of the teacher's word on items 0 to n - 1.
+    """The corruption of the teacher's labels on items 0 to n - 1.
 
     Args:
-        sources: for each item, the item whose word it gets; its own where nothing is permuted.
-        turned: items whose word becomes its opposite, in the order in which more noise would take them.
+        sources: for each item, the item whose label it gets; its own where nothing is permuted.
+        turned: items whose label is inverted, in the order in which more noise would take them.
     """
 
     sources: Sequence[int]
@@ -45,19 +45,19 @@ class LabelCorruption:
 
 
 def draw_label_corruption(task: Task, items: int, corruption: Corruption, seed: int) -> LabelCorruption:
-    """Draw what a corruption does to a task; the same arguments draw the same.
+    """Draw the corruption of a task. The same arguments give the same draw.
 
-    A permutation is one random cycle through all items, so none keeps its own word. With the same seed, the items
+    A permutation is one random cycle through all items, so none retains its own label. With the same seed, the items
     turned by little noise are among those turned by more, so scores along a noise curve are paired.
 
     Args:
         task: its domain, stage and split seed go into the draw.
-        items: how many items the teacher has a word on.
+        items: number of items with a teacher label.
         corruption: ``permute`` or ``noise``; not both.
         seed: any integer.
 
     Raises:
-        ProblemError: the share is no share, or both kinds are asked for.
+        ProblemError: the share is invalid, or both kinds are requested.
     """
     if not 0 <= corruption.noise <= 1 or (corruption.permute and corruption.noise) or corruption.coordinates:
         raise ProblemError(f"no such corruption: {corruption}", "Permute, or give a share from 0 to 1")

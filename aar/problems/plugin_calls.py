@@ -1,8 +1,8 @@
-"""Calls of a problem's own code: bounded in time and memory, in a process that can be killed, and checked.
+"""Calls of a problem's own code: bounded, checked, in a process that can be killed.
 
-A problem that was found by its name or folder is made once in each process that serves such calls and stays there with
-what it has read. One that exists in this process alone, such as a test's, is called in a thread, which can be left but
-not stopped.
+A problem that was found by its name or folder is made once in each worker process and stays there with the data that it
+has read. One that exists in this process alone, such as a test's, is called in a thread, which can be left but not
+stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ _REMEDY = "Check it with: aar problem validate"
 
 
 def _environment() -> dict[str, str]:
-    """Return a problem may read where its data lies; keys and passwords are none of its business."""
+    """Return the environment of worker processes, without keys and passwords.
+
+    A problem may read the location of its data.
+    """
     return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
@@ -64,18 +67,18 @@ async def call_plugin(
     limiter: CapacityLimiter | None = None,
     pool: WorkerPool = PROCESSES,
 ) -> Any:
-    """Call a problem's method off the event loop; cancelled, it is stopped.
+    """Call a problem's method off the event loop. Cancellation stops the call.
 
     Args:
         method: of the protocol; ``corrupt`` also stands for a change of coordinates.
-        args: and the answer are pickled.
+        args: pickled, like the result.
         limiter: bounds how many calls run at once.
-        pool: whose processes serve it.
+        pool: the worker pool that serves it.
 
     Raises:
-        PluginFailed: it raised, hung, ended its process or answered with rubbish.
-        DataMissing, OutputRejected: it said so.
-        OSError: of something that is scarce on this machine, such as disk space.
+        PluginFailed: it raised, hung, ended its process or returned an invalid result.
+        DataMissing, OutputRejected: raised by the problem itself.
+        OSError: a resource of this machine is exhausted, such as disk space.
     """
     if limiter is not None:
         async with limiter:
@@ -93,7 +96,7 @@ async def call_plugin(
 
 
 def call_plugin_sync(problem: Problem, method: str, *args: Any) -> Any:
-    """``call_plugin`` for code that is not async; blocks."""
+    """Call a problem's method from code that is not async: see ``call_plugin``. Blocks."""
     origin, seconds, memory = origin_of(problem), _seconds(problem, method), call_limits_of(problem).memory_bytes
     if origin is None:
         return _guarded(problem, method, args)
@@ -127,10 +130,12 @@ def read_brief(problem: Problem) -> str:
 
 
 async def probe_problem(reference: str, *, seconds: float = 120.0) -> None:
-    """Load a problem in a process of its own, so that one that hangs or exits as it is loaded harms nothing.
+    """Load a problem in a separate process.
+
+    One that hangs or exits during loading does no harm.
 
     Raises:
-        NotFound, ProblemError: as ``find`` does; ProblemError too where it does not come to an end.
+        NotFound, ProblemError: as ``find`` does; ProblemError too where loading does not end.
     """
     try:
         await run_in_worker(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)
@@ -180,7 +185,10 @@ def _answer(origin: ProblemOrigin, method: str, args: tuple[Any, ...]) -> Any:
 
 
 def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
-    """Call and check; whatever is raised can be carried to another process and quotes no hidden data."""
+    """Call and check.
+
+    Exceptions raised here can be pickled and quote no hidden data.
+    """
     call: Callable[..., Any] = partial(corrupt_labels, problem) if method == "corrupt" else getattr(problem, method)
     try:
         answer = call(*args)
@@ -207,7 +215,7 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
 
 
 def _plain(problem: Problem, method: str, answer: Any) -> Any:
-    """Return the answer, where it is of the kind that the protocol promises."""
+    """Return the result if it has the type that the protocol promises."""
     if method in GIVES:
         if not isinstance(answer, GIVES[method]) or (isinstance(answer, str) and method in _LISTS):
             raise _odd(problem, method, answer, "list" if method in _LISTS else "Path")
@@ -230,7 +238,7 @@ def _plain(problem: Problem, method: str, answer: Any) -> Any:
 
 
 def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
-    """Return a pooled estimate of plain numbers, with those of its domains."""
+    """Return a pooled estimate of plain floats, its domains included."""
     if not isinstance(found, Estimate) or levels == 0:
         wanted = "Estimate" if levels else f"part at most {_MOST_LEVELS} levels deep"
         raise _odd(problem, "pool", found, wanted)
@@ -245,9 +253,9 @@ def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
 
 
 def _number(value: object) -> float:
-    """Return a plain float, whatever kind of number it was: numpy's are stored by no database.
+    """Convert any kind of number to a plain float: databases do not store numpy's.
 
-    What is none is NaN.
+    Other values become NaN.
     """
     if is_finite(value):
         return float(value)  # type: ignore[arg-type]
@@ -255,7 +263,7 @@ def _number(value: object) -> float:
 
 
 def _text(value: object) -> str:
-    """Return the value in words that can be stored, even where it cannot say what it is."""
+    """Return the value as storable text, even if its ``str`` fails."""
     try:
         said = str(value)
     except Exception:  # noqa: BLE001 - of an error's own making

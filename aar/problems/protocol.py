@@ -1,9 +1,9 @@
-"""What a research problem promises: data, hidden labels, a brief, baselines, and a score.
+"""The problem protocol: data, hidden labels, a brief, baselines, and a score.
 
 The controller asks for splits after a method is frozen, runs the method on each split's *public* bundle in a fresh
-sandbox, and hands the method's output to ``score`` with the *hidden* bundle, which is never mounted anywhere.
+sandbox, and passes the method's output to ``score`` with the *hidden* bundle, which is never mounted anywhere.
 A problem is found by the entry point group ``aar.problems`` or by a path to its folder (``problem.py`` with one
-class that keeps this protocol). ``aar.testing.conformance.problem_suite`` checks the promises.
+class that implements this protocol). ``aar.testing.conformance.problem_suite`` checks the promises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 
 class Stage(StrEnum):
-    """What a split is for."""
+    """The purpose of a split."""
 
     RESEARCH = "research"
     """The public data a researcher works with; its test items are disjoint in use from none, its labels hidden."""
@@ -30,17 +30,16 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The number that is climbed.
+    """The metric of a problem: the number to improve.
 
     Args:
         name: as shown, such as "PGR".
         higher_is_better: direction.
-        human_baseline: what people reached, and ``human_baseline_source`` where that is written.
+        human_baseline: the value reached by people; ``human_baseline_source`` cites it.
         ceiling: the value of perfection.
-        published: the best that others published for such a problem, on models of their own;
-            ``published_source`` says who and where.
-        plain: what the plainest method reaches, where 0 means that nothing was gained; researchers are told few scores
-            surely below it as numbers.
+        published: the best published value for such a problem, on other models; ``published_source`` cites it.
+        plain: the value of the plainest method, where 0 means that nothing was gained; few scores that are surely below
+            it are shown to researchers as numbers.
     """
 
     name: str
@@ -55,7 +54,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """Bounds of one execution of a method: wall-clock seconds, bytes of memory, CPU cores, bytes of output file."""
+    """Limits of one run of a method.
+
+    Wall-clock seconds, bytes of memory, CPU cores, bytes of output file.
+    """
 
     seconds: float = 120.0
     memory_bytes: int = 2 * 1024**3
@@ -65,7 +67,9 @@ class RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Bounds of one call of a problem's own code: seconds of wall clock, and bytes of memory beyond what is loaded.
+    """Limits of one call of a problem's own code.
+
+    Seconds of wall clock, and bytes of memory beyond those already loaded.
 
     ``check_data`` and ``validate`` may take ten times as long.
     """
@@ -76,12 +80,12 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One (domain, split) on which a method runs once: ``run.py --data public --seed seed --out FILE``.
+    """One (domain, split) for one run of a method: ``run.py --data public --seed seed --out FILE``.
 
     Args:
         domain: name of the domain, such as "movie".
-        stage: what the split is for.
-        split_seed: what the split was drawn with.
+        stage: the purpose of the split.
+        split_seed: the seed of the split.
         public: directory the method sees, read-only.
         hidden: directory it never sees.
     """
@@ -95,7 +99,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A method that ships with the problem: its key, its directory (``run.py``, ``method.yaml``), one line about it."""
+    """A method that ships with the problem.
+
+    Its key, its directory (``run.py``, ``method.yaml``), one line about it.
+    """
 
     key: str
     directory: Path
@@ -104,7 +111,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class TaskScore:
-    """What ``score`` measured on one task.
+    """The measurement of ``score`` on one task.
 
     Args:
         parts: named numbers needed to pool over tasks; for PGR the accuracies of method, weak and ceiling and the
@@ -124,8 +131,8 @@ class Estimate:
         low, high: ends of the 90 % interval.
         tasks: number of task scores pooled.
         by_domain: the same per domain.
-        freedom: Student's degrees of freedom of ``standard_error``; None where the problem does not say, which counts
-            as the fewest that the seeds allow.
+        freedom: Student's degrees of freedom of ``standard_error``; None where the problem does not give them, which
+            counts as the fewest that the seeds allow.
     """
 
     mean: float
@@ -139,14 +146,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """How a task is changed before a method runs on it, to see what its score rests on. One kind at a time.
+    """A change of a task before a run, to test the basis of its score.
+
+    One kind at a time.
 
     Args:
-        permute: hand each item's word to another item, at random within the domain: as a whole it looks the same,
-            and it says nothing about any item.
-        noise: share of items, 0 to 1, whose word is turned into its opposite.
-        coordinates: write the same items in other coordinates, which leaves all that can be inferred from them as it
-            was, and makes void what is known of them from elsewhere.
+        permute: give each item's label to another item, at random within the domain: the distribution is the same, and
+            no label has information about its item.
+        noise: share of items, 0 to 1, whose label is inverted.
+        coordinates: write the same items in other coordinates, which preserves everything that can be inferred from
+            them and invalidates knowledge about them from elsewhere.
     """
 
     permute: bool = False
@@ -162,12 +171,15 @@ class Corruption:
 
 
 class OutputRejected(Exception):
-    """The method's output file cannot be scored; the message is shown to the researcher, so it names no label."""
+    """An output file that cannot be scored.
+
+    The message is shown to the researcher, so it names no label.
+    """
 
 
 @runtime_checkable
 class Problem(Protocol):
-    """One research problem."""
+    """A research problem."""
 
     name: str
     title: str
@@ -185,14 +197,19 @@ class Problem(Protocol):
         ...
 
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
-        """Write one task's bundles to ``into/public`` and ``into/hidden``. CPU-bound: call it off the loop.
+        """Write one task's bundles to ``into/public`` and ``into/hidden``.
+
+        CPU-bound: call it off the loop.
 
         The same arguments give the same bytes. Raises DataMissing, ProblemError.
         """
         ...
 
     def score(self, task: Task, output: Path) -> TaskScore:
-        """Measure one output file. CPU-bound. Raises OutputRejected with a text for the researcher."""
+        """Score one output file. CPU-bound.
+
+        Raises OutputRejected with a text for the researcher.
+        """
         ...
 
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
@@ -200,7 +217,10 @@ class Problem(Protocol):
         ...
 
     def brief(self) -> str:
-        """Markdown for the researcher's system prompt: the problem, the data's files, the contract, the lab library."""
+        """Return the Markdown brief for the researcher's system prompt.
+
+        It covers the problem, the data's files, the contract and the lab library.
+        """
         ...
 
     def baselines(self) -> Sequence[Baseline]:
@@ -208,53 +228,74 @@ class Problem(Protocol):
         ...
 
     def lab(self) -> Path:
-        """Directory of the library mounted at ``/lab`` and put on PYTHONPATH in every sandbox of this problem."""
+        """Return the directory of the lab library.
+
+        It is mounted at ``/lab`` and put on PYTHONPATH in every sandbox of this problem.
+        """
         ...
 
     def sandbox_packages(self) -> Sequence[str]:
-        """Python distributions that a method may import, such as ``numpy``; a backend without images mounts these."""
+        """Return Python distributions that a method may import, such as ``numpy``.
+
+        A backend without images mounts these.
+        """
         ...
 
     def directions(self) -> Path:
-        """YAML file of research directions (``research_seeds/``) to deal from by default."""
+        """Return the YAML file of research directions (``research_seeds/``) dealt by default."""
         ...
 
     def validate(self) -> Sequence[str]:
-        """Problems found when grading the baselines and trying to derive hidden from public; empty when sound."""
+        """Return the problems found by grading the baselines and deriving hidden from public.
+
+        Empty when sound.
+        """
         ...
 
 
 def version_of(problem: Problem) -> int:
-    """Read the version of a problem's data and scoring, its attribute ``version``; 1 where it names none.
+    """Return the version of a problem's data and scoring, its attribute ``version``.
 
-    Scores under one version are never compared with scores under another: raise it with every change that moves them.
+    The default is 1.
+
+    Scores under one version are never compared with scores under another: raise it with every change that affects them.
     """
     version: int = getattr(problem, "version", 1)
     return version
 
 
 def call_limits_of(problem: Problem) -> CallLimits:
-    """Read the bounds of a problem's own code, its attribute ``call_limits``; the default ones where it names none."""
+    """Return the limits of a problem's own code, its attribute ``call_limits``.
+
+    Problems without it get the default limits.
+    """
     found = getattr(problem, "call_limits", None)
     return found if isinstance(found, CallLimits) else CallLimits()
 
 
 @runtime_checkable
 class SizedProblem(Problem, Protocol):
-    """A problem whose baselines take long, and which says at what size they do not."""
+    """A problem with slow baselines that also has a small size."""
 
     def small(self) -> Problem:
-        """Return the same problem at a size at which every baseline runs in seconds; for ``aar problem validate``
-        alone."""
+        """Return the same problem at a small size, for ``aar problem validate`` alone.
+
+        Every baseline then runs in seconds.
+        """
         ...
 
 
 @runtime_checkable
 class SupervisedProblem(Problem, Protocol):
-    """A problem whose public bundles hold a teacher's word; the audits can then ask whether a method uses it."""
+    """A problem with teacher labels in its public bundles.
+
+    The audits can then test whether a method uses them.
+    """
 
     def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
-        """Spoil the teacher's word in ``task.public``, in place; test items and the hidden bundle stay as they are.
+        """Corrupt the teacher's labels in ``task.public``, in place.
+
+        Test items and the hidden bundle stay the same.
 
         The same arguments give the same bytes. CPU-bound: call it off the loop.
         """
@@ -263,17 +304,22 @@ class SupervisedProblem(Problem, Protocol):
 
 @runtime_checkable
 class ReframedProblem(Problem, Protocol):
-    """A problem that can write a task's items in other coordinates; an audit can then ask whether a score survives it.
+    """A problem that can write a task's items in other coordinates.
 
-    Coordinates are whatever a method must not know beforehand: the axes of vectors, the numbering of tokens, the names
+    An audit can then test whether a score survives the change.
+
+    Coordinates are properties that a method must not know beforehand: the axes of vectors, the numbering of tokens, the
+        names
     of columns. A change leaves all relations between the items as they are.
     """
 
     def change_coordinates(self, task: Task, seed: int) -> None:
-        """Write the items of ``task.public`` in other coordinates, in place; nothing else in either bundle changes.
+        """Write the items of ``task.public`` in other coordinates, in place.
+
+        Nothing else in either bundle changes.
 
         Where splits share coordinates, others are drawn by ``seed``. Where every split has its own already, they are
-        replaced by those of the research bundles, in which alone anybody can have learnt something.
-        The same arguments give the same bytes. CPU-bound: call it off the loop.
+        replaced by those of the research bundles, the only ones that a researcher can have learnt. The same arguments
+        give the same bytes. CPU-bound: call it off the loop.
         """
         ...

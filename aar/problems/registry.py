@@ -1,7 +1,7 @@
-"""Finds problems: by the name of an entry point in the group ``aar.problems``, or by the path of a folder.
+"""Problem lookup: by entry point name in the group ``aar.problems``, or by folder.
 
-A folder holds ``problem.py`` with one class that keeps the ``Problem`` protocol; the class is made without arguments.
-Modules beside ``problem.py`` can be imported from it with a leading dot.
+A folder holds ``problem.py`` with one class that implements the ``Problem`` protocol; the class is made without
+arguments. Modules beside ``problem.py`` can be imported from it with a leading dot.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class InstalledProblem:
-    """A problem that is installed: the name that ``find`` takes, and where it comes from.
+    """An installed problem: its name for ``find_problem``, and its origin.
 
     Args:
         name: of the entry point.
         target: ``module:Class``.
-        distribution: the package that brings it, with its version.
+        distribution: the package that provides it, with its version.
     """
 
     name: str
@@ -47,7 +47,7 @@ class InstalledProblem:
 
 
 def installed_problems() -> list[InstalledProblem]:
-    """Return the installed problems by name; nothing of them is imported."""
+    """Return the installed problems by name, without importing them."""
     return [
         InstalledProblem(entry.name, entry.value, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
@@ -55,17 +55,20 @@ def installed_problems() -> list[InstalledProblem]:
 
 
 def ships(name_or_path: str) -> bool:
-    """Return True if a problem is one of this package, whose code holds nobody up as it is imported."""
+    """Return True if a problem is part of this package.
+
+    Importing such a problem does not block.
+    """
     return any(each.name == name_or_path and each.target.startswith("aar.") for each in installed_problems())
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemOrigin:
-    """How another process makes the same problem.
+    """Instructions to make the same problem in another process.
 
     Args:
-        reference: what ``find`` takes.
-        small: whether it is that problem's small size.
+        reference: argument of ``find_problem``.
+        small: True for that problem's small size.
     """
 
     reference: str
@@ -89,7 +92,7 @@ def find_problem(name_or_path: str | Path) -> Problem:
 
     Raises:
         NotFound: no such problem; the nearest name is suggested.
-        ProblemError: the plug-in cannot be loaded or does not keep the protocol; the cause is chained.
+        ProblemError: the plug-in cannot be loaded or does not implement the protocol; the cause is chained.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.startswith((".", "~")):
@@ -105,7 +108,7 @@ def small_problem(problem: Problem) -> Problem:
     """Return the problem at its small size, or itself where it has none.
 
     Raises:
-        ProblemError: what it calls small is no problem.
+        ProblemError: its small size is not a problem.
     """
     if not isinstance(problem, SizedProblem):
         return problem
@@ -114,7 +117,10 @@ def small_problem(problem: Problem) -> Problem:
 
 
 def origin_of(problem: Problem) -> ProblemOrigin | None:
-    """How another process makes this problem; None where it was not found by a name or folder, or changed since."""
+    """Return the origin of a problem, for another process.
+
+    None where it was not found by a name or folder, or changed since.
+    """
     made = _made.get(id(problem))
     if made is None:
         return None
@@ -125,7 +131,10 @@ def origin_of(problem: Problem) -> ProblemOrigin | None:
 
 
 def locate_error(error: BaseException, problem: Problem | Path) -> str:
-    """Where in a problem's own code an error arose, as ``problem.py:31``; the innermost place where it is not there."""
+    """Return the place of an error in a problem's own code, such as ``problem.py:31``.
+
+    The innermost place is returned where the error did not arise in that code.
+    """
     folder = problem if isinstance(problem, Path) else _folder_of(problem)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
@@ -211,8 +220,10 @@ def _from_folder(folder: Path) -> Problem:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let code that is not ours begin without what it does to the process outlasting it: its words go where the
-    program's output is not read by another, and folder and signals are as they were."""
+    """Isolate this process from the start of foreign code.
+
+    Its output goes to standard error, because standard output is read by programs. The folder and signals are restored.
+    """
     folder, signals = None, {}
     with suppress(OSError):  # the current folder may be gone
         folder = Path.cwd()
@@ -231,7 +242,10 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _load_package(folder: Path) -> ModuleType:
-    """Import ``folder/problem.py`` as a module of a package named after the folder, so that relative imports work."""
+    """Import ``folder/problem.py`` as a package module, so that relative imports work.
+
+    The package is named after the folder.
+    """
     package_name = f"aar_problem_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     if package_name not in sys.modules:
         package = ModuleType(package_name)

@@ -1,4 +1,7 @@
-"""Estimates from independent sources of error, for any problem's ``pool``: Student's t, Welch-Satterthwaite degrees."""
+"""Estimates from independent sources of error: Student's t, Welch-Satterthwaite degrees of freedom.
+
+For any problem's ``pool``.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,23 @@ _REMEDY = "Mend the problem's `pool` (docs/problems.md)"
 
 @dataclass(frozen=True, slots=True)
 class VarianceTerm:
-    """One independent source of error: its part of the variance of a mean, and its degrees of freedom."""
+    """One independent source of error.
+
+    Its part of the variance of a mean, and its degrees of freedom.
+    """
 
     variance: float
     freedom: float
 
     def scaled(self, factor: float) -> VarianceTerm:
-        """Return the term when the mean that it belongs to is multiplied by ``factor``."""
+        """Return the term for a mean multiplied by ``factor``."""
         return VarianceTerm(self.variance * factor**2, self.freedom)
 
 
 def make_estimate(
     mean: float, terms: Sequence[VarianceTerm], tasks: int, by_domain: Mapping[str, Estimate] | None = None
 ) -> Estimate:
-    """``mean`` with its standard error, degrees of freedom and 90 % interval.
+    """Return ``mean`` with its standard error, degrees of freedom and 90 % interval.
 
     The error is the root of the summed variances; the interval uses Student's t at the effective degrees of freedom
     ``(sum v)^2 / sum(v^2 / f)`` (Satterthwaite 1946; Welch 1947).
@@ -54,7 +60,7 @@ def make_estimate(
 
 
 def check_estimate(found: Estimate, of: str = "") -> Estimate:
-    """Hand an estimate back that is sound.
+    """Return an estimate if it is valid.
 
     Raises:
         ProblemError: a number of it, or of one of its domains, is not finite, or its error is below zero.
@@ -73,7 +79,7 @@ def check_estimate(found: Estimate, of: str = "") -> Estimate:
 
 
 def is_finite(value: object) -> bool:
-    """Return True if it is a finite number that a float can hold."""
+    """Return True if it is a finite number that fits into a float."""
     try:
         return isinstance(value, SupportsFloat) and math.isfinite(value)
     except (OverflowError, TypeError, ValueError):
@@ -81,7 +87,9 @@ def is_finite(value: object) -> bool:
 
 
 def pool_means(by_domain: Mapping[str, Sequence[float]]) -> Estimate:
-    """Return the mean over domains of each domain's mean over tasks; its error is the spread between tasks.
+    """Return the mean over domains of each domain's mean over tasks.
+
+    Its error is the spread between tasks.
 
     With one task in a domain that domain adds no error, so that the error is too small: draw two or more.
 

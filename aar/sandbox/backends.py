@@ -18,6 +18,8 @@ BACKENDS = ("docker", "bubblewrap")
 async def list_availability() -> Mapping[str, Availability]:
     """Check every backend on this machine, in order of preference.
 
+    The result names working backends, and the fix for each of the others.
+
     The result says what works and how to fix what does not.
     """
     backends = [get_backend(name) for name in BACKENDS]
@@ -35,7 +37,7 @@ async def choose_backend(preference: str = "auto", on_incident: IncidentSink | N
         on_incident: called with each incident: a thing stopped, refused or lost in any sandbox.
 
     Raises:
-        SandboxUnavailable: it does not work here; says for each backend what is missing and what to do.
+        SandboxUnavailable: it does not work here; names the missing part of each backend and the remedy.
         UsageError: there is no backend of that name.
     """
     names = BACKENDS if preference == "auto" else (preference,)

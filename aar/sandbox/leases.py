@@ -164,8 +164,6 @@ class Leases:
         """Remove a lease from the lease file.
 
         If that fails, the next change removes it: work done under the lease stands.
-
-        Where that fails, the next change does it: what was done under it stands.
         """
         self._over.add(entry_id)
         try:

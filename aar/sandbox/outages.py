@@ -24,7 +24,7 @@ class BackendOutageMonitor:
 
     Args:
         seconds: longest wait of each user.
-        tell: told what the backend said, and what follows: ``try 5, next in 16 s``, ``answers again after 94 s``,
+        tell: called with the backend's error and the next step: ``try 5, next in 16 s``, ``answers again after 94 s``,
             ``given up``.
     """
 
@@ -50,7 +50,7 @@ class BackendOutageMonitor:
 
         Raises:
             BackendAway: the backend did not come back in time, or ``stop`` was set.
-            Exception: what else ``work`` raises, at once.
+            Exception: any other error of ``work``, at once.
         """
         began: float | None = None
         tries = 0

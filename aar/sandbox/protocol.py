@@ -104,7 +104,7 @@ class Sandbox(Protocol):
 
         Args:
             command: a string for ``bash -c``, or an argument vector.
-            timeout: seconds until the whole process tree is killed; the result then says TIME_LIMIT.
+            timeout: seconds until the whole process tree is killed; the result then has TIME_LIMIT.
             cwd: directory to run in.
             env: added to the sandbox's own.
             stdin: fed to the command.
@@ -177,7 +177,7 @@ class Sandbox(Protocol):
     async def destroy(self) -> None:
         """End the sandbox and everything in it. Safe to call twice.
 
-        The workspace directory stays if the spec says so.
+        The workspace directory stays if the spec demands it.
 
         Safe to call twice.
 

@@ -167,7 +167,7 @@ def known_workspaces(root: Path) -> list[Path]:
 
 
 def list_states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
-    """Return the saved states of all sandboxes of a backend."""
+    """Yield the saved states of all sandboxes of a backend."""
     for path in sorted((root / home_scope() / backend[0]).glob(f"*/{_STATE}")):
         state = read_state(path)
         if state is not None:

@@ -2,7 +2,7 @@
 
 As root, the workspace is an ext4 file of the given size, mounted on the workspace directory while the sandbox lives;
 when it ends, its content is moved back into the directory and the file is removed. Elsewhere every single file is
-bounded by a resource limit, and the server inside watches the sum and kills what writes past it.
+bounded by a resource limit, and the server inside watches the sum and kills processes that write past it.
 
 A process may be killed between any two of these steps. Beside ``NAME`` lie, each only while it is needed,
 

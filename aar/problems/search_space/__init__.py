@@ -1,1 +1,1 @@
-"""What a problem offers so that the offline researcher can search over its methods."""
+"""Search spaces: the parts of a problem that let offline researchers search over its methods."""

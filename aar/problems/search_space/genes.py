@@ -1,4 +1,4 @@
-"""Genes with weighted values: what repertoires are built from."""
+"""Genes with weighted values, the elements of search spaces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Gene:
 
     Args:
         name: as in the genome.
-        values: what it may be, to an odds each: how likely a fresh genome has it when no direction says otherwise.
-        ordered: whether neighbouring values are alike (a strength, a count), so that mutation prefers small steps.
+        values: possible values, with their odds in a new genome without a direction.
+        ordered: True if neighbouring values are alike (a strength, a count), so that mutation prefers small steps.
         needs: the gene matters only where this gene of the genome ...
         needs_not: ... has none of these values.
     """
@@ -40,7 +40,7 @@ class Gene:
         return rng.choices(choices, [self.values[value] * odds.get(value, 1.0) for value in choices])[0]
 
     def step(self, rng: Random, value: Value, odds: Mapping[Value, float]) -> Value:
-        """Another value: a neighbour where values are ordered, by its odds otherwise."""
+        """Return another value: a neighbour where values are ordered, by its odds otherwise."""
         choices = list(self.values)
         if self.ordered:
             at = choices.index(value)
@@ -52,25 +52,25 @@ class Gene:
 
 @dataclass(frozen=True, slots=True)
 class DirectionBias:
-    """What a direction makes likely: these odds are multiplied in when one of ``words`` begins a word of it."""
+    """Odds that apply when a word of a direction begins with one of ``words``."""
 
     words: tuple[str, ...]
     odds: Mapping[str, Mapping[Value, float]]
 
     def matches(self, direction: str) -> bool:
-        """Return True if the direction speaks of it."""
+        """Return True if the direction contains a matching word."""
         return any(re.search(rf"\b{re.escape(word)}", direction, re.IGNORECASE) for word in self.words)
 
 
 @dataclass(frozen=True, slots=True)
 class GenePool:
-    """All genes of a problem, with the leanings of directions."""
+    """All genes of a problem, with the biases of directions."""
 
     genes: Sequence[Gene]
     leanings: Sequence[DirectionBias] = field(default=())
 
     def odds(self, direction: str) -> dict[str, dict[Value, float]]:
-        """Gene to value to odds that the words of ``direction`` multiply in."""
+        """Return gene -> value -> odds for the words of ``direction``."""
         odds: dict[str, dict[Value, float]] = {gene.name: {} for gene in self.genes}
         for leaning in self.leanings:
             if leaning.matches(direction):
@@ -80,12 +80,12 @@ class GenePool:
         return odds
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """Return a fresh genome."""
+        """Return a new genome."""
         odds = self.odds(direction)
         return {gene.name: gene.draw(rng, odds[gene.name]) for gene in self.genes}
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """Return a genome that differs in one gene that matters, sometimes in two or three."""
+        """Return a genome that differs in one active gene, sometimes in two or three."""
         odds = self.odds(direction)
         changed = dict(genome)
         touched: set[str] = set()
@@ -99,14 +99,20 @@ class GenePool:
         return changed
 
     def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
-        """Uniform crossover: every gene from one or the other; a gene travels with the gene that it needs."""
+        """Cross two genomes uniformly: every gene comes from one or the other.
+
+        A gene is inherited together with the gene that it needs.
+        """
         sides: dict[str, Genome] = {}
         for gene in self.genes:
             sides[gene.name] = sides.get(gene.needs) or rng.choice((first, second))
         return {name: side[name] for name, side in sides.items()}
 
     def distance(self, first: Genome, second: Genome) -> float:
-        """Genes that differ and matter to either; a small step of an ordered gene counts for less."""
+        """Count the differing genes that are active in either genome.
+
+        A small step of an ordered gene counts for less.
+        """
         total = 0.0
         for gene in self.genes:
             if first[gene.name] == second[gene.name] or not (gene.is_active(first) or gene.is_active(second)):
@@ -119,8 +125,10 @@ class GenePool:
         return total
 
     def is_valid(self, genome: object) -> bool:
-        """Return True if ``genome``, which may be anything, has exactly these genes, each with one of its own
-        values."""
+        """Return True if ``genome`` has exactly these genes, each with a valid value.
+
+        ``genome`` may be any value.
+        """
         if not isinstance(genome, dict) or set(genome) != {gene.name for gene in self.genes}:
             return False
         return all(_is_one_of(genome[gene.name], gene.values) for gene in self.genes)

@@ -1,8 +1,9 @@
-"""What a problem may add so that an offline researcher, a search program, can work on it.
+"""The optional search space protocol, for offline researchers without a model.
 
-A *genome* is a flat mapping of named genes to plain values; a *repertoire* knows a problem's genes, what a direction's
-words make likely, and how a genome becomes a method that people can read. The rendered ``run.py`` carries its genome as
-a literal, so that others who fetch the method can take it up. A problem offers one by a method ``repertoire()``, which
+A *genome* is a flat mapping of named genes to plain values; a *search space* has a problem's genes, the odds that a
+direction's words give them, and the rendering of a genome as a method that people can read. The rendered ``run.py``
+carries its genome as a literal, so that other researchers who fetch the method can continue with it. A problem offers
+one by a method ``repertoire()``, which
 is optional: without it a problem is complete for language models.
 """
 
@@ -23,7 +24,7 @@ class SearchSpace(Protocol):
     """
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """Return a new genome; the words of ``direction`` (empty: none) shift what is likely."""
+        """Return a new genome, biased by the words of ``direction`` (empty: none)."""
         ...
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
@@ -35,25 +36,33 @@ class SearchSpace(Protocol):
         ...
 
     def simplify(self, genome: Genome) -> Genome:
-        """Return a cheaper, safer relative of a genome whose method failed; the same genome when none is simpler."""
+        """Return a cheaper, safer relative of a genome whose method failed.
+
+        Returns the same genome when none is simpler.
+        """
         ...
 
     def distance(self, first: Genome, second: Genome) -> float:
-        """How unlike two methods are: 0 for the same, about 1 a gene that matters to both."""
+        """Return the distance of two methods.
+
+        0 for the same, about 1 for each differing gene that is active in either.
+        """
         ...
 
     def render(self, genome: Genome, *, parent: str | None) -> dict[str, str]:
-        """File name to text of the method, ``run.py`` and ``method.yaml`` among them.
+        """Return the method's files by name, ``run.py`` and ``method.yaml`` among them.
 
         Args:
-            genome: what to render.
+            genome: the genome to render.
             parent: the submission it builds on (``s3``), named in ``method.yaml``.
         """
         ...
 
     def parse(self, source: str) -> Genome | None:
-        """Return the genome that a rendered ``run.py`` (or a part of it) carries; None when there is none that
-        holds."""
+        """Return the genome in a rendered ``run.py`` or a part of it.
+
+        None when it has no valid genome.
+        """
         ...
 
     def describe(self, genome: Genome) -> str:
@@ -61,8 +70,10 @@ class SearchSpace(Protocol):
         ...
 
     def trial(self, directory: str, research_data: str) -> str:
-        """Return a shell command that runs the method in ``directory`` on the research data and prints what can be
-        seen without labels; it exits with 0 when the method works."""
+        """Return a shell command that tries the method in ``directory`` on research data.
+
+        It prints figures that need no labels, and exits with 0 when the method works.
+        """
         ...
 
 
@@ -71,5 +82,5 @@ class SearchableProblem(Protocol):
     """A problem that offline researchers can work on."""
 
     def repertoire(self) -> SearchSpace:
-        """Return the problem's components."""
+        """Return the problem's search space."""
         ...

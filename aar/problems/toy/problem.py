@@ -57,7 +57,10 @@ CURVES: dict[str, Callable[[Random], Curve]] = {"line": _line, "wave": _wave, "s
 
 
 class Toy:
-    """Guess a curve on [-1, 1] from 60 noisy points; scored by the share of its variance explained."""
+    """Guess a curve on [-1, 1] from 60 noisy points.
+
+    The score is the share of its variance explained.
+    """
 
     name = "toy"
     title = "Curve fitting"
@@ -69,7 +72,7 @@ class Toy:
     default_seeds = 3
 
     def check_data(self) -> None:
-        """Return the data is drawn on demand; only the files beside this one must be there.
+        """Check that the files beside this one exist. The data is drawn on demand.
 
         Raises DataMissing.
         """
@@ -100,7 +103,10 @@ class Toy:
         return task
 
     def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
-        """Spoil the noisy heights: moved between points, or mirrored at their mean. Raises ProblemError."""
+        """Corrupt the noisy heights: moved between points, or mirrored at their mean.
+
+        Raises ProblemError.
+        """
         path = task.public / "points.json"
         points: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
         heights, middle = points["y"], fmean(points["y"])
@@ -111,7 +117,10 @@ class Toy:
         path.write_text(json.dumps(points), encoding="utf-8")
 
     def score(self, task: Task, output: Path) -> TaskScore:
-        """One minus the mean squared error over the curve's variance. Raises OutputRejected."""
+        """Score one minus the mean squared error over the curve's variance.
+
+        Raises OutputRejected.
+        """
         truth: list[float] = json.loads((task.hidden / "truth.json").read_text(encoding="utf-8"))["test_y"]
         guesses = self._read(output)
         if len(guesses) != len(truth):
@@ -136,7 +145,10 @@ class Toy:
         return [min(max(guess, -1e6), 1e6) for guess in guesses]
 
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
-        """Return the mean over domains; the error is the spread between splits. Raises ProblemError."""
+        """Return the mean over domains. Raises ProblemError.
+
+        Its error is the spread between splits.
+        """
         by_domain: dict[str, list[float]] = defaultdict(list)
         for task, scored in scores:
             by_domain[task.domain].append(scored.parts["explained"])
@@ -155,11 +167,11 @@ class Toy:
         ]
 
     def lab(self) -> Path:
-        """Folder of the module ``toylab``."""
+        """Return the folder of the module ``toylab``."""
         return HERE / "lab"
 
     def sandbox_packages(self) -> Sequence[str]:
-        """Return the standard library is enough."""
+        """Return no packages: the standard library is enough."""
         return ()
 
     def directions(self) -> Path:
@@ -167,13 +179,16 @@ class Toy:
         return HERE / "directions.yaml"
 
     def repertoire(self) -> SearchSpace:
-        """What offline researchers compose methods from; leave it out where only language models shall work."""
+        """Return the search space of offline researchers.
+
+        Leave this method out where only language models shall work.
+        """
         from .search_space import ToySearchSpace
 
         return ToySearchSpace()
 
     def validate(self) -> Sequence[str]:
-        """Look for the hidden values among the public ones."""
+        """Search the public values for hidden ones."""
         self.check_data()
         from tempfile import TemporaryDirectory
 

@@ -1,4 +1,4 @@
-"""What an offline researcher composes curve-fitting methods from: the smallest repertoire, to copy."""
+"""The search space of curve-fitting methods: the smallest one, to copy."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ class ToySearchSpace:
         return GENE_POOL.cross(rng, first, second)
 
     def simplify(self, genome: Genome) -> Genome:
-        """Without the trend."""
+        """Return the genome without the trend."""
         return {**genome, "trend": False}
 
     def distance(self, first: Genome, second: Genome) -> float:
-        """Genes that differ and matter."""
+        """Count the differing genes that are active."""
         return GENE_POOL.distance(first, second)
 
     def render(self, genome: Genome, *, parent: str | None) -> dict[str, str]:
-        """``run.py`` and ``method.yaml``."""
+        """Return ``run.py`` and ``method.yaml``."""
         title = self.describe(genome)
         body = _TREND if genome["trend"] else _MEDIAN if genome["middle"] == "median" else _MEAN
         run = _RUN.format(
@@ -105,7 +105,7 @@ class ToySearchSpace:
         return {"run.py": run, "method.yaml": "\n".join([*lines, ""])}
 
     def parse(self, source: str) -> Genome | None:
-        """Return the literal ``GENOME``, if every gene of it holds."""
+        """Return the literal ``GENOME`` if all its genes are valid."""
         found = _LITERAL.search(source)
         try:
             genome = ast.literal_eval(found.group(1)) if found else None
@@ -114,13 +114,16 @@ class ToySearchSpace:
         return genome if genome is not None and GENE_POOL.is_valid(genome) else None
 
     def describe(self, genome: Genome) -> str:
-        """One sentence."""
+        """Return the method in one sentence."""
         what = "A straight line through" if genome["trend"] else f"The {genome['middle']} of"
         how = ", nearer ones counting more" if genome["nearer_counts_more"] else ""
         return f"{what} the {genome['neighbours']} nearest points{how}"
 
     def trial(self, directory: str, research_data: str) -> str:
-        """Runs the method on every research domain and shows its first guesses."""
+        """Return a command that runs the method on every research domain.
+
+        It shows the first guesses.
+        """
         data = shlex.quote(research_data)
         return (
             f"cd {shlex.quote(directory)} || exit 1\n"

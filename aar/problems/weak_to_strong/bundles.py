@@ -1,4 +1,4 @@
-"""Writes a split's two bundles: what the method sees, and what it never sees."""
+"""Public and hidden bundles of a split, written and read."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ HIDDEN_FILE = "hidden.npz"
 
 
 def public_files(stage: Stage) -> frozenset[str]:
-    """Return names of the files that a public bundle may hold: texts are for study, and in no bundle that is scored."""
+    """Return names of the files that a public bundle may contain.
+
+    Texts are for study, and in no bundle that is scored.
+    """
     return PUBLIC_FILES | {TEXTS_FILE} if stage is Stage.RESEARCH else PUBLIC_FILES
 
 
 def write_public(
     task: Task, data: Corpus, split: Split, states: StudentStates, frame: CoordinateFrame, weak: NDArray[np.float32]
 ) -> None:
-    """Write what a method may see; readable by any user, for the sandbox's is another one."""
+    """Write the public bundle, readable by any user.
+
+    The sandbox's user is a different one.
+    """
     folder = task.public
     folder.mkdir(parents=True, exist_ok=True)
     write_states(folder, states, frame)
@@ -57,7 +63,10 @@ def write_public(
 
 
 def write_states(folder: Path, states: StudentStates, frame: CoordinateFrame) -> None:
-    """Write the student's states of a public bundle in a frame's coordinates, or replace their content."""
+    """Write the student's states of a public bundle in a frame's coordinates.
+
+    Replaces existing content.
+    """
     _save(folder / "train.npy", frame.write(states.pool))
     _save(folder / "test.npy", frame.write(states.test))
     _save(folder / "prompts.npy", frame.write(states.prompts))
@@ -70,12 +79,12 @@ def read_weak(folder: Path) -> NDArray[np.float32]:
 
 
 def write_weak(folder: Path, weak: NDArray[np.float32]) -> None:
-    """Write the weak labels of a public bundle, or replace their content."""
+    """Write the weak labels of a public bundle. Replaces existing content."""
     _save(folder / WEAK_FILE, weak)
 
 
 def write_hidden(folder: Path, data: Corpus, split: Split, supervision: Supervision) -> None:
-    """Write the labels and both ends' hits, readable by the owner alone."""
+    """Write the labels and the correctness of teacher and ceiling, readable by the owner alone."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     path = folder / HIDDEN_FILE
@@ -92,7 +101,7 @@ def write_hidden(folder: Path, data: Corpus, split: Split, supervision: Supervis
 
 
 def read_hidden(folder: Path) -> dict[str, NDArray[Any]]:
-    """What ``write_hidden`` wrote."""
+    """Read the file written by ``write_hidden``."""
     with np.load(folder / HIDDEN_FILE, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

@@ -1,7 +1,9 @@
-"""Turns the student's states at random, so that nothing learnt of one split's columns says anything in another's.
+"""Random rotations of the student's states, different in every split.
+
+Nothing learnt about one split's columns is then valid in another.
 
 Lengths, angles and principal components stay as they are, and so does every method that works with those. Weights for
-single columns, and rows recognised by their content, hold in the split that they were made on and in no other.
+single columns, and rows recognised by their content, are valid in the split that they were made on and in no other.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class CoordinateFrame:
     turns: Mapping[tuple[int, int], NDArray[np.float32]]
 
     def write(self, states: NDArray[np.float32]) -> NDArray[np.float16]:
-        """States [..., d] in these coordinates. Rounding to float16 moves a number by 0.0001 or less."""
+        """Return states [..., d] in these coordinates.
+
+        Rounding to float16 moves a number by 0.0001 or less.
+        """
         turned = np.empty(states.shape, dtype=np.float16)
         for (start, stop), turn in self.turns.items():
             turned[..., start:stop] = states[..., start:stop] @ turn
@@ -43,7 +48,10 @@ class CoordinateFrame:
 def draw_coordinates(
     domain: str, stage: Stage, split_seed: int, layers: Mapping[int, tuple[int, int]]
 ) -> CoordinateFrame:
-    """Draw the coordinates of a split, uniformly among all rotations and reflections of each layer (Mezzadri 2007)."""
+    """Draw the coordinates of a split, uniformly among rotations and reflections.
+
+    Each layer has its own draw (Mezzadri 2007).
+    """
     use_one_blas_thread()
     rng = np.random.default_rng([_PURPOSE, STAGE_KEYS[stage], split_seed & (2**64 - 1), *domain.encode()])
     turns = {}

@@ -49,7 +49,7 @@ class Corpus:
 
 @lru_cache(maxsize=1)
 def load_manifest() -> dict[str, Any]:
-    """What ``data/manifest.yaml`` says. Raises DataMissing."""
+    """Read ``data/manifest.yaml``. Raises DataMissing."""
     path = DATA / "manifest.yaml"
     if not path.is_file():
         raise DataMissing(f"the data of weak_to_strong is absent: no {path}", _REMEDY)
@@ -68,13 +68,13 @@ def verify_files() -> None:
 
 
 def fetched_texts_folder() -> Path:
-    """Where texts that may not ship are put when a person asks for them."""
+    """Return the folder for fetched texts, which may not ship."""
     return get_settings().home / "problems" / "weak_to_strong"
 
 
 @lru_cache(maxsize=8)
 def load_corpus(domain: str) -> Corpus:
-    """Everything known of one domain. Raises DataMissing."""
+    """Load all data of one domain. Raises DataMissing."""
     about = load_manifest()
     entry = about["domains"][domain]
     path = DATA / f"{domain}.npz"

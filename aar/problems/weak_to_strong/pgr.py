@@ -7,7 +7,7 @@ a small gap cannot blow up::
     R = sum_s (m_s - w_s) / sum_s (c_s - w_s)
 
 and the score is the mean of R over domains. By the delta method (Cochran 1977, section 2.11) the error of R is that of
-the mean residual ``e_s = (m_s - w_s) - R (c_s - w_s)``, divided by the mean gap G. It has two sources, kept apart::
+the mean residual ``e_s = (m_s - w_s) - R (c_s - w_s)``, divided by the mean gap G. It has two separate sources::
 
     Var(R) = [ max(S, v/n - U) / k  +  U ] / G^2
 
@@ -15,11 +15,10 @@ the mean residual ``e_s = (m_s - w_s) - R (c_s - w_s)``, divided by the mean gap
 - ``U``, the variance of the N rows that all splits draw their n test items from (a fixed test set has n = N): it does
   not shrink with k. With ``v`` the variance over single test items of ``M - W - R (C - W)`` (M, W, C: right or wrong),
   it is at most ``v/N``, and that only where an item that is hard once is always hard. Teachers and methods trained on
-  other draws err on other items too, so U is estimated: rows are in 16 fixed groups, and what two splits' residuals by
-  group have in common can come from shared rows alone. With ``d_sg`` the mean residual of split s in group g, less the
-  mean over groups, ``U = mean over pairs s < t of sum_g(d_sg d_tg) / (15 * 16)``, kept between 0 and ``v/N``
-  (a covariance estimate as in random groups, Wolter 2007, chapter 2). ``v/n - U``, the part of the items' variance
-  that a fresh draw does average out, is a floor under S, so that two to four splits that agree by luck do not give a
+  other draws err on other items too, so U is estimated: rows are in 16 fixed groups, and a covariance of two splits'
+  residuals by group can come from shared rows alone. With ``d_sg`` the mean residual of split s in group g, less the
+  mean over groups, ``U = mean over pairs s < t of sum_g(d_sg d_tg) / (15 * 16)``, limited to 0 to ``v/N`` (a covariance
+  estimate as in random groups, Wolter 2007, chapter 2). ``v/n - U``, the part of the items' variance that a fresh draw does average out, is a floor under S, so that two to four splits that agree by luck do not give a
   tiny error.
 
 With k = 1 there is no S and ``U = v/N``: the floor stands in, and the error covers the items alone.
@@ -56,11 +55,13 @@ def count_patterns(
     universe: int,
     rows: NDArray[np.intp] | None = None,
 ) -> dict[str, float]:
-    """Return a task's parts: items by pattern (``mwc_101`` ...), ``universe``, the three accuracies, and sums by group.
+    """Count a task's test items by pattern (``mwc_101`` ...) and by group.
+
+    The parts also hold ``universe`` and the three accuracies.
 
     Args:
-        method, weak, ceiling: whether each test item was right: bool [n].
-        universe: how many rows the test items were drawn from; n where the test set is fixed.
+        method, weak, ceiling: True for each test item that was right: bool [n].
+        universe: number of rows that the test items were drawn from; n where the test set is fixed.
         rows: each test item's number in its domain, whose order must be random; without it there are no groups.
     """
     code = method.astype(int) * 4 + weak.astype(int) * 2 + ceiling.astype(int)
@@ -79,7 +80,7 @@ def count_patterns(
 
 
 def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[VarianceTerm]]:
-    """PGR over the splits of one domain, and its sources of error.
+    """Pool PGR over the splits of one domain, with its sources of error.
 
     Raises:
         ProblemError: the ceiling is not above the weak teacher, so that there is no gap to recover.
@@ -111,7 +112,10 @@ def pool_domain(splits: Sequence[Mapping[str, float]]) -> tuple[float, list[Vari
 
 
 def _shared_variance(splits: Sequence[Mapping[str, float]], ratio: float, otherwise: float) -> float:
-    """``U``; ``otherwise`` where there is one split, or one was counted without groups."""
+    """Return ``U``.
+
+    Returns ``otherwise`` where there is one split, or one was counted without groups.
+    """
     if len(splits) < 2 or any("items_00" not in parts for parts in splits):
         return otherwise
     items, method, weak, ceiling = (
@@ -128,7 +132,10 @@ def _shared_variance(splits: Sequence[Mapping[str, float]], ratio: float, otherw
 
 
 def pool_domains(by_domain: Mapping[str, Sequence[Mapping[str, float]]]) -> Estimate:
-    """Return the mean of the domains' PGR with its standard error and interval. Raises ProblemError."""
+    """Return the mean of the domains' PGR with its standard error and interval.
+
+    Raises ProblemError.
+    """
     if not by_domain or not all(by_domain.values()):
         raise ProblemError("there is no task score to pool")
     pooled = {domain: pool_domain(splits) for domain, splits in by_domain.items()}

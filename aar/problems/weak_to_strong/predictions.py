@@ -1,4 +1,4 @@
-"""Reads a method's output file, trusting nothing in it."""
+"""Reader of a method's output file, which is untrusted."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from aar.problems.protocol import OutputRejected
 
 
 def read_predictions(path: Path, items: int, limit: int) -> NDArray[np.bool_]:
-    """Predicted classes from a ``.npy`` file of P(class 1) or 0/1.
+    """Read predicted classes from a ``.npy`` file of P(class 1) or 0/1.
 
     Args:
         path: the output file.
-        items: how many predictions are due.
+        items: expected number of predictions.
         limit: bytes the file may have.
 
     Returns:
-        Whether class 1 is predicted (above one half): bool [items].
+        True where class 1 is predicted (above one half): bool [items].
 
     Raises:
         OutputRejected: the file cannot be scored; the text is for the researcher.

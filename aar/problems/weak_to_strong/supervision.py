@@ -1,4 +1,7 @@
-"""The two ends of the gap on one split: the weak teacher below, the student trained on true labels above."""
+"""Both ends of the gap on one split: the weak teacher, and the ceiling.
+
+The ceiling is the student trained on true labels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ CEILING_L2 = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class StudentStates:
-    """The student's states that a split uses, on the axes that they ship on, float32; the last axis has the columns."""
+    """The student's states of a split, on the axes that they ship on.
+
+    float32; the last axis has the columns.
+    """
 
     pool: NDArray[np.float32]
     test: NDArray[np.float32]
@@ -35,12 +41,12 @@ def take_states(data: Corpus, split: Split) -> StudentStates:
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What the teacher says, and what both ends get right.
+    """The teacher's predictions, and the correctness of teacher and ceiling.
 
     Args:
         weak: the teacher's P(class 1) on the pool: float32 [n].
-        weak_right: whether the teacher is right on each test row: bool [m].
-        ceiling_right: whether the ceiling is right on each test row: bool [m].
+        weak_right: True for each test row that the teacher has right: bool [m].
+        ceiling_right: True for each test row that the ceiling has right: bool [m].
     """
 
     weak: NDArray[np.float32]
@@ -49,7 +55,7 @@ class Supervision:
 
 
 def train_both_ends(data: Corpus, split: Split, states: StudentStates) -> Supervision:
-    """Train the teacher on its few labelled rows and the ceiling on the pool's true labels."""
+    """Train the teacher on its labelled rows and the ceiling on the pool's true labels."""
     use_one_blas_thread()
     features = data.teacher
     teacher = fit_logistic(features[split.teacher], data.labels[split.teacher], l2=1 / (TEACHER_C * len(split.teacher)))

@@ -1,4 +1,4 @@
-"""Grades the baselines on one research-like split, and tries to read the hidden labels out of the public bundle."""
+"""Validation: grades the baselines on one split and searches the public bundle for hidden labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ ORDER_LIMIT = 4.5
 
 
 def find_defects(problem: Problem) -> list[str]:
-    """Everything found wrong, one line each; empty when all is sound. Runs every baseline."""
+    """Return every defect found, one line each; empty when sound.
+
+    Runs every baseline.
+    """
     try:
         problem.check_data()
     except AarError as error:
@@ -39,7 +42,7 @@ def find_defects(problem: Problem) -> list[str]:
 
 
 def find_leaks(task: Task) -> list[str]:
-    """Ways in which the public bundle gives the test labels away."""
+    """Return ways in which the public bundle reveals the test labels."""
     allowed = public_files(task.stage)
     found = [f"unexpected public file {path.name}" for path in task.public.iterdir() if path.name not in allowed]
     labels = read_hidden(task.hidden)["labels"].astype(bool)
@@ -56,13 +59,16 @@ def find_leaks(task: Task) -> list[str]:
 
 
 def _separation(column: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
-    """Accuracy of the better side of a split at the median."""
+    """Return the accuracy of a split at the median, for its better side."""
     hits = float(((column > np.median(column)) == labels).mean())
     return max(hits, 1 - hits)
 
 
 def _order_leaks(labels: NDArray[np.bool_]) -> list[str]:
-    """Return True if position predicts the label: by drift along the file, or from one row to the next."""
+    """Return ways in which position predicts the label.
+
+    Checked: drift along the file, and one row to the next.
+    """
     signs = labels * 2.0 - 1
     drift = float(signs @ np.linspace(-1, 1, len(signs))) / np.sqrt(len(signs) / 3)
     runs = float(signs[1:] @ signs[:-1]) / np.sqrt(len(signs))
@@ -75,7 +81,7 @@ def _order_leaks(labels: NDArray[np.bool_]) -> list[str]:
 
 
 def _extremes(problem: Problem, task: Task) -> list[str]:
-    """Return True if predictions as good as the teacher's grade 0, and as good as the ceiling's 1."""
+    """Return defects where teacher-like predictions do not grade 0, or ceiling-like ones 1."""
     found: list[str] = []
     output = task.public.parent / "output.npy"
     hidden = read_hidden(task.hidden)
@@ -89,7 +95,7 @@ def _extremes(problem: Problem, task: Task) -> list[str]:
 
 
 def _baselines(problem: Problem, task: Task) -> list[str]:
-    """Return True if every baseline runs, can be scored, and grades within what is possible."""
+    """Return defects of baselines that fail, cannot be scored, or grade out of range."""
     found: list[str] = []
     output = task.public.parent / "output.npy"
     for baseline in problem.baselines():

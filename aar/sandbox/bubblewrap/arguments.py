@@ -52,7 +52,7 @@ def bwrap_arguments(
 
     Args:
         channel, etc: host directories for ``/run/aar`` and ``/etc``.
-        kernel_files: what to show below ``/proc``.
+        kernel_files: files to show below ``/proc``.
         drop_to: as root, the uid that the first process drops to before it runs anything; None: a user namespace.
         group: control group whose out-of-memory counter is shown inside.
         distributions: Python packages to show.

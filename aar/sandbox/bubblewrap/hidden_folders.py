@@ -50,7 +50,7 @@ def _places() -> Iterator[Path]:
 
 
 def _installed_problems() -> Iterator[Path]:
-    """Return the packages that provide problems, without importing them."""
+    """Yield the packages that provide problems, without importing them."""
     for problem in installed_problems():
         try:
             spec = importlib.util.find_spec(problem.target.partition(":")[0].partition(".")[0])

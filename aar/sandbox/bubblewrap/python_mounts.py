@@ -1,8 +1,9 @@
 """Mounts of the host's Python and selected packages, without anything else that is installed.
 
 The Python that runs `aar` is shown at ``/opt/python`` (or as part of ``/usr``) with every package folder masked, and
-whatever else may hold `aar` itself: hidden labels are in there. Of the packages that a problem names, and of those they
-require, only their own files are shown, below ``/opt/site``. What is shown is searched for copies of the labels.
+with all other folders masked that may contain `aar` itself, because the hidden labels are there. Of the packages that a
+problem names, and of those they require, only their own files are shown, below ``/opt/site``. The shown files are
+searched for copies of the labels.
 """
 
 from __future__ import annotations

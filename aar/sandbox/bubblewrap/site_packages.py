@@ -1,7 +1,7 @@
 """A directory of the Python packages that sandboxes may import, cached per set of versions.
 
 The files are hard links to the installed ones where the file system allows it. Byte code is compiled beside them in the
-background: a sandbox cannot keep what it compiles, and importing scikit-learn without byte code takes seconds.
+background: a sandbox cannot store byte code, and importing scikit-learn without byte code takes seconds.
 """
 
 from __future__ import annotations

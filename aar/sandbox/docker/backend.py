@@ -36,7 +36,7 @@ class DockerBackend:
     """Sandboxes that are containers.
 
     Args:
-        host: address of the engine; empty means the setting ``AAR_DOCKER_HOST``, or what the docker SDK finds.
+        host: address of the engine; empty means the setting ``AAR_DOCKER_HOST``, or the docker SDK's default.
         image: default image; empty means the one that ``aar sandbox build`` makes.
         runtime: another runtime of the engine, such as ``runsc`` (gVisor); empty means its default.
         abandoned_after: seconds without any controller after which a sandbox ends itself.

@@ -41,7 +41,7 @@ class Engine:
     """A connection to one engine, opened at the first call.
 
     Args:
-        host: its address; empty means the setting, or what the docker SDK finds.
+        host: its address; empty means the setting, or the docker SDK's default.
     """
 
     def __init__(self, host: str = "") -> None:

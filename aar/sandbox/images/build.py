@@ -53,7 +53,7 @@ async def build_image(
 
     Raises:
         SandboxUnavailable: the engine does not answer.
-        SetupError: a step failed; says which.
+        SetupError: a step failed; names it.
     """
     engine = Engine(host)
     try:

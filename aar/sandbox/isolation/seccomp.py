@@ -2,7 +2,7 @@
 
 It is made without a library.
 
-The server inside loads it before it runs anything, on top of whatever the backend sets. It refuses new namespaces,
+The server inside loads it before it runs anything, in addition to the backend's own filter. It refuses new namespaces,
 mounts, tracing, keys, kernel programs, clocks, and socket families that network namespaces do not contain (vsock
 reaches the hypervisor). Limits, priorities and cores can be changed for the caller only. Watches on files and the fill
 of file systems are refused, because sandboxes share files and file systems. Calls newer than the list are refused as

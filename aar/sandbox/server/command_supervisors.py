@@ -72,7 +72,7 @@ class SupervisorPool:
         return fresh
 
     def release(self, supervisor: CommandSupervisor) -> None:
-        """Return a supervisor to the pool for a while; its command's tree is dead."""
+        """Retain a supervisor for a while, once its command's tree is dead."""
         if self._idle:
             supervisor.sock.close()
             return

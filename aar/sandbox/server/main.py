@@ -109,8 +109,6 @@ class SandboxServer:
         """Reap children, and end processes left by a killed supervisor.
 
         Those were re-parented to this process.
-
-        What a killed supervisor left behind came to this process: end it and its like.
         """
         strange = False
         while True:

@@ -92,7 +92,7 @@ def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(
 
     Returns True if any was found.
 
-    Stopping first: a stopped process keeps its place under the process limit, so a fork bomb cannot outrun the walk.
+    Stopping first: a stopped process still counts under the process limit, so a fork bomb cannot outrun the walk.
     """
     frozen: set[int] = set()
     for _ in range(rounds):

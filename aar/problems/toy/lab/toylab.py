@@ -1,4 +1,4 @@
-"""What methods of the small problem may import: reads the points, writes the guesses."""
+"""The lab library of the toy problem: reads the points, writes the guesses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Points:
-    """Noisy points (``x``, ``y``), places to guess (``test_x``), the seed, and where the output goes."""
+    """A bundle's data and the method's arguments.
+
+    Noisy points (``x``, ``y``), places to guess (``test_x``), the seed, and the output path.
+    """
 
     x: list[float]
     y: list[float]

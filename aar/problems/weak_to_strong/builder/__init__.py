@@ -1,1 +1,1 @@
-"""Builds the shipped data from the named packages: ``python -m aar.problems.weak_to_strong.builder --out DIR``."""
+"""Builder of the shipped data: ``python -m aar.problems.weak_to_strong.builder --out DIR``."""

@@ -16,7 +16,7 @@ def _show(line: str) -> None:
 
 
 def main() -> int:
-    """Parse the command line and build; returns the exit code."""
+    """Parse the command line and build. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m aar.problems.weak_to_strong.builder", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write the data files to")
     parser.add_argument(

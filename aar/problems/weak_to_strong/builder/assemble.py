@@ -1,4 +1,4 @@
-"""Puts texts, labels, states and teacher features together and writes the data folder."""
+"""Writer of the data folder: texts, labels, states and teacher features together."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ TEXTS_SHIPPED = frozenset({"movie", "amazon", "nyt", "tweet"})
 
 
 def build_data(out: Path, cache: Path, progress: Progress) -> None:
-    """Write the whole data folder: one ``.npz`` per domain, ``projection.npz``, texts, and ``manifest.yaml``.
+    """Write the whole data folder.
+
+    It has one ``.npz`` per domain, ``projection.npz``, texts, and ``manifest.yaml``.
 
     Args:
         out: folder to write to; made if absent.
         cache: folder of package archives; missing ones are downloaded into it.
-        progress: told of every step.
+        progress: called at every step.
 
     Raises:
-        DataMissing: a package cannot be had.
+        DataMissing: a package is unavailable.
     """
     out.mkdir(parents=True, exist_ok=True)
     domains = sentiment_texts(cache, progress) | {"sarcasm": sarcasm_texts(cache, progress)}
@@ -63,14 +65,17 @@ def encode_prompts(domain: str, encoder: Encoder, projection: Projection) -> NDA
 
 
 def write_texts(folder: Path, domain: str, texts: Sequence[str]) -> Path:
-    """Write ``<domain>.texts.json.gz`` (a JSON list in row order) with no timestamp in it."""
+    """Write ``<domain>.texts.json.gz`` without a timestamp: a JSON list in row order."""
     path = folder / f"{domain}.texts.json.gz"
     path.write_bytes(gzip.compress(json.dumps(texts, ensure_ascii=False).encode(), mtime=0))
     return path
 
 
 def texts_digest(texts: Sequence[str]) -> str:
-    """SHA-256 over the texts in row order; ties a text file to the arrays."""
+    """Return SHA-256 over the texts in row order.
+
+    It ties a text file to the arrays.
+    """
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The strong student: MiniLM-L6's mean-pooled hidden states of its last three layers, each of unit length."""
+"""The strong student: mean-pooled hidden states of MiniLM-L6's last three layers, unit length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_confi
 
 
 class Encoder:
-    """MiniLM-L6 on the CPU, read from the archive that carries its weights.
+    """MiniLM-L6 on the CPU, read from the archive with its weights.
 
     Raises:
         DataMissing: the archive is absent and cannot be downloaded.
@@ -40,7 +40,10 @@ class Encoder:
             self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
     def encode(self, texts: Sequence[str], batch: int = 128) -> NDArray[np.float32]:
-        """Unit-length mean-pooled states: float32 [n, layer, 384], layers in the order of ``LAYERS``."""
+        """Return unit-length mean-pooled states: float32 [n, layer, 384].
+
+        Layers are in the order of ``LAYERS``.
+        """
         import torch
 
         states = np.empty((len(texts), len(LAYERS), WIDTH), dtype=np.float32)

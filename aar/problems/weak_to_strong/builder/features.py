@@ -1,4 +1,4 @@
-"""What the weak teacher sees of a text: the mean of its tokens' static word embeddings, first 64 dimensions."""
+"""Features of the weak teacher: the mean of static word embeddings, first 64 dimensions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ TEACHER_DIMENSIONS = 64
 
 
 def teacher_features(texts: Sequence[str], cache: Path, progress: Progress) -> NDArray[np.float32]:
-    """Mean-pooled WordLlama embeddings of ``texts``: float32 [n, 64]. Raises DataMissing."""
+    """Return mean-pooled WordLlama embeddings of ``texts``: float32 [n, 64].
+
+    Raises DataMissing.
+    """
     from tokenizers import Tokenizer
 
     archive = fetch_package(WORDLLAMA, cache, progress)
@@ -32,7 +35,10 @@ def teacher_features(texts: Sequence[str], cache: Path, progress: Progress) -> N
 
 
 def _first_tensor(packed: bytes) -> NDArray[np.float16]:
-    """Return the only tensor of a safetensors file: an 8-byte header length, a JSON header, then raw values."""
+    """Return the only tensor of a safetensors file.
+
+    The file is an 8-byte header length, a JSON header, then raw values.
+    """
     (length,) = struct.unpack("<Q", packed[:8])
     header = json.loads(packed[8 : 8 + length])
     entry = next(value for name, value in header.items() if name != "__metadata__")

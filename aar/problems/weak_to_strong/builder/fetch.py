@@ -1,4 +1,4 @@
-"""Gets the texts that do not ship, when a person asks for them."""
+"""Download of the texts that do not ship, at a person's request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from aar.problems.weak_to_strong.corpus import load_manifest
 
 
 def fetch_sarcasm(folder: Path, cache: Path, progress: Progress) -> Path:
-    """Write ``sarcasm.texts.json.gz`` to ``folder`` from the package in ``cache``. Raises DataMissing."""
+    """Write ``sarcasm.texts.json.gz`` to ``folder`` from the package in ``cache``.
+
+    Raises DataMissing.
+    """
     texts = sarcasm_texts(cache, progress).texts
     if texts_digest(texts) != load_manifest()["domains"]["sarcasm"]["texts_sha256"]:
         raise DataMissing(

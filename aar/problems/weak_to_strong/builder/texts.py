@@ -1,6 +1,6 @@
-"""Texts and true labels of the five domains, cleaned, deduplicated, class-balanced and put in their fixed order.
+"""Texts and true labels of the five domains: cleaned, deduplicated, class-balanced, in fixed order.
 
-The order is what ties a row of the shipped arrays to its text, so every step here is deterministic.
+The order ties a row of the shipped arrays to its text, so every step here is deterministic.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class LabelledTexts:
 
 
 def sentiment_texts(cache: Path, progress: Progress) -> dict[str, LabelledTexts]:
-    """Return the four sentiment domains of the vaderSentiment bundle; label 1 is positive. Raises DataMissing."""
+    """Return the four sentiment domains of the vaderSentiment bundle. Raises DataMissing.
+
+    Label 1 is positive.
+    """
     packed = read_member(fetch_package(VADER, cache, progress), "hutto_ICWSM_2014.tar.gz")
     domains: dict[str, LabelledTexts] = {}
     with tarfile.open(fileobj=io.BytesIO(packed)) as bundle:
@@ -71,7 +74,10 @@ def _rated_lines(content: str) -> Iterable[tuple[str, int]]:
 
 
 def _ordered(domain: str, pairs: Iterable[tuple[str, int]], limit: int | None = None) -> LabelledTexts:
-    """Deduplicate by cleaned text, balance the classes, shuffle; keep ``limit`` rows, half of each class."""
+    """Deduplicate by cleaned text, balance the classes, shuffle.
+
+    Retains ``limit`` rows, half of each class.
+    """
     unique: dict[str, tuple[str, int]] = {}
     for raw, label in pairs:
         text = " ".join(html.unescape(raw).split())

@@ -1,1 +1,4 @@
-"""What a sandbox of this problem gets at ``/lab``: the package ``w2s``, which imports nothing of `aar`."""
+"""The content of ``/lab`` in sandboxes of this problem: the package ``w2s``.
+
+It imports nothing of `aar`.
+"""

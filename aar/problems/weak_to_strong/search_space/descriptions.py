@@ -1,4 +1,4 @@
-"""What a weak-to-strong genome is in words: a title, a claim, the idea families."""
+"""Descriptions of weak-to-strong genomes: a title, a claim, the idea families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aar.problems.search_space.protocol import Genome
 
 
 def describe_genome(genome: Genome) -> str:
-    """One sentence that names every component in use."""
+    """Return one sentence that names every component in use."""
     return ", ".join(_phrases(genome))
 
 
@@ -50,7 +50,7 @@ def _phrases(genome: Genome) -> Iterator[str]:
 
 
 def genome_families(genome: Genome) -> list[str]:
-    """Return the idea families at work, the most telling first; at most four."""
+    """Return the active idea families, the most characteristic first; at most four."""
     found = [
         ("unsupervised-elicitation", bool(genome["prompts"])),
         ("self-training", bool(genome["rounds"]) or genome["denoise"] == "out-of-fold"),
@@ -65,7 +65,7 @@ def genome_families(genome: Genome) -> list[str]:
 
 
 def genome_claim(genome: Genome) -> str:
-    """One paragraph: what the method does, and what it is expected to show."""
+    """Return one paragraph: the method's steps, and its expected effect."""
     return (
         f"A head on frozen states, trained on {describe_genome(genome)}. Composed by a search over components (offline "
         "search "

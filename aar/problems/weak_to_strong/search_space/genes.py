@@ -1,4 +1,4 @@
-"""The genes of a weak-to-strong method, and what the words of a direction make likely."""
+"""The genes of weak-to-strong methods, and the biases of directions' words."""
 
 from __future__ import annotations
 

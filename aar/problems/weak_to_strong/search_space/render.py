@@ -1,4 +1,4 @@
-"""Writes a genome as a program that people can read: only the components that it uses."""
+"""Renders a genome as a readable program with only the components that it uses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MEMBERS = """    heads = []
 
 
 def render_program(genome: Genome, title: str, claim: str) -> str:
-    """Return the text of ``run.py``; it carries the genome as the literal ``GENOME``."""
+    """Return the text of ``run.py``, with the genome as the literal ``GENOME``."""
     genes = "\n".join(f'    "{name}": {value!r},' for name, value in genome.items())
     body = "\n".join(f"    {line}" if line else "" for line in _body(genome))
     return OPENING.format(title=title, claim=claim, genes=genes, fit=_fit(genome), body=body)

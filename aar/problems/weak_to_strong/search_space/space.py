@@ -1,4 +1,4 @@
-"""The repertoire: genes, words and code put together."""
+"""The search space: genes, descriptions and rendering combined."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ status=$?; rm -f trial-*.npy; exit $status"""
 
 
 class WeakToStrongSearchSpace:
-    """Composes heads on frozen states from label sources, repairs, filters and ensembles."""
+    """Methods made of heads on frozen states, label sources, repairs, filters and ensembles."""
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """Return a new genome; the direction's words weigh its genes."""
+        """Return a new genome, its genes weighted by the direction's words."""
         return GENE_POOL.sample(rng, direction)
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
@@ -60,8 +60,10 @@ class WeakToStrongSearchSpace:
         return GENE_POOL.cross(rng, first, second)
 
     def simplify(self, genome: Genome) -> Genome:
-        """Return the costliest component taken away: bagging, then self-training, then repair, then all but a few
-        axes."""
+        """Remove the costliest component of a genome.
+
+        The order: bagging, then self-training, then repair, then all but a few axes.
+        """
         for gene, cheap in (
             ("members", 1),
             ("rounds", 0),
@@ -74,11 +76,11 @@ class WeakToStrongSearchSpace:
         return genome if genome["pca"] in (10, 20) else {**genome, "pca": 20}
 
     def distance(self, first: Genome, second: Genome) -> float:
-        """Genes that differ and matter."""
+        """Count the differing genes that are active."""
         return GENE_POOL.distance(first, second)
 
     def render(self, genome: Genome, *, parent: str | None) -> dict[str, str]:
-        """``run.py`` and ``method.yaml``."""
+        """Return ``run.py`` and ``method.yaml``."""
         sentence = describe_genome(genome)
         title = sentence if len(sentence) <= MAX_TITLE else sentence[: MAX_TITLE - 3] + "..."
         fields: dict[str, object] = {"title": title, "claim": genome_claim(genome), "families": genome_families(genome)}
@@ -88,7 +90,7 @@ class WeakToStrongSearchSpace:
         return {"run.py": render_program(genome, title, _wrapped(genome_claim(genome))), "method.yaml": manifest}
 
     def parse(self, source: str) -> Genome | None:
-        """Return the literal ``GENOME`` of a rendered program, if every gene of it holds."""
+        """Return the literal ``GENOME`` of a rendered program if all its genes are valid."""
         found = _LITERAL.search(source)
         if found is None or len(found.group(1)) > _MAX_LITERAL:
             return None
@@ -103,7 +105,10 @@ class WeakToStrongSearchSpace:
         return describe_genome(genome)
 
     def trial(self, directory: str, research_data: str) -> str:
-        """Runs the method on every research domain and compares its predictions with other guesses."""
+        """Return a command that runs the method on every research domain.
+
+        It compares the predictions with other guesses.
+        """
         return _TRIAL.format(
             directory=shlex.quote(directory), data=shlex.quote(research_data), data_literal=json.dumps(research_data)
         )

@@ -28,7 +28,7 @@ class Data:
         test: the states to predict: float32 [m, d].
         prompts: class prompts in the same space: float32 [2, phrasings, d].
         phrasings: the prompts' wording: two tuples, paired by position.
-        layers: which columns of ``train``, ``test`` and ``prompts`` belong to which layer of the student. Each layer is
+        layers: the columns of ``train``, ``test`` and ``prompts`` of each layer of the student. Each layer is
             turned at random in every split: its columns have no order, ``pca`` finds the leading components.
         train_texts: the texts of some rows of ``train``, None for the others; None in every bundle that is scored.
     """
@@ -44,14 +44,14 @@ class Data:
     train_texts: tuple[str | None, ...] | None
 
     def columns(self, layers: Sequence[int] | None = None) -> NDArray[np.intp]:
-        """Column indices of ``layers`` (such as ``[6]``), all of them by default."""
+        """Return column indices of ``layers`` (such as ``[6]``), by default of all."""
         chosen = self.layers if layers is None else layers
         return np.concatenate([np.arange(self.layers[layer].start, self.layers[layer].stop) for layer in chosen])
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What a method is called with: ``--data``, ``--seed`` and ``--out``."""
+    """The arguments of a method: ``--data``, ``--seed`` and ``--out``."""
 
     data: Path
     seed: int
@@ -69,7 +69,7 @@ def arguments() -> Arguments:
 
 
 def load(folder: str | Path) -> Data:
-    """Read the public bundle in ``folder`` (what ``--data`` names)."""
+    """Read the public bundle in ``folder``, the value of ``--data``."""
     root = Path(folder)
     about: dict[str, Any] = json.loads((root / "task.json").read_text(encoding="utf-8"))
     texts: dict[str, list[str | None]] = {}
@@ -89,7 +89,7 @@ def load(folder: str | Path) -> Data:
 
 
 def save(predictions: ArrayLike, path: str | Path) -> None:
-    """Write P(class 1), or 0/1, for every test item to ``path`` (what ``--out`` names)."""
+    """Write P(class 1), or 0/1, for every test item to ``path``, the value of ``--out``."""
     with Path(path).open("wb") as file:
         np.save(file, np.asarray(predictions, dtype=np.float32), allow_pickle=False)
 

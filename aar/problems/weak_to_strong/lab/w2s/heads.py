@@ -14,13 +14,13 @@ Array = NDArray[np.float32]
 
 
 def sigmoid(logits: ArrayLike) -> Array:
-    """``1 / (1 + exp(-logits))``, without overflow; float32."""
+    """Return ``1 / (1 + exp(-logits))``, without overflow; float32."""
     halves = np.asarray(logits, dtype=np.float32) * np.float32(0.5)
     return np.asarray(np.float32(0.5) * (np.tanh(halves) + np.float32(1)), dtype=np.float32)
 
 
 def logit(probabilities: ArrayLike, clip: float = 1e-4) -> Array:
-    """``log(p / (1 - p))`` with ``p`` kept ``clip`` away from 0 and 1; float32."""
+    """Return ``log(p / (1 - p))`` with ``p`` at least ``clip`` away from 0 and 1; float32."""
     p = np.clip(np.asarray(probabilities, dtype=np.float32), clip, 1 - clip)
     return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float32)
 
@@ -34,11 +34,11 @@ class Head:
     mean: Array
 
     def logits(self, x: Array) -> Array:
-        """Log-odds of class 1: float32 [n]."""
+        """Return log-odds of class 1: float32 [n]."""
         return np.asarray(x @ self.weights + np.float32(self.bias - self.mean @ self.weights), dtype=np.float32)
 
     def proba(self, x: Array) -> Array:
-        """P(class 1): float32 [n]."""
+        """Return P(class 1): float32 [n]."""
         return sigmoid(self.logits(x))
 
 
@@ -51,7 +51,9 @@ def fit_logistic(
     start: Head | None = None,
     iterations: int = 200,
 ) -> Head:
-    """Minimise weighted mean cross-entropy + ``l2 / 2 * |w|^2`` by L-BFGS; the bias is free.
+    """Minimise weighted mean cross-entropy + ``l2 / 2 * |w|^2`` by L-BFGS.
+
+    The bias is not penalised.
 
     Args:
         x: float32 [n, d]; it is centred here.
@@ -95,7 +97,7 @@ def fit_loss(
     start: Head | None = None,
     iterations: int = 200,
 ) -> Head:
-    """As ``fit_logistic``, with a loss of your own (see ``Loss``)."""
+    """Fit a head as ``fit_logistic`` does, with a custom loss (see ``Loss``)."""
     share = np.ones(len(x), dtype=np.float32) if weights is None else np.asarray(weights, dtype=np.float32)
     share = share / share.sum()
     mean = np.asarray(share @ x, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Label sources and their repair: confidence, neighbours, out-of-fold relabelling, a noisy channel, prompts."""
+"""Label sources and their repair: confidence, neighbours, out-of-fold relabelling, noisy channel, prompts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ Array = NDArray[np.float32]
 
 
 def harden(probabilities: ArrayLike, *, share: float | None = None) -> Array:
-    """0/1 labels: above one half, or the top ``share`` of them (0.5: the upper half) whatever their level."""
+    """Return 0/1 labels: above one half, or the top ``share`` of them.
+
+    With ``share`` 0.5 that is the upper half, whatever its level.
+    """
     p = np.asarray(probabilities, dtype=np.float32)
     threshold = 0.5 if share is None else float(np.quantile(p, 1 - share))
     return (p > threshold).astype(np.float32)
 
 
 def confidence(probabilities: ArrayLike) -> Array:
-    """How far each P is from undecided: 0 at one half, 1 at certainty; float32 [n]."""
+    """Return the distance of each P from undecided.
+
+    0 at one half, 1 at certainty; float32 [n].
+    """
     return np.abs(2 * np.asarray(probabilities, dtype=np.float32) - 1)
 
 
 def most_confident(probabilities: ArrayLike, share: float, *, per_class: bool = True) -> NDArray[np.intp]:
-    """Indices of the ``share`` most confident items, taken from each predicted class alike unless told otherwise."""
+    """Return indices of the ``share`` most confident items.
+
+    They are taken from each predicted class alike by default.
+    """
     p = np.asarray(probabilities, dtype=np.float32)
     if not per_class:
         return np.argsort(-confidence(p), kind="stable")[: max(1, round(share * len(p)))]
@@ -37,7 +46,10 @@ def most_confident(probabilities: ArrayLike, share: float, *, per_class: bool = 
 
 
 def standard_logits(logits: ArrayLike) -> Array:
-    """Logits shifted to median 0 and scaled to unit standard deviation, so that sources can be added."""
+    """Shift logits to median 0 and scale them to unit standard deviation.
+
+    Sources can then be added.
+    """
     z = np.asarray(logits, dtype=np.float32)
     return np.asarray((z - np.median(z)) / max(float(z.std()), 1e-12), dtype=np.float32)
 
@@ -45,13 +57,15 @@ def standard_logits(logits: ArrayLike) -> Array:
 def zero_shot_logits(
     data: Data, x: Array, *, layers: Sequence[int] | None = None, phrasings: Sequence[int] | None = None
 ) -> Array:
-    """Log-odds of class 1 by the direction between the two classes' prompts in the student's space.
+    """Return log-odds of class 1 along the direction between the two classes' prompts.
+
+    The direction lies in the student's space.
 
     Args:
         data: the bundle; its pool sets the origin and the scale (median 0, unit deviation).
         x: states to judge: float32 [m, d].
         layers: layers to use; all by default.
-        phrasings: which prompt pairs to average; all by default.
+        phrasings: prompt pairs to average; all by default.
 
     Returns:
         float32 [m].
@@ -66,7 +80,7 @@ def zero_shot_logits(
 
 
 def knn_denoise(x: Array, labels: ArrayLike, *, k: int = 30, self_share: float = 0.0) -> Array:
-    """Each item's label becomes the mean of its ``k`` neighbours' (cosine in ``x``), blended with its own."""
+    """Blend each label with the mean label of its ``k`` neighbours (cosine in ``x``)."""
     y = np.asarray(labels, dtype=np.float32)
     around = y[nearest(x, x, k, skip_self=True)].mean(axis=1)
     return np.asarray(self_share * y + (1 - self_share) * around, dtype=np.float32)
@@ -81,7 +95,10 @@ def cross_fit(
     l2: float = 1e-4,
     weights: ArrayLike | None = None,
 ) -> Array:
-    """Out-of-fold log-odds: each item is judged by a head that never saw its label; float32 [n]."""
+    """Return out-of-fold log-odds; float32 [n].
+
+    Each item is judged by a head that was not trained on its label.
+    """
     y = np.asarray(labels, dtype=np.float32)
     share = np.ones(len(y), dtype=np.float32) if weights is None else np.asarray(weights, dtype=np.float32)
     judged = np.empty(len(y), dtype=np.float32)
@@ -101,7 +118,9 @@ def noisy_channel(
     l2: float = 1e-3,
     folds: int = 3,
 ) -> Array:
-    """EM posterior of the true label: a head gives the prior P(y | x), a channel P(weak score's bin | y).
+    """Return the EM posterior of the true label.
+
+    A head gives the prior P(y | x), a channel P(weak score's bin | y).
 
     The E step multiplies the two; the M step refits the head on the posterior and recounts the channel. The prior
     is out-of-fold, or a flexible head would only confirm the labels that it was given.
@@ -135,7 +154,9 @@ def noisy_channel(
 def auxiliary_confidence(
     x: Array, weak: ArrayLike, *, alpha: float = 0.5, rounds: int = 5, l2: float = 1e-4, start: Head | None = None
 ) -> Head:
-    """Return a head trained on a blend of the weak labels and its own hardened predictions (Burns et al. 2023, eq. 1).
+    """Train a head on weak labels blended with its own hardened predictions.
+
+    See Burns et al. 2023, eq. 1.
 
     ``(1 - a) CE(f, weak) + a CE(f, f > t)``, with ``t`` the head's median on the pool, so that the hardened labels
     stay balanced, and ``a`` rising linearly to ``alpha`` over the rounds. The hardened targets are renewed once a
@@ -151,7 +172,10 @@ def auxiliary_confidence(
 
 
 def blend(*sources: tuple[ArrayLike, float]) -> Array:
-    """P(class 1) from a weighted sum of standardised logits: pairs of (logits [n], weight)."""
+    """Return P(class 1) from a weighted sum of standardised logits.
+
+    The arguments are pairs of (logits [n], weight).
+    """
     total = sum(weight * standard_logits(logits) for logits, weight in sources)
     return sigmoid(np.asarray(total, dtype=np.float32))
 

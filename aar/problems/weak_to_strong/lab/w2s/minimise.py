@@ -1,4 +1,4 @@
-"""A small L-BFGS, so that importing the library costs a method no half second of scipy."""
+"""A small L-BFGS, which saves methods the half second that importing scipy takes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ Objective = Callable[[Vector], tuple[float, Vector]]
 def minimise(
     objective: Objective, start: Vector, *, iterations: int, tolerance: float = 1e-7, memory: int = 12
 ) -> Vector:
-    """Minimise a smooth function (Nocedal and Wright 2006, algorithm 7.5, with a weak Wolfe line search).
+    """Minimise a smooth function by L-BFGS.
+
+    Nocedal and Wright 2006, algorithm 7.5, with a weak Wolfe line search.
 
     Args:
         objective: maps a point to its value and gradient.
-        start: where to begin.
+        start: the starting point.
         iterations: at most so many steps.
         tolerance: stop once a step promises less than this share of the value.
         memory: correction pairs kept.
@@ -51,7 +53,7 @@ def minimise(
 
 
 def _inverse_hessian_times(gradient: Vector, pairs: deque[tuple[Vector, Vector, float]]) -> Vector:
-    """Return the two-loop recursion."""
+    """Return the inverse Hessian's product with a vector, by the two-loop recursion."""
     result = gradient.copy()
     shares: list[float] = []
     for moved, change, curvature in reversed(pairs):
@@ -69,8 +71,10 @@ def _inverse_hessian_times(gradient: Vector, pairs: deque[tuple[Vector, Vector, 
 def _search(
     objective: Objective, point: Vector, value: float, direction: Vector, slope: float, step: float
 ) -> tuple[float, float, Vector] | None:
-    """Return a step that lowers the value enough and flattens the slope, by bisection and doubling; None where none
-    does."""
+    """Return a step that lowers the value enough and flattens the slope.
+
+    It is found by bisection and doubling. None where no step does.
+    """
     low, high = 0.0, np.inf
     best: tuple[float, float, Vector] | None = None
     for _ in range(20):

@@ -26,7 +26,7 @@ def pca(x: Array, k: int, *, whiten: bool = False, ridge: float = 1e-4) -> Space
     """Return the ``k`` leading principal components of ``x`` [n, d].
 
     Args:
-        x: what to fit on.
+        x: states to fit on.
         k: components kept, at most d.
         whiten: scale every component to unit variance.
         ridge: added to each variance before whitening, as a share of the largest.
@@ -42,18 +42,20 @@ def pca(x: Array, k: int, *, whiten: bool = False, ridge: float = 1e-4) -> Space
 
 
 def standardise(x: Array, ridge: float = 1e-6) -> Space:
-    """Zero mean and unit variance per column of ``x`` [n, d]."""
+    """Scale each column of ``x`` [n, d] to zero mean and unit variance."""
     scale = 1 / (x.std(axis=0) + np.float32(ridge))
     return Space(np.asarray(x.mean(axis=0), dtype=np.float32), np.diag(scale).astype(np.float32))
 
 
 def unit_rows(x: Array) -> Array:
-    """Each row of ``x`` scaled to unit length."""
+    """Scale each row of ``x`` to unit length."""
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
 def nearest(queries: Array, items: Array, k: int, *, skip_self: bool = False, block: int = 1024) -> NDArray[np.intp]:
-    """Indices of the ``k`` items nearest to each query by cosine, in no order: intp [q, k].
+    """Return indices of the ``k`` nearest items to each query by cosine: intp [q, k].
+
+    They are in no order.
 
     Args:
         queries: float32 [q, d].
