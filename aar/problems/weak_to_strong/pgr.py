@@ -18,8 +18,8 @@ the mean residual ``e_s = (m_s - w_s) - R (c_s - w_s)``, divided by the mean gap
   other draws err on other items too, so U is estimated: rows are in 16 fixed groups, and a covariance of two splits'
   residuals by group can come from shared rows alone. With ``d_sg`` the mean residual of split s in group g, less the
   mean over groups, ``U = mean over pairs s < t of sum_g(d_sg d_tg) / (15 * 16)``, limited to 0 to ``v/N`` (a covariance
-  estimate as in random groups, Wolter 2007, chapter 2). ``v/n - U``, the part of the items' variance that a fresh draw does average out, is a floor under S, so that two to four splits that agree by luck do not give a
-  tiny error.
+  estimate as in random groups, Wolter 2007, chapter 2). ``v/n - U``, the part of the items' variance that a fresh draw
+  does average out, is a floor under S, so that two to four splits that agree by luck do not give a tiny error.
 
 With k = 1 there is no S and ``U = v/N``: the floor stands in, and the error covers the items alone.
 
