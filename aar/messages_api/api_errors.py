@@ -1,4 +1,4 @@
-"""The errors of the Messages API: a status, a type and a message in one envelope."""
+"""Errors of the Messages API: a status, a type and a message in one envelope."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _WORDS: Mapping[int, str] = {
 
 
 class ApiError(Exception):
-    """A request is answered with an error of the API.
+    """A request fails with an error of the API.
 
     Args:
         status: HTTP status.
-        message: what the error says; empty is what the service says for that status.
+        message: the error's text; empty means the service's text for that status.
         headers: further headers of the response, such as ``retry-after``.
         kind: the error's type; empty follows from the status.
         details: the error's machine-readable part, such as its ``error_code``.
@@ -66,10 +66,10 @@ class ApiError(Exception):
 
 
 def invalid_request(message: str) -> ApiError:
-    """Return a request that does not hold: status 400, ``invalid_request_error``."""
+    """Return the error for an invalid request: status 400, ``invalid_request_error``."""
     return ApiError(400, message)
 
 
 def new_request_id() -> str:
-    """Return an id such as the service sends in the ``request-id`` header."""
+    """Return a new id in the format of the ``request-id`` header."""
     return f"req_{secrets.token_hex(12)}"

@@ -1,4 +1,4 @@
-"""What an image block must hold to, beyond its type: base64 that decodes, and the format that it says."""
+"""Validation of image blocks beyond their types: base64 and the declared format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAGIC = (
 
 
 def image_errors(blocks: Sequence[ContentBlock]) -> Iterator[str]:
-    """What is wrong with the images of these blocks, those inside tool results included."""
+    """Yield errors in the images of these blocks, those inside tool results included."""
     for block in blocks:
         if block.kind == "image":
             yield from _image(block.data, block.at)

@@ -1,4 +1,4 @@
-"""What is known of each model: sizes, how it thinks, and the least that its prompt cache keeps.
+"""Specifications of models: sizes, thinking, and the prompt cache's minimum.
 
 Sources, read in November 2026: platform.claude.com/docs "Models overview" (window, output), "Prompt caching"
 (cacheable minimum; for the 5.5 models, OpenRouter's migration guide), "Thinking" and the migration guides (kinds of
@@ -14,17 +14,17 @@ _ALL = frozenset({"adaptive", "enabled", "disabled", "between_tools"})
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model's limits and habits.
+    """A model's limits and features.
 
     Args:
         window: tokens of the context window.
         most_output: tokens of the longest reply.
         least_cached: tokens of the shortest prefix that the prompt cache keeps.
         thinking: the values of ``thinking.type`` that it takes.
-        thinks_unasked: thinking is on when the request does not mention it.
+        thinks_unasked: thinking is on by default.
         keeps_thinking: thinking of earlier turns stays in the context; older models drop it.
         prefill: a conversation may end with an assistant message.
-        binds_thinking: a thinking block holds only in the conversation that it was made in.
+        binds_thinking: a thinking block is valid only in its own conversation.
     """
 
     window: int = 1_000_000
@@ -65,13 +65,16 @@ _BY_PREFIX = (
 
 
 def get_model_spec(model: str) -> ModelSpec:
-    """What is known of a model id; a date or a provider's prefix does not matter."""
+    """Return the specification of a model id.
+
+    A date or a provider's prefix does not matter.
+    """
     name = model.rsplit("/", 1)[-1].removeprefix("anthropic.")
     return next((traits for prefix, traits in _BY_PREFIX if name.startswith(prefix)), DEFAULT_SPEC)
 
 
 def model_entry(model: str) -> dict[str, object]:
-    """Return a model as ``/v1/models`` lists it."""
+    """Return a model's entry in ``/v1/models``."""
     traits = get_model_spec(model)
     return {
         "type": "model",

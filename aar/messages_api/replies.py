@@ -1,4 +1,6 @@
-"""What a model answers: content blocks and, where it matters, why it stopped.
+"""Replies of a model: content blocks and, where it matters, a stop reason.
+
+Short constructors build the common ones.
 
 Short makers for the common ones.
 """
@@ -15,14 +17,14 @@ from aar.messages_api.request import Json
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """An answer before it is cut to its limits.
+    """A reply before it is cut to its limits.
 
     Args:
-        content: blocks of the answer; a plain string is a text block. Tool calls without an id get one.
+        content: blocks of the reply; a plain string is a text block. Tool calls without an id get one.
         stop_reason: empty follows from the content.
         stop_details: goes with a refusal.
         raw_input: sent as the JSON of the last tool call instead of its input, valid or not.
-        usage: figures of the answer's usage to say instead of the counted ones.
+        usage: figures that replace the counted ones.
         server_tool_use: counts of server tools, such as ``{"web_search_requests": 1}``.
     """
 
@@ -44,7 +46,7 @@ class ModelReply:
 
 @dataclass(frozen=True, slots=True)
 class VerbatimResponse:
-    """An answer sent exactly as it is: what a recording replays.
+    """A response sent without change, as a recording replays it.
 
     Args:
         status: HTTP status.
@@ -68,7 +70,7 @@ def text_block(text: str) -> Json:
 
 
 def thinking_block(text: str) -> Json:
-    """Return a thinking block; the double signs it."""
+    """Return a thinking block. The server signs it."""
     return {"type": "thinking", "thinking": text}
 
 
@@ -83,11 +85,14 @@ def tool_use_block(tool: str, **given: Any) -> Json:
 
 
 def refusal_reply(text: str = "", *, category: str | None = None) -> ModelReply:
-    """Return an answer that the service's classifiers stopped."""
+    """Return a reply that the service's classifiers stopped."""
     details = {"type": "refusal", "category": category, "explanation": None}
     return ModelReply([text_block(text)] if text else [], "refusal", details)
 
 
 def paused_reply(*content: Mapping[str, Any] | str) -> ModelReply:
-    """Return a long turn put on hold: the client sends it back as it is, and the model goes on."""
+    """Return a paused turn.
+
+    The client sends it back unchanged, and the model continues.
+    """
     return ModelReply(content, "pause_turn")

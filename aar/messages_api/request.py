@@ -1,4 +1,4 @@
-"""A request to the Messages API, read: blocks that know their paths, and messages of one role in a row merged."""
+"""Parser of requests: blocks with their paths, consecutive messages of one role merged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ContentBlock:
-    """A content block and where the request has it, such as ``messages.3.content.0``."""
+    """A content block and its place in the request, such as ``messages.3.content.0``."""
 
     data: Mapping[str, Any]
     at: str
@@ -27,7 +27,10 @@ class ContentBlock:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message; several in a row of one role count as one, as the service has it."""
+    """A message.
+
+    Consecutive messages of one role count as one, as at the service.
+    """
 
     role: str
     blocks: tuple[ContentBlock, ...]
@@ -36,14 +39,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """What was asked.
+    """A request to the Messages API.
 
     Args:
         body: the request as sent.
-        system, tools, messages: its parts, read.
+        system, tools, messages: its parts, parsed.
         betas: values of the ``anthropic-beta`` header.
         key: the API key that came with it; empty when none did.
-        number: how many requests came before it.
+        number: the number of earlier requests.
     """
 
     body: Mapping[str, Any]
@@ -56,22 +59,22 @@ class MessagesRequest:
 
     @property
     def model(self) -> str:
-        """The model id asked for."""
+        """The requested model id."""
         return str(self.body["model"])
 
     @property
     def max_tokens(self) -> int:
-        """Bound of the reply; 0 when only tokens are counted."""
+        """Limit of the reply. 0 when only tokens are counted."""
         return int(self.body.get("max_tokens", 0))
 
     @property
     def stream(self) -> bool:
-        """True if the answer is streamed."""
+        """True if the response is streamed."""
         return bool(self.body.get("stream", False))
 
     @property
     def turns(self) -> int:
-        """Assistant messages so far: what a script without memory goes by."""
+        """The number of assistant messages so far, for scripts without memory."""
         return sum(message.role == "assistant" for message in self.messages)
 
     @property
@@ -95,7 +98,7 @@ class MessagesRequest:
 
 
 def read_json(body: bytes) -> Json:
-    """Return the body as an object. Raises ApiError when it is none."""
+    """Parse the body as an object. Raises ApiError when it is none."""
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -112,7 +115,7 @@ def _refuse_constant(name: str) -> None:
 def read_request(
     body: Mapping[str, Any], *, betas: frozenset[str] = frozenset(), key: str = "", number: int = 0
 ) -> MessagesRequest:
-    """Read a request whose shape may still be anything.
+    """Parse an unvalidated request.
 
     Raises:
         ApiError: a part that every request has is missing or of the wrong kind.

@@ -10,7 +10,7 @@ _SECRET = frozenset({"authorization", "x-api-key", "cookie", "proxy-authorizatio
 
 
 class RequestHeaders:
-    """What an ASGI scope says of a request."""
+    """The method, path and headers of an ASGI scope."""
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
         self.method: str = scope["method"]
@@ -24,7 +24,10 @@ class RequestHeaders:
 
     @property
     def key(self) -> str:
-        """The API key; ``x-api-key`` goes before ``Authorization: Bearer``, as the service has it."""
+        """The API key.
+
+        ``x-api-key`` takes precedence over ``Authorization: Bearer``, as at the service.
+        """
         bearer = self._headers.get("authorization", "")
         return self._headers.get("x-api-key") or (bearer[7:].strip() if bearer.lower().startswith("bearer ") else "")
 
@@ -41,13 +44,13 @@ class RequestHeaders:
 
     @property
     def beta(self) -> bool:
-        """True if the SDK's beta client asks: it says so in the query."""
+        """True for the SDK's beta client, which adds it to the query."""
         return parse_qs(self.query.decode("latin-1")).get("beta") == ["true"]
 
     def key_headers(self) -> Mapping[str, str]:
-        """Return the headers that carry the key, to be passed on."""
+        """Return the headers with the key, to be passed on."""
         return {name: self._headers[name] for name in ("authorization", "x-api-key") if name in self._headers}
 
     def shown_headers(self) -> Mapping[str, str]:
-        """Return the headers without those that carry a key."""
+        """Return the headers without those that contain a key."""
         return {name: value for name, value in self._headers.items() if name not in _SECRET}

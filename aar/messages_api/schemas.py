@@ -1,9 +1,10 @@
-"""Strict types of a request's body, derived from the SDK's own ``TypedDict`` parameters.
+"""Strict schemas of a request's body, derived from the SDK's own ``TypedDict`` parameters.
 
 The SDK's types are made for writing requests: iterables that pydantic would validate lazily, unions that also take
-response objects, no word on unknown fields. Here each is rebuilt for reading: lists, unions told apart by ``type`` or
-``role``, and nothing that is not declared. So what the installed SDK can say is what the double takes. Importing the
-SDK and building the types takes most of two seconds, which is why nothing is imported before the first check.
+response objects, no rule for unknown fields. Here each is rebuilt for reading: lists, unions distinguished by ``type``
+or ``role``, and no undeclared field. So the fake server accepts every request that the installed SDK can make.
+Importing the SDK and building the types takes most of two seconds, which is why nothing is imported before the first
+check.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ def validate_body(body: Mapping[str, Any], *, counting: bool, beta: bool, versio
 
     Args:
         body: the request.
-        counting: it is for ``count_tokens``.
+        counting: True for ``count_tokens``.
         beta: the types of ``client.beta.messages``.
         version: the ``anthropic-version`` header.
 
     Raises:
-        ApiError: the first thing that does not hold, with its path.
+        ApiError: the first invalid value, with its path.
     """
     try:
         _adapter(counting, beta, version <= "2023-06-01").validate_python(body)
@@ -70,7 +71,7 @@ def _adapter(counting: bool, beta: bool, sampling: bool) -> TypeAdapter[Any]:
 def _fields(kind: Any, known: dict[Any, Any]) -> dict[str, Any]:
     """Return names and rebuilt types of a TypedDict.
 
-    The SDK marks what is required, and nothing else.
+    The SDK marks required fields, and nothing else.
     """
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
@@ -155,7 +156,7 @@ def _either(kinds: list[Any]) -> Any:
 
 
 def _tagged(dicts: list[Any], known: dict[Any, Any]) -> tuple[dict[str, Any], str, str]:
-    """Choices by tag, the field that has the tag, and the tag of the one that may go without."""
+    """Return choices by tag, the tag's field, and the tag of the untagged choice."""
     if len(dicts) == 1:
         return {"<dict>": _rebuilt(dicts[0], known)}, "", ""
     choices: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""How many tokens a block is: an approximation that needs no tokenizer and gives the same figure everywhere.
+"""Approximate token counts of blocks, without a tokenizer and the same everywhere.
 
-One token per four bytes of UTF-8, rounded up by block, which is near what language models make of English and code;
-1,600 for an image (the service's figure for the largest it does not shrink). What a block costs depends on nothing
+One token per four bytes of UTF-8, rounded up by block, which is near the counts of language models for English and
+code; 1,600 for an image (the service's figure for the largest it does not shrink). A block's count depends on nothing
 around it, so that the parts of a request add up to the whole.
 """
 
@@ -17,7 +17,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def count_text_tokens(text: str) -> int:
-    """Tokens of a text; at least 1."""
+    """Return the tokens of a text; at least 1."""
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-size // BYTES_PER_TOKEN) or 1
 
@@ -28,7 +28,7 @@ def compact_json(value: Any) -> str:
 
 
 def count_block_tokens(block: Mapping[str, Any]) -> int:
-    """Tokens of a content block; marks and signatures count nothing."""
+    """Return the tokens of a content block. Marks and signatures count nothing."""
     match block.get("type"):
         case "text":
             return count_text_tokens(block["text"])

@@ -1,4 +1,4 @@
-"""What a request must hold to, beyond its types: order of roles, pairs of calls and results, bounds of the model."""
+"""Validation of requests beyond their types: roles, tool call pairs, model limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST_OUTPUT = 300_000
 
 
 def request_errors(request: MessagesRequest, traits: ModelSpec, *, resumed: bool) -> Iterator[str]:
-    """What the service would refuse, in the order in which it would be found.
+    """Yield the errors that the service would return, in its order.
 
     Args:
-        request: what was asked.
+        request: the request.
         traits: of the model.
         resumed: the conversation ends with a turn that was paused, which may be sent back as it is.
     """
@@ -63,7 +63,7 @@ def _opening(request: MessagesRequest) -> Iterator[str]:
 
 
 def _ending(request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
-    """Of a prefilled reply."""
+    """Yield errors in the end of a prefilled reply."""
     last = request.messages[-1].blocks[-1]
     if not traits.prefill:
         yield "This model does not support assistant message prefill. The conversation must end with a user message."
@@ -84,7 +84,10 @@ def _texts(request: MessagesRequest) -> Iterator[str]:
 
 
 def pairing_errors(messages: Sequence[Message]) -> Iterator[str]:
-    """What is wrong with the pairs of tool calls and results: each call is answered once, in the next message."""
+    """Yield errors in the pairs of tool calls and results.
+
+    Each call has one result, in the next message.
+    """
     waiting: list[str] = []
     seen: set[str] = set()
     before = ""
@@ -141,7 +144,10 @@ def _unanswered(at: str, calls: Sequence[str]) -> str:
 
 
 def _leading(blocks: Sequence[ContentBlock]) -> Iterator[ContentBlock]:
-    """Yield the results at the head of a message: a result after other content answers nothing."""
+    """Yield the results at the head of a message.
+
+    A result after other content belongs to no call.
+    """
     for block in blocks:
         if block.kind != "tool_result":
             return

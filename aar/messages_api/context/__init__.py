@@ -1,1 +1,1 @@
-"""What happens to a request's context: prompt cache, context editing, compaction, thinking."""
+"""Changes of a request's context: prompt cache, context editing, compaction, thinking."""

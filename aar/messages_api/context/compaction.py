@@ -1,8 +1,8 @@
-"""Compaction: a conversation that grew past a threshold is replaced by its summary, in the middle of a request.
+"""Compaction: a summary replaces a conversation above a threshold, within a request.
 
-The ``compact_20260112`` edit of the ``compact-2026-01-12`` beta. The answer begins with a ``compaction`` block; sent
+The ``compact_20260112`` edit of the ``compact-2026-01-12`` beta. The response begins with a ``compaction`` block; sent
 back, it stands for everything before it. Writing the summary is a model call of its own: its tokens are an entry of
-``usage.iterations`` and no part of the figures above it. ``summarizing`` has the other kind, on demand.
+``usage.iterations`` and no part of the figures above it. ``on_demand_compaction`` has the other kind.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def compaction_edit(request: MessagesRequest) -> Mapping[str, Any] | None:
 
 
 def trigger_threshold(asked: Mapping[str, Any]) -> int:
-    """Tokens of the prompt from which on it is compacted."""
+    """Return the prompt tokens that trigger compaction."""
     return int((asked.get("trigger") or {"value": TRIGGER_TOKENS})["value"])
 
 
 def compaction_errors(request: MessagesRequest, signer: ThinkingSigner) -> Iterator[str]:
-    """What is wrong with a request's compaction edit and with the blocks that it sends back."""
+    """Yield errors in a request's compaction edit and in returned compaction blocks."""
     asked = compaction_edit(request)
     if asked is not None and BETA not in request.betas:
         yield f"context_management.edits: Input tag '{EDIT}' is not available without the beta header {BETA}"
@@ -50,7 +50,10 @@ def compaction_errors(request: MessagesRequest, signer: ThinkingSigner) -> Itera
 
 
 def since_summary(request: MessagesRequest) -> MessagesRequest:
-    """Return the conversation from its last compaction block on; a block without content stands for nothing."""
+    """Return the conversation from its last compaction block on.
+
+    A block without content stands for nothing.
+    """
     if all(block.kind != "compaction" for block in request.blocks()):
         return request
     messages = list(request.messages)
@@ -69,17 +72,20 @@ def _stands(block: ContentBlock) -> bool:
 
 
 def compaction_block(summary: str, signer: ThinkingSigner) -> Json:
-    """Return the block that an answer begins with."""
+    """Return the block at the start of a response."""
     return {"type": "compaction", "content": summary, "encrypted_content": signer.sign(summary)}
 
 
 def compact_request(request: MessagesRequest, block: Mapping[str, Any]) -> MessagesRequest:
-    """Return the request whose conversation is only its summary."""
+    """Return the request with its summary as its only conversation."""
     return replace(request, messages=(Message("user", (ContentBlock(block, "messages.0.content.0"),), "messages.0"),))
 
 
 def default_summary(request: MessagesRequest) -> str:
-    """Return a summary for models that write none: how long the conversation was, and how it began and ended."""
+    """Return a summary for models that write none.
+
+    It has the conversation's length, start and end.
+    """
     texts = [str(block.data["text"]) for block in request.blocks() if block.kind == "text"]
     calls = sum(block.kind == "tool_use" for block in request.blocks())
     ends = f" It began: {texts[0][:200]} It ended: {texts[-1][:200]}" if texts else ""

@@ -1,8 +1,8 @@
-"""Context editing: old tool results and old thinking are taken out of the prompt before the model sees it.
+"""Context editing: removal of old tool results and old thinking from the prompt.
 
 Types and defaults are those of the ``context-management-2025-06-27`` beta: tool results go once the prompt passes
-100,000 tokens, all but the last three; thinking goes for all but the last turn that thought. The client keeps its whole
-history; each request is edited anew, and the answer says what was applied.
+100,000 tokens, all but the last three; thinking goes for all but the last turn that thought. The client stores its
+whole history; each request is edited again, and the response lists the applied edits.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _THINKING = ("thinking", "redacted_thinking")
 
 @dataclass(frozen=True, slots=True)
 class EditedRequest:
-    """A request after its edits, and what they report."""
+    """A request after its edits, with their reports."""
 
     request: MessagesRequest
     applied: Sequence[Json]
 
 
 def requested_edits(request: MessagesRequest) -> list[Mapping[str, Any]]:
-    """Return the edits that a request asks for."""
+    """Return the edits of a request."""
     return list((request.body.get("context_management") or {}).get("edits") or [])
 
 
 def editing_errors(request: MessagesRequest) -> Iterator[str]:
-    """What is wrong with the edits asked for."""
+    """Yield errors in the requested edits."""
     if "context_management" not in request.body:
         return
     if BETA not in request.betas and not any(beta.startswith("compact-") for beta in request.betas):
@@ -54,7 +54,7 @@ def apply_edits(request: MessagesRequest, tokens: int) -> EditedRequest:
     """Apply a request's edits.
 
     Args:
-        request: as asked.
+        request: as sent.
         tokens: of its prompt, before any edit.
     """
     applied: list[Json] = []
@@ -73,7 +73,10 @@ def apply_edits(request: MessagesRequest, tokens: int) -> EditedRequest:
 
 
 def drop_old_thinking(request: MessagesRequest) -> MessagesRequest:
-    """As models see it that drop the thinking of all turns but the last."""
+    """Return the request as seen by models that drop old thinking.
+
+    Only the last turn's thinking stays.
+    """
     messages, report = _clear_thinking(
         request.messages, {"keep": {"type": "thinking_turns", "value": 1}}, last_only=True
     )
@@ -81,7 +84,10 @@ def drop_old_thinking(request: MessagesRequest) -> MessagesRequest:
 
 
 def _turns(messages: Sequence[Message]) -> list[int]:
-    """For each message the number of its turn: one goes from words of the user to the next words of the user."""
+    """Return for each message the number of its turn.
+
+    A turn goes from a user's text to the next one.
+    """
     numbers: list[int] = []
     turn = 0
     for message in messages:

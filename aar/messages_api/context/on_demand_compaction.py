@@ -1,4 +1,4 @@
-"""Compaction on demand: a request that asks for nothing but a signed summary of its conversation.
+"""Compaction on demand: a request only for a signed summary of its conversation.
 
 The ``compaction`` parameter of the ``compact-2026-09-04`` beta. The block that comes back is sent first in later
 requests, in place of the messages that it stands for, and unchanged. The errors have the codes of the SDK's types.
@@ -18,18 +18,21 @@ BETA = "compact-2026-09-04"
 
 
 def is_summary_request(request: MessagesRequest) -> bool:
-    """Return True if a request asks for a summary and nothing else."""
+    """Return True if a request is only for a summary."""
     return bool(request.body.get("compaction"))
 
 
 def summary_block(summary: str, signer: ThinkingSigner) -> Json:
-    """Return the block that a summary comes back as; no tool changes, for the double plays none."""
+    """Return the block of a summary.
+
+    It has no tool changes, because the fake server plays none.
+    """
     text = _digest(summary)
     return {"type": "compaction", "content": summary, "signature": f"{text}.{signer.sign(text)}", "tool_changes": []}
 
 
 def summary_errors(request: MessagesRequest, signer: ThinkingSigner) -> Iterator[str | ApiError]:
-    """What is wrong with a request for a summary, and with the signed summary that a request begins with."""
+    """Yield errors in a request for a summary, and in the signed summary at its start."""
     yield from _asked(request)
     blocks = list(request.blocks())
     summaries = [block for block in blocks if block.kind == "compaction" and block.data.get("content")]

@@ -1,8 +1,8 @@
-"""The prompt cache: prefixes that end at a breakpoint are kept for five minutes or an hour, and read when they recur.
+"""The prompt cache: prefixes up to a breakpoint, stored for five minutes or an hour.
 
 A prompt is a row of segments: tools, then the system prompt, then the messages. Each has a digest of everything up to
 and including it. A request reads the longest prefix that an earlier one wrote within 20 segments before one of its
-breakpoints, and writes at its breakpoints, if they lie far enough in. What else is part of a prefix is as documented
+breakpoints, and writes at its breakpoints, if they lie far enough in. The other parts of a prefix are as documented
 (platform.claude.com/docs, "Prompt caching", "What invalidates the cache"): the model and the key for all of it; speed
 and output format for system and messages; tool choice, thinking and the presence of images for the messages.
 """
@@ -44,7 +44,7 @@ class PromptSegment:
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """A prompt's tokens by what they are billed as."""
+    """A prompt's tokens by billing category."""
 
     fresh: int = 0
     read: int = 0
@@ -64,10 +64,10 @@ class _Entry:
 
 
 class PromptCache:
-    """Prefixes by digest.
+    """Cached prefixes by digest.
 
     Args:
-        clock: seconds, rising; tests give their own.
+        clock: monotonic seconds; tests pass their own.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -76,11 +76,11 @@ class PromptCache:
         self._until_purge = _PURGED_EACH
 
     def use(self, segments: Sequence[PromptSegment], least: int) -> CacheUse:
-        """Account for a prompt: read what is kept of it, keep what its breakpoints ask for.
+        """Account for a prompt: read its cached prefix, store prefixes at its breakpoints.
 
         Args:
             segments: the prompt.
-            least: tokens of the shortest prefix that is kept.
+            least: tokens of the shortest prefix that is cached.
         """
         now = self._clock()
         self._purge(now)
@@ -127,7 +127,7 @@ class PromptCache:
 
 
 def prompt_segments(request: MessagesRequest) -> list[PromptSegment]:
-    """Return the prompt of a request as the model would get it."""
+    """Return the segments of a request's prompt as sent to the model."""
     digest = hashlib.blake2b(digest_size=16)
     found: list[PromptSegment] = []
 
@@ -155,7 +155,10 @@ def prompt_segments(request: MessagesRequest) -> list[PromptSegment]:
 
 
 def _marked_last(segments: list[PromptSegment], request: MessagesRequest) -> list[PromptSegment]:
-    """With the breakpoint of a top-level ``cache_control`` at the last segment that can have one."""
+    """Return the segments with the breakpoint of a top-level ``cache_control``.
+
+    It goes to the last segment that can have one.
+    """
     asked = request.body.get("cache_control")
     blocks = [*request.system, *request.blocks()]
     if asked and segments:
@@ -177,7 +180,7 @@ def _has_image(block: ContentBlock) -> bool:
 
 
 def _written(data: Mapping[str, Any]) -> str:
-    """Return a block as it goes into the digest."""
+    """Return a block as it enters the digest."""
     plain = _unmarked(data)
     if len(plain) != 2 or plain.get("type") != "text":
         return compact_json(plain)
@@ -187,7 +190,7 @@ def _written(data: Mapping[str, Any]) -> str:
 
 
 def _unmarked(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a block without its breakpoints: they are no part of what is cached."""
+    """Return a block without its breakpoints, which are not cached."""
     inner = data.get("content")
     if data.get("type") == "tool_result" and isinstance(inner, list) and any("cache_control" in p for p in inner):
         data = {**data, "content": [_unmarked(part) for part in inner]}
@@ -201,7 +204,7 @@ def _ttl(data: Mapping[str, Any]) -> str:
 
 
 def _marks(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
-    """Breakpoints of a block: where, and their lifetime; those inside a tool result first."""
+    """Yield breakpoints of a block with their lifetime, those inside a tool result first."""
     inner = data.get("content") if data.get("type") == "tool_result" else None
     if isinstance(inner, list):
         for index, part in enumerate(inner):
@@ -211,7 +214,7 @@ def _marks(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
 
 
 def cache_errors(request: MessagesRequest) -> Iterator[str]:
-    """What is wrong with a request's breakpoints."""
+    """Yield errors in a request's breakpoints."""
     parts = [(tool, f"tools.{index}") for index, tool in enumerate(request.tools)]
     parts += [(block.data, block.at) for block in [*request.system, *request.blocks()]]
     marks = [mark for data, at in parts for mark in _marks(data, at)]

@@ -1,8 +1,8 @@
-"""Thinking: when it is on, what a request may say about it, and the signatures that bring it back intact.
+"""Thinking blocks: configuration, validation, and signatures.
 
-A signature is an HMAC over the block's text under the double's own key, so that a block which was changed, or that
-somebody else made, is refused as the service refuses it. The double also remembers which thinking went with which tool
-call, because during a tool loop the last turn's thinking must come back whole and in order.
+A signature is an HMAC over the block's text under the fake server's own key, so that a changed or foreign block is
+rejected as the service rejects it. The fake server also stores the thinking of each tool call, because during a tool
+loop the last turn's thinking must come back whole and in order.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _CHANGED = (
 
 
 def is_thinking_enabled(request: MessagesRequest, traits: ModelSpec) -> bool:
-    """Return True if the reply may hold thinking."""
+    """Return True if the reply may contain thinking."""
     asked = request.body.get("thinking")
     return traits.thinks_unasked if not asked else asked.get("type") != "disabled"
 
 
 def thinking_config_errors(request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
-    """What is wrong with the ``thinking`` parameter and what goes with it."""
+    """Yield errors in the ``thinking`` parameter and in parameters that depend on it."""
     asked = request.body.get("thinking") or {}
     kind = asked.get("type")
     if kind is not None and kind not in traits.thinking:
@@ -52,10 +52,10 @@ def thinking_config_errors(request: MessagesRequest, traits: ModelSpec) -> Itera
 
 
 class ThinkingSigner:
-    """Signs the thinking of replies and checks what comes back.
+    """Signs the thinking of replies and checks returned blocks.
 
     Args:
-        key: the secret; a double that is started again with the same key knows its old blocks.
+        key: the secret; a restarted server with the same key recognises its old blocks.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -64,12 +64,12 @@ class ThinkingSigner:
         self._adopted: set[tuple[str, str]] = set()
 
     def sign(self, text: str) -> str:
-        """Return a signature of a text, another one each time."""
+        """Return a new signature of a text, different at each call."""
         nonce = secrets.token_bytes(8)
         return base64.b64encode(nonce + self._mac(nonce, text)).decode()
 
     def is_valid(self, text: str, signature: str) -> bool:
-        """Return True if a signature is this double's, of this text."""
+        """Return True if this server signed the text with the signature."""
         if (text, signature) in self._adopted:
             return True
         try:
@@ -79,8 +79,10 @@ class ThinkingSigner:
         return hmac.compare_digest(raw[8:], self._mac(raw[:8], text))
 
     def signed(self, block: Mapping[str, Any], *, omitted: bool) -> Json:
-        """Return a thinking block as the service returns it; ``omitted`` leaves the text out and keeps the
-        signature."""
+        """Return a thinking block as the service returns it.
+
+        ``omitted`` removes the text but not the signature.
+        """
         if block["type"] == "redacted_thinking":
             data = str(block["data"])
             return {**block, "data": f"{base64.b64encode(data.encode()).decode()}.{self.sign(data)}"}
@@ -94,7 +96,7 @@ class ThinkingSigner:
         return {**block, "thinking": text, "signature": self.sign(text)}
 
     def remember(self, content: Sequence[Mapping[str, Any]]) -> None:
-        """Note which thinking a reply's tool calls go with."""
+        """Record the thinking of a reply's tool calls."""
         proofs = tuple(thinking_key(block) for block in content if block["type"] in _KINDS)
         for block in content:
             if block["type"] == "tool_use":
@@ -103,7 +105,7 @@ class ThinkingSigner:
             self._turns.popitem(last=False)
 
     def signature_errors(self, request: MessagesRequest, traits: ModelSpec) -> Iterator[str]:
-        """What is wrong with the thinking that a request sends back."""
+        """Yield errors in the thinking blocks of a request."""
         for block in request.blocks():
             if block.kind in _KINDS and not self._genuine(block):
                 yield f"{block.at}: Invalid `{_field(block)}` in `{block.kind}` block"
@@ -148,5 +150,5 @@ def _field(block: ContentBlock) -> str:
 
 
 def thinking_key(block: Mapping[str, Any]) -> str:
-    """What a thinking block is known by: its signature, or its hidden data."""
+    """Return the identity of a thinking block: its signature, or its hidden data."""
     return str(block["signature"] if block["type"] == "thinking" else block["data"])

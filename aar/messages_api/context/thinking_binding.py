@@ -1,9 +1,9 @@
-"""Preserved thinking: on newer models a thinking block is bound to the conversation that it was made in.
+"""Preserved thinking: on newer models a thinking block is bound to its conversation.
 
-When it comes back, system prompt, tools and every message before it have to be what they were; a client that edits its
-history is refused, or has the blocks dropped if it asked for that (platform.claude.com/docs, "Preserved thinking").
+When it comes back, system prompt, tools and every message before it must be unchanged; a client that edits its history
+is rejected, or has the blocks dropped if it requested that (platform.claude.com/docs, "Preserved thinking").
 Breakpoints of the prompt cache do not count, nor do thinking blocks that were left out. A conversation that begins with
-a summary is not checked, and neither is a block that this double did not make.
+a summary is not checked, and neither is a block that this server did not make.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _MOST_BOUND = 100_000
 
 
 class ThinkingBinding:
-    """Which prefix each thinking block was made after."""
+    """The conversation prefix of each thinking block."""
 
     def __init__(self) -> None:
         self._bound: OrderedDict[str, bytes] = OrderedDict()
 
     def bind(self, request: MessagesRequest, content: Sequence[Json]) -> None:
-        """Note the prefix of an answer's thinking."""
+        """Record the prefix of a response's thinking."""
         *_, digest = _prefixes(request, [])
         if request.messages[-1].role != "assistant":
             digest.update(b"assistant")
@@ -45,7 +45,9 @@ class ThinkingBinding:
             self._bound.popitem(last=False)
 
     def checked(self, request: MessagesRequest, traits: ModelSpec) -> tuple[MessagesRequest, list[Json]]:
-        """Return the request without the thinking that it asks to have dropped, and a report of each such block.
+        """Return the request without its dropped thinking, and a report of each block.
+
+        Only blocks that the request asks to drop are dropped.
 
         Raises:
             ApiError: a block is bound to another conversation.
@@ -68,7 +70,7 @@ class ThinkingBinding:
         return replace(request, messages=tuple(message for message in kept if message.blocks)), report
 
     def _foreign(self, request: MessagesRequest) -> list[ContentBlock]:
-        """Return the first block that does not belong, and all thinking after it."""
+        """Return the first foreign block and all thinking after it."""
         found: list[ContentBlock] = []
         if any(block.kind == "compaction" for block in request.blocks()):
             return found
@@ -99,7 +101,7 @@ def _prefixes(request: MessagesRequest, before: Sequence[ContentBlock]) -> Itera
 
 
 def _written(block: Mapping[str, Any]) -> bytes:
-    """Return a block without what clients add to it or leave out of it."""
+    """Return a block without the parts that clients add or leave out."""
     plain = {key: _plain(value) for key, value in block.items() if value is not None and key != "cache_control"}
     return json.dumps(plain, sort_keys=True).encode()
 

@@ -1,4 +1,4 @@
-"""The double itself: an ASGI application that answers ``/v1/messages`` with what a model says."""
+"""The fake server: an ASGI application that serves ``/v1/messages`` from a model backend."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ _THREADLESS = {"error_code": "thread_unsupported_request", "unsupported": []}
 
 @dataclass(slots=True)
 class RecordedExchange:
-    """A request and what became of it, for tests to look at.
+    """A request and its result, for tests.
 
     No key is in it.
 
     Args:
-        number: how many requests for a message came before it.
+        number: the number of earlier requests for a message.
         path: "/v1/messages" or "/v1/messages/count_tokens".
         body: the request.
         headers: of the request, lower case, without those that carry a key.
-        status: of the answer; 0 while there is none.
+        status: of the response; 0 while there is none.
         answer: the message, the count or the error.
-        fault: what went wrong on purpose, by the name of its class.
+        fault: the injected fault, by the name of its class.
     """
 
     number: int
@@ -67,14 +67,14 @@ class RecordedExchange:
 
 @dataclass(frozen=True, slots=True)
 class ServerRules:
-    """What a double takes.
+    """Acceptance rules of a fake server.
 
     Args:
-        models: model ids that it answers to; None is any.
-        keys: API keys that it takes; None is any, and none.
+        models: model ids that it serves; None is any.
+        keys: API keys that it accepts; None accepts any key, or none.
         strict: check requests against the types of the installed SDK (imports it: two seconds, once).
         most_bytes: longest request.
-        at_once: requests answered at one time before the next one gets 429; None is any number.
+        at_once: concurrent requests before the next one gets 429; None is any number.
         retry_after: seconds that such a 429 asks to wait.
     """
 
@@ -87,15 +87,15 @@ class ServerRules:
 
 
 class FakeMessagesApi:
-    """A server that speaks the Messages API and plays a model.
+    """A server that implements the Messages API in front of a model backend.
 
     Args:
         model: a ``ModelBackend``, a list of answers in order, or a function of the request.
-        rules: what it takes.
-        faults: what goes wrong, and when.
-        clock: seconds, rising, for the lifetimes of the prompt cache.
-        most_logged: exchanges kept in ``requests``, bodies and all; the oldest go first.
-        signing_key: for the signatures of thinking; a double with the same key knows another's blocks.
+        rules: its acceptance rules.
+        faults: the faults to inject, and their times.
+        clock: monotonic seconds, for the lifetimes of the prompt cache.
+        most_logged: exchanges stored in ``requests``, with their bodies; the oldest are dropped first.
+        signing_key: for the signatures of thinking; a server with the same key recognises another's blocks.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class FakeMessagesApi:
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
+        """Serve an ASGI connection."""
         if scope["type"] != "http":
             raise NotImplementedError(f"the double speaks HTTP, not {scope['type']}")
         call = _Call(RequestHeaders(scope), ResponseChannel(scope, receive, send), new_request_id())
@@ -170,7 +170,7 @@ class FakeMessagesApi:
             self._in_flight -= 1
 
     async def _admitted(self, call: _Call) -> bytes:
-        """Return the request's body, once its headers are in order."""
+        """Return the request's body, once its headers are valid."""
         raw = await call.channel.body(self.rules.most_bytes)
         if self.rules.keys is not None and call.incoming.key not in self.rules.keys:
             raise ApiError(401)
@@ -227,7 +227,7 @@ class FakeMessagesApi:
 
 @dataclass(slots=True)
 class _Call:
-    """One HTTP request on its way through the double."""
+    """One HTTP request on its way through the fake server."""
 
     incoming: RequestHeaders
     channel: ResponseChannel

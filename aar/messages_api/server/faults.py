@@ -1,4 +1,4 @@
-"""What may go wrong between a request and its answer, by script or by seeded chance."""
+"""Faults between a request and its response, by script or by seeded chance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NO_FAULT = "as it is"
 
 @dataclass(frozen=True, slots=True)
 class HttpError:
-    """The service answers with an error, and nothing is billed.
+    """The service returns an error, and nothing is billed.
 
     Args:
         status: 400, 401, 403, 404, 413, 429, 500, 529 ...
-        message: empty is what the service says for that status.
+        message: empty means the service's text for that status.
         retry_after: seconds for the ``retry-after`` header.
         headers: further headers.
     """
@@ -36,14 +36,20 @@ class HttpError:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The connection breaks: before the response (``after`` None), or after so many events of a stream."""
+    """The connection breaks.
+
+    Before the response (``after`` None), or after so many events of a stream.
+    """
 
     after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamError:
-    """After so many events of a stream comes an ``error`` event; a whole answer becomes that error."""
+    """An ``error`` event comes after so many events of a stream.
+
+    A response in one piece becomes that error.
+    """
 
     after: int = 1
     kind: str = "overloaded_error"
@@ -52,14 +58,14 @@ class StreamError:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """So many seconds pass before each event, or before a whole answer."""
+    """A pause of so many seconds before each event, or before a whole response."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """After so many events nothing comes for so many seconds, and then the connection breaks."""
+    """A stall after so many events, for so many seconds, and then a broken connection."""
 
     after: int = 1
     seconds: float = 3600.0
@@ -67,7 +73,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class CutShort:
-    """The reply ends at so many tokens, as if ``max_tokens`` had been that."""
+    """The reply ends at so many tokens, as at ``max_tokens``."""
 
     tokens: int
 
@@ -81,12 +87,12 @@ class OtherReply:
 
 @dataclass(frozen=True, slots=True)
 class Misreport:
-    """The answer is whole, and what it says of its usage or its model is not what is billed.
+    """A complete response with usage or a model name that differs from the bill.
 
     Args:
         start, end: ``usage`` of a stream's first and last figures, or of a whole answer (``end``), whatever they are;
             ``NO_FAULT`` leaves them right.
-        model: that the answer names; empty is its own.
+        model: the model named in the response; empty is its own.
     """
 
     start: Any = NO_FAULT
@@ -100,17 +106,19 @@ FaultSource: TypeAlias = Callable[[MessagesRequest], Fault | None]
 
 
 def faults_at_requests(faults: Mapping[int, Fault]) -> FaultSource:
-    """Faults by the number of the request, from 0."""
+    """Return faults by the number of the request, from 0."""
     return lambda request: faults.get(request.number)
 
 
 def faults_in_order(faults: Sequence[Fault | None]) -> FaultSource:
-    """Return a fault for each of the first requests; None lets one through."""
+    """Return a fault for each of the first requests. None lets one through."""
     return faults_at_requests({number: fault for number, fault in enumerate(faults) if fault is not None})
 
 
 def faults_by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> FaultSource:
-    """Faults at random, the same for the same seed and request number, in whatever order requests come.
+    """Return random faults, the same for the same seed and request number.
+
+    The order of requests does not matter.
 
     Args:
         seed: of all draws.
@@ -129,7 +137,10 @@ def faults_by_chance(seed: int, chances: Sequence[tuple[float, Fault]]) -> Fault
 
 
 def error_of_fault(fault: HttpError) -> ApiError:
-    """Return the error that an ``HttpError`` stands for; a rate limit comes with the service's headers."""
+    """Return the error of an ``HttpError``.
+
+    A rate limit has the service's headers.
+    """
     headers: dict[str, str] = {}
     if fault.retry_after is not None:
         headers["retry-after"] = f"{fault.retry_after:g}"

@@ -1,4 +1,7 @@
-"""A double, or any ASGI application, on a free port of loopback: within an event loop, or in a thread of its own."""
+"""A loopback server for the fake server or any ASGI application.
+
+It runs within an event loop, or in a separate thread.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from aar.messages_api.server.transport import ABORT, Receive, Scope, Send
 
 
 class _Breakable(H11Protocol):
-    """HTTP whose application can break the connection, as a network would."""
+    """An HTTP protocol whose application can break the connection, as a network would."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -30,16 +33,16 @@ class _Breakable(H11Protocol):
 
 
 class LocalServer(uvicorn.Server):
-    """A server that leaves signals to the program it runs in."""
+    """A server that leaves signals to its program."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 def server_config(app: Any) -> uvicorn.Config:
-    """How an application is served."""
+    """Return the server's configuration for an application."""
     return uvicorn.Config(
         app,
         http=_Breakable,
@@ -73,7 +76,7 @@ def base_url_of(listening: socket.socket) -> str:
 
 @contextlib.asynccontextmanager
 async def serve_app(app: Any) -> AsyncIterator[str]:
-    """Serve an application within this event loop; gives its base URL."""
+    """Serve an application within this event loop. Yields its base URL."""
     server = LocalServer(server_config(app))
     with listen_on_loopback() as listening:
         running = asyncio.create_task(server.serve(sockets=[listening]))
@@ -86,10 +89,12 @@ async def serve_app(app: Any) -> AsyncIterator[str]:
 
 @contextlib.contextmanager
 def serve_app_in_thread(app: Any, port: int = 0) -> Iterator[str]:
-    """Serve an application in a thread with an event loop of its own, for programs that have none.
+    """Serve an application in a thread with its own event loop.
+
+    For programs that have no event loop.
 
     Args:
-        port: 0 for a free one; the one of before for a server that comes back.
+        port: 0 for a free one; the former port for a restarted server.
     """
     server = LocalServer(server_config(app))
     with listen_on_loopback(port) as listening:

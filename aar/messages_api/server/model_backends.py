@@ -1,4 +1,4 @@
-"""Models: what stands behind the double and decides what it answers."""
+"""Model backends, which decide the replies of the fake server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ Answer: TypeAlias = ModelReply | VerbatimResponse
 
 @runtime_checkable
 class ModelBackend(Protocol):
-    """Answers requests. It may also have ``summary(request) -> str``, which compaction then asks."""
+    """Replies to requests.
+
+    It may also have ``summary(request) -> str``, which compaction then calls.
+    """
 
     def reply(self, request: MessagesRequest) -> Answer | Awaitable[Answer]:
-        """Return the answer to a request, as the model sees it: after context editing and compaction.
+        """Return the reply to a request, as the model sees it.
+
+        The request is that after context editing and compaction.
 
         Raises:
-            ApiError: the request is answered with this error instead.
+            ApiError: the response is this error instead.
         """
         ...
 
@@ -33,39 +38,42 @@ def _missing(what: str) -> ApiError:
 
 
 class ScriptedModel:
-    """Answers one after the other, by the order of requests."""
+    """Returns scripted replies in the order of requests."""
 
     def __init__(self, replies: Sequence[Answer | str]) -> None:
         self._left = list(replies)
 
     def reply(self, request: MessagesRequest) -> Answer:
-        """Return the next answer of the script."""
+        """Return the next reply of the script."""
         if not self._left:
             raise _missing(f"the script has no reply left for request {request.number}")
         return _as_reply(self._left.pop(0))
 
 
 class ModelByTurn:
-    """Answers by the number of assistant messages in the request, so that a request sent again gets the same one."""
+    """Returns replies by the number of assistant messages in the request.
+
+    A request that is sent again gets the same one.
+    """
 
     def __init__(self, replies: Sequence[Answer | str]) -> None:
         self._replies = list(replies)
 
     def reply(self, request: MessagesRequest) -> Answer:
-        """Return the answer of this turn."""
+        """Return the reply of this turn."""
         if request.turns >= len(self._replies):
             raise _missing(f"the script has no reply for turn {request.turns}")
         return _as_reply(self._replies[request.turns])
 
 
 class FunctionModel:
-    """Answers with what a function of the request returns."""
+    """Returns the result of a function of the request."""
 
     def __init__(self, play: Callable[[MessagesRequest], Any]) -> None:
         self._play = play
 
     def reply(self, request: MessagesRequest) -> Answer | Awaitable[Answer]:
-        """What the function returns: a reply, a text, or an awaitable of one."""
+        """Return the function's result: a reply, a text, or an awaitable of one."""
         played = self._play(request)
         return _awaited(played) if inspect.isawaitable(played) else _as_reply(played)
 
@@ -79,19 +87,19 @@ def _as_reply(played: Any) -> Answer:
 
 
 def as_model(given: ModelBackend | Sequence[Answer | str] | Callable[[MessagesRequest], Any]) -> ModelBackend:
-    """Return a model of what was given: itself, a list of answers in order, or a function."""
+    """Convert a model, a list of replies in order, or a function to a model."""
     if isinstance(given, ModelBackend):
         return given
     return FunctionModel(given) if callable(given) else ScriptedModel(given)
 
 
 async def get_reply(model: ModelBackend, request: MessagesRequest) -> Answer:
-    """Return a model's answer, awaited where it has to be."""
+    """Return a model's reply, awaited where necessary."""
     played = model.reply(request)
     return await played if inspect.isawaitable(played) else played
 
 
 def get_summary(model: ModelBackend, request: MessagesRequest) -> str:
-    """Return a model's summary of a conversation; a plain one where it writes none."""
+    """Return a model's summary of a conversation, or a default summary."""
     write: Callable[[MessagesRequest], str] = getattr(model, "summary", default_summary)
     return write(request)

@@ -1,4 +1,4 @@
-"""From a request to its answer: rules, context editing, compaction, the prompt cache, the model, the limits."""
+"""The pipeline from request to response: rules, context editing, compaction, cache, model, limits."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ _MOST_PAUSED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
-    """A request as its model gets it.
+    """A request as passed to its model.
 
     Args:
-        asked: the request as it was sent.
+        asked: the request as sent.
         request: after edits.
         segments: of the prompt.
-        applied: what the edits report; None when none was asked for.
+        applied: reports of the edits; None when none was requested.
         original_tokens: of the prompt before the edits.
-        dropped: thinking that was left out because it belongs elsewhere; None when the request does not ask.
+        dropped: thinking left out because it belongs to another conversation; None when the request does not ask for
+            it.
     """
 
     asked: MessagesRequest
@@ -59,14 +60,14 @@ class PreparedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
-    """An answer, and its content as it is to be streamed."""
+    """A response, and its content for streaming."""
 
     message: Json
     parts: Sequence[ResponsePart]
 
 
 class RequestPipeline:
-    """What a double knows between requests, and how it answers one."""
+    """The pipeline of a fake server, with its state between requests."""
 
     def __init__(self, model: ModelBackend, cache: PromptCache, signer: ThinkingSigner) -> None:
         self._model = model
@@ -79,7 +80,7 @@ class RequestPipeline:
         """Check a request and edit its context.
 
         Raises:
-            ApiError: the first thing that does not hold.
+            ApiError: the first invalid value.
         """
         traits = get_model_spec(request.model)
         last = request.messages[-1]
@@ -114,7 +115,7 @@ class RequestPipeline:
         return PreparedPrompt(request, seen, segments, applied, original, reported)
 
     def count(self, request: MessagesRequest) -> Json:
-        """Return the answer of ``count_tokens``. Raises ApiError like ``prepare``."""
+        """Return the response of ``count_tokens``. Raises ApiError like ``prepare``."""
         prompt = self.prepare(request)
         counted: Json = {"input_tokens": prompt.tokens}
         if prompt.applied is not None:
@@ -122,10 +123,10 @@ class RequestPipeline:
         return counted
 
     async def answer(self, prompt: PreparedPrompt, fault: Fault | None) -> AnsweredRequest | VerbatimResponse:
-        """Return the answer to a prepared request; the prompt cache takes it in.
+        """Return the response to a prepared request and update the prompt cache.
 
         Raises:
-            ApiError: the model has none.
+            ApiError: the model has no reply.
         """
         request, traits = prompt.request, get_model_spec(prompt.request.model)
         written: list[tuple[CacheUse, int]] = []
@@ -188,7 +189,10 @@ def _total(segments: Sequence[PromptSegment]) -> int:
 
 
 def _print_of(content: Sequence[Json]) -> str:
-    """Content by which a paused turn is known again, whatever marks and empty fields a client added."""
+    """Return a fingerprint that identifies a paused turn.
+
+    Marks and empty fields added by a client do not matter.
+    """
     plain = [{k: v for k, v in block.items() if v is not None and k != "cache_control"} for block in content]
     return compact_json(sorted(map(compact_json, map(_ordered, plain))))
 

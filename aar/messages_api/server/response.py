@@ -1,4 +1,4 @@
-"""An answer as the service sends it: cut to its limits, signed, with stop reason and usage."""
+"""Responses as the service sends them: cut to limits, signed, with stop reason and usage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _THINKING = ("thinking", "redacted_thinking")
 
 @dataclass(frozen=True, slots=True)
 class ResponsePart:
-    """A block of the answer; ``raw`` is the JSON of a tool call's input where it is not just that input."""
+    """A block of the response.
+
+    ``raw`` is the JSON of a tool call's input where it is not just that input.
+    """
 
     block: Json
     raw: str | None = None
@@ -26,7 +29,7 @@ class ResponsePart:
 
 @dataclass(frozen=True, slots=True)
 class FinishedReply:
-    """An answer's content and why it ends there."""
+    """A reply's content and its stop reason."""
 
     parts: Sequence[ResponsePart]
     stop_reason: str
@@ -38,7 +41,7 @@ class FinishedReply:
 
 @dataclass(frozen=True, slots=True)
 class OutputLimit:
-    """How long an answer may get: so many tokens, and the stop reason when they do not do."""
+    """A limit on a reply's length: tokens, and the stop reason above them."""
 
     tokens: int
     reason: str = "max_tokens"
@@ -51,10 +54,10 @@ def finish_reply(
 
     Args:
         reply: the model's.
-        request: what was asked.
-        room: how long it may get.
-        signer: the double's.
-        thinking: whether thinking is on; the reply's is left out otherwise.
+        request: the request.
+        room: the limit on its length.
+        signer: the fake server's.
+        thinking: True if thinking is on; the reply's is left out otherwise.
     """
     blocks = [block for block in reply.blocks() if thinking or block["type"] not in _THINKING]
     if (request.body.get("tool_choice") or {}).get("disable_parallel_tool_use"):
@@ -83,7 +86,7 @@ def _one_call(blocks: Sequence[Json]) -> list[Json]:
 
 
 def _until_stop(blocks: Sequence[Json], sequences: Sequence[str]) -> tuple[list[Json], str | None]:
-    """Return the blocks up to the first of the stop sequences, which is left out, and which one it was."""
+    """Return the blocks before the first stop sequence, and that sequence."""
     kept: list[Json] = []
     for block in blocks:
         if block["type"] == "text" and sequences:
@@ -96,7 +99,7 @@ def _until_stop(blocks: Sequence[Json], sequences: Sequence[str]) -> tuple[list[
 
 
 def _within(blocks: Sequence[Json], room: int, raw_input: str | None) -> tuple[list[ResponsePart], int, bool]:
-    """What fits, how many tokens it is, and whether something was cut."""
+    """Return the blocks that fit, their tokens, and whether some were cut."""
     last_call = max((i for i, block in enumerate(blocks) if block["type"] == "tool_use"), default=-1)
     parts: list[ResponsePart] = []
     used = 0
@@ -133,7 +136,7 @@ def _signed(part: ResponsePart, signer: ThinkingSigner, *, omitted: bool) -> Res
 
 @dataclass(frozen=True, slots=True)
 class UsageAccount:
-    """What a request's answer was billed as: its own prompt, and the summaries written before it."""
+    """The billed usage of a request: its own prompt, and earlier summaries."""
 
     prompt: CacheUse
     compactions: Sequence[tuple[CacheUse, int]] = ()
@@ -142,7 +145,7 @@ class UsageAccount:
     iterations: bool = False
 
     def usage(self, finished: FinishedReply) -> Json:
-        """Return the ``usage`` object of the answer."""
+        """Return the ``usage`` object of the response."""
         tools = self.server_tool_use
         usage: Json = {
             **_figures(self.prompt, finished.output_tokens),
@@ -173,7 +176,7 @@ def _figures(use: CacheUse, output: int) -> Json:
 def build_message(
     request: MessagesRequest, finished: FinishedReply, usage: Json, applied: Sequence[Json] | None
 ) -> Json:
-    """Return the answer as the service's ``message`` object; ids are random."""
+    """Return the response as the service's ``message`` object. Ids are random."""
     message: Json = {
         "id": f"msg_{secrets.token_hex(12)}",
         "type": "message",

@@ -1,4 +1,4 @@
-"""A message as server-sent events, in the order in which the service sends them."""
+"""Server-sent events of a message, in the service's order."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def message_events(message: Json, parts: Sequence[ResponsePart]) -> Iterator[Jso
     """Yield the events of a message.
 
     Args:
-        message: as ``message_of`` made it.
-        parts: its content, with the JSON of tool inputs as it is to be sent.
+        message: as returned by ``build_message``.
+        parts: its content, with the JSON of tool inputs as sent.
     """
     usage = message["usage"]
     begun = {key: value for key, value in usage.items() if key != "iterations"}
@@ -58,7 +58,7 @@ def message_events(message: Json, parts: Sequence[ResponsePart]) -> Iterator[Jso
 
 
 def _pieces(part: ResponsePart) -> tuple[Json, list[Json]]:
-    """How a block starts, and what is added to it."""
+    """Return the start of a block, and its deltas."""
     block = part.block
     match block["type"]:
         case "text":

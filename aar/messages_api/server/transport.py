@@ -1,4 +1,4 @@
-"""How an answer goes out over ASGI: in one piece, event by event where something is to go wrong, or not at all."""
+"""Delivery of responses over ASGI: whole, or event by event with faults."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ABORT = "aar.abort"
 
 
 class ClientGone(Exception):
-    """The client went away, or the connection was broken on purpose."""
+    """The client disconnected, or the connection was broken on purpose."""
 
 
 class ResponseChannel:
-    """One exchange's way back to the client."""
+    """The channel of one exchange back to the client."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._abort: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT)
@@ -34,7 +34,7 @@ class ResponseChannel:
         self.started = False
 
     async def body(self, most: int) -> bytes:
-        """Return the request's body. Raises ApiError (413) when it is longer than ``most`` bytes."""
+        """Read the request's body. Raises ApiError (413) above ``most`` bytes."""
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -78,7 +78,7 @@ class ResponseChannel:
         raise ClientGone
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass. Raises Gone when the client leaves meanwhile."""
+        """Wait. Raises ClientGone when the client leaves meanwhile."""
         try:
             async with asyncio.timeout(seconds):
                 while (await self._receive())["type"] != "http.disconnect":
@@ -96,7 +96,7 @@ def json_bytes(value: Any) -> bytes:
 async def deliver_message(
     channel: ResponseChannel, message: Json, headers: Mapping[str, str], fault: Fault | None
 ) -> None:
-    """Send an answer that was not asked for as a stream."""
+    """Send a response that is not streamed."""
     if isinstance(fault, Misreport):
         usage = message["usage"] if fault.end == NO_FAULT else fault.end
         message = {**message, "usage": usage, "model": fault.model or message["model"]}
@@ -118,7 +118,7 @@ async def deliver_message(
 async def deliver_stream(
     channel: ResponseChannel, events: Iterable[Json], headers: Mapping[str, str], request_id: str, fault: Fault | None
 ) -> None:
-    """Send an answer as a stream of events."""
+    """Send a response as a stream of events."""
     if isinstance(fault, Drop) and fault.after is None:
         await _silence(channel, fault)
     await channel.start(
@@ -138,7 +138,7 @@ async def deliver_stream(
 
 
 async def _before(channel: ResponseChannel, sent: int, request_id: str, fault: Fault) -> None:
-    """What happens before the event after ``sent`` others."""
+    """Inject the fault due before the event after ``sent`` others."""
     match fault:
         case Slow(seconds):
             await channel.wait(seconds)
