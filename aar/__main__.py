@@ -1,4 +1,4 @@
-"""``python -m aar`` is ``aar``."""
+"""Entry point of ``python -m aar``, the same as ``aar``."""
 
 from aar.cli import main
 

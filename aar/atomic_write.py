@@ -1,4 +1,4 @@
-"""Files that are replaced whole, so that a reader never sees half of one."""
+"""Atomic replacement of files: a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ DRAFT_SUFFIX = ".draft-"
 
 
 def write_atomically(path: Path, content: bytes) -> bool:
-    """Write a file at once, for all to read, unless it holds that already; returns whether it was written."""
+    """Write a world-readable file in one step, unless its content is the same.
+
+    Returns True if it was written.
+    """
     try:
         if path.read_bytes() == content:
             return False

@@ -1,4 +1,4 @@
-"""Best-effort steps: clean-up that is tried, waited for so long, and decides over nothing but itself."""
+"""Best-effort clean-up: steps with a timeout whose failures are logged, not raised."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = structlog.get_logger(__name__)
 async def best_effort(
     step: Awaitable[object], failed: Callable[[Exception], object], *, seconds: float | None = None
 ) -> bool:
-    """Do a clean-up step; what becomes of it is told, and not raised.
+    """Run a clean-up step and report its failure instead of raising it.
 
-    Returns whether it was done.
+    Returns True if it succeeded.
 
-    Whoever waits may be cancelled: the step then goes on by itself.
+    If the waiting task is cancelled, the step goes on by itself.
 
     Args:
-        step: an error that it ends with is no reason for anything else to end.
-        failed: told that error, or a TimeoutError.
-        seconds: longest that it is waited for; then it is cancelled. None waits to its end.
+        step: the step; its error ends nothing else.
+        failed: called with that error, or a TimeoutError.
+        seconds: longest wait before it is cancelled; None waits to its end.
     """
     doing = asyncio.ensure_future(step)
     doing.add_done_callback(_heard)
@@ -45,10 +45,10 @@ async def best_effort(
 
 
 def log_failure(what: str) -> Callable[[Exception], None]:
-    """Tell the log alone.
+    """Return a handler that only logs the failure.
 
     Args:
-        what: could not be done, such as ``a connection could not be closed``.
+        what: the failure, such as ``a connection could not be closed``.
     """
 
     def failed(error: Exception) -> None:
@@ -59,7 +59,10 @@ def log_failure(what: str) -> Callable[[Exception], None]:
 
 @contextmanager
 def suppress_and_log(what: str) -> Iterator[None]:
-    """A block of clean-up whose error is told the log, and not raised; ``what`` is as for ``logged``."""
+    """A block of clean-up whose error is logged, not raised.
+
+    ``what`` is as for ``log_failure``.
+    """
     try:
         yield
     except Exception as error:  # noqa: BLE001 - what came before it is the outcome
@@ -67,6 +70,6 @@ def suppress_and_log(what: str) -> Iterator[None]:
 
 
 def _heard(ended: asyncio.Future[Any]) -> None:
-    """Take note of an error that nobody waits for any more, so that asyncio does not complain of it."""
+    """Retrieve an unawaited error, so that asyncio does not warn about it."""
     if not ended.cancelled():
         ended.exception()

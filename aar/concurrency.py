@@ -1,4 +1,7 @@
-"""Blocking steps whose effects must be undone: waited for to their end, even when their result is no longer wanted."""
+"""Blocking steps that run to completion in a thread, even when cancelled.
+
+Their effects must be undone.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ T = TypeVar("T")
 
 
 async def run_to_completion(step: Callable[[], T], undo: Callable[[], object] | None = None) -> T:
-    """Run a step in a thread and return what it returns.
+    """Run a step in a thread and return its result.
 
-    Cancelled, it is cancelled only after the thread has ended. A cancelled ``asyncio.to_thread`` leaves its thread at
-    work, so that a mount, say, would appear after whoever cleans up has looked for it.
+    A cancellation takes effect only after the thread has ended. A cancelled ``asyncio.to_thread`` leaves its thread at
+    work, so that a mount, for example, would appear after the clean-up has searched for it.
 
     Args:
-        step: what to run; whatever it raises is raised.
-        undo: takes back a step that came to its end although it was cancelled.
+        step: the function to run; its exceptions are raised.
+        undo: reverts a step that finished although it was cancelled.
     """
     running = asyncio.ensure_future(asyncio.to_thread(step))
     try:

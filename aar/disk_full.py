@@ -1,4 +1,4 @@
-"""Telling a full disk by whatever was raised of it, so that it is named the same everywhere."""
+"""Detection of a full disk from any exception, so that it has one name everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ REMEDY = "Free some space, then run `aar resume`"
 
 
 def find_disk_full(error: BaseException) -> DiskFull | None:
-    """Return the full disk that an error comes of, in one line with a remedy; None where it comes of something else."""
+    """Return the full disk behind an error, in one line with a remedy.
+
+    None where the error has another cause.
+    """
     for each in _chain(error):
         if isinstance(each, DiskFull):
             return each
@@ -26,7 +29,7 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what it was raised from."""
+    """Yield an error and its causes."""
     found: BaseException | None = error
     for _ in range(8):
         if found is None:

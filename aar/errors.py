@@ -4,29 +4,29 @@
 
     AarError                     one line a person can act on, and a remedy
     ├── UsageError               the input is wrong; nothing was started or spent
-    │   ├── SpecError            a campaign spec does not hold
-    │   ├── SeedFileError        a file of directions does not hold
+    │   ├── SpecError            a campaign spec is invalid
+    │   ├── SeedFileError        a file of directions is invalid
     │   └── NotFound             no campaign, post, submission, problem ... of that name
     ├── SetupError               this machine lacks something that a campaign needs
     │   ├── SandboxUnavailable   no sandbox backend works here
-    │   │   └── BackendAway      the backend does not answer now; it is waited for
+    │   │   └── BackendAway      the backend does not answer now; callers wait for it
     │   ├── DatabaseError        the database is locked, newer than this program, or unreachable
     │   ├── DiskFull             a disk or a quota has no room
     │   ├── PortTaken            the address to serve on is in use
     │   └── DataMissing          a problem's data is absent or damaged
-    ├── Conflict                 the state of things does not allow the request (two controllers, say)
+    ├── Conflict                 the current state does not allow the request (two controllers, for example)
     ├── Forbidden                the token does not allow the request
-    ├── SandboxError             a sandbox did not do its part
-    │   ├── SandboxGone          the sandbox is no more; the command's fate is unknown
-    │   ├── StillInUse           what a former sandbox left is still in use; it is waited for
+    ├── SandboxError             a sandbox operation failed
+    │   ├── SandboxGone          the sandbox is gone; the command's result is unknown
+    │   ├── StillInUse           the remains of a former sandbox are still in use; callers wait for them
     │   └── TransferRefused      a path or archive tried to leave its place, or was too large
-    ├── LimitReached             a limit of the ledger cannot be met; says which, and by how much
-    ├── TooMany                  a client asks or writes too often; says the bound, and when to come again
+    ├── LimitReached             a limit of the ledger cannot be met; names it, and the excess
+    ├── TooMany                  a client sends too many requests; has the bound and a retry time
     ├── GatewayError             a model call failed for good
     │   ├── KeyRefused           the API key was refused
     │   └── ModelUnavailable     the service answered with an error after all retries
     ├── ProblemError             a problem plug-in broke its contract
-    │   └── PluginFailed         a call of a problem's own code raised, hung, ended its process or answered with rubbish
+    │   └── PluginFailed         a call of a problem's own code failed: raised, hung, died, or an invalid result
     └── BoundExceeded            a call on untrusted input took too long, too much memory, or ended its process
 
 "The command failed" is not an error: it is an ``ExecResult`` with its exit reason.
@@ -42,8 +42,8 @@ class AarError(Exception):
     """Base of all errors that `aar` raises on purpose.
 
     Args:
-        message: one line that names the thing that is wrong.
-        remedy: one line that says what to do about it; empty where there is nothing to do.
+        message: one line that names the problem.
+        remedy: one line with the remedy in the imperative; empty where there is none.
     """
 
     exit_code = 1
@@ -58,99 +58,107 @@ class AarError(Exception):
 
 
 class UsageError(AarError):
-    """The input is wrong; nothing was started or spent."""
+    """Invalid input. Nothing was started or spent."""
 
     exit_code = 2
 
 
 class SpecError(UsageError):
-    """A campaign spec does not hold."""
+    """An invalid campaign spec."""
 
 
 class SeedFileError(UsageError):
-    """A file of directions does not hold."""
+    """An invalid file of directions."""
 
 
 class NotFound(UsageError):
-    """Nothing of that name exists."""
+    """A name that does not exist."""
 
 
 class SetupError(AarError):
-    """This machine lacks something that a campaign needs."""
+    """A machine that lacks a requirement of a campaign."""
 
     exit_code = 3
 
 
 class SandboxUnavailable(SetupError):
-    """No sandbox backend works here."""
+    """A machine without a working sandbox backend."""
 
 
 class BackendAway(SandboxUnavailable):
-    """The sandbox backend does not answer now, such as an engine that is restarted; it is waited for."""
+    """A sandbox backend that does not answer now, such as a restarting engine.
+
+    Callers wait for it.
+    """
 
 
 class DatabaseError(SetupError):
-    """The database is locked, newer than this program, or unreachable."""
+    """A database that is locked, newer than this program, or unreachable."""
 
 
 class DiskFull(SetupError):
-    """A disk or a quota has no room."""
+    """A full disk or an exhausted quota."""
 
 
 class PortTaken(SetupError):
-    """The address to serve on is in use."""
+    """An address to serve on that is in use."""
 
 
 class DataMissing(SetupError):
-    """A problem's data is absent or damaged."""
+    """Absent or damaged data of a problem."""
 
 
 class Conflict(AarError):
-    """The state of things does not allow the request."""
+    """A request that the current state does not allow."""
 
 
 class Forbidden(AarError):
-    """The token does not allow the request."""
+    """A request that the token does not allow."""
 
 
 class SandboxError(AarError):
-    """A sandbox did not do its part."""
+    """A failed sandbox operation."""
 
 
 class SandboxGone(SandboxError):
-    """The sandbox is no more; the fate of what ran in it is unknown."""
+    """A sandbox that is gone. The result of its commands is unknown."""
 
 
 class StillInUse(SandboxError):
-    """What a former sandbox left is still in use, such as a mounted workspace; it is waited for."""
+    """Remains of a former sandbox that are still in use, such as a mounted workspace.
+
+    Callers wait for their release.
+    """
 
 
 class TransferRefused(SandboxError):
-    """A path or archive tried to leave its place, or was too large."""
+    """A path or archive that leaves its place, or is too large."""
 
 
 class GatewayError(AarError):
-    """A model call failed for good."""
+    """A model call that failed permanently."""
 
 
 class KeyRefused(GatewayError):
-    """The API key was refused."""
+    """A rejected API key."""
 
 
 class ModelUnavailable(GatewayError):
-    """The service answered with an error after all retries."""
+    """An error of the service that persists after all retries."""
 
 
 class ProblemError(AarError):
-    """A problem plug-in broke its contract."""
+    """A problem plug-in that broke its contract."""
 
 
 class PluginFailed(ProblemError):
-    """A call of a problem's own code raised, hung, ended its process or answered with rubbish.
+    """A call of a problem's own code that failed.
+
+    It raised, hung, ended its process or returned an invalid result.
 
     Args:
-        message: what happened in which call, with the place in the code; it quotes nothing that the problem holds.
-        detail: what the code itself said, which may quote hidden data: for the problem's author alone.
+        message: the event, the call and the place in the code; it quotes no data of the problem.
+        detail: the code's own message, which may quote hidden data: for the problem's author alone.
         cause: ``raised``, ``answer``, ``time``, ``memory`` or ``died``.
     """
 
@@ -164,7 +172,7 @@ class PluginFailed(ProblemError):
 
 
 class BoundExceeded(AarError):
-    """A call in a process of its own went beyond its limits.
+    """A call in a worker process that exceeded its limits.
 
     Args:
         cause: ``time``, ``memory``, or ``died`` where its process ended.
@@ -180,14 +188,14 @@ class BoundExceeded(AarError):
 
 @dataclass(frozen=True, slots=True)
 class LimitBreach:
-    """Which limit could not be met, and by how much.
+    """A limit that could not be met, and the excess.
 
     Args:
         scope: "campaign" or a researcher's id.
         limit: the limit's name as in the spec, such as "usd" or "tokens".
         ceiling: the limit's value.
-        committed: what is spent and reserved so far.
-        asked: what the refused request would have added.
+        committed: the sum spent and reserved so far.
+        asked: the sum that the refused request would have added.
     """
 
     scope: str
@@ -198,16 +206,16 @@ class LimitBreach:
 
     @property
     def missing(self) -> Decimal:
-        """By how much the request overshoots the ceiling."""
+        """The excess of the request over the ceiling."""
         return self.committed + self.asked - self.ceiling
 
 
 class TooMany(AarError):
-    """A client asks or writes too often.
+    """A client that sends too many requests.
 
     Args:
-        what: what it does too much of, with the bound.
-        seconds: until it may ask again.
+        what: the excessive action, with its bound.
+        seconds: time until its next permitted request.
     """
 
     def __init__(self, what: str, seconds: float) -> None:
@@ -216,7 +224,7 @@ class TooMany(AarError):
 
 
 class LimitReached(AarError):
-    """A limit of the ledger cannot be met."""
+    """A limit of the ledger that cannot be met."""
 
     def __init__(self, breach: LimitBreach, remedy: str = "") -> None:
         super().__init__(

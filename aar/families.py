@@ -1,4 +1,4 @@
-"""The families of ideas over which diversity is measured: what methods and posts are labelled with."""
+"""Idea families, the labels of methods and posts for diversity measurement."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ FAMILIES = (
 
 
 def normalize_family(word: str) -> str:
-    """Return the family that a word means, whatever its case and whether it has spaces, hyphens or underscores.
+    """Return the family that a text names.
+
+    Case does not matter, nor do spaces, hyphens or underscores.
 
     Raises:
-        UsageError: none of ``FAMILIES``; the text lists them.
+        UsageError: none of ``FAMILIES``; the message lists them.
     """
     name = "-".join(word.lower().replace("_", " ").replace("-", " ").split())
     if name in FAMILIES:
@@ -38,7 +40,7 @@ def normalize_family(word: str) -> str:
 
 
 def validate_families(words: Iterable[str], most: int) -> list[str]:
-    """Families as they are stored: each once, the leading one first.
+    """Return families in their stored form: each once, the leading one first.
 
     Raises UsageError, also for more than ``most``.
     """

@@ -1,8 +1,9 @@
-"""Trees of files that untrusted code made: removed or cut through descriptors, whatever their depth, names and modes.
+"""Removal and pruning of untrusted file trees of any depth, names and modes.
 
-No path is built, no link is followed and no mount is entered; a handful of descriptors is enough for any depth. What
-lies deeper is moved up before it is emptied, so that nothing recurses. A removal that was interrupted is simply done
-again.
+It works through descriptors.
+
+No path is built, no link is followed and no mount is entered; a handful of descriptors is enough for any depth. Deeper
+folders are moved up before they are emptied, so that nothing recurses. An interrupted removal can be repeated.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _REMEDY = "free it (a mount, or another user's files), then run: aar sandbox pru
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it; silently done when it is absent.
+    """Remove a folder and its content. Does nothing when it is absent.
 
     Raises:
-        SandboxError: something in it stays, such as a mount or what belongs to somebody else; the rest is removed.
+        SandboxError: something in it remains, such as a mount or another user's file; the rest is removed.
     """
     try:
         parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -44,7 +45,9 @@ def remove_tree(folder: Path) -> None:
 
 
 def prune_deep_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PATH_BYTES) -> int:
-    """Remove what lies deeper in a folder, or has a longer path, than may be copied; returns how many entries went.
+    """Remove entries that are too deep, or have too long a path, to be copied.
+
+    Returns the number of removed entries.
 
     Raises:
         SandboxError: something cannot be read or removed.
@@ -62,7 +65,10 @@ def prune_deep_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int =
 
 
 def _cut(directory: int, mount: int, levels: int, room: int) -> int:
-    """As ``prune_deep_tree``; calls itself at most ``levels`` times deep."""
+    """Prune one folder as in ``prune_deep_tree``.
+
+    It calls itself at most ``levels`` times deep.
+    """
     folders, doomed = [], []
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -85,7 +91,7 @@ def _cut(directory: int, mount: int, levels: int, room: int) -> int:
 
 
 def _remove(parent: int, name: str) -> None:
-    """Remove an entry of a folder, whatever it is. Raises OSError."""
+    """Remove an entry of a folder, of any kind. Raises OSError."""
     if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=parent)
         return
@@ -102,7 +108,7 @@ def _remove(parent: int, name: str) -> None:
 class _Emptying:
     """Empties one folder.
 
-    What lies deeper comes up into it, one level at a time, under names of our own.
+    Deeper folders are moved up into it, one level at a time, under new names.
     """
 
     def __init__(self, top: int) -> None:
@@ -114,7 +120,10 @@ class _Emptying:
         self._failure: OSError | None = None
 
     def run(self) -> None:
-        """Go on until nothing is left. Raises OSError once a whole pass removes nothing."""
+        """Repeat until the folder is empty.
+
+        Raises OSError once a whole pass removes nothing.
+        """
         while True:
             before, found, self._failure = self._done, False, None
             with os.scandir(self._top) as entries:
@@ -155,7 +164,7 @@ class _Emptying:
         os.rmdir(name, dir_fd=self._top)
 
     def _lift(self, folder: int, name: str) -> None:
-        """Remove an empty folder; move any other up to the top."""
+        """Remove an empty folder. Move any other up to the top."""
         try:
             os.rmdir(name, dir_fd=folder)
         except OSError as error:
@@ -172,7 +181,10 @@ def _open(parent: int, name: str) -> int:
 
 
 def _make_usable(parent: int, name: str) -> None:
-    """Let a plain user into an own folder that is closed even to its owner; root needs no leave."""
+    """Give a plain user access to an own folder that is closed even to its owner.
+
+    Root needs no such permission.
+    """
     info = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if os.geteuid() != info.st_uid or info.st_mode & 0o700 == 0o700:
         return
@@ -187,9 +199,9 @@ def _make_usable(parent: int, name: str) -> None:
 
 
 def _mount_id(descriptor: int) -> int:
-    """What tells mounts apart: their number, or their device where the system gives no number.
+    """Return an identity of the mount: its number, or else its device.
 
-    A bind mount has the device of what it shows.
+    A bind mount has the device of its source.
     """
     try:
         lines = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes().splitlines()

@@ -1,4 +1,4 @@
-"""Processes of this host, named so that a reused pid is never taken for the old process."""
+"""Processes of this host, identified so that a reused pid is never confused."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class HostProcess:
-    """A process by its pid and the moment it started (clock ticks since boot)."""
+    """A process, identified by its pid and start time (clock ticks since boot)."""
 
     pid: int
     started: int
 
     @classmethod
     def of(cls, pid: int) -> HostProcess | None:
-        """Return the live process of that pid; None when there is none (a zombie is none)."""
+        """Return the live process of that pid. None for a zombie or no process."""
         try:
             line = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except OSError:
@@ -29,11 +29,14 @@ class HostProcess:
         return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
 
     def alive(self) -> bool:
-        """Return True if it still runs."""
+        """Return True if the process still runs."""
         return HostProcess.of(self.pid) == self
 
     def kill(self, timeout: float = 10.0) -> bool:
-        """Kill it and wait for its end, blocking; returns whether it is gone."""
+        """Kill the process and wait for its end. Blocks.
+
+        Returns True if it has ended.
+        """
         try:
             fd = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -52,7 +55,10 @@ class HostProcess:
 
 
 def reap(pid: int) -> None:
-    """Collect an own child that has ended; somebody else's child, or one that runs on, is left alone."""
+    """Reap an own child that has ended.
+
+    Does nothing for another process's child, or one that still runs.
+    """
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -60,10 +66,12 @@ def reap(pid: int) -> None:
 
 
 def kill_bwrap_processes(path: Path) -> None:
-    """End every bwrap process that was given ``path``, or something below it, as an argument, and all that it started.
+    """Kill every bwrap process with ``path`` in its arguments, and its descendants.
 
-    A controller that dies between starting bwrap and writing down its first process leaves one that no record names.
-    By then that process may run another program: only bwrap, which waits for it, still tells whose it is.
+    A path below ``path`` counts too.
+
+    A controller that dies between starting bwrap and recording its first process leaves one without a record. By then
+    that process may run another program: only bwrap, which waits for it, still identifies it.
     """
     wanted = os.fsencode(path)
     for entry in Path("/proc").iterdir():
@@ -80,7 +88,7 @@ def kill_bwrap_processes(path: Path) -> None:
 
 
 def kill_family(pid: int) -> None:
-    """Kill a process and all that it started, and wait for the end of its children."""
+    """Kill a process and its descendants, and wait for the end of its children."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)  # so that it gets no more of them
     try:
@@ -96,7 +104,10 @@ def kill_family(pid: int) -> None:
 
 
 def mount_holders(devices: Collection[str], most: int = 5) -> list[str]:
-    """Processes that see a block device mounted, one of each mount namespace: ``name (pid N)``."""
+    """Return processes with a block device mounted, as ``name (pid N)``.
+
+    There is one of each mount namespace.
+    """
     numbers = {f"{os.major(rdev)}:{os.minor(rdev)}" for rdev in (Path(each).stat().st_rdev for each in devices)}
     seen: set[str] = set()
     found: list[str] = []

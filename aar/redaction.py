@@ -1,7 +1,8 @@
-"""Taking this process's own secrets out of what it prints, logs and raises.
+"""Redaction of this process's own secrets in its output, logs and errors.
 
-Whoever reads a secret names it here once: the model key, a database's password. What quotes text that may hold one (a
-driver's error, a traceback) shows it redacted. Secrets of other kinds, by their form, are ``report.scrub``'s.
+Code that reads a secret registers it here once: the model key, a database's password. Texts that may contain one (a
+driver's error, a traceback) are redacted before they are shown. Secrets of other kinds, by their form, are
+``report.scrub``'s.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ _secrets: set[str] = set()
 
 
 def register_secret(secret: str) -> None:
-    """Have a secret replaced from now on, as it is and as URLs hold it."""
+    """Register a secret for redaction, both as it is and URL-encoded."""
     if secret.strip():
         _secrets.update({secret, quote(secret, safe=""), quote_plus(secret)})
 
 
 def redact(text: str) -> str:
-    """Return the text without the secrets named so far."""
+    """Return the text without the registered secrets."""
     for secret in sorted(_secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, REDACTED_MARK)
@@ -36,7 +37,7 @@ def redact(text: str) -> str:
 
 
 def install_excepthook() -> None:
-    """Have tracebacks of this process printed redacted."""
+    """Install an exception hook that redacts this process's tracebacks."""
 
     def show(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
         sys.stderr.write(redact("".join(traceback.format_exception(kind, error, place))))

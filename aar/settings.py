@@ -1,4 +1,4 @@
-"""What a machine or a person sets once, from the environment (``AAR_*``) and never from a spec."""
+"""Machine-wide settings from the environment (``AAR_*``), never from a spec."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ def _default_home() -> Path:
 
 
 def _one_place(path: Path) -> Path:
-    """Return the same absolute path for every spelling of a place: ``~``, ``$HOME``, relative, with links.
+    """Return one absolute path for every spelling of a place.
+
+    Spellings: ``~``, ``$HOME``, relative, with links.
 
     Raises UsageError.
 
-    Files of variables for services and containers hand ``$HOME`` over as it is written.
+    Environment files of services and containers pass ``$HOME`` without expanding it.
     """
     try:
         return Path(os.path.realpath(Path(os.path.expandvars(path)).expanduser()))
@@ -33,7 +35,7 @@ def _one_place(path: Path) -> Path:
 
 
 class Settings(BaseSettings):
-    """Machine-wide settings; each field is read from ``AAR_<FIELD>``."""
+    """Machine-wide settings. Each field is read from ``AAR_<FIELD>``."""
 
     # An empty variable is one that is not set.
     model_config = SettingsConfigDict(env_prefix="AAR_", extra="ignore", env_ignore_empty=True, validate_default=True)
@@ -68,7 +70,7 @@ class Settings(BaseSettings):
 
     @property
     def claude_key(self) -> SecretStr | None:
-        """The key in force; None without one.
+        """The current API key. None without one.
 
         Raises UsageError for a key file that cannot be read or is empty.
         """
@@ -89,15 +91,21 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the database in force."""
+        """The SQLAlchemy URL of the current database."""
         return self.database or f"sqlite:///{self.home / 'aar.db'}"
 
     def campaign_dir(self, campaign_id: str) -> Path:
-        """Folder of one campaign's workspaces and bundles; the hidden ones are mode 0700."""
+        """Return the folder of one campaign's workspaces and bundles.
+
+        The hidden ones are mode 0700.
+        """
         return self.home / "campaigns" / campaign_id
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Return the settings in force, read once; tests call ``get_settings.cache_clear()``."""
+    """Return the current settings, read once.
+
+    Tests call ``get_settings.cache_clear()``.
+    """
     return Settings()

@@ -1,4 +1,4 @@
-"""YAML that means what it says: what another reader would take otherwise is refused, with its line and a remedy."""
+"""A strict YAML reader that rejects ambiguous values with their line and a remedy."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FieldPath = tuple[str, ...]
 
 
 class YamlError(Exception):
-    """A text is not YAML, or could be taken otherwise than it was meant.
+    """A text that is not YAML, or is ambiguous.
 
     Args:
-        line: from 1; 0 where it is about no line.
+        line: from 1; 0 where no line applies.
         problem: ``<noun> <problem>: got X, expected Y``.
-        remedy: what to do about it.
+        remedy: the remedy in the imperative.
     """
 
     def __init__(self, line: int, problem: str, remedy: str = "") -> None:
@@ -45,18 +45,21 @@ class YamlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
-    """A YAML text that was read.
+    """A parsed YAML text.
 
     Args:
-        value: what it holds.
-        lines: by path of keys (``("limits", "usd")``, list indices as texts): the line where that value stands.
+        value: its content.
+        lines: by path of keys (``("limits", "usd")``, list indices as texts): the line of that value.
     """
 
     value: Any
     lines: Mapping[FieldPath, int]
 
     def line(self, path: FieldPath) -> int:
-        """Return the line of a value, or of the nearest part around it; 0 where there is none."""
+        """Return the line of a value, or of the nearest part around it.
+
+        0 where there is none.
+        """
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return self.lines[path[:length]]
@@ -68,7 +71,7 @@ def read_yaml(path: Path) -> YamlDocument:
 
     Raises:
         OSError, UnicodeDecodeError: it cannot be read.
-        YamlError: it is not YAML, or could be taken otherwise than it was meant.
+        YamlError: it is not YAML, or is ambiguous.
     """
     with path.open("rb") as file:
         data = file.read(_MOST_BYTES + 1)
@@ -145,7 +148,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_number(node: ScalarNode) -> None:
-    """Refuse what YAML 1.1 takes for a number that few people mean."""
+    """Reject unintended numbers of YAML 1.1."""
     text, line = str(node.value), node.start_mark.line + 1
     if _BASE_60.fullmatch(text) and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         raise YamlError(
@@ -164,7 +167,7 @@ def _check_number(node: ScalarNode) -> None:
 
 
 def _measure(root: Node) -> None:
-    """Refuse a document whose anchors stand for more than it may hold, or for themselves."""
+    """Reject a document whose anchors expand beyond the limit, or refer to themselves."""
     sizes: dict[int, int] = {}
 
     def size(node: Node, inside: frozenset[int]) -> int:
@@ -190,7 +193,7 @@ def _parts(node: Node) -> list[Node]:
 
 
 def _locate(node: Node, path: FieldPath, lines: dict[FieldPath, int]) -> None:
-    """Note the line of every value; within an anchor, that of the anchor."""
+    """Record the line of every value. Within an anchor, that is the anchor's line."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if isinstance(key, ScalarNode):

@@ -1,4 +1,7 @@
-"""Errors that may pass by themselves, and are waited for rather than told to a model or taken for an end."""
+"""Detection of transient errors, which callers wait for.
+
+They are neither shown to a model nor treated as an end.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, err
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return True if an error may pass by itself: no descriptors, no memory, no disk, a database or a workspace in
-    use."""
+    """Return True if an error may pass by itself.
+
+    No descriptors, no memory, no disk, a database or a workspace in use.
+    """
     if isinstance(error, OSError) and error.errno in _SCARCE:
         return True
     return isinstance(error, (DatabaseError, StillInUse)) or find_disk_full(error) is not None

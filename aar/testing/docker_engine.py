@@ -1,6 +1,8 @@
-"""A Docker engine of one's own, which may be stopped and started: its folders and network are apart from any other.
+"""A private Docker engine that tests may stop and start.
 
-The shared engine is only asked for the sandbox's image.
+Its folders and network are separate from any other engine's.
+
+The shared engine only supplies the sandbox's image.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class PrivateDockerEngine:
     """A Docker engine that a test may stop.
 
     Args:
-        folder: for all that is its own.
+        folder: the folder of all its files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +35,7 @@ class PrivateDockerEngine:
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the engine and wait until it answers."""
         options = {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}
         own = [f"--{name}={self.folder / path}" for name, path in options.items()]
         # In a network of its own: an engine removes the bridge of another that it meets.
@@ -47,7 +49,7 @@ class PrivateDockerEngine:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop it, and its containers with it."""
+        """Stop the engine and its containers."""
         if self._daemon is not None:
             self._daemon.terminate()
             self._daemon.wait(60)
@@ -67,7 +69,7 @@ class PrivateDockerEngine:
 
 
 def docker_missing_reason() -> str:
-    """Why none can be had here; empty where one can."""
+    """Return the reason why no engine can be started here, or an empty string."""
 
     async def missing() -> str:
         backend = DockerBackend()
@@ -80,7 +82,7 @@ def docker_missing_reason() -> str:
 
 @contextmanager
 def private_docker_engine(image: str) -> Iterator[PrivateDockerEngine]:
-    """Start an engine that has one image, and remove it at the end."""
+    """Start an engine with one image, and remove it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="aar-engine-", dir="/tmp"))
     engine = PrivateDockerEngine(folder)
     try:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own for the length of a test run."""
+"""A temporary PostgreSQL server for the length of a test run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from aar.errors import SetupError
 
 @contextmanager
 def throwaway_postgres() -> Iterator[str]:
-    """Start a server in a temporary folder, reachable by its socket only, and remove it at the end.
+    """Start a temporary server, and remove it at the end.
+
+    It lies in a temporary folder and is reachable by its socket only.
 
     Yields the URL of its database ``postgres``, whose user may create others.
 

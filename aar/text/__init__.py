@@ -1,1 +1,1 @@
-"""Makes text from outside safe to store, show and send."""
+"""Text from outside, made safe to store, show and send."""

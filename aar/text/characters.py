@@ -1,11 +1,10 @@
-"""Characters that no JSON encoder sends and no database stores, replaced by some that they do."""
+"""Replacement of characters that JSON encoders or databases reject."""
 
 from __future__ import annotations
 
 
 def repair_surrogates(text: str) -> str:
-    """Return the text with pairs of half characters joined, and single halves, which no UTF-8 text can hold,
-    replaced."""
+    """Join pairs of surrogates and replace single ones, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -14,5 +13,8 @@ def repair_surrogates(text: str) -> str:
 
 
 def make_storable(text: str) -> str:
-    """Return the text in whole characters and without NULs, which PostgreSQL does not store."""
+    """Return the text in whole characters, without NULs.
+
+    PostgreSQL does not store NULs.
+    """
     return repair_surrogates(text).replace("\0", "\ufffd")

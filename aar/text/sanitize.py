@@ -1,4 +1,4 @@
-"""Making text from agents safe to store and show, without losing any of it.
+"""Sanitizer of agents' text for storage and display, without loss.
 
 Characters that a terminal, a database or a reader could take for something else (control codes, bidirectional
 overrides, invisible tags, lone surrogates) are replaced by visible notation; everything else stays as written.
@@ -28,12 +28,18 @@ def _visible(match: re.Match[str]) -> str:
 
 
 def clean_text(text: str) -> str:
-    """Text of several lines: line ends become LF, unsafe characters become visible notation."""
+    """Clean text of several lines.
+
+    Line ends become LF, unsafe characters become visible notation.
+    """
     return _UNSAFE.sub(_visible, _LINE_ENDS.sub("\n", text))
 
 
 def clean_line(text: str) -> str:
-    """Text of one line: like ``clean_text``, with every run of white space as one space."""
+    """Clean text of one line.
+
+    Like ``clean_text``, with every run of white space as one space.
+    """
     return _SPACE.sub(" ", clean_text(text)).strip()
 
 
@@ -41,10 +47,10 @@ def validate_text(name: str, text: str, limit: int, *, one_line: bool = False) -
     """Clean ``text`` and check its length.
 
     Args:
-        name: what the text is, for messages.
-        text: as it came.
+        name: the name of the text, for messages.
+        text: as received.
         limit: most characters allowed after cleaning.
-        one_line: whether line ends become spaces.
+        one_line: True if line ends become spaces.
 
     Raises:
         UsageError: empty or too long; nothing has been stored.
@@ -61,6 +67,6 @@ def validate_text(name: str, text: str, limit: int, *, one_line: bool = False) -
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return the text on one line, cut with an ellipsis where it is longer than ``limit`` characters."""
+    """Shorten the text to one line of ``limit`` characters with an ellipsis."""
     line = clean_line(text)
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

@@ -1,1 +1,1 @@
-"""Runs calls in processes of their own, within limits of time and memory."""
+"""Worker processes for calls within limits of time and memory."""

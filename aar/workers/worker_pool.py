@@ -1,8 +1,8 @@
-"""Calls with limits of time and memory, each in a process of its own: for whatever looks at untrusted code or text.
+"""A pool of worker processes for bounded calls on untrusted code or text.
 
-A thread cannot be stopped and shares the interpreter's lock with the event loop; a process can be killed and shares
-nothing. Processes are kept warm between calls; one that overran is killed and replaced. They run this program's own
-code (a parser, a diff, a plug-in), never a submission.
+Each call has limits of time and memory. A thread cannot be stopped and shares the interpreter's lock with the event
+loop; a process can be killed and shares nothing. Processes stay warm between calls; one that exceeds a limit is killed
+and replaced. They run this program's own code (a parser, a diff, a plug-in), never a submission.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ async def run_in_worker(
     memory: int = DEFAULT_MEMORY_BYTES,
     pool: WorkerPool | None = None,
 ) -> T:
-    """Call ``run_in_worker_sync`` off the event loop; a call that is cancelled has its process killed."""
+    """Call ``run_in_worker_sync`` off the event loop.
+
+    Cancelling the call kills its process.
+    """
     cancelled, place = threading.Event(), pool or _processes
 
     def run() -> T:
@@ -66,24 +69,27 @@ def run_in_worker_sync(
     memory: int = DEFAULT_MEMORY_BYTES,
     pool: WorkerPool | None = None,
 ) -> T:
-    """Call a function in another process and return what it returns; blocks.
+    """Call a function in another process and return its result. Blocks.
 
     Args:
         function: of a module that can be imported, found by its name there.
-        args: they and the answer are pickled; paths should be absolute.
+        args: pickled, like the result; paths should be absolute.
         seconds: of wall clock, and of CPU time on every core.
-        memory: bytes that the call may take beyond those the process has.
-        pool: whose processes serve it; None takes those that all share.
+        memory: bytes that the call may allocate beyond those of the process.
+        pool: the pool that serves it; None takes the shared pool.
 
     Raises:
         BoundExceeded: it took too long or too much memory, or its process died.
-        Exception: what the function raised, where that can be pickled; else BoundExceeded, which names its type.
+        Exception: the function's own exception, where it can be pickled; else BoundExceeded, which names its type.
     """
     return _run(function, args, seconds, memory, pool or _processes, None)
 
 
 def warm_up(*functions: Callable[..., Any]) -> None:
-    """Start a process and import the modules of ``functions`` there, so that the first call does not wait for it."""
+    """Start a process and import the modules of ``functions`` there.
+
+    The first call then does not wait for it.
+    """
     run_in_worker_sync(len, [function.__name__ for function in functions])
     for function in functions:
         run_in_worker_sync(_import, pickle.dumps(function))
@@ -94,7 +100,7 @@ def _import(function: bytes) -> None:
 
 
 class _Process:
-    """A process that answers one call at a time."""
+    """A worker process that serves one call at a time."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
@@ -113,11 +119,14 @@ class _Process:
         self.serves_on = False
 
     def alive(self) -> bool:
-        """Return True if it can take another call."""
+        """True if it can take another call."""
         return self._child.poll() is None and not self._connection.poll()
 
     def call(self, request: bytes, seconds: float, cancelled: threading.Event | None) -> tuple[str, Any]:
-        """Return the kind of answer and the answer. Raises EOFError or OSError if it died, TimeoutError."""
+        """Return the kind of result and the result.
+
+        Raises EOFError or OSError if the process died, TimeoutError.
+        """
         self.serves_on = False
         self._connection.send_bytes(request)
         until = time.monotonic() + seconds
@@ -133,7 +142,10 @@ class _Process:
         return kind, answer
 
     def end(self) -> int:
-        """Kill it with all that it started, and return how it ended, were it ending by itself."""
+        """Kill the process with its descendants and return its exit reason.
+
+        The reason is that of a process that was ending by itself.
+        """
         self._connection.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(0.2)  # it ends by itself when the connection closes, unless it is busy
@@ -147,11 +159,13 @@ def _few() -> dict[str, str]:
 
 
 class WorkerPool:
-    """Processes that serve bounded calls, kept warm between them; they end with this process.
+    """A bounded pool of worker processes.
+
+    They stay warm between calls and end with this process.
 
     Args:
-        most: processes at the same time; further calls wait, and their time begins when they start.
-        environment: makes what a new process inherits.
+        most: concurrent processes; further calls wait, and their time begins when they start.
+        environment: returns the environment of a new process.
     """
 
     def __init__(self, most: int = _MOST, environment: Callable[[], dict[str, str]] = _few) -> None:
@@ -176,19 +190,19 @@ class WorkerPool:
             process.end()
 
     def release(self, process: _Process) -> None:
-        """Keep a process for the next call."""
+        """Retain a process for the next call."""
         with self._lock:
             self._idle.append(process)
 
     def close(self) -> None:
-        """End those that wait."""
+        """End the idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
         for process in idle:
             process.end()
 
     def _forget(self) -> None:
-        """In a forked child: the processes are the parent's."""
+        """Drop the processes in a forked child: they belong to the parent."""
         self._lock = threading.Lock()
         self._idle = []
         self.places = threading.BoundedSemaphore(self._most)

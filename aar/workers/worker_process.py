@@ -1,4 +1,4 @@
-"""The process in which ``aar.workers.worker_pool`` runs one call after the other, each within its own limits.
+"""The worker process of ``aar.workers.worker_pool``: one call after the other, each with limits.
 
 Imports nothing beyond the standard library, so that it starts fast; the called function's module is imported when it is
 first needed and stays.
@@ -28,7 +28,7 @@ _GRACE_SECONDS = 2
 
 
 def main() -> None:
-    """Answer calls until the other side closes."""
+    """Serve calls until the other side closes."""
     # An interrupt at the terminal is for the parent, which closes the connection when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -71,7 +71,7 @@ def _set(kind: int, soft: int) -> None:
 
 
 def _address_space() -> int:
-    """Return bytes that are mapped already: a limit counts from here."""
+    """Return bytes that are already mapped: a limit counts from here."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:
@@ -80,8 +80,10 @@ def _address_space() -> int:
 
 
 def _answer(call: bytes) -> tuple[bytes, bool, int]:
-    """Return the pickled answer, whether this process should not serve again, and how many bytes the call left
-    behind."""
+    """Return the pickled result, a flag to end this process, and leftover bytes.
+
+    The flag is set if the process should not serve again. The bytes are those left behind by the call.
+    """
     before = _address_space()
     try:
         function, args = pickle.loads(call)  # noqa: S301 - from the parent

@@ -1,1 +1,1 @@
-"""Suites that every problem, sandbox backend and database must pass, yours included."""
+"""Conformance suites for every problem, sandbox backend and database, yours included."""

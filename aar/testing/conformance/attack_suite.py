@@ -1,4 +1,4 @@
-"""The attack suite: every known way to move a score without doing the science, tried against a problem.
+"""The attack suite: every known way to inflate a score, tried against a problem.
 
 As tests: subclass ``AttackSuite`` and override ``make_problem`` and ``make_backend``.
 As a table: ``aar problem attack``.
@@ -19,9 +19,11 @@ from aar.sandbox.protocol import SandboxBackend
 
 
 class AttackSuite:
-    """Each attack as a test: nothing gets through, and no gain beyond noise stands unmarked.
+    """Each attack as a test.
 
-    The attacks are made once for the class, since what a gain may be depends on how many are measured.
+    No attack succeeds, and no gain beyond noise stays unmarked.
+
+    The attacks are made once for the class, because the size of a gain by noise depends on their number.
     """
 
     submissions = 32
@@ -34,13 +36,16 @@ class AttackSuite:
     @pytest.fixture(scope="class")
     @classmethod
     def make_problem(cls) -> Callable[[], Problem]:
-        """Give a function that makes the problem under attack; its instance is used by nobody else."""
+        """Return a function that makes the problem under attack.
+
+        No other code uses its instance.
+        """
         raise NotImplementedError("override this fixture")
 
     @pytest.fixture(scope="class")
     @classmethod
     def make_backend(cls) -> Callable[[], SandboxBackend]:
-        """Give a function that makes the backend to run in."""
+        """Return a function that makes the backend to run in."""
         raise NotImplementedError("override this fixture")
 
     @pytest.fixture(scope="class")
@@ -51,7 +56,7 @@ class AttackSuite:
         make_backend: Callable[[], SandboxBackend],
         tmp_path_factory: pytest.TempPathFactory,
     ) -> Mapping[str, AttackOutcome]:
-        """What came of each attack, by its name."""
+        """Return the outcome of each attack, by its name."""
         return asyncio.run(cls._attack(make_problem(), make_backend(), tmp_path_factory.mktemp("attacks")))
 
     @classmethod

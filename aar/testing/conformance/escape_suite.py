@@ -1,4 +1,6 @@
-"""The escape suite: every attempt to break out of a sandbox, made against a backend, with a neighbour looking on.
+"""The escape suite: every attempt to break out of a sandbox, against a backend.
+
+A neighbour sandbox runs at the same time.
 
 As tests: subclass ``EscapeSuite`` and override ``make_backend``. As a table: ``attempt_all_escapes``.
 """
@@ -21,7 +23,10 @@ from aar.sandbox.protocol import Sandbox, SandboxBackend
 
 @dataclass(frozen=True, slots=True)
 class EscapeOutcome:
-    """How an attempt ended: what got through (empty when nothing did), and whether the neighbour noticed."""
+    """The outcome of an attempt.
+
+    The successful parts (empty when there are none), and whether the neighbour was affected.
+    """
 
     name: str
     goal: str
@@ -31,7 +36,7 @@ class EscapeOutcome:
 
 
 async def attempt_escape(place: EscapeArena, neighbour: Sandbox, escape: Escape) -> EscapeOutcome:
-    """Make one attempt while the neighbour works, and look at what came of it."""
+    """Make one attempt while the neighbour works, and return its outcome."""
     box = await place.attacker()
     working = asyncio.create_task(_work(neighbour))
     said, got = "", []
@@ -61,14 +66,14 @@ async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) ->
 
 
 async def attempt_all_escapes(backend: SandboxBackend, folder: Path) -> Sequence[EscapeOutcome]:
-    """Return every attempt against one backend, for a table."""
+    """Make every attempt against one backend, for a table."""
     async with open_escape_arena(backend, folder) as (place, neighbour):
         outcomes = [await attempt_escape(place, neighbour, escape) for escape in ESCAPES]
         return [*outcomes, *[await attempt_transfer(place, neighbour, name) for name in TRANSFER_ESCAPES]]
 
 
 async def _work(neighbour: Sandbox) -> bool:
-    """What an honest researcher does meanwhile."""
+    """Run the work of an honest researcher meanwhile."""
     for number in range(3):
         result = await neighbour.exec(["python3", "-c", f"print(sum(range({number} + 10000)))"], timeout=60)
         if result.output.strip() != str(sum(range(number + 10000))):
@@ -99,12 +104,12 @@ Battle = Callable[[Callable[[EscapeArena, Sandbox], Awaitable[EscapeOutcome]]], 
 
 
 class EscapeSuite:
-    """Each attempt as a test: it fails, and the neighbour does not notice."""
+    """Each attempt as a test: it fails, and the neighbour is not affected."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def make_backend(cls) -> Callable[[], SandboxBackend]:
-        """Give a function that makes the backend under test."""
+        """Return a function that makes the backend under test."""
         raise NotImplementedError("override this fixture")
 
     @pytest.fixture(scope="class")
@@ -112,7 +117,10 @@ class EscapeSuite:
     def battle(
         cls, make_backend: Callable[[], SandboxBackend], tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[Battle]:
-        """``battle(attempt)``: run an attempt in the arena that all tests of the class share."""
+        """Yield ``battle(attempt)``, which runs an attempt in the shared arena.
+
+        All tests of the class share the arena.
+        """
         with asyncio.Runner() as runner:
             backend = make_backend()
             ground = open_escape_arena(backend, tmp_path_factory.mktemp("arena"))

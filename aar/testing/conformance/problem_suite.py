@@ -1,11 +1,11 @@
-"""What every problem must promise: one suite for the shipped problems and for yours.
+"""The conformance suite of problems, for the shipped ones and for yours.
 
 Use it for a problem of your own::
 
     class TestOurProblem(ProblemSuite):
         @pytest.fixture
         def problem(self) -> Problem:
-            return find("./our_problem")
+            return find_problem("./our_problem")
 
 It runs each baseline once on this machine, outside any sandbox: only run it on baselines that you trust.
 """
@@ -43,12 +43,15 @@ def domain_stage(problem: Problem, domain: str) -> Stage:
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
-    """Relative path to content of every file below ``folder``."""
+    """Return relative path to content for every file below ``folder``."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def run_baseline(problem: Problem, baseline: Baseline, task: Task, out: Path, seed: int = 0) -> None:
-    """Run a baseline on a task as the contract says; fails the test with its output when it does not end well."""
+    """Run a baseline on a task as the contract demands.
+
+    Fails the test with the baseline's output when it exits with an error.
+    """
     command = [sys.executable, str(baseline.directory / "run.py"), "--data", str(task.public), "--seed", str(seed)]
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(problem.lab()), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run([*command, "--out", str(out)], env=environment, capture_output=True, text=True, check=False)
@@ -56,7 +59,7 @@ def run_baseline(problem: Problem, baseline: Baseline, task: Task, out: Path, se
 
 
 class ProblemSuite:
-    """Subclass it and give it the fixture ``problem``."""
+    """Tests of a problem. Subclass it and give it the fixture ``problem``."""
 
     @pytest.fixture
     def problem(self) -> Problem:
@@ -65,7 +68,7 @@ class ProblemSuite:
 
     @pytest.fixture
     def task(self, problem: Problem, tmp_path: Path) -> Task:
-        """One prepared task of the first climbed domain."""
+        """Return one prepared task of the first research domain."""
         return problem.prepare(problem.climbed_domains[0], Stage.MEASURE, 11, tmp_path / "task")
 
     def test_keeps_the_protocol(self, problem: Problem) -> None:
@@ -221,7 +224,7 @@ class ProblemSuite:
 
 
 def assert_sound_estimate(estimate: Estimate, tasks: int) -> None:
-    """Assert that an estimate is one: finite, ordered, and built from so many tasks."""
+    """Assert that an estimate is valid: finite, ordered, and built from so many tasks."""
     assert estimate.low <= estimate.mean <= estimate.high
     assert 0 <= estimate.standard_error < float("inf")
     assert estimate.tasks == tasks

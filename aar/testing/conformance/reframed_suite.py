@@ -1,11 +1,11 @@
-"""What a problem must promise of ``change_coordinates``, so that the audit of coordinates means something.
+"""The conformance suite of ``change_coordinates``, which the coordinates audit relies on.
 
 Use it beside ``ProblemSuite``::
 
     class TestOurCoordinates(ReframedSuite):
         @pytest.fixture
         def problem(self) -> ReframedProblem:
-            return find("./our_problem")
+            return find_problem("./our_problem")
 
 It runs baselines on this machine, outside any sandbox: only run it on baselines that you trust.
 """
@@ -24,7 +24,7 @@ CHANGE = Corruption(coordinates=True)
 
 
 class ReframedSuite:
-    """Subclass it and give it the fixture ``problem``."""
+    """Tests of ``change_coordinates``. Subclass it and give it the fixture ``problem``."""
 
     @pytest.fixture
     def problem(self) -> ReframedProblem:
@@ -33,7 +33,7 @@ class ReframedSuite:
 
     @pytest.fixture
     def task(self, problem: Problem, tmp_path: Path) -> Task:
-        """One prepared task of the first climbed domain."""
+        """Return one prepared task of the first research domain."""
         return problem.prepare(problem.climbed_domains[0], Stage.MEASURE, 11, tmp_path / "task")
 
     def test_offers_other_coordinates(self, problem: ReframedProblem) -> None:
@@ -62,7 +62,7 @@ class ReframedSuite:
         assert _modes(task) == modes
 
     def test_baselines_do_not_notice(self, problem: ReframedProblem, task: Task, tmp_path: Path) -> None:
-        """Otherwise the audit would flag honest methods."""
+        """Check that baselines do not notice: the audit would flag honest methods otherwise."""
         changed = problem.prepare(task.domain, task.stage, task.split_seed, tmp_path / "changed")
         corrupt_labels(problem, changed, CHANGE, 3)
         for baseline in problem.baselines():

@@ -1,4 +1,4 @@
-"""Conformance suite of the ``SandboxBackend`` contract, for every backend, yours included.
+"""The conformance suite of the ``SandboxBackend`` protocol, for every backend, yours included.
 
 Subclass it and override the ``make_backend`` fixture::
 

@@ -1,4 +1,7 @@
-"""What every database must do with the past: keep an older schema's rows, and never change what only grows."""
+"""Conformance tests of a database's history: old schemas and append-only tables.
+
+An older schema's rows must stay, and append-only rows must never change.
+"""
 
 # ruff: noqa: S608 - every name in a statement is a constant of this file
 
@@ -45,7 +48,10 @@ _ONLY_GROW = ("event", "status_change", "audit_finding")
 
 
 def write_old_database(url: str, revision: str = "0001") -> None:
-    """Build an empty database at an older schema, and put rows of every kind in as that program had them."""
+    """Build an old database: an older schema with rows of every kind.
+
+    The rows are those that the program of that time wrote.
+    """
     database = Database(url)
     config = Config()
     config.set_main_option("script_location", str(Path(aar.store.__file__).parent / "migrations").replace("%", "%%"))
@@ -58,7 +64,10 @@ def write_old_database(url: str, revision: str = "0001") -> None:
 
 
 class HistorySuite:
-    """A part of ``StoreSuite``, which has the fixtures."""
+    """Tests of migrations and append-only tables, a part of ``StoreSuite``.
+
+    ``StoreSuite`` has the fixtures.
+    """
 
     @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
     def test_an_older_schema_is_migrated_and_keeps_its_rows(self, database_url: str, revision: str) -> None:

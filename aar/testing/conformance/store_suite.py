@@ -1,4 +1,4 @@
-"""What every database that `aar` runs on must do: one suite, passed by SQLite and PostgreSQL alike.
+"""The conformance suite of databases, passed by SQLite and PostgreSQL alike.
 
 Use it for another server or version::
 
@@ -54,7 +54,7 @@ def _at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
 
 
 class StoreSuite(HistorySuite):
-    """Subclass it and give it the fixture ``database_url``."""
+    """Tests of a database. Subclass it and give it the fixture ``database_url``."""
 
     @pytest.fixture
     def database_url(self) -> str:

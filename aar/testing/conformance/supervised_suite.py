@@ -1,11 +1,11 @@
-"""What a problem with a teacher must promise of ``corrupt``, so that the audits that spoil its word mean something.
+"""The conformance suite of ``corrupt``, which the audits with corrupted labels rely on.
 
 Use it beside ``ProblemSuite``::
 
     class TestOurTeacher(SupervisedSuite):
         @pytest.fixture
         def problem(self) -> SupervisedProblem:
-            return find("./our_problem")
+            return find_problem("./our_problem")
 
         def read(self, public: Path) -> tuple[Sequence[float], object]:
             labels = json.loads((public / "labels.json").read_text())
@@ -30,7 +30,7 @@ CORRUPTIONS = (PERMUTED, Corruption(noise=0.2), Corruption(noise=1.0))
 
 
 class SupervisedSuite:
-    """Subclass it and give it the fixture ``problem`` and the method ``read``."""
+    """Tests of ``corrupt``. Subclass it and give it the fixture ``problem`` and the method ``read``."""
 
     @pytest.fixture
     def problem(self) -> SupervisedProblem:
@@ -38,12 +38,15 @@ class SupervisedSuite:
         raise NotImplementedError("give the fixture problem")
 
     def read(self, public: Path) -> tuple[Sequence[float], object]:
-        """Return the teacher's word on each item, and all else in the files that hold it (compared by ``==``)."""
+        """Return the teacher's label of each item, and all other content of its files.
+
+        The other content is compared by ``==``.
+        """
         raise NotImplementedError("tell where the teacher's word stands")
 
     @pytest.fixture
     def task(self, problem: SupervisedProblem, tmp_path: Path) -> Task:
-        """One prepared task of the first climbed domain."""
+        """Return one prepared task of the first research domain."""
         return problem.prepare(problem.climbed_domains[0], Stage.MEASURE, 11, tmp_path / "task")
 
     def test_can_be_corrupted(self, problem: SupervisedProblem) -> None:
@@ -113,7 +116,10 @@ class SupervisedSuite:
             problem.corrupt(task, Corruption(noise=noise), 1)
 
     def test_a_baseline_that_listens_notices(self, problem: SupervisedProblem, task: Task, tmp_path: Path) -> None:
-        """Otherwise no audit could ever tell one that does not."""
+        """Check that a baseline that uses the labels notices a corruption.
+
+        No audit could otherwise detect a method that does not use them.
+        """
         spoilt = problem.prepare(task.domain, task.stage, task.split_seed, tmp_path / "spoilt")
         problem.corrupt(spoilt, PERMUTED, 1)
         falls = []

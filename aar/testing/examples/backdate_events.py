@@ -1,4 +1,4 @@
-"""A campaign's log, written within a second, spread over the minutes that it would have taken."""
+"""Backdates a campaign's log, written within a second, over realistic minutes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from aar.store.models import Campaign, Comment, EventRecord, LedgerEntry, Post, 
 
 
 def spread_events(session: Session, minutes: int) -> None:
-    """Spread the log evenly over so many minutes until now, and all else to where its events are."""
+    """Spread the log evenly over so many minutes until now.
+
+    All other times follow their events.
+    """
     log = list(session.scalars(select(EventRecord).order_by(EventRecord.id)))
     written = [each.at for each in log]
     begin, step = now() - timedelta(minutes=minutes), timedelta(minutes=minutes) / len(log)

@@ -1,4 +1,4 @@
-"""Closer looks at the example campaign: confirmations, audits, a disqualification, an appeal, and a queue.
+"""Example audits: confirmations, audits, a disqualification, an appeal, and a queue.
 
 Written by the same services that a real campaign's scorer calls; the scores are made up like the campaign's own.
 """
@@ -34,7 +34,7 @@ _PLAN = CheckPlan(confirm_seeds=8)
 
 
 def add_example_audits(db: Database, snapshots: SnapshotStore, folder: Path) -> None:
-    """Look closer at the campaign that ``write_example_campaign`` wrote.
+    """Add audits to the campaign of ``write_example_campaign``.
 
     Afterwards s12 leads, confirmed; s10 is confirmed and labelled as teacher-independent; s7 is refuted; s13 is
     disqualified; s9 was, and is reinstated; a confirmation of s14 waits; s15 and s16 wait to be scored.

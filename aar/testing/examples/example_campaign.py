@@ -1,7 +1,7 @@
-"""A small finished-looking campaign, written by the same services that a real one is written by.
+"""A small example campaign, written by the services of a real one.
 
-For tests and screenshots of what people see. The scores are made up, so it is only ever written into a database of
-its own; nothing outside tests calls this.
+For tests and screenshots of pages. The scores are made up, so it is only ever written into a separate database; nothing
+outside tests calls this.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DIRECTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ExampleCampaign:
-    """What was written.
+    """The example campaign's tokens and posts.
 
     Args:
         tokens: each researcher's token, by id.
@@ -69,7 +69,7 @@ async def write_example_campaign(
 
     Args:
         db: a migrated SQLite database.
-        snapshots: where the methods' code goes.
+        snapshots: the store of the methods' code.
         folder: an empty folder to write methods in.
     """
     with db.writing() as session:

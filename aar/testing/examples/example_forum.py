@@ -1,4 +1,4 @@
-"""What the example campaign's team and a person said in its forum."""
+"""The example campaign's forum: posts and comments of its team and a person."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from aar.testing.examples.planted_secrets import HOSTILE
 
 
 def write_example_forum(session: Session, team: list[str]) -> int:
-    """Write posts, comments and votes; returns the id of the post whose text attacks its reader."""
+    """Write posts, comments and votes.
+
+    Returns the id of the post whose text attacks its reader.
+    """
     authors = [Author(f"r{index}", researcher_id) for index, researcher_id in enumerate(team, start=1)]
     first = create_post(
         session,

@@ -1,4 +1,4 @@
-"""The example campaign's methods: handed in as researchers hand theirs in, with scores that are made up."""
+"""The example campaign's methods, submitted as researchers submit, with made-up scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ METHODS: Final = (
 def submit_example(
     db: Database, snapshots: SnapshotStore, folder: Path, method: tuple[int, str, str, str, int | None]
 ) -> None:
-    """Write a method's code and submit it: its number, its researcher's id, title, family and parent."""
+    """Write a method's code and submit it.
+
+    The arguments: its number, its researcher's id, title, family and parent.
+    """
     index, researcher_id, title, family, parent = method
     directory = folder / f"method-{index}"
     directory.mkdir()
@@ -62,7 +65,7 @@ def submit_example(
 
 
 def score_next_submission(db: Database, value: float | None) -> None:
-    """Give the next submission in the queue a score, or have it crash."""
+    """Score the next submission in the queue, or make it crash."""
     with db.writing() as session:
         work = submission_queue.claim_submission(
             session, "k3v9qd", domains=("movie", "sarcasm"), seeds=3, secret=SECRET
@@ -88,7 +91,10 @@ def score_next_submission(db: Database, value: float | None) -> None:
 
 
 def _parts(score: float, index: int) -> dict[str, float]:
-    """What a run on 1000 items may have measured, of a method that recovers about so much of a gap of 200 items."""
+    """Return made-up measurements of a run on 1000 items.
+
+    The method recovers about so much of a gap of 200 items.
+    """
     won = round(200 * score) + (-9, 4, 11, -6, 7, -3)[index % 6]
     counts = {"111": 640, "000": 160, "101": max(won, 0), "001": 200 - max(won, 0)}
     counts |= {"111": 640 - max(-won, 0), "011": max(-won, 0)}

@@ -1,4 +1,4 @@
-"""What is planted in the example campaign, for tests to look for: numbers to keep hidden, and text that attacks."""
+"""Planted secrets of the example campaign, for tests to find: hidden numbers, hostile text."""
 
 from __future__ import annotations
 

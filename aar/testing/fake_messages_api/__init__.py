@@ -1,13 +1,13 @@
-"""A contract double of Anthropic's Messages API, for tests of anything that talks to it.
+"""A fake server of Anthropic's Messages API, for tests of its clients.
 
-It is a real HTTP server that holds requests to the service's rules and answers with what a script, a function or a
-recording says: streams, tools, signed thinking, usage with a prompt cache, context editing, compaction, errors and
-faults. docs/messages-double.md shows how to use it, and says where it is only near the real thing.
+It is a real HTTP server that checks requests against the service's rules and replies from a script, a function or a
+recording: streams, tools, signed thinking, usage with a prompt cache, context editing, compaction, errors and faults.
+docs/messages-double.md shows how to use it, and lists the parts that are only approximate.
 
 ::
 
-    double = Double([Reply([call("bash", command="ls")]), "Done."])
-    async with serve(double) as base_url:
+    server = FakeMessagesApi([ModelReply([tool_use_block("bash", command="ls")]), "Done."])
+    async with serve_app(server) as base_url:
         client = AsyncAnthropic(base_url=base_url, api_key="none")
 """
 

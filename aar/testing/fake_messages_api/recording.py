@@ -1,4 +1,4 @@
-"""Real exchanges, recorded to a file without keys, and played back."""
+"""Recordings of real exchanges: written to a file without keys, and replayed."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 
 def request_digest(body: Mapping[str, Any]) -> str:
-    """What a request is known again by: all of it but its metadata."""
+    """Return a digest that identifies a request: all of it but its metadata."""
     known = {key: value for key, value in body.items() if key != "metadata"}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode("utf-8", "replace")).hexdigest()
 
 
 class RecordingProxy:
-    """An ASGI application that passes requests on to a real service and writes each exchange as a line of JSON.
+    """A proxy that passes requests to a real service and records each exchange.
 
-    Only headers known to carry no secret are written, and the caller's key is taken out of everything else.
+    It is an ASGI application; each exchange becomes a line of JSON.
+
+    Only headers known to contain no secret are written, and the caller's key is taken out of everything else.
 
     Args:
         base_url: the service, such as ``https://api.anthropic.com``.
@@ -51,7 +53,7 @@ class RecordingProxy:
         await self._client.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
+        """Serve an ASGI connection."""
         incoming, channel = RequestHeaders(scope), ResponseChannel(scope, receive, send)
         raw = await channel.body(_MOST_BYTES)
         headers = {key: value for key, value in incoming.shown_headers().items() if key in _ASKED}
@@ -112,13 +114,13 @@ class RecordingProxy:
 
 
 class ReplayModel:
-    """A model that answers with what a service once answered.
+    """A model that replays a service's recorded responses.
 
-    A request that was recorded gets its own answer; one that was not gets the next one in order, unless ``exact``.
+    A recorded request gets its own response; another one gets the next response in order, unless ``exact``.
 
     Args:
-        path: what a ``RecordingProxy`` wrote.
-        exact: answer only requests that were recorded.
+        path: the file of a ``RecordingProxy``.
+        exact: reply only to recorded requests.
 
     Raises:
         DataMissing: there is no such recording.
@@ -134,7 +136,7 @@ class ReplayModel:
         self._exact = exact
 
     def reply(self, request: MessagesRequest) -> VerbatimResponse:
-        """Return the recorded answer."""
+        """Return the recorded response."""
         digest = request_digest(request.body)
         at = next((index for index, entry in enumerate(self._left) if entry["digest"] == digest), None)
         if at is None and (self._exact or not self._left):

@@ -1,4 +1,4 @@
-"""A database whose controller dies at a chosen write, for campaigns that another controller takes over."""
+"""A database whose controller dies at a chosen write, for tests of takeovers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ T = TypeVar("T")
 
 
 class ControllerKilled(BaseException):
-    """The controller died here."""
+    """The simulated death of a controller."""
 
 
 class CrashingDatabase(Database):
-    """Dies at its n-th write, before it or right after it was committed, and writes nothing from then on."""
+    """A database that dies at its n-th write, before or right after the commit.
+
+    It writes nothing from then on.
+    """
 
     def __init__(self, url: str, dies_at: int | None, *, after_commit: bool, died: Callable[[], None]) -> None:
         super().__init__(url)
@@ -27,7 +30,7 @@ class CrashingDatabase(Database):
         self._dead = False
 
     async def write(self, fn: Callable[[Session], T]) -> T:
-        """Return the write, or death."""
+        """Write, or die at the chosen write."""
         if self._left is not None and not self._dead:
             self._left -= 1
         last = self._left == 0 and not self._dead

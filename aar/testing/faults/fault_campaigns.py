@@ -1,9 +1,9 @@
-"""Campaigns under random faults: whatever a service does, and whenever the controller dies, no limit is overshot.
+"""Campaigns under random faults of the service and controller, which must respect all limits.
 
-A schedule is drawn from its seed: a team of real researchers with the real gateway, ledger and SQLite asks the double
-of the Messages API over HTTP, which refuses, breaks off, stalls, cuts short, summarises; the controller is paused, cut
-off or killed, and another one takes over from the log. ``fault_checks`` then holds the double's books beside the
-ledger's.
+A schedule is drawn from its seed: a team of real researchers with the real gateway, ledger and SQLite calls the fake
+Messages API over HTTP, which refuses, breaks off, stalls, cuts short, summarises; the controller is paused, cut off or
+killed, and another one takes over from the log. ``ledger_comparison`` then compares the fake server's bill with the
+ledger.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class _Direction:
 
 @contextlib.contextmanager
 def shortened_waits() -> Iterator[None]:
-    """Let the loop wait for milliseconds where it waits for seconds, between the calls of a broken service."""
+    """Shorten the event loop's waits from seconds to milliseconds.
+
+    They apply between the calls of a faulty service.
+    """
     before = loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS
     loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS = 0.01, 0.01
     try:
@@ -63,7 +66,7 @@ def shortened_waits() -> Iterator[None]:
 
 
 def make_template_database(file: Path) -> Path:
-    """Return a database with a campaign that did nothing yet, to copy for each schedule."""
+    """Return a database with an unstarted campaign, to copy for each schedule."""
     db = open_database(f"sqlite:///{file}")
     with db.writing() as session:
         add_campaign(session, CAMPAIGN, TEAM)
@@ -72,11 +75,11 @@ def make_template_database(file: Path) -> Path:
 
 
 async def run_schedule(seed: int, template: Path, folder: Path) -> ScheduleVerdict:
-    """Live through a schedule, all its lives, and judge.
+    """Run all lives of a schedule and judge the result.
 
     Args:
-        seed: what the schedule is drawn from.
-        template: of ``make_template_database``.
+        seed: the seed of the schedule.
+        template: the result of ``make_template_database``.
         folder: an empty one for its files.
     """
     schedule = Schedule(seed)
@@ -106,7 +109,7 @@ def _who(body: Any) -> str:
 async def _live(
     schedule: Schedule, double: FakeMessagesApi, base_url: str, file: Path, how: str, moment: int
 ) -> list[ResearcherOutcome]:
-    """One controller's life, to its end or its death."""
+    """Run one controller's life, to its end or its death."""
     tasks: list[asyncio.Task[ResearcherOutcome]] = []
     stopping, asked = asyncio.Event(), len(double.requests)
 
@@ -168,7 +171,10 @@ def _context(
 
 
 class _NoSandbox:
-    """The tools that are called need none; a hand-over finds no notebook."""
+    """A placeholder for a sandbox.
+
+    The called tools need none; a handover finds no notebook.
+    """
 
     async def current(self) -> Any:
         return self

@@ -1,4 +1,4 @@
-"""The double's books beside the ledger's: what a schedule of faults may never come to."""
+"""Comparison of the fake server's bill with the ledger, after a schedule of faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"^#(\d+) ")
 
 @dataclass(slots=True)
 class ServiceBill:
-    """What a service charges for."""
+    """The bill of a service."""
 
     usd: Decimal = Decimal(0)
     tokens: int = 0
@@ -42,15 +42,15 @@ class ServiceBill:
 
 @dataclass(slots=True)
 class ScheduleVerdict:
-    """What became of a schedule.
+    """The verdict on a schedule.
 
     Args:
-        overshoot: by limit, how far the service's bill passed it; never below zero.
-        complaints: what else must not be.
-        billed, counted: dollars that the service billed, and that the ledger holds for it.
-        answers: calls that the service began to answer.
-        faults: by name, how often they struck.
-        outcomes: how researchers' lives ended.
+        overshoot: by limit, the excess of the service's bill over it; never below zero.
+        complaints: other violations.
+        billed, counted: dollars that the service billed, and that the ledger recorded for it.
+        answers: calls with at least the start of a response.
+        faults: their counts, by name.
+        outcomes: the ends of researchers' lives.
     """
 
     seed: int
@@ -72,13 +72,13 @@ def judge_schedule(
     who: Callable[[Any], str],
     outcomes: Sequence[ResearcherOutcome],
 ) -> ScheduleVerdict:
-    """Hold both books beside each other.
+    """Compare the service's bill with the ledger.
 
     Args:
-        limits: that were in force.
+        limits: the limits of the campaign.
         db: the campaign's, after its last life.
-        exchanges: all requests that the double saw.
-        who: the researcher's id, from a request's body.
+        exchanges: all requests to the fake server.
+        who: returns the researcher's id from a request's body.
         outcomes: of all lives.
     """
     asked = [each for each in exchanges if each.path == "/v1/messages"]
@@ -106,7 +106,7 @@ def judge_schedule(
 
 
 def price_response(answer: Mapping[str, Any]) -> ServiceBill:
-    """Return an answer at the price library's prices, pass by pass, unrounded."""
+    """Price a response by the price library, pass by pass, unrounded."""
     bill = ServiceBill(calls=1)
     regional = REGIONAL_SURCHARGE if answer["usage"].get("inference_geo") == "us" else Decimal(1)
     for part in answer["usage"].get("iterations") or [answer["usage"]]:

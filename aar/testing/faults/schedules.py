@@ -1,6 +1,6 @@
-"""What a seed amounts to: a team, its limits, the model's answers, the service's faults and the controller's deaths.
+"""Fault schedules drawn from a seed: team, limits, replies, service faults, controller deaths.
 
-``fault_runs`` lives through such a schedule, and ``fault_checks`` judges what came of it.
+``fault_campaigns`` runs such a schedule, and ``ledger_comparison`` judges the result.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MODELS = ("claude-opus-5-5", "claude-sonnet-4-6", "claude-sonnet-4-5", "claude-
 
 
 class Schedule:
-    """What one seed amounts to."""
+    """The schedule of one seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -88,7 +88,7 @@ class Schedule:
         )
 
     def play(self, request: MessagesRequest) -> ModelReply:
-        """Return the model's answer; its text names the request."""
+        """Return the model's reply. Its text names the request."""
         dice = random.Random(f"{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
         words: list[Any] = [text_block(f"#{request.number} " + "so it goes " * dice.randint(1, 30))]
         if self.long:
@@ -105,7 +105,7 @@ class Schedule:
         return ModelReply(words, raw_input=raw, usage=self.told)
 
     def fault(self, request: MessagesRequest) -> Fault | None:
-        """What goes wrong with a request."""
+        """Return the fault of a request."""
         dice = random.Random(f"fault:{self.seed}:{request.number}")  # noqa: S311 - must repeat, protects nothing
         if dice.random() >= self.faulty:
             return self._misreport(request)

@@ -1,4 +1,4 @@
-"""What the audits say of methods that are known to be honest: none of them may be disqualified.
+"""False positive check of the audits: no honest method may be disqualified.
 
 The baselines that ship with a problem are run in this process, on freshly drawn splits, in every phase that an audit
 asks for; then every audit judges them as at a confirmation.
@@ -21,7 +21,7 @@ _APART = 1000
 
 @dataclass(frozen=True, slots=True)
 class AuditAnswer:
-    """What one audit said of one baseline, and why."""
+    """The verdict of one audit on one baseline, with its reason."""
 
     baseline: str
     audit: str
@@ -39,12 +39,12 @@ def judge_baselines(
     audit_seeds: int,
     first: int,
 ) -> list[AuditAnswer]:
-    """Return every audit's answer about every baseline.
+    """Return every audit's verdict on every baseline.
 
     Args:
         seeds: of the measurement and of the confirmation, each on every domain climbed on.
         audit_seeds: of every other phase.
-        first: where the seeds begin; calls that differ in it by 1 share none.
+        first: the first seed; calls that differ in it by 1 share no seeds.
     """
     asked = dict.fromkeys(phase for audit in audits for phase in audit.phases(problem))
     phases = [MEASURE, CONFIRM, *(phase for phase in asked if phase not in (MEASURE, CONFIRM))]

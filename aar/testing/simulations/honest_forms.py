@@ -1,4 +1,4 @@
-"""Ways in which honest methods name and open files, none of which an audit may hold against them."""
+"""Honest ways to name and open files, which no audit may flag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Runs a problem's own baselines in this process, without a sandbox: for simulations that need thousands of runs.
+"""In-process runs of a problem's own baselines, for simulations with thousands of runs.
+
+They use no sandbox.
 
 Only for methods that ship with a problem and are trusted. A researcher's method runs in the clean room.
 """
@@ -35,7 +37,7 @@ def run_in_process(problem: Problem, baseline: Baseline, task: Task, seed: int) 
 
 @contextmanager
 def draw_task(problem: Problem, domain: str, split_seed: int, phase: Phase = MEASURE) -> Iterator[Task]:
-    """A task of a phase in a scratch folder that is removed at the end."""
+    """Draw a task of a phase in a scratch folder that is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="aar-bare-"))
     try:
         task = problem.prepare(domain, phase.stage, split_seed, folder)
@@ -49,7 +51,10 @@ def draw_task(problem: Problem, domain: str, split_seed: int, phase: Phase = MEA
 def measure_in_process(
     problem: Problem, baselines: Sequence[Baseline], phase: Phase, seeds: Iterable[int]
 ) -> dict[str, list[tuple[Task, TaskScore]]]:
-    """What each baseline reaches in a phase, by its key: on every domain climbed on, for every seed in turn."""
+    """Return the scores of each baseline in a phase, by its key.
+
+    They cover every research domain, for every seed in turn.
+    """
     found: dict[str, list[tuple[Task, TaskScore]]] = {baseline.key: [] for baseline in baselines}
     for seed in seeds:
         for domain in problem.climbed_domains:
@@ -64,7 +69,7 @@ def measure_in_process(
 def make_audit_input(
     problem: Problem, baseline: Baseline, runs: Mapping[str, Sequence[tuple[Task, TaskScore]]]
 ) -> AuditInput:
-    """What audits would see of a baseline with these scores, by phase key."""
+    """Build the audit input of a baseline with these scores, by phase key."""
     seeds = {key: len(scores) // len(problem.climbed_domains) for key, scores in runs.items()}
     return AuditInput(
         campaign_id="baselines",

@@ -1,4 +1,4 @@
-"""How often the 90 % interval of a pooled PGR holds the truth: on made-up data, and on the shipped corpus.
+"""Coverage of the 90 % interval of a pooled PGR, on simulated and shipped data.
 
 Behind ``benchmarks/coverage.py`` and a small seeded test. Both draw as real splits are drawn: the items of all splits
 come from one universe, and each split has a teacher, a pool and a test set of its own.
@@ -25,12 +25,12 @@ from aar.testing.simulations.in_process_runs import draw_task, run_in_process
 
 @dataclass(frozen=True, slots=True)
 class SimulatedDomain:
-    """A made-up domain.
+    """A simulated domain.
 
     Args:
         levels: mean accuracies of method, weak teacher and ceiling.
         spread: standard deviation of each between splits.
-        alike: 0 to 1, how much the same items are hard for all three.
+        alike: 0 to 1, the degree to which the same items are hard for all three.
         items: test items of a split, drawn without replacement from the universe.
         universe: rows that all splits share; itself a fresh draw in every repeat.
     """
@@ -43,7 +43,7 @@ class SimulatedDomain:
 
     @property
     def truth(self) -> float:
-        """PGR over all splits and items there could be."""
+        """The PGR over all possible splits and items."""
         method, weak, ceiling = self.levels
         return (method - weak) / (ceiling - weak)
 
@@ -63,7 +63,10 @@ class SimulatedDomain:
 
 
 def made_up_coverage(worlds: Mapping[str, SimulatedDomain], k: int, repeats: int, rng: np.random.Generator) -> float:
-    """Share of repeats whose interval from k splits of each world holds the mean truth."""
+    """Return the share of repeats whose interval holds the mean truth.
+
+    Each interval comes from k splits of each world.
+    """
     truth = float(np.mean([world.truth for world in worlds.values()]))
     covered = 0
     for _ in range(repeats):
@@ -74,7 +77,10 @@ def made_up_coverage(worlds: Mapping[str, SimulatedDomain], k: int, repeats: int
 
 @dataclass(frozen=True, slots=True)
 class SealedHits:
-    """Whether method, teacher and ceiling are right on each sealed row after each training: bool [s, rows]."""
+    """Correctness of method, teacher and ceiling after each training.
+
+    Per sealed row: bool [s, rows].
+    """
 
     method: NDArray[np.bool_]
     weak: NDArray[np.bool_]
@@ -82,13 +88,15 @@ class SealedHits:
 
     @property
     def truth(self) -> float:
-        """PGR over all trainings and rows."""
+        """The PGR over all trainings and rows."""
         weak = self.weak.mean()
         return float((self.method.mean() - weak) / (self.ceiling.mean() - weak))
 
     def splits(self, k: int, items: int, universe: int, rng: np.random.Generator) -> Sequence[Mapping[str, float]]:
-        """Return the parts of k splits: trainings and a universe of rows drawn with replacement, items from it
-        without."""
+        """Return the parts of k splits.
+
+        Trainings and a universe of rows are drawn with replacement, items from it without.
+        """
         rows = rng.integers(0, self.weak.shape[1], universe)
         found = []
         for training in rng.integers(0, len(self.weak), k):
@@ -99,7 +107,10 @@ class SealedHits:
 
 
 def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> dict[str, SealedHits]:
-    """Run each method on so many confirmation splits of a domain: all rows are sealed, so none is ever trained on."""
+    """Run each method on so many confirmation splits of a domain.
+
+    All rows are sealed, so none is ever trained on.
+    """
     problem = WeakToStrong()
     ends: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
     right: dict[str, list[NDArray[np.bool_]]] = {method.key: [] for method in methods}
@@ -119,7 +130,10 @@ def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> di
 
 
 def corpus_coverage(hits: Mapping[str, SealedHits], k: int, repeats: int, rng: np.random.Generator) -> float:
-    """Share of repeats whose interval from k resampled measurement splits of each domain holds the truth."""
+    """Return the share of repeats whose interval holds the truth.
+
+    Each interval comes from k resampled measurement splits of each domain.
+    """
     truth = float(np.mean([each.truth for each in hits.values()]))
     sizes = {domain: (SIZES[domain].test, len(load_corpus(domain).labels) - SIZES[domain].sealed) for domain in hits}
     covered = 0

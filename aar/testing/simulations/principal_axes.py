@@ -1,4 +1,7 @@
-"""The default problem as it was before its splits had coordinates of their own, to try attacks and audits on."""
+"""The default problem without per-split coordinates, as in version 1.
+
+Attacks and audits are tried on it.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,18 @@ from aar.problems.weak_to_strong.supervision import take_states
 
 
 class PrincipalAxes(WeakToStrong):
-    """Every split of every stage on the student's principal axes; a change of coordinates draws others."""
+    """The default problem with every split on the student's principal axes.
+
+    A change of coordinates draws others.
+    """
 
     version = 1
 
     def prepare(self, domain: str, stage: Stage, split_seed: int, into: Path) -> Task:
-        """Return the same rows, labels and teacher as the default problem's, as version 1 wrote them."""
+        """Prepare the same rows, labels and teacher as the default problem.
+
+        The bundles are as version 1 wrote them.
+        """
         task = super().prepare(domain, stage, split_seed, into)
         write_principal_axes(task)
         return task
@@ -33,7 +42,7 @@ class PrincipalAxes(WeakToStrong):
 
 
 def write_principal_axes(task: Task) -> None:
-    """Write a task's states as they are shipped, on the student's principal axes."""
+    """Write a task's states as shipped, on the student's principal axes."""
     data = corpus.load_corpus(task.domain)
     plain = CoordinateFrame(
         {columns: np.eye(columns[1] - columns[0], dtype=np.float32) for columns in data.layers.values()}

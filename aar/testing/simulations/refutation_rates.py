@@ -1,7 +1,9 @@
-"""How often confirmations refute honest winners and overfitted ones, in campaigns simulated by the scorer's own rules.
+"""Refutation rates of confirmations for honest and overfitted winners, in simulated campaigns.
+
+The campaigns follow the scorer's own rules.
 
 A campaign measures many equally good methods, takes the best by score and confirms them on fresh seeds. Scores are
-pooled from seeds of two domains as problems pool them; what is decided is decided by ``fit_variance_prior`` and
+pooled from seeds of two domains as problems pool them; all decisions are made by ``fit_variance_prior`` and
 ``refutes``.
 """
 
@@ -29,9 +31,9 @@ class SimulatedCampaign:
         seeds: of a measurement and of a confirmation, each on every domain.
         codes: different methods measured.
         noise: standard deviation of a method's score on one seed of one domain.
-        floor: whether the test items' own noise, of that size, is a floor under each error, as for PGR.
+        floor: True if the test items' own noise, of that size, is a floor under each error, as for PGR.
         unlike: methods differ in noise: the standard deviation of its logarithm.
-        confirmed: how many of the best are confirmed.
+        confirmed: number of the best that are confirmed.
     """
 
     seeds: int
@@ -43,12 +45,15 @@ class SimulatedCampaign:
 
 
 def share_refuted(setting: SimulatedCampaign, campaigns: int, rng: np.random.Generator) -> float:
-    """Return the share of campaigns of honest methods in which any confirmation refutes."""
+    """Return the share of honest campaigns with any refutation."""
     return sum(_refutes_any(setting, rng) for _ in range(campaigns)) / campaigns
 
 
 def share_caught(setting: SimulatedCampaign, fall: float, campaigns: int, rng: np.random.Generator) -> float:
-    """Return the share of campaigns whose winner, better by ``fall`` where it is measured than sealed, is refuted."""
+    """Return the share of campaigns whose overfitted winner is refuted.
+
+    The winner's measured score is better by ``fall`` than its sealed one.
+    """
     return sum(_refutes_any(setting, rng, fall) for _ in range(campaigns)) / campaigns
 
 
@@ -69,7 +74,10 @@ def _refutes_any(setting: SimulatedCampaign, rng: np.random.Generator, fall: flo
 def _samples(
     setting: SimulatedCampaign, noise: NDArray[np.float64], rng: np.random.Generator, fall: float = 0.0
 ) -> list[ScoreSample]:
-    """Pooled scores of methods that are all worth 0.3, but for the first, which is better by ``fall``."""
+    """Return pooled scores of methods worth 0.3 each.
+
+    The first is better by ``fall``.
+    """
     seeds = setting.seeds
     scores = 0.3 + rng.normal(0, 1, (len(noise), DOMAINS, seeds)) * noise[:, None, None]
     scores[0] += fall

@@ -1,1 +1,1 @@
-"""The parts of the sandbox suite; ``aar.testing.conformance.sandbox_suite`` puts them together."""
+"""Parts of the sandbox suite, combined in ``aar.testing.conformance.sandbox_suite``."""

@@ -1,4 +1,4 @@
-"""What ``exec`` promises: results, bounds, time limits, the death of whole trees."""
+"""Conformance tests of ``exec``: results, bounds, time limits, the death of whole trees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aar.testing.conformance.sandbox.fixtures import Run, SandboxTests, living_s
 
 
 class CommandTests(SandboxTests):
-    """What ``exec`` promises: results, bounds, time limits, the death of whole trees."""
+    """Tests of ``exec``: results, bounds, time limits, the death of whole trees."""
 
     def test_a_command_gives_its_output_and_code(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:

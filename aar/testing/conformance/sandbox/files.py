@@ -1,4 +1,4 @@
-"""What moving files promises, and mounts."""
+"""Conformance tests of file transfers and mounts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aar.testing.conformance.sandbox.fixtures import Run, SandboxTests
 
 
 class FileTests(SandboxTests):
-    """What moving files promises, and mounts."""
+    """Tests of file transfers and mounts."""
 
     def test_input_directory_and_environment(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""What all parts of the sandbox suite share: the sandbox under test, and a run that leaves nothing behind."""
+"""Shared fixtures of the sandbox suite: the sandbox under test, and a clean run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ Run = Callable[[Scenario], None]
 
 
 class SandboxTests:
-    """Fixtures of every part."""
+    """Fixtures of all parts of the sandbox suite."""
 
     @pytest.fixture
     def make_backend(self) -> Callable[[], SandboxBackend]:
-        """Give a function that makes the backend under test; called inside the test's event loop."""
+        """Return a function that makes the backend under test.
+
+        It is called inside the test's event loop.
+        """
         raise NotImplementedError("override this fixture")
 
     @pytest.fixture
     def spec(self, tmp_path: Path) -> SandboxSpec:
-        """What the sandbox under test is made from."""
+        """Return the spec of the sandbox under test."""
         return SandboxSpec(
             name=f"suite-{uuid.uuid4().hex[:10]}",
             campaign_id=f"suite-{uuid.uuid4().hex[:6]}",
@@ -42,7 +45,7 @@ class SandboxTests:
 
     @pytest.fixture
     def run(self, make_backend: Callable[[], SandboxBackend], spec: SandboxSpec) -> Run:
-        """``run(scenario)``: a fresh sandbox, the scenario, and nothing left afterwards."""
+        """Return ``run(scenario)``, which runs a scenario in a fresh sandbox and cleans up."""
 
         async def whole(scenario: Scenario) -> None:
             backend = make_backend()
@@ -59,7 +62,7 @@ class SandboxTests:
 
 
 async def living_sleeps(box: Sandbox) -> int:
-    """How many ``sleep`` processes live in a sandbox, zombies left out."""
+    """Count the ``sleep`` processes in a sandbox, zombies left out."""
     look = (
         "import os\n"
         "n = 0\n"

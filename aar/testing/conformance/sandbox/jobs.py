@@ -1,4 +1,4 @@
-"""What background jobs promise."""
+"""Conformance tests of background jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aar.testing.conformance.sandbox.fixtures import Run, SandboxTests, living_s
 
 
 class JobTests(SandboxTests):
-    """What background jobs promise."""
+    """Tests of background jobs."""
 
     def test_a_job_runs_while_other_things_happen(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""What a sandbox's life promises: names, crashes of its controller, its end, its figures."""
+"""Conformance tests of a sandbox's life: names, controller crashes, its end, its figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aar.testing.conformance.sandbox.fixtures import MEMORY, PROCESSES, WORKSPAC
 
 
 class LifeTests(SandboxTests):
-    """What a sandbox's life promises: names, crashes of its controller, its end, its figures."""
+    """Tests of a sandbox's life: names, crashes of its controller, its end, its figures."""
 
     def test_a_new_controller_takes_it_up_with_its_jobs(
         self, run: Run, make_backend: Callable[[], SandboxBackend]
