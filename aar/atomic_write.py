@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 DRAFT_SUFFIX = ".draft-"
-"""Begins the names of files that are not there yet."""
+"""Prefix of incomplete files."""
 
 
 def write_atomically(path: Path, content: bytes) -> bool:

@@ -65,7 +65,7 @@ def suppress_and_log(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - what came before it is the outcome
+    except Exception as error:  # noqa: BLE001 - the earlier outcome counts
         log_failure(what)(error)
 
 

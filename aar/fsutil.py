@@ -17,9 +17,9 @@ from pathlib import Path
 from aar.errors import SandboxError
 
 MAX_LEVELS = 40
-"""How many levels of folders, the top included, are copied out of a sandbox; the same as a snapshot may have."""
+"""Most levels of folders, the top included, copied out of a sandbox; the same limit as for a snapshot."""
 MAX_PATH_BYTES = 2048
-"""How long a path may be in a workspace that is kept, counted from the workspace."""
+"""Longest path in a retained workspace, counted from the workspace."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REMEDY = "free it (a mount, or another user's files), then run: aar sandbox prune"
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 REDACTED_MARK = "***"
 _SHORTEST = 8
-"""A shorter one is a word that text may hold for other reasons: it is hidden only where it stands as a password."""
+"""A shorter secret may be an ordinary word: it is redacted only in the place of a password."""
 _secrets: set[str] = set()
 
 

@@ -41,17 +41,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AAR_", extra="ignore", env_ignore_empty=True, validate_default=True)
 
     home: Path = Field(default_factory=_default_home)
-    """Where campaigns, the database, snapshots and caches live; absolute, and one path however it was written."""
+    """Folder of campaigns, database, snapshots and caches: one absolute path for every spelling."""
     database: str = ""
     """SQLAlchemy URL; empty means SQLite under ``home``."""
     docker_host: str = ""
-    """Docker engine to use; empty means what the docker SDK finds (``DOCKER_HOST``, the usual socket)."""
+    """Docker engine to use; empty means the docker SDK's default (``DOCKER_HOST``, the usual socket)."""
     log_level: str = "warning"
     """Level of the log on standard error."""
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
-    """Key for Claude. Read here and handed to the gateway; never written anywhere."""
+    """Key for Claude. Read here and passed to the gateway; never written anywhere."""
     anthropic_api_key_file: Path | None = None
-    """File whose first line is that key, for those who keep keys out of the environment."""
+    """File whose first line is that key, as an alternative to the environment."""
 
     @field_validator("home", mode="before")
     @classmethod

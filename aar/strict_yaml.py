@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 _MOST_BYTES = 1024**2
 _DEEPEST = 30
 _MOST_NODES = 50_000
-"""Values in all, where each use of an anchor counts as what it stands for."""
+"""Most values in total, where each use of an anchor counts with its expansion."""
 _BASE_60 = re.compile(r"\A[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _OTHER_BASE = re.compile(r"[-+]?0[box][0-9a-fA-F_]+")

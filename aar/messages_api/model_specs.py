@@ -38,7 +38,7 @@ class ModelSpec:
 
 
 DEFAULT_SPEC = ModelSpec()
-"""Of a model that is not listed."""
+"""Specification of a model that is not listed."""
 
 _ALWAYS = ModelSpec(least_cached=512, thinking=frozenset({"adaptive", "between_tools"}), thinks_unasked=True)
 _ADAPTIVE = ModelSpec(thinking=frozenset({"adaptive", "disabled", "between_tools"}))

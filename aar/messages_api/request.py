@@ -179,7 +179,7 @@ _NEEDED = {
     "tool_result": (("tool_use_id", str),),
     "image": (("source", dict),),
 }
-"""Fields without which nothing else here could work, whether or not the SDK's types are checked."""
+"""Required fields, even if the SDK's types are not checked."""
 
 
 def _blocks(content: Any, at: str) -> tuple[ContentBlock, ...]:

@@ -23,9 +23,9 @@ from aar.messages_api.api_errors import invalid_request
 _IN_HEADERS = frozenset({"betas", "user_profile_id", "workspace_id"})
 """Parameters of the SDK's methods that travel as headers."""
 _SAMPLING = dict.fromkeys(("temperature", "top_p"), NotRequired[float]) | {"top_k": NotRequired[int]}
-"""Taken by API version 2023-06-01 only."""
+"""Fields that only API version 2023-06-01 accepts."""
 _WORDS = {"<str>": "a string", "<list>": "a list", "<dict>": "an object", "<other>": "a plain value"}
-"""Members of a union that no field tells apart."""
+"""Members of a union that no field distinguishes."""
 
 
 def validate_body(body: Mapping[str, Any], *, counting: bool, beta: bool, version: str) -> None:
@@ -103,7 +103,7 @@ def _rebuilt(hint: Any, known: dict[Any, Any]) -> Any:
     if not is_typeddict(hint):
         return hint
     if hint not in known:
-        known[hint] = dict[str, Any]  # what a type that contains itself is taken for
+        known[hint] = dict[str, Any]  # the stand-in for a type that contains itself
         extra = getattr(hint, "__pydantic_config__", {}).get("extra", "forbid")
         known[hint] = _closed(hint.__name__, _fields(hint, known), extra=extra)
     return known[hint]
@@ -123,7 +123,7 @@ def _union(hint: Any, known: dict[Any, Any]) -> Any:
     dicts = [member for member in members if is_typeddict(member)]
     choices, field, fallback = _tagged(dicts, known)
     if len(dicts) == 1 and any(get_origin(member) is dict for member in members):
-        # A typed object beside an open one, such as a JSON schema: what is named is checked, the rest is free.
+        # A typed object beside an open one, such as a JSON schema: named fields are checked, the others are free.
         choices = {"<dict>": _closed(dicts[0].__name__, _fields(dicts[0], known), extra="allow")}
     strings = [member for member in members if member is str or get_origin(member) is Literal]
     if strings:

@@ -29,19 +29,19 @@ from aar.text.characters import make_storable
 from aar.workers.worker_pool import WorkerPool, run_in_worker, run_in_worker_sync
 
 _SLOW = {"check_data": 10, "validate": 10}
-"""Calls that may take so many times as long."""
+"""Factors of the time limit for slow calls."""
 GIVES: Mapping[str, type | tuple[type, ...]] = {
     "directions": (str, Path),
     "lab": (str, Path),
     "sandbox_packages": Sequence,
     "baselines": Sequence,
 }
-"""What a problem tells of its own folder, with the kinds of answer; called here once before anybody relies on it."""
+"""Methods about a problem's own folder, with their result types; each is called once before it is relied on."""
 _ANSWERS: Mapping[str, type] = {"prepare": Task, "score": TaskScore, "pool": Estimate, "brief": str}
 _LISTS = ("sandbox_packages", "baselines")
 _MOST_DETAIL = 300
 _MOST_LEVELS = 4
-"""Of estimates within estimates."""
+"""Levels of estimates within estimates."""
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DATABASE|AUTH", re.IGNORECASE)
 _REMEDY = "Check it with: aar problem validate"
@@ -56,7 +56,9 @@ def _environment() -> dict[str, str]:
 
 
 PROCESSES = WorkerPool(max(2, min(8, os.cpu_count() or 2)), _environment)
-"""Apart from those that read submitted code: a problem that hangs holds none of them up."""
+"""Worker processes for problems, separate from those that read submitted code.
+
+A problem that hangs holds none of the latter up."""
 _briefs: dict[ProblemOrigin, str] = {}
 
 
@@ -166,7 +168,7 @@ def _overrun(name: str, method: str, cause: str, seconds: float, memory: int) ->
     return PluginFailed(f"problem {name}: {method} {said}", _REMEDY, cause=cause)
 
 
-# What follows runs in the process that serves the call.
+# The following code runs in the worker process.
 
 
 def _load(reference: str) -> None:
@@ -194,7 +196,7 @@ def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
         answer = call(*args)
         return tuple(_text(each) for each in answer) if method == "validate" else _plain(problem, method, answer)
     except OutputRejected as rejection:
-        # It may quote what a method wrote, and that may be bytes that no text can hold.
+        # It may quote a method's output, which may contain bytes that cannot be stored as text.
         raise OutputRejected(_text(rejection)) from None
     except DataMissing as error:
         raise DataMissing(make_storable(error.message), make_storable(error.remedy)) from None

@@ -25,7 +25,7 @@ class Stage(StrEnum):
     CONFIRM = "confirm"
     """The sealed final split; only ever scored at confirmation."""
     TRANSFER = "transfer"
-    """Domains nobody climbed on."""
+    """Transfer domains, which no researcher works on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Problem(Protocol):
     transfer_domains: Sequence[str]
     run_limits: RunLimits
     default_seeds: int
-    """How many fresh seeds (and splits) an ordinary measurement draws."""
+    """Fresh seeds (and splits) of an ordinary measurement."""
     research_domains: Sequence[str]
     """Domains whose public bundles are mounted for researchers at ``/data/<domain>``."""
 

@@ -82,7 +82,7 @@ class _Made:
 
 
 _made: dict[int, _Made] = {}
-"""By identity: the problems that this process has, for as long as they live."""
+"""The live problems of this process, by identity."""
 
 
 def find_problem(name_or_path: str | Path) -> Problem:
@@ -163,7 +163,7 @@ def _remembered(problem: Problem, origin: ProblemOrigin) -> Problem:
 
 
 _kept_alive: list[Problem] = []
-"""Those that cannot be watched: were one freed, another object could take its identity."""
+"""Problems without weak references: if one were freed, another object could take its identity."""
 
 
 def _attributes(problem: Problem) -> frozenset[str]:

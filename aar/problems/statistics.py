@@ -15,7 +15,7 @@ from aar.errors import ProblemError
 from aar.problems.protocol import Estimate
 
 COVERAGE = 0.90
-"""Of the interval of an estimate."""
+"""Confidence level of an estimate's interval."""
 _REMEDY = "Mend the problem's `pool` (docs/problems.md)"
 
 

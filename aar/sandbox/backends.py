@@ -12,7 +12,7 @@ from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxBackend
 
 BACKENDS = ("docker", "bubblewrap")
-"""In order of preference."""
+"""Backends in order of preference."""
 
 
 async def list_availability() -> Mapping[str, Availability]:

@@ -58,14 +58,14 @@ async def remove_abandoned_sandboxes(
                 return
             try:
                 await backend.remove(name)
-            except Exception as error:  # noqa: BLE001 - one sandbox must not keep the others
+            except Exception as error:  # noqa: BLE001 - one sandbox must not hold up the others
                 log.warning("a sandbox could not be removed", name=name, error=str(error))
                 swept.left[name] = str(error) or type(error).__name__
             else:
                 swept.removed.append(name)
 
     await asyncio.to_thread(remove_unfinished, runtime_root())
-    # Such as a measurement of baselines that was killed: nobody takes its sandboxes up.
+    # Such as a killed measurement of baselines: no process attaches to its sandboxes again.
     gone = await asyncio.to_thread(abandoned_folders)
     for backend in backends:
         try:
@@ -99,6 +99,6 @@ def _sweep_scratch(gone: Collection[Path]) -> dict[str, str]:
         try:
             workspaces.unmount_below(folder)
             remove_tree(folder)
-        except Exception as error:  # noqa: BLE001 - one folder must not keep the others
+        except Exception as error:  # noqa: BLE001 - one folder must not hold up the others
             left[str(folder)] = str(error) or type(error).__name__
     return left

@@ -27,9 +27,9 @@ class IncidentKind(StrEnum):
     GONE = "gone"
     """The sandbox ended, or was ended because it did not answer or answered nonsense."""
     CUT = "cut"
-    """What nested too deep in its workspace was not kept."""
+    """Too deeply nested parts of its workspace were not retained."""
     LEFT_BEHIND = "left_behind"
-    """Something of it could not be removed; the next sweep tries again."""
+    """Part of it could not be removed; the next sweep tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Incident:
 
 
 IncidentSink = Callable[[Incident], None]
-"""Told of each incident, in the event loop: it must return at once."""
+"""Callback for each incident, in the event loop: it must return at once."""
 
 _MOST_DETAIL = 300
 

@@ -77,9 +77,9 @@ class Leases:
         kept = max(1, len(self._cores) // 4) if scoring_cores is None else scoring_cores
         kept = min(kept, len(self._cores) - 1)
         self.scoring_cores = self._cores[len(self._cores) - kept :] if kept else self._cores
-        """Cores that scoring runs are given."""
+        """Cores for scoring runs."""
         self.shared_cores = self._cores[: len(self._cores) - kept] or self._cores
-        """Cores that all researchers share."""
+        """Cores shared by all researchers."""
         self._exclusive = kept > 0
         self._book = (lease_file or runtime_root() / "leases.json").absolute()
         self._over: set[str] = set()

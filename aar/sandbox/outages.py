@@ -12,7 +12,7 @@ from aar.errors import BackendAway
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 900.0
-"""How long a backend that does not answer is waited for."""
+"""Longest wait for a backend that does not answer."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _NOTIFY_SECONDS = 60.0
 
@@ -85,7 +85,7 @@ class BackendOutageMonitor:
             self._tell(error, then)
 
     def _answers(self, asked: float) -> None:
-        # What was asked before the last failure says nothing of what came after.
+        # A check from before the last failure is out of date.
         if self._last is None or asked < self._failed:
             return
         error, self._last = self._last, None

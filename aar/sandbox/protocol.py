@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 WORKSPACE = "/workspace"
-"""Where a sandbox's writable workspace is mounted."""
+"""Mount point of a sandbox's writable workspace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ class SandboxBackend(Protocol):
     """Makes, finds and removes sandboxes of one kind."""
 
     name: str
-    """As a spec names it: ``docker``, ``bubblewrap``."""
+    """Name of the backend in a spec: ``docker``, ``bubblewrap``."""
 
     async def check(self) -> Availability:
         """Check that the backend works here.

@@ -18,7 +18,7 @@ class ExitReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     TIME_LIMIT = "time_limit"
     STOPPED = "stopped"
-    """Somebody stopped the job."""
+    """The job was stopped on request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,12 @@ _PROBE_BYTES = 4 << 20
 _RELEASE_SECONDS = 20.0
 _COMMAND_SECONDS = 60.0
 _COPY_SECONDS = 900.0
-"""How long a command may take; one that goes through a whole workspace."""
+"""Longest duration of a command, and of one that processes a whole workspace."""
 _POLL_SECONDS = 0.02
 _END_HOLDER = "End the process that holds it"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _MENDED = (0, 1, 2)
-"""Exit codes of e2fsck that say: sound, or sound again."""
+"""Exit codes of e2fsck: sound, or repaired."""
 
 
 def prepare(workspace: Path, size: int, owner: int | None) -> bool:
@@ -68,7 +68,7 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
             workspace.chmod(0o777)
         return False
     if workspace.is_mount():
-        # What was kept before is older than what is mounted, and must not be taken for the newest later.
+        # The former copy is older than the mounted image, and must not be taken for the newest later.
         _forget_kept(workspace)
         if workspace.stat().st_uid != owner:
             _give(workspace, owner)
@@ -175,7 +175,7 @@ def _settle(workspace: Path) -> int:
     image, kept, old = (_beside(workspace, name) for name in ("ext4", "kept", "old"))
     cut = 0
     if image.exists() and not kept.exists():
-        # The only copy of what the last sandbox wrote.
+        # The only copy of the last sandbox's files.
         _wait_for_release(image)
         _mend(image)
         workspace.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _UNSAFE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
 )
-"""The last ones are tags: letters that no screen shows and a model reads all the same."""
+"""The last ones are tags: letters that no screen shows but a model reads."""
 _SPACE = re.compile(r"\s+")
 
 

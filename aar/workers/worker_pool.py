@@ -37,7 +37,7 @@ _MOST = max(2, min(4, os.cpu_count() or 2))
 _MOST_ANSWER_BYTES = 256 * 1024**2
 _POLL_SECONDS = 0.05
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-"""What a process inherits: no key or password is within reach of what reads untrusted input."""
+"""Inherited environment: processes that read untrusted input get no key or password."""
 
 
 async def run_in_worker(
@@ -137,7 +137,7 @@ class _Process:
                 raise EOFError  # something that it started may hold the connection open
         received = self._connection.recv_bytes(_MOST_ANSWER_BYTES)
         self.serves_on = received.startswith(SERVES_ON)
-        # Written by our own code, which runs nothing of what it reads.
+        # Written by our own code, which executes none of its input.
         kind, answer = pickle.loads(memoryview(received)[1:])  # noqa: S301
         return kind, answer
 

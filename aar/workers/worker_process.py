@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ENDS, SERVES_ON = b"-", b"+"
-"""First byte of each answer."""
+"""First byte of each reply."""
 _LEFT_BEHIND = 1 / 4
 """Share of a call's memory that calls together may leave in a process that serves on; more would add up. Data that a
 problem keeps between calls fits well below that."""
@@ -66,7 +66,7 @@ def _set(kind: int, soft: int) -> None:
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
-    with contextlib.suppress(OSError, ValueError):  # macOS refuses a limit below what is mapped already
+    with contextlib.suppress(OSError, ValueError):  # macOS rejects a limit below the memory already mapped
         resource.setrlimit(kind, (soft, hard))
 
 

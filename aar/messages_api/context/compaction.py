@@ -19,7 +19,7 @@ EDIT = "compact_20260112"
 BETA = "compact-2026-01-12"
 TRIGGER_TOKENS = 150_000
 LEAST_TRIGGER = 50_000
-"""Least threshold that the service takes (platform.claude.com/docs, "Compaction at a token threshold")."""
+"""Lowest threshold that the service accepts (platform.claude.com/docs, "Compaction at a token threshold")."""
 
 
 def compaction_edit(request: MessagesRequest) -> Mapping[str, Any] | None:

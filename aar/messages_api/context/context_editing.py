@@ -20,7 +20,7 @@ CLEAR_THINKING = "clear_thinking_20251015"
 TRIGGER_TOKENS = 100_000
 KEPT_TOOL_USES = 3
 CLEARED = "[Old tool result content cleared]"
-"""What stands in the place of a cleared result."""
+"""Placeholder of a cleared result."""
 _THINKING = ("thinking", "redacted_thinking")
 
 
@@ -107,7 +107,7 @@ def _clear_thinking(
     thought = sorted(
         {turn for turn, m in zip(turns, messages, strict=True) if any(b.kind in _THINKING for b in m.blocks)}
     )
-    # The turn under way keeps its thinking whatever else goes: its tool loop could not go on.
+    # The current turn retains its thinking in any case: its tool loop could not go on without it.
     kept = {turns[-1]} if last_only else {turns[-1], *thought[-int(keep["value"]) :]}
     cleared = 0
     edited: list[Message] = []

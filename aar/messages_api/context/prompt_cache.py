@@ -19,10 +19,10 @@ from aar.messages_api.request import ContentBlock, MessagesRequest
 from aar.messages_api.token_counts import compact_json, count_block_tokens, count_text_tokens
 
 LOOKBACK = 20
-"""Segments at which an entry is looked for, back from a breakpoint and counting it."""
+"""Segments searched for an entry, back from a breakpoint and counting it."""
 MOST_BREAKPOINTS = 4
 SECONDS = {"5m": 300.0, "1h": 3600.0}
-"""Lifetime of an entry; each read starts it anew."""
+"""Lifetime of an entry; each read restarts it."""
 _PURGED_EACH = 1000
 _UNCACHEABLE = ("thinking", "redacted_thinking")
 
@@ -97,7 +97,7 @@ class PromptCache:
         billed = {"5m": 0, "1h": 0}
         at = read = ends[hit] if hit >= 0 else 0
         for mark in marks:
-            # What lies before the hit was read already: its entries live on, at no cost.
+            # The part before the hit was read already: its entries stay alive, at no cost.
             self._keep(segments[mark], now)
             if mark > hit:
                 billed[segments[mark].ttl] += ends[mark] - at
@@ -184,7 +184,7 @@ def _written(data: Mapping[str, Any]) -> str:
     plain = _unmarked(data)
     if len(plain) != 2 or plain.get("type") != "text":
         return compact_json(plain)
-    # Most of a prompt is plain text: its length keeps it apart from its neighbours as well as quotes would.
+    # Most of a prompt is plain text: its length separates it from its neighbours as well as quotes would.
     text = plain["text"]
     return f"{len(text)}:{text}"
 

@@ -130,7 +130,7 @@ class FakeMessagesApi:
             raise
         except Exception as error:
             if not call.channel.started:
-                # The traceback goes to the server's log; whoever called reads the envelope.
+                # The traceback goes to the server's log; the caller gets the envelope.
                 await call.refuse(ApiError(500, f"{type(error).__name__}: {error}", {"x-should-retry": "false"}))
             raise
 

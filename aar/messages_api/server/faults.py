@@ -102,7 +102,7 @@ class Misreport:
 
 Fault: TypeAlias = HttpError | Drop | StreamError | Slow | Stall | CutShort | OtherReply | Misreport
 FaultSource: TypeAlias = Callable[[MessagesRequest], Fault | None]
-"""Says which fault, if any, a request meets; ``request.number`` counts from 0."""
+"""Function that returns the fault of a request, if any; ``request.number`` counts from 0."""
 
 
 def faults_at_requests(faults: Mapping[int, Fault]) -> FaultSource:

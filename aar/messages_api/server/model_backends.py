@@ -33,7 +33,7 @@ class ModelBackend(Protocol):
 
 
 def _missing(what: str) -> ApiError:
-    # No retry would find more: the SDK is told so.
+    # Retries are pointless: the header makes the SDK stop.
     return ApiError(500, what, {"x-should-retry": "false"})
 
 

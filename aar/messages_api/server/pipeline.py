@@ -168,7 +168,7 @@ class RequestPipeline:
             self._binding.bind(prompt.asked, message["content"])
         if finished.stop_reason == "pause_turn":
             last = request.messages[-1]
-            # A turn that is paused again goes back with what it had before.
+            # A turn that is paused again goes back with its former content.
             before = [dict(block.data) for block in last.blocks] if last.role == "assistant" else []
             self._paused[_print_of([*before, *message["content"]])] = None
             while len(self._paused) > _MOST_PAUSED:

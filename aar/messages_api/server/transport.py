@@ -17,7 +17,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ABORT = "aar.abort"
-"""ASGI extension of ``serving``: a function that breaks the connection."""
+"""ASGI extension of ``local_server``: a function that breaks the connection."""
 
 
 class ClientGone(Exception):
@@ -43,7 +43,7 @@ class ResponseChannel:
                 raise ClientGone
             piece = message.get("body", b"")
             size += len(piece)
-            # What is too long is still read to its end, or the client would see a broken pipe and no answer.
+            # A body that is too long is still read to its end, or the client would see a broken pipe and no response.
             if size <= most:
                 pieces.append(piece)
             if not message.get("more_body"):

@@ -19,7 +19,7 @@ from aar.problems.protocol import Stage
 from aar.problems.weak_to_strong.splits import STAGE_KEYS
 
 _PURPOSE = 0x7475726E
-"""Keeps these draws apart from those of a split's rows."""
+"""Separates these draws from those of a split's rows."""
 RESEARCH_SPLIT = 0
 """Split seed of the bundles that researchers have at ``/data``, whose coordinates are the only ones they can know."""
 

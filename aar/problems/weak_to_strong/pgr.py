@@ -45,7 +45,7 @@ PATTERNS = tuple(product((0, 1), repeat=3))
 
 
 GROUPS = 16
-"""Groups that the rows of a domain are in for good, by their number; see ``U`` above."""
+"""Number of fixed groups of a domain's rows, by row number; see ``U`` above."""
 
 
 def count_patterns(

@@ -37,7 +37,7 @@ class WeakToStrong:
 
     name = "weak_to_strong"
     version = 2
-    """Since 2 every split has coordinates of its own, and no split that is scored holds a row whose text is shown."""
+    """Since 2 every split has its own coordinates, and no scored split holds a row whose text is shown."""
     title = "Weak-to-strong supervision on text"
     metric = Metric(
         name="PGR",

@@ -17,7 +17,7 @@ from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
 from aar.problems.weak_to_strong.splits import Split
 
 TEACHER_C = 1.0
-"""Inverse strength of the teacher's head, as scikit-learn counts it."""
+"""Inverse regularisation strength of the teacher's head, as in scikit-learn."""
 CEILING_L2 = 1e-4
 """Strength of the ceiling's head; the vanilla baseline uses the same."""
 

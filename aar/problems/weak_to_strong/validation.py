@@ -17,9 +17,9 @@ from aar.problems.weak_to_strong.bundles import public_files, read_hidden
 
 SPLIT_SEED = 987_654_321
 LEAK_ACCURACY = 0.75
-"""A public number that tells the test labels apart this well by itself was not computed from the text alone."""
+"""Accuracy limit: a public number above it was not computed from the text alone."""
 ORDER_LIMIT = 4.5
-"""Standard deviations from chance at which the order of the rows is said to follow the labels."""
+"""Standard deviations from chance at which the order of the rows counts as a leak."""
 
 
 def find_defects(problem: Problem) -> list[str]:

@@ -21,7 +21,7 @@ from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 INNER_UID = 10001
 SHARED_ETC = (Path("/etc/alternatives"),)
-"""What of the host's ``/etc`` is shown as it is: links by which commands such as ``awk`` are found."""
+"""Parts of the host's ``/etc`` shown unchanged: links that lead to commands such as ``awk``."""
 _TMP_BYTES = 256 * 1024**2
 _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 

@@ -78,7 +78,7 @@ class BubblewrapBackend:
             await run_to_completion(partial(self._start, spec, place, body))
             await channel.connected(body.first_process, _START_SECONDS)
         except BaseException as error:
-            # What went wrong first is what the caller must know.
+            # The caller needs the first error.
             left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
             said = await asyncio.to_thread(body.last_output)
             await best_effort(channel.close(), left)

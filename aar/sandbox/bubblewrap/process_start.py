@@ -68,7 +68,7 @@ def start_bwrap(
             before_run(first)
             os.write(block_write, b"1")
         except BaseException:
-            # Before the block is lifted: what waits for it would run, unlimited.
+            # Before the block is lifted: the waiting process would run without limits.
             kill_family(pid)
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)

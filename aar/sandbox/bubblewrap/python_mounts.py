@@ -18,10 +18,10 @@ from aar.sandbox.bubblewrap.site_packages import site_packages_tree
 from aar.sandbox.isolation.data_leak_check import check_visible_folders
 
 SITE = "/opt/site"
-"""Where the packages are shown; goes into PYTHONPATH."""
+"""Place of the packages inside, an entry of PYTHONPATH."""
 PYTHON = "/opt/python"
 BIN = "/opt/bin"
-"""Holds ``python`` and ``python3``; first in PATH."""
+"""Folder of ``python`` and ``python3``, first in PATH."""
 DEFAULT_DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn")
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share")
 _PYTHON_PARTS = ("bin", "lib", "lib64")

@@ -100,7 +100,7 @@ def _compile(tree: Path, target: str) -> None:
     """
     script = 'nice -n 19 timeout "$5" "$1" -I -m compileall -q -x /tests/ -s "$2" -p "$3" "$2" && : > "$2/$4"'
     values = [sys.executable, str(tree), target, _COMPILED, str(_COMPILE_SECONDS)]
-    # A shell that ends at once leaves the compiler to init, so that nobody has to wait for it.
+    # A shell that ends at once leaves the compiler to init, so that no process has to wait for it.
     subprocess.run(
         ["/bin/sh", "-c", f"({script}) </dev/null >/dev/null 2>&1 &", "compile", *values],
         env={"PATH": os.environ.get("PATH", os.defpath)},

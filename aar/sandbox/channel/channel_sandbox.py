@@ -19,9 +19,9 @@ from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, S
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 15.0
-"""How long past a command's time limit the server inside may take to kill it before the sandbox is ended."""
+"""Seconds after a command's time limit for the server to kill it, before the sandbox is ended."""
 CALL_SECONDS = 60.0
-"""Longest that any other request may take."""
+"""Longest duration of any other request, in seconds."""
 _KILL_SECONDS = 10.0
 _TEXT_LIMIT = 1 << 20
 
@@ -190,7 +190,7 @@ class ChannelSandbox:
         self._destroyed = True
         try:
             await self.detach()
-        except Exception as error:  # noqa: BLE001 - it is ended from outside, whatever became of the channel
+        except Exception as error:  # noqa: BLE001 - it is ended from outside in any case
             log.warning("the channel of a sandbox could not be closed", name=self._spec.name, error=str(error))
         report_pruned_tree(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
 
@@ -257,7 +257,7 @@ class ChannelSandbox:
     async def _kill(self) -> None:
         try:
             await self._body.kill()
-        except Exception as error:  # noqa: BLE001 - that it is gone is what the caller must know
+        except Exception as error:  # noqa: BLE001 - the caller must learn that the sandbox is gone
             report_left_behind(self._on_incident, self._spec.name, self._spec.campaign_id, error)
 
     async def _lost(self, gone: SandboxGone) -> NoReturn:

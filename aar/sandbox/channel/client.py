@@ -24,7 +24,7 @@ _STREAM_LIMIT = 1 << 20
 _POLL_SECONDS = 0.25
 _BACKLOG = 16
 _STRANGER_SECONDS = 0.001
-"""Pause after each refused connection: a flood of them cannot keep the loop from other work."""
+"""Pause after each refused connection: a flood of them cannot block the event loop."""
 _STRANGERS_TOLD = 100
 _CLOSE_SECONDS = 2.0
 _UCRED = struct.Struct("3i")
@@ -213,7 +213,7 @@ class ChannelClient:
     def _take(self, header: dict[str, Any], payload: bytes) -> None:
         number = header.get("id")
         pending = self._pending.get(number) if isinstance(number, int) else None
-        if pending is None:  # the hello, or the rest of an answer that nobody waits for any more
+        if pending is None:  # the hello, or the rest of an abandoned reply
             return
         if len(payload) > pending.room:
             raise BadFrame("the sandbox sent more than was asked for")

@@ -10,7 +10,7 @@ from aar.errors import AarError
 from aar.sandbox.server.framing import LENGTHS, MAX_PAYLOAD
 
 MAX_HEADER = 64 << 20
-"""A header from inside may list every file of a directory; beyond this it is an attack."""
+"""Largest header from inside: it may list every file of a directory; a larger one is an attack."""
 
 
 class BadFrame(AarError):

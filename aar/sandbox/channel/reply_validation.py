@@ -13,7 +13,7 @@ from aar.sandbox.protocol import ExecResult, ExitReason, JobStatus, SandboxStats
 _T = TypeVar("_T", str, int, float, bool)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SCARCE_INSIDE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
-"""As an OSError these would read as a scarcity of this machine, which is waited for."""
+"""Not raised as OSError: that would look like a shortage of this machine, which callers wait for."""
 
 
 def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ SERVER_SOURCE = Path(server.__file__).parent
 """Host directory with the server's code; shown inside, read-only, at ``SERVER_TARGET``."""
 SERVER_TARGET = "/opt/aar/server"
 CHANNEL_TARGET = "/run/aar"
-"""Where the channel's host directory is shown inside, read-only."""
+"""Place of the channel's host directory inside, read-only."""
 SOCKET_NAME = "sock"
 CONFIG_NAME = "config.json"
 OOM_FILES = (
@@ -25,9 +25,9 @@ OOM_FILES = (
     "/sys/fs/cgroup/memory/memory.oom_control",
     "/sys/fs/cgroup/memory.events",
 )
-"""Where the kernel's count of out-of-memory kills may be found inside, first match wins."""
+"""Possible places inside of the kernel's count of out-of-memory kills; the first match wins."""
 ABANDONED_SECONDS = 24 * 3600.0
-"""A sandbox that no controller talks to ends after so long."""
+"""Seconds without a controller after which a sandbox ends."""
 
 
 def server_command(python: str = "python3") -> list[str]:

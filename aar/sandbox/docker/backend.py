@@ -115,7 +115,7 @@ class DockerBackend:
             await channel.connected(body.first, _START_SECONDS)
             await run_to_completion(partial(place.save, spec, {}))
         except BaseException as error:
-            # What went wrong first is what the caller must know.
+            # The caller needs the first error.
             left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
             fate = await body.exit_cause() if isinstance(error, SandboxGone) else ""
             await best_effort(channel.close(), left)

@@ -12,7 +12,7 @@ from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 from aar.sandbox.state_dir import home_scope
 
 SHARED_UID = 10001
-"""Of containers whose engine, or whose controller, cannot give each its own."""
+"""Uid of containers whose engine, or whose controller, cannot assign separate ones."""
 PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 LABEL = "org.aar"
 _TMP = "rw,nosuid,nodev,size=256m,mode=1777"

@@ -7,7 +7,7 @@ from typing import Literal
 from aar import __version__
 
 Kind = Literal["cpu", "gpu"]
-"""``cpu``: numpy, scipy, scikit-learn. ``gpu``: also PyTorch and transformers."""
+"""Kinds of images. ``cpu``: numpy, scipy, scikit-learn. ``gpu``: also PyTorch and transformers."""
 
 
 def default_tag(kind: Kind) -> str:

@@ -26,7 +26,7 @@ from aar.sandbox.protocol import Mount
 
 _CODE = (".py", ".pyi", ".md", ".yaml", ".yml", ".toml", ".txt", ".typed", ".pyc", ".html")
 _SMALLEST = 64
-"""Data files under so many bytes are not compared: an empty or trivial file is found everywhere."""
+"""Smallest data file that is compared, in bytes: trivial files exist everywhere."""
 _ARCHIVES = (".whl", ".egg", ".zip", ".pyz")
 _SOURCE_ARCHIVES = ("aar-*.tar.gz", "aar-*.tar.bz2", "aar-*.tar.xz")
 _FRESH_SECONDS = 3600.0

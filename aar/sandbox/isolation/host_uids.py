@@ -9,7 +9,7 @@ from pathlib import Path
 from aar.sandbox.state_dir import SandboxStateDir
 
 FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
-"""Range of uids, one per sandbox, far from any that a distribution or a user database hands out."""
+"""Range of uids, one per sandbox, far from any that a distribution or a user database assigns."""
 
 
 def unprivileged_uid(place: SandboxStateDir) -> int | None:

@@ -28,7 +28,7 @@ _COUNTERS_OF_DEVICES = (
     *("cpu/cpufreq", "cpu/cpuidle", "cpu/cpu*/cpufreq", "cpu/cpu*/cpuidle", "cpu/cpu*/thermal_throttle"),
 )
 _FIXED = ("cpuinfo", "loadavg", "meminfo", "stat", "uptime")
-"""Files of ``/proc`` that programs read and for which a container engine lets others be put."""
+"""Files of ``/proc`` that programs read and a container engine can replace."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ _IOPRIO_WHO_PROCESS = 1
 @dataclass(frozen=True, slots=True)
 class _Machine:
     architecture: int
-    """As the kernel's audit names it."""
+    """Architecture number of the kernel's audit."""
     refused: tuple[int, ...]
     absent: tuple[int, ...]
     own: dict[int, int]

@@ -142,7 +142,7 @@ class Command:
         except BlockingIOError:
             return False
         if data:
-            if len(data) == _SMALL_PIPE:  # it says much: fewer, larger pieces
+            if len(data) == _SMALL_PIPE:  # much output: fewer, larger pieces
                 fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, _READ_SIZE)
             self.capture.feed(data)
             return True
@@ -173,7 +173,7 @@ class Command:
             self._supervisor = None
             if dead:
                 self._supervisors.release(supervisor)
-            else:  # a command killed it; the server ends what it left
+            else:  # a command killed it; the server ends its remains
                 supervisor.sock.close()
             self._close()
         elif not self._sweeping:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
     from .event_loop import EventLoop
 
 MESSAGE = struct.Struct("=ci")
-"""What a supervisor tells: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""
+"""Messages of a supervisor: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""
 
 _SIZE = struct.Struct("=I")
 _NICE = 5
@@ -52,7 +52,7 @@ class SupervisorPool:
 
     def __init__(self, loop: EventLoop) -> None:
         self.alive: set[int] = set()
-        """Pids that were not reaped yet."""
+        """Pids of supervisors that were not reaped yet."""
         self._loop = loop
         self._idle: list[CommandSupervisor] = []
 

@@ -14,7 +14,7 @@ PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 libc = ctypes.CDLL(None, use_errno=True)
-"""The C library, for what Python's standard library has no name for."""
+"""The C library, for calls that Python's standard library lacks."""
 
 
 def prctl(option: int, value: int) -> None:

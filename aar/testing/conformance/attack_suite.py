@@ -27,9 +27,9 @@ class AttackSuite:
     """
 
     submissions = 32
-    """How many a patient attacker hands in; ``aar problem attack`` takes more."""
+    """Submissions of a patient attacker; ``aar problem attack`` uses more."""
     known: ClassVar[Mapping[str, str]] = {}
-    """Attacks that are known not to be held, by name, and why; a test fails when one of them is held after all."""
+    """Attacks that are known to succeed, by name, with the reason; a test fails when one of them no longer does."""
     seeds = 2
     """Fresh seeds of a measurement, and draws of the sealed split."""
 

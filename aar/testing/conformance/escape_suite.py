@@ -96,7 +96,7 @@ for p in os.listdir('/proc'):
         n += s[0] not in 'ZX' and not own
 print(n)
 """
-"""Counts what is neither this script, nor the first process, nor an idle fork of it."""
+"""Counts processes other than this script, the first process and its idle forks."""
 
 
 Battle = Callable[[Callable[[EscapeArena, Sandbox], Awaitable[EscapeOutcome]]], EscapeOutcome]

@@ -29,7 +29,7 @@ from aar.testing.examples.planted_secrets import HOSTILE, PART, SECRET
 
 CAMPAIGN: Final = "k3v9qd"
 PEOPLE_ONLY: Final = 0.4711
-"""The unrounded mean of a confirmation; must show nowhere."""
+"""The unrounded mean of a confirmation; must not appear anywhere."""
 _PLAN = CheckPlan(confirm_seeds=8)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 SECRET: Final = "5ec2e7" * 10 + "beef"
-"""The campaign's secret; must show nowhere."""
+"""The campaign's secret; must not appear anywhere."""
 PART: Final = 0.8765432101
-"""A part of a scoring run; must show nowhere."""
+"""A part of a scoring run; must not appear anywhere."""
 HOSTILE: Final = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n\n"
     "[click](javascript:alert(1)) ![pixel](http://127.0.0.1:9/pixel.png) "

@@ -172,12 +172,12 @@ def _turns(
             continue
         source = sources[str(logged.researcher_id), number]
         bill = price_response(source.answer or {})
-        # What is told wrongly is charged at the worst case.
+        # A wrong report is charged at the worst case.
         most = Decimal("Infinity") if source.fault == "Misreport" else Decimal("0.000001")
         if not Decimal(0) <= turn.usd - bill.usd < most:
             verdict.complaints.append(f"turn {number} cost {bill.usd} and was settled as {turn.usd}")
         if any(e.id > logged.id and e.researcher_id == logged.researcher_id for e in resets):
-            continue  # a conversation that was handed over twice begins twice with the same words
+            continue  # a conversation with two handovers begins twice with the same text
         again = [each.number for each in begun if each.number > number and _same(each, source, who)]
         if again:
             verdict.complaints.append(f"turn {number} was received and asked again at {again}")

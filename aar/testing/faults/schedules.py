@@ -35,7 +35,7 @@ T = TypeVar("T")
 TEAM = 4
 """Researchers of a schedule, at most."""
 SILENCE = 0.3
-"""Seconds that a stream may say nothing; a stall lasts longer."""
+"""Longest silence of a stream in seconds; a stall lasts longer."""
 _MODELS = ("claude-opus-5-5", "claude-sonnet-4-6", "claude-sonnet-4-5", "claude-haiku-5-5")
 
 
@@ -57,7 +57,7 @@ class Schedule:
         )
         also = random.Random(f"usage:{seed}")  # noqa: S311 - must repeat, protects nothing
         self.misreports = also.choice([0.0, 0.0, 0.2, 0.7])
-        """How many of the whole answers tell their usage or their model wrongly."""
+        """Share of complete responses with a wrong usage or model."""
         self.told = {"inference_geo": also.choice(["us", "global"])} if also.random() < 0.5 else {}
         self.lives = [self._life(dice) for _ in range(dice.randint(0, 3))]
         self.limits = self._limits(dice)

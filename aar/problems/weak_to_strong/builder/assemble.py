@@ -20,7 +20,7 @@ from aar.problems.weak_to_strong.builder.sources import Progress
 from aar.problems.weak_to_strong.builder.texts import LabelledTexts, sarcasm_texts, sentiment_texts
 
 TEXTS_SHIPPED = frozenset({"movie", "amazon", "nyt", "tweet"})
-"""Domains whose texts a licence lets us ship; see DATA_LICENCES.md."""
+"""Domains whose texts may ship under their licence; see DATA_LICENCES.md."""
 
 
 def build_data(out: Path, cache: Path, progress: Progress) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEPT = 192
-"""Axes kept per layer."""
+"""Axes retained per layer."""
 STEP = 0.01
 """Rounding step of the states and of the teacher's features."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from aar.errors import DataMissing
 
 Progress = Callable[[str], None]
-"""Called with one line whenever a step begins or moves on."""
+"""Callback with one line when a step begins or advances."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ RATED_FILES = {
 """Domain to file stem within the sentiment bundle."""
 
 SARCASM_ROWS = 25_600
-"""Headlines kept: the sealed 14,000, and 11,600 from which everything else is drawn."""
+"""Headlines retained: the sealed 14,000, and 11,600 from which all others are drawn."""
 
 ORDER_SEED = 20_260_401
 

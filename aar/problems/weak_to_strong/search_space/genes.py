@@ -31,7 +31,7 @@ GENES = (
     Gene("smoothing", {0: 8, 10: 1, 30: 1}, ordered=True),
     Gene("threshold", {"zero": 1, "pool median": 6}),
 )
-"""What each gene means, in the order in which a method uses them:
+"""Meanings of the genes, in the order in which a method uses them:
 
 ==============  ======================================================================================================
 layers          layers of the student whose states are used
@@ -41,8 +41,8 @@ elicitation     the mean direction between the classes' prompts, or a small head
 trust           the prompts' weight as it is, scaled by how well they agree with the teacher, or all or nothing by that
 labels          soft probabilities, sharpened ones, or hard labels
 denoise         repair of the labels: the neighbours' mean, out-of-fold predictions, or a noisy channel by EM
-neighbours      how many neighbours that repair asks
-keep            share of the pool that is kept, the most confident of each class
+neighbours      number of neighbours in that repair
+keep            share of the pool that is retained, the most confident of each class
 agreement       keep only items on which teacher and prompts agree
 weighting       weigh items evenly or by confidence
 loss            cross-entropy, or with the auxiliary confidence term

@@ -16,7 +16,7 @@ PROCESSES = 64
 WORKSPACE_BYTES = 32 * 1024**2
 Scenario = Callable[[SandboxBackend, Sandbox], Awaitable[None]]
 Run = Callable[[Scenario], None]
-"""Runs a scenario with a fresh sandbox and sees that nothing is left afterwards."""
+"""Function that runs a scenario with a fresh sandbox and checks that nothing is left."""
 
 
 class SandboxTests:

@@ -33,7 +33,7 @@ class JobTests(SandboxTests):
     def test_stopping_a_job_kills_its_whole_tree(self, run: Run) -> None:
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:
             job = await box.start_job("trap '' TERM; setsid sleep 300 & (setsid sleep 301 &); sleep 302", timeout=600)
-            while await living_sleeps(box) < 3:  # noqa: ASYNC110 - what is awaited happens in the sandbox
+            while await living_sleeps(box) < 3:  # noqa: ASYNC110 - the awaited event happens in the sandbox
                 await asyncio.sleep(0.02)
             done = await box.stop_job(job.job_id)
             assert done.result is not None
