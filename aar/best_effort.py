@@ -31,7 +31,7 @@ async def best_effort(
     done, _ = await asyncio.wait([doing], timeout=seconds)
     if not done:
         doing.cancel()
-        failed(TimeoutError(f"it was not done within {seconds:g} s"))
+        failed(TimeoutError(f"it did not finish within {seconds:g} s"))
         return False
     if doing.cancelled():
         return False

@@ -229,7 +229,7 @@ class LimitReached(AarError):
     def __init__(self, breach: LimitBreach, remedy: str = "") -> None:
         super().__init__(
             f"{breach.scope}: limit {breach.limit} = {breach.ceiling:f} reached "
-            f"({breach.committed:f} spent or reserved, {breach.asked:f} more asked)",
+            f"({breach.committed:f} spent or reserved, {breach.asked:f} more requested)",
             remedy,
         )
         self.breach = breach

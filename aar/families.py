@@ -46,5 +46,5 @@ def validate_families(words: Iterable[str], most: int) -> list[str]:
     """
     found = list(dict.fromkeys(normalize_family(word) for word in words))
     if len(found) > most:
-        raise UsageError(f"{len(found)} families are too many, at most {most} fit", "Name the leading ones")
+        raise UsageError(f"too many families: got {len(found)}, expected at most {most}", "Name the leading ones")
     return found

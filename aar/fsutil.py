@@ -59,7 +59,7 @@ def prune_deep_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int =
     try:
         return _cut(top, _mount_id(top), levels - 1, path_bytes)
     except OSError as error:
-        raise SandboxError(f"{folder} cannot be cut: {error.strerror}", _REMEDY) from error
+        raise SandboxError(f"{folder} cannot be pruned: {error.strerror}", _REMEDY) from error
     finally:
         os.close(top)
 

@@ -31,7 +31,7 @@ def _one_place(path: Path) -> Path:
     try:
         return Path(os.path.realpath(Path(os.path.expandvars(path)).expanduser()))
     except (RuntimeError, ValueError, OSError) as error:  # no such user, a NUL character, a folder that was removed
-        raise UsageError(f"path cannot be told: got {path}, {error}", "Write it in full, from /") from error
+        raise UsageError(f"path cannot be resolved: got {path}, {error}", "Write it in full, from /") from error
 
 
 class Settings(BaseSettings):

@@ -76,7 +76,7 @@ def read_yaml(path: Path) -> YamlDocument:
     with path.open("rb") as file:
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise YamlError(0, f"it is too large: got more than {_MOST_BYTES:,} bytes", "Write less into it")
+        raise YamlError(0, f"it is too large: got more than {_MOST_BYTES:,} bytes", "Shorten it")
     return parse_yaml(data)
 
 
@@ -117,9 +117,7 @@ class _Loader(yaml.SafeLoader):
         self._depth += 1
         if self._depth > _DEEPEST:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise YamlError(
-                mark.line + 1, f"it is nested too deep: got more than {_DEEPEST} levels", "Write it flatter"
-            )
+            raise YamlError(mark.line + 1, f"it is nested too deep: got more than {_DEEPEST} levels", "Flatten it")
         try:
             return super().compose_node(parent, index)
         finally:
@@ -132,7 +130,9 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                raise ConstructorError("while reading a key", None, "found one that is no word", key_node.start_mark)
+                raise ConstructorError(
+                    "while reading a key", None, "found one that is not plain text", key_node.start_mark
+                )
             line = key_node.start_mark.line + 1
             if key in seen:
                 raise YamlError(
@@ -172,14 +172,14 @@ def _measure(root: Node) -> None:
 
     def size(node: Node, inside: frozenset[int]) -> int:
         if id(node) in inside:
-            raise YamlError(node.start_mark.line + 1, "an anchor holds itself", "Write the value out")
+            raise YamlError(node.start_mark.line + 1, "an anchor contains itself", "Write the value out")
         if id(node) not in sizes:
             inside |= {id(node)}
             parts = _parts(node)
             sizes[id(node)] = 1 + sum(size(part, inside) for part in parts)
         if sizes[id(node)] > _MOST_NODES:
             raise YamlError(
-                node.start_mark.line + 1, f"it holds too much: got more than {_MOST_NODES:,} values", "Write less"
+                node.start_mark.line + 1, f"it is too large: got more than {_MOST_NODES:,} values", "Shorten it"
             )
         return sizes[id(node)]
 

@@ -41,7 +41,7 @@ def test_what_takes_too_long_is_cancelled_and_not_waited_for() -> None:
         stubborn.set()
 
     asyncio.run(scene())
-    assert [str(each) for each in told] == ["it was not done within 0.05 s"]
+    assert [str(each) for each in told] == ["it did not finish within 0.05 s"]
 
 
 def test_whoever_waits_may_be_cancelled_and_the_step_goes_on() -> None:

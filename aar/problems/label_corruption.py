@@ -22,13 +22,13 @@ def corrupt_labels(problem: Problem, task: Task, corruption: Corruption, seed: i
         ProblemError: the problem does not support it, or several kinds are requested at once.
     """
     if corruption.coordinates and (corruption.permute or corruption.noise):
-        raise ProblemError(f"corruption is of several kinds: got {corruption}, expected one", "Ask for one at a time")
+        raise ProblemError(f"corruption is of several kinds: got {corruption}, expected one", "Request one at a time")
     if corruption.coordinates and isinstance(problem, ReframedProblem):
         problem.change_coordinates(task, seed)
     elif not corruption.coordinates and isinstance(problem, SupervisedProblem):
         problem.corrupt(task, corruption, seed)
     else:
-        raise ProblemError(f"problem {problem.name} offers no corruption {corruption.key!r}")
+        raise ProblemError(f"problem {problem.name} does not support the corruption {corruption.key!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,14 +145,14 @@ async def probe_problem(reference: str, *, seconds: float = 120.0) -> None:
         how = {"time": f"took longer than {seconds:g} s", "memory": "took more than 4 GiB of memory"}
         raise ProblemError(
             f"problem {reference} cannot be loaded: importing it {how.get(error.cause, 'ended its process')}",
-            "Do nothing slow or final where the module is imported",
+            "Remove slow code and exits from the top level of the module",
         ) from None
 
 
 def _checked_brief(problem: Problem) -> str:
     text: str = call_plugin_sync(problem, "brief")
     if not text.strip():
-        raise ProblemError(f"the brief of problem {problem.name} is empty", "Write what researchers are told")
+        raise ProblemError(f"the brief of problem {problem.name} is empty", "Write the text for researchers")
     return text
 
 
@@ -275,7 +275,7 @@ def _text(value: object) -> str:
 
 def _odd(problem: Problem, method: str, answer: object, wanted: str) -> PluginFailed:
     got, article = type(answer).__name__, "an" if wanted[0] in "AEIOU" else "a"
-    message = f"problem {problem.name}: {method} answered with a {got}, expected {article} {wanted}"
+    message = f"problem {problem.name}: {method} returned a {got}, expected {article} {wanted}"
     return PluginFailed(message, _REMEDY, cause="answer")
 
 

@@ -185,7 +185,7 @@ def _from_entry_point(entry: EntryPoint) -> Problem:
     except (Exception, SystemExit) as error:
         raise ProblemError(
             f"problem {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}",
-            "Reinstall or update the package that brings it",
+            "Reinstall or update the package that provides it",
         ) from error
     return _kept(made, f"problem {entry.name!r} ({entry.value})")
 
@@ -273,4 +273,4 @@ def _kept(made: object, what: str) -> Problem:
         return made
     promised = [name for name in vars(Problem) if not name.startswith("_")] + list(Problem.__annotations__)
     missing = sorted({name for name in promised if not hasattr(made, name)})
-    raise ProblemError(f"{what} does not keep the Problem protocol: it lacks {', '.join(missing)}")
+    raise ProblemError(f"{what} does not implement the Problem protocol: it lacks {', '.join(missing)}")

@@ -69,7 +69,7 @@ def check_estimate(found: Estimate, of: str = "") -> Estimate:
     for name in ("mean", "standard_error", "low", "high", "freedom"):
         value = getattr(found, name)
         if not (value is None and name == "freedom") and not is_finite(value):
-            raise ProblemError(f"pooled {name}{where} is no number: got {value!r}, expected a finite one", _REMEDY)
+            raise ProblemError(f"pooled {name}{where} is not a number: got {value!r}, expected a finite one", _REMEDY)
     if found.standard_error < 0 or (found.freedom is not None and found.freedom <= 0):
         worst = ("standard_error", found.standard_error) if found.standard_error < 0 else ("freedom", found.freedom)
         raise ProblemError(f"pooled {worst[0]}{where} is too small: got {worst[1]}, expected one above zero", _REMEDY)

@@ -59,4 +59,6 @@ def get_backend(name: str, on_incident: IncidentSink | None = None) -> SandboxBa
         return DockerBackend(on_incident=on_incident)
     if name == "bubblewrap":
         return BubblewrapBackend(on_incident=on_incident)
-    raise UsageError(f"no sandbox backend is named {name!r}", f"choose one of: auto, {', '.join(BACKENDS)}")
+    raise UsageError(
+        f"unknown sandbox backend: got {name!r}, expected auto, {', '.join(BACKENDS)}", "choose one of these"
+    )

@@ -137,7 +137,7 @@ class Leases:
     @asynccontextmanager
     async def _held(self, kind: str, owner: str, cores: int, gpus: int, most: int) -> AsyncIterator[Lease]:
         if gpus > most:
-            raise UsageError(f"{gpus} GPUs asked for a {kind}, {most} can be given", "ask for fewer")
+            raise UsageError(f"too many GPUs for a {kind}: got {gpus}, expected at most {most}", "request fewer")
         me = HostProcess.of(os.getpid())
         process = [me.pid, me.started] if me is not None else [os.getpid(), 0]
         entry = {

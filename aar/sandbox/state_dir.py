@@ -53,7 +53,9 @@ def runtime_root() -> Path:
 def validate_sandbox_name(name: str) -> str:
     """Return the name if it is valid. Raises UsageError."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot name a sandbox", "use a-z, 0-9 and -, at most 63 of them")
+        raise UsageError(
+            f"invalid sandbox name: got {name!r}, expected a-z, 0-9 and -, at most 63 characters", "choose another name"
+        )
     return name
 
 
@@ -85,14 +87,14 @@ class SandboxStateDir:
             Conflict: another process is creating one of that name.
         """
         if self.is_being_created() or (self.path.is_dir() and time.time() - self.path.stat().st_mtime < _FRESH_SECONDS):
-            raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
+            raise Conflict(f"a sandbox named {spec.name} is being created", "wait for it, or choose another name")
         self.remove()
         for attempt in range(_TRIES):
             try:
                 self.path.mkdir(mode=0o700, parents=True)
                 break
             except FileExistsError:
-                raise Conflict(f"a sandbox named {spec.name} is being made", "choose another name") from None
+                raise Conflict(f"a sandbox named {spec.name} is being created", "choose another name") from None
             except FileNotFoundError:  # another sandbox's removal took the empty parent just then
                 if attempt == _TRIES - 1:
                     raise

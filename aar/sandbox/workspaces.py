@@ -299,7 +299,7 @@ def _wait_for_release(image: Path) -> None:
         for target in _mounted(devices):
             _unmount(target)
         if time.monotonic() > deadline:
-            held = ", ".join(mount_holders(devices)) or "nobody that can be seen"
+            held = ", ".join(mount_holders(devices)) or "no visible process"
             raise StillInUse(f"{image} is still in use by {', '.join(devices)}, held by {held}", _END_HOLDER)
         time.sleep(_POLL_SECONDS)
 

@@ -247,7 +247,7 @@ def _run(
         case "memory":
             raise BoundExceeded("memory", f"{name} took more than {memory / 1024**2:.0f} MiB of memory")
         case _:
-            raise BoundExceeded("died", f"{name} ended with an error of its own ({answer})")
+            raise BoundExceeded("died", f"{name} raised an error that cannot be pickled ({answer})")
 
 
 def _died(status: int, name: str, seconds: float) -> BoundExceeded:

@@ -102,7 +102,7 @@ def test_an_address_with_a_login_is_refused_and_not_quoted(spec_file: Path, logi
         ("limits:\n  usd: 010\n", 2, "010 begins with a zero, which makes it octal", "Leave the zero out"),
         ("limits:\n  submissions: 0x10\n", 2, "0x10 is in another base", "Write it out"),
         ("name: a\nprices: " + "[" * 40, 2, "nested too deep: got more than 30 levels", "flatter"),
-        ("a: &a {b: *a}\n", 1, "an anchor holds itself", "Write the value out"),
+        ("a: &a {b: *a}\n", 1, "an anchor contains itself", "Write the value out"),
         ("name: a\nresearchers:\n  base_url: not a url\n", 3, "base_url: it is no address of a server", "spec example"),
         ("researchers:\n  base_url: gateway.example/v1\n", 2, "no address of a server", "spec example"),
         (

@@ -84,7 +84,7 @@ def task(domain: str) -> Task:
         ("exit", r"score raised SystemExit \(problem\.py:\d+\)", "raised"),
         ("end", "score ended its process", "died"),
         ("raise", r"score raised KeyError \(problem\.py:\d+\)", "raised"),
-        ("rubbish", "score answered with a float, expected a TaskScore", "answer"),
+        ("rubbish", "score returned a float, expected a TaskScore", "answer"),
         ("memory", "score took more than 300 MiB of memory", "memory"),
         ("wordless", r"score raised _Wordless \(problem\.py:\d+\)", "raised"),
         ("left", "score ended its process", "died"),
@@ -154,13 +154,16 @@ async def test_what_it_quotes_and_counts_can_be_stored(problem: Problem) -> None
     ("pooled", "said"),
     [
         ("_replace(sound, mean=_Decimal('0.5'), standard_error=_Decimal(0))", ""),
-        ("_replace(sound, mean=None)", "pooled mean is no number: got nan"),
-        ("_replace(sound, by_domain={'line': 0.5})", "pool answered with a float, expected an Estimate"),
-        ("_replace(sound, by_domain=None)", "pool answered with a NoneType, expected a mapping of domains"),
-        ("_replace(sound, by_domain={'line': _replace(sound, low=float('inf'))})", "pooled low of line is no number"),
+        ("_replace(sound, mean=None)", "pooled mean is not a number: got nan"),
+        ("_replace(sound, by_domain={'line': 0.5})", "pool returned a float, expected an Estimate"),
+        ("_replace(sound, by_domain=None)", "pool returned a NoneType, expected a mapping of domains"),
+        (
+            "_replace(sound, by_domain={'line': _replace(sound, low=float('inf'))})",
+            "pooled low of line is not a number",
+        ),
         ("_replace(sound, tasks='many')", r"pool raised ValueError \(plugin_calls\.py"),
         ("_nested(sound, 5)", "expected a part at most 4 levels deep"),
-        ("0.5", "pool answered with a float, expected an Estimate"),
+        ("0.5", "pool returned a float, expected an Estimate"),
     ],
 )
 async def test_what_it_pools_is_made_of_plain_numbers(tmp_path: Path, pooled: str, said: str) -> None:

@@ -91,7 +91,8 @@ def test_what_a_problem_does_to_the_process_does_not_outlast_its_import(
 
 
 def test_registry_is_light_to_import() -> None:
-    code = "import sys, aar.problems.registry as r; r.installed_problems(); print([m for m in sys.modules if m in sys.argv[1:]])"
+    code = "import sys, aar.problems.registry as r; r.installed_problems(); "
+    code += "print([m for m in sys.modules if m in sys.argv[1:]])"
     heavy = ["numpy", "scipy", "sklearn", "yaml", "torch"]
     ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

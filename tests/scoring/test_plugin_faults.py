@@ -71,7 +71,7 @@ def view(desk: Any, number: int) -> Any:
         (("_os._exit(0)", 60), "grading did not finish", "score ended its process"),
         (("raise SystemExit", 60), "not in the format", "score raised SystemExit (problem.py:"),
         (("raise ProblemError('a fold is empty')", 60), "not in the format", "a fold is empty (problem.py:"),
-        (("return 'high'", 60), "grading did not finish", "answered with a str, expected a TaskScore"),
+        (("return 'high'", 60), "grading did not finish", "returned a str, expected a TaskScore"),
     ],
     indirect=["problem"],
     ids=["hang", "end", "exit", "error", "rubbish"],

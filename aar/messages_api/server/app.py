@@ -118,7 +118,7 @@ class FakeMessagesApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve an ASGI connection."""
         if scope["type"] != "http":
-            raise NotImplementedError(f"the double speaks HTTP, not {scope['type']}")
+            raise NotImplementedError(f"the fake server speaks HTTP, not {scope['type']}")
         call = _Call(RequestHeaders(scope), ResponseChannel(scope, receive, send), new_request_id())
         try:
             await self._route(call)
@@ -188,7 +188,7 @@ class FakeMessagesApi:
             raise ApiError(400, "thread: not supported", details=_THREADLESS)
         for name in _UNPLAYED:
             if body.get(name):
-                raise ApiError(400, f"{name}: this double of the API does not play it")
+                raise ApiError(400, f"{name}: this fake server does not support it")
         if self.rules.strict:
             from aar.messages_api.schemas import validate_body
 

@@ -71,7 +71,7 @@ class ResponseChannel:
         """Break the connection."""
         if self._abort is None:
             # Another server than ``serving``: an exception is the only way to an abrupt end.
-            raise ConnectionResetError("the double dropped the connection")
+            raise ConnectionResetError("the fake server dropped the connection")
         self._abort()
         while (await self._receive())["type"] != "http.disconnect":
             pass

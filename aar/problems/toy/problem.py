@@ -138,7 +138,7 @@ class Toy:
         try:
             guesses = [float(line) for line in output.read_text(encoding="utf-8").split()]
         except (ValueError, UnicodeDecodeError):
-            raise OutputRejected("the output file is not a text of numbers, one a line") from None
+            raise OutputRejected("the output file is not a list of numbers, one a line") from None
         if not all(map(math.isfinite, guesses)):
             raise OutputRejected("some of the output's numbers are NaN or infinite")
         # A guess this far off scores the least possible anyway; its square must stay a number.

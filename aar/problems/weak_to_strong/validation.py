@@ -114,7 +114,7 @@ def _baselines(problem: Problem, task: Task) -> list[str]:
             if ran.returncode != 0:
                 found.append(f"baseline {baseline.key} failed: {(ran.stderr.strip() or 'no message').splitlines()[-1]}")
             elif not -3 < problem.pool([(task, problem.score(task, output))]).mean < 1.2:
-                found.append(f"baseline {baseline.key} grades outside of what is possible")
+                found.append(f"baseline {baseline.key} has an impossible grade")
         except OutputRejected as error:
-            found.append(f"baseline {baseline.key} wrote what cannot be scored: {error}")
+            found.append(f"baseline {baseline.key} wrote an output that cannot be scored: {error}")
     return found

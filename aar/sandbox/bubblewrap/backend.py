@@ -139,7 +139,7 @@ class BubblewrapBackend:
         state = place.load()
         body = BubblewrapHostControl.from_state(place, state) if state is not None else None
         if body is None or not body.alive:
-            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
+            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is retained")
         channel = ChannelClient(spec.name, place.channel)
         await channel.listen()
         sandbox = ChannelSandbox(spec, channel, body, self._on_incident)

@@ -121,7 +121,7 @@ class BubblewrapHostControl:
         deadline = time.monotonic() + _REMOVE_SECONDS
         while self.group is not None and not self.group.remove():
             if time.monotonic() > deadline:
-                raise SandboxError(f"the control group of {self.workspace.name} still holds processes")
+                raise SandboxError(f"the control group of {self.workspace.name} still has processes")
             time.sleep(0.01)
         cut = 0
         if self._place.path.exists():

@@ -63,7 +63,7 @@ def start_bwrap(
             first = _first_process(info_read)
             if first is None:
                 raise SandboxError(
-                    f"bwrap did not start: {log.read_text(errors='replace').strip()[:500] or 'it said nothing'}"
+                    f"bwrap did not start: {log.read_text(errors='replace').strip()[:500] or 'no error output'}"
                 )
             before_run(first)
             os.write(block_write, b"1")

@@ -161,6 +161,6 @@ def _top_level(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
     if all(name.endswith((".dist-info", ".pth", ".egg-link")) for name in names):
         raise SandboxUnavailable(
             f"the package {distribution.name} is installed as a link into a source tree",
-            f"install it plainly: pip install --force-reinstall {distribution.name}",
+            f"reinstall it: pip install --force-reinstall {distribution.name}",
         )
     return [(name, path) for name, path in found if path.exists() and not name.endswith(".pth")]

@@ -148,7 +148,7 @@ class ChannelSandbox:
         reply = await self._call("job_stop", {"job": job_id, "seconds": _KILL_SECONDS})
         status = reply_validation.parse_job_status(reply.fields)
         if status.running:
-            await self._lost(SandboxGone(f"sandbox {self._spec.name}: job {job_id} did not die"))
+            await self._lost(SandboxGone(f"sandbox {self._spec.name}: job {job_id} could not be killed"))
         return status
 
     async def jobs(self) -> Sequence[JobStatus]:
@@ -266,4 +266,4 @@ class ChannelSandbox:
         await self._kill()
         self._report(IncidentKind.GONE, fate or gone.message)
         message = f"{gone.message} ({fate})" if fate else gone.message
-        raise SandboxGone(message, "create it again; its workspace is kept") from gone
+        raise SandboxGone(message, "create it again; its workspace is retained") from gone

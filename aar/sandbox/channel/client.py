@@ -156,7 +156,7 @@ class ChannelClient:
                 await self._writer.drain()
                 done = await pending.future
         except TimeoutError:
-            raise SandboxGone(f"sandbox {self.name}: no answer to {op} within {timeout:.0f} s") from None
+            raise SandboxGone(f"sandbox {self.name}: no reply to {op} within {timeout:.0f} s") from None
         except OSError:
             raise SandboxGone(self._gone()) from None
         except asyncio.CancelledError:
@@ -216,7 +216,7 @@ class ChannelClient:
         if pending is None:  # the hello, or the rest of an abandoned reply
             return
         if len(payload) > pending.room:
-            raise BadFrame("the sandbox sent more than was asked for")
+            raise BadFrame("the sandbox sent more than was requested")
         pending.room -= len(payload)
         pending.data += payload
         if payload and pending.on_data is not None:
@@ -224,7 +224,7 @@ class ChannelClient:
         done = header.get("done")
         if done is not None and not pending.future.done():
             if not isinstance(done, dict):
-                raise BadFrame("the sandbox sent an answer that is no object")
+                raise BadFrame("the sandbox sent a reply that is not an object")
             pending.future.set_result(done)
 
     def _fail(self, why: str) -> None:

@@ -27,9 +27,9 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], byte
     try:
         header = json.loads(encoded)
     except (ValueError, RecursionError) as error:
-        raise BadFrame("the sandbox sent a frame whose header is no JSON") from error
+        raise BadFrame("the sandbox sent a frame whose header is not JSON") from error
     if not isinstance(header, dict):
-        raise BadFrame("the sandbox sent a frame whose header is no object")
+        raise BadFrame("the sandbox sent a frame whose header is not an object")
     return header, payload
 
 

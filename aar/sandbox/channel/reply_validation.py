@@ -34,7 +34,7 @@ def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None
             raise TransferRefused(f"cannot write {path}: {os.strerror(number)}", "free space in the workspace")
         if number in _SCARCE_INSIDE:
             raise SandboxError(
-                f"the sandbox is out of resources for {path}: {os.strerror(number)}", "end what runs in it"
+                f"the sandbox is out of resources for {path}: {os.strerror(number)}", "end its running commands"
             )
         if number == errno.EROFS:
             number = errno.EACCES
@@ -51,7 +51,7 @@ def parse_exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
     try:
         reason = ExitReason(_field(fields, "reason", str))
     except ValueError:
-        raise SandboxGone("the sandbox's server gave an unknown exit reason") from None
+        raise SandboxGone("the sandbox's server returned an unknown exit reason") from None
     return ExecResult(
         reason=reason,
         code=_field(fields, "code", int),
@@ -117,7 +117,7 @@ def parse_listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """
     entries = fields.get("entries")
     if not isinstance(entries, list):
-        raise SandboxGone("the sandbox's server gave no listing")
+        raise SandboxGone("the sandbox's server returned no listing")
     checked = []
     for entry in entries:
         match entry:
@@ -126,21 +126,21 @@ def parse_listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
                     raise TransferRefused(f"the name {name[:200]!r} leaves its directory")
                 checked.append((name, size, mode))
             case _:
-                raise SandboxGone("the sandbox's server gave a listing of another shape")
+                raise SandboxGone("the sandbox's server returned a malformed listing")
     return checked
 
 
 def _jobs(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     jobs = fields.get("jobs")
     if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
-        raise SandboxGone("the sandbox's server gave no list of jobs")
+        raise SandboxGone("the sandbox's server returned no list of jobs")
     return jobs
 
 
 def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = fields.get(name)
     if not isinstance(value, dict):
-        raise SandboxGone(f"the sandbox's server gave no {name}")
+        raise SandboxGone(f"the sandbox's server returned no {name}")
     return value
 
 
@@ -149,5 +149,5 @@ def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise SandboxGone(f"the sandbox's server gave no proper {name}")
+        raise SandboxGone(f"the sandbox's server returned an invalid {name}")
     return value

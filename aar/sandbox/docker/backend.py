@@ -67,7 +67,9 @@ class DockerBackend:
                 info = await self._engine.version()
                 version = f"Docker engine {info.get('ServerVersion', '?')}"
                 if self._runtime and self._runtime not in info.get("Runtimes", {}):
-                    return Availability(False, f"{version} has no runtime {self._runtime}", "install and register it")
+                    return Availability(
+                        False, f"{version} has no runtime {self._runtime}", "install and register the runtime"
+                    )
                 tag = self._image or default_tag("cpu")
                 if await self._engine.image(tag) is None:
                     return Availability(False, f"{version} has no image {tag}", "build it: aar sandbox build")
@@ -81,7 +83,7 @@ class DockerBackend:
         """Make and start a sandbox. Raises SandboxUnavailable, SandboxError, Conflict."""
         place = SandboxStateDir(runtime_root(), self.name, validate_sandbox_name(spec.name))
         if place.is_being_created():
-            raise Conflict(f"a sandbox named {spec.name} is being made", "wait for it, or choose another name")
+            raise Conflict(f"a sandbox named {spec.name} is being created", "wait for it, or choose another name")
         name = container_name(spec.name)
         former = await self._engine.state(name)
         if former is not None and former.running:
@@ -148,7 +150,7 @@ class DockerBackend:
         await self._detach_sandbox(spec.name)
         state = await self._engine.state(name)
         if state is None or not state.running or not place.channel.is_dir():
-            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is kept")
+            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is retained")
         body = ContainerHostControl(self._engine, name, place, spec.workspace.absolute(), keep=spec.keep_workspace)
         body.first = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
         channel = ChannelClient(spec.name, place.channel)

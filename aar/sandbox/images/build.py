@@ -121,7 +121,7 @@ def _run_build(api: Any, context: Path, tag: str, arguments: dict[str, str]) -> 
             for line in lines:
                 said = line.get("stream", "").strip() or said
                 if "error" in line:
-                    raise SetupError(f"the image did not build: {line['error'][:300]} (after: {said[:200]})")
+                    raise SetupError(f"image build failed: {line['error'][:300]} (after: {said[:200]})")
     finally:
         with suppress_and_log("the archive of a build could not be removed"):
             archive.unlink(missing_ok=True)

@@ -183,9 +183,11 @@ def _candidates(folders: Sequence[Path], masked: Sequence[Path]) -> list[Path]:
             listed.seek(0)
             names = listed.read().split(b"\0")
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxUnavailable(f"what sandboxes see cannot be searched: {error}", "install findutils") from error
+        raise SandboxUnavailable(
+            f"folders shown in sandboxes cannot be searched: {error}", "install findutils"
+        ) from error
     if done.returncode not in (0, 1):  # 1: a folder that vanished meanwhile, or may not be read
-        raise SandboxUnavailable("what sandboxes see cannot be searched: find failed", "install findutils")
+        raise SandboxUnavailable("folders shown in sandboxes cannot be searched: find failed", "install findutils")
     return [Path(os.fsdecode(name)) for name in names if name]
 
 

@@ -31,7 +31,7 @@ def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
         if stat.S_ISDIR(info.st_mode):
             raise IsADirectoryError(errno.EISDIR, path)
         if not stat.S_ISREG(info.st_mode):
-            raise FileRefused(f"{path} is no regular file")
+            raise FileRefused(f"{path} is not a regular file")
         pieces, position = [], offset
         while length > 0:
             piece = os.pread(fd, length, position)
@@ -54,7 +54,7 @@ def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
     fd = os.open(full, flags, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise FileRefused(f"{path} is no regular file")
+            raise FileRefused(f"{path} is not a regular file")
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]

@@ -42,7 +42,7 @@ class SupervisedSuite:
 
         The other content is compared by ``==``.
         """
-        raise NotImplementedError("tell where the teacher's word stands")
+        raise NotImplementedError("override read: return the teacher's labels")
 
     @pytest.fixture
     def task(self, problem: SupervisedProblem, tmp_path: Path) -> Task:

@@ -55,7 +55,9 @@ def add_example_audits(db: Database, snapshots: SnapshotStore, folder: Path) -> 
     skipped = AuditResult("reviewer", AuditVerdict.SKIPPED, "", "Not reviewed: the campaign calls no Claude model.")
     _check(db, 7, CONFIRMATION, {CONFIRM.key: 0.12}, [_passed("teacher"), skipped])
     spoilt = {PERMUTED.key: 0.03, noise_phase(0.2).key: 0.31, noise_phase(0.4).key: 0.14}
-    noise = AuditResult("noise", AuditVerdict.PASSED, "", "The score falls as more of the teacher's labels are spoilt.")
+    noise = AuditResult(
+        "noise", AuditVerdict.PASSED, "", "The score falls as more of the teacher's labels are inverted."
+    )
     _check(db, 12, CONFIRMATION, {CONFIRM.key: PEOPLE_ONLY, **spoilt}, [_passed("teacher"), noise, skipped])
     _check(db, 10, CONFIRMATION, {CONFIRM.key: 0.44, PERMUTED.key: 0.43}, [disappears, skipped])
     for number, value in ((12, 0.33), (10, 0.41)):

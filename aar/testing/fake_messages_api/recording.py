@@ -131,7 +131,9 @@ class ReplayModel:
             lines = path.read_text(encoding="utf-8").splitlines()
             entries = [json.loads(line) for line in lines if line]
         except (OSError, ValueError) as error:
-            raise DataMissing(f"no recording of exchanges at {path}: {error}", "Record one with a Recorder") from error
+            raise DataMissing(
+                f"no recording of exchanges at {path}: {error}", "Record one with a RecordingProxy"
+            ) from error
         self._left = [entry for entry in entries if entry["path"] == "/v1/messages"]
         self._exact = exact
 

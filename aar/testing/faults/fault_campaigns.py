@@ -173,7 +173,7 @@ def _context(
 class _NoSandbox:
     """A placeholder for a sandbox.
 
-    The called tools need none; a handover finds no notebook.
+    The called tools need none; a fresh conversation finds no notebook.
     """
 
     async def current(self) -> Any:

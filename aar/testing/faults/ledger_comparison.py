@@ -177,7 +177,7 @@ def _turns(
         if not Decimal(0) <= turn.usd - bill.usd < most:
             verdict.complaints.append(f"turn {number} cost {bill.usd} and was settled as {turn.usd}")
         if any(e.id > logged.id and e.researcher_id == logged.researcher_id for e in resets):
-            continue  # a conversation with two handovers begins twice with the same text
+            continue  # a second fresh conversation begins with the same text
         again = [each.number for each in begun if each.number > number and _same(each, source, who)]
         if again:
             verdict.complaints.append(f"turn {number} was received and asked again at {again}")

@@ -95,8 +95,8 @@ import os
 """
     directions, lab, packages, baselines = flaws_of(empty, tmp_path / "mine", code)
     assert directions == "problem toy: directions ended its process"
-    assert lab == "problem toy: lab answered with a NoneType, expected a Path"
-    assert packages == "problem toy: sandbox_packages answered with a str, expected a list"
+    assert lab == "problem toy: lab returned a NoneType, expected a Path"
+    assert packages == "problem toy: sandbox_packages returned a str, expected a list"
     assert baselines.startswith("problem toy: baselines raised ZeroDivisionError (problem.py:")
 
 
@@ -127,7 +127,7 @@ Toy.score, Toy.small = _score, _small
 @pytest.mark.bubblewrap
 def test_validate_pools_to_finite_numbers(empty: Terminal, tmp_path: Path) -> None:
     code = "\nToy.pool = lambda self, scores: Estimate(float('nan'), 0.1, 0.0, 1.0, len(scores))\n"
-    assert flaws_of(empty, tmp_path / "mine", code) == ["pooled mean is no number: got nan, expected a finite one"]
+    assert flaws_of(empty, tmp_path / "mine", code) == ["pooled mean is not a number: got nan, expected a finite one"]
 
 
 def test_validate_of_what_exits_as_it_is_loaded(empty: Terminal, tmp_path: Path) -> None:

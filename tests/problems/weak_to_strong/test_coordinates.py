@@ -141,5 +141,5 @@ def test_a_problem_without_coordinates_says_so(tmp_path: Path) -> None:
     toy = Toy()
     assert not supports_corruption(toy, CHANGE)
     assert supports_corruption(toy, Corruption(permute=True))
-    with pytest.raises(ProblemError, match="toy offers no corruption 'coordinates'"):
+    with pytest.raises(ProblemError, match="toy does not support the corruption 'coordinates'"):
         corrupt_labels(toy, toy.prepare("line", Stage.MEASURE, 0, tmp_path), CHANGE, 1)

@@ -109,7 +109,7 @@ class World:
     def _submit(self, who: str, given: dict[str, Any]) -> tuple[str, bool]:
         if len(self.entries) >= self.most_submissions:
             count = self.most_submissions
-            return f"campaign: limit submissions = {count} reached ({count} spent or reserved, 1 more asked)", True
+            return f"campaign: limit submissions = {count} reached ({count} spent or reserved, 1 more requested)", True
         code = self.root / "submitted" / str(len(self.entries) + 1)
         shutil.copytree(self.place(given["path"], who), code)
         read_manifest(code)

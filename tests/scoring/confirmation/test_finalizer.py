@@ -31,10 +31,10 @@ def test_an_estimate_holds_finite_numbers_alone(name: str, value: Any) -> None:
     if (name, value) == ("freedom", None):
         check_estimate(replace(SOUND, freedom=None))
         return
-    with pytest.raises(ProblemError, match=f"pooled {name} is no number"):
+    with pytest.raises(ProblemError, match=f"pooled {name} is not a number"):
         check_estimate(replace(SOUND, **{name: value}))
     part = replace(SOUND.by_domain["d"], **{name: value})
-    with pytest.raises(ProblemError, match=f"pooled {name} of d is no number"):
+    with pytest.raises(ProblemError, match=f"pooled {name} of d is not a number"):
         check_estimate(replace(SOUND, by_domain={"d": part}))
 
 
@@ -69,7 +69,9 @@ def view(desk: Any, number: int) -> Any:
 
 
 @pytest.mark.bubblewrap
-@pytest.mark.parametrize(("bad", "said"), [(nan_mean, "pooled mean is no number: got nan"), (division, "ZeroDivision")])
+@pytest.mark.parametrize(
+    ("bad", "said"), [(nan_mean, "pooled mean is not a number: got nan"), (division, "ZeroDivision")]
+)
 async def test_what_cannot_be_pooled_is_set_aside_and_the_others_go_on(
     desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch, bad: Any, said: str
 ) -> None:
